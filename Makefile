@@ -1,0 +1,64 @@
+# The two commands are `make run` and `make test`; each sets up all that it needs.
+SHELL := /bin/bash
+.DELETE_ON_ERROR:
+.PHONY: run test check ui lock setup chromium clean
+
+PYTHON ?= python3
+UV_VERSION := 0.13.9
+BIN := .venv/bin
+export FORECAST_VAR ?= $(CURDIR)/var
+export DAGSTER_HOME ?= $(FORECAST_VAR)/dagster
+# One thread a process: the parallelism is over models and folds.
+export OMP_NUM_THREADS ?= 1
+export OPENBLAS_NUM_THREADS ?= 1
+
+run: setup $(DAGSTER_HOME)/dagster.yaml
+	@$(BIN)/forecast-assets run
+
+test: check chromium
+	$(BIN)/pytest
+
+check: setup
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+ui: setup $(DAGSTER_HOME)/dagster.yaml
+	@echo "Open http://127.0.0.1:3000"
+	$(BIN)/dagster dev --host 127.0.0.1 --port 3000 --workspace workspace.yaml
+
+setup: .venv/ready
+
+# uv installs from its cache in seconds where pip takes minutes; pip is there for networks that only
+# pip is set up for.
+.venv/ready: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "Python 3.11 or later is needed: make run PYTHON=python3.12" >&2; exit 1; }
+	@echo "Setting up .venv (once; about a minute where nothing is cached)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock \
+	  || $(BIN)/python -m pip install --quiet --require-hashes -r requirements.lock
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(DAGSTER_HOME)/dagster.yaml: dagster.yaml
+	@mkdir -p $(@D)
+	@cp $< $@
+
+# The browser that the UI's test drives: Debian's package, where this user may install it.
+chromium:
+	@command -v chromium >/dev/null || { \
+	  echo "Installing Chromium for the UI's test"; \
+	  sudo=$$(test "$$(id -u)" = 0 || echo sudo); \
+	  $$sudo apt-get update -qq && $$sudo apt-get install -y -qq chromium >/dev/null; } \
+	  || echo "No Chromium: the UI's test will fail and say how to install it" >&2
+
+# Pins every dependency for every platform; names no registry.
+lock: setup
+	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 \
+	  --generate-hashes --no-emit-index-url --no-annotate --no-header --upgrade --quiet \
+	  --output-file requirements.lock
+
+clean:
+	rm -rf .venv build *.egg-info .mypy_cache .pytest_cache .ruff_cache

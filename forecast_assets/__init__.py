@@ -1,0 +1,1 @@
+"""The weekly forecast as a Dagster asset graph, with every version kept."""

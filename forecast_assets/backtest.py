@@ -1,0 +1,107 @@
+"""The rolling-origin backtest as a plan and as a table: which folds there are, what they said.
+
+A fold is (model, series, cutoff): the model sees the weeks up to the cutoff and forecasts the
+horizon after it. Running models does not belong here.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from forecast_assets.models.base import Values
+from forecast_assets.settings import BacktestSettings
+
+TOO_SHORT = "too short: "  # how the error of a fold begins that its model was never asked for
+
+
+@dataclass(frozen=True, eq=False)
+class SeriesFolds:
+    """One series and its cutoffs. Fold i sees y[:ends[i]]; its cutoff is ds[ends[i] - 1]."""
+
+    unique_id: str
+    ds: NDArray[np.datetime64]  # [n]
+    y: Values  # [n]
+    ends: NDArray[np.int64]  # [k], ascending
+
+
+@dataclass(frozen=True)
+class Fold:
+    """What a model said at one cutoff: a forecast of shape [h], or an error."""
+
+    y_hat: Values | None
+    fit_seconds: float
+    error: str | None = None
+
+
+def plan(series: pd.DataFrame, backtest: BacktestSettings) -> list[SeriesFolds]:
+    """Plan the folds of every series: a function of the data and the settings alone.
+
+    The last cutoff leaves one whole horizon after it; the others lie `step` weeks apart before it,
+    `n_windows` in all. A short series keeps at least half of its weeks for the first fit, and a
+    series of two weeks or more has at least one fold.
+    """
+    planned = []
+    for one in each_series(series):
+        last = len(one.y) - backtest.horizon
+        room = 1 + max(last // 2 - 1, 0) // backtest.step
+        n_folds = min(backtest.n_windows, room) if last >= 1 else 0
+        ends = last - backtest.step * np.arange(n_folds, dtype=np.int64)[::-1]
+        planned.append(SeriesFolds(one.unique_id, one.ds, one.y, ends))
+    return planned
+
+
+def latest(series: pd.DataFrame) -> list[SeriesFolds]:
+    """One fold a series, its cutoff the last week known: the one that forecasts the future."""
+    return [
+        SeriesFolds(one.unique_id, one.ds, one.y, np.array([len(one.y)], dtype=np.int64))
+        for one in each_series(series)
+    ]
+
+
+def each_series(series: pd.DataFrame) -> list[SeriesFolds]:
+    """The weekly table cut into its series, in order, as arrays and without folds."""
+    ids = series["unique_id"].to_numpy()
+    ds = series["ds"].to_numpy(dtype="datetime64[ns]")
+    y = series["y"].to_numpy(dtype=np.float64)
+    bounds = [*np.flatnonzero(np.r_[True, ids[1:] != ids[:-1]]), len(ids)] if len(ids) else []
+    none = np.array([], dtype=np.int64)
+    return [
+        SeriesFolds(str(ids[start]), ds[start:stop], y[start:stop], none)
+        for start, stop in pairwise(bounds)
+    ]
+
+
+def as_predictions(
+    model: str, planned: Sequence[SeriesFolds], folds: Sequence[Fold], *, horizon: int
+) -> pd.DataFrame:
+    """Lay out one model's folds as rows of backtest_predictions, `horizon` rows a fold.
+
+    `folds` are in the order of the plan: series by series, cutoff by cutoff.
+    """
+    n_folds = len(folds)
+    ids = np.repeat([one.unique_id for one in planned], [len(one.ends) for one in planned])
+    cutoffs = np.concatenate(
+        [one.ds[one.ends - 1] for one in planned] or [np.array([], dtype="datetime64[ns]")]
+    )
+    y_hat = np.full((n_folds, horizon), np.nan)  # [F, H]
+    for i, fold in enumerate(folds):
+        if fold.y_hat is not None:
+            y_hat[i] = fold.y_hat
+    h = np.tile(np.arange(1, horizon + 1, dtype=np.int64), n_folds)
+    cutoff = np.repeat(cutoffs, horizon)
+    return pd.DataFrame(
+        {
+            "model": model,
+            "unique_id": np.repeat(ids, horizon),
+            "cutoff": cutoff,
+            "h": h,
+            "ds": cutoff + 7 * h * np.timedelta64(1, "D"),
+            "y_hat": y_hat.reshape(-1),
+            "fit_seconds": np.repeat([fold.fit_seconds for fold in folds], horizon),
+            "error": np.repeat(np.array([fold.error for fold in folds], dtype=object), horizon),
+        }
+    )

@@ -1,0 +1,246 @@
+"""Assets: the unpartitioned tables of the week, each one pure call and what a person wants to see.
+
+The backtest, a graph of a step for each model: `bake_off`. Contracts, owners and groups are filled
+in by `build`, the same way for all.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import dagster as dg
+import pandas as pd
+
+from forecast_assets import accuracy, pictures, report, selection, sources
+from forecast_assets import forecast as forecasting
+from forecast_assets import metrics as scoring
+from forecast_assets import series as weekly
+from forecast_assets.defs.metadata import picture, published
+from forecast_assets.defs.moment import Moment, moment_of
+from forecast_assets.defs.refusal import RETRIES, refusing
+from forecast_assets.fold_cache import FoldCache
+from forecast_assets.settings import Settings
+from forecast_assets.store import Commit, Store
+from forecast_assets.versions import select
+
+Frame = dg.Output[pd.DataFrame]
+
+
+def week_asset(function: Callable[..., Frame]) -> dg.AssetsDefinition:
+    """An asset of the week: retried where that can help, and part of any one run."""
+
+    @functools.wraps(function)
+    def refused(*args: Any, **kwargs: Any) -> Frame:
+        with refusing():
+            return function(*args, **kwargs)
+
+    asset: dg.AssetsDefinition = dg.asset(
+        retry_policy=RETRIES, backfill_policy=dg.BackfillPolicy.single_run()
+    )(refused)
+    return asset
+
+
+def _moment(context: dg.AssetExecutionContext) -> Moment:
+    return moment_of(context.run, context.instance)
+
+
+@week_asset
+def raw_data(settings: dg.ResourceParam[Settings], store: dg.ResourceParam[Store]) -> Frame:
+    """The source's rows as published: mapped to `unique_id, ds, y`, nothing else changed."""
+    rows = sources.fetch(settings)
+    return published(
+        store.tables["raw_data"],
+        rows,
+        {
+            "source": sources.described(settings),
+            "n_series": rows["unique_id"].nunique(),
+            "first": str(rows["ds"].min().date()),
+            "last": str(rows["ds"].max().date()),
+        },
+    )
+
+
+@week_asset
+def series(
+    context: dg.AssetExecutionContext,
+    raw_data: pd.DataFrame,
+    settings: dg.ResourceParam[Settings],
+    store: dg.ResourceParam[Store],
+) -> Frame:
+    """One value for each series and finished week, without gaps."""
+    weeks = weekly.to_weeks(raw_data, settings, as_of=_moment(context).as_of)
+    return published(
+        store.tables["series"],
+        weeks.frame,
+        {
+            "n_series": weeks.frame["unique_id"].nunique(),
+            "last_week": str(weeks.frame["ds"].max().date()),
+            "n_weeks_filled": weeks.n_filled,
+            "n_rows_of_unfinished_weeks": weeks.n_unfinished,
+            "plot": picture(pictures.draw_series(weeks.frame), alt="every series"),
+        },
+    )
+
+
+@week_asset
+def metrics(
+    backtest_predictions: pd.DataFrame,
+    series: pd.DataFrame,
+    settings: dg.ResourceParam[Settings],
+    store: dg.ResourceParam[Store],
+) -> Frame:
+    """Every model's scores on every series, on folds that all of them forecast."""
+    scores = scoring.score(backtest_predictions, series, settings)
+    metric = settings.selection.metric
+    means = scores.groupby("model")[metric].mean().dropna()
+    return published(
+        store.tables["metrics"],
+        scores,
+        {
+            "n_scored": int((scores["status"] == "scored").sum()),
+            "n_failed": int((scores["status"] == "failed").sum()),
+            "n_ineligible": int((scores["status"] == "ineligible").sum()),
+            **{f"{metric}_of_{model}": float(mean) for model, mean in means.items()},
+            "plot": picture(pictures.draw_scores(scores, metric=metric), alt=f"{metric} by model"),
+        },
+    )
+
+
+@week_asset
+def best_model(
+    context: dg.AssetExecutionContext,
+    metrics: pd.DataFrame,
+    settings: dg.ResourceParam[Settings],
+    store: dg.ResourceParam[Store],
+) -> Frame:
+    """The model that forecasts each series, by which rule, and whether that is news."""
+    earlier = _earlier(store, "best_model", _moment(context))
+    previous = (
+        {} if earlier is None else dict(zip(earlier["unique_id"], earlier["model"], strict=True))
+    )
+    choice = selection.choose(metrics, settings, previous=previous)
+    return published(
+        store.tables["best_model"],
+        choice,
+        {
+            "policy": settings.selection.policy,
+            f"mean_{settings.selection.metric}": float(choice["score"].mean()),
+            "n_switched": int(choice["switched"].sum()),
+            **{f"n_by_{model}": n for model, n in choice["model"].value_counts().items()},
+        },
+    )
+
+
+def _earlier(store: Store, asset: str, moment: Moment) -> pd.DataFrame | None:
+    """What an asset held before this run's moment; null where there was none."""
+    before = [c for c in store.history(asset) if c.as_of < moment.as_of]
+    return store.read(select(store, asset, as_of=max(c.as_of for c in before))) if before else None
+
+
+@week_asset
+def next_week_forecast(
+    context: dg.AssetExecutionContext,
+    best_model: pd.DataFrame,
+    series: pd.DataFrame,
+    backtest_predictions: pd.DataFrame,
+    settings: dg.ResourceParam[Settings],
+    store: dg.ResourceParam[Store],
+    fold_cache: dg.ResourceParam[FoldCache],
+) -> Frame:
+    """Next week's value of every series, with intervals, and the model that made it."""
+    moment = _moment(context)
+    made = forecasting.forecast(
+        best_model,
+        series,
+        backtest_predictions,
+        settings,
+        cache=fold_cache,
+        as_of=moment.as_of,
+        made_at=moment.made_at,
+    )
+    fan = pictures.draw_forecast(made, series, levels=settings.forecast.levels)
+    return published(
+        store.tables["next_week_forecast"],
+        made,
+        {
+            "week": str(made["ds"].min().date()),
+            "n_series": made["unique_id"].nunique(),
+            "n_not_by_champion": int((made["rung"] != selection.CHAMPION).sum()),
+            "plot": picture(fan, alt="the last half year and the forecast of every series"),
+        },
+    )
+
+
+@week_asset
+def forecast_accuracy(
+    context: dg.AssetExecutionContext,
+    next_week_forecast: pd.DataFrame,
+    series: pd.DataFrame,
+    settings: dg.ResourceParam[Settings],
+    store: dg.ResourceParam[Store],
+) -> Frame:
+    """Every forecast published so far whose week is over, against what came."""
+    published_before = [
+        store.read([commit])
+        for commit in sorted(store.history("next_week_forecast"), key=_age)
+        if commit.as_of < _moment(context).as_of
+    ]
+    scored = accuracy.score_published(
+        pd.concat([*published_before, next_week_forecast], ignore_index=True),
+        series,
+        levels=settings.forecast.levels,
+    )
+    naive = scored["naive_abs_error"].sum()
+    measured = {"error_over_naive": float(scored["abs_error"].sum() / naive)} if naive else {}
+    return published(
+        store.tables["forecast_accuracy"], scored, {"n_forecasts_due": len(scored), **measured}
+    )
+
+
+def _age(commit: Commit) -> tuple[object, int]:
+    return commit.as_of, commit.version
+
+
+@week_asset
+def weekly_report(
+    context: dg.AssetExecutionContext,
+    next_week_forecast: pd.DataFrame,
+    best_model: pd.DataFrame,
+    metrics: pd.DataFrame,
+    series: pd.DataFrame,
+    forecast_accuracy: pd.DataFrame,
+    settings: dg.ResourceParam[Settings],
+    store: dg.ResourceParam[Store],
+) -> Frame:
+    """The week on one page, for people who never open this one."""
+    week = report.Week(
+        forecast=next_week_forecast,
+        series=series,
+        best_model=best_model,
+        metrics=metrics,
+        accuracy=forecast_accuracy,
+        levels=settings.forecast.levels,
+        run_id=context.run_id,
+    )
+    folder = f"reports/{next_week_forecast['ds'].min().date()}_{context.run_id[:8]}"
+    texts = report.render(week)
+    files = store.keep_files(folder, texts)
+    return published(
+        store.tables["weekly_report"],
+        files,
+        {
+            "report": dg.MetadataValue.path(store.var / folder / "report.html"),
+            "text": dg.MetadataValue.md(texts["report.md"]),
+        },
+    )
+
+
+ASSETS = (
+    raw_data,
+    series,
+    metrics,
+    best_model,
+    next_week_forecast,
+    forecast_accuracy,
+    weekly_report,
+)

@@ -1,0 +1,80 @@
+"""Definitions from settings: the assets with their contracts on, and what they run on."""
+
+from collections.abc import Mapping
+
+import dagster as dg
+
+from forecast_assets.defs.assets import ASSETS
+from forecast_assets.defs.automation import build_job, build_schedule
+from forecast_assets.defs.bake_off import build_bake_off
+from forecast_assets.defs.checks import CHECKS
+from forecast_assets.defs.io_manager import VersionedTables
+from forecast_assets.defs.metadata import column_schema
+from forecast_assets.defs.teller import teller
+from forecast_assets.fold_cache import FoldCache
+from forecast_assets.models import enabled
+from forecast_assets.settings import Settings
+from forecast_assets.store import Store
+from forecast_assets.tables import tables
+
+OWNER = "team:forecast"
+GROUPS: Mapping[str, tuple[str, frozenset[str], str]] = {
+    # asset: its group, its kinds, the version of the code that makes it
+    "raw_data": ("data", frozenset({"deltalake", "pandas"}), "1"),
+    "series": ("data", frozenset({"deltalake", "pandas"}), "1"),
+    "backtest_predictions": ("bake_off", frozenset({"deltalake", "numpy"}), "1"),
+    "metrics": ("bake_off", frozenset({"deltalake", "numpy"}), "1"),
+    "best_model": ("bake_off", frozenset({"deltalake", "pandas"}), "1"),
+    "next_week_forecast": ("publication", frozenset({"deltalake", "numpy"}), "1"),
+    "forecast_accuracy": ("publication", frozenset({"deltalake", "pandas"}), "1"),
+    "weekly_report": ("publication", frozenset({"deltalake", "html"}), "1"),
+}
+
+
+def build_store(settings: Settings) -> Store:
+    """The store that the settings name."""
+    return Store(settings.store_uri, tables(settings.forecast.levels), var=settings.var)
+
+
+def build_defs(settings: Settings) -> dg.Definitions:
+    """Everything that Dagster runs, for these settings.
+
+    Raises ModelError where a model that is enabled does not exist.
+    """
+    models = [model.name for model in enabled(settings)]
+    store = build_store(settings)
+    job = build_job(settings)
+    assets = dg.map_asset_specs(
+        lambda spec: _described(spec, store), [*ASSETS, build_bake_off(models)]
+    )
+    return dg.Definitions(
+        assets=assets,
+        asset_checks=list(CHECKS),
+        jobs=[job],
+        schedules=[build_schedule(settings, job)],
+        executor=dg.in_process_executor,
+        loggers={"console": dg.colored_console_logger, "teller": teller},
+        resources={
+            "io_manager": VersionedTables(store),
+            "records": dg.FilesystemIOManager(),
+            "settings": settings,
+            "store": store,
+            "fold_cache": FoldCache(settings.var / "fold_cache"),
+        },
+    )
+
+
+def _described(spec: dg.AssetSpec, store: Store) -> dg.AssetSpec:
+    name = spec.key.path[-1]
+    group, kinds, code_version = GROUPS[name]
+    return spec.replace_attributes(
+        group_name=group,
+        kinds=set(kinds),
+        owners=[OWNER],
+        code_version=code_version,
+        metadata={
+            **spec.metadata,
+            "dagster/column_schema": column_schema(store.tables[name]),
+            "dagster/uri": store.location(name),
+        },
+    )

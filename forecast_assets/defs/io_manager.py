@@ -1,0 +1,90 @@
+"""The IO manager: which version a step reads, and what is recorded of the one it writes.
+
+How versions are kept: `store`. A step reads what its own run wrote, else the newest; partitions
+always come as one frame, be it one model or many.
+"""
+
+from collections.abc import Callable
+
+import dagster as dg
+import pandas as pd
+from dagster._core.execution.context.system import StepExecutionContext
+
+from forecast_assets.defs.moment import Moment, moment_of
+from forecast_assets.defs.refusal import refusing
+from forecast_assets.store import Commit, Store
+from forecast_assets.versions import read_by_run, refuse_mixtures
+
+Frames = Callable[[str], pd.DataFrame]  # a partitioned asset's value: its frame by partition
+
+
+class VersionedTables(dg.IOManager):
+    """Reads and writes every asset of the week in one store."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._moments: dict[str, Moment] = {}
+        self._read: dict[tuple[str, str], dict[tuple[str, str | None], Commit]] = {}
+
+    def _moment(self, step: StepExecutionContext) -> Moment:
+        """The moment of the step's run, looked up once: it is asked for at every input."""
+        if step.run_id not in self._moments:
+            self._moments = {step.run_id: moment_of(step.dagster_run, step.instance)}
+        return self._moments[step.run_id]
+
+    def load_input(self, context: dg.InputContext) -> pd.DataFrame:
+        """Read the version that belongs to this run; refuse what does not belong together."""
+        step = context.step_context
+        asset = context.asset_key.path[-1]
+        with refusing():
+            moment = self._moment(step)
+            partitions = (
+                sorted(context.asset_partition_keys) if context.has_asset_partitions else None
+            )
+            commits = read_by_run(
+                self._store, asset, partitions=partitions, runs=moment.runs, as_of=moment.as_of
+            )
+            read = self._read.setdefault((step.run_id, step.step.key), {})
+            read.update({(commit.asset, commit.partition): commit for commit in commits})
+            refuse_mixtures(self._store, list(read.values()), for_asset=step.step.key)
+            return self._store.read(commits)
+
+    def handle_output(self, context: dg.OutputContext, obj: pd.DataFrame | Frames) -> None:
+        """Write one version of each partition, with what was read to make it."""
+        step = context.step_context
+        read = self._read.pop((step.run_id, step.step.key), {})
+        partitions = (
+            sorted(context.asset_partition_keys) if context.has_asset_partitions else [None]
+        )
+        with refusing():
+            moment = self._moment(step)
+            for partition in partitions:
+                frame = obj if isinstance(obj, pd.DataFrame) else obj(str(partition))
+                commit = self._store.write(
+                    frame,
+                    Commit(
+                        asset=context.asset_key.path[-1],
+                        partition=partition,
+                        run_id=step.run_id,
+                        as_of=moment.as_of,
+                        code_version=context.asset_spec.code_version or "",
+                        inputs=tuple(one.as_input for one in read.values()),
+                    ),
+                )
+                step.add_asset_metadata(
+                    asset_key=context.asset_key, metadata=_recorded(commit), partition_key=partition
+                )
+
+
+def _recorded(commit: Commit) -> dict[str, dg.MetadataValue]:
+    chosen = f" --partition {commit.partition}" if commit.partition else ""
+    return {
+        "dagster/row_count": dg.MetadataValue.int(commit.n_rows),
+        "version": dg.MetadataValue.int(commit.version),
+        "as_of": dg.MetadataValue.timestamp(commit.as_of),
+        "content": dg.MetadataValue.text(commit.content),
+        "show_it": dg.MetadataValue.text(
+            f"forecast-assets show {commit.asset} --version {commit.version}{chosen}"
+        ),
+        "made_from": dg.MetadataValue.text(commit.made_from or "the source"),
+    }

@@ -1,0 +1,83 @@
+"""Metadata: what an asset's page shows of a frame, beside its rows."""
+
+import base64
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import dagster as dg
+import pandas as pd
+
+from forecast_assets.schema import Kind, Table
+
+ROWS_SHOWN = 25
+DAGSTER_TYPES: Mapping[Kind, str] = {
+    "string": "string",
+    "float": "float",
+    "int": "int",
+    "bool": "bool",
+    "date": "date",
+    "datetime": "datetime",
+    "timestamp": "datetime (UTC)",
+}
+
+
+def column_schema(table: Table) -> dg.TableSchema:
+    """A contract as the UI shows it: columns, types, descriptions, the key."""
+    return dg.TableSchema(
+        columns=[
+            dg.TableColumn(
+                column.name,
+                DAGSTER_TYPES[column.kind],
+                column.description,
+                dg.TableColumnConstraints(
+                    nullable=column.nullable,
+                    unique=table.key == (column.name,),
+                    other=["key"] if column.name in table.key else [],
+                ),
+            )
+            for column in table.columns
+        ],
+        constraints=dg.TableConstraints(other=[says for says, _ in table.rules]),
+    )
+
+
+def published(
+    table: Table, frame: pd.DataFrame, metadata: Mapping[str, Any] | None = None
+) -> dg.Output[pd.DataFrame]:
+    """An asset's frame with its data version, its first rows, and what else a person wants."""
+    arranged = table.arranged(frame)
+    return dg.Output(
+        arranged,
+        data_version=dg.DataVersion(table.data_version(arranged)),
+        metadata={**(metadata or {}), "rows": first_rows(arranged)},
+    )
+
+
+def first_rows(frame: pd.DataFrame) -> dg.MetadataValue:
+    """The first rows as a table that the UI can open."""
+    records = [
+        dg.TableRecord({str(name): _plain(value) for name, value in row.items()})
+        for row in frame.head(ROWS_SHOWN).to_dict("records")
+    ]
+    types = {"f": "float", "i": "int", "b": "bool"}
+    columns = [
+        dg.TableColumn(str(name), types.get(dtype.kind, "string"))
+        for name, dtype in frame.dtypes.items()
+    ]
+    return dg.MetadataValue.table(records, dg.TableSchema(columns))
+
+
+def picture(svg: str, *, alt: str) -> dg.MetadataValue:
+    """A picture that travels with the event: it needs no server of its own."""
+    data = base64.b64encode(svg.encode()).decode()
+    return dg.MetadataValue.md(f"![{alt}](data:image/svg+xml;base64,{data})")
+
+
+def _plain(value: object) -> str | int | float | bool | None:
+    if isinstance(value, pd.Timestamp):
+        is_day = value.tz is None and value == value.normalize()
+        return str(value.date()) if is_day else value.isoformat(sep=" ", timespec="seconds")
+    if isinstance(value, float):
+        return float(f"{value:.6g}") if math.isfinite(value) else None
+    return value if isinstance(value, str | int | bool | None) else str(value)

@@ -1,0 +1,42 @@
+"""One run of the week's job in this process, told step by step as it happens."""
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import dagster as dg
+
+from forecast_assets.defs.automation import JOB
+from forecast_assets.defs.build import build_defs
+from forecast_assets.defs.moment import AS_OF_TAG, parse_as_of
+from forecast_assets.defs.teller import telling
+from forecast_assets.settings import ROOT, Settings
+
+
+def run_week(settings: Settings, *, as_of: str | None, say: Callable[[str], None]) -> str | None:
+    """Run the week and return the run's id; None where it failed. `say` is given each line.
+
+    The run is kept in the Dagster instance that DAGSTER_HOME names, else in <var>/dagster, where
+    `make ui` finds it. Raises SettingsError where `as_of` is no time.
+    """
+    tags = {} if as_of is None else {AS_OF_TAG: parse_as_of(as_of).isoformat()}
+    job = build_defs(settings).resolve_job_def(JOB)
+    with dg.DagsterInstance.from_config(dagster_home(settings)) as instance, telling(say):
+        result = job.execute_in_process(
+            instance=instance,
+            tags=tags,
+            raise_on_error=False,
+            run_config={"loggers": {"teller": {}}},
+        )
+    return result.run_id if result.success else None
+
+
+def dagster_home(settings: Settings) -> str:
+    """The folder of the Dagster instance, made where it is not there yet."""
+    given = os.environ.get("DAGSTER_HOME")
+    home = Path(given) if given else settings.var / "dagster"
+    home.mkdir(parents=True, exist_ok=True)
+    if not given:
+        shutil.copyfile(ROOT / "dagster.yaml", home / "dagster.yaml")
+    return str(home)

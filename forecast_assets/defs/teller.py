@@ -1,0 +1,58 @@
+"""The logger for a person at a terminal: how the week goes, a line a step."""
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import dagster as dg
+
+TELLER = "forecast_assets.week"
+
+
+@dg.logger(None, "Tells a person at a terminal how the week goes, a line a step.")
+def teller(_: dg.InitLoggerContext) -> logging.Logger:
+    """The logger that hands Dagster's events to whoever listens in this process."""
+    logger = logging.getLogger(TELLER)
+    logger.setLevel(logging.DEBUG)
+    logger.propagate = False
+    return logger
+
+
+@contextmanager
+def telling(say: Callable[[str], None]) -> Iterator[None]:
+    """Give `say` each line while the block runs."""
+    logger, listener = logging.getLogger(TELLER), _Listener(say)
+    logger.addHandler(listener)
+    try:
+        yield
+    finally:
+        logger.removeHandler(listener)
+
+
+class _Listener(logging.Handler):
+    """Turns Dagster's log records into lines: one for each step that ended, each failure whole."""
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        super().__init__()
+        self._say = say
+
+    def emit(self, record: logging.LogRecord) -> None:
+        event: dg.DagsterEvent | None = getattr(record, "dagster_event", None)
+        if event is None:
+            return
+        if event.is_step_success:
+            seconds = event.step_success_data.duration_ms / 1000
+            self._say(f"  {event.step_key:<48} {seconds:6.1f} s")
+        elif event.is_step_failure or event.is_step_up_for_retry:
+            word = "failed" if event.is_step_failure else "failed, and will be tried again"
+            self._say(f"  {event.step_key} {word}: {_cause(event)}")
+
+
+def _cause(event: dg.DagsterEvent) -> str:
+    error = getattr(event.event_specific_data, "error", None)
+    said = getattr(event.event_specific_data, "user_failure_data", None)
+    if said is not None and said.description:
+        return str(said.description)
+    while error is not None and error.cause is not None:
+        error = error.cause
+    return error.message.strip() if error is not None else "for no stated reason"

@@ -1,0 +1,59 @@
+"""The errors that this package raises on purpose, and nothing else.
+
+ForecastAssetsError
+├── SettingsError        forecast.toml, or what it names, cannot be used
+├── SourceError          the source cannot be read as it stands
+│   └── SourceUnavailable    it may answer later: worth a retry
+├── DataError            rows break a table's contract or the rules of a weekly series
+├── ModelError           a model is unknown, or cannot be made
+└── StoreError           the store cannot be read or written
+    ├── UnknownVersion       nothing stored answers to what was asked for
+    └── MixedVintages        inputs that do not belong together
+
+Every message is a paragraph: what and which, the consequence, and what mends it.
+"""
+
+from collections.abc import Iterable
+
+
+class ForecastAssetsError(Exception):
+    """Base of every error that this package raises on purpose."""
+
+
+class SettingsError(ForecastAssetsError):
+    """forecast.toml, or what it names, cannot be used."""
+
+
+class SourceError(ForecastAssetsError):
+    """The source cannot be read as it stands; trying again will not help."""
+
+
+class SourceUnavailable(SourceError):
+    """The source did not answer; it may, later."""
+
+
+class DataError(ForecastAssetsError):
+    """Rows break a table's contract or the rules of a weekly series."""
+
+
+class ModelError(ForecastAssetsError):
+    """A model is unknown, or cannot be made from its settings."""
+
+
+class StoreError(ForecastAssetsError):
+    """The store cannot be read or written."""
+
+
+class UnknownVersion(StoreError):
+    """Nothing stored answers to the version, time, run or partition asked for."""
+
+
+class MixedVintages(StoreError):
+    """Inputs descend from different versions of the same table."""
+
+
+def listed(items: Iterable[object], *, most: int = 5) -> str:
+    """Join the first few items for a message, and count the rest."""
+    every = [str(item) for item in items]
+    rest = len(every) - most
+    return ", ".join(every[:most]) + (f" and {rest} more" if rest > 0 else "")

@@ -1,0 +1,120 @@
+"""The choice to next week's numbers: each series forecast by its model, with intervals.
+
+The ladder: where the champion fails on the newest week the runner-up forecasts, then naive; the
+rung is printed beside the forecast, and so is the model. How a model is run: `compute`.
+"""
+
+from collections.abc import Hashable, Mapping, Sequence
+from datetime import datetime
+
+import numpy as np
+import pandas as pd
+
+from forecast_assets.backtest import Fold, SeriesFolds, latest
+from forecast_assets.compute import run_model
+from forecast_assets.fold_cache import FoldCache
+from forecast_assets.intervals import radius
+from forecast_assets.models.base import Values
+from forecast_assets.models.registry import find
+from forecast_assets.selection import NAIVE, RUNNER_UP
+from forecast_assets.settings import Settings
+from forecast_assets.tables import column_suffix
+
+Rung = tuple[str, str]  # a model's name, and the name of the rung it would stand on
+
+
+def forecast(
+    best_model: pd.DataFrame,
+    series: pd.DataFrame,
+    predictions: pd.DataFrame,
+    settings: Settings,
+    *,
+    cache: FoldCache,
+    as_of: datetime,
+    made_at: datetime,
+) -> pd.DataFrame:
+    """Forecast `horizon` weeks after each series' last: rows of next_week_forecast.
+
+    An interval is drawn from the absolute errors that the same model made in its backtest; where
+    there are too few for its level it is null.
+    """
+    targets = {one.unique_id: one for one in latest(series)}
+    chosen = [one for one in best_model.to_dict("records") if one["unique_id"] in targets]
+    ladders = {str(one["unique_id"]): _ladder(one) for one in chosen}
+    made = _climb(ladders, targets, settings, cache)
+    errors = _errors(predictions, series)
+    rows = []
+    for unique_id, (model, rung, fold) in made.items():
+        one = targets[unique_id]
+        own = errors.get((model, unique_id))
+        rows.append(
+            _rows(one, fold, own, settings).assign(
+                model=model, rung=rung, cutoff=one.ds[-1], made_at=made_at, as_of=as_of
+            )
+        )
+    return pd.concat(rows, ignore_index=True)
+
+
+def _ladder(choice: Mapping[Hashable, object]) -> list[Rung]:
+    rungs = [(str(choice["model"]), str(choice["rung"]))]
+    if choice["runner_up"] is not None:
+        rungs.append((str(choice["runner_up"]), RUNNER_UP))
+    return [*rungs, ("naive", NAIVE)]
+
+
+def _climb(
+    ladders: Mapping[str, Sequence[Rung]],
+    targets: Mapping[str, SeriesFolds],
+    settings: Settings,
+    cache: FoldCache,
+) -> dict[str, tuple[str, str, Fold]]:
+    """Try each series' rungs in turn, one run for all series that stand at the same model."""
+    made: dict[str, tuple[str, str, Fold]] = {}
+    for depth in range(max(map(len, ladders.values()))):
+        asked: dict[Rung, list[str]] = {}
+        for unique_id, rungs in ladders.items():
+            if unique_id not in made and depth < len(rungs):
+                asked.setdefault(rungs[depth], []).append(unique_id)
+        for (model, rung), ids in asked.items():
+            planned = [targets[unique_id] for unique_id in ids]
+            run = run_model(find(model, settings), planned, settings=settings, cache=cache)
+            for unique_id, fold in zip(ids, run.folds, strict=True):
+                if fold.y_hat is not None:
+                    made[unique_id] = (model, rung, fold)
+    return {unique_id: made[unique_id] for unique_id in ladders}
+
+
+def _errors(predictions: pd.DataFrame, series: pd.DataFrame) -> dict[tuple[str, str], pd.DataFrame]:
+    """Each (model, series)'s absolute errors: one row a cutoff, one column a week ahead."""
+    known = predictions.merge(series, on=["unique_id", "ds"], validate="many_to_one")
+    known["error"] = (known["y_hat"] - known["y"]).abs()
+    groups = known.dropna(subset="error").groupby(["model", "unique_id"])
+    return {
+        (str(key[0]), str(key[1])): group.pivot(
+            index="cutoff", columns="h", values="error"
+        ).dropna()
+        for key, group in groups
+    }
+
+
+def _rows(
+    one: SeriesFolds, fold: Fold, errors: pd.DataFrame | None, settings: Settings
+) -> pd.DataFrame:
+    horizon = settings.backtest.horizon
+    h = np.arange(1, horizon + 1, dtype=np.int64)
+    y_hat: Values = np.asarray(fold.y_hat)
+    seen: Values = np.empty((0, horizon)) if errors is None else errors.to_numpy()
+    intervals = {}
+    for level in settings.forecast.levels:
+        half_width = radius(seen, level)
+        intervals[f"lo_{column_suffix(level)}"] = y_hat - half_width
+        intervals[f"hi_{column_suffix(level)}"] = y_hat + half_width
+    return pd.DataFrame(
+        {
+            "unique_id": one.unique_id,
+            "h": h,
+            "ds": one.ds[-1] + 7 * h * np.timedelta64(1, "D"),
+            "y_hat": y_hat,
+            **intervals,
+        }
+    )

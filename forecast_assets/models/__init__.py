@@ -1,0 +1,9 @@
+"""Forecasting models by name: `MODELS[name].fit(y, season_length=52).predict(h)`.
+
+How folds are made and scored does not belong here.
+"""
+
+from forecast_assets.models.base import Forecaster, min_train_size
+from forecast_assets.models.registry import MODELS, Model, enabled, find, make, names
+
+__all__ = ["MODELS", "Forecaster", "Model", "enabled", "find", "make", "min_train_size", "names"]

@@ -1,0 +1,183 @@
+"""The tables of the week as contracts: columns, types, keys and rules, checked when written.
+
+Turns a frame into one that keeps its table's contract, or refuses it. Where tables are kept and
+how they are computed does not belong here.
+"""
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+import pandas as pd
+
+from forecast_assets.errors import DataError, listed
+
+Kind = Literal["string", "float", "int", "bool", "date", "datetime", "timestamp"]
+Values: TypeAlias = "pd.Series[Any]"
+Rule = Callable[[pd.DataFrame], "pd.Series[bool]"]
+
+DTYPES: Mapping[Kind, Literal["float64", "int64", "bool", "datetime64[ns]"]] = {
+    "float": "float64",
+    "int": "int64",
+    "bool": "bool",
+    "date": "datetime64[ns]",  # midnight, no zone
+}
+# A "string" is an object or None; a "datetime" is the wall clock of the source and a "timestamp"
+# is in UTC, both in whole microseconds, which is what the store keeps.
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column: its kind, what it means (with its unit), and whether it may be null."""
+
+    name: str
+    kind: Kind
+    description: str
+    nullable: bool = False
+    volatile: bool = False  # differs between runs on the same input: not part of the data version
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table's contract.
+
+    `rules` maps a sentence to a function from the frame to one bool a row, true where the sentence
+    holds. `partition_by` names the column whose values are the partitions.
+    """
+
+    name: str
+    key: tuple[str, ...]
+    columns: tuple[Column, ...]
+    partition_by: str | None = None
+    rules: tuple[tuple[str, Rule], ...] = ()
+
+    @property
+    def names(self) -> list[str]:
+        """The columns' names, in order."""
+        return [column.name for column in self.columns]
+
+    def check(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """Return the frame arranged, once it is sure that it keeps the contract.
+
+        Raises DataError where it cannot be arranged, a null stands where none may, a key comes
+        twice, or a rule is broken.
+        """
+        frame = self.arranged(frame)
+        self._validate(frame)
+        return frame
+
+    def arranged(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """Return the frame in the contract's columns, types and key order; values unchecked.
+
+        Raises DataError where a column is missing or unknown, or a value does not fit its type.
+        """
+        if set(frame.columns) != set(self.names):
+            missing = [name for name in self.names if name not in frame.columns]
+            unknown = [name for name in frame.columns if name not in self.names]
+            raise self._refusal(
+                f"its columns differ (missing: {listed(missing) or 'none'};"
+                f" unknown: {listed(unknown) or 'none'})"
+            )
+        typed = {}
+        for column in self.columns:
+            try:
+                typed[column.name] = cast(frame[column.name], column.kind)
+            except (ValueError, TypeError) as error:
+                raise self._refusal(f"`{column.name}` is not {column.kind}: {error}") from error
+        return self.ordered(pd.DataFrame(typed))
+
+    def ordered(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """The rows in the order of the key; of all columns, where the table has no key."""
+        by = [name for name in self.key or self.names if name in frame.columns]
+        return frame.sort_values(by, kind="stable", ignore_index=True)
+
+    def data_version(self, frame: pd.DataFrame) -> str:
+        """Identify the content of an arranged frame, the volatile columns left out (32 hex digits).
+
+        Equal frames have equal versions on every machine and under every library version.
+        """
+        return digest(frame, {c.name: c.kind for c in self.columns if not c.volatile})
+
+    def empty(self) -> pd.DataFrame:
+        """A frame of no rows that keeps the contract."""
+        return self.arranged(pd.DataFrame({name: [] for name in self.names}))
+
+    def _validate(self, frame: pd.DataFrame) -> None:
+        broken = {
+            f"`{column.name}` is null": frame[column.name].isna()
+            for column in self.columns
+            if not column.nullable
+        }
+        if self.key:
+            broken[f"the key ({', '.join(self.key)}) comes twice"] = frame.duplicated(
+                list(self.key), keep=False
+            )
+        broken |= {f"it does not hold that {says}": ~rule(frame) for says, rule in self.rules}
+        said = [
+            f"{what} in {int(is_bad.sum())} of {len(frame)} rows ({self._named(frame[is_bad])})"
+            for what, is_bad in broken.items()
+            if is_bad.any()
+        ]
+        if said:
+            raise self._refusal("; ".join(said))
+
+    def _named(self, rows: pd.DataFrame) -> str:
+        keys = rows[list(self.key) or self.names]
+        return listed(" / ".join(map(_plain, key)) for key in keys.itertuples(index=False))
+
+    def _refusal(self, what: str) -> DataError:
+        return DataError(
+            f"The table `{self.name}` breaks its contract: {what}. It was not written, and its"
+            f" earlier versions stand. Mend the rows or the code that made them, and run again."
+        )
+
+
+def digest(frame: pd.DataFrame, kinds: Mapping[str, Kind]) -> str:
+    """Identify the values of the named columns, row by row (32 hex digits).
+
+    Depends on nothing but the columns' names, kinds and values: not on the order in which the
+    columns are named, nor on how a library lays them out.
+    """
+    hashed = hashlib.blake2b(digest_size=16)
+    for name, kind in sorted(kinds.items()):
+        hashed.update(f"{name}:{kind}:{len(frame)};".encode())
+        for part in _canonical(frame[name], kind):
+            hashed.update(part)
+    return hashed.hexdigest()
+
+
+def cast(values: Values, kind: Kind) -> Values:
+    """The values in their kind's dtype. Raises ValueError or TypeError where one does not fit."""
+    if kind == "timestamp":
+        return pd.to_datetime(values, utc=True).astype("datetime64[ns, UTC]").dt.floor("us")
+    if kind == "datetime":
+        return values.astype("datetime64[ns]").dt.floor("us")
+    if kind == "string":
+        texts: Values = values.astype("object")
+        texts[values.isna()] = None
+        return texts
+    return values.astype(DTYPES[kind])
+
+
+def _canonical(values: Values, kind: Kind) -> list[bytes]:
+    """Bytes that depend on nothing but the values: lengths and nulls first, then the content."""
+    null = values.isna().to_numpy()
+    if kind == "string":
+        texts = [
+            b"" if missing else str(v).encode() for v, missing in zip(values, null, strict=True)
+        ]
+        lengths = np.fromiter(map(len, texts), dtype="<i8", count=len(texts))
+        return [null.tobytes(), lengths.tobytes(), b"".join(texts)]
+    if kind == "float":
+        floats = values.to_numpy(dtype="<f8", copy=True)
+        floats[null] = np.nan  # a NaN has many bit patterns
+        return [(floats + 0.0).tobytes()]  # -0.0 becomes 0.0
+    if kind in ("date", "datetime", "timestamp"):
+        return [null.tobytes(), values.astype("int64").to_numpy().astype("<i8").tobytes()]
+    return [values.to_numpy().astype("<i8").tobytes()]
+
+
+def _plain(value: object) -> str:
+    return str(value.date()) if isinstance(value, pd.Timestamp) else str(value)

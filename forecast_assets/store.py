@@ -1,0 +1,319 @@
+"""Every version of every table, on Delta Lake: written once, never overwritten.
+
+One Delta table an asset below the store's address, one commit for each materialization of each
+partition. A commit says who wrote it, for when, and from which versions. Dagster does not belong
+here: who reads what in which run is for `defs`.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import deltalake
+import pandas as pd
+import pyarrow as pa
+from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
+
+from forecast_assets.errors import StoreError, UnknownVersion, listed
+from forecast_assets.schema import Kind, Table, cast, digest
+
+ARROW: Mapping[Kind, pa.DataType] = {
+    "string": pa.string(),
+    "float": pa.float64(),
+    "int": pa.int64(),
+    "bool": pa.bool_(),
+    "date": pa.date32(),
+    "datetime": pa.timestamp("us"),
+    "timestamp": pa.timestamp("us", "UTC"),
+}
+KINDS: Mapping[pa.DataType, Kind] = {arrow: kind for kind, arrow in ARROW.items()}
+KEPT_FOR_EVER = {
+    "delta.logRetentionDuration": "interval 36500 days",
+    "delta.deletedFileRetentionDuration": "interval 36500 days",
+    "delta.enableExpiredLogCleanup": "false",
+}
+# Delta's own default drops log entries after 30 days, and with them the way to old versions.
+TRIES = 20
+# Four writers of one partition, 25 commits each, lost the race at most 9 times in a row.
+
+
+@dataclass(frozen=True)
+class Input:
+    """A version that was read to make another one."""
+
+    asset: str
+    partition: str | None
+    version: int
+    data_version: str
+
+    @property
+    def named(self) -> str:
+        """The asset and its partition, for people."""
+        return f"{self.asset} of {self.partition}" if self.partition else self.asset
+
+
+@dataclass(frozen=True)
+class Commit:
+    """One version of one partition (or of an unpartitioned table), as its writer described it.
+
+    `version` counts the commits of the asset's table from 0, over all partitions.
+    """
+
+    asset: str
+    partition: str | None
+    run_id: str
+    as_of: datetime
+    code_version: str
+    inputs: tuple[Input, ...] = ()
+    data_version: str = ""
+    content: str = ""
+    n_rows: int = 0
+    version: int = -1
+    written_at: datetime | None = field(default=None, compare=False)
+
+    @property
+    def as_input(self) -> Input:
+        """This version, as one that another was made from."""
+        return Input(self.asset, self.partition, self.version, self.data_version)
+
+    @property
+    def made_from(self) -> str:
+        """The versions that were read, for people: `series 4, backtest_predictions 12-17`."""
+        by_asset: dict[str, list[int]] = {}
+        for one in self.inputs:
+            by_asset.setdefault(one.asset, []).append(one.version)
+        spans = {asset: sorted({min(some), max(some)}) for asset, some in by_asset.items()}
+        return ", ".join(f"{asset} {'-'.join(map(str, span))}" for asset, span in spans.items())
+
+
+class Store:
+    """The versions of all tables below one address (a folder, or an object store's URL)."""
+
+    def __init__(self, uri: str, tables: Mapping[str, Table], *, var: Path) -> None:
+        self.uri = uri.rstrip("/")
+        self.tables = tables
+        self.var = var
+        self._deltas: dict[str, deltalake.DeltaTable] = {}
+        self._histories: dict[str, list[Commit]] = {}
+
+    def location(self, asset: str) -> str:
+        """Where an asset's table is. Raises UnknownVersion where there is no such asset."""
+        if asset not in self.tables:
+            raise UnknownVersion(
+                f"There is no asset {asset!r}, so no version of it. The assets are"
+                f" {listed(self.tables, most=20)}."
+            )
+        return f"{self.uri}/{asset}"
+
+    def write(self, frame: pd.DataFrame, commit: Commit) -> Commit:
+        """Write one version and return it as committed: all of its rows, or none.
+
+        The commit's data version, content hash, row count and version number are filled in here.
+        Raises DataError where the rows break the table's contract, and StoreError where the store
+        cannot be written; earlier versions stand in either case.
+        """
+        table = self.tables[commit.asset]
+        checked = table.check(frame)
+        described = {
+            "run_id": commit.run_id,
+            "asset": commit.asset,
+            "as_of": commit.as_of.isoformat(),
+            "code_version": commit.code_version,
+            "data_version": table.data_version(checked),
+            "content": digest(checked, {column.name: column.kind for column in table.columns}),
+            "n_rows": str(len(checked)),
+            "inputs": json.dumps([asdict(one) for one in commit.inputs]),
+        }
+        if commit.partition is not None:
+            described["partition"] = commit.partition
+        before = len(self._all(commit.asset))
+        self._commit(table, _to_arrow(table, checked), commit.partition, described)
+        ours = [c for c in self._all(commit.asset)[before:] if _is_same_write(c, commit)]
+        return ours[-1]
+
+    def history(self, asset: str, *, partition: str | None = None) -> list[Commit]:
+        """Every version, oldest first; those of one partition where it is named."""
+        commits = self._all(asset)
+        if partition is None:
+            return list(commits)
+        found = [commit for commit in commits if commit.partition == partition]
+        if not found:
+            known = sorted({str(commit.partition) for commit in commits if commit.partition})
+            raise UnknownVersion(
+                f"{asset} has no version of a partition {partition!r}; it has versions of"
+                f" {listed(known, most=40) or 'no partition'}. Run `forecast-assets history"
+                f" {asset}` to see them."
+            )
+        return found
+
+    def keep_files(self, folder: str, files: Mapping[str, str]) -> pd.DataFrame:
+        """Write text files below `var`, each whole or not at all: rows of weekly_report."""
+        rows = []
+        with self._answering(f"write the files of {folder}"):
+            (self.var / folder).mkdir(parents=True, exist_ok=True)
+            for name, text in files.items():
+                path, data = self.var / folder / name, text.encode()
+                unfinished = path.with_suffix(f".{os.getpid()}.unfinished")
+                unfinished.write_bytes(data)
+                unfinished.replace(path)
+                digest = hashlib.sha256(data).hexdigest()
+                rows.append({"file": f"{folder}/{name}", "sha256": digest, "n_bytes": len(data)})
+        return pd.DataFrame(rows)
+
+    def read(self, commits: Sequence[Commit]) -> pd.DataFrame:
+        """The rows of one asset's versions, in one frame, in the order of the table's key.
+
+        Rows come back as they were written, also under an older form of the contract. Raises
+        StoreError where a version's files are gone or damaged.
+        """
+        table = self.tables[commits[0].asset]
+        snapshot = max(commits, key=lambda commit: commit.version)
+        if all(self._stands(commit, snapshot) for commit in commits):
+            return table.ordered(_from_arrow(self._arrow(snapshot, commits)))
+        frames = [_from_arrow(self._arrow(commit, [commit])) for commit in commits]
+        return table.ordered(pd.concat(frames, ignore_index=True))
+
+    def commit(self, one: Input) -> Commit:
+        """The commit of a version that was read. Raises UnknownVersion where it is not there."""
+        known = self._histories.get(one.asset, [])
+        commits = known if one.version < len(known) else self._all(one.asset)
+        if one.version >= len(commits):
+            raise UnknownVersion(
+                f"{one.asset} has no version {one.version}, though another table was made from it:"
+                f" the table {self.location(one.asset)} was deleted or replaced. What was made from"
+                f" it cannot be checked; run the week again."
+            )
+        return commits[one.version]
+
+    def _stands(self, commit: Commit, snapshot: Commit) -> bool:
+        """Whether a version is still what its partition holds in a later snapshot."""
+        later = self._histories[commit.asset][commit.version + 1 : snapshot.version + 1]
+        return all(one.partition != commit.partition for one in later)
+
+    def content(self, commit: Commit) -> str:
+        """The hash of what a version holds now, to compare with `commit.content`."""
+        arrow = self._arrow(commit, [commit])
+        frame = self.tables[commit.asset].ordered(_from_arrow(arrow))
+        return digest(frame, {name: KINDS[arrow.field(name).type] for name in arrow.column_names})
+
+    def _arrow(self, snapshot: Commit, commits: Sequence[Commit]) -> pa.Table:
+        """The rows of the commits' partitions, as they stand in the table's snapshot."""
+        by = self.tables[snapshot.asset].partition_by
+        wanted = [(by, "in", [commit.partition for commit in commits])] if by else None
+        with self._answering(f"read version {snapshot.version} of {snapshot.asset}"):
+            delta = self._open(snapshot.asset)
+            if delta is None or delta.version() != snapshot.version:
+                location = self.location(snapshot.asset)
+                delta = deltalake.DeltaTable(location, version=snapshot.version)
+            return delta.to_pyarrow_table(filters=wanted)
+
+    def _open(self, asset: str) -> deltalake.DeltaTable | None:
+        """The asset's table as it stands now; null where nothing was written yet."""
+        location = self.location(asset)
+        try:
+            delta = self._deltas.get(asset)
+            if delta is None:
+                delta = self._deltas[asset] = deltalake.DeltaTable(location)
+            else:
+                delta.update_incremental()
+        except TableNotFoundError:
+            self._deltas.pop(asset, None)
+            return None
+        return delta
+
+    def _all(self, asset: str) -> list[Commit]:
+        """Every commit of an asset's table; what was read before is not read again."""
+        known = self._histories.setdefault(asset, [])
+        with self._answering(f"read the history of {asset}"):
+            delta = self._open(asset)
+            if delta is None:
+                known.clear()
+                return known
+            n_new = delta.version() + 1 - len(known)
+            entries = delta.history(n_new) if n_new > 0 else []
+        known.extend(_parsed(asset, entry) for entry in reversed(entries))
+        return known
+
+    def _commit(
+        self, table: Table, rows: pa.Table, partition: str | None, described: Mapping[str, str]
+    ) -> None:
+        by, predicate = table.partition_by, None
+        if by is not None:
+            value = str(partition).replace("'", "''")
+            predicate = f"{by} = '{value}'"
+        for attempt in range(TRIES):
+            with self._answering(f"write {table.name}"):
+                try:
+                    deltalake.write_deltalake(
+                        self._open(table.name) or self.location(table.name),
+                        rows,
+                        mode="overwrite",  # of the newest snapshot; no file is ever removed
+                        predicate=predicate,
+                        partition_by=by,
+                        schema_mode="merge" if by else "overwrite",
+                        configuration=KEPT_FOR_EVER,
+                        commit_properties=deltalake.CommitProperties(dict(described)),
+                    )
+                except CommitFailedError:  # another run committed first: this is a whole partition
+                    if attempt == TRIES - 1:
+                        raise
+                else:
+                    return
+
+    @contextmanager
+    def _answering(self, doing: str) -> Iterator[None]:
+        """Turn what the store's layers raise into a StoreError that says what to do."""
+        try:
+            yield
+        except (OSError, DeltaError, pa.ArrowException) as error:
+            raise StoreError(
+                f"Could not {doing} in the store {self.uri}: {error}. Nothing was half-written:"
+                f" every earlier version stands. See that the store is there, that this user may"
+                f" read and write it, and that it is not full, then run again."
+            ) from error
+
+
+def newest(commits: Sequence[Commit]) -> Commit:
+    """The version of the latest `as_of`, the last written of equals."""
+    return max(commits, key=lambda commit: (commit.as_of, commit.version))
+
+
+def _is_same_write(found: Commit, asked: Commit) -> bool:
+    return (found.run_id, found.partition) == (asked.run_id, asked.partition)
+
+
+def _parsed(asset: str, entry: Mapping[str, Any]) -> Commit:
+    inputs = json.loads(entry.get("inputs", "[]"))
+    written = datetime.fromtimestamp(entry["timestamp"] / 1000).astimezone()
+    return Commit(
+        asset=asset,
+        partition=entry.get("partition"),
+        run_id=entry.get("run_id", ""),
+        as_of=datetime.fromisoformat(entry["as_of"]) if "as_of" in entry else written,
+        code_version=entry.get("code_version", ""),
+        inputs=tuple(Input(**one) for one in inputs),
+        data_version=entry.get("data_version", ""),
+        content=entry.get("content", ""),
+        n_rows=int(entry.get("n_rows", 0)),
+        version=entry["version"],
+        written_at=written,
+    )
+
+
+def _to_arrow(table: Table, frame: pd.DataFrame) -> pa.Table:
+    schema = pa.schema(
+        [pa.field(column.name, ARROW[column.kind], nullable=True) for column in table.columns]
+    )
+    return pa.Table.from_pandas(frame, schema=schema, preserve_index=False)
+
+
+def _from_arrow(arrow: pa.Table) -> pd.DataFrame:
+    frame = arrow.to_pandas(date_as_object=False)
+    kinds = {name: KINDS[arrow.field(name).type] for name in arrow.column_names}
+    return pd.DataFrame({name: cast(frame[name], kind) for name, kind in kinds.items()})
