@@ -5,9 +5,10 @@ done; 1 the answer is no (a version is not sound, the run failed); 2 it could no
 """
 
 import json
+import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import wraps
 from typing import Any
 
@@ -171,7 +172,7 @@ def _moment(text: str) -> datetime:
         moment = datetime.fromisoformat(text)
     except ValueError as error:
         raise click.BadParameter(f"{text!r} is no ISO 8601 time, such as 2026-11-23") from error
-    return moment if moment.tzinfo else moment.astimezone()
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)  # as `run --as-of` reads it
 
 
 def _told(commit: Commit) -> dict[str, object]:
@@ -226,10 +227,12 @@ def _for_people(name: str, value: object) -> str:
 
 
 def _for_json(value: object) -> object:
+    if value is pd.NaT or (isinstance(value, float) and not math.isfinite(value)):
+        return None  # JSON has no NaN and no infinity
     if isinstance(value, datetime):
         is_day = value.tzinfo is None and value == value.replace(hour=0, minute=0, second=0)
         return value.date().isoformat() if is_day else value.isoformat()
-    return None if isinstance(value, float) and value != value else value  # noqa: PLR0124 - NaN
+    return value
 
 
 def _print_week(settings: Settings, store: Store, run_id: str) -> None:

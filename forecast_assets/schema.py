@@ -73,18 +73,19 @@ class Table:
 
         Raises DataError where a column is missing or unknown, or a value does not fit its type.
         """
-        if set(frame.columns) != set(self.names):
+        if not frame.columns.is_unique or set(frame.columns) != set(self.names):
             missing = [name for name in self.names if name not in frame.columns]
             unknown = [name for name in frame.columns if name not in self.names]
+            twice = frame.columns[frame.columns.duplicated()]
             raise self._refusal(
                 f"its columns differ (missing: {listed(missing) or 'none'};"
-                f" unknown: {listed(unknown) or 'none'})"
+                f" unknown: {listed(unknown) or 'none'}; twice: {listed(twice) or 'none'})"
             )
         typed = {}
         for column in self.columns:
             try:
                 typed[column.name] = cast(frame[column.name], column.kind)
-            except (ValueError, TypeError) as error:
+            except (ValueError, TypeError, OverflowError) as error:
                 raise self._refusal(f"`{column.name}` is not {column.kind}: {error}") from error
         return self.ordered(pd.DataFrame(typed))
 
@@ -149,16 +150,38 @@ def digest(frame: pd.DataFrame, kinds: Mapping[str, Kind]) -> str:
 
 
 def cast(values: Values, kind: Kind) -> Values:
-    """The values in their kind's dtype. Raises ValueError or TypeError where one does not fit."""
+    """The values in their kind's dtype.
+
+    Raises ValueError, TypeError or OverflowError where one does not fit: a value is never
+    rounded, read as text or taken for another kind's.
+    """
+    if kind == "string":
+        return _texts(values)
+    if kind in ("date", "datetime", "timestamp"):
+        return _times(values, kind)
+    typed: Values = values.astype(DTYPES[kind])
+    if kind != "float" and (typed != values).any():
+        raise ValueError(f"it would change {listed(values[typed != values])}")
+    return typed
+
+
+def _texts(values: Values) -> Values:
+    texts: Values = values.astype("object")
+    texts[values.isna()] = None
+    if pd.api.types.infer_dtype(texts, skipna=True) not in ("string", "empty"):
+        raise TypeError(f"it holds {pd.api.types.infer_dtype(texts, skipna=True)} values")
+    return texts
+
+
+def _times(values: Values, kind: Kind) -> Values:
+    if pd.api.types.is_numeric_dtype(values):
+        raise TypeError("a number is no time")
     if kind == "timestamp":
         return pd.to_datetime(values, utc=True).astype("datetime64[ns, UTC]").dt.floor("us")
-    if kind == "datetime":
-        return values.astype("datetime64[ns]").dt.floor("us")
-    if kind == "string":
-        texts: Values = values.astype("object")
-        texts[values.isna()] = None
-        return texts
-    return values.astype(DTYPES[kind])
+    times: Values = values.astype("datetime64[ns]").dt.floor("us")
+    if kind == "date" and (times.dt.normalize() < times).any():
+        raise ValueError("a date has no time of day")
+    return times
 
 
 def _canonical(values: Values, kind: Kind) -> list[bytes]:
@@ -175,7 +198,10 @@ def _canonical(values: Values, kind: Kind) -> list[bytes]:
         floats[null] = np.nan  # a NaN has many bit patterns
         return [(floats + 0.0).tobytes()]  # -0.0 becomes 0.0
     if kind in ("date", "datetime", "timestamp"):
-        return [null.tobytes(), values.astype("int64").to_numpy().astype("<i8").tobytes()]
+        return [
+            null.tobytes(),
+            values.dt.as_unit("ns").astype("int64").to_numpy().astype("<i8").tobytes(),
+        ]
     return [values.to_numpy().astype("<i8").tobytes()]
 
 

@@ -6,10 +6,13 @@ Reading a source does not belong here, nor anything about models.
 from dataclasses import dataclass
 from datetime import datetime
 
+import numpy as np
 import pandas as pd
 
 from forecast_assets.errors import DataError, listed
 from forecast_assets.settings import Settings
+
+WEEKDAYS = ("W-MON", "W-TUE", "W-WED", "W-THU", "W-FRI", "W-SAT", "W-SUN")
 
 
 @dataclass(frozen=True)
@@ -29,9 +32,10 @@ def to_weeks(raw: pd.DataFrame, settings: Settings, *, as_of: datetime) -> Weekl
     lies before `as_of`.
 
     Raises DataError where a week has several rows and `series.aggregate` is "error", a week has
-    none and `series.missing` is "error", or no week is complete.
+    none and `series.missing` is "error", a series has no value, no series has two weeks, or no
+    week is complete.
     """
-    week = raw["ds"].dt.to_period(settings.series.frequency).dt.end_time.dt.normalize()
+    week = _week_end(raw["ds"], settings.series.frequency)
     today = pd.Timestamp(as_of.astimezone(settings.schedule.zone).date())
     is_over = week < today
     if not is_over.any():
@@ -42,10 +46,7 @@ def to_weeks(raw: pd.DataFrame, settings: Settings, *, as_of: datetime) -> Weekl
         )
     rows = raw.assign(ds=week)[is_over]
     weeks = _one_row_a_week(rows, raw, settings)
-    gridded = pd.concat(
-        [_on_grid(group, settings) for _, group in weeks.groupby("unique_id", sort=True)],
-        ignore_index=True,
-    )
+    gridded = _on_grid(weeks)
     is_gap = gridded["y"].isna()
     frame = _filled(gridded, is_gap, settings)
     sizes = frame.groupby("unique_id", sort=True).size()
@@ -56,6 +57,12 @@ def to_weeks(raw: pd.DataFrame, settings: Settings, *, as_of: datetime) -> Weekl
             f" from one value, so nothing was published. Give the source at least two weeks."
         )
     return WeeklySeries(frame, int((~is_over).sum()), int(is_gap.sum()), short)
+
+
+def _week_end(times: "pd.Series[pd.Timestamp]", frequency: str) -> "pd.Series[pd.Timestamp]":
+    """The day, at midnight, that ends the week of each time."""
+    days_left = (WEEKDAYS.index(frequency) - times.dt.weekday) % 7
+    return times.dt.normalize() + pd.to_timedelta(days_left, unit="D")
 
 
 def _one_row_a_week(rows: pd.DataFrame, raw: pd.DataFrame, settings: Settings) -> pd.DataFrame:
@@ -94,24 +101,26 @@ def _named(weeks: pd.DataFrame) -> str:
     return listed(f"{one} / {day}" for one, day in zip(weeks["unique_id"], days, strict=True))
 
 
-def _on_grid(group: pd.DataFrame, settings: Settings) -> pd.DataFrame:
-    """One series with a row for each week from its first value to its last."""
-    known = group.dropna(subset="y")
-    if known.empty:
+def _on_grid(weeks: pd.DataFrame) -> pd.DataFrame:
+    """Every series with a row for each week from its first value to its last, sorted."""
+    known = weeks.dropna(subset="y")
+    without = sorted(set(weeks["unique_id"]) - set(known["unique_id"]))
+    if without:
         raise DataError(
-            f"The series {group['unique_id'].iloc[0]} has {len(group)} weeks and no value in any."
-            f" There is nothing to forecast it from, so nothing was published. Mend the source,"
-            f" or leave the series out of it."
+            f"{len(without)} series have no value in any week: {listed(without)}."
+            f" There is nothing to forecast them from, so nothing was published. Mend the source,"
+            f" or leave them out of it."
         )
-    weeks = pd.date_range(known["ds"].min(), known["ds"].max(), freq=settings.series.frequency)
-    values = known.set_index("ds")["y"].reindex(weeks)
-    return pd.DataFrame(
-        {
-            "unique_id": group["unique_id"].iloc[0],
-            "ds": weeks,
-            "y": values.to_numpy(),
-        }
-    )
+    groups = known.groupby("unique_id", sort=True)["ds"]
+    first = groups.min()
+    n_weeks = ((groups.max() - first).dt.days // 7 + 1).to_numpy()
+    starts = n_weeks.cumsum() - n_weeks  # the row where each series begins
+    nth = np.arange(n_weeks.sum()) - starts.repeat(n_weeks)
+    y = np.full(len(nth), np.nan)
+    nth_known = (known["ds"] - groups.transform("min")).dt.days // 7
+    y[starts[groups.ngroup()] + nth_known] = known["y"]
+    ds = first.to_numpy().repeat(n_weeks) + nth * np.timedelta64(7, "D")
+    return pd.DataFrame({"unique_id": first.index.repeat(n_weeks), "ds": ds, "y": y})
 
 
 def _filled(weeks: pd.DataFrame, is_gap: "pd.Series[bool]", settings: Settings) -> pd.DataFrame:

@@ -34,9 +34,9 @@ class FileSource(_Frozen):
 
     kind: Literal["file"]
     path: str = Field(min_length=1)
-    unique_id: str = "unique_id"
-    ds: str = "ds"
-    y: str = "y"
+    unique_id: str = Field("unique_id", min_length=1)
+    ds: str = Field("ds", min_length=1)
+    y: str = Field("y", min_length=1)
 
 
 Source = Annotated[DemoSource | FileSource, Field(discriminator="kind")]
@@ -100,7 +100,7 @@ class SelectionSettings(_Frozen):
 class ForecastSettings(_Frozen):
     """Which prediction intervals are published."""
 
-    levels: tuple[Annotated[float, Field(gt=0, lt=100, strict=False)], ...] = Field(
+    levels: tuple[Annotated[float, Field(gt=0, lt=100)], ...] = Field(
         (80, 95), min_length=1, strict=False
     )
 
@@ -176,8 +176,8 @@ class Settings(_Frozen):
         """Make a path absolute: `var/...` lies below `var`, any other path below `root`."""
         if "://" in path or Path(path).is_absolute():
             return path
-        first, *rest = Path(path).parts
-        return str(self.var.joinpath(*rest) if first == "var" else self.root / path)
+        parts = Path(path).parts  # none, for "."
+        return str(self.var.joinpath(*parts[1:]) if parts[:1] == ("var",) else self.root / path)
 
 
 def load(environ: Mapping[str, str] = os.environ) -> Settings:

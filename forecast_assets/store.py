@@ -8,10 +8,12 @@ here: who reads what in which run is for `defs`.
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,7 @@ import pandas as pd
 import pyarrow as pa
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 
-from forecast_assets.errors import StoreError, UnknownVersion, listed
+from forecast_assets.errors import DataError, StoreError, UnknownVersion, listed
 from forecast_assets.schema import Kind, Table, cast, digest
 
 ARROW: Mapping[Kind, pa.DataType] = {
@@ -41,6 +43,8 @@ KEPT_FOR_EVER = {
 # Delta's own default drops log entries after 30 days, and with them the way to old versions.
 TRIES = 20
 # Four writers of one partition, 25 commits each, lost the race at most 9 times in a row.
+FAILURES = (OSError, DeltaError, pa.ArrowException)  # what the layers below raise
+DAMAGE = (*FAILURES, ValueError, TypeError, KeyError)  # and what damaged bytes make Python raise
 
 
 @dataclass(frozen=True)
@@ -115,11 +119,13 @@ class Store:
         """Write one version and return it as committed: all of its rows, or none.
 
         The commit's data version, content hash, row count and version number are filled in here.
-        Raises DataError where the rows break the table's contract, and StoreError where the store
-        cannot be written; earlier versions stand in either case.
+        Raises DataError where the rows break the table's contract or are not of the partition, and
+        StoreError where the store cannot be written; earlier versions stand in either case.
         """
+        self.location(commit.asset)
         table = self.tables[commit.asset]
         checked = table.check(frame)
+        _refuse_strays(table, checked, commit.partition)
         described = {
             "run_id": commit.run_id,
             "asset": commit.asset,
@@ -155,7 +161,7 @@ class Store:
     def keep_files(self, folder: str, files: Mapping[str, str]) -> pd.DataFrame:
         """Write text files below `var`, each whole or not at all: rows of weekly_report."""
         rows = []
-        with self._answering(f"write the files of {folder}"):
+        with self._writing(f"the files of {folder}"):
             (self.var / folder).mkdir(parents=True, exist_ok=True)
             for name, text in files.items():
                 path, data = self.var / folder / name, text.encode()
@@ -174,9 +180,10 @@ class Store:
         """
         table = self.tables[commits[0].asset]
         snapshot = max(commits, key=lambda commit: commit.version)
+        self.commit(snapshot.as_input)  # another process may have written it
         if all(self._stands(commit, snapshot) for commit in commits):
-            return table.ordered(_from_arrow(self._arrow(snapshot, commits)))
-        frames = [_from_arrow(self._arrow(commit, [commit])) for commit in commits]
+            return table.ordered(self._frame(snapshot, commits))
+        frames = [self._frame(commit, [commit]) for commit in commits]
         return table.ordered(pd.concat(frames, ignore_index=True))
 
     def commit(self, one: Input) -> Commit:
@@ -198,20 +205,38 @@ class Store:
 
     def content(self, commit: Commit) -> str:
         """The hash of what a version holds now, to compare with `commit.content`."""
-        arrow = self._arrow(commit, [commit])
-        frame = self.tables[commit.asset].ordered(_from_arrow(arrow))
-        return digest(frame, {name: KINDS[arrow.field(name).type] for name in arrow.column_names})
+        with self._reading(f"version {commit.version} of {commit.asset}"):
+            arrow = self._arrow(commit, [commit])
+            kinds = {name: KINDS[arrow.field(name).type] for name in arrow.column_names}
+            return digest(self.tables[commit.asset].ordered(_from_arrow(arrow)), kinds)
+
+    def first_unreadable(self, asset: str) -> int:
+        """The first version whose entry in the log is gone or damaged."""
+        version = 0
+        while self._has_entry(asset, version):
+            version += 1
+        return version
+
+    def _has_entry(self, asset: str, version: int) -> bool:
+        try:
+            delta = deltalake.DeltaTable(self.location(asset), version=version)
+            _parsed(asset, version, delta.history(1)[-1])
+        except DAMAGE:
+            return False
+        return True
+
+    def _frame(self, snapshot: Commit, commits: Sequence[Commit]) -> pd.DataFrame:
+        with self._reading(f"version {snapshot.version} of {snapshot.asset}"):
+            return _from_arrow(self._arrow(snapshot, commits))
 
     def _arrow(self, snapshot: Commit, commits: Sequence[Commit]) -> pa.Table:
         """The rows of the commits' partitions, as they stand in the table's snapshot."""
         by = self.tables[snapshot.asset].partition_by
         wanted = [(by, "in", [commit.partition for commit in commits])] if by else None
-        with self._answering(f"read version {snapshot.version} of {snapshot.asset}"):
-            delta = self._open(snapshot.asset)
-            if delta is None or delta.version() != snapshot.version:
-                location = self.location(snapshot.asset)
-                delta = deltalake.DeltaTable(location, version=snapshot.version)
-            return delta.to_pyarrow_table(filters=wanted)
+        delta = self._open(snapshot.asset)
+        if delta is None or delta.version() != snapshot.version:
+            delta = deltalake.DeltaTable(self.location(snapshot.asset), version=snapshot.version)
+        return delta.to_pyarrow_table(filters=wanted)
 
     def _open(self, asset: str) -> deltalake.DeltaTable | None:
         """The asset's table as it stands now; null where nothing was written yet."""
@@ -230,14 +255,25 @@ class Store:
     def _all(self, asset: str) -> list[Commit]:
         """Every commit of an asset's table; what was read before is not read again."""
         known = self._histories.setdefault(asset, [])
-        with self._answering(f"read the history of {asset}"):
+        with self._reading(f"the history of {asset}"):
             delta = self._open(asset)
             if delta is None:
                 known.clear()
                 return known
             n_new = delta.version() + 1 - len(known)
             entries = delta.history(n_new) if n_new > 0 else []
-        known.extend(_parsed(asset, entry) for entry in reversed(entries))
+        if len(entries) < n_new:
+            raise StoreError(
+                f"The log of {asset} in the store {self.uri} has lost {n_new - len(entries)} of"
+                f" {delta.version() + 1} entries, so no version of it can be told from another, and"
+                f" none was read. `forecast-assets verify {asset}` names the first that is lost;"
+                f" restore its `_delta_log` from a back-up."
+            )
+        # Numbered from the oldest: where another run commits meanwhile, deltalake 1.6 returns its
+        # entries too, and numbers all of them as if it had not.
+        for entry in reversed(entries):
+            with self._reading(f"the log entry {len(known)} of {asset}"):
+                known.append(_parsed(asset, len(known), entry))
         return known
 
     def _commit(
@@ -248,7 +284,7 @@ class Store:
             value = str(partition).replace("'", "''")
             predicate = f"{by} = '{value}'"
         for attempt in range(TRIES):
-            with self._answering(f"write {table.name}"):
+            with self._writing(table.name):
                 try:
                     deltalake.write_deltalake(
                         self._open(table.name) or self.location(table.name),
@@ -267,15 +303,28 @@ class Store:
                     return
 
     @contextmanager
-    def _answering(self, doing: str) -> Iterator[None]:
+    def _writing(self, what: str) -> Iterator[None]:
         """Turn what the store's layers raise into a StoreError that says what to do."""
         try:
             yield
-        except (OSError, DeltaError, pa.ArrowException) as error:
+        except FAILURES as error:
             raise StoreError(
-                f"Could not {doing} in the store {self.uri}: {error}. Nothing was half-written:"
-                f" every earlier version stands. See that the store is there, that this user may"
-                f" read and write it, and that it is not full, then run again."
+                f"Could not write {what} in the store {self.uri}: {_said(error)}. Nothing was"
+                f" half-written: every earlier version stands. See that the store is there, that"
+                f" this user may read and write it, and that it is not full, then run again."
+            ) from error
+
+    @contextmanager
+    def _reading(self, what: str) -> Iterator[None]:
+        """Turn what the store's layers, or damaged files, raise into a StoreError."""
+        try:
+            yield
+        except DAMAGE as error:
+            raise StoreError(
+                f"Could not read {what} in the store {self.uri}: {_said(error)}. Reading changes"
+                f" nothing, but what needs it cannot be made. See that the store is there and that"
+                f" this user may read it; `forecast-assets verify` names the versions that are"
+                f" damaged, and a back-up restores them."
             ) from error
 
 
@@ -288,7 +337,31 @@ def _is_same_write(found: Commit, asked: Commit) -> bool:
     return (found.run_id, found.partition) == (asked.run_id, asked.partition)
 
 
-def _parsed(asset: str, entry: Mapping[str, Any]) -> Commit:
+def _refuse_strays(table: Table, frame: pd.DataFrame, partition: str | None) -> None:
+    """Raise DataError where rows are not of the partition that they are written as."""
+    by, wrong = table.partition_by, None
+    if by is None:
+        wrong = f"{table.name} has no partitions" if partition is not None else None
+    elif not partition:  # Delta keeps an empty value as none at all
+        wrong = f"a version of {table.name} needs the name of its {by}"
+    elif strays := sorted(set(frame[by]) - {partition}):
+        wrong = f"they hold rows of {listed(strays)}"
+    if wrong:
+        raise DataError(
+            f"{len(frame)} rows cannot be written as the partition {partition!r} of {table.name}:"
+            f" {wrong}. Nothing was written, and earlier versions stand. Write each partition's"
+            f" rows under its own name."
+        )
+
+
+def _said(error: BaseException) -> str:
+    """What a layer below said, on one line, without colours and without its own traceback."""
+    plain = re.sub(r"\x1b\[\d+m", "", str(error)).splitlines()
+    lines = takewhile(lambda line: not re.match(r"\s*0: ", line), plain)
+    return " ".join(" ".join(lines).split()).rstrip(".") or type(error).__name__
+
+
+def _parsed(asset: str, version: int, entry: Mapping[str, Any]) -> Commit:
     inputs = json.loads(entry.get("inputs", "[]"))
     written = datetime.fromtimestamp(entry["timestamp"] / 1000).astimezone()
     return Commit(
@@ -301,7 +374,7 @@ def _parsed(asset: str, entry: Mapping[str, Any]) -> Commit:
         data_version=entry.get("data_version", ""),
         content=entry.get("content", ""),
         n_rows=int(entry.get("n_rows", 0)),
-        version=entry["version"],
+        version=version,
         written_at=written,
     )
 

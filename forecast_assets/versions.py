@@ -4,7 +4,7 @@ Keeping versions is the business of `store`.
 """
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -33,9 +33,12 @@ def select(
     keeps what was known at that moment, `run_id` (or its beginning) what that run wrote. With
     nothing asked, the newest by `as_of`, then by version.
 
-    Raises UnknownVersion where nothing answers.
+    Raises UnknownVersion where nothing answers, for any of the partitions that are named, and where
+    `run_id` begins the ids of several runs.
     """
     commits = store.history(asset)
+    if run_id is not None:
+        _refuse_ambiguous(asset, commits, run_id)
     found = [
         commit
         for commit in commits
@@ -45,7 +48,8 @@ def select(
         and (run_id is None or commit.run_id.startswith(run_id))
     ]
     is_there = version is None or any(commit.version == version for commit in commits)
-    if not found or not is_there:
+    absent = set(partitions or ()) - {commit.partition for commit in found}
+    if not found or absent or not is_there:
         raise UnknownVersion(_nothing_answers(asset, commits, partitions, version, as_of, run_id))
     by_partition: dict[str | None, list[Commit]] = {}
     for commit in found:
@@ -194,11 +198,44 @@ class Finding:
 
 def verify(store: Store, assets: Iterable[str]) -> list[Finding]:
     """Read every version of the assets again and compare it with what was recorded of it."""
-    return [
+    return [finding for asset in assets for finding in _findings(store, asset)]
+
+
+def _findings(store: Store, asset: str) -> list[Finding]:
+    try:
+        commits = store.history(asset)
+    except UnknownVersion:
+        raise
+    except StoreError as error:
+        first = store.first_unreadable(asset)
+        return [Finding(asset, first, None, 0, f"it and what follows cannot be read: {error}")]
+    found = [
         Finding(asset, commit.version, commit.partition, commit.n_rows, _problem(store, commit))
-        for asset in assets
-        for commit in store.history(asset)
+        for commit in commits
     ]
+    return found + _missed(store, asset, commits)
+
+
+def _missed(store: Store, asset: str, commits: Sequence[Commit]) -> list[Finding]:
+    """Versions that others were made from and that are not there any more, or not the same."""
+    missed = {}
+    for one, made in _uses(store, asset):
+        is_there = one.version < len(commits)
+        if not is_there or commits[one.version].data_version != one.data_version:
+            what = "another was written in its place" if is_there else "it is gone"
+            problem = f"{what}: {made.as_input.named}, version {made.version}, was made from it"
+            missed[one] = Finding(asset, one.version, one.partition, 0, problem)
+    return list(missed.values())
+
+
+def _uses(store: Store, asset: str) -> Iterator[tuple[Input, Commit]]:
+    """Each version of the asset that another one was made from, and that other one."""
+    for other in store.tables:
+        try:
+            commits = store.history(other)
+        except StoreError:  # a finding of its own
+            continue
+        yield from ((one, made) for made in commits for one in made.inputs if one.asset == asset)
 
 
 def _problem(store: Store, commit: Commit) -> str | None:
@@ -223,6 +260,15 @@ def _changed_files(store: Store, commit: Commit) -> str | None:
         elif hashlib.sha256(path.read_bytes()).hexdigest() != row["sha256"]:
             said.append(f"{path} is not what was recorded")
     return "; ".join(said) or None
+
+
+def _refuse_ambiguous(asset: str, commits: Sequence[Commit], run_id: str) -> None:
+    runs = sorted({commit.run_id for commit in commits if commit.run_id.startswith(run_id)})
+    if len(runs) > 1 and run_id not in runs:
+        raise UnknownVersion(
+            f"{len(runs)} runs that wrote {asset} begin with {run_id!r}: {listed(runs)}. Which one"
+            f" is meant would be a guess, so nothing is shown. Give more of its id."
+        )
 
 
 def _nothing_answers(

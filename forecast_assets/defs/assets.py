@@ -220,9 +220,9 @@ def weekly_report(
         metrics=metrics,
         accuracy=forecast_accuracy,
         levels=settings.forecast.levels,
-        run_id=context.run_id,
+        run_id=context.run.run_id,
     )
-    folder = f"reports/{next_week_forecast['ds'].min().date()}_{context.run_id[:8]}"
+    folder = f"reports/{next_week_forecast['ds'].min().date()}_{context.run.run_id[:8]}"
     texts = report.render(week)
     files = store.keep_files(folder, texts)
     return published(

@@ -77,7 +77,7 @@ def backtest(
     return record
 
 
-@dg.op
+@dg.op(retry_policy=RETRIES)
 def publish(
     context: dg.AssetExecutionContext,
     records: list[dict],  # type: ignore[type-arg]  # Dagster knows no parametrized dict here

@@ -3,12 +3,17 @@
 import dagster as dg
 import pandas as pd
 
+from forecast_assets.defs.refusal import RETRIES
 from forecast_assets.errors import listed
 from forecast_assets.selection import CHAMPION
 from forecast_assets.settings import Settings
 
 
-@dg.asset_check(asset="series", description="Every series has two weeks or more.")
+@dg.asset_check(
+    asset="series",
+    description="Every series has two weeks or more.",
+    retry_policy=RETRIES,
+)
 def series_can_be_backtested(series: pd.DataFrame) -> dg.AssetCheckResult:
     """Warn of series with a single week: no model can be judged on them."""
     sizes = series.groupby("unique_id").size()
@@ -22,7 +27,11 @@ def series_can_be_backtested(series: pd.DataFrame) -> dg.AssetCheckResult:
     )
 
 
-@dg.asset_check(asset="metrics", description="Every model forecast every fold it was asked for.")
+@dg.asset_check(
+    asset="metrics",
+    description="Every model forecast every fold it was asked for.",
+    retry_policy=RETRIES,
+)
 def no_model_failed(metrics: pd.DataFrame) -> dg.AssetCheckResult:
     """Warn of models that failed on a series: they do not compete there."""
     failed = metrics[metrics["status"] == "failed"]
@@ -39,6 +48,7 @@ def no_model_failed(metrics: pd.DataFrame) -> dg.AssetCheckResult:
 @dg.asset_check(
     asset="next_week_forecast",
     description="Every series has a forecast, made by the model that was chosen for it.",
+    retry_policy=RETRIES,
 )
 def champions_forecast(
     next_week_forecast: pd.DataFrame, settings: dg.ResourceParam[Settings]

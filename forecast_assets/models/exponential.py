@@ -51,6 +51,7 @@ class AutoETS(_ByStatsforecast):
     """The exponential smoothing model of least AICc (Hyndman, Koehler, Snyder & Grose 2002)."""
 
     factory = "AutoETS"
+    min_train_size = 8  # with 7 values the AICc divides by zero, with fewer the library refuses
 
     def __init__(self, **params: Any) -> None:
         super().__init__(season_length=1, **params)

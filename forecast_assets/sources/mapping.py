@@ -6,6 +6,8 @@ import pandas as pd
 
 from forecast_assets.errors import DataError, SourceError, listed
 
+YEARS = (1678, 2261)  # all of them fit into 64 bits of nanoseconds
+
 
 def as_raw_data(rows: pd.DataFrame, *, columns: Mapping[str, str], origin: str) -> pd.DataFrame:
     """Take the mapped columns of `rows` as text ids, wall-clock times and numbers.
@@ -14,15 +16,22 @@ def as_raw_data(rows: pd.DataFrame, *, columns: Mapping[str, str], origin: str) 
     A missing y stays missing. Times with one UTC offset lose it: a week is counted in the
     source's own days.
 
-    Raises SourceError where a mapped column is not there, and DataError where there are no rows,
+    Raises SourceError where a mapped column is not there or there twice, and DataError where there are no rows,
     an id or a time is missing, a time is not ISO 8601, offsets differ, or y is not a number.
     """
+    rows = rows.reset_index(drop=True)
     absent = [source for source in columns.values() if source not in rows.columns]
     if absent:
         raise SourceError(
             f"{origin} has no column {listed(absent)}; it has {listed(rows.columns, most=12)}."
             f" Without it no series can be made, and nothing was published. Say which columns hold"
             f" unique_id, ds and y in [source] of forecast.toml."
+        )
+    twice = [source for source in columns.values() if list(rows.columns).count(source) > 1]
+    if twice:
+        raise SourceError(
+            f"{origin} has more than one column {listed(dict.fromkeys(twice))}. Which one is meant"
+            f" would be a guess, so nothing was published. Give the columns names of their own."
         )
     if rows.empty:
         raise DataError(
@@ -40,15 +49,34 @@ def as_raw_data(rows: pd.DataFrame, *, columns: Mapping[str, str], origin: str) 
 
 def _ids(values: pd.Series, *, origin: str) -> pd.Series:
     _refuse(values, values.isna(), "have no series (the id is missing)", origin=origin)
-    return values.astype(str).astype(object)
+    plain = values.astype(object)
+    _refuse(values, ~plain.map(_is_name).astype(bool), "hold no name for a series", origin=origin)
+    return plain.astype(str).astype(object)
+
+
+def _is_name(value: object) -> bool:
+    """Text that is neither blank nor broken, or a single value that is written as one."""
+    if isinstance(value, str):
+        return bool(value.strip()) and value.encode(errors="ignore").decode() == value
+    return pd.api.types.is_scalar(value) and not isinstance(value, bytes)
 
 
 def _numbers(values: pd.Series, *, origin: str) -> pd.Series:
-    numbers = pd.to_numeric(values, errors="coerce").astype("float64")
-    is_text = numbers.isna() & values.notna()
-    _refuse(values, is_text, "hold no number", origin=origin)
+    numbers = _floats(values)
+    _refuse(values, numbers.isna() & values.notna(), "hold no number", origin=origin)
     _refuse(values, numbers.abs() == float("inf"), "hold an infinite number", origin=origin)
     return numbers
+
+
+def _floats(values: pd.Series) -> pd.Series:
+    """The numbers in float64; missing where there is none, or a larger one than float64 holds."""
+    if values.dtype.kind in "mMc":  # times, durations and complex numbers
+        return pd.Series(float("nan"), index=values.index)
+    try:
+        return pd.to_numeric(values, errors="coerce").astype("float64")
+    except OverflowError:
+        texts = values.astype(str).where(values.notna())
+        return pd.to_numeric(texts, errors="coerce").astype("float64")
 
 
 def _times(values: pd.Series, *, origin: str) -> pd.Series:
@@ -57,9 +85,13 @@ def _times(values: pd.Series, *, origin: str) -> pd.Series:
         everywhere = pd.Series(data=True, index=values.index)
         _refuse(values, everywhere, "hold a bare number for a time", origin=origin)
     if pd.api.types.is_datetime64_any_dtype(values):
+        is_far = ~values.dt.year.between(*YEARS)
+        _refuse(
+            values, is_far, "hold a time outside the years {} to {}".format(*YEARS), origin=origin
+        )
         return _wall_clock(values)
     texts = values.astype(str)
-    offsets = texts.str.extract(r"\d[Tt ]\d.*?([Zz]|[+-]\d\d:?\d\d)$")[0].fillna("none")
+    offsets = texts.str.extract(r"\d[Tt ]\d.*?([Zz]|[+-]\d\d(?::?\d\d)?)$")[0].fillna("none")
     counts = offsets.value_counts()
     if len(counts) > 1:
         raise DataError(
@@ -73,15 +105,18 @@ def _times(values: pd.Series, *, origin: str) -> pd.Series:
 
 
 def _wall_clock(times: pd.Series) -> pd.Series:
-    return times.dt.tz_localize(None) if times.dt.tz is not None else times
+    times = times.dt.tz_localize(None)
+    return times.astype("datetime64[ns]")
 
 
 def _refuse(values: pd.Series, is_bad: pd.Series, what: str, *, origin: str) -> None:
     if is_bad.any():
-        places = [f"row {int(i) + 1}: {values.loc[i]!r}" for i in values.index[is_bad][:5]]
-        more = f" and {int(is_bad.sum()) - 5} more" if is_bad.sum() > len(places) else ""
+        bad = values[is_bad]
+        places = [
+            f"row {row}: {value!r}" for row, value in zip(bad.index + 1, bad.tolist(), strict=True)
+        ]
         raise DataError(
             f"{int(is_bad.sum())} of {len(values)} rows of {origin}, column `{values.name}`,"
-            f" {what}: {', '.join(places)}{more}. Nothing was published, and earlier versions"
+            f" {what}: {listed(places)}. Nothing was published, and earlier versions"
             f" stand. Mend the source, or map another column in [source] of forecast.toml."
         )

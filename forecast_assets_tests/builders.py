@@ -1,0 +1,59 @@
+"""Small made-up weeks: settings, series and predictions, each with what it witnesses."""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from forecast_assets.settings import Settings, parse
+
+FIRST_WEEK = "2024-01-05"  # a Friday
+AS_OF = datetime(2026, 1, 5, tzinfo=UTC)
+
+
+def make_settings(tmp_path: Path, **tables: Mapping[str, Any]) -> Settings:
+    """Settings of forecast.toml's tables, everything below tmp_path."""
+    return parse(tables, root=tmp_path, var=tmp_path / "var", origin="a test")
+
+
+def make_series(**values: Sequence[float]) -> pd.DataFrame:
+    """The table `series`: each keyword a series, its values weekly from FIRST_WEEK on."""
+    frames = [
+        pd.DataFrame(
+            {
+                "unique_id": unique_id,
+                "ds": pd.date_range(FIRST_WEEK, periods=len(y), freq="W-FRI"),
+                "y": np.asarray(y, dtype=float),
+            }
+        )
+        for unique_id, y in sorted(values.items())
+    ]
+    return pd.concat(frames, ignore_index=True)
+
+
+def walk(n: int, *, seed: int, start: float = 100.0) -> list[float]:
+    """A random walk of n values that stays well above zero: no model is perfect on it."""
+    steps = np.random.default_rng(seed).normal(size=n)
+    return list(start + np.cumsum(steps))
+
+
+def write_source(tmp_path: Path, series: pd.DataFrame, name: str = "source.csv") -> Path:
+    """The series as a csv file, for the `file` source."""
+    path = tmp_path / name
+    series.assign(ds=series["ds"].dt.strftime("%Y-%m-%d")).to_csv(path, index=False)
+    return path
+
+
+def week_settings(tmp_path: Path, series: pd.DataFrame, **tables: Mapping[str, Any]) -> Settings:
+    """Settings of a week that runs in a second: cheap models on a few folds of a csv file."""
+    source = {"kind": "file", "path": str(write_source(tmp_path, series))}
+    small = {
+        "source": source,
+        "models": {"enabled": ["naive", "drift", "seasonal_naive"]},
+        "series": {"season_length": 4},
+        "backtest": {"n_windows": 8},
+    }
+    return make_settings(tmp_path, **{**small, **tables})

@@ -1,0 +1,154 @@
+"""The graph as Dagster sees it, pinned by name."""
+
+import subprocess
+import sys
+from datetime import datetime
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import dagster as dg
+import pytest
+
+from forecast_assets.defs.build import build_defs
+from forecast_assets.errors import ModelError
+from forecast_assets.tables import ASSETS, tables
+from forecast_assets_tests.builders import make_settings
+
+MODELS = ["naive", "seasonal_naive", "drift", "ses", "theta", "auto_ets"]
+
+
+@pytest.fixture
+def defs(tmp_path: Path) -> dg.Definitions:
+    return build_defs(make_settings(tmp_path))
+
+
+def specs(defs: dg.Definitions) -> dict[str, dg.AssetSpec]:
+    """Every asset's spec by its name."""
+    return {spec.key.path[-1]: spec for spec in defs.resolve_all_asset_specs()}
+
+
+def test_the_graph_is_the_one_that_is_documented(defs: dg.Definitions):
+    deps = {
+        name: {dep.asset_key.path[-1] for dep in spec.deps} for name, spec in specs(defs).items()
+    }
+    assert deps == {
+        "raw_data": set(),
+        "series": {"raw_data"},
+        "backtest_predictions": {"series"},
+        "metrics": {"backtest_predictions", "series"},
+        "best_model": {"metrics"},
+        "next_week_forecast": {"best_model", "series", "backtest_predictions"},
+        "forecast_accuracy": {"next_week_forecast", "series"},
+        "weekly_report": {
+            "next_week_forecast",
+            "best_model",
+            "metrics",
+            "series",
+            "forecast_accuracy",
+        },
+    }
+
+
+def test_groups_follow_the_week(defs: dg.Definitions):
+    assert {name: spec.group_name for name, spec in specs(defs).items()} == {
+        "raw_data": "data",
+        "series": "data",
+        "backtest_predictions": "bake_off",
+        "metrics": "bake_off",
+        "best_model": "bake_off",
+        "next_week_forecast": "publication",
+        "forecast_accuracy": "publication",
+        "weekly_report": "publication",
+    }
+
+
+def test_every_asset_is_described_owned_and_versioned(defs: dg.Definitions):
+    for name, spec in specs(defs).items():
+        assert spec.description, name
+        assert spec.owners == ["team:forecast"], name
+        assert spec.code_version == "1", name
+        assert "deltalake" in spec.kinds, name
+
+
+def test_every_column_is_described_in_the_ui(defs: dg.Definitions):
+    contracts = tables((80, 95))
+    for name, spec in specs(defs).items():
+        schema = spec.metadata["dagster/column_schema"]
+        assert [column.name for column in schema.columns] == contracts[name].names
+        assert all(column.description for column in schema.columns)
+
+
+def test_the_backtest_is_partitioned_by_model_in_the_settings_order(defs: dg.Definitions):
+    partitions = specs(defs)["backtest_predictions"].partitions_def
+    assert partitions is not None
+    assert list(partitions.get_partition_keys()) == MODELS
+
+
+def test_every_asset_can_be_part_of_one_run(defs: dg.Definitions):
+    for asset in defs.assets or []:
+        assert isinstance(asset, dg.AssetsDefinition)
+        assert asset.backfill_policy == dg.BackfillPolicy.single_run()
+
+
+def test_every_step_is_retried(defs: dg.Definitions):
+    nodes = defs.resolve_job_def("weekly_forecast").all_node_defs
+    ops = [node for node in nodes if isinstance(node, dg.OpDefinition)]
+    assert [op.name for op in ops if op.retry_policy is None] == []
+
+
+def checks(defs: dg.Definitions) -> list[dg.AssetCheckSpec]:
+    """Every check's spec."""
+    return [spec for check in defs.asset_checks or [] for spec in check.check_specs]
+
+
+def test_the_checks_are_named_for_what_they_hold(defs: dg.Definitions):
+    found = {(spec.asset_key.path[-1], spec.name) for spec in checks(defs)}
+    assert found == {
+        ("series", "series_can_be_backtested"),
+        ("metrics", "no_model_failed"),
+        ("next_week_forecast", "champions_forecast"),
+    }
+
+
+def test_the_job_carries_the_range_of_all_models(defs: dg.Definitions):
+    job = defs.resolve_job_def("weekly_forecast")
+    assert job.tags["dagster/asset_partition_range_start"] == "naive"
+    assert job.tags["dagster/asset_partition_range_end"] == "auto_ets"
+    assert {key.path[-1] for key in job.asset_layer.executable_asset_keys} == set(ASSETS)
+
+
+def test_the_schedule_is_on_in_the_time_zone_of_the_settings(tmp_path: Path):
+    settings = make_settings(
+        tmp_path, schedule={"cron": "30 6 * * MON", "timezone": "Europe/Berlin"}
+    )
+    schedule = build_defs(settings).resolve_schedule_def("every_week")
+    assert schedule.cron_schedule == "30 6 * * MON"
+    assert schedule.execution_timezone == "Europe/Berlin"
+    assert schedule.default_status == dg.DefaultScheduleStatus.RUNNING
+
+
+def test_one_tick_is_one_run_that_stands_for_the_tick(defs: dg.Definitions):
+    tick = datetime(2026, 11, 23, tzinfo=ZoneInfo("UTC"))
+    schedule = defs.resolve_schedule_def("every_week")
+    with dg.DagsterInstance.ephemeral() as instance:
+        requests = []
+        for _ in range(2):
+            context = dg.build_schedule_context(instance, scheduled_execution_time=tick)
+            requests += schedule.evaluate_tick(context).run_requests
+    assert {request.run_key for request in requests} == {"2026-11-23T00:00:00+00:00"}
+    assert requests[0].tags["forecast_assets/as_of"] == "2026-11-23T00:00:00+00:00"
+
+
+def test_an_enabled_model_that_does_not_exist_stops_the_definitions(tmp_path: Path):
+    with pytest.raises(ModelError, match="There is no model 'thetta'"):
+        build_defs(make_settings(tmp_path, models={"enabled": ["thetta"]}))
+
+
+def test_loading_the_definitions_imports_nothing_heavy():
+    heavy = ["dask", "jinja2", "matplotlib", "scipy", "statsforecast", "statsmodels"]
+    code = (
+        "import sys, forecast_assets.definitions;"
+        f"print([name for name in {heavy} if name in sys.modules])"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == "[]"

@@ -1,0 +1,126 @@
+"""Next week's numbers: who makes them, on which rung, within which intervals."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from forecast_assets.backtest import plan
+from forecast_assets.compute import run_model
+from forecast_assets.fold_cache import FoldCache
+from forecast_assets.forecast import forecast
+from forecast_assets.models import enabled
+from forecast_assets.settings import Settings
+from forecast_assets.tables import tables
+from forecast_assets_tests.builders import AS_OF, make_series, make_settings, walk
+
+REFUSES_THE_LATEST = """
+import numpy as np
+
+class Refuses:
+    '''Forecasts every fold of the backtest and fails on a series of 60 weeks.'''
+    def fit(self, y, *, season_length):
+        if len(y) == 60:
+            raise RuntimeError("not this one")
+        self.last = y[-1]
+        return self
+    def predict(self, h):
+        return np.full(h, self.last)
+"""
+
+
+def made(
+    series: pd.DataFrame, settings: Settings, *choices: tuple[str, str | None]
+) -> pd.DataFrame:
+    """The forecast of each series by its (model, runner-up), after a real backtest."""
+    cache = FoldCache(settings.var / "folds")
+    planned = plan(series, settings.backtest)
+    predictions = pd.concat(
+        run_model(model, planned, settings=settings, cache=cache).predictions(settings)
+        for model in enabled(settings)
+    )
+    best = pd.DataFrame(
+        [
+            {"unique_id": unique_id, "model": model, "rung": "champion", "runner_up": runner_up}
+            for unique_id, (model, runner_up) in zip(
+                series["unique_id"].unique(), choices, strict=True
+            )
+        ]
+    )
+    frame = forecast(best, series, predictions, settings, cache=cache, as_of=AS_OF, made_at=AS_OF)
+    return tables(settings.forecast.levels)["next_week_forecast"].check(frame)
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return make_settings(tmp_path, models={"enabled": ["naive", "drift"]})
+
+
+def test_the_week_after_the_last_one_is_forecast_by_the_chosen_model(settings: Settings):
+    y = walk(60, seed=1)
+    row = made(make_series(a=y), settings, ("naive", None)).iloc[0]
+    assert (row["model"], row["rung"], row["h"], row["y_hat"]) == ("naive", "champion", 1, y[-1])
+    assert row["ds"] == row["cutoff"] + pd.Timedelta(weeks=1)
+    assert row["cutoff"] == make_series(a=y)["ds"].max()
+
+
+def test_intervals_are_drawn_from_the_models_own_backtest_errors(settings: Settings):
+    """29 errors of naive are the last 29 steps: 24 of them (80 %) and 29 of them (95 %) fit."""
+    y = walk(59, seed=1)
+    row = made(make_series(a=y), settings, ("naive", None)).iloc[0]
+    errors = sorted(np.abs(np.diff(y[-30:])))
+    assert row["hi_80"] - row["y_hat"] == pytest.approx(errors[24 - 1])
+    assert row["y_hat"] - row["lo_95"] == pytest.approx(errors[29 - 1])
+
+
+def test_a_level_that_too_few_errors_can_hold_has_no_interval(settings: Settings):
+    row = made(make_series(a=walk(12, seed=1)), settings, ("naive", None)).iloc[0]
+    assert np.isfinite(row["lo_80"])
+    assert np.isnan(row["lo_95"])
+
+
+def test_wider_levels_have_wider_intervals_further_weeks_too(tmp_path: Path):
+    settings = make_settings(tmp_path, models={"enabled": ["naive"]}, backtest={"horizon": 4})
+    frame = made(make_series(a=walk(200, seed=1)), settings, ("naive", None))
+    assert list(frame["h"]) == [1, 2, 3, 4]
+    assert (frame["hi_95"] >= frame["hi_80"]).all()
+    assert (
+        frame["hi_80"].iloc[3] - frame["y_hat"].iloc[3]
+        > frame["hi_80"].iloc[0] - frame["y_hat"].iloc[0]
+    )
+
+
+def test_any_levels_name_the_columns(tmp_path: Path):
+    settings = make_settings(
+        tmp_path, models={"enabled": ["naive"]}, forecast={"levels": [50, 97.5]}
+    )
+    frame = made(make_series(a=walk(200, seed=1)), settings, ("naive", None))
+    assert {"lo_50", "hi_97.5"} <= set(frame.columns)
+
+
+def test_a_champion_that_fails_on_the_newest_week_gives_way_to_the_runner_up_by_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    (tmp_path / "refusing_model.py").write_text(REFUSES_THE_LATEST)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    settings = make_settings(
+        tmp_path,
+        models={
+            "enabled": ["naive", "drift", "refuses"],
+            "refuses": {"factory": "refusing_model:Refuses"},
+        },
+    )
+    series = make_series(a=walk(60, seed=1), b=walk(61, seed=2), c=walk(60, seed=3))
+    frame = made(series, settings, ("refuses", "drift"), ("refuses", "drift"), ("refuses", None))
+    assert list(zip(frame["model"], frame["rung"], strict=True)) == [
+        ("drift", "runner-up"),
+        ("refuses", "champion"),
+        ("naive", "naive"),
+    ]
+
+
+def test_a_series_of_one_week_gets_naive_without_an_interval(settings: Settings):
+    row = made(make_series(a=[5.0], b=walk(60, seed=1)), settings, ("naive", None), ("drift", None))
+    assert row.iloc[0]["y_hat"] == 5.0
+    assert row.iloc[0][["lo_80", "hi_80", "lo_95", "hi_95"]].isna().all()

@@ -1,0 +1,221 @@
+"""Scores: each with a second, plainer implementation, a sign, and a fair population."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from forecast_assets.backtest import TOO_SHORT, Fold, as_predictions, plan
+from forecast_assets.errors import DataError
+from forecast_assets.metrics import p_of_gain, score
+from forecast_assets.settings import Settings
+from forecast_assets.tables import tables
+from forecast_assets_tests.builders import make_series, make_settings, walk
+
+N, WINDOWS = 70, 30
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return make_settings(tmp_path, backtest={"n_windows": WINDOWS})
+
+
+def predict(series: pd.DataFrame, settings: Settings, **errors: list[float]) -> pd.DataFrame:
+    """Predictions of made-up models: each keyword a model, its error at every fold in turn.
+
+    A NaN stands for a fold on which the model failed.
+    """
+    planned = plan(series, settings.backtest)
+    blocks = []
+    for model, wrong in errors.items():
+        after = [one.y[end] for one in planned for end in one.ends]
+        folds = [
+            Fold(None, 0.5, "ValueError: no")
+            if math.isnan(error)
+            else Fold(np.array([y + error]), 0.5)
+            for y, error in zip(after, np.resize(wrong, len(after)), strict=True)
+        ]
+        blocks.append(as_predictions(model, planned, folds, horizon=1))
+    return pd.concat(blocks, ignore_index=True)
+
+
+def one_row(frame: pd.DataFrame, model: str, unique_id: str = "a") -> pd.Series:
+    """The scores of one model on one series."""
+    found = frame[(frame["model"] == model) & (frame["unique_id"] == unique_id)]
+    assert len(found) == 1
+    return found.iloc[0]
+
+
+def plain_scores(y: list[float], errors: list[float]) -> dict[str, float]:
+    """Every loss, a loop and the schoolbook formula each. Errors are forecast less value."""
+    training, actual = y[: -len(errors)], y[-len(errors) :]
+    steps = [abs(b - a) for a, b in zip(training, training[1:], strict=False)]
+    n = len(errors)
+    mae = sum(abs(e) for e in errors) / n
+    mse = sum(e * e for e in errors) / n
+    return {
+        "mae": mae,
+        "rmse": math.sqrt(mse),
+        "mape": sum(abs(e / a) for e, a in zip(errors, actual, strict=True)) / n,
+        "smape": sum(abs(e) / (abs(a + e) + abs(a)) for e, a in zip(errors, actual, strict=True))
+        / n,
+        "mase": mae / (sum(steps) / len(steps)),
+        "rmsse": math.sqrt(mse / (sum(s * s for s in steps) / len(steps))),
+        "bias": sum(errors) / n,
+    }
+
+
+@pytest.mark.parametrize("loss", ["mae", "rmse", "mape", "smape", "mase", "rmsse", "bias"])
+def test_every_loss_agrees_with_its_plain_definition(settings: Settings, loss: str):
+    y = walk(N, seed=1)
+    errors = list(np.random.default_rng(2).normal(0.4, 1, WINDOWS))
+    series = make_series(a=y)
+    found = one_row(score(predict(series, settings, m=errors), series, settings), "m")
+    assert found[loss] == pytest.approx(plain_scores(y, errors)[loss])
+
+
+@pytest.mark.parametrize("loss", ["mae", "rmse", "mape", "smape", "mase", "rmsse", "wis"])
+def test_a_worse_model_has_a_greater_loss(settings: Settings, loss: str):
+    series = make_series(a=walk(N, seed=1))
+    scores = score(predict(series, settings, good=[1, -1], bad=[3, -3]), series, settings)
+    assert one_row(scores, "good")[loss] < one_row(scores, "bad")[loss]
+
+
+def test_bias_is_positive_where_forecasts_are_too_high(settings: Settings):
+    series = make_series(a=walk(N, seed=1))
+    scores = score(predict(series, settings, high=[2.0], low=[-2.0]), series, settings)
+    assert one_row(scores, "high")["bias"] == pytest.approx(2.0)
+    assert one_row(scores, "low")["bias"] == pytest.approx(-2.0)
+
+
+def test_mape_is_null_on_a_series_with_a_zero(settings: Settings):
+    series = make_series(a=[*walk(N - 1, seed=1), 0.0], b=walk(N, seed=2))
+    scores = score(predict(series, settings, m=[1.0]), series, settings)
+    assert math.isnan(one_row(scores, "m", "a")["mape"])
+    assert one_row(scores, "m", "b")["mape"] > 0
+
+
+def test_the_scale_of_mase_is_the_training_part_alone(settings: Settings):
+    calm, wild = walk(N - WINDOWS, seed=1), [1000.0 * (-1) ** i for i in range(WINDOWS)]
+    series = make_series(a=[*calm, *wild])
+    scores = score(predict(series, settings, m=[1.0]), series, settings)
+    assert one_row(scores, "m")["mase"] == pytest.approx(1 / np.abs(np.diff(calm)).mean())
+
+
+def test_mase_is_null_where_the_training_part_is_constant(settings: Settings):
+    series = make_series(a=[5.0] * (N - WINDOWS) + walk(WINDOWS, seed=1))
+    found = one_row(score(predict(series, settings, m=[1.0]), series, settings), "m")
+    assert math.isnan(found["mase"])
+    assert found["mae"] == pytest.approx(1.0)
+    assert found["status"] == "scored"
+
+
+def test_coverage_is_measured_on_folds_that_the_interval_did_not_see(settings: Settings):
+    """Errors grow every week, so an interval of the past never holds the next value."""
+    series = make_series(a=walk(N, seed=1))
+    growing = list(np.arange(1.0, WINDOWS + 1))
+    found = one_row(score(predict(series, settings, m=growing), series, settings), "m")
+    assert found["coverage_80"] == 0.0
+    assert found["coverage_95"] == 0.0
+
+
+def test_coverage_is_one_where_errors_never_change(settings: Settings):
+    series = make_series(a=walk(N, seed=1))
+    found = one_row(score(predict(series, settings, m=[2.0]), series, settings), "m")
+    assert found["coverage_80"] == 1.0
+
+
+def test_levels_name_the_coverage_columns(tmp_path: Path):
+    settings = make_settings(tmp_path, forecast={"levels": [50, 97.5]})
+    series = make_series(a=walk(N, seed=1))
+    scores = score(predict(series, settings, m=[2.0]), series, settings)
+    contract = tables(settings.forecast.levels)["metrics"]
+    assert {"coverage_50", "coverage_97.5"} <= set(contract.check(scores).columns)
+
+
+def test_skill_is_the_share_of_the_naive_error_that_is_saved(settings: Settings):
+    y = walk(N, seed=1)
+    series = make_series(a=y)
+    naive = np.abs(np.diff(y))[-WINDOWS:].mean()
+    found = one_row(score(predict(series, settings, m=[naive / 4]), series, settings), "m")
+    assert found["skill_vs_naive"] == pytest.approx(0.75)
+
+
+def test_a_model_that_declines_its_worst_week_is_not_scored(settings: Settings):
+    """Without the week of error 50 the decliner's mean error would be the least of all."""
+    series = make_series(a=walk(N, seed=1))
+    steady, honest = [1.5], [1.0] * (WINDOWS - 1) + [50.0]
+    declining = [*honest[:-1], math.nan]
+    predictions = predict(series, settings, steady=steady, honest=honest, declining=declining)
+    scores = score(predictions, series, settings)
+    found = one_row(scores, "declining")
+    assert found["status"] == "failed"
+    assert found["reason"] == f"1 of {WINDOWS} forecasts: ValueError: no"
+    assert found[["mae", "mase", "wis", "skill_vs_naive"]].isna().all()
+    assert one_row(scores, "honest")["status"] == "scored"
+
+
+def test_a_series_too_short_for_a_model_makes_it_ineligible_not_failed(settings: Settings):
+    series = make_series(a=walk(N, seed=1))
+    predictions = predict(series, settings, m=[math.nan, 1.0])
+    predictions["error"] = predictions["error"].mask(
+        predictions["error"].notna(), f"{TOO_SHORT}it needs 52 values and has 41"
+    )
+    found = one_row(score(predictions, series, settings), "m")
+    assert found["status"] == "ineligible"
+    assert "needs 52 values" in found["reason"]
+
+
+def test_a_series_of_one_week_is_ineligible_for_every_model(settings: Settings):
+    series = make_series(a=walk(N, seed=1), lone=[3.0])
+    scores = score(predict(series, settings, m=[1.0], k=[2.0]), series, settings)
+    assert one_row(scores, "m", "lone")["status"] == "ineligible"
+    assert one_row(scores, "k", "lone")["n_folds"] == 0
+    tables(settings.forecast.levels)["metrics"].check(scores)
+
+
+def test_a_backtest_on_other_folds_is_refused_by_name(settings: Settings, tmp_path: Path):
+    series = make_series(a=walk(N, seed=1))
+    fewer = make_settings(tmp_path, backtest={"n_windows": 4})
+    both = pd.concat([predict(series, settings, m=[1.0]), predict(series, fewer, theta=[1.0])])
+    with pytest.raises(DataError, match=r"theta has 4 rows .* --partition theta"):
+        score(both, series, settings)
+
+
+def test_the_frame_keeps_its_contract(settings: Settings):
+    series = make_series(a=walk(N, seed=1), b=walk(N, seed=2))
+    scores = score(predict(series, settings, m=[1.0], k=[2.0, -1.0]), series, settings)
+    assert len(tables((80, 95))["metrics"].check(scores)) == 4
+
+
+def plain_p(gains: list[float], horizon: int) -> float:
+    """Harvey, Leybourne & Newbold (1997), eq. 9, with the sums written out."""
+    n, mean = len(gains), sum(gains) / len(gains)
+    gamma = [
+        sum((gains[t] - mean) * (gains[t - k] - mean) for t in range(k, n)) / n
+        for k in range(horizon)
+    ]
+    statistic = mean / math.sqrt((gamma[0] + 2 * sum(gamma[1:])) / n)
+    statistic *= math.sqrt((n + 1 - 2 * horizon + horizon * (horizon - 1) / n) / n)
+    return float(stats.t(df=n - 1).sf(statistic))
+
+
+@pytest.mark.parametrize("horizon", [1, 2, 3])
+def test_the_test_against_naive_agrees_with_its_plain_definition(horizon: int):
+    gains = np.random.default_rng(5).normal(0.3, 1, 40)
+    assert p_of_gain(gains, horizon=horizon) == pytest.approx(plain_p(list(gains), horizon))
+
+
+def test_a_steady_gain_on_naive_is_unlikely_by_chance():
+    rng = np.random.default_rng(5)
+    assert p_of_gain(rng.normal(1.0, 0.5, 40), horizon=1) < 0.001
+    assert p_of_gain(rng.normal(-1.0, 0.5, 40), horizon=1) > 0.999
+
+
+def test_no_spread_in_the_gains_has_no_test():
+    assert math.isnan(p_of_gain(np.zeros(30), horizon=1))
+    assert math.isnan(p_of_gain(np.array([1.0]), horizon=1))
+    assert math.isnan(p_of_gain(np.array([]), horizon=1))
