@@ -25,7 +25,8 @@ check: setup
 
 ui: setup $(DAGSTER_HOME)/dagster.yaml
 	@echo "Open http://127.0.0.1:3000"
-	$(BIN)/dagster dev --host 127.0.0.1 --port 3000 --workspace workspace.yaml
+	@cd $(DAGSTER_HOME) && $(CURDIR)/$(BIN)/dagster dev --host 127.0.0.1 --port 3000 \
+	  --workspace $(CURDIR)/workspace.yaml
 
 setup: .venv/ready
 
@@ -35,7 +36,7 @@ setup: .venv/ready
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 	  || { echo "Python 3.11 or later is needed: make run PYTHON=python3.12" >&2; exit 1; }
 	@echo "Setting up .venv (once; about a minute where nothing is cached)"
-	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@test -e .venv/made || { $(PYTHON) -m venv --clear .venv && touch .venv/made; }
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock \
 	  || $(BIN)/python -m pip install --quiet --require-hashes -r requirements.lock

@@ -108,7 +108,7 @@ class FoldCache:
 
 def _connected(path: Path) -> sqlite3.Connection:
     """Open the file, or a new one where it turns out to be no database any more."""
-    while True:
+    for _ in range(2):
         connection = sqlite3.connect(path, timeout=WAIT_SECONDS)
         connection.text_factory = bytes  # only damage makes a text
         try:
@@ -127,6 +127,7 @@ def _connected(path: Path) -> sqlite3.Connection:
             path,
             aside,
         )
+    raise AssertionError(f"{path} was new and is damaged")  # pragma: no cover - a failing disk
 
 
 def _is_sound(connection: sqlite3.Connection) -> bool:

@@ -125,7 +125,7 @@ def draw_scores(metrics: pd.DataFrame, *, metric: str) -> str:
     hues = {model: HUES[i % len(HUES)] for i, model in enumerate(models)}
     logs = np.log10(scored[metric].to_numpy()) if len(scored) else np.array([0.0, 1.0])
     low, high = _span(logs)
-    left, right, row, top = 210, 40, 26, 46
+    left, right, row, top = 210, 130, 26, 46
     wide, tall = COLUMNS * WIDTH, top + row * len(ids) + 36
 
     def across(value: float) -> float:
@@ -143,12 +143,21 @@ def draw_scores(metrics: pd.DataFrame, *, metric: str) -> str:
         one = scored[scored["unique_id"] == unique_id]
         for model, score in zip(one["model"], one[metric], strict=True):
             marks.append(_dot(across(score), down, 4.5, hues[model], opacity=0.75))
-        ring = across(one[metric].min())
+        best = one.loc[one[metric].idxmin()]
+        ring = across(float(best[metric]))
         marks.append(f'<circle cx="{ring:.1f}" cy="{down}" r="8" fill="none" stroke="{INK}"/>')
+        marks.append(_text(wide - right + 16, down + 4, str(best["model"]), weight="600"))
     bottom = top + row * len(ids) + 14
     for value in _log_ticks(low, high):
         marks.append(_text(across(value), bottom, short(value), anchor="middle"))
-    marks.append(_text(wide - right, bottom + 16, f"{metric} (less is better)", anchor="end"))
+    marks.append(
+        _text(
+            wide - right,
+            bottom + 16,
+            f"{metric} (less is better, the least is ringed)",
+            anchor="end",
+        )
+    )
     return _svg(marks, wide, tall, title=f"{metric} of every model on every series")
 
 

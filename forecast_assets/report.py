@@ -3,7 +3,7 @@
 Sending it and keeping it does not belong here: these functions return text.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,7 +51,7 @@ def render(week: Week) -> dict[str, str]:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters |= {"digits": digits, "cell": cell}
+    environment.filters |= {"digits": digits, "cell": cell, "interval": interval}
     picture = draw_forecast(week.forecast, week.series, levels=week.levels)
     return {
         "report.html": environment.get_template("report.html").render(
@@ -75,6 +75,12 @@ def digits(value: float | None) -> str:
         return "–"
     whole = 10_000  # from here on, what follows the point is noise
     return f"{value:,.0f}" if abs(value) >= whole else f"{value:,.5g}"
+
+
+def interval(row: Mapping[str, Any], suffix: str) -> str:
+    """The ends of a row's interval, or why there is none."""
+    low, high = row[f"lo_{suffix}"], row[f"hi_{suffix}"]
+    return "too few folds" if pd.isna(low) else f"{digits(low)} to {digits(high)}"
 
 
 def cell(text: str) -> str:

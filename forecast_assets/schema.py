@@ -174,10 +174,11 @@ def _texts(values: Values) -> Values:
 
 
 def _times(values: Values, kind: Kind) -> Values:
-    if pd.api.types.is_numeric_dtype(values):
+    if pd.api.types.is_numeric_dtype(values) and values.notna().any():
         raise TypeError("a number is no time")
     if kind == "timestamp":
-        return pd.to_datetime(values, utc=True).astype("datetime64[ns, UTC]").dt.floor("us")
+        moments = pd.to_datetime(values, utc=True, format="ISO8601")
+        return moments.astype("datetime64[ns, UTC]").dt.floor("us")
     times: Values = values.astype("datetime64[ns]").dt.floor("us")
     if kind == "date" and (times.dt.normalize() < times).any():
         raise ValueError("a date has no time of day")

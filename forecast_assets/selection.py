@@ -11,6 +11,7 @@ from forecast_assets.settings import Settings
 
 CHAMPION, RUNNER_UP, NAIVE = "champion", "runner-up", "naive"
 # The ladder: which rung a forecast stands on.
+TIE = 0.001  # scores that differ by less than a thousandth read the same to a person
 
 
 def choose(
@@ -59,6 +60,9 @@ def _choice(
         if len(scored) > 1:
             second = scored.iloc[1]
             row |= {"runner_up": second["model"], "margin": float(second[metric]) - score}
-            reason += f"; {second['model']} follows with {float(second[metric]):.4g}"
+            follows = float(second[metric])
+            is_tie = follows - score < TIE * abs(score)
+            with_score = "practically the same" if is_tie else f"{follows:.4g}"
+            reason += f"; {second['model']} follows with {with_score}"
         row["reason"] = f"{reason}, of {len(scored)} models on {best['n_folds']} folds"
     return row | {"switched": previous is not None and previous != row["model"]}

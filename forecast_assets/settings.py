@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo, available_timezones
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from forecast_assets.errors import SettingsError, listed
+from forecast_assets.tables import column_suffix
 
 ROOT = Path(__file__).resolve().parents[1]
 Metric = Literal["mae", "rmse", "mape", "smape", "mase", "rmsse", "wis"]
@@ -107,7 +108,7 @@ class ForecastSettings(_Frozen):
     @field_validator("levels")
     @classmethod
     def _ascending(cls, levels: tuple[float, ...]) -> tuple[float, ...]:
-        if list(levels) != sorted(set(levels)):
+        if list(levels) != sorted(levels) or len({*map(column_suffix, levels)}) < len(levels):
             raise ValueError("levels must ascend, each given once")
         return levels
 

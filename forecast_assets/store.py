@@ -10,7 +10,7 @@ import json
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from itertools import takewhile
@@ -243,12 +243,14 @@ class Store:
         location = self.location(asset)
         try:
             delta = self._deltas.get(asset)
-            if delta is None:
+            if delta is None or not deltalake.DeltaTable.is_deltatable(location):
+                # An update alone would not notice that the table was deleted.
                 delta = self._deltas[asset] = deltalake.DeltaTable(location)
             else:
                 delta.update_incremental()
         except TableNotFoundError:
             self._deltas.pop(asset, None)
+            _refuse_closed(location)
             return None
         return delta
 
@@ -335,6 +337,16 @@ def newest(commits: Sequence[Commit]) -> Commit:
 
 def _is_same_write(found: Commit, asked: Commit) -> bool:
     return (found.run_id, found.partition) == (asked.run_id, asked.partition)
+
+
+def _refuse_closed(location: str) -> None:
+    """Raise OSError where a folder may not be looked into: Delta takes it for one without a table.
+
+    An object store says so itself.
+    """
+    if "://" not in location:
+        with suppress(FileNotFoundError):
+            next(Path(location, "_delta_log").iterdir(), None)
 
 
 def _refuse_strays(table: Table, frame: pd.DataFrame, partition: str | None) -> None:

@@ -1,5 +1,7 @@
 """The plan of a backtest: how many folds, where their cutoffs lie, and what they see."""
 
+import itertools
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -48,7 +50,7 @@ def test_every_fold_sees_something_and_is_followed_by_a_horizon(
     found = ends(n, horizon=horizon, n_windows=n_windows, step=step)
     assert len(found) <= n_windows
     assert all(1 <= end <= n - horizon for end in found)
-    assert all(b - a == step for a, b in zip(found, found[1:], strict=False))
+    assert all(b - a == step for a, b in itertools.pairwise(found))
     assert bool(found) == (n > horizon)
 
 

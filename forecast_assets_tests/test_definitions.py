@@ -10,7 +10,7 @@ import dagster as dg
 import pytest
 
 from forecast_assets.defs.build import build_defs
-from forecast_assets.errors import ModelError
+from forecast_assets.errors import ModelError, SettingsError
 from forecast_assets.tables import ASSETS, tables
 from forecast_assets_tests.builders import make_settings
 
@@ -137,6 +137,12 @@ def test_one_tick_is_one_run_that_stands_for_the_tick(defs: dg.Definitions):
             requests += schedule.evaluate_tick(context).run_requests
     assert {request.run_key for request in requests} == {"2026-11-23T00:00:00+00:00"}
     assert requests[0].tags["forecast_assets/as_of"] == "2026-11-23T00:00:00+00:00"
+
+
+def test_a_cron_expression_that_is_none_stops_the_definitions(tmp_path: Path):
+    settings = make_settings(tmp_path, schedule={"cron": "99 0 * * MON"})
+    with pytest.raises(SettingsError, match=r"'99 0 \* \* MON', which is no cron expression"):
+        build_defs(settings)
 
 
 def test_an_enabled_model_that_does_not_exist_stops_the_definitions(tmp_path: Path):

@@ -1,5 +1,6 @@
 """Scores: each with a second, plainer implementation, a sign, and a fair population."""
 
+import itertools
 import math
 from pathlib import Path
 
@@ -52,7 +53,7 @@ def one_row(frame: pd.DataFrame, model: str, unique_id: str = "a") -> pd.Series:
 def plain_scores(y: list[float], errors: list[float]) -> dict[str, float]:
     """Every loss, a loop and the schoolbook formula each. Errors are forecast less value."""
     training, actual = y[: -len(errors)], y[-len(errors) :]
-    steps = [abs(b - a) for a, b in zip(training, training[1:], strict=False)]
+    steps = [abs(b - a) for a, b in itertools.pairwise(training)]
     n = len(errors)
     mae = sum(abs(e) for e in errors) / n
     mse = sum(e * e for e in errors) / n

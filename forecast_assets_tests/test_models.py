@@ -148,7 +148,7 @@ def test_a_model_that_cannot_be_made_says_why(factory: str, params: dict[str, in
         Model("mine", factory, "numpy", params).make()
 
 
-def test_a_fingerprint_changes_with_all_that_decides_the_forecasts(own_module: str, tmp_path: Path):
+def test_a_fingerprint_changes_with_all_that_decides_the_forecasts(own_module: str):
     one = Model("m", f"{own_module}:Median", "numpy", {"last": 3})
     others = [
         Model("k", f"{own_module}:Median", "numpy", {"last": 3}),

@@ -50,6 +50,11 @@ def test_the_least_score_wins_and_the_next_is_named(settings: Settings):
     )
 
 
+def test_scores_that_read_the_same_are_called_so(settings: Settings):
+    row = chosen(scores(naive=1.0003, theta=1.0), settings)
+    assert "theta has the least mase, 1; naive follows with practically the same" in row["reason"]
+
+
 def test_the_metric_of_the_settings_decides(tmp_path: Path):
     settings = make_settings(tmp_path, selection={"metric": "mae"})
     assert chosen(scores(naive=1.0, theta=0.5), settings)["model"] == "naive"

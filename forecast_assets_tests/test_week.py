@@ -105,19 +105,26 @@ def test_each_model_is_a_step_of_its_own(settings: Settings, instance: dg.Dagste
 def test_an_assets_page_has_what_a_person_wants(settings: Settings, instance: dg.DagsterInstance):
     result = run_week(settings, instance)
     (found,) = result.asset_materializations_for_node("next_week_forecast")
-    assert {"rows", "plot", "week", "version", "dagster/row_count", "show_it", "made_from"} <= set(
-        found.metadata
-    )
+    assert {
+        "rows",
+        "forecast_plot",
+        "week",
+        "version",
+        "dagster/row_count",
+        "command_to_show_it",
+        "made_from",
+    } <= set(found.metadata)
     assert found.metadata["version"].value == 0
     table = found.metadata["rows"]
     assert isinstance(table, dg.TableMetadataValue)
     assert [record.data["unique_id"] for record in table.records] == ["a", "b"]
-    assert str(found.metadata["plot"].value).startswith("![")
+    assert str(found.metadata["forecast_plot"].value).startswith("![")
     published = {
         event.partition: event.materialization.metadata
         for event in result.all_events
         if event.is_step_materialization and event.partition
     }
+    assert isinstance(published["drift"]["rows"], dg.TableMetadataValue)
     assert published["drift"]["n_folds"].value == 16
     assert published["drift"]["n_computed"].value == 16
     assert published["drift"]["version"].value != published["naive"]["version"].value
@@ -264,7 +271,8 @@ def test_one_partition_picked_for_the_whole_job_fails_by_name(
 ):
     result = run_week(settings, instance, **{"dagster/partition": "drift"})
     assert not result.success
-    assert "asked for the models naive to seasonal_naive" in failures(result)
+    assert "drift was picked for a run of the models naive to seasonal_naive" in failures(result)
+    assert build_store(settings).history("raw_data") == []
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from forecast_assets import accuracy, pictures, report, selection, sources
 from forecast_assets import forecast as forecasting
 from forecast_assets import metrics as scoring
 from forecast_assets import series as weekly
-from forecast_assets.defs.metadata import picture, published
+from forecast_assets.defs.metadata import first_rows, picture, published
 from forecast_assets.defs.moment import Moment, moment_of
 from forecast_assets.defs.refusal import RETRIES, refusing
 from forecast_assets.fold_cache import FoldCache
@@ -73,11 +73,12 @@ def series(
         store.tables["series"],
         weeks.frame,
         {
+            "series_plot": picture(pictures.draw_series(weeks.frame), alt="every series"),
+            "rows": first_rows(weeks.frame.groupby("unique_id").tail(1)),
             "n_series": weeks.frame["unique_id"].nunique(),
             "last_week": str(weeks.frame["ds"].max().date()),
             "n_weeks_filled": weeks.n_filled,
             "n_rows_of_unfinished_weeks": weeks.n_unfinished,
-            "plot": picture(pictures.draw_series(weeks.frame), alt="every series"),
         },
     )
 
@@ -97,13 +98,21 @@ def metrics(
         store.tables["metrics"],
         scores,
         {
+            "score_plot": picture(pictures.draw_scores(scores, metric=metric), alt=metric),
+            "rows": first_rows(_leaderboard(scores, metric)),
             "n_scored": int((scores["status"] == "scored").sum()),
             "n_failed": int((scores["status"] == "failed").sum()),
             "n_ineligible": int((scores["status"] == "ineligible").sum()),
             **{f"{metric}_of_{model}": float(mean) for model, mean in means.items()},
-            "plot": picture(pictures.draw_scores(scores, metric=metric), alt=f"{metric} by model"),
         },
     )
+
+
+def _leaderboard(scores: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """The scores as a person reads them: series by series, the best model first."""
+    told = ["unique_id", "model", metric, "skill_vs_naive", "wis", "status"]
+    ranked = scores.sort_values(["unique_id", metric], kind="stable")
+    return ranked[[*dict.fromkeys(told), *scores.columns.difference(told, sort=False)]]
 
 
 @week_asset
@@ -163,10 +172,11 @@ def next_week_forecast(
         store.tables["next_week_forecast"],
         made,
         {
+            "forecast_plot": picture(fan, alt="every series' last half year and its forecast"),
+            "rows": first_rows(made.drop(columns=["h", "cutoff", "made_at", "as_of"])),
             "week": str(made["ds"].min().date()),
             "n_series": made["unique_id"].nunique(),
-            "n_not_by_champion": int((made["rung"] != selection.CHAMPION).sum()),
-            "plot": picture(fan, alt="the last half year and the forecast of every series"),
+            "n_forecasts_not_by_champion": int((made["rung"] != selection.CHAMPION).sum()),
         },
     )
 
@@ -230,7 +240,7 @@ def weekly_report(
         files,
         {
             "report": dg.MetadataValue.path(store.var / folder / "report.html"),
-            "text": dg.MetadataValue.md(texts["report.md"]),
+            "report_text": dg.MetadataValue.md(texts["report.md"]),
         },
     )
 

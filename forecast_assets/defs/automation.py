@@ -2,9 +2,10 @@
 
 import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
+from dagster._utils.schedules import is_valid_cron_schedule
 
-from forecast_assets.defs.bake_off import RANGE_END, RANGE_START
-from forecast_assets.defs.moment import AS_OF_TAG
+from forecast_assets.defs.moment import AS_OF_TAG, RANGE_END, RANGE_START
+from forecast_assets.errors import SettingsError
 from forecast_assets.settings import Settings
 
 JOB = "weekly_forecast"
@@ -20,7 +21,10 @@ def build_job(settings: Settings) -> UnresolvedAssetJobDefinition:
     return dg.define_asset_job(
         JOB,
         selection=dg.AssetSelection.all(),
-        description="The whole week: fetch, backtest every model, choose, forecast, report.",
+        description=(
+            "The whole week: fetch, backtest every model, choose, forecast, report. To run it"
+            " by hand press Materialize all, choose All, and Launch backfill: it is one run."
+        ),
         tags={RANGE_START: models[0], RANGE_END: models[-1]},
     )
 
@@ -29,7 +33,14 @@ def build_schedule(settings: Settings, job: UnresolvedAssetJobDefinition) -> dg.
     """The schedule: on as soon as the daemon runs; one run a tick, standing for the tick's moment.
 
     A run that starts late still stands for its tick, and a tick that comes twice has one run.
+    Raises SettingsError where the cron expression is none.
     """
+    if not is_valid_cron_schedule(settings.schedule.cron):
+        raise SettingsError(
+            f"`schedule.cron` is {settings.schedule.cron!r}, which is no cron expression, so the"
+            f" week would never run by itself. Nothing was loaded. Write five fields (minute hour"
+            f" day month weekday) in forecast.toml, such as '0 0 * * MON'."
+        )
 
     @dg.schedule(
         job=job,
@@ -37,7 +48,7 @@ def build_schedule(settings: Settings, job: UnresolvedAssetJobDefinition) -> dg.
         execution_timezone=settings.schedule.timezone,
         default_status=dg.DefaultScheduleStatus.RUNNING,
         name="every_week",
-        description="Runs the week by itself.",
+        description="Runs the week by itself, for as long as the Dagster daemon is up.",
     )
     def every_week(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
         tick = context.scheduled_execution_time.isoformat()

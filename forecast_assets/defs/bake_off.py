@@ -12,6 +12,7 @@ import pandas as pd
 
 from forecast_assets.backtest import plan
 from forecast_assets.compute import ModelRun, run_model
+from forecast_assets.defs.moment import ONE_PARTITION, RANGE_END, RANGE_START
 from forecast_assets.defs.refusal import RETRIES, refusing
 from forecast_assets.errors import SettingsError, listed
 from forecast_assets.fold_cache import FoldCache
@@ -19,16 +20,14 @@ from forecast_assets.models import find
 from forecast_assets.settings import Settings
 from forecast_assets.store import Store
 
-RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
-ONE_PARTITION = "dagster/partition"
 Record = dict[str, str | int | float | None]
 
 
 def asked_models(run: dg.DagsterRun, models: Sequence[str], keys: Sequence[str]) -> list[str]:
     """The models that a run is to backtest, in the order of the settings.
 
-    Raises SettingsError where the run's tags ask for other models than Dagster hands it: a
-    reversed range, or one model picked for a run that carries the range of all.
+    Raises SettingsError where the run's tags ask for other models than Dagster hands it, as it does
+    for a reversed range.
     """
     first, last = run.tags.get(RANGE_START), run.tags.get(RANGE_END)
     asked = list(keys)
@@ -38,9 +37,8 @@ def asked_models(run: dg.DagsterRun, models: Sequence[str], keys: Sequence[str])
         raise SettingsError(
             f"This run was asked for the models {first} to {last} ({listed(asked) or 'none'}) and"
             f" given {listed(sorted(keys)) or 'none'}. What it would publish is not what its plan"
-            f" says, so nothing ran. Give the range in the order of `enabled`"
-            f" ({listed(models, most=40)}); for one model use: dagster asset materialize"
-            f" -m forecast_assets.definitions --select backtest_predictions --partition MODEL"
+            f" says, so no model ran. Give the range in the order of `enabled`:"
+            f" {listed(models, most=40)}."
         )
     return [name for name in models if name in asked]
 
@@ -95,7 +93,7 @@ def publish(
                 f" Mend the model, or take it out of `enabled` in forecast.toml.",
                 allow_retries=False,
             )
-        context.add_asset_metadata(dict(record), partition_key=model)
+        context.add_asset_metadata(_told(record), partition_key=model)
 
     def frame(model: str) -> pd.DataFrame:
         return _run(model, series, settings, fold_cache).predictions(settings)
@@ -111,7 +109,7 @@ def build_bake_off(models: Sequence[str]) -> dg.AssetsDefinition:
     @dg.graph_asset(
         partitions_def=dg.StaticPartitionsDefinition(list(models)),
         backfill_policy=dg.BackfillPolicy.single_run(),
-        description="What every model said at every cutoff of the backtest, a partition a model.",
+        description="What every model said at every cutoff; one partition per model.",
     )
     def backtest_predictions(series: pd.DataFrame) -> dg.Output[object]:
         branches = fan().map(lambda model: backtest(model, series))
@@ -132,7 +130,13 @@ def _record(run: ModelRun, data_version: str) -> Record:
         "n_forecast": sum(fold.y_hat is not None for fold in run.folds),
         "n_computed": run.n_computed,
         "n_failed": len(run.errors),
-        "seconds": round(run.seconds, 3),
+        "compute_seconds": round(run.seconds, 3),
         "error": run.errors[0] if run.errors else None,
         "data_version": data_version,
     }
+
+
+def _told(record: Record) -> dict[str, str | int | float]:
+    """What the partition's page shows of a record; the IO manager adds the data version's rows."""
+    hidden = ("model", "data_version")
+    return {k: v for k, v in record.items() if v is not None and k not in hidden}

@@ -73,5 +73,5 @@ def _warning(found: list[str], *, good: str, bad: str) -> dg.AssetCheckResult:
         passed=not found,
         severity=dg.AssetCheckSeverity.WARN,
         description=bad if found else good,
-        metadata={"n_found": len(found)},
+        metadata={"n_problems": len(found)},
     )

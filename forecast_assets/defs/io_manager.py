@@ -4,12 +4,13 @@ How versions are kept: `store`. A step reads what its own run wrote, else the ne
 always come as one frame, be it one model or many.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import dagster as dg
 import pandas as pd
 from dagster._core.execution.context.system import StepExecutionContext
 
+from forecast_assets.defs.metadata import first_rows
 from forecast_assets.defs.moment import Moment, moment_of
 from forecast_assets.defs.refusal import refusing
 from forecast_assets.store import Commit, Store
@@ -72,18 +73,24 @@ class VersionedTables(dg.IOManager):
                     ),
                 )
                 step.add_asset_metadata(
-                    asset_key=context.asset_key, metadata=_recorded(commit), partition_key=partition
+                    asset_key=context.asset_key,
+                    metadata=_recorded(commit, frame, context.output_metadata),
+                    partition_key=partition,
                 )
 
 
-def _recorded(commit: Commit) -> dict[str, dg.MetadataValue]:
+def _recorded(
+    commit: Commit, frame: pd.DataFrame, said: Mapping[str, dg.MetadataValue]
+) -> dict[str, dg.MetadataValue]:
+    """What a version's page shows, beside what its asset said of it."""
     chosen = f" --partition {commit.partition}" if commit.partition else ""
     return {
+        **({} if "rows" in said else {"rows": first_rows(frame)}),
         "dagster/row_count": dg.MetadataValue.int(commit.n_rows),
         "version": dg.MetadataValue.int(commit.version),
         "as_of": dg.MetadataValue.timestamp(commit.as_of),
-        "content": dg.MetadataValue.text(commit.content),
-        "show_it": dg.MetadataValue.text(
+        "content_hash": dg.MetadataValue.text(commit.content),
+        "command_to_show_it": dg.MetadataValue.text(
             f"forecast-assets show {commit.asset} --version {commit.version}{chosen}"
         ),
         "made_from": dg.MetadataValue.text(commit.made_from or "the source"),

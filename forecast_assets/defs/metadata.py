@@ -45,13 +45,10 @@ def column_schema(table: Table) -> dg.TableSchema:
 def published(
     table: Table, frame: pd.DataFrame, metadata: Mapping[str, Any] | None = None
 ) -> dg.Output[pd.DataFrame]:
-    """An asset's frame with its data version, its first rows, and what else a person wants."""
+    """An asset's frame with its data version and what a person wants to know of it."""
     arranged = table.arranged(frame)
-    return dg.Output(
-        arranged,
-        data_version=dg.DataVersion(table.data_version(arranged)),
-        metadata={**(metadata or {}), "rows": first_rows(arranged)},
-    )
+    version = dg.DataVersion(table.data_version(arranged))
+    return dg.Output(arranged, data_version=version, metadata=metadata or {})
 
 
 def first_rows(frame: pd.DataFrame) -> dg.MetadataValue:

@@ -12,6 +12,8 @@ import dagster as dg
 from forecast_assets.errors import SettingsError
 
 AS_OF_TAG = "forecast_assets/as_of"
+ONE_PARTITION = "dagster/partition"
+RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
 
 
 @dataclass(frozen=True)
@@ -26,8 +28,18 @@ class Moment:
 def moment_of(run: dg.DagsterRun, instance: dg.DagsterInstance) -> Moment:
     """The moment of a run: its tag's, else when it, or the run it carries on, was created.
 
-    Raises SettingsError where the tag holds no time with an offset.
+    Raises SettingsError where the tag holds no time, and where one partition was picked for a run
+    that carries the range of all: it would run that one alone while all are planned.
     """
+    if ONE_PARTITION in run.tags and RANGE_START in run.tags:
+        raise SettingsError(
+            f"The model {run.tags[ONE_PARTITION]} was picked for a run of the models"
+            f" {run.tags[RANGE_START]} to {run.tags[RANGE_END]}. What it would publish is not what"
+            f" its plan says, so nothing ran. For the whole week leave the partition empty, or"
+            f" press Materialize all and choose All; for one model use the Partitions tab of"
+            f" backtest_predictions, or: dagster asset materialize -m forecast_assets.definitions"
+            f" --select backtest_predictions --partition {run.tags[ONE_PARTITION]}"
+        )
     first = run.root_run_id or run.run_id
     record = instance.get_run_record_by_id(first) or instance.get_run_record_by_id(run.run_id)
     if record is None:

@@ -16,8 +16,9 @@ def as_raw_data(rows: pd.DataFrame, *, columns: Mapping[str, str], origin: str) 
     A missing y stays missing. Times with one UTC offset lose it: a week is counted in the
     source's own days.
 
-    Raises SourceError where a mapped column is not there or there twice, and DataError where there are no rows,
-    an id or a time is missing, a time is not ISO 8601, offsets differ, or y is not a number.
+    Raises SourceError where a mapped column is not there or there twice, and DataError where there
+    are no rows, an id or a time is missing, an id is no name, a time is not ISO 8601 or far off,
+    offsets differ, or y is not a finite number.
     """
     rows = rows.reset_index(drop=True)
     absent = [source for source in columns.values() if source not in rows.columns]

@@ -1,0 +1,205 @@
+"""forecast.toml: what is in force without a word, and what is refused in which words."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from forecast_assets.errors import SettingsError
+from forecast_assets.settings import ROOT, Settings, load, parse
+
+
+def parsed(text: str) -> Settings:
+    """The settings of a forecast.toml with this text, its root and var made up."""
+    given = tomllib.loads(text)
+    return parse(given, root=Path("/root"), var=Path("/var"), origin="forecast.toml")
+
+
+def written(folder: Path, text: str) -> str:
+    """The path of a forecast.toml with this text."""
+    path = folder / "forecast.toml"
+    path.write_text(text, encoding="utf-8")
+    return str(path)
+
+
+def test_an_empty_file_means_every_default() -> None:
+    settings = parsed("")
+    assert settings.source.kind == "demo"
+    assert settings.series.model_dump() == {
+        "frequency": "W-FRI",
+        "season_length": 52,
+        "aggregate": "error",
+        "missing": "interpolate",
+    }
+    assert settings.backtest.model_dump() == {"horizon": 1, "n_windows": 52, "step": 1}
+    assert settings.models.own == {}
+    assert settings.selection.model_dump() == {"metric": "mase", "policy": "best"}
+    assert settings.forecast.levels == (80, 95)
+    assert settings.schedule.model_dump() == {"cron": "0 0 * * MON", "timezone": "UTC"}
+
+
+def test_the_file_at_the_root_says_the_defaults() -> None:
+    assert load({}).model_dump() == parsed("").model_dump()
+
+
+def test_settings_do_not_change() -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        parsed("").series.season_length = 4  # type: ignore[misc]
+
+
+def test_a_table_of_ones_own_is_a_model() -> None:
+    own = parsed('[models.mine]\nfactory = "team.models:Mine"\nparams = { depth = 3 }').models.own
+    assert (own["mine"].factory, own["mine"].params) == ("team.models:Mine", {"depth": 3})
+
+
+def test_a_source_without_a_kind_is_the_demo() -> None:
+    assert parsed("[source]").source.kind == "demo"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        # misspelt: the nearest that exists is named
+        ("[serie]", "`serie` is unknown (did you mean `series`?)"),
+        ("[series]\nfreqency = 1", "`series.freqency` is unknown (did you mean `frequency`?)"),
+        ("[source]\nkindd = 1", "`source.kindd` is unknown (did you mean `kind`?)"),
+        (
+            '[source]\nkind = "file"\npath = "x"\npaht = 1',
+            "`source.paht` is unknown (did you mean `path`?)",
+        ),
+        ("[models]\nenable = []", "`models.enable` is unknown (did you mean `enabled`?)"),
+        (
+            '[models.mine]\nfactory = "a:B"\nparam = {}',
+            "`models.mine.param` is unknown (did you mean `params`?)",
+        ),
+        ("[series]\nqqq = 1", "`series.qqq` is unknown. Nothing ran"),
+        ('root = "x"', "`root` is unknown"),
+        ("[var]", "`var` is unknown"),
+        # a wrong type
+        ("series = 1", "`series` is 1: input should be a valid dictionary"),
+        ('source = "demo"', "`source` is 'demo': input should be a valid dictionary"),
+        (
+            '[series]\nseason_length = "52"',
+            "`series.season_length` is '52': input should be a valid integer",
+        ),
+        ("[backtest]\nstep = 1.0", "`backtest.step` is 1.0: input should be a valid integer"),
+        ("[backtest]\nstep = true", "`backtest.step` is True: input should be a valid integer"),
+        ('[source]\nkind = "file"\npath = 3', "`source.path` is 3: input should be a valid string"),
+        ('[forecast]\nlevels = ["80"]', "`forecast.levels.0` is '80': input should be a valid"),
+        ("[forecast]\nlevels = [true]", "`forecast.levels.0` is True: input should be a valid"),
+        ("[schedule]\ntimezone = 1", "`schedule.timezone` is 1: input should be a valid string"),
+        # out of range
+        ("[series]\nseason_length = 0", "`series.season_length` is 0: input should be greater"),
+        (
+            '[series]\nfrequency = "D"',
+            "`series.frequency` is 'D': input should be 'W-MON', 'W-TUE'",
+        ),
+        ("[backtest]\nn_windows = 10001", "`backtest.n_windows` is 10001: input should be less"),
+        ('[selection]\nmetric = "mse"', "`selection.metric` is 'mse': input should be 'mae', 'rm"),
+        ("[forecast]\nlevels = [100]", "`forecast.levels.0` is 100: input should be less than 100"),
+        ("[forecast]\nlevels = [nan]", "`forecast.levels.0` is nan: input should be"),
+        ("[forecast]\nlevels = []", "`forecast.levels` is []: tuple should have at least 1 item"),
+        ("[forecast]\nlevels = [95, 80]", "is [95, 80]: levels must ascend, each given once"),
+        ("[forecast]\nlevels = [80, 80]", "is [80, 80]: levels must ascend, each given once"),
+        ("[models]\nenabled = []", "`models.enabled` is []: tuple should have at least 1 item"),
+        ('[models]\nenabled = ["a", "b", "a"]', "is ['a', 'b', 'a']: comes twice: a"),
+        ('[models]\nenabled = ["a-b"]', "`models.enabled.0` is 'a-b': string should match pattern"),
+        ('[store]\nuri = ""', "`store.uri` is '': string should have at least 1 character"),
+        ('[source]\nkind = "http"', "`source.kind` is 'http', which is none of: demo, file"),
+        (
+            '[source]\nkind = "file"\npath = ""',
+            "`source.path` is '': string should have at least 1",
+        ),
+        ('[source]\nkind = "file"\npath = "x"\ny = ""', "`source.y` is '': string should have"),
+        ('[source]\nkind = "file"', "`source.path` field required"),
+        ('[source]\npath = "x"', '`source.path` needs `source.kind = "file"`'),
+        ('[models.mine]\nfactory = "x"', "`models.mine.factory` is 'x': string should match"),
+        ("[models.mine]", "`models.mine.factory` field required"),
+        (
+            '[schedule]\ntimezone = "Europe/Berln"',
+            "`schedule.timezone` is 'Europe/Berln': no such time zone; nearest: Europe/Berlin,",
+        ),
+        ('[schedule]\ntimezone = "qqqq"', "no such time zone; nearest: none"),
+        (
+            '[schedule]\ncron = "weekly"',
+            "`schedule.cron` is 'weekly': a cron expression has five fields: minute hour day",
+        ),
+    ],
+)
+def test_a_setting_that_cannot_be_used_is_refused_by_name(text: str, said: str) -> None:
+    with pytest.raises(SettingsError, match=re.escape(said)):
+        parsed(text)
+
+
+def test_all_that_cannot_be_used_is_said_at_once() -> None:
+    with pytest.raises(
+        SettingsError,
+        match=r"^2 settings in forecast\.toml cannot be used: `backtest\.horizon` is 0: .*;"
+        r" `backtest\.steps` is unknown \(did you mean `step`\?\)\. Nothing ran with it\."
+        r" Correct the file; README\.md lists every setting and its default\.$",
+    ):
+        parsed("[backtest]\nhorizon = 0\nsteps = 2")
+
+
+def test_the_config_variable_names_the_file(tmp_path: Path) -> None:
+    path = written(tmp_path, "[backtest]\nhorizon = 3")
+    settings = load({"FORECAST_CONFIG": path})
+    assert settings.backtest.horizon == 3
+    assert settings.root == tmp_path.resolve()
+    assert settings.var == tmp_path.resolve() / "var"
+
+
+def test_an_empty_variable_is_like_none() -> None:
+    settings = load({"FORECAST_CONFIG": "", "FORECAST_VAR": ""})
+    assert (settings.root, settings.var) == (ROOT, ROOT / "var")
+
+
+def test_the_var_variable_moves_what_runs_write(tmp_path: Path) -> None:
+    config = written(tmp_path, "")
+    settings = load({"FORECAST_CONFIG": config, "FORECAST_VAR": str(tmp_path / "elsewhere")})
+    assert settings.store_uri == str(tmp_path / "elsewhere" / "store")
+
+
+def test_a_missing_file_is_refused_with_its_path(tmp_path: Path) -> None:
+    with pytest.raises(
+        SettingsError,
+        match=r"There is no settings file .*no\.toml\. Without one nothing says what to forecast,"
+        r" so nothing ran\. Set FORECAST_CONFIG to your forecast\.toml, or restore that file;"
+        r" an empty file means every default\.",
+    ):
+        load({"FORECAST_CONFIG": str(tmp_path / "no.toml")})
+
+
+@pytest.mark.parametrize("content", [b"[series", b"series: weekly", b"\xff\xfe[series]"])
+def test_a_file_that_is_not_toml_is_refused(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "forecast.toml"
+    path.write_bytes(content)
+    with pytest.raises(
+        SettingsError,
+        match=r"The settings file .*forecast\.toml cannot be read: .+\. Nothing ran\. Mend it and"
+        r" try again\.",
+    ):
+        load({"FORECAST_CONFIG": str(path)})
+
+
+def test_a_folder_is_no_settings_file(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"cannot be read: .*Is a directory"):
+        load({"FORECAST_CONFIG": str(tmp_path)})
+
+
+@pytest.mark.parametrize(
+    ("uri", "where"),
+    [
+        ("var/store", "/var/store"),
+        ("./var/store", "/var/store"),
+        ("var", "/var"),
+        ("data/store", "/root/data/store"),
+        (".", "/root"),
+        ("/absolute", "/absolute"),
+        ("s3://bucket/store", "s3://bucket/store"),
+    ],
+)
+def test_paths_start_at_the_root_and_var_where_it_was_moved_to(uri: str, where: str) -> None:
+    assert parsed(f'[store]\nuri = "{uri}"').store_uri == where
