@@ -15,12 +15,13 @@ from typing import Any
 import click
 import pandas as pd
 
+from forecast_assets import audit, versions
 from forecast_assets import settings as settings_module
-from forecast_assets import versions
+from forecast_assets.commits import Commit
 from forecast_assets.errors import ForecastAssetsError
 from forecast_assets.report import digits, headlines
 from forecast_assets.settings import Settings
-from forecast_assets.store import Commit, Store
+from forecast_assets.store import Store
 from forecast_assets.tables import ASSETS, column_suffix, tables
 
 ROWS_SHOWN = 50
@@ -138,7 +139,7 @@ def diff(asset: str, old: int, new: int, partition: str | None, *, is_json: bool
 def verify(assets: Sequence[str], *, is_json: bool) -> None:
     """Read every version again and compare it with what was recorded of it."""
     _, store = _opened()
-    findings = versions.verify(store, assets or ASSETS)
+    findings = audit.verify(store, assets or ASSETS)
     unsound = [finding for finding in findings if finding.problem]
     if is_json:
         _print([vars(finding) for finding in findings], is_json=True)

@@ -6,35 +6,24 @@ here: who reads what in which run is for `defs`.
 """
 
 import hashlib
-import json
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field
-from datetime import datetime
+from dataclasses import replace
 from itertools import takewhile
 from pathlib import Path
-from typing import Any
 
 import deltalake
 import pandas as pd
 import pyarrow as pa
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 
+from forecast_assets.arrow import from_arrow, kinds_of, to_arrow
+from forecast_assets.commits import Commit, Input
 from forecast_assets.errors import DataError, StoreError, UnknownVersion, listed
-from forecast_assets.schema import Kind, Table, cast, digest
+from forecast_assets.schema import Table, digest
 
-ARROW: Mapping[Kind, pa.DataType] = {
-    "string": pa.string(),
-    "float": pa.float64(),
-    "int": pa.int64(),
-    "bool": pa.bool_(),
-    "date": pa.date32(),
-    "datetime": pa.timestamp("us"),
-    "timestamp": pa.timestamp("us", "UTC"),
-}
-KINDS: Mapping[pa.DataType, Kind] = {arrow: kind for kind, arrow in ARROW.items()}
 KEPT_FOR_EVER = {
     "delta.logRetentionDuration": "interval 36500 days",
     "delta.deletedFileRetentionDuration": "interval 36500 days",
@@ -45,55 +34,6 @@ TRIES = 20
 # Four writers of one partition, 25 commits each, lost the race at most 9 times in a row.
 FAILURES = (OSError, DeltaError, pa.ArrowException)  # what the layers below raise
 DAMAGE = (*FAILURES, ValueError, TypeError, KeyError)  # and what damaged bytes make Python raise
-
-
-@dataclass(frozen=True)
-class Input:
-    """A version that was read to make another one."""
-
-    asset: str
-    partition: str | None
-    version: int
-    data_version: str
-
-    @property
-    def named(self) -> str:
-        """The asset and its partition, for people."""
-        return f"{self.asset} of {self.partition}" if self.partition else self.asset
-
-
-@dataclass(frozen=True)
-class Commit:
-    """One version of one partition (or of an unpartitioned table), as its writer described it.
-
-    `version` counts the commits of the asset's table from 0, over all partitions.
-    """
-
-    asset: str
-    partition: str | None
-    run_id: str
-    as_of: datetime
-    code_version: str
-    inputs: tuple[Input, ...] = ()
-    data_version: str = ""
-    content: str = ""
-    n_rows: int = 0
-    version: int = -1
-    written_at: datetime | None = field(default=None, compare=False)
-
-    @property
-    def as_input(self) -> Input:
-        """This version, as one that another was made from."""
-        return Input(self.asset, self.partition, self.version, self.data_version)
-
-    @property
-    def made_from(self) -> str:
-        """The versions that were read, for people: `series 4, backtest_predictions 12-17`."""
-        by_asset: dict[str, list[int]] = {}
-        for one in self.inputs:
-            by_asset.setdefault(one.asset, []).append(one.version)
-        spans = {asset: sorted({min(some), max(some)}) for asset, some in by_asset.items()}
-        return ", ".join(f"{asset} {'-'.join(map(str, span))}" for asset, span in spans.items())
 
 
 class Store:
@@ -126,20 +66,14 @@ class Store:
         table = self.tables[commit.asset]
         checked = table.check(frame)
         _refuse_strays(table, checked, commit.partition)
-        described = {
-            "run_id": commit.run_id,
-            "asset": commit.asset,
-            "as_of": commit.as_of.isoformat(),
-            "code_version": commit.code_version,
-            "data_version": table.data_version(checked),
-            "content": digest(checked, {column.name: column.kind for column in table.columns}),
-            "n_rows": str(len(checked)),
-            "inputs": json.dumps([asdict(one) for one in commit.inputs]),
-        }
-        if commit.partition is not None:
-            described["partition"] = commit.partition
+        whole = replace(
+            commit,
+            data_version=table.data_version(checked),
+            content=digest(checked, {column.name: column.kind for column in table.columns}),
+            n_rows=len(checked),
+        )
         before = len(self._all(commit.asset))
-        self._commit(table, _to_arrow(table, checked), commit.partition, described)
+        self._commit(table, to_arrow(table, checked), whole)
         ours = [c for c in self._all(commit.asset)[before:] if _is_same_write(c, commit)]
         return ours[-1]
 
@@ -207,8 +141,7 @@ class Store:
         """The hash of what a version holds now, to compare with `commit.content`."""
         with self._reading(f"version {commit.version} of {commit.asset}"):
             arrow = self._arrow(commit, [commit])
-            kinds = {name: KINDS[arrow.field(name).type] for name in arrow.column_names}
-            return digest(self.tables[commit.asset].ordered(_from_arrow(arrow)), kinds)
+            return digest(self.tables[commit.asset].ordered(from_arrow(arrow)), kinds_of(arrow))
 
     def first_unreadable(self, asset: str) -> int:
         """The first version whose entry in the log is gone or damaged."""
@@ -220,14 +153,14 @@ class Store:
     def _has_entry(self, asset: str, version: int) -> bool:
         try:
             delta = deltalake.DeltaTable(self.location(asset), version=version)
-            _parsed(asset, version, delta.history(1)[-1])
+            Commit.parsed(asset, version, delta.history(1)[-1])
         except DAMAGE:
             return False
         return True
 
     def _frame(self, snapshot: Commit, commits: Sequence[Commit]) -> pd.DataFrame:
         with self._reading(f"version {snapshot.version} of {snapshot.asset}"):
-            return _from_arrow(self._arrow(snapshot, commits))
+            return from_arrow(self._arrow(snapshot, commits))
 
     def _arrow(self, snapshot: Commit, commits: Sequence[Commit]) -> pa.Table:
         """The rows of the commits' partitions, as they stand in the table's snapshot."""
@@ -275,15 +208,13 @@ class Store:
         # entries too, and numbers all of them as if it had not.
         for entry in reversed(entries):
             with self._reading(f"the log entry {len(known)} of {asset}"):
-                known.append(_parsed(asset, len(known), entry))
+                known.append(Commit.parsed(asset, len(known), entry))
         return known
 
-    def _commit(
-        self, table: Table, rows: pa.Table, partition: str | None, described: Mapping[str, str]
-    ) -> None:
+    def _commit(self, table: Table, rows: pa.Table, commit: Commit) -> None:
         by, predicate = table.partition_by, None
         if by is not None:
-            value = str(partition).replace("'", "''")
+            value = str(commit.partition).replace("'", "''")
             predicate = f"{by} = '{value}'"
         for attempt in range(TRIES):
             with self._writing(table.name):
@@ -296,7 +227,7 @@ class Store:
                         partition_by=by,
                         schema_mode="merge" if by else "overwrite",
                         configuration=KEPT_FOR_EVER,
-                        commit_properties=deltalake.CommitProperties(dict(described)),
+                        commit_properties=deltalake.CommitProperties(commit.described),
                     )
                 except CommitFailedError:  # another run committed first: this is a whole partition
                     if attempt == TRIES - 1:
@@ -328,11 +259,6 @@ class Store:
                 f" this user may read it; `forecast-assets verify` names the versions that are"
                 f" damaged, and a back-up restores them."
             ) from error
-
-
-def newest(commits: Sequence[Commit]) -> Commit:
-    """The version of the latest `as_of`, the last written of equals."""
-    return max(commits, key=lambda commit: (commit.as_of, commit.version))
 
 
 def _is_same_write(found: Commit, asked: Commit) -> bool:
@@ -371,34 +297,3 @@ def _said(error: BaseException) -> str:
     plain = re.sub(r"\x1b\[\d+m", "", str(error)).splitlines()
     lines = takewhile(lambda line: not re.match(r"\s*0: ", line), plain)
     return " ".join(" ".join(lines).split()).rstrip(".") or type(error).__name__
-
-
-def _parsed(asset: str, version: int, entry: Mapping[str, Any]) -> Commit:
-    inputs = json.loads(entry.get("inputs", "[]"))
-    written = datetime.fromtimestamp(entry["timestamp"] / 1000).astimezone()
-    return Commit(
-        asset=asset,
-        partition=entry.get("partition"),
-        run_id=entry.get("run_id", ""),
-        as_of=datetime.fromisoformat(entry["as_of"]) if "as_of" in entry else written,
-        code_version=entry.get("code_version", ""),
-        inputs=tuple(Input(**one) for one in inputs),
-        data_version=entry.get("data_version", ""),
-        content=entry.get("content", ""),
-        n_rows=int(entry.get("n_rows", 0)),
-        version=version,
-        written_at=written,
-    )
-
-
-def _to_arrow(table: Table, frame: pd.DataFrame) -> pa.Table:
-    schema = pa.schema(
-        [pa.field(column.name, ARROW[column.kind], nullable=True) for column in table.columns]
-    )
-    return pa.Table.from_pandas(frame, schema=schema, preserve_index=False)
-
-
-def _from_arrow(arrow: pa.Table) -> pd.DataFrame:
-    frame = arrow.to_pandas(date_as_object=False)
-    kinds = {name: KINDS[arrow.field(name).type] for name in arrow.column_names}
-    return pd.DataFrame({name: cast(frame[name], kind) for name, kind in kinds.items()})

@@ -1,16 +1,19 @@
 """Small stores: frames that keep their contracts, commits, and a writer for another process."""
 
+import os
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pandas as pd
 
-from forecast_assets.store import Commit, Input, Store
+from forecast_assets.commits import Commit, Input
+from forecast_assets.store import Store
 from forecast_assets.tables import tables
 from forecast_assets_tests.builders import AS_OF, FIRST_WEEK, make_series
 
 BAKE_OFF = "backtest_predictions"
+WEEK = timedelta(weeks=1)
 
 
 def make_store(folder: Path, *, levels: Sequence[float] = (80, 95)) -> Store:
@@ -89,13 +92,13 @@ def make_input(asset: str, version: int, *, data_version: str = "00") -> Input:
 def write_from_elsewhere(folder: Path, models: Sequence[str]) -> list[tuple[int, str | None, str]]:
     """What another process does: write these partitions one by one, and say what it wrote.
 
-    Each version holds its number within this process, so that no two of them are equal; the run's
-    id names the process's first partition and that number.
+    Each version holds its number within this process, so that no two of them are equal; each
+    process is a run of its own.
     """
     store = make_store(folder)
     wrote = []
     for i, model in enumerate(models):
-        commit = write_predictions(store, model, float(i), run_id=f"{folder.name}-{i}")
+        commit = write_predictions(store, model, float(i), run_id=f"run of {os.getpid()}")
         wrote.append((commit.version, commit.partition, commit.content))
     return wrote
 
@@ -109,3 +112,12 @@ def data_files(store: Store, asset: str) -> list[Path]:
     """The data files of an asset, the oldest first."""
     files = Path(store.location(asset)).rglob("*.parquet")
     return sorted(files, key=lambda file: file.stat().st_mtime_ns)
+
+
+def make_weeks(folder: Path) -> Store:
+    """Two partitions over two weeks, then the first week repeated: versions 0-1, 2-3 and 4-5."""
+    store = make_store(folder)
+    for run_id, as_of in (("aa1", AS_OF), ("ab2", AS_OF + WEEK), ("ac3", AS_OF)):
+        for model in ("naive", "drift"):
+            write_predictions(store, model, 1.0, run_id=run_id, as_of=as_of)
+    return store

@@ -13,8 +13,9 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner
 
+from forecast_assets.audit import verify
 from forecast_assets.cli import main
-from forecast_assets.versions import select, verify
+from forecast_assets.versions import select
 from forecast_assets_tests.stored import make_store
 from forecast_assets_tests.test_cli import configure
 

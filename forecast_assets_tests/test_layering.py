@@ -25,8 +25,12 @@ ORDER = [
     "selection",
     "forecast",
     "accuracy",
+    "arrow",
+    "commits",
     "store",
+    "lineage",
     "versions",
+    "audit",
     "pictures",
     "report",
     "defs",
@@ -80,4 +84,4 @@ def test_no_module_is_a_drawer(name: str):
 
 def test_the_package_is_small():
     lines = {str(file.relative_to(PACKAGE)): len(file.read_text().splitlines()) for file in FILES}
-    assert {name: n for name, n in lines.items() if n > 320} == {}
+    assert {name: n for name, n in lines.items() if n > 300} == {}

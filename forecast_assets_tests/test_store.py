@@ -15,10 +15,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from forecast_assets.audit import verify
+from forecast_assets.commits import newest
 from forecast_assets.errors import DataError, StoreError, UnknownVersion
 from forecast_assets.schema import Column, Table
-from forecast_assets.store import Store, newest
-from forecast_assets.versions import verify
+from forecast_assets.store import Store
 from forecast_assets_tests.builders import AS_OF, make_series
 from forecast_assets_tests.stored import (
     BAKE_OFF,
@@ -263,9 +264,8 @@ def test_four_processes_that_write_at_once_all_land(tmp_path: Path, models: list
     wrote = in_processes(tmp_path, *([model] * n for model in models))
     store = make_store(tmp_path)
     history = [(c.version, c.partition, c.content) for c in store.history(BAKE_OFF)]
-    assert (
-        sorted(one for some in wrote for one in some) == history
-    )  # each process named its own versions right
+    # Each process names the versions that it wrote as the log does.
+    assert sorted(one for some in wrote for one in some) == history
     assert [version for version, _, _ in history] == list(range(4 * n))
     assert not unsound(store, BAKE_OFF)
 
@@ -436,6 +436,7 @@ def test_a_commit_of_another_tool_is_listed_with_what_is_known(tmp_path: Path):
 OTHER_PROCESS = """
 import os, resource, sys
 from pathlib import Path
+from forecast_assets.commits import newest
 from forecast_assets.errors import StoreError
 from forecast_assets_tests.stored import make_store, write_series
 

@@ -8,11 +8,12 @@ import dagster as dg
 import pandas as pd
 import pytest
 
+from forecast_assets.audit import verify
 from forecast_assets.defs.build import build_defs, build_store
 from forecast_assets.settings import Settings, load
 from forecast_assets.store import Store
 from forecast_assets.tables import ASSETS
-from forecast_assets.versions import select, verify
+from forecast_assets.versions import select
 from forecast_assets_tests.builders import make_series, walk, week_settings, write_source
 
 ALL_MODELS = {

@@ -15,12 +15,13 @@ from forecast_assets import accuracy, pictures, report, selection, sources
 from forecast_assets import forecast as forecasting
 from forecast_assets import metrics as scoring
 from forecast_assets import series as weekly
+from forecast_assets.commits import distinct
 from forecast_assets.defs.metadata import first_rows, picture, published
 from forecast_assets.defs.moment import Moment, moment_of
 from forecast_assets.defs.refusal import RETRIES, refusing
 from forecast_assets.fold_cache import FoldCache
 from forecast_assets.settings import Settings
-from forecast_assets.store import Commit, Store
+from forecast_assets.store import Store
 from forecast_assets.versions import select
 
 Frame = dg.Output[pd.DataFrame]
@@ -190,11 +191,9 @@ def forecast_accuracy(
     store: dg.ResourceParam[Store],
 ) -> Frame:
     """Every forecast published so far whose week is over, against what came."""
-    published_before = [
-        store.read([commit])
-        for commit in sorted(store.history("next_week_forecast"), key=_age)
-        if commit.as_of < _moment(context).as_of
-    ]
+    as_of = _moment(context).as_of
+    known = [one for one in store.history("next_week_forecast") if one.as_of < as_of]
+    published_before = [store.read([commit]) for commit in distinct(known)]
     scored = accuracy.score_published(
         pd.concat([*published_before, next_week_forecast], ignore_index=True),
         series,
@@ -205,10 +204,6 @@ def forecast_accuracy(
     return published(
         store.tables["forecast_accuracy"], scored, {"n_forecasts_due": len(scored), **measured}
     )
-
-
-def _age(commit: Commit) -> tuple[object, int]:
-    return commit.as_of, commit.version
 
 
 @week_asset

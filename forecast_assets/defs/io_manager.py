@@ -10,11 +10,12 @@ import dagster as dg
 import pandas as pd
 from dagster._core.execution.context.system import StepExecutionContext
 
+from forecast_assets.commits import Commit
 from forecast_assets.defs.metadata import first_rows
 from forecast_assets.defs.moment import Moment, moment_of
 from forecast_assets.defs.refusal import refusing
-from forecast_assets.store import Commit, Store
-from forecast_assets.versions import read_by_run, refuse_mixtures
+from forecast_assets.lineage import read_by_run, refuse_mixtures
+from forecast_assets.store import Store
 
 Frames = Callable[[str], pd.DataFrame]  # a partitioned asset's value: its frame by partition
 

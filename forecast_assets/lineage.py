@@ -1,0 +1,125 @@
+"""Which versions belong together: what a step reads, and what descends from what.
+
+Keeping versions is the business of `store`; answering a person's question that of `versions`.
+"""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+
+from forecast_assets.commits import Commit, Input, newest
+from forecast_assets.errors import MixedVintages, UnknownVersion, listed
+from forecast_assets.store import Store
+from forecast_assets.tables import ASSETS
+
+Place = tuple[str, str | None]  # an asset, and a partition of it
+FEW = 4
+
+
+def read_by_run(
+    store: Store,
+    asset: str,
+    *,
+    partitions: Sequence[str] | None,
+    runs: Sequence[str],
+    as_of: datetime,
+) -> list[Commit]:
+    """What a step of a run reads of each partition: what its run wrote, else the newest.
+
+    `runs` are the run and those it was re-executed from, the nearest first; the newest is the one
+    of the latest `as_of` that does not lie after the run's own.
+
+    Raises UnknownVersion, naming every partition that is missing and the command that makes it.
+    """
+    by_partition: dict[str | None, list[Commit]] = {}
+    for commit in store.history(asset):
+        by_partition.setdefault(commit.partition, []).append(commit)
+    found, missing = [], []
+    for partition in partitions if partitions is not None else [None]:
+        commits = by_partition.get(partition, [])
+        own = [c for run in runs for c in reversed(commits) if c.run_id == run]
+        known = [commit for commit in commits if commit.as_of <= as_of]
+        if own or known:
+            found.append(own[0] if own else newest(known))
+        else:
+            missing.append(partition)
+    if missing:
+        raise UnknownVersion(
+            f"{asset} has no version {_of(missing)} that was known on {as_of:%Y-%m-%d %H:%M} UTC,"
+            f" so what is made from it cannot be. Make it first:"
+            f" {mend((asset, partition) for partition in missing)}"
+        )
+    return found
+
+
+def refuse_mixtures(store: Store, read: Sequence[Commit], *, for_asset: str) -> None:
+    """Refuse inputs that descend from different versions of one table, naming every mismatch.
+
+    Versions with equal content (one data version) are the same vintage. Raises MixedVintages.
+    """
+    vintages: dict[Place, dict[str, list[Commit]]] = {}  # by place and data version: who has it
+    newest_version: dict[Place, Input] = {}
+    for commit in read:
+        for one in {commit.as_input, *ancestors(store, commit)}:
+            place = (one.asset, one.partition)
+            vintages.setdefault(place, {}).setdefault(one.data_version, []).append(commit)
+            if place not in newest_version or newest_version[place].version < one.version:
+                newest_version[place] = one
+    said, stale = [], set()
+    for place, holders in sorted(vintages.items(), key=str):
+        current = newest_version[place].data_version
+        behind = {c for version, some in holders.items() if version != current for c in some}
+        if behind:
+            names = listed(sorted(c.as_input.named for c in behind), most=20)
+            said.append(f"{names} descend from an older {' of '.join(filter(None, place))}")
+            stale |= {step for commit in behind for step in _between(store, commit, place)}
+    if said:
+        raise MixedVintages(
+            f"The inputs of {for_asset} do not belong together: {'; '.join(said)}. Scores and"
+            f" forecasts of a mixture would compare different data, so nothing was made. Run what"
+            f" is behind again: {mend(stale)}"
+        )
+
+
+def _between(store: Store, commit: Commit, place: Place) -> set[Place]:
+    """The tables on the way from a place to the commit, the commit's own included."""
+    steps = {(commit.asset, commit.partition)}
+    for one in ancestors(store, commit):
+        above = ancestors(store, store.commit(one))
+        if any((a.asset, a.partition) == place for a in above):
+            steps.add((one.asset, one.partition))
+    return steps
+
+
+def ancestors(store: Store, commit: Commit) -> set[Input]:
+    """Every version that a version was made from, directly or through others."""
+    seen: set[Input] = set()
+    ahead = list(commit.inputs)
+    while ahead:
+        one = ahead.pop()
+        if one not in seen:
+            seen.add(one)
+            ahead.extend(store.commit(one).inputs)
+    return seen
+
+
+def _of(partitions: Sequence[str | None]) -> str:
+    named = [partition for partition in partitions if partition is not None]
+    return f"of {listed(named, most=40)}" if named else "at all"
+
+
+def mend(places: Iterable[Place]) -> str:
+    """The commands that make the tables again, in the order that the data flows.
+
+    Where many are behind, the whole week is the shorter way.
+    """
+    if len(places := set(places)) > FEW:
+        return "dagster job execute -m forecast_assets.definitions -j weekly_forecast"
+    partitions: dict[str, list[str]] = {}
+    for asset, partition in sorted(
+        places, key=lambda place: (ASSETS.index(place[0]), str(place[1]))
+    ):
+        partitions.setdefault(asset, []).extend([partition] if partition is not None else [])
+    command = "dagster asset materialize -m forecast_assets.definitions --select"
+    said = [f"{command} {a} --partition {p}" for a, some in partitions.items() for p in some]
+    whole = [asset for asset, some in partitions.items() if not some]
+    return " && ".join([*said, *([f"{command} {','.join(whole)}"] if whole else [])])
