@@ -223,10 +223,17 @@ def test_the_forecast_is_a_table_that_names_every_series(page: Page, shot: Shot)
 
 
 @pytest.mark.usefixtures("finished")
-@pytest.mark.parametrize("asset", ["series", "metrics", "next_week_forecast"])
-def test_a_plot_opens_and_has_loaded(page: Page, shot: Shot, asset: str):
+@pytest.mark.parametrize(
+    ("asset", "key"),
+    [
+        ("series", "series_plot"),
+        ("metrics", "score_plot"),
+        ("next_week_forecast", "forecast_plot"),
+    ],
+)
+def test_a_plot_opens_and_has_loaded(page: Page, shot: Shot, asset: str, key: str):
     page.goto(f"/assets/{asset}")
-    _row(page, "plot").get_by_text("[Show Markdown]").click()
+    _row(page, key).get_by_text("[Show Markdown]").click()
     image = page.get_by_role("dialog").locator("img")
     expect(image).to_have_attribute("src", re.compile("^data:image/svg"))
     expect(image).to_have_js_property("complete", value=True)
@@ -237,7 +244,7 @@ def test_a_plot_opens_and_has_loaded(page: Page, shot: Shot, asset: str):
 @pytest.mark.usefixtures("finished")
 def test_the_report_can_be_read_without_leaving_the_page(page: Page, shot: Shot):
     page.goto("/assets/weekly_report")
-    _row(page, "text").get_by_text("[Show Markdown]").click()
+    _row(page, "report_text").get_by_text("[Show Markdown]").click()
     report = page.get_by_role("dialog")
     for name in SERIES:
         expect(report).to_contain_text(name)

@@ -111,9 +111,13 @@ def metrics(
 
 def _leaderboard(scores: pd.DataFrame, metric: str) -> pd.DataFrame:
     """The scores as a person reads them: series by series, the best model first."""
-    told = ["unique_id", "model", metric, "skill_vs_naive", "wis", "status"]
     ranked = scores.sort_values(["unique_id", metric], kind="stable")
-    return ranked[[*dict.fromkeys(told), *scores.columns.difference(told, sort=False)]]
+    return _told_first(ranked, ["unique_id", "model", metric, "skill_vs_naive"])
+
+
+def _told_first(frame: pd.DataFrame, names: list[str]) -> pd.DataFrame:
+    """The frame with these columns first: a page of the UI shows three or four."""
+    return frame[[*names, *frame.columns.difference(names, sort=False)]]
 
 
 @week_asset
@@ -174,7 +178,7 @@ def next_week_forecast(
         made,
         {
             "forecast_plot": picture(fan, alt="every series' last half year and its forecast"),
-            "rows": first_rows(made.drop(columns=["h", "cutoff", "made_at", "as_of"])),
+            "rows": first_rows(_told_first(made, ["unique_id", "y_hat", "model"])),
             "week": str(made["ds"].min().date()),
             "n_series": made["unique_id"].nunique(),
             "n_forecasts_not_by_champion": int((made["rung"] != selection.CHAMPION).sum()),
