@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import pandas as pd
 import pyarrow as pa
 
-from forecast_assets.schema import Kind, Table, cast
+from forecast_assets.schema import Kind, Table
 
 ARROW: Mapping[Kind, pa.DataType] = {
     "string": pa.string(),
@@ -16,6 +16,11 @@ ARROW: Mapping[Kind, pa.DataType] = {
     "datetime": pa.timestamp("us"),
     "timestamp": pa.timestamp("us", "UTC"),
 }
+PANDAS: Mapping[Kind, str] = {
+    "date": "datetime64[ns]",
+    "datetime": "datetime64[ns]",
+    "timestamp": "datetime64[ns, UTC]",
+}  # where pyarrow would give another unit
 KINDS: Mapping[pa.DataType, Kind] = {arrow: kind for kind, arrow in ARROW.items()}
 
 
@@ -30,7 +35,9 @@ def to_arrow(table: Table, frame: pd.DataFrame) -> pa.Table:
 def from_arrow(arrow: pa.Table) -> pd.DataFrame:
     """Stored rows as a frame, each column in its kind's dtype, under whatever contract written."""
     frame = arrow.to_pandas(date_as_object=False)
-    return pd.DataFrame({name: cast(frame[name], kind) for name, kind in kinds_of(arrow).items()})
+    times = {name: PANDAS[kind] for name, kind in kinds_of(arrow).items() if kind in PANDAS}
+    typed: pd.DataFrame = frame.astype(times)
+    return typed
 
 
 def kinds_of(arrow: pa.Table) -> dict[str, Kind]:

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import wraps
+from os.path import relpath
 from typing import Any
 
 import click
@@ -263,5 +264,5 @@ def _print_week(settings: Settings, store: Store, run_id: str) -> None:
     _print(shown, is_json=False)
     page = next(name for name in week["weekly_report"]["file"] if name.endswith(".html"))
     click.echo(f"\nThe report:     {settings.var / page}")
-    click.echo("Earlier weeks:  forecast-assets history next_week_forecast")
+    click.echo(f"Earlier weeks:  {relpath(sys.argv[0])} history next_week_forecast")
     click.echo("The UI:         make ui, then http://127.0.0.1:3000")

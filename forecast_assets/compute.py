@@ -3,6 +3,7 @@
 Which folds there are, and how they are laid out as a table: `backtest`.
 """
 
+import hashlib
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -35,6 +36,15 @@ class ModelRun:
         """What the folds said that failed; a model that was never asked did not fail."""
         said = [fold.error for fold in self.folds if fold.error is not None]
         return [error for error in said if not error.startswith(TOO_SHORT)]
+
+    @property
+    def data_version(self) -> str:
+        """Identify what the folds said, their times left out (32 hex digits)."""
+        digest = hashlib.blake2b(digest_size=16)
+        for fold in self.folds:
+            said = str(fold.error).encode() if fold.y_hat is None else fold.y_hat.tobytes()
+            digest.update(len(said).to_bytes(4, "little") + said)
+        return digest.hexdigest()
 
     def predictions(self, settings: Settings) -> pd.DataFrame:
         """The folds as rows of backtest_predictions."""

@@ -42,13 +42,12 @@ def forecast(
     chosen = [one for one in best_model.to_dict("records") if one["unique_id"] in targets]
     ladders = {str(one["unique_id"]): _ladder(one) for one in chosen}
     made = _climb(ladders, targets, settings, cache)
-    errors = _errors(predictions, series)
+    errors = _errors(predictions, series, made)
     rows = []
     for unique_id, (model, rung, fold) in made.items():
         one = targets[unique_id]
-        own = errors.get((model, unique_id))
         rows.append(
-            _rows(one, fold, own, settings).assign(
+            _rows(one, fold, errors.get(unique_id), settings).assign(
                 model=model, rung=rung, cutoff=one.ds[-1], made_at=made_at, as_of=as_of
             )
         )
@@ -84,26 +83,27 @@ def _climb(
     return {unique_id: made[unique_id] for unique_id in ladders}
 
 
-def _errors(predictions: pd.DataFrame, series: pd.DataFrame) -> dict[tuple[str, str], pd.DataFrame]:
-    """Each (model, series)'s absolute errors: one row a cutoff, one column a week ahead."""
-    known = predictions.merge(series, on=["unique_id", "ds"], validate="many_to_one")
+def _errors(
+    predictions: pd.DataFrame, series: pd.DataFrame, made: Mapping[str, tuple[str, str, Fold]]
+) -> dict[str, Values]:
+    """The absolute errors that each series' model made in its backtest: id -> [K, H]."""
+    makers = pd.DataFrame({"unique_id": made.keys(), "model": [m for m, _, _ in made.values()]})
+    own = predictions.merge(makers, on=["unique_id", "model"], validate="many_to_one")
+    known = own.merge(series, on=["unique_id", "ds"], validate="many_to_one")
     known["error"] = (known["y_hat"] - known["y"]).abs()
-    groups = known.dropna(subset="error").groupby(["model", "unique_id"])
-    return {
-        (str(key[0]), str(key[1])): group.pivot(
-            index="cutoff", columns="h", values="error"
-        ).dropna()
-        for key, group in groups
-    }
+    horizon = int(known["h"].max()) if len(known) else 1
+    found = {}
+    for unique_id, one in known.sort_values(["cutoff", "h"]).groupby("unique_id"):
+        folds = one["error"].to_numpy().reshape(-1, horizon)
+        found[str(unique_id)] = folds[np.isfinite(folds).all(axis=1)]
+    return found
 
 
-def _rows(
-    one: SeriesFolds, fold: Fold, errors: pd.DataFrame | None, settings: Settings
-) -> pd.DataFrame:
+def _rows(one: SeriesFolds, fold: Fold, errors: Values | None, settings: Settings) -> pd.DataFrame:
     horizon = settings.backtest.horizon
     h = np.arange(1, horizon + 1, dtype=np.int64)
     y_hat: Values = np.asarray(fold.y_hat)
-    seen: Values = np.empty((0, horizon)) if errors is None else errors.to_numpy()
+    seen: Values = np.empty((0, horizon)) if errors is None else errors
     intervals = {}
     for level in settings.forecast.levels:
         half_width = radius(seen, level)

@@ -72,7 +72,7 @@ class Store:
             content=digest(checked, {column.name: column.kind for column in table.columns}),
             n_rows=len(checked),
         )
-        before = len(self._all(commit.asset))
+        before = len(self._histories.get(commit.asset, []))  # what others wrote since is not ours
         self._commit(table, to_arrow(table, checked), whole)
         ours = [c for c in self._all(commit.asset)[before:] if _is_same_write(c, commit)]
         return ours[-1]
@@ -166,7 +166,7 @@ class Store:
         """The rows of the commits' partitions, as they stand in the table's snapshot."""
         by = self.tables[snapshot.asset].partition_by
         wanted = [(by, "in", [commit.partition for commit in commits])] if by else None
-        delta = self._open(snapshot.asset)
+        delta = self._deltas.get(snapshot.asset)
         if delta is None or delta.version() != snapshot.version:
             delta = deltalake.DeltaTable(self.location(snapshot.asset), version=snapshot.version)
         return delta.to_pyarrow_table(filters=wanted)

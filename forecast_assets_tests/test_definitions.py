@@ -98,7 +98,8 @@ def test_every_step_is_retried(defs: dg.Definitions):
 
 def checks(defs: dg.Definitions) -> list[dg.AssetCheckSpec]:
     """Every check's spec."""
-    return [spec for check in defs.asset_checks or [] for spec in check.check_specs]
+    assets = [asset for asset in defs.assets or [] if isinstance(asset, dg.AssetsDefinition)]
+    return [spec for asset in assets for spec in asset.check_specs]
 
 
 def test_the_checks_are_named_for_what_they_hold(defs: dg.Definitions):

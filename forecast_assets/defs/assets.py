@@ -5,6 +5,7 @@ in by `build`, the same way for all.
 """
 
 import functools
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -16,27 +17,35 @@ from forecast_assets import forecast as forecasting
 from forecast_assets import metrics as scoring
 from forecast_assets import series as weekly
 from forecast_assets.commits import distinct
+from forecast_assets.defs import checks
 from forecast_assets.defs.metadata import first_rows, picture, published
 from forecast_assets.defs.moment import Moment, moment_of
 from forecast_assets.defs.refusal import RETRIES, refusing
 from forecast_assets.fold_cache import FoldCache
 from forecast_assets.settings import Settings
 from forecast_assets.store import Store
+from forecast_assets.tables import interval_columns
 from forecast_assets.versions import select
 
-Frame = dg.Output[pd.DataFrame]
+Frame = dg.MaterializeResult[pd.DataFrame]
 
 
 def week_asset(function: Callable[..., Frame]) -> dg.AssetsDefinition:
-    """An asset of the week: retried where that can help, and part of any one run."""
+    """An asset of the week: retried where that can help, checked, and part of any one run."""
 
     @functools.wraps(function)
     def refused(*args: Any, **kwargs: Any) -> Frame:
         with refusing():
             return function(*args, **kwargs)
 
+    # Beside a check Dagster takes this annotation for a tuple's; without one it takes any value.
+    signature = inspect.signature(function)
+    refused.__signature__ = signature.replace(return_annotation=inspect.Signature.empty)  # type: ignore[attr-defined]
+    check = checks.CHECKS.get(function.__name__)
     asset: dg.AssetsDefinition = dg.asset(
-        retry_policy=RETRIES, backfill_policy=dg.BackfillPolicy.single_run()
+        retry_policy=RETRIES,
+        backfill_policy=dg.BackfillPolicy.single_run(),
+        check_specs=[check] if check else None,
     )(refused)
     return asset
 
@@ -81,6 +90,7 @@ def series(
             "n_weeks_filled": weeks.n_filled,
             "n_rows_of_unfinished_weeks": weeks.n_unfinished,
         },
+        check=checks.series_can_be_backtested(weeks.frame),
     )
 
 
@@ -106,6 +116,7 @@ def metrics(
             "n_ineligible": int((scores["status"] == "ineligible").sum()),
             **{f"{metric}_of_{model}": float(mean) for model, mean in means.items()},
         },
+        check=checks.no_model_failed(scores),
     )
 
 
@@ -172,17 +183,19 @@ def next_week_forecast(
         as_of=moment.as_of,
         made_at=moment.made_at,
     )
+    ends = interval_columns(settings.forecast.levels)
     fan = pictures.draw_forecast(made, series, levels=settings.forecast.levels)
     return published(
         store.tables["next_week_forecast"],
         made,
         {
             "forecast_plot": picture(fan, alt="every series' last half year and its forecast"),
-            "rows": first_rows(_told_first(made, ["unique_id", "y_hat", "model"])),
+            "rows": first_rows(_told_first(made, ["unique_id", "y_hat", "model", *ends])),
             "week": str(made["ds"].min().date()),
             "n_series": made["unique_id"].nunique(),
             "n_forecasts_not_by_champion": int((made["rung"] != selection.CHAMPION).sum()),
         },
+        check=checks.champions_forecast(made, metric=settings.selection.metric),
     )
 
 

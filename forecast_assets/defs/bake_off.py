@@ -18,7 +18,6 @@ from forecast_assets.errors import SettingsError, listed
 from forecast_assets.fold_cache import FoldCache
 from forecast_assets.models import find
 from forecast_assets.settings import Settings
-from forecast_assets.store import Store
 
 Record = dict[str, str | int | float | None]
 
@@ -60,14 +59,12 @@ def backtest(
     model: str,
     series: pd.DataFrame,
     settings: dg.ResourceParam[Settings],
-    store: dg.ResourceParam[Store],
     fold_cache: dg.ResourceParam[FoldCache],
 ) -> Record:
     """Forecast every planned fold with one model; what fails becomes part of the record."""
     with refusing():
         run = _run(model, series, settings, fold_cache)
-    table = store.tables["backtest_predictions"]
-    record = _record(run, table.data_version(table.arranged(run.predictions(settings))))
+    record = _record(run)
     context.log.info(
         f"{model}: {len(run.folds)} folds, {run.n_computed} computed in {run.seconds:.2f} s,"
         f" {len(run.errors)} failed"
@@ -123,7 +120,7 @@ def _run(model: str, series: pd.DataFrame, settings: Settings, cache: FoldCache)
     return run_model(find(model, settings), planned, settings=settings, cache=cache)
 
 
-def _record(run: ModelRun, data_version: str) -> Record:
+def _record(run: ModelRun) -> Record:
     return {
         "model": run.model,
         "n_folds": len(run.folds),
@@ -132,7 +129,7 @@ def _record(run: ModelRun, data_version: str) -> Record:
         "n_failed": len(run.errors),
         "compute_seconds": round(run.seconds, 3),
         "error": run.errors[0] if run.errors else None,
-        "data_version": data_version,
+        "data_version": run.data_version,
     }
 
 

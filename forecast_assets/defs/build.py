@@ -7,7 +7,6 @@ import dagster as dg
 from forecast_assets.defs.assets import ASSETS
 from forecast_assets.defs.automation import build_job, build_schedule
 from forecast_assets.defs.bake_off import build_bake_off
-from forecast_assets.defs.checks import CHECKS
 from forecast_assets.defs.io_manager import VersionedTables
 from forecast_assets.defs.metadata import column_schema
 from forecast_assets.defs.teller import teller
@@ -49,7 +48,6 @@ def build_defs(settings: Settings) -> dg.Definitions:
     )
     return dg.Definitions(
         assets=assets,
-        asset_checks=list(CHECKS),
         jobs=[job],
         schedules=[build_schedule(settings, job)],
         executor=dg.in_process_executor,

@@ -43,12 +43,20 @@ def column_schema(table: Table) -> dg.TableSchema:
 
 
 def published(
-    table: Table, frame: pd.DataFrame, metadata: Mapping[str, Any] | None = None
-) -> dg.Output[pd.DataFrame]:
+    table: Table,
+    frame: pd.DataFrame,
+    metadata: Mapping[str, Any] | None = None,
+    *,
+    check: dg.AssetCheckResult | None = None,
+) -> dg.MaterializeResult[pd.DataFrame]:
     """An asset's frame with its data version and what a person wants to know of it."""
     arranged = table.arranged(frame)
-    version = dg.DataVersion(table.data_version(arranged))
-    return dg.Output(arranged, data_version=version, metadata=metadata or {})
+    return dg.MaterializeResult(
+        value=arranged,
+        data_version=dg.DataVersion(table.data_version(arranged)),
+        metadata=metadata or {},
+        check_results=[check] if check else None,
+    )
 
 
 def first_rows(frame: pd.DataFrame) -> dg.MetadataValue:
