@@ -68,6 +68,22 @@ class Table:
         self._validate(frame)
         return frame
 
+    def check_partition(self, frame: pd.DataFrame, partition: str | None) -> None:
+        """Raise DataError where rows are not of the partition that they are to be written as."""
+        by, wrong = self.partition_by, None
+        if by is None:
+            wrong = f"{self.name} has no partitions" if partition is not None else None
+        elif not partition:  # Delta keeps an empty value as none at all
+            wrong = f"a version of {self.name} needs the name of its {by}"
+        elif strays := sorted(set(frame[by]) - {partition}):
+            wrong = f"they hold rows of {listed(strays)}"
+        if wrong:
+            raise DataError(
+                f"{len(frame)} rows cannot be written as the partition {partition!r} of"
+                f" {self.name}: {wrong}. Nothing was written, and earlier versions stand. Write"
+                f" each partition's rows under its own name."
+            )
+
     def arranged(self, frame: pd.DataFrame) -> pd.DataFrame:
         """Return the frame in the contract's columns, types and key order; values unchecked.
 
