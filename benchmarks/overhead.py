@@ -15,19 +15,20 @@ import sys
 import tempfile
 
 WEEK = """
-import json, tempfile, time
+import json, time
 from datetime import UTC, datetime
 import dagster as dg
 import statsforecast.models
 from forecast_assets import backtest, series, sources
 from forecast_assets.defs.build import build_defs, build_store
+from forecast_assets.defs.run import dagster_home
 from forecast_assets.models import enabled
 from forecast_assets.settings import load
 from forecast_assets.versions import select
 
 settings = load()
 job = build_defs(settings).resolve_job_def("weekly_forecast")
-instance = dg.DagsterInstance.local_temp(tempfile.mkdtemp())
+instance = dg.DagsterInstance.from_config(dagster_home(settings))
 result = job.execute_in_process(instance=instance, run_config={"loggers": {"teller": {}}})
 stats = instance.get_run_stats(result.run_id)
 store = build_store(settings)
@@ -47,10 +48,11 @@ print(json.dumps({"run": stats.end_time - stats.start_time, "fits": fits, "loop"
 
 def timed_week() -> dict[str, float]:
     """One cold week in a process with a store and a fold cache of its own, in seconds."""
+    environ = {name: value for name, value in os.environ.items() if name != "DAGSTER_HOME"}
     with tempfile.TemporaryDirectory() as var:
         ran = subprocess.run(
             [sys.executable, "-c", WEEK],
-            env={**os.environ, "FORECAST_VAR": var},
+            env={**environ, "FORECAST_VAR": var},
             capture_output=True,
             text=True,
             check=True,
