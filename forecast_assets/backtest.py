@@ -4,9 +4,12 @@ A fold is (model, series, cutoff): the model sees the weeks up to the cutoff and
 horizon after it. Running models does not belong here.
 """
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
+from typing import Self
 
 import numpy as np
 import pandas as pd
@@ -15,7 +18,9 @@ from numpy.typing import NDArray
 from forecast_assets.models.base import Values
 from forecast_assets.settings import BacktestSettings
 
-TOO_SHORT = "too short: "  # how the error of a fold begins that its model was never asked for
+TOO_SHORT = "too short: "
+NOT_FOR = "not for this series: "
+# How the error of a fold begins that is no failure: the model was never asked, or declined.
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,6 +32,18 @@ class SeriesFolds:
     y: Values  # [n]
     ends: NDArray[np.int64]  # [k], ascending
 
+    @cached_property
+    def prefixes(self) -> list[bytes]:
+        """A digest of the values up to each cutoff: [k]. Each value is hashed once."""
+        values = self.y.astype("<f8").tobytes()
+        digest = hashlib.blake2b(digest_size=16)
+        found, seen = [], 0
+        for end in self.ends.tolist():
+            digest.update(values[8 * seen : 8 * end])
+            seen = end
+            found.append(digest.copy().digest())
+        return found
+
 
 @dataclass(frozen=True)
 class Fold:
@@ -35,6 +52,43 @@ class Fold:
     y_hat: Values | None
     fit_seconds: float
     error: str | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Folds:
+    """Many folds as columns, in the order of their plan: series by series, cutoff by cutoff."""
+
+    y_hat: Values  # [F, H], NaN where the model did not forecast
+    fit_seconds: Values  # [F]
+    errors: NDArray[np.object_]  # [F], null where it did
+
+    @classmethod
+    def of(cls, folds: Sequence[Fold], *, horizon: int) -> Self:
+        """Lay out single folds as columns."""
+        y_hat = np.full((len(folds), horizon), np.nan)
+        for i, fold in enumerate(folds):
+            if fold.y_hat is not None:
+                y_hat[i] = fold.y_hat
+        seconds = np.array([fold.fit_seconds for fold in folds], dtype=np.float64)
+        return cls(y_hat, seconds, np.array([fold.error for fold in folds], dtype=object))
+
+    def __len__(self) -> int:
+        return len(self.y_hat)
+
+    @property
+    def is_forecast(self) -> NDArray[np.bool_]:
+        """Which folds hold a forecast: [F]."""
+        return pd.isna(self.errors)
+
+    @property
+    def failures(self) -> list[str]:
+        """What the folds said that failed; a model that was never asked, or declined, did not."""
+        return [error for error in self.errors if error is not None and not is_declined(error)]
+
+
+def is_declined(error: str) -> bool:
+    """Whether a fold's error is no failure of the model."""
+    return error.startswith((TOO_SHORT, NOT_FOR))
 
 
 def plan(series: pd.DataFrame, backtest: BacktestSettings) -> list[SeriesFolds]:
@@ -76,22 +130,14 @@ def each_series(series: pd.DataFrame) -> list[SeriesFolds]:
 
 
 def as_predictions(
-    model: str, planned: Sequence[SeriesFolds], folds: Sequence[Fold], *, horizon: int
+    model: str, planned: Sequence[SeriesFolds], folds: Folds, *, horizon: int
 ) -> pd.DataFrame:
-    """Lay out one model's folds as rows of backtest_predictions, `horizon` rows a fold.
-
-    `folds` are in the order of the plan: series by series, cutoff by cutoff.
-    """
-    n_folds = len(folds)
+    """Lay out one model's folds as rows of backtest_predictions, `horizon` rows a fold."""
     ids = np.repeat([one.unique_id for one in planned], [len(one.ends) for one in planned])
     cutoffs = np.concatenate(
         [one.ds[one.ends - 1] for one in planned] or [np.array([], dtype="datetime64[ns]")]
     )
-    y_hat = np.full((n_folds, horizon), np.nan)  # [F, H]
-    for i, fold in enumerate(folds):
-        if fold.y_hat is not None:
-            y_hat[i] = fold.y_hat
-    h = np.tile(np.arange(1, horizon + 1, dtype=np.int64), n_folds)
+    h = np.tile(np.arange(1, horizon + 1, dtype=np.int64), len(folds))
     cutoff = np.repeat(cutoffs, horizon)
     return pd.DataFrame(
         {
@@ -100,8 +146,8 @@ def as_predictions(
             "cutoff": cutoff,
             "h": h,
             "ds": cutoff + 7 * h * np.timedelta64(1, "D"),
-            "y_hat": y_hat.reshape(-1),
-            "fit_seconds": np.repeat([fold.fit_seconds for fold in folds], horizon),
-            "error": np.repeat(np.array([fold.error for fold in folds], dtype=object), horizon),
+            "y_hat": folds.y_hat.reshape(-1),
+            "fit_seconds": np.repeat(folds.fit_seconds, horizon),
+            "error": np.repeat(folds.errors, horizon),
         }
     )

@@ -1,107 +1,159 @@
-"""Runs a model over its folds: what is known comes from the fold cache, the rest is computed.
+"""Runs models over their folds: what is known comes from the fold cache, the rest goes to workers.
 
-Which folds there are, and how they are laid out as a table: `backtest`.
+Which folds there are, and how they are laid out as a table: `backtest`. What is left to do of one
+model: `jobs`. The workers: `crew`.
 """
 
-import hashlib
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import pandas as pd
 
-from forecast_assets.backtest import TOO_SHORT, Fold, SeriesFolds, as_predictions
-from forecast_assets.fold_cache import FoldCache, fold_keys
-from forecast_assets.models.base import Values, min_train_size
-from forecast_assets.models.registry import Model
+from forecast_assets.backtest import TOO_SHORT, Folds, SeriesFolds, plan
+from forecast_assets.crew import Crew
+from forecast_assets.errors import ForecastAssetsError
+from forecast_assets.fold_cache import FoldCache
+from forecast_assets.jobs import Asked, Job, ModelRun, Progress
+from forecast_assets.models.base import min_train_size
+from forecast_assets.models.registry import find
+from forecast_assets.panel import Panel
 from forecast_assets.settings import Settings
 
+OUT_PER_WORKER = 2  # one at work, one waiting: no worker waits for an answer to travel
+MODELS_AHEAD = 2  # each holds its folds in memory
 KEPT_EVERY_SECONDS = 2.0
 # A killed run loses no more than this much work; keeping folds takes about 15 ms each time.
+WAITED_SECONDS = 1.0  # between two looks at whether the workers are still there
 
 
-@dataclass(frozen=True)
-class ModelRun:
-    """One model's folds, in the order of the plan, and what they cost this time."""
+class Compute:
+    """Answers what models say at their folds, each fold computed at most once.
 
-    model: str
-    planned: Sequence[SeriesFolds]
-    folds: Sequence[Fold]
-    n_computed: int
-    seconds: float
+    `run_id` names the run that failures belong to. Raises ModelError, StoreError and ComputeError;
+    what a model does wrong is an error in its folds.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        cache: FoldCache,
+        crew: Crew,
+        *,
+        run_id: str = "",
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self._settings, self._cache, self._crew = settings, cache, crew
+        self._run_id, self._clock = run_id, clock
+        self._jobs: dict[tuple[str, int], Job] = {}
+        self._backtest: tuple[pd.DataFrame, Sequence[SeriesFolds], Panel] | None = None
+        self._kept = clock()
+
+    def backtests(self, series: pd.DataFrame, models: Iterable[str]) -> list[Asked]:
+        """What the backtest asks of the models; the plan of the same frame is made once."""
+        if self._backtest is None or self._backtest[0] is not series:
+            folds = plan(series, self._settings.backtest)
+            self._backtest = series, folds, Panel.of(folds)
+        _, planned, panel = self._backtest
+        return [Asked(find(name, self._settings), planned, panel) for name in models]
+
+    def run(
+        self,
+        asked: Asked,
+        *,
+        ahead: Iterable[Asked] = (),
+        watch: Callable[[Progress], None] = lambda _: None,
+    ) -> ModelRun:
+        """Answer all folds of one model.
+
+        Workers that it has no more work for begin with the models `ahead`, which are asked later:
+        none waits for another's last fold. `watch` is told after each report that comes in.
+        """
+        if asked.model.is_closed_form:
+            return self._formula(asked)
+        job = self._job(asked)
+        later = [one for one in ahead if not one.model.is_closed_form][:MODELS_AHEAD]
+        while not job.is_done:
+            self._send(job, later)
+            received = self._crew.receive(WAITED_SECONDS)
+            if received:
+                (its_job, chunk), worker, report, said = received
+                its_job.take(chunk, worker, report, said)
+                self._keep()
+                watch(job.progress(n_workers=self._crew.n_workers, now=self._clock()))
+        self._keep(is_last=True)
+        del self._jobs[_key(asked)]
+        return job.done()
 
     @property
-    def errors(self) -> list[str]:
-        """What the folds said that failed; a model that was never asked did not fail."""
-        said = [fold.error for fold in self.folds if fold.error is not None]
-        return [error for error in said if not error.startswith(TOO_SHORT)]
+    def dashboard(self) -> str | None:
+        """Where Dask shows what its workers do; null while none is needed."""
+        return self._crew.dashboard
 
-    @property
-    def data_version(self) -> str:
-        """Identify what the folds said, their times left out (32 hex digits)."""
-        digest = hashlib.blake2b(digest_size=16)
-        for fold in self.folds:
-            said = str(fold.error).encode() if fold.y_hat is None else fold.y_hat.tobytes()
-            digest.update(len(said).to_bytes(4, "little") + said)
-        return digest.hexdigest()
+    def run_all(self, asked: Sequence[Asked]) -> list[ModelRun]:
+        """Answer several models' folds, their work side by side."""
+        return [self.run(one, ahead=asked[i + 1 :]) for i, one in enumerate(asked)]
 
-    def predictions(self, settings: Settings) -> pd.DataFrame:
-        """The folds as rows of backtest_predictions."""
-        horizon = settings.backtest.horizon
-        return as_predictions(self.model, self.planned, self.folds, horizon=horizon)
+    def _send(self, job: Job, later: Sequence[Asked]) -> None:
+        """Send chunks until every worker has one and another waits."""
+        source: Job | None = job
+        while source := source if source and source.n_waiting else self._following(later):
+            if self._crew.n_out >= OUT_PER_WORKER * self._crew.n_workers:
+                return
+            chunk = source.next_chunk(n_workers=self._crew.n_workers)
+            self._crew.send((source, chunk), source.asked.panel, chunk)
+
+    def _following(self, later: Sequence[Asked]) -> Job | None:
+        """The next model's job that has fits to send; what is wrong with one, it says in turn."""
+        for asked in later:
+            try:
+                job = self._job(asked)
+            except ForecastAssetsError:
+                return None
+            if job.n_waiting:
+                return job
+        return None
+
+    def _job(self, asked: Asked) -> Job:
+        """The model's job: the one that was begun ahead of time, or a new one."""
+        key = _key(asked)
+        if key not in self._jobs:
+            self._jobs[key] = Job(asked, self._settings, self._cache, run_id=self._run_id)
+        return self._jobs[key]
+
+    def _keep(self, *, is_last: bool = False) -> None:
+        """Put what is new into the cache: every few seconds, and when a model is done."""
+        if is_last or self._clock() - self._kept > KEPT_EVERY_SECONDS:
+            for job in self._jobs.values():
+                self._cache.put(job.asked.model, job.fresh, run_id=self._run_id)
+                self._cache.put_fits(job.asked.model, job.fresh_fits)
+                job.fresh, job.fresh_fits = {}, {}
+            self._kept = self._clock()
+
+    def _formula(self, asked: Asked) -> ModelRun:
+        """Evaluate a closed form at every fold at once: nothing is fitted, so nothing is kept."""
+        season_length, horizon = (
+            self._settings.series.season_length,
+            self._settings.backtest.horizon,
+        )
+        model, panel = asked.model.make(), asked.panel
+        starts = np.repeat(panel.starts[:-1], [len(one.ends) for one in asked.planned])
+        sizes = np.concatenate([one.ends for one in asked.planned] or [starts])
+        needed = min_train_size(model, season_length=season_length)
+        ready = sizes >= needed
+        y_hat = np.full((len(sizes), horizon), np.nan)
+        y_hat[ready] = model.forecast_folds(
+            panel.y,
+            starts[ready],
+            (starts + sizes - 1)[ready],
+            h=horizon,
+            season_length=season_length,
+        )
+        errors = np.full(len(sizes), None, dtype=object)
+        for i in np.flatnonzero(~ready):
+            errors[i] = f"{TOO_SHORT}it needs {needed} values and has {sizes[i]}"
+        return ModelRun(asked.model.name, asked.planned, Folds(y_hat, np.zeros(len(sizes)), errors))
 
 
-def run_model(
-    model: Model,
-    planned: Sequence[SeriesFolds],
-    *,
-    settings: Settings,
-    cache: FoldCache,
-    clock: Callable[[], float] = time.perf_counter,
-) -> ModelRun:
-    """Run the model at every planned cutoff; a fold that fails becomes a record of its error."""
-    horizon, season_length = settings.backtest.horizon, settings.series.season_length
-    started = kept = clock()
-    keys = fold_keys(planned, model, horizon=horizon, season_length=season_length)
-    folds = cache.get(model, keys)
-    unknown = {k: y for k, y in zip(keys, _training_values(planned), strict=True) if k not in folds}
-    # A model is not even imported when all of its folds are known.
-    needed = min_train_size(model.make(), season_length=season_length) if unknown else 0
-    fresh: dict[bytes, Fold] = {}
-    n_computed = 0
-    for key, y in unknown.items():
-        if len(y) < needed:
-            folds[key] = Fold(None, 0.0, f"{TOO_SHORT}it needs {needed} values and has {len(y)}")
-            continue
-        fresh[key] = folds[key] = _computed(model, y, horizon, season_length, clock)
-        n_computed += 1
-        if clock() - kept > KEPT_EVERY_SECONDS:
-            cache.put(model, fresh)
-            fresh, kept = {}, clock()
-    cache.put(model, fresh)
-    in_order = [folds[key] for key in keys]
-    return ModelRun(model.name, planned, in_order, n_computed, clock() - started)
-
-
-def _training_values(planned: Sequence[SeriesFolds]) -> Iterator[Values]:
-    for one in planned:
-        for end in one.ends:
-            yield one.y[:end]
-
-
-def _computed(
-    model: Model, y: Values, horizon: int, season_length: int, clock: Callable[[], float]
-) -> Fold:
-    started = clock()
-    try:
-        fitted = model.make().fit(y.copy(), season_length=season_length)  # the copy is theirs
-        y_hat = np.asarray(fitted.predict(horizon), dtype=np.float64)
-    except Exception as error:  # noqa: BLE001 - a model may raise anything; it becomes a record
-        return Fold(None, clock() - started, f"{type(error).__name__}: {error}")
-    if y_hat.shape != (horizon,):
-        wrong = f"forecast of shape {list(y_hat.shape)}, asked for [{horizon}]"
-        return Fold(None, clock() - started, wrong)
-    if not np.isfinite(y_hat).all():
-        return Fold(None, clock() - started, f"forecast is not finite: {y_hat.tolist()}")
-    return Fold(y_hat, clock() - started)
+def _key(asked: Asked) -> tuple[str, int]:
+    return asked.model.fingerprint, id(asked.planned)

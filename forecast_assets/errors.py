@@ -6,6 +6,7 @@ ForecastAssetsError
 │   └── SourceUnavailable    it may answer later: worth a retry
 ├── DataError            rows break a table's contract or the rules of a weekly series
 ├── ModelError           a model is unknown, or cannot be made
+├── ComputeError         the workers cannot be reached, or cannot run what they are sent
 └── StoreError           the store cannot be read or written
     ├── UnknownVersion       nothing stored answers to what was asked for
     └── MixedVintages        inputs that do not belong together
@@ -38,6 +39,10 @@ class DataError(ForecastAssetsError):
 
 class ModelError(ForecastAssetsError):
     """A model is unknown, or cannot be made from its settings."""
+
+
+class ComputeError(ForecastAssetsError):
+    """The workers cannot be reached, or cannot run what they are sent."""
 
 
 class StoreError(ForecastAssetsError):

@@ -10,17 +10,28 @@ import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from forecast_assets.backtest import Fold, SeriesFolds
+from forecast_assets.backtest import Fold, SeriesFolds, is_declined
 from forecast_assets.errors import StoreError
+from forecast_assets.models.base import Positions
 from forecast_assets.models.registry import Model
+from forecast_assets.panel import Panel
 
 KEY_BYTES = 16
 LOOKED_UP_AT_ONCE = 10_000  # below SQLite's limit of 32,766 variables a statement
 WAIT_SECONDS = 60.0  # for another run that writes to the same file
-COLUMNS = "key, CAST(y_hat AS BLOB), fit_seconds, CAST(seal AS BLOB)"
+TABLES = """
+CREATE TABLE IF NOT EXISTS fold (
+    key BLOB PRIMARY KEY, y_hat BLOB, fit_seconds REAL NOT NULL, error BLOB, run BLOB,
+    seal BLOB NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS fit (key BLOB PRIMARY KEY, fitted BLOB NOT NULL, seal BLOB NOT NULL);
+"""
+BLOBS = ("y_hat", "error", "run", "seal")
+COLUMNS = "key, fit_seconds, " + ", ".join(f"CAST({name} AS BLOB)" for name in BLOBS)
 # Damage can turn a blob into a text: the cast turns it back, for the seal to judge.
 DAMAGE = (sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
@@ -28,34 +39,68 @@ log = logging.getLogger(__name__)
 
 
 def fold_keys(
-    planned: Sequence[SeriesFolds], model: Model, *, horizon: int, season_length: int
+    planned: Sequence[SeriesFolds],
+    model: Model,
+    panel: Panel,
+    *,
+    horizon: int,
+    season_length: int,
 ) -> list[bytes]:
     """The key of every fold, in the order of the plan.
 
-    A key covers the model's fingerprint, the horizon, the season and the values up to the cutoff:
-    all that can change the answer. Names and dates cannot, so they are not in it. The work is
-    linear in the values: a prefix is hashed once.
+    A key covers the model's fingerprint, the horizon, the season and the values that the model
+    sees: those up to the cutoff; for a global model those of all series, and their weeks. Names
+    cannot change an answer, so they are not in it. The work is linear in the values.
     """
+    said = f"{model.fingerprint} {horizon} {season_length} ".encode()
+    head = hashlib.blake2b(said, digest_size=KEY_BYTES)
+    seen = {}
+    if model.is_global:
+        days = {panel.day(i, end) for i, one in enumerate(planned) for end in one.ends}
+        seen = {day: panel_digest(panel, day) for day in sorted(days)}
     keys = []
-    for one in planned:
-        said = f"{model.fingerprint} {horizon} {season_length} "
-        digest = hashlib.blake2b(said.encode(), digest_size=KEY_BYTES)
-        values = one.y.astype("<f8").tobytes()
-        seen = 0
-        for end in one.ends:
-            digest.update(values[8 * seen : 8 * end])
-            seen = end
-            keys.append(digest.copy().digest())
+    for i, one in enumerate(planned):
+        for end, prefix in zip(one.ends, one.prefixes, strict=True):
+            digest = head.copy()
+            if model.is_global:
+                digest.update(seen[panel.day(i, end)] + one.ds[0].tobytes())
+            digest.update(prefix)
+            keys.append(digest.digest())
     return keys
 
 
+def fit_key(model: Model, panel: Panel, series: int, anchor: int, *, season_length: int) -> bytes:
+    """The key of a fit that is moved forward: of the model, the season and what the fit sees."""
+    digest = hashlib.blake2b(
+        f"{model.fingerprint} {season_length} ".encode(), digest_size=KEY_BYTES
+    )
+    if model.is_global:
+        digest.update(panel_digest(panel, np.datetime64(anchor, "D")))
+    else:
+        digest.update(panel.series(series)[:anchor].tobytes())
+    return digest.digest()
+
+
+def panel_digest(panel: Panel, day: np.datetime64) -> bytes:
+    """Digest the values of all series up to a day, and their weeks."""
+    sizes: Positions = panel.sizes_at(day)
+    digest = hashlib.blake2b(day.tobytes() + sizes.tobytes(), digest_size=KEY_BYTES)
+    for start, size in zip(panel.starts, sizes, strict=False):
+        digest.update(panel.y[start : start + size].tobytes())
+    return digest.digest()
+
+
 class FoldCache:
-    """Computed folds in a folder of SQLite files. Only forecasts are kept, never failures."""
+    """Computed folds in a folder of SQLite files.
+
+    Forecasts are kept, and a model's word that a series is not for it. A failure is kept for the
+    run alone that met it: the next one tries again.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def get(self, model: Model, keys: Sequence[bytes]) -> dict[bytes, Fold]:
+    def get(self, model: Model, keys: Sequence[bytes], *, run_id: str = "") -> dict[bytes, Fold]:
         """The folds that are known, by key. A damaged file is set aside and counts as empty.
 
         Raises StoreError where the file cannot be opened or read for any other reason.
@@ -64,29 +109,45 @@ class FoldCache:
             return {}
         known = {}
         with self._opened(model) as connection:
-            for start in range(0, len(keys), LOOKED_UP_AT_ONCE):
-                some = keys[start : start + LOOKED_UP_AT_ONCE]
-                marks = ",".join("?" * len(some))
-                rows = connection.execute(
-                    f"SELECT {COLUMNS} FROM fold WHERE key IN ({marks})",  # noqa: S608 - question marks only
-                    some,
-                )
-                for key, y_hat, seconds, seal in rows:
-                    if seal == _seal(key, y_hat, seconds):
-                        known[key] = Fold(np.frombuffer(y_hat, dtype="<f8"), seconds)
+            for row in _looked_up(connection, f"{COLUMNS} FROM fold", keys):
+                key, seconds, y_hat, error, run, seal = row
+                is_ours = run is None or run == run_id.encode()
+                if is_ours and seal == _seal(key, y_hat, seconds, error, run):
+                    said = None if y_hat is None else np.frombuffer(y_hat, dtype="<f8")
+                    known[key] = Fold(said, seconds, error.decode() if error else None)
         return known
 
-    def put(self, model: Model, folds: Mapping[bytes, Fold]) -> None:
-        """Keep the folds that forecast, all of them or none. Raises StoreError."""
+    def put(self, model: Model, folds: Mapping[bytes, Fold], *, run_id: str = "") -> None:
+        """Keep the folds, all of them or none. Raises StoreError."""
         rows = []
         for key, fold in folds.items():
-            if fold.y_hat is not None:
-                y_hat = fold.y_hat.astype("<f8").tobytes()
-                seconds = float(fold.fit_seconds)
-                rows.append((key, y_hat, seconds, _seal(key, y_hat, seconds)))
+            seconds = float(fold.fit_seconds)
+            y_hat = None if fold.y_hat is None else fold.y_hat.astype("<f8").tobytes()
+            error = None if fold.error is None else fold.error.encode()
+            is_known = fold.error is None or is_declined(fold.error)
+            run = None if is_known else run_id.encode()
+            rows.append((key, y_hat, seconds, error, run, _seal(key, y_hat, seconds, error, run)))
         if rows:
             with self._opened(model) as connection, connection:
-                connection.executemany("INSERT OR REPLACE INTO fold VALUES (?, ?, ?, ?)", rows)
+                connection.executemany(
+                    "INSERT OR REPLACE INTO fold VALUES (?, ?, ?, ?, ?, ?)", rows
+                )
+
+    def get_fits(self, model: Model, keys: Sequence[bytes]) -> dict[bytes, bytes]:
+        """The fits that are known, by key. Raises StoreError as `get` does."""
+        if not self._path(model).exists():
+            return {}
+        with self._opened(model) as connection:
+            columns = "key, CAST(fitted AS BLOB), CAST(seal AS BLOB) FROM fit"
+            rows = _looked_up(connection, columns, keys)
+            return {key: fitted for key, fitted, seal in rows if seal == _seal(key, fitted)}
+
+    def put_fits(self, model: Model, fits: Mapping[bytes, bytes]) -> None:
+        """Keep the fits, all of them or none. Raises StoreError."""
+        rows = [(key, fitted, _seal(key, fitted)) for key, fitted in fits.items()]
+        if rows:
+            with self._opened(model) as connection, connection:
+                connection.executemany("INSERT OR REPLACE INTO fit VALUES (?, ?, ?)", rows)
 
     def _path(self, model: Model) -> Path:
         return self._folder / f"{model.name}-{model.fingerprint[:16]}.sqlite"
@@ -133,10 +194,7 @@ def _connected(path: Path) -> sqlite3.Connection:
 def _is_sound(connection: sqlite3.Connection) -> bool:
     """Whether the file is a database with the table of folds, which a new file is given."""
     try:
-        connection.execute(
-            "CREATE TABLE IF NOT EXISTS fold (key BLOB PRIMARY KEY, y_hat BLOB NOT NULL,"
-            " fit_seconds REAL NOT NULL, seal BLOB NOT NULL) WITHOUT ROWID"
-        )
+        connection.executescript(TABLES)
         connection.execute(f"SELECT {COLUMNS} FROM fold LIMIT 0")  # noqa: S608 - a constant
         return bool(connection.execute("PRAGMA quick_check").fetchone() == (b"ok",))
     except UnicodeDecodeError:  # in the name of something in the file
@@ -147,5 +205,18 @@ def _is_sound(connection: sqlite3.Connection) -> bool:
         raise
 
 
-def _seal(key: bytes, y_hat: bytes, seconds: float) -> bytes:
-    return hashlib.blake2b(key + y_hat + repr(seconds).encode(), digest_size=8).digest()
+def _looked_up(
+    connection: sqlite3.Connection, columns: str, keys: Sequence[bytes]
+) -> Iterator[tuple[Any, ...]]:
+    for start in range(0, len(keys), LOOKED_UP_AT_ONCE):
+        some = keys[start : start + LOOKED_UP_AT_ONCE]
+        marks = ",".join("?" * len(some))
+        yield from connection.execute(f"SELECT {columns} WHERE key IN ({marks})", some)
+
+
+def _seal(*parts: bytes | float | None) -> bytes:
+    digest = hashlib.blake2b(digest_size=8)
+    for part in parts:
+        said = part if isinstance(part, bytes) else repr(part).encode()
+        digest.update(len(said).to_bytes(4, "little") + said)
+    return digest.digest()

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from forecast_assets.backtest import TOO_SHORT, SeriesFolds, plan
+from forecast_assets.backtest import SeriesFolds, is_declined, plan
 from forecast_assets.errors import DataError
 from forecast_assets.intervals import rolling_radii, weighted_interval_score
 from forecast_assets.models.base import Values
@@ -101,7 +101,7 @@ def _refuse_other_folds(
 
 def _status(errors: "pd.Series[str]") -> tuple[str, str | None]:
     said = errors.dropna()
-    failures = said[~said.str.startswith(TOO_SHORT)]
+    failures = said[[not is_declined(error) for error in said]]
     if len(failures):
         return "failed", f"{len(failures)} of {len(errors)} forecasts: {failures.iloc[0]}"
     return ("ineligible", str(said.iloc[0])) if len(said) else ("scored", None)

@@ -6,14 +6,17 @@ and its bitmaps made the event log ten times as large. Nothing is computed here 
 
 import math
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from html import escape
 
 import numpy as np
 import pandas as pd
 
+from forecast_assets.jobs import Span
 from forecast_assets.models.base import Values
 from forecast_assets.tables import column_suffix
 
+UNSEEN_SECONDS = 0.05  # a gap in the timeline that nobody would see
 MOST_PANELS = 12  # more cannot be read at the width of a page
 WEEKS_SHOWN = 26
 COLUMNS, WIDTH, HEIGHT = 3, 330, 170  # of a panel, in pixels
@@ -161,6 +164,46 @@ def draw_scores(metrics: pd.DataFrame, *, metric: str) -> str:
     return _svg(marks, wide, tall, title=f"{metric} of every model on every series")
 
 
+def draw_timeline(spans: Sequence[Span]) -> str:
+    """Which model ran when, on which worker: a row a model, in it a lane a worker."""
+    models = list(dict.fromkeys(span.model for span in sorted(spans, key=lambda one: one.began)))
+    workers = sorted({span.worker for span in spans})
+    began = min(span.began for span in spans)
+    seconds = max(span.began + span.seconds for span in spans) - began or 1.0
+    left, lane, top = 190, max(16 / len(workers), 1.0), 44
+    wide, tall = COLUMNS * WIDTH, top + 22 * len(models) + 30
+    scale = (wide - left - 20) / seconds
+    marks = [_text(10, 20, f"{seconds:.1f} seconds on {len(workers)} workers", weight="600")]
+    for i, worker in enumerate(workers[: len(HUES)]):
+        marks.append(_rect(left + 90 * i, 28, 10, 8, HUES[i]))
+        marks.append(_text(left + 90 * i + 14, 36, f"worker {worker}"[-14:]))
+    for i, model in enumerate(models):
+        marks.append(_text(left - 8, top + 22 * i + 12, model, anchor="end"))
+    for span in _joined(spans):
+        place = workers.index(span.worker)
+        down = top + 22 * models.index(span.model) + place * lane
+        across, long = left + (span.began - began) * scale, max(span.seconds * scale, 0.5)
+        marks.append(_rect(across, down, long, max(lane - 1, 1), HUES[place % len(HUES)]))
+    marks += [
+        _text(left + second * scale, tall - 10, f"{short(second)} s")
+        for second in ticks(0, seconds)
+    ]
+    return _svg(marks, wide, int(tall), title="which model ran when, on which worker")
+
+
+def _joined(spans: Sequence[Span]) -> list[Span]:
+    """The spans, those that follow each other on a worker without a visible gap as one."""
+    found: list[Span] = []
+    for span in sorted(spans, key=lambda one: (one.worker, one.began)):
+        last = found[-1] if found else None
+        same = last and (last.worker, last.model) == (span.worker, span.model)
+        if last and same and span.began - last.began - last.seconds < UNSEEN_SECONDS:
+            found[-1] = replace(last, seconds=span.began + span.seconds - last.began)
+        else:
+            found.append(span)
+    return found
+
+
 def ticks(low: float, high: float) -> list[float]:
     """Three to six round values between two ends."""
     step = 10 ** math.floor(math.log10((high - low) / 3))
@@ -225,6 +268,10 @@ def _text(x: float, y: float, text: str, *, anchor: str = "start", weight: str =
         f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" font-weight="{weight}"'
         f' fill="{INK}">{escape(text)}</text>'
     )
+
+
+def _rect(x: float, y: float, wide: float, tall: float, color: str) -> str:
+    return f'<rect x="{x:.1f}" y="{y:.1f}" width="{wide:.1f}" height="{tall:.1f}" fill="{color}"/>'
 
 
 def _dot(x: float, y: float, radius: float, color: str, *, opacity: float = 1.0) -> str:

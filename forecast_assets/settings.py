@@ -8,7 +8,7 @@ import os
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 from zoneinfo import ZoneInfo, available_timezones
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -17,6 +17,30 @@ from forecast_assets.errors import SettingsError, listed
 from forecast_assets.tables import column_suffix
 
 ROOT = Path(__file__).resolve().parents[1]
+DEFAULT_MODELS = (
+    "naive",
+    "seasonal_naive",
+    "drift",
+    "window_average",
+    "ses",
+    "holt",
+    "damped_holt",
+    "auto_ets",
+    "auto_ces",
+    "theta",
+    "optimized_theta",
+    "auto_arima",
+    "harmonic_arima",
+    "sarimax",
+    "unobserved_components",
+    "mstl_ets",
+    "mstl_arima",
+    "ridge",
+    "boosted_trees",
+    "croston",
+    "tsb",
+)
+# All that the package has but tbats: its two seconds a fit would double the demo's first week.
 Metric = Literal["mae", "rmse", "mape", "smape", "mase", "rmsse", "wis"]
 
 
@@ -58,13 +82,15 @@ class BacktestSettings(_Frozen):
     horizon: int = Field(1, ge=1, le=520)
     n_windows: int = Field(52, ge=1, le=10_000)
     step: int = Field(1, ge=1, le=520)
+    refit_every: int | None = Field(None, ge=1, le=520)  # None: each model's own cadence
 
 
 class ModelSettings(_Frozen):
-    """A model of the user's own: where its class is, and what it is made with."""
+    """A model of the user's own, or, without a factory, what to change in a registered one."""
 
-    factory: str = Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")
+    factory: str | None = Field(None, pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")
     params: dict[str, Any] = Field(default_factory=dict)
+    refit_every: int | None = Field(None, ge=1, le=520)
 
 
 class ModelsSettings(BaseModel):
@@ -74,7 +100,7 @@ class ModelsSettings(BaseModel):
     __pydantic_extra__: dict[str, ModelSettings]
 
     enabled: tuple[Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+$")], ...] = Field(
-        ("naive", "seasonal_naive", "drift", "ses", "theta", "auto_ets"), min_length=1, strict=False
+        DEFAULT_MODELS, min_length=1, strict=False
     )
 
     @property
@@ -119,6 +145,23 @@ class StoreSettings(_Frozen):
     uri: str = Field("var/store", min_length=1)
 
 
+class ComputeSettings(_Frozen):
+    """Where models run, and what each may take before it is ended."""
+
+    workers: int = Field(0, ge=0, le=4096)  # 0: one a core; of the local cluster
+    dask_address: str | None = Field(None, pattern=r"^\w+://.+")
+    cluster: dict[str, dict[str, Any]] = Field(default_factory=dict, max_length=1)
+    fold_seconds: float = Field(60, gt=0, strict=False)  # of one fold; a global model has the next
+    model_seconds: float = Field(3600, gt=0, strict=False)  # of all folds of a model in a run
+    memory_mb: float = Field(2048, gt=0, strict=False)  # of the process that a model runs in
+
+    @model_validator(mode="after")
+    def _one_place(self) -> Self:
+        if self.dask_address and self.cluster:
+            raise ValueError("`dask_address` and `cluster` are two answers to one question")
+        return self
+
+
 class ScheduleSettings(_Frozen):
     """When the week runs by itself; the time zone also says when a week is over."""
 
@@ -156,6 +199,7 @@ class Settings(_Frozen):
     selection: SelectionSettings = SelectionSettings()
     forecast: ForecastSettings = ForecastSettings()
     store: StoreSettings = StoreSettings()
+    compute: ComputeSettings = ComputeSettings()
     schedule: ScheduleSettings = ScheduleSettings()
     root: Path = Field(default=ROOT, exclude=True)
     var: Path = Field(default=ROOT / "var", exclude=True)

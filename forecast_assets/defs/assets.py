@@ -17,11 +17,11 @@ from forecast_assets import forecast as forecasting
 from forecast_assets import metrics as scoring
 from forecast_assets import series as weekly
 from forecast_assets.commits import distinct
+from forecast_assets.compute import Compute
 from forecast_assets.defs import checks
 from forecast_assets.defs.metadata import first_rows, picture, published
 from forecast_assets.defs.moment import Moment, moment_of
 from forecast_assets.defs.refusal import RETRIES, refusing
-from forecast_assets.fold_cache import FoldCache
 from forecast_assets.settings import Settings
 from forecast_assets.store import Store
 from forecast_assets.tables import interval_columns
@@ -170,7 +170,7 @@ def next_week_forecast(
     backtest_predictions: pd.DataFrame,
     settings: dg.ResourceParam[Settings],
     store: dg.ResourceParam[Store],
-    fold_cache: dg.ResourceParam[FoldCache],
+    compute: dg.ResourceParam[Compute],
 ) -> Frame:
     """Next week's value of every series, with intervals, and the model that made it."""
     moment = _moment(context)
@@ -179,7 +179,7 @@ def next_week_forecast(
         series,
         backtest_predictions,
         settings,
-        cache=fold_cache,
+        compute=compute,
         as_of=moment.as_of,
         made_at=moment.made_at,
     )

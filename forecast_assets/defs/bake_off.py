@@ -5,21 +5,28 @@
 """
 
 import hashlib
+import time
 from collections.abc import Iterator, Sequence
+from dataclasses import astuple
+from typing import Any
 
 import dagster as dg
 import pandas as pd
 
-from forecast_assets.backtest import plan
-from forecast_assets.compute import ModelRun, run_model
+from forecast_assets import pictures
+from forecast_assets.compute import Compute
+from forecast_assets.defs.metadata import picture
 from forecast_assets.defs.moment import ONE_PARTITION, RANGE_END, RANGE_START
 from forecast_assets.defs.refusal import RETRIES, refusing
+from forecast_assets.defs.teller import tell_progress
 from forecast_assets.errors import SettingsError, listed
-from forecast_assets.fold_cache import FoldCache
-from forecast_assets.models import find
+from forecast_assets.jobs import ModelRun, Progress, Span
 from forecast_assets.settings import Settings
 
-Record = dict[str, str | int | float | None]
+LOGGED_EVERY_SECONDS = 5.0
+# A line in the UI's log costs 13 ms.
+DASHBOARD_TAG = "forecast_assets/dask_dashboard"
+Record = dict[str, Any]
 
 
 def asked_models(run: dg.DagsterRun, models: Sequence[str], keys: Sequence[str]) -> list[str]:
@@ -42,34 +49,55 @@ def asked_models(run: dg.DagsterRun, models: Sequence[str], keys: Sequence[str])
     return [name for name in models if name in asked]
 
 
-@dg.op(out=dg.DynamicOut(str, io_manager_key="records"), retry_policy=RETRIES)
+@dg.op(out=dg.DynamicOut(list, io_manager_key="records"), retry_policy=RETRIES)
 def fan(
     context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings]
-) -> Iterator[dg.DynamicOutput[str]]:
-    """Open a branch for each model of this run."""
+) -> Iterator[dg.DynamicOutput[list[str]]]:
+    """Open a branch for each model of this run: it is given its model, and those after it."""
     with refusing():
         models = asked_models(context.run, settings.models.enabled, context.partition_keys)
-    for model in models:
-        yield dg.DynamicOutput(model, mapping_key=model)
+    for i, model in enumerate(models):
+        yield dg.DynamicOutput(models[i:], mapping_key=model)
 
 
 @dg.op(out=dg.Out(dict, io_manager_key="records"), retry_policy=RETRIES)
 def backtest(
     context: dg.OpExecutionContext,
-    model: str,
+    models: list,  # type: ignore[type-arg]  # as above
     series: pd.DataFrame,
-    settings: dg.ResourceParam[Settings],
-    fold_cache: dg.ResourceParam[FoldCache],
+    compute: dg.ResourceParam[Compute],
 ) -> Record:
-    """Forecast every planned fold with one model; what fails becomes part of the record."""
+    """Forecast every planned fold with the first model; what fails becomes part of the record.
+
+    Workers that it leaves idle begin with the models after it.
+    """
     with refusing():
-        run = _run(model, series, settings, fold_cache)
+        asked, *ahead = compute.backtests(series, models)
+        run = compute.run(asked, ahead=ahead, watch=_Log(context, compute))
     record = _record(run)
     context.log.info(
-        f"{model}: {len(run.folds)} folds, {run.n_computed} computed in {run.seconds:.2f} s,"
-        f" {len(run.errors)} failed"
+        f"{run.model}: {len(run.folds)} folds, {run.n_fits} fits in {run.seconds:.1f} s of work,"
+        f" {record['n_failed']} failed"
     )
     return record
+
+
+class _Log:
+    """Tells how a model goes: every few seconds in the UI's log, at each report to a terminal."""
+
+    def __init__(self, context: dg.OpExecutionContext, compute: Compute) -> None:
+        self._context, self._compute = context, compute
+        self._told = time.monotonic()
+
+    def __call__(self, progress: Progress) -> None:
+        tell_progress(progress)
+        if time.monotonic() - self._told < LOGGED_EVERY_SECONDS:
+            return
+        self._told = time.monotonic()
+        self._context.log.info(str(progress))
+        dashboard = self._compute.dashboard
+        if dashboard and DASHBOARD_TAG not in self._context.run_tags:
+            self._context.instance.add_run_tags(self._context.run_id, {DASHBOARD_TAG: dashboard})
 
 
 @dg.op(retry_policy=RETRIES)
@@ -78,7 +106,7 @@ def publish(
     records: list[dict],  # type: ignore[type-arg]  # Dagster knows no parametrized dict here
     series: pd.DataFrame,
     settings: dg.ResourceParam[Settings],
-    fold_cache: dg.ResourceParam[FoldCache],
+    compute: dg.ResourceParam[Compute],
 ) -> dg.Output[object]:
     """Write each model's predictions as a partition of its own."""
     by_model = {str(record["model"]): record for record in records}
@@ -91,9 +119,16 @@ def publish(
                 allow_retries=False,
             )
         context.add_asset_metadata(_told(record), partition_key=model)
+    spans = [Span(*span) for record in records for span in record["spans"]]
+    if spans:
+        timeline = picture(pictures.draw_timeline(spans), alt="which model ran when, where")
+        context.log_event(
+            dg.AssetObservation("backtest_predictions", metadata={"timeline": timeline})
+        )
 
     def frame(model: str) -> pd.DataFrame:
-        return _run(model, series, settings, fold_cache).predictions(settings)
+        (asked,) = compute.backtests(series, [model])
+        return compute.run(asked).predictions(settings)
 
     versions = " ".join(str(by_model[model]["data_version"]) for model in sorted(by_model))
     digest = hashlib.blake2b(versions.encode(), digest_size=16).hexdigest()
@@ -109,31 +144,29 @@ def build_bake_off(models: Sequence[str]) -> dg.AssetsDefinition:
         description="What every model said at every cutoff; one partition per model.",
     )
     def backtest_predictions(series: pd.DataFrame) -> dg.Output[object]:
-        branches = fan().map(lambda model: backtest(model, series))
+        branches = fan().map(lambda models: backtest(models, series))
         return publish(branches.collect(), series)  # type: ignore[no-any-return]
 
     return backtest_predictions
 
 
-def _run(model: str, series: pd.DataFrame, settings: Settings, cache: FoldCache) -> ModelRun:
-    planned = plan(series, settings.backtest)
-    return run_model(find(model, settings), planned, settings=settings, cache=cache)
-
-
 def _record(run: ModelRun) -> Record:
+    failures = run.folds.failures
     return {
         "model": run.model,
         "n_folds": len(run.folds),
-        "n_forecast": sum(fold.y_hat is not None for fold in run.folds),
-        "n_computed": run.n_computed,
-        "n_failed": len(run.errors),
+        "n_forecast": int(run.folds.is_forecast.sum()),
+        "n_fits": run.n_fits,
+        "n_failed": len(failures),
         "compute_seconds": round(run.seconds, 3),
-        "error": run.errors[0] if run.errors else None,
+        "peak_mb": round(run.peak_mb, 1),
+        "error": failures[0] if failures else None,
         "data_version": run.data_version,
+        "spans": [astuple(span) for span in run.spans],
     }
 
 
 def _told(record: Record) -> dict[str, str | int | float]:
     """What the partition's page shows of a record; the IO manager adds the data version's rows."""
-    hidden = ("model", "data_version")
+    hidden = ("model", "data_version", "spans")
     return {k: v for k, v in record.items() if v is not None and k not in hidden}

@@ -10,7 +10,7 @@ from forecast_assets.defs.bake_off import build_bake_off
 from forecast_assets.defs.io_manager import VersionedTables
 from forecast_assets.defs.metadata import column_schema
 from forecast_assets.defs.teller import teller
-from forecast_assets.fold_cache import FoldCache
+from forecast_assets.defs.workers import compute
 from forecast_assets.models import enabled
 from forecast_assets.settings import Settings
 from forecast_assets.store import Store
@@ -57,7 +57,7 @@ def build_defs(settings: Settings) -> dg.Definitions:
             "records": dg.FilesystemIOManager(),
             "settings": settings,
             "store": store,
-            "fold_cache": FoldCache(settings.var / "fold_cache"),
+            "compute": compute,
         },
     )
 

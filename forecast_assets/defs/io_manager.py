@@ -17,6 +17,7 @@ from forecast_assets.defs.refusal import refusing
 from forecast_assets.lineage import read_by_run, refuse_mixtures
 from forecast_assets.store import Store
 
+READ_BY_EVERY_MODEL = "series"  # and so kept in memory from one model's step to the next's
 Frames = Callable[[str], pd.DataFrame]  # a partitioned asset's value: its frame by partition
 
 
@@ -27,6 +28,7 @@ class VersionedTables(dg.IOManager):
         self._store = store
         self._moments: dict[str, Moment] = {}
         self._read: dict[tuple[str, str], dict[tuple[str, str | None], Commit]] = {}
+        self._kept: tuple[list[Commit], pd.DataFrame] | None = None
 
     def _moment(self, step: StepExecutionContext) -> Moment:
         """The moment of the step's run, looked up once: it is asked for at every input."""
@@ -49,7 +51,11 @@ class VersionedTables(dg.IOManager):
             read = self._read.setdefault((step.run_id, step.step.key), {})
             read.update({(commit.asset, commit.partition): commit for commit in commits})
             refuse_mixtures(self._store, list(read.values()), for_asset=step.step.key)
-            return self._store.read(commits)
+            if asset != READ_BY_EVERY_MODEL:
+                return self._store.read(commits)
+            if self._kept is None or self._kept[0] != commits:
+                self._kept = commits, self._store.read(commits)
+            return self._kept[1]
 
     def handle_output(self, context: dg.OutputContext, obj: pd.DataFrame | Frames) -> None:
         """Write one version of each partition, with what was read to make it."""

@@ -1,10 +1,14 @@
 """The logger for a person at a terminal: how the week goes, a line a step."""
 
 import logging
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import dagster as dg
+
+from forecast_assets.jobs import Progress
 
 TELLER = "forecast_assets.week"
 
@@ -29,17 +33,48 @@ def telling(say: Callable[[str], None]) -> Iterator[None]:
         logger.removeHandler(listener)
 
 
+def tell_progress(progress: Progress) -> None:
+    """Tell whoever listens how far a model is."""
+    logging.getLogger(TELLER).debug("%s", progress, extra={"progress": progress})
+
+
 class _Listener(logging.Handler):
     """Turns Dagster's log records into lines: one for each step that ended, each failure whole."""
 
     def __init__(self, say: Callable[[str], None]) -> None:
         super().__init__()
         self._say = say
+        self._bar: Any = None
+
+    def _draw(self, progress: Progress) -> None:
+        """Draw the model's bar, on a terminal; it goes when the step's line comes."""
+        if not sys.stderr.isatty():
+            return
+        from tqdm import tqdm  # noqa: PLC0415 - only a terminal needs it
+
+        if self._bar is None or self._bar.desc != progress.model:
+            self._bar = tqdm(
+                total=progress.n_planned,
+                desc=progress.model,
+                unit="fold",
+                leave=False,
+                bar_format="  {desc:<24} {bar:20} {n_fmt} of {total_fmt} folds, {postfix}",
+            )
+        self._bar.n = progress.n_done
+        self._bar.set_postfix_str(
+            f"{progress.fits_per_second:.0f} fits/s, {progress.seconds_left:.0f} s left"
+        )
 
     def emit(self, record: logging.LogRecord) -> None:
+        progress: Progress | None = getattr(record, "progress", None)
+        if progress is not None:
+            self._draw(progress)
         event: dg.DagsterEvent | None = getattr(record, "dagster_event", None)
         if event is None:
             return
+        if self._bar is not None and (event.is_step_success or event.is_step_failure):
+            self._bar.close()
+            self._bar = None
         if event.is_step_success:
             seconds = event.step_success_data.duration_ms / 1000
             self._say(f"  {event.step_key:<48} {seconds:6.1f} s")

@@ -3,7 +3,25 @@
 How folds are made and scored does not belong here.
 """
 
-from forecast_assets.models.base import Forecaster, min_train_size
+from forecast_assets.models.base import (
+    ClosedForm,
+    Forecaster,
+    GlobalForecaster,
+    NotForThisSeries,
+    min_train_size,
+)
 from forecast_assets.models.registry import MODELS, Model, enabled, find, make, names
 
-__all__ = ["MODELS", "Forecaster", "Model", "enabled", "find", "make", "min_train_size", "names"]
+__all__ = [
+    "MODELS",
+    "ClosedForm",
+    "Forecaster",
+    "GlobalForecaster",
+    "Model",
+    "NotForThisSeries",
+    "enabled",
+    "find",
+    "make",
+    "min_train_size",
+    "names",
+]

@@ -1,31 +1,55 @@
 """Models that repeat the past: the bar that every other model has to clear.
 
-Formulas: Hyndman & Athanasopoulos, Forecasting: Principles and Practice (3rd ed.), section 5.2.
+Each is a formula on positions in an array, so that half a million folds are one expression.
+Formulas: Hyndman & Athanasopoulos, Forecasting: Principles and Practice (3rd ed.), section 5.2;
+the window average is the simple moving average of the last weeks, the same section's mean method
+on a window.
 """
 
 from typing import Self
 
 import numpy as np
 
-from forecast_assets.models.base import Values
+from forecast_assets.models.base import Positions, Values
 
 
-class Naive:
+class _Formula:
+    """The one-series interface on top of `forecast_folds`."""
+
+    def fit(self, y: Values, *, season_length: int) -> Self:
+        """Keep the values."""
+        self._y, self._season_length = y, season_length
+        return self
+
+    def predict(self, h: int) -> Values:
+        """Evaluate the formula at the end of the values."""
+        first, last = np.array([0]), np.array([len(self._y) - 1])
+        season_length = self._season_length
+        said = self.forecast_folds(self._y, first, last, h=h, season_length=season_length)
+        forecast: Values = said[0]
+        return forecast
+
+    def forecast_folds(
+        self, y: Values, starts: Positions, lasts: Positions, *, h: int, season_length: int
+    ) -> Values:
+        """Forecast from each fold's values y[starts[i] : lasts[i] + 1]: shape [folds, h]."""
+        raise NotImplementedError
+
+
+class Naive(_Formula):
     """Every week to come is as the last one."""
 
     min_train_size = 1
 
-    def fit(self, y: Values, *, season_length: int) -> Self:  # noqa: ARG002 - the interface's
-        """Keep the last value."""
-        self._last = y[-1]
-        return self
-
-    def predict(self, h: int) -> Values:
+    def forecast_folds(
+        self, y: Values, starts: Positions, lasts: Positions, *, h: int, season_length: int
+    ) -> Values:
         """Repeat the last value h times."""
-        return np.full(h, self._last)
+        del starts, season_length
+        return np.repeat(y[lasts][:, None], h, axis=1)
 
 
-class SeasonalNaive:
+class SeasonalNaive(_Formula):
     """Every week to come is as the same week a season ago."""
 
     @staticmethod
@@ -33,27 +57,46 @@ class SeasonalNaive:
         """One whole season."""
         return season_length
 
-    def fit(self, y: Values, *, season_length: int) -> Self:
-        """Keep the last season."""
-        self._season = y[-season_length:].copy()
-        return self
-
-    def predict(self, h: int) -> Values:
+    def forecast_folds(
+        self, y: Values, starts: Positions, lasts: Positions, *, h: int, season_length: int
+    ) -> Values:
         """Repeat the last season, from its first week on."""
-        return np.resize(self._season, h)
+        del starts
+        ahead = np.arange(h) % season_length
+        forecast: Values = y[lasts[:, None] + (1 - season_length) + ahead]
+        return forecast
 
 
-class Drift:
+class Drift(_Formula):
     """The line through the first and the last value, drawn on."""
 
     min_train_size = 2
 
-    def fit(self, y: Values, *, season_length: int) -> Self:  # noqa: ARG002 - the interface's
-        """Keep the last value and the mean step."""
-        self._last = y[-1]
-        self._step = (y[-1] - y[0]) / (len(y) - 1)
-        return self
-
-    def predict(self, h: int) -> Values:
+    def forecast_folds(
+        self, y: Values, starts: Positions, lasts: Positions, *, h: int, season_length: int
+    ) -> Values:
         """Add one mean step a week."""
-        return np.asarray(self._last + self._step * np.arange(1, h + 1), dtype=np.float64)
+        del season_length
+        last = y[lasts]
+        step = (last - y[starts]) / (lasts - starts)
+        forecast: Values = last[:, None] + step[:, None] * np.arange(1, h + 1)
+        return forecast
+
+
+class WindowAverage(_Formula):
+    """Every week to come is as the mean of the last few."""
+
+    def __init__(self, window: int = 4) -> None:
+        if window < 1:
+            raise ValueError(f"window is {window}: a mean needs one value at least")
+        self.window = self.min_train_size = window
+
+    def forecast_folds(
+        self, y: Values, starts: Positions, lasts: Positions, *, h: int, season_length: int
+    ) -> Values:
+        """Repeat the mean of the last `window` values."""
+        del starts, season_length
+        total = y[lasts].copy()
+        for back in range(1, self.window):  # added in this order for one fold as for all
+            total += y[lasts - back]
+        return np.repeat((total / self.window)[:, None], h, axis=1)

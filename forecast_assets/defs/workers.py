@@ -1,0 +1,78 @@
+"""Resources: where models run. Dask by dagster-dask's own resource, connected at the first chunk.
+
+A run that has nothing to fit starts no cluster. What runs on it: `crew` and `compute`.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from forecast_assets.compute import Compute
+from forecast_assets.crew import Crew
+from forecast_assets.errors import ComputeError
+from forecast_assets.fold_cache import FoldCache
+from forecast_assets.settings import ComputeSettings, Settings
+
+if TYPE_CHECKING:
+    from dask.distributed import Client
+
+CONNECTING_SECONDS = 20
+
+
+@dg.resource(
+    required_resource_keys={"settings"},
+    description="Models over their folds: the fold cache, and Dask's workers for what it lacks.",
+)
+def compute(context: dg.InitResourceContext) -> Iterator[Compute]:
+    """Answer folds for one run; the cluster it needed is let go with the run."""
+    settings: Settings = context.resources.settings
+    run = context.run
+    with ExitStack() as stack:
+        crew = Crew(lambda: _client(stack, settings.compute))
+        cache = FoldCache(settings.var / "fold_cache")
+        try:
+            yield Compute(settings, cache, crew, run_id=run.run_id if run else "")
+        finally:
+            crew.close()  # while the cluster is still there
+
+
+def _client(stack: ExitStack, settings: ComputeSettings) -> "Client":
+    """Open dagster-dask's resource until the stack unwinds. Raises ComputeError."""
+    from dagster_dask import dask_resource  # noqa: PLC0415 - takes two seconds
+
+    dask = dask_resource.configured(dask_config(settings))
+    try:
+        opened = stack.enter_context(dg.build_resources({"dask": dask}))
+    except dg.DagsterResourceFunctionError as error:
+        where = settings.dask_address or f"of {settings.cluster or 'this machine'}"
+        raise ComputeError(
+            f"The Dask scheduler {where} cannot be used: {error.__cause__ or error}. No model ran"
+            f" on it, and folds that were computed before are kept. See that it is up and that this"
+            f" machine may reach it, or take `dask_address` and `cluster` out of [compute] in"
+            f" forecast.toml to compute here."
+        ) from error
+    client: Client = opened.dask.client
+    return client
+
+
+def dask_config(settings: ComputeSettings) -> dict[str, Any]:
+    """The configuration of dagster-dask's resource.
+
+    On this machine a worker is a thread that keeps a process for its models: the models are apart
+    from each other and from the run without a second process for Dask itself.
+    """
+    if settings.dask_address:
+        return {"client": {"address": settings.dask_address, "timeout": CONNECTING_SECONDS}}
+    if settings.cluster:
+        return {"cluster": settings.cluster}
+    here = {
+        "n_workers": settings.workers or os.cpu_count() or 1,
+        "threads_per_worker": 1,
+        "processes": False,
+        "memory_limit": 0,
+        "dashboard_address": "127.0.0.1:0",
+    }
+    return {"cluster": {"local": here}}
