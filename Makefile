@@ -1,7 +1,7 @@
 # The two commands are `make run` and `make test`; each sets up all that it needs.
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
-.PHONY: run test check ui lock setup chromium clean
+.PHONY: run test check bench ui lock setup chromium clean
 
 PYTHON ?= python3
 UV_VERSION := 0.13.9
@@ -22,6 +22,9 @@ check: setup
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+
+bench: setup
+	$(BIN)/python benchmarks/bench.py
 
 ui: setup $(DAGSTER_HOME)/dagster.yaml
 	@echo "Open http://127.0.0.1:3000"

@@ -3,16 +3,25 @@
 Spreading chunks over workers: `crew`. The process and its watcher: `runner`.
 """
 
+import math
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from forecast_assets.backtest import Fold
-from forecast_assets.errors import ModelError
 from forecast_assets.fitting import Answer, Question
 from forecast_assets.panel import Panel, Unit
-from forecast_assets.runner import Budget, Ended, Runner
+from forecast_assets.runner import (
+    LOADING_SECONDS,
+    Budget,
+    CannotStart,
+    Ended,
+    Refused,
+    Runner,
+)
+from forecast_assets.watched import LOADING
 
 PACKAGED = ""  # the package's own models share a process
 
@@ -29,9 +38,10 @@ class Chunk:
 
 @dataclass(frozen=True)
 class Report:
-    """What came of a chunk: an answer for each unit, and why the model was ended on which series.
+    """What came of a chunk: answers for its first units, and why the model was ended, by series.
 
-    `refused` says why the chunk was not run at all. Times are of the worker's own clock.
+    The units after a model's end have no answer yet. `refused` says why the chunk was not run at
+    all. Times are of the worker's own clock.
     """
 
     answers: Sequence[Answer]
@@ -42,50 +52,52 @@ class Report:
     refused: str = ""
 
 
-def run_chunk(panel: Panel, chunk: Chunk) -> Report:
-    """Run every unit, in a new process after each that ends the one it runs in.
+def run_chunk(
+    panel: Panel,
+    chunk: Chunk,
+    *,
+    versions: Mapping[str, str],
+    is_wanted: Callable[[], bool] = lambda: True,
+) -> Report:
+    """Run the units in order, up to the first at which the model has to be ended.
 
-    A unit that its process died at is tried once more, since others can kill a process too. Where a
-    model had to be ended, its other units of the same series are not tried: a model that did not
-    forecast every fold is not ranked there.
+    A unit that its process died at is tried once more, in a new one: others can kill a process too.
+    `versions` are the sender's: what others answer would be kept as if it were the same.
+
+    Raises CannotStart, and NotWanted as soon as `is_wanted` says no.
     """
     began, started = time.time(), time.perf_counter()
-    model = chunk.question.model
-    try:
-        fingerprint = model.fingerprint
-    except ModelError as error:  # its package is not here
-        return Report([failed(unit, str(error)) for unit in chunk.units], {}, began, 0.0)
-    if fingerprint != chunk.fingerprint:
-        return Report((), {}, began, 0.0, refused=f"{model.name} is {model.identity} there")
-    answers: dict[int, Answer] = {}
+    answers: list[Answer] = []
     ended: dict[int, str] = {}
-    died: set[int] = set()
-    kind = PACKAGED if model.is_packaged else fingerprint
-    runner = _borrowed(kind)
-    peak_mb = 0.0
-    while todo := [i for i in range(len(chunk.units)) if i not in answers]:
-        asked = [chunk.units[i] for i in todo]
+    tried: set[int] = set()
+    peak_mb, stop, last = 0.0, len(chunk.units), None
+    while len(answers) < stop:
+        first = len(answers)
         try:
-            for place, answer in runner.run(chunk.question, asked, panel, chunk.budget):
-                answers[todo[place]] = answer
+            with _process(chunk) as runner:
+                _refuse_other(versions, runner.versions)
+                answers.extend(  # up to the process's end
+                    runner.run(
+                        chunk.question,
+                        chunk.units[first:stop],
+                        panel,
+                        chunk.budget,
+                        fingerprint=chunk.fingerprint,
+                        is_wanted=is_wanted,
+                    )
+                )
+        except Refused as refused:
+            return Report((), {}, began, 0.0, refused=str(refused))
         except Ended as end:
-            peak_mb = max(peak_mb, runner.peak_mb)
-            runner.close()
-            runner = Runner()
-            at = todo[end.unit]
-            if at in answers or (end.is_death and at not in died):
-                died.add(at)
-                continue
-            series = chunk.units[at].series
-            answers[at] = failed(chunk.units[at], str(end), end.seconds)
-            ended[series] = str(end)
-            for i, unit in enumerate(chunk.units):
-                if unit.series == series and i not in answers:
-                    answers[i] = failed(unit, not_tried(str(end)))
-    peak_mb = max(peak_mb, runner.peak_mb)
-    _give_back(kind, runner)
-    in_order = [answers[i] for i in range(len(chunk.units))]
-    return Report(in_order, ended, began, time.perf_counter() - started, peak_mb)
+            at = LOADING if end.unit == LOADING else max(first + end.unit, len(answers))
+            if at in tried or not end.may_pass:
+                stop, last = max(at, len(answers)), end
+            tried.add(at)
+        peak_mb = max(peak_mb, runner.peak_mb)
+    if last:
+        answers.append(failed(chunk.units[stop], str(last), last.seconds))
+        ended[chunk.units[stop].series] = str(last)
+    return Report(answers, ended, began, time.perf_counter() - started, peak_mb)
 
 
 def failed(unit: Unit, said: str, seconds: float = 0.0) -> Answer:
@@ -99,33 +111,80 @@ def not_tried(said: str) -> str:
     return f"not tried: at another cutoff it {said}"
 
 
+def _refuse_other(here: Mapping[str, str], there: Mapping[str, str]) -> None:
+    others = [name for name in here if here[name] != there[name]]
+    if others:
+        raise Refused(", ".join(f"{name} is {there[name]}, not {here[name]}" for name in others))
+
+
 _idle: list[tuple[str, Runner]] = []
+_warming: list[threading.Thread] = []
 _lock = threading.Lock()
 
 
-def _borrowed(kind: str) -> Runner:
-    """An idle process that ran models of this kind, or a new one.
+@contextmanager
+def _process(chunk: Chunk) -> Iterator[Runner]:
+    """An idle process that ran models of this kind, or a new one; kept where nothing went wrong.
 
     A model of the user's own has a process to itself: what it does to it is its own affair.
     """
-    with _lock:
-        for i, (its_kind, _) in enumerate(_idle):
-            if its_kind == kind:
-                return _idle.pop(i)[1]
-        others = [one for one in _idle if one[0] != PACKAGED]
-        _idle[:] = [one for one in _idle if one[0] == PACKAGED]
-    for _, runner in others:
+    kind = PACKAGED if chunk.question.model.is_packaged else chunk.fingerprint
+    while not (runner := _taken(kind)) and kind == PACKAGED and _warming:
+        with suppress(IndexError):  # another chunk waits for it already
+            _warming.pop().join()
+    runner = runner or _new()
+    try:
+        yield runner
+    except BaseException:
         runner.close()
-    return Runner()
-
-
-def _give_back(kind: str, runner: Runner) -> None:
+        raise
     with _lock:
         _idle.append((kind, runner))
 
 
+def _new() -> Runner:
+    """Start a process, and another where that one does not start: others can kill it, too."""
+    with suppress(CannotStart):
+        return Runner()
+    return Runner()
+
+
+def _taken(kind: str) -> Runner | None:
+    """Take an idle process of the kind out, and those that have ended."""
+    with _lock:
+        ended = [one for one in _idle if not one[1].is_alive]
+        fitting = [one for one in _idle if one[0] == kind and one not in ended][:1]
+        _idle[:] = [one for one in _idle if one not in ended and one not in fitting]
+    for _, runner in ended:
+        runner.close()
+    return fitting[0][1] if fitting else None
+
+
+def warm_up(question: Question, *, n_processes: int) -> None:
+    """Start processes that load what a model of the package needs, beside whatever else goes on.
+
+    The import of a library takes seconds, which are half of a short run's.
+    """
+    fingerprint = question.model.fingerprint
+
+    def load() -> None:
+        nothing, budget = Panel.of([]), Budget(LOADING_SECONDS, math.inf)
+        with suppress(CannotStart, Ended):  # if it is to be said, a chunk says it
+            runner = Runner()
+            list(runner.run(question, (), nothing, budget, fingerprint=fingerprint))
+            with _lock:
+                _idle.append((PACKAGED, runner))
+
+    for _ in range(n_processes):
+        thread = threading.Thread(target=load, name="warm up", daemon=True)
+        thread.start()
+        _warming.append(thread)
+
+
 def close_idle() -> None:
-    """End the processes that wait for work in this worker."""
+    """End the processes that wait for work in this process."""
+    while _warming:
+        _warming.pop().join()
     with _lock:
         idle, _idle[:] = [*_idle], []
     for _, runner in idle:

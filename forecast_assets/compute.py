@@ -6,13 +6,15 @@ model: `jobs`. The workers: `crew`.
 
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 
 import numpy as np
 import pandas as pd
 
-from forecast_assets.backtest import TOO_SHORT, Folds, SeriesFolds, plan
+from forecast_assets.backtest import Folds, SeriesFolds, plan
 from forecast_assets.crew import Crew
-from forecast_assets.errors import ForecastAssetsError
+from forecast_assets.errors import ForecastAssetsError, ModelError, StoreError
+from forecast_assets.fitting import Question, checked, named, too_short
 from forecast_assets.fold_cache import FoldCache
 from forecast_assets.jobs import Asked, Job, ModelRun, Progress
 from forecast_assets.models.base import min_train_size
@@ -44,7 +46,7 @@ class Compute:
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._settings, self._cache, self._crew = settings, cache, crew
-        self._run_id, self._clock = run_id, clock
+        self.run_id, self._clock = run_id, clock
         self._jobs: dict[tuple[str, int], Job] = {}
         self._backtest: tuple[pd.DataFrame, Sequence[SeriesFolds], Panel] | None = None
         self._kept = clock()
@@ -63,16 +65,30 @@ class Compute:
         *,
         ahead: Iterable[Asked] = (),
         watch: Callable[[Progress], None] = lambda _: None,
+        run_id: str | None = None,
     ) -> ModelRun:
-        """Answer all folds of one model.
+        """Answer all folds of one model; `run_id` is the run whose failures stand, if not this one.
 
         Workers that it has no more work for begin with the models `ahead`, which are asked later:
         none waits for another's last fold. `watch` is told after each report that comes in.
         """
         if asked.model.is_closed_form:
             return self._formula(asked)
-        job = self._job(asked)
-        later = [one for one in ahead if not one.model.is_closed_form][:MODELS_AHEAD]
+        job = self._job(asked, run_id)
+        later: list[Asked] = []
+        with suppress(ModelError):  # what is wrong with one, it says in turn
+            later += [one for one in ahead if not one.model.is_closed_form][:MODELS_AHEAD]
+        try:
+            self._finish(job, later, watch)
+        except Exception:
+            with suppress(StoreError):
+                self._keep(is_last=True)
+            self._jobs.clear()  # what was out may never come back: who asks again begins anew
+            raise
+        del self._jobs[_key(asked)]
+        return job.done()
+
+    def _finish(self, job: Job, later: Sequence[Asked], watch: Callable[[Progress], None]) -> None:
         while not job.is_done:
             self._send(job, later)
             received = self._crew.receive(WAITED_SECONDS)
@@ -82,8 +98,16 @@ class Compute:
                 self._keep()
                 watch(job.progress(n_workers=self._crew.n_workers, now=self._clock()))
         self._keep(is_last=True)
-        del self._jobs[_key(asked)]
-        return job.done()
+
+    def warm_up(self, models: Iterable[str]) -> None:
+        """Begin to load a model's libraries where one never ran here: all its folds are to come."""
+        for name in models:
+            model = find(name, self._settings)
+            if model.is_packaged and not model.is_closed_form and not self._cache.has(model):
+                season_length = self._settings.series.season_length
+                horizon = self._settings.backtest.horizon
+                self._crew.warm_up(Question(model, horizon, season_length))
+                return
 
     @property
     def dashboard(self) -> str | None:
@@ -104,54 +128,61 @@ class Compute:
             self._crew.send((source, chunk), source.asked.panel, chunk)
 
     def _following(self, later: Sequence[Asked]) -> Job | None:
-        """The next model's job that has fits to send; what is wrong with one, it says in turn."""
+        """The next model's job that has fits to send."""
         for asked in later:
             try:
                 job = self._job(asked)
-            except ForecastAssetsError:
+            except ForecastAssetsError:  # as above
                 return None
             if job.n_waiting:
                 return job
         return None
 
-    def _job(self, asked: Asked) -> Job:
+    def _job(self, asked: Asked, run_id: str | None = None) -> Job:
         """The model's job: the one that was begun ahead of time, or a new one."""
         key = _key(asked)
         if key not in self._jobs:
-            self._jobs[key] = Job(asked, self._settings, self._cache, run_id=self._run_id)
+            run_id = run_id or self.run_id
+            self._jobs[key] = Job(asked, self._settings, self._cache, run_id=run_id)
         return self._jobs[key]
 
     def _keep(self, *, is_last: bool = False) -> None:
         """Put what is new into the cache: every few seconds, and when a model is done."""
         if is_last or self._clock() - self._kept > KEPT_EVERY_SECONDS:
             for job in self._jobs.values():
-                self._cache.put(job.asked.model, job.fresh, run_id=self._run_id)
+                self._cache.put(job.asked.model, job.fresh, run_id=self.run_id)
                 self._cache.put_fits(job.asked.model, job.fresh_fits)
                 job.fresh, job.fresh_fits = {}, {}
             self._kept = self._clock()
 
     def _formula(self, asked: Asked) -> ModelRun:
         """Evaluate a closed form at every fold at once: nothing is fitted, so nothing is kept."""
-        season_length, horizon = (
-            self._settings.series.season_length,
-            self._settings.backtest.horizon,
-        )
-        model, panel = asked.model.make(), asked.panel
-        starts = np.repeat(panel.starts[:-1], [len(one.ends) for one in asked.planned])
+        season_length = self._settings.series.season_length
+        horizon = self._settings.backtest.horizon
+        n_folds = np.array([len(one.ends) for one in asked.planned], dtype=np.int64)
+        starts = np.repeat(asked.panel.starts[:-1], n_folds)
         sizes = np.concatenate([one.ends for one in asked.planned] or [starts])
-        needed = min_train_size(model, season_length=season_length)
-        ready = sizes >= needed
         y_hat = np.full((len(sizes), horizon), np.nan)
-        y_hat[ready] = model.forecast_folds(
-            panel.y,
-            starts[ready],
-            (starts + sizes - 1)[ready],
-            h=horizon,
-            season_length=season_length,
-        )
         errors = np.full(len(sizes), None, dtype=object)
-        for i in np.flatnonzero(~ready):
-            errors[i] = f"{TOO_SHORT}it needs {needed} values and has {sizes[i]}"
+        try:
+            model = asked.model.make()
+            needed = min_train_size(model, season_length=season_length)
+            ready = sizes >= needed
+            with np.errstate(all="ignore"):  # what is not finite is an error below
+                y_hat[ready] = model.forecast_folds(
+                    asked.panel.y,
+                    starts[ready],
+                    (starts + sizes - 1)[ready],
+                    h=horizon,
+                    season_length=season_length,
+                )
+        except Exception as error:  # noqa: BLE001 - its parameters are the user's
+            errors[:] = named(error)
+        else:
+            for i in np.flatnonzero(~np.isfinite(y_hat).all(axis=1)):
+                said = checked(y_hat[i], horizon, 0.0).error
+                errors[i] = said if ready[i] else too_short(needed, sizes[i])
+                y_hat[i] = np.nan
         return ModelRun(asked.model.name, asked.planned, Folds(y_hat, np.zeros(len(sizes)), errors))
 
 

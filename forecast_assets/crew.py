@@ -4,26 +4,26 @@ What a chunk is: `chunks`. Which chunks there are: `compute`. How the cluster is
 whoever hands over `connect`.
 """
 
-import itertools
-import os
 import queue
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
+from uuid import uuid4
 
-from forecast_assets.chunks import Chunk, Report, close_idle, run_chunk
-from forecast_assets.errors import ComputeError, listed
+from forecast_assets.chunks import Chunk, Report, close_idle, run_chunk, warm_up
+from forecast_assets.errors import ComputeError
+from forecast_assets.fitting import Question
 from forecast_assets.panel import Panel
+from forecast_assets.runner import NotWanted
+from forecast_assets.watched import versions
 
 Client = Any  # of dask.distributed, which is imported where it is needed: it takes half a second
 Future = Any
 
 WORKERLESS_SECONDS = 60.0  # a cluster may start its workers late, or replace them
 ASKED_EVERY_SECONDS = 2.0
-SAME_EVERYWHERE = ("python", "dask", "distributed", "numpy", "pandas")
-
-_numbers = itertools.count()
+ANSWERS_WITHIN_SECONDS = 20.0  # the scheduler, where it is there at all
 
 
 class Crew:
@@ -33,14 +33,22 @@ class Crew:
     that cannot run what they are sent.
     """
 
-    def __init__(self, connect: Callable[[], Client]) -> None:
-        self._connect = connect
+    def __init__(self, connect: Callable[[], Client], *, n_here: int = 0) -> None:
+        self._connect, self._n_here = connect, n_here
         self._client: Client | None = None
         self._panels: dict[str, Future] = {}
         self._out: dict[Future, Any] = {}
         self._back: queue.SimpleQueue[Future] = queue.SimpleQueue()
-        self._asked = self._n_workers = 0.0
-        self._workers: list[str] = []
+        self._id, self._n_sent = uuid4().hex, 0
+        self._asked = self._seen = 0.0
+        self._n_threads = 0
+
+    def warm_up(self, question: Question) -> None:
+        """Load what a model needs ahead of its first chunk, where the workers are in this process.
+
+        `n_here` is how many they are.
+        """
+        warm_up(question, n_processes=self._n_here)
 
     def send(self, tag: Any, panel: Panel, chunk: Chunk) -> None:
         """Send a chunk; its report comes back with the tag. The panel travels once a worker."""
@@ -50,8 +58,10 @@ class Crew:
                 warnings.filterwarnings("ignore", "Sending large graph", UserWarning)
                 held = client.submit(_itself, panel, key=f"panel-{panel.digest}")
             self._panels[panel.digest] = held
-        name = f"{chunk.question.model.name}-{next(_numbers)}-{os.getpid()}"
-        out = client.submit(_reported, self._panels[panel.digest], chunk, key=name, pure=False)
+        self._n_sent += 1
+        key = f"{chunk.question.model.name}-{self._n_sent}-{self._id}"  # unlike any other run's
+        held = self._panels[panel.digest]
+        out = client.submit(_reported, held, chunk, versions(), key=key, pure=False)
         self._out[out] = tag
         out.add_done_callback(self._back.put)
 
@@ -63,10 +73,8 @@ class Crew:
     @property
     def n_workers(self) -> int:
         """How many chunks can run at once; at least 1. Looked up every few seconds."""
-        if time.monotonic() - self._asked > ASKED_EVERY_SECONDS:
-            self._asked = time.monotonic()
-            self._n_workers = sum(self._opened().ncores().values())
-        return max(int(self._n_workers), 1)
+        self._look()
+        return max(self._n_threads, 1)
 
     def receive(self, timeout: float) -> tuple[Any, str, Report | None, str] | None:
         """Wait for a report: its tag, its worker, itself or why there is none; null after timeout.
@@ -76,22 +84,30 @@ class Crew:
         try:
             done = self._back.get(timeout=timeout)
         except queue.Empty:
-            self._refuse_if_gone()
+            self._look()
             return None
         tag = self._out.pop(done)
-        if done.status == "finished":
-            worker, report = done.result()
-            if report.refused:
-                raise ComputeError(_other_versions(worker, report.refused))
-            return tag, worker, report, ""
-        error = done.exception() if done.status == "error" else None
-        if type(error).__name__ == "KilledWorker":
-            return tag, "", None, "its worker ended, several times, while it ran"
-        raise ComputeError(
-            f"The workers could not run a chunk of {done.key}: {error or done.status}. Folds that"
-            f" were computed before are kept. See that the workers have this package and its"
-            f" libraries in the same versions, and room to start a process; then run again."
-        ) from error
+        try:
+            worker, report = self._handed_over(done)
+        except ComputeError:
+            raise
+        except Exception as error:
+            if type(error).__name__ == "KilledWorker":
+                return tag, "", None, "its worker ended, several times, while it ran"
+            self._refuse_if_gone()
+            raise ComputeError(
+                f"The workers could not run the chunk {done.key}: {type(error).__name__}: {error}."
+                f" Folds that were computed before are kept. See that the workers have this package"
+                f" and its libraries in the same versions, and room to start a process; then run"
+                f" again."
+            ) from error
+        if report.refused:
+            raise ComputeError(
+                f"The worker {worker} would answer with other code or libraries than this run's:"
+                f" {report.refused}. Its numbers would be kept as if they were the same, so nothing"
+                f" of it was taken. Install the same versions there, start it anew, and run again."
+            )
+        return tag, worker, report, ""
 
     @property
     def dashboard(self) -> str | None:
@@ -99,86 +115,81 @@ class Crew:
         return self._client.dashboard_link if self._client else None
 
     def close(self) -> None:
-        """Let the cluster go: nothing of this run stays on it."""
-        if self._client is None:
-            return
+        """Let the cluster go: its workers drop what they still run of this."""
         client, self._client = self._client, None
-        client.cancel([*self._out])
-        if client.status == "running":
-            client.run(close_idle)
         self._out, self._panels = {}, {}
-        client.close()
+        if client is not None:
+            client.close()
+        close_idle()  # where the workers are threads of this process
 
     def _opened(self) -> Client:
         if self._client is None:
-            client = self._connect()
-            try:
-                client.wait_for_workers(1, timeout=WORKERLESS_SECONDS)
-            except TimeoutError as error:
-                raise ComputeError(_no_workers(client)) from error
-            _refuse_other_versions(client)
-            self._client, self._seen = client, time.monotonic()
+            self._client, self._seen = self._connect(), time.monotonic()
         return self._client
+
+    def _handed_over(self, done: Future) -> tuple[str, Report]:
+        """Fetch a report; where its worker ended with it, another runs the chunk again."""
+        while True:
+            try:
+                said: tuple[str, Report] = done.result(timeout=ANSWERS_WITHIN_SECONDS)
+            except TimeoutError:
+                if done.status == "error":
+                    raise  # the chunk's own
+                self._look()
+            else:
+                return said
+
+    def _look(self) -> None:
+        """Count the workers' threads now and then. Raises ComputeError where nobody is left."""
+        now = time.monotonic()
+        if now - self._asked < ASKED_EVERY_SECONDS:
+            return
+        self._asked = now
+        client = self._opened()
+        self._refuse_if_gone()
+        try:
+            n_each = client.nthreads(callback_timeout=ANSWERS_WITHIN_SECONDS)
+        except OSError as error:  # that it takes too long is one, too
+            raise ComputeError(_gone(client, f"{type(error).__name__}: {error}")) from error
+        self._n_threads = sum(n_each.values())
+        if self._n_threads:
+            self._seen = now
+        elif now - self._seen > WORKERLESS_SECONDS:
+            raise ComputeError(
+                f"The Dask scheduler {client.scheduler.address} has had no worker for"
+                f" {WORKERLESS_SECONDS:g} seconds. Folds that were computed before are kept. Start"
+                f" workers: dask worker {client.scheduler.address}"
+            )
 
     def _refuse_if_gone(self) -> None:
         client = self._opened()
         if client.status != "running":
-            raise ComputeError(
-                f"The Dask scheduler {client.scheduler.address} is gone ({client.status}). Folds"
-                f" that were computed before are kept. Run again when it is back, or take"
-                f" `dask_address` out of forecast.toml to compute on this machine."
-            )
-        now = time.monotonic()
-        if client.ncores():
-            self._seen = now
-        elif now - self._seen > WORKERLESS_SECONDS:
-            raise ComputeError(_no_workers(client))
+            raise ComputeError(_gone(client, client.status))
 
 
 def _itself(panel: Panel) -> Panel:
     return panel
 
 
-def _reported(panel: Panel, chunk: Chunk) -> tuple[str, Report]:
-    from dask.distributed import get_worker  # noqa: PLC0415 - a worker has it
+def _reported(panel: Panel, chunk: Chunk, here: Mapping[str, str]) -> tuple[str, Report]:
+    from dask.distributed import Reschedule, Status, get_worker  # noqa: PLC0415 - a worker has it
 
-    return str(get_worker().name), run_chunk(panel, chunk)
+    worker = get_worker()
+    task = worker.state.tasks[worker.get_current_task()]
+
+    def is_wanted() -> bool:
+        is_closing = worker.status in (Status.closing, Status.closed)
+        return not is_closing and task.state != "cancelled"
+
+    try:
+        return str(worker.name), run_chunk(panel, chunk, versions=here, is_wanted=is_wanted)
+    except NotWanted:
+        raise Reschedule from None  # for whoever wants it after all
 
 
-def _no_workers(client: Client) -> str:
+def _gone(client: Client, how: str) -> str:
     return (
-        f"The Dask scheduler {client.scheduler.address} has had no worker for"
-        f" {WORKERLESS_SECONDS:g} seconds. Folds that were computed before are kept. Start workers:"
-        f" dask worker {client.scheduler.address}"
+        f"The Dask scheduler {client.scheduler.address} is gone ({how}). Folds that were computed"
+        f" before are kept. Run again when it is back, or take `dask_address` out of forecast.toml"
+        f" to compute on this machine."
     )
-
-
-def _other_versions(worker: str, refused: str) -> str:
-    return (
-        f"The worker {worker} would answer with other code or libraries than this run's: {refused}."
-        f" Its numbers would be kept as if they were the same, so nothing of it was taken. Install"
-        f" the same versions there, and run again."
-    )
-
-
-def _refuse_other_versions(client: Client) -> None:
-    """Raise ComputeError where a worker's versions are not this process's."""
-    told = client.get_versions()
-    here = told["client"]["packages"]
-    others = [
-        f"{address} has {name} {worker['packages'].get(name)}, this run {here[name]}"
-        for address, worker in told["workers"].items()
-        for name in SAME_EVERYWHERE
-        if _version(name, worker["packages"].get(name)) != _version(name, here[name])
-    ]
-    if others:
-        raise ComputeError(
-            f"{len(others)} times a Dask worker runs another version than this run:"
-            f" {listed(others)}. Results could differ or not come at all, so nothing was sent."
-            f" Install the same versions there, and run again."
-        )
-
-
-def _version(name: str, said: str | None) -> str | None:
-    """What must be the same of a version: of Python's, the first two numbers."""
-    return ".".join(said.split(".")[:2]) if said and name == "python" else said

@@ -7,8 +7,8 @@ import pickle
 import random
 import time
 import warnings
-import zlib
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
@@ -18,10 +18,11 @@ import numpy as np
 from forecast_assets.backtest import NOT_FOR, TOO_SHORT, Fold
 from forecast_assets.errors import ModelError
 from forecast_assets.models.base import NotForThisSeries, min_train_size
-from forecast_assets.models.registry import Model
+from forecast_assets.models.model import Model
 from forecast_assets.panel import ALL_SERIES, Panel, Unit
 
 UNCONVERGED = "ConvergenceWarning"  # so statsmodels and scikit-learn call it
+MOST_SAID = 1000  # characters of an error, which is kept for each of its folds
 
 FoldId = tuple[int, int]  # a series, and how many of its values the model sees
 
@@ -54,19 +55,19 @@ def answer(question: Question, unit: Unit, panel: Panel, tick: Callable[[], None
     data = (_AllSeries if unit.series == ALL_SERIES else _OneSeries)(panel, unit)
     try:
         model = _Moved(question, unit, data)
-    except Exception as error:  # noqa: BLE001 - a model may raise anything; it becomes a record
-        return Answer([Fold(None, 0.0, _named(error))] * len(unit.folds), 0.0)
+    except BaseException as error:  # noqa: BLE001 - a model may raise anything, SystemExit too
+        return Answer([Fold(None, 0.0, named(error))] * len(unit.folds), 0.0)
     folds: dict[FoldId, Fold] = {}
     for at, asked in data.steps():
         ready = [fold for fold in asked if fold[1] >= model.needed]
         for fold in asked:
-            short = f"{TOO_SHORT}it needs {model.needed} values and has {fold[1]}"
-            folds[fold] = Fold(None, 0.0, short)
+            folds[fold] = Fold(None, 0.0, too_short(model.needed, fold[1]))
         if ready:
             tick()
             folds |= zip(ready, _said(model, at, ready, question), strict=True)
     in_order = [folds[fold] for fold in unit.folds]
-    kept = model.fitted if unit.is_kept else None
+    is_useless = unit.fitted is not None and model.n_fits > 0
+    kept = model.fitted if unit.is_kept or is_useless else None
     return Answer(in_order, time.perf_counter() - started, model.n_fits, kept)
 
 
@@ -75,27 +76,48 @@ def _said(model: "_Moved", at: int, ready: Sequence[FoldId], question: Question)
     began = time.perf_counter()
     error, y_hat = "", np.empty((0, question.horizon))
     try:
-        with warnings.catch_warnings(record=True) as warned:
-            warnings.simplefilter("always")
+        with _converging():
             y_hat = model.data.rows(np.asarray(model.at(at).predict(question.horizon)), at, ready)
             y_hat = y_hat.astype(np.float64)
-        said = [one.message for one in warned if one.category.__name__ == UNCONVERGED]
-        error = f"{UNCONVERGED}: {said[0]}" if said else ""
-    except NotForThisSeries as declined:
-        error = f"{NOT_FOR}{declined}"
-    except Exception as raised:  # noqa: BLE001 - a model may raise anything; it becomes a record
-        error = _named(raised)
+    except BaseException as raised:  # noqa: BLE001 - a model may raise anything, SystemExit too
+        error = named(raised)
     seconds = (time.perf_counter() - began) / len(ready)
     if error:
         return [Fold(None, seconds, error)] * len(ready)
-    return [_checked(one, question.horizon, seconds) for one in y_hat]
+    return [checked(one, question.horizon, seconds) for one in y_hat]
 
 
-def _named(error: Exception) -> str:
-    return str(error) if isinstance(error, ModelError) else f"{type(error).__name__}: {error}"
+@contextmanager
+def _converging() -> Iterator[None]:
+    """Raise where the block warned that a fit did not converge; libraries only say so."""
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        yield
+    for one in warned:
+        if one.category.__name__ == UNCONVERGED:
+            raise one.category(str(one.message))
 
 
-def _checked(y_hat: Any, horizon: int, seconds: float) -> Fold:
+def named(error: BaseException) -> str:
+    """What an exception becomes as a fold's error."""
+    try:
+        said = str(error)
+    except BaseException:  # noqa: BLE001 - this, too, is the model's
+        said = "and its text cannot be made"
+    if isinstance(error, NotForThisSeries):
+        said = f"{NOT_FOR}{said}"
+    elif not isinstance(error, ModelError):
+        said = f"{type(error).__name__}: {said}"
+    return said[:MOST_SAID].encode(errors="backslashreplace").decode()  # it is kept as UTF-8
+
+
+def too_short(needed: int, size: int) -> str:
+    """The error of a fold at which the model is not asked."""
+    return f"{TOO_SHORT}it needs {needed} values and has {size}"
+
+
+def checked(y_hat: Any, horizon: int, seconds: float) -> Fold:
+    """What a model said as a fold: a forecast, where it is `horizon` finite numbers."""
     if y_hat.shape != (horizon,):
         wrong = f"forecast of shape {list(y_hat.shape)}, asked for [{horizon}]"
         return Fold(None, seconds, wrong)
@@ -117,7 +139,7 @@ class _Moved:
         self.fitted = unit.fitted
         self._model, self._season_length = question.model, question.season_length
         self._anchor = unit.anchor
-        self._failed: Exception | None = None
+        self._failed: BaseException | None = None
         self.needed = min_train_size(self._model.make(), season_length=self._season_length)
 
     def at(self, cutoff: int) -> Any:
@@ -125,31 +147,45 @@ class _Moved:
         is_moved = self._model.refit_every > 1 and self.data.size(self._anchor) >= self.needed
         if not is_moved:
             return self._fit(cutoff)
-        if self.fitted is None:
-            self.fitted = pickle.dumps(self._fit_once(self._anchor))
-        model = pickle.loads(self.fitted)  # noqa: S301 - our own process made it
+        model = self._fitted()
+        self._seed(cutoff)
         if cutoff == self._anchor:
             return model
         return model.update(self.data.between(self._anchor, cutoff))
 
-    def _fit_once(self, cutoff: int) -> Any:
+    def _fitted(self) -> Any:
+        """The pickled fit, made where there is none, or one that other libraries made."""
+        if self.fitted is not None:
+            try:
+                return pickle.loads(self.fitted)  # noqa: S301 - our own process made it
+            except Exception:
+                if self.n_fits:
+                    raise
+        self.fitted = self._fit_once()
+        return pickle.loads(self.fitted)  # noqa: S301 - our own process made it
+
+    def _fit_once(self) -> bytes:
         """Fit, or raise again what the fit raised: the unit's other folds want the same one."""
         if self._failed is not None:
             raise self._failed
         try:
-            return self._fit(cutoff)
-        except Exception as error:
+            with _converging():
+                return pickle.dumps(self._fit(self._anchor))
+        except BaseException as error:
             self._failed = error
             raise
 
     def _fit(self, cutoff: int) -> Any:
         values = self.data.upto(cutoff)
-        if not self._model.is_packaged:  # ours ask for no chance
-            seed = zlib.crc32(np.asarray(getattr(values, "y", values)).tobytes())
-            random.seed(seed)
-            np.random.seed(seed)  # noqa: NPY002 - the one that libraries fall back on
+        self._seed(cutoff)
         self.n_fits += 1
         return self._model.fit(values, season_length=self._season_length)
+
+    def _seed(self, cutoff: int) -> None:
+        """Let chance fall the same at a cutoff, whatever was computed before it."""
+        if not self._model.is_packaged:  # ours ask for no chance
+            random.seed(abs(cutoff))  # a day before 1970 is a negative number
+            np.random.seed(abs(cutoff))  # noqa: NPY002 - the one that libraries fall back on
 
 
 class _OneSeries:

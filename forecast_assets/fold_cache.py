@@ -17,7 +17,7 @@ import numpy as np
 from forecast_assets.backtest import Fold, SeriesFolds, is_declined
 from forecast_assets.errors import StoreError
 from forecast_assets.models.base import Positions
-from forecast_assets.models.registry import Model
+from forecast_assets.models.model import Model
 from forecast_assets.panel import Panel
 
 KEY_BYTES = 16
@@ -28,10 +28,14 @@ CREATE TABLE IF NOT EXISTS fold (
     key BLOB PRIMARY KEY, y_hat BLOB, fit_seconds REAL NOT NULL, error BLOB, run BLOB,
     seal BLOB NOT NULL
 ) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS fit (key BLOB PRIMARY KEY, fitted BLOB NOT NULL, seal BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS fit (
+    key BLOB PRIMARY KEY, fitted BLOB NOT NULL, seal BLOB NOT NULL
+) WITHOUT ROWID;
 """
+# With a rowid there would be an index beside the table, whose damage a quick check does not see.
 BLOBS = ("y_hat", "error", "run", "seal")
-COLUMNS = "key, fit_seconds, " + ", ".join(f"CAST({name} AS BLOB)" for name in BLOBS)
+FOLDS = "key, fit_seconds, " + ", ".join(f"CAST({name} AS BLOB)" for name in BLOBS) + " FROM fold"
+FITS = "key, CAST(fitted AS BLOB), CAST(seal AS BLOB) FROM fit"
 # Damage can turn a blob into a text: the cast turns it back, for the seal to judge.
 DAMAGE = (sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
@@ -63,7 +67,7 @@ def fold_keys(
         for end, prefix in zip(one.ends, one.prefixes, strict=True):
             digest = head.copy()
             if model.is_global:
-                digest.update(seen[panel.day(i, end)] + one.ds[0].tobytes())
+                digest.update(seen[panel.day(i, end)])
             digest.update(prefix)
             keys.append(digest.digest())
     return keys
@@ -85,6 +89,7 @@ def panel_digest(panel: Panel, day: np.datetime64) -> bytes:
     """Digest the values of all series up to a day, and their weeks."""
     sizes: Positions = panel.sizes_at(day)
     digest = hashlib.blake2b(day.tobytes() + sizes.tobytes(), digest_size=KEY_BYTES)
+    digest.update(np.where(sizes > 0, panel.first, day).tobytes())  # of those that have begun
     for start, size in zip(panel.starts, sizes, strict=False):
         digest.update(panel.y[start : start + size].tobytes())
     return digest.digest()
@@ -100,6 +105,10 @@ class FoldCache:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
+    def has(self, model: Model) -> bool:
+        """Whether anything was kept of the model as it is now."""
+        return self._path(model).exists()
+
     def get(self, model: Model, keys: Sequence[bytes], *, run_id: str = "") -> dict[bytes, Fold]:
         """The folds that are known, by key. A damaged file is set aside and counts as empty.
 
@@ -109,7 +118,7 @@ class FoldCache:
             return {}
         known = {}
         with self._opened(model) as connection:
-            for row in _looked_up(connection, f"{COLUMNS} FROM fold", keys):
+            for row in _looked_up(connection, FOLDS, keys):
                 key, seconds, y_hat, error, run, seal = row
                 is_ours = run is None or run == run_id.encode()
                 if is_ours and seal == _seal(key, y_hat, seconds, error, run):
@@ -138,8 +147,7 @@ class FoldCache:
         if not self._path(model).exists():
             return {}
         with self._opened(model) as connection:
-            columns = "key, CAST(fitted AS BLOB), CAST(seal AS BLOB) FROM fit"
-            rows = _looked_up(connection, columns, keys)
+            rows = _looked_up(connection, FITS, keys)
             return {key: fitted for key, fitted, seal in rows if seal == _seal(key, fitted)}
 
     def put_fits(self, model: Model, fits: Mapping[bytes, bytes]) -> None:
@@ -192,10 +200,11 @@ def _connected(path: Path) -> sqlite3.Connection:
 
 
 def _is_sound(connection: sqlite3.Connection) -> bool:
-    """Whether the file is a database with the table of folds, which a new file is given."""
+    """Whether the file is a database with both tables, which a new file is given."""
     try:
         connection.executescript(TABLES)
-        connection.execute(f"SELECT {COLUMNS} FROM fold LIMIT 0")  # noqa: S608 - a constant
+        for columns in (FOLDS, FITS):
+            connection.execute(f"SELECT {columns} LIMIT 0")
         return bool(connection.execute("PRAGMA quick_check").fetchone() == (b"ok",))
     except UnicodeDecodeError:  # in the name of something in the file
         return False

@@ -16,7 +16,7 @@ from forecast_assets.backtest import Fold, Folds, SeriesFolds, as_predictions
 from forecast_assets.chunks import Chunk, Report, failed, not_tried
 from forecast_assets.fitting import Answer, FoldId, Question
 from forecast_assets.fold_cache import FoldCache, fit_key, fold_keys
-from forecast_assets.models.registry import Model
+from forecast_assets.models.model import Model
 from forecast_assets.panel import ALL_SERIES, Panel, Unit
 from forecast_assets.runner import Budget
 from forecast_assets.settings import Settings
@@ -150,7 +150,8 @@ class Job:
             for unit in chunk.units:
                 self._answered(unit, failed(unit, said))
             return
-        for unit, answer in zip(chunk.units, report.answers, strict=True):
+        self._waiting.extendleft(reversed(chunk.units[len(report.answers) :]))
+        for unit, answer in zip(chunk.units, report.answers, strict=False):  # the first of them
             self._answered(unit, answer)
             self._answered_seconds += answer.seconds
             self._n_answered += 1

@@ -22,6 +22,7 @@ WEEKS_SHOWN = 26
 COLUMNS, WIDTH, HEIGHT = 3, 330, 170  # of a panel, in pixels
 LEFT, RIGHT, TOP, BOTTOM = 46, 10, 26, 22  # its margins
 INK, PALE, ACCENT, PAPER = "#1f2933", "#7b8794", "#2563eb", "#ffffff"
+OTHERS = "the others"
 HUES = ("#2563eb", "#ea580c", "#16a34a", "#9333ea", "#0891b2", "#db2777", "#a16207", "#475569")
 
 
@@ -124,28 +125,30 @@ def draw_forecast(forecast: pd.DataFrame, series: pd.DataFrame, *, levels: Seque
 def draw_scores(metrics: pd.DataFrame, *, metric: str) -> str:
     """Each model's score on each series as dots on a log scale, the least one ringed, as SVG."""
     scored = metrics[(metrics["status"] == "scored") & (metrics[metric] > 0)]
-    models, ids = list(dict.fromkeys(metrics["model"])), _first(scored["unique_id"])
-    hues = {model: HUES[i % len(HUES)] for i, model in enumerate(models)}
+    ids = _first(scored["unique_id"])
+    hues = _hues(scored, metrics["model"], metric=metric)
     logs = np.log10(scored[metric].to_numpy()) if len(scored) else np.array([0.0, 1.0])
     low, high = _span(logs)
-    left, right, row, top = 210, 130, 26, 46
+    left, right, row, top = 210, 130, 26, 30 + 16 * math.ceil(len(hues) / 6)
     wide, tall = COLUMNS * WIDTH, top + row * len(ids) + 36
 
     def across(value: float) -> float:
         return left + (math.log10(value) - low) / (high - low) * (wide - left - right)
 
     marks = []
-    for i, model in enumerate(models):
+    for i, (model, hue) in enumerate(hues.items()):
         x, y = left + (i % 6) * 125, 14 + 16 * (i // 6)
-        marks += [_dot(x, y - 4, 4, hues[model]), _text(x + 9, y, model)]
+        marks += [_dot(x, y - 4, 4, hue), _text(x + 9, y, model)]
     for i, unique_id in enumerate(ids):
         down = top + row * i + row / 2
         ends = f'x1="{left}" x2="{wide - right}" y1="{down}" y2="{down}"'
         marks.append(f'<line {ends} stroke="{PALE}" stroke-opacity="0.25"/>')
         marks.append(_text(left - 10, down + 4, unique_id, anchor="end"))
         one = scored[scored["unique_id"] == unique_id]
-        for model, score in zip(one["model"], one[metric], strict=True):
-            marks.append(_dot(across(score), down, 4.5, hues[model], opacity=0.75))
+        pairs = sorted(zip(one["model"], one[metric], strict=True), key=lambda two: two[0] in hues)
+        for model, score in pairs:  # those with a colour on top
+            hue = hues.get(model, PALE)
+            marks.append(_dot(across(score), down, 4.5, hue, opacity=0.75))
         best = one.loc[one[metric].idxmin()]
         ring = across(float(best[metric]))
         marks.append(f'<circle cx="{ring:.1f}" cy="{down}" r="8" fill="none" stroke="{INK}"/>')
@@ -164,13 +167,24 @@ def draw_scores(metrics: pd.DataFrame, *, metric: str) -> str:
     return _svg(marks, wide, tall, title=f"{metric} of every model on every series")
 
 
+def _hues(scored: pd.DataFrame, models: Iterable[str], *, metric: str) -> dict[str, str]:
+    """A colour for each model; where there are too many, for those that won and naive alone."""
+    named = list(dict.fromkeys(models))
+    if len(named) > len(HUES):
+        best = scored.loc[scored.groupby("unique_id")[metric].idxmin(), "model"]
+        winners = [*best.value_counts().index, "naive"]
+        named = [model for model in dict.fromkeys(winners) if model in named][: len(HUES)]
+        return {**dict(zip(named, HUES, strict=False)), OTHERS: PALE}
+    return dict(zip(named, HUES, strict=False))
+
+
 def draw_timeline(spans: Sequence[Span]) -> str:
     """Which model ran when, on which worker: a row a model, in it a lane a worker."""
     models = list(dict.fromkeys(span.model for span in sorted(spans, key=lambda one: one.began)))
     workers = sorted({span.worker for span in spans})
     began = min(span.began for span in spans)
     seconds = max(span.began + span.seconds for span in spans) - began or 1.0
-    left, lane, top = 190, max(16 / len(workers), 1.0), 44
+    left, lane, top = 190, 16 / len(workers), 44
     wide, tall = COLUMNS * WIDTH, top + 22 * len(models) + 30
     scale = (wide - left - 20) / seconds
     marks = [_text(10, 20, f"{seconds:.1f} seconds on {len(workers)} workers", weight="600")]
@@ -183,7 +197,7 @@ def draw_timeline(spans: Sequence[Span]) -> str:
         place = workers.index(span.worker)
         down = top + 22 * models.index(span.model) + place * lane
         across, long = left + (span.began - began) * scale, max(span.seconds * scale, 0.5)
-        marks.append(_rect(across, down, long, max(lane - 1, 1), HUES[place % len(HUES)]))
+        marks.append(_rect(across, down, long, max(lane - 1, lane / 2), HUES[place % len(HUES)]))
     marks += [
         _text(left + second * scale, tall - 10, f"{short(second)} s")
         for second in ticks(0, seconds)
@@ -198,7 +212,8 @@ def _joined(spans: Sequence[Span]) -> list[Span]:
         last = found[-1] if found else None
         same = last and (last.worker, last.model) == (span.worker, span.model)
         if last and same and span.began - last.began - last.seconds < UNSEEN_SECONDS:
-            found[-1] = replace(last, seconds=span.began + span.seconds - last.began)
+            ended = span.began + span.seconds  # a worker of several threads overlaps itself
+            found[-1] = replace(last, seconds=max(last.seconds, ended - last.began))
         else:
             found.append(span)
     return found

@@ -1,34 +1,40 @@
 """A process that runs models, and whoever watches it: a fit that hangs, swells or dies is ended.
 
 The process is a child of a worker and holds nothing that matters: it can be killed at any moment,
-and the next one carries on. What it computes: `fitting`.
+and the next one carries on. What it does itself: `watched`.
 """
 
 import mmap
 import os
 import pickle
 import signal
-import struct
+import socket
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
-from multiprocessing.connection import Connection, Pipe
-from typing import Any
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import IO
 
-from forecast_assets.fitting import Answer, Question, answer
+import psutil
+
+from forecast_assets import watched
+from forecast_assets.fitting import Answer, Question
 from forecast_assets.panel import Panel, Unit
+from forecast_assets.watched import LOADING, PLACE
 
-TOLD_EVERY_SECONDS = 0.05  # answers travel in batches: one at a time costs more than a cheap fit
 LOADING_SECONDS = 120.0  # for the imports of a model, which are not its fits
 LOOKED_AT_EVERY_SECONDS = 0.1
-ONE_THREAD = ("OMP", "OPENBLAS", "MKL", "NUMEXPR", "NUMBA", "VECLIB_MAXIMUM", "BLIS", "POLARS_MAX")
-PLACE = struct.Struct("qq")  # the unit at hand, -1 while its model is made; the steps so far
-LOADING = -1
+ENDING_SECONDS = 1.0  # from the line's end to the process's
+ONE_THREAD = (
+    *("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS"),
+    *("NUMEXPR_NUM_THREADS", "NUMBA_NUM_THREADS", "VECLIB_MAXIMUM_THREADS", "POLARS_MAX_THREADS"),
+)
 
 
 @dataclass(frozen=True)
@@ -40,170 +46,193 @@ class Budget:
 
 
 class Ended(Exception):
-    """The process was ended, or ended itself, at a unit of its work."""
+    """The process was ended, or ended itself, at a unit of its work.
 
-    def __init__(self, said: str, *, unit: int, seconds: float, is_death: bool) -> None:
+    `may_pass`: the unit may not be to blame, since others can kill a process, and fits before it
+    can fill its memory.
+    """
+
+    def __init__(self, said: str, *, unit: int, seconds: float, may_pass: bool) -> None:
         super().__init__(said)
-        self.unit, self.seconds, self.is_death = unit, seconds, is_death
+        self.unit, self.seconds, self.may_pass = unit, seconds, may_pass
 
 
 class CannotStart(Exception):
     """A process for models cannot be started here."""
 
 
+class Refused(Exception):
+    """The answers would not be those of the code and libraries that whoever asks has."""
+
+
+class NotWanted(Exception):
+    """Nobody waits for the answers any more."""
+
+
 class Runner:
     """The watching side."""
 
     def __init__(self) -> None:
-        self._here, there = Pipe()
-        self._place, self._said = tempfile.TemporaryFile(), tempfile.TemporaryFile()  # noqa: SIM115
-        self._place.write(PLACE.pack(LOADING, 0))
-        self._place.flush()
-        self._at = mmap.mmap(self._place.fileno(), PLACE.size)
-        self._panel = ""
+        self._open = ExitStack()
+        self._line, there = socket.socketpair()
+        self._open.enter_context(self._line)
+        self._here = self._open.enter_context(Connection(os.dup(self._line.fileno())))
+        place = self._open.enter_context(tempfile.TemporaryFile())  # noqa: SIM115 - it is one
+        self._said = self._open.enter_context(tempfile.TemporaryFile())  # noqa: SIM115 - it is one
+        place.truncate(PLACE.size)
+        self._at = self._open.enter_context(mmap.mmap(place.fileno(), PLACE.size))
+        self._panel, self._since = "", 0.0
+        self._verdict: Ended | NotWanted | None = None
         self.peak_mb = 0.0
-        given = (there.fileno(), self._place.fileno())
-        paths = [path for path in sys.path if path]
-        self._process = subprocess.Popen(  # noqa: S603 - this module
-            [sys.executable, "-m", __name__, *map(str, given)],
-            env={
-                **os.environ,
-                **{f"{name}_NUM_THREADS": "1" for name in ONE_THREAD},
-                "PYTHONPATH": os.pathsep.join(paths),
-            },
-            stdin=subprocess.PIPE,  # it ends itself when this side is gone
-            stdout=subprocess.DEVNULL,
-            stderr=self._said,
-            pass_fds=given,
-            start_new_session=True,  # with all that it starts, it can be ended
-        )
-        there.close()
-        try:
-            self._here.recv()
-        except EOFError:
-            self._process.wait()
-            self._said.seek(0)
-            text = self._said.read().decode(errors="replace").strip()
-            self.close()
-            raise CannotStart(text[-2000:] or "it ended without a word") from None
+        with there:
+            try:
+                process = _started(there.fileno(), place.fileno(), self._said)
+            except OSError as error:
+                self._open.close()
+                raise CannotStart(str(error)) from error
+        self._process = self._open.enter_context(process)
+        self.versions = self._first_word()
 
     @property
     def pid(self) -> int:
-        """The process's number."""
+        """The process's number, and its group's."""
         return self._process.pid
 
+    @property
+    def is_alive(self) -> bool:
+        """Whether the process is there. A dead one keeps its number until it is closed."""
+        return not os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+
     def run(
-        self, question: Question, units: Sequence[Unit], panel: Panel, budget: Budget
-    ) -> Iterator[tuple[int, Answer]]:
-        """Yield each unit's place and answer. Raises Ended where the process is no more."""
-        began = time.monotonic()
+        self,
+        question: Question,
+        units: Sequence[Unit],
+        panel: Panel,
+        budget: Budget,
+        *,
+        fingerprint: str,
+        is_wanted: Callable[[], bool] = lambda: True,
+    ) -> Iterator[Answer]:
+        """Yield the units' answers in order.
+
+        Raises Ended where the process is no more, NotWanted where it was ended for that, and
+        Refused where the model's fingerprint is another one there. A runner that is left half
+        read is good for nothing but to be closed.
+        """
         self._at[:] = PLACE.pack(LOADING, 0)
+        self.peak_mb, self._verdict, self._since = 0.0, None, time.monotonic()
+        is_done = threading.Event()
+        watch = threading.Thread(
+            target=self._watch, args=(budget, is_wanted, is_done), name="watch", daemon=True
+        )
+        watch.start()
         try:
             is_known = self._panel == panel.digest
-            self._here.send((question, tuple(units), None if is_known else panel))
+            self._here.send((question, fingerprint, tuple(units), None if is_known else panel))
             self._panel = panel.digest
             n_left = len(units)
             while n_left:
-                for place, one in self._told(budget, began):
-                    n_left -= 1
-                    yield place, one
-        except (EOFError, ConnectionError):
-            code = self._process.wait()
-            how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-            unit, _ = PLACE.unpack(self._at)
-            raise Ended(
-                f"the model's process ended with {how}",
-                unit=max(unit, 0),
-                seconds=time.monotonic() - began,
-                is_death=True,
-            ) from None
+                told: list[Answer] | str = pickle.loads(self._here.recv_bytes())  # noqa: S301 - ours
+                if isinstance(told, str):
+                    raise Refused(told)
+                n_left -= len(told)
+                yield from told
+        except (EOFError, OSError):
+            pass
+        else:
+            self.peak_mb = max(self.peak_mb, self._memory_mb())
+            return
+        finally:
+            is_done.set()
+            watch.join()
+        raise self._verdict or self._death()
 
-    def _told(self, budget: Budget, began: float) -> list[tuple[int, Answer]]:
-        """Wait for the next batch of answers, looking after the process meanwhile."""
-        place, since = PLACE.unpack(self._at), time.monotonic()
-        while True:
-            is_told = self._here.poll(LOOKED_AT_EVERY_SECONDS)
-            now, memory_mb = time.monotonic(), self._memory_mb()
-            self.peak_mb = max(self.peak_mb, memory_mb)
+    def _watch(
+        self, budget: Budget, is_wanted: Callable[[], bool], is_done: threading.Event
+    ) -> None:
+        """Look after the process while it runs, and end it where it must not go on."""
+        place = PLACE.unpack(self._at)
+        while not is_done.wait(LOOKED_AT_EVERY_SECONDS):
+            now = time.monotonic()
             if PLACE.unpack(self._at) != place:
-                place, since = PLACE.unpack(self._at), now
-            allowed = LOADING_SECONDS if place[0] == LOADING else budget.seconds
-            if memory_mb > budget.memory_mb:
-                said = f"took more than {budget.memory_mb:g} MB of memory"
-            elif is_told:
-                break
-            elif now - since > allowed:
-                said = f"took more than {allowed:g} seconds"
-            else:
-                continue
-            self.close()
-            raise Ended(said, unit=max(place[0], 0), seconds=now - began, is_death=False)
-        answers: list[tuple[int, Answer]] = pickle.loads(self._here.recv_bytes())  # noqa: S301 - ours
-        return answers
+                place, self._since = PLACE.unpack(self._at), now
+            self._verdict = self._judged(budget, place[0]) if is_wanted() else NotWanted()
+            if self._verdict or not self.is_alive:
+                self._kill()
+                return
+
+    def _judged(self, budget: Budget, unit: int) -> Ended | None:
+        """What the process did wrong, if anything."""
+        memory_mb, seconds = self._memory_mb(), time.monotonic() - self._since
+        self.peak_mb = max(self.peak_mb, memory_mb)
+        allowed = LOADING_SECONDS if unit == LOADING else budget.seconds
+        if memory_mb > budget.memory_mb:
+            said, may_pass = f"took more than {budget.memory_mb:g} MB of memory", True
+        elif seconds > allowed:
+            is_frozen = psutil.Process(self.pid).status() == psutil.STATUS_STOPPED
+            said, may_pass = f"took more than {allowed:g} seconds", is_frozen
+        else:
+            return None
+        return Ended(said, unit=unit, seconds=seconds, may_pass=may_pass)
 
     def _memory_mb(self) -> float:
-        import psutil  # noqa: PLC0415 - only where models run
-
         try:
             return float(psutil.Process(self.pid).memory_info().rss) / 1e6
-        except psutil.NoSuchProcess:
-            return 0.0  # its end shows on the pipe
+        except psutil.NoSuchProcess:  # its end shows elsewhere
+            return 0.0
+
+    def _death(self) -> Ended:
+        """How the process ended that said no more."""
+        until = time.monotonic() + ENDING_SECONDS
+        while self.is_alive and time.monotonic() < until:
+            time.sleep(0.01)
+        is_mute = self.is_alive
+        self._kill()
+        code = self._process.wait()
+        signals = {int(one): one.name for one in signal.Signals}
+        how = f"signal {signals.get(-code, -code)}" if code < 0 else f"exit code {code}"
+        said = f"the model's process {'closed its line' if is_mute else f'ended with {how}'}"
+        unit, _ = PLACE.unpack(self._at)
+        seconds = time.monotonic() - self._since
+        return Ended(said, unit=unit, seconds=seconds, may_pass=True)
+
+    def _first_word(self) -> dict[str, str]:
+        """The versions there, which it says when it is ready. Raises CannotStart."""
+        with suppress(EOFError, OSError):
+            if self._here.poll(LOADING_SECONDS):
+                word: dict[str, str] = self._here.recv()
+                return word
+        self._kill()
+        code = self._process.wait()
+        self._said.seek(0)
+        text = self._said.read().decode(errors="replace").strip()
+        self._open.close()
+        raise CannotStart(text[-2000:] or f"it ended with code {code} and without a word")
 
     def close(self) -> None:
         """End the process and all that it started, at once."""
-        with suppress(ProcessLookupError):  # it has ended itself
+        self._kill()
+        self._open.close()
+
+    def _kill(self) -> None:
+        if self._process.returncode is None:  # else its number may be another's
             os.killpg(self.pid, signal.SIGKILL)
-        self._process.wait()
-        if self._process.stdin:
-            self._process.stdin.close()
-        self._here.close()
-        self._at.close()
-        self._place.close()
-        self._said.close()
+        with suppress(OSError):  # of a line that has ended already
+            self._line.shutdown(socket.SHUT_RDWR)  # a process that left the group may hold it open
 
 
-def main(pipe: int, place: int) -> None:
-    """The watched side: answer question after question until the other side is gone."""
-    threading.Thread(target=_end_with_the_watcher, daemon=True).start()
-    there = Connection(pipe)
-    at = mmap.mmap(place, PLACE.size)
-    there.send("ready")
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())  # what models print is theirs
-    panel: Panel | None = None
-    while True:
-        try:
-            question, units, new = there.recv()
-        except EOFError:
-            return
-        panel = new or panel
-        _answer_all(there, at, question, units, panel)
-
-
-def _answer_all(
-    there: Connection, at: mmap.mmap, question: Question, units: Sequence[Unit], panel: Any
-) -> None:
-    steps, told = 0, time.monotonic()
-    done: list[tuple[int, Answer]] = []
-    with suppress(Exception):  # where it cannot be made, each answer says so
-        question.model.make()  # its imports, before the first fit is timed
-    for place, unit in enumerate(units):
-
-        def tick(place: int = place) -> None:
-            nonlocal steps
-            steps += 1
-            at[:] = PLACE.pack(place, steps)
-
-        tick()
-        done.append((place, answer(question, unit, panel, tick)))
-        if time.monotonic() - told > TOLD_EVERY_SECONDS or place == len(units) - 1:
-            there.send_bytes(pickle.dumps(done))
-            done, told = [], time.monotonic()
-
-
-def _end_with_the_watcher() -> None:
-    os.read(0, 1)
-    os._exit(1)
-
-
-if __name__ == "__main__":
-    main(int(sys.argv[1]), int(sys.argv[2]))
+def _started(line: int, place: int, said: IO[bytes]) -> "subprocess.Popen[bytes]":
+    paths = [str(Path(path).absolute()) for path in sys.path]
+    return subprocess.Popen(  # noqa: S603 - our own module
+        [sys.executable, "-P", "-m", watched.__name__, str(line), str(place)],
+        env={
+            **os.environ,
+            **dict.fromkeys(ONE_THREAD, "1"),
+            "PYTHONPATH": os.pathsep.join(paths),
+        },
+        stdin=subprocess.PIPE,  # closed when this side is gone
+        stdout=subprocess.DEVNULL,
+        stderr=said,
+        pass_fds=(line, place),
+        start_new_session=True,  # with all that it starts, it can be ended
+    )

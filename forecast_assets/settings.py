@@ -17,29 +17,14 @@ from forecast_assets.errors import SettingsError, listed
 from forecast_assets.tables import column_suffix
 
 ROOT = Path(__file__).resolve().parents[1]
+# fmt: off
 DEFAULT_MODELS = (
-    "naive",
-    "seasonal_naive",
-    "drift",
-    "window_average",
-    "ses",
-    "holt",
-    "damped_holt",
-    "auto_ets",
-    "auto_ces",
-    "theta",
-    "optimized_theta",
-    "auto_arima",
-    "harmonic_arima",
-    "sarimax",
-    "unobserved_components",
-    "mstl_ets",
-    "mstl_arima",
-    "ridge",
-    "boosted_trees",
-    "croston",
-    "tsb",
+    "naive", "seasonal_naive", "drift", "window_average",
+    "ses", "holt", "damped_holt", "auto_ets", "auto_ces", "theta", "optimized_theta",
+    "auto_arima", "harmonic_arima", "sarimax", "unobserved_components", "mstl_ets", "mstl_arima",
+    "ridge", "boosted_trees", "croston", "tsb",
 )
+# fmt: on
 # All that the package has but tbats: its two seconds a fit would double the demo's first week.
 Metric = Literal["mae", "rmse", "mape", "smape", "mase", "rmsse", "wis"]
 
@@ -158,7 +143,9 @@ class ComputeSettings(_Frozen):
     @model_validator(mode="after")
     def _one_place(self) -> Self:
         if self.dask_address and self.cluster:
-            raise ValueError("`dask_address` and `cluster` are two answers to one question")
+            raise ValueError(
+                "`dask_address` and `cluster` are two answers to one question: give one"
+            )
         return self
 
 
@@ -292,6 +279,8 @@ def _problem(detail: dict[str, Any]) -> str:
         near = difflib.get_close_matches(loc[-1], _known_keys(loc[:-1]), n=1, cutoff=0.4)
         return f"`{name}` is unknown" + (f" (did you mean `{near[0]}`?)" if near else "")
     given = "" if detail["type"] == "missing" else f" is {detail['input']!r}:"
+    if isinstance(detail["input"], dict) and given:
+        given = ":"  # a table is long, and may hold what a cluster is reached with
     message = detail["msg"].removeprefix("Value error, ")
     return f"`{name}`{given} {message[0].lower()}{message[1:]}"
 

@@ -34,6 +34,13 @@ def make_series(**values: Sequence[float]) -> pd.DataFrame:
     return pd.concat(frames, ignore_index=True)
 
 
+def make_ragged(**begun: tuple[int, Sequence[float]]) -> pd.DataFrame:
+    """The table `series`, each begun some weeks after FIRST_WEEK: keyword = (weeks, values)."""
+    series = make_series(**{unique_id: y for unique_id, (_, y) in begun.items()})
+    later = series["unique_id"].map({unique_id: weeks for unique_id, (weeks, _) in begun.items()})
+    return series.assign(ds=series["ds"] + pd.to_timedelta(7 * later, unit="D"))
+
+
 def walk(n: int, *, seed: int, start: float = 100.0) -> list[float]:
     """A random walk of n values that stays well above zero: no model is perfect on it."""
     steps = np.random.default_rng(seed).normal(size=n)

@@ -8,7 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forecast_assets.backtest import Fold, as_predictions, latest, plan
+from forecast_assets.backtest import (
+    Fold,
+    Folds,
+    SeriesFolds,
+    as_predictions,
+    is_declined,
+    latest,
+    plan,
+)
 from forecast_assets.settings import BacktestSettings
 from forecast_assets.tables import tables
 from forecast_assets_tests.builders import make_series, walk
@@ -75,7 +83,7 @@ def test_predictions_keep_their_contract_and_their_order():
         Fold(np.array([3.0, 4.0]), 0.3),
         Fold(np.array([5.0, 6.0]), 0.4),
     ]
-    frame = as_predictions("m", planned, folds, horizon=2)
+    frame = as_predictions("m", planned, Folds.of(folds, horizon=2), horizon=2)
     checked = tables((80,))["backtest_predictions"].check(frame)
     pd.testing.assert_frame_equal(checked, frame)
     assert list(frame["h"]) == [1, 2] * 4
@@ -87,5 +95,51 @@ def test_predictions_keep_their_contract_and_their_order():
 
 def test_no_folds_make_no_rows():
     planned = plan(make_series(a=[1.0]), BacktestSettings())
-    frame = as_predictions("m", planned, [], horizon=1)
+    frame = as_predictions("m", planned, Folds.of([], horizon=1), horizon=1)
     assert len(tables((80,))["backtest_predictions"].check(frame)) == 0
+
+
+def test_folds_as_columns_say_what_the_single_folds_said():
+    folds = Folds.of(
+        [Fold(np.array([1.0, 2.0]), 0.1), Fold(None, 0.2, "no"), Fold(None, 0.0, "too short: no")],
+        horizon=2,
+    )
+    assert len(folds) == 3
+    assert list(folds.is_forecast) == [True, False, False]
+    assert folds.failures == ["no"]
+    assert list(folds.fit_seconds) == [0.1, 0.2, 0.0]
+    np.testing.assert_array_equal(folds.y_hat, [[1.0, 2.0], [np.nan] * 2, [np.nan] * 2])
+
+
+def test_no_folds_are_columns_too():
+    folds = Folds.of([], horizon=3)
+    assert (len(folds), folds.y_hat.shape, folds.failures) == (0, (0, 3), [])
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        ("too short: it needs 4 values and has 3", True),
+        ("not for this series: it goes down", True),
+        ("ValueError: too short: really", False),
+        ("", False),
+    ],
+)
+def test_a_model_declines_by_how_its_error_begins(error: str, expected: bool):  # noqa: FBT001 - a case
+    assert is_declined(error) is expected
+
+
+def test_a_prefix_stands_for_the_values_up_to_the_cutoff():
+    """Equal exactly where the values are; each value is told from its neighbour, and 0 from -0."""
+
+    def prefixes(y: list[float], *ends: int) -> list[bytes]:
+        ds = np.arange(len(y)).astype("datetime64[D]")
+        return SeriesFolds("a", ds, np.array(y), np.array(ends)).prefixes
+
+    y = walk(9, seed=1)
+    assert prefixes(y, 3, 5, 9) == prefixes(y, 3) + prefixes(y, 5) + prefixes(y, 9)
+    assert prefixes(y, 5) == prefixes(y[:5], 5)
+    assert len({*prefixes(y, *range(1, 10))}) == 9
+    assert prefixes([*y[:4], np.nextafter(y[4], 0)], 5) != prefixes(y, 5)
+    assert prefixes([0.0], 1) != prefixes([-0.0], 1)
+    assert prefixes(y) == []

@@ -6,40 +6,24 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from forecast_assets.backtest import plan
-from forecast_assets.compute import run_model
-from forecast_assets.fold_cache import FoldCache
+from forecast_assets.crew import Crew
 from forecast_assets.forecast import forecast
-from forecast_assets.models import enabled
 from forecast_assets.settings import Settings
 from forecast_assets.tables import tables
-from forecast_assets_tests.builders import AS_OF, make_series, make_settings, walk
-
-REFUSES_THE_LATEST = """
-import numpy as np
-
-class Refuses:
-    '''Forecasts every fold of the backtest and fails on a series of 60 weeks.'''
-    def fit(self, y, *, season_length):
-        if len(y) == 60:
-            raise RuntimeError("not this one")
-        self.last = y[-1]
-        return self
-    def predict(self, h):
-        return np.full(h, self.last)
-"""
+from forecast_assets_tests.builders import AS_OF, make_ragged, make_series, make_settings, walk
+from forecast_assets_tests.computing import make_compute
 
 
 def made(
-    series: pd.DataFrame, settings: Settings, *choices: tuple[str, str | None]
+    series: pd.DataFrame,
+    settings: Settings,
+    *choices: tuple[str, str | None],
+    crew: Crew | None = None,
 ) -> pd.DataFrame:
     """The forecast of each series by its (model, runner-up), after a real backtest."""
-    cache = FoldCache(settings.var / "folds")
-    planned = plan(series, settings.backtest)
-    predictions = pd.concat(
-        run_model(model, planned, settings=settings, cache=cache).predictions(settings)
-        for model in enabled(settings)
-    )
+    compute = make_compute(settings, crew)
+    asked = compute.backtests(series, settings.models.enabled)
+    predictions = pd.concat(run.predictions(settings) for run in compute.run_all(asked))
     best = pd.DataFrame(
         [
             {"unique_id": unique_id, "model": model, "rung": "champion", "runner_up": runner_up}
@@ -48,7 +32,9 @@ def made(
             )
         ]
     )
-    frame = forecast(best, series, predictions, settings, cache=cache, as_of=AS_OF, made_at=AS_OF)
+    frame = forecast(
+        best, series, predictions, settings, compute=compute, as_of=AS_OF, made_at=AS_OF
+    )
     return tables(settings.forecast.levels)["next_week_forecast"].check(frame)
 
 
@@ -99,25 +85,36 @@ def test_any_levels_name_the_columns(tmp_path: Path):
     assert {"lo_50", "hi_97.5"} <= set(frame.columns)
 
 
+def odd_settings(tmp_path: Path, **odd: object) -> Settings:
+    """Settings of two closed forms and a model of the user's own."""
+    models = {"enabled": ["naive", "drift", "odd"], "odd": odd}
+    return make_settings(tmp_path, models=models)
+
+
+@pytest.mark.usefixtures("odd_models")
 def test_a_champion_that_fails_on_the_newest_week_gives_way_to_the_runner_up_by_name(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, crew: Crew
 ):
-    (tmp_path / "refusing_model.py").write_text(REFUSES_THE_LATEST)
-    monkeypatch.syspath_prepend(str(tmp_path))
-    settings = make_settings(
-        tmp_path,
-        models={
-            "enabled": ["naive", "drift", "refuses"],
-            "refuses": {"factory": "refusing_model:Refuses"},
-        },
-    )
-    series = make_series(a=walk(60, seed=1), b=walk(61, seed=2), c=walk(60, seed=3))
-    frame = made(series, settings, ("refuses", "drift"), ("refuses", "drift"), ("refuses", None))
+    """Two of the series have 60 weeks, which the model refuses; in the backtest nothing has."""
+    settings = odd_settings(tmp_path, factory="odd_models:Odd", params={"way": "refuses 60"})
+    series = make_series(a=walk(60, seed=1), b=walk(59, seed=2), c=walk(60, seed=3))
+    choices = ("odd", "drift"), ("odd", "drift"), ("odd", None)
+    frame = made(series, settings, *choices, crew=crew)
     assert list(zip(frame["model"], frame["rung"], strict=True)) == [
         ("drift", "runner-up"),
-        ("refuses", "champion"),
+        ("odd", "champion"),
         ("naive", "naive"),
     ]
+
+
+@pytest.mark.usefixtures("odd_models")
+def test_a_global_model_sees_the_series_that_it_does_not_forecast_too(tmp_path: Path, crew: Crew):
+    """It says a million times the rows that it sees: those of b up to the end of a count."""
+    settings = odd_settings(tmp_path, factory="odd_models:Pooled")
+    series = make_ragged(a=(0, [1.0] * 20), b=(0, [2.0] * 30), c=(9, [3.0] * 21))
+    frame = made(series, settings, ("odd", None), ("drift", None), ("odd", None), crew=crew)
+    assert list(frame["model"]) == ["odd", "drift", "odd"]
+    assert list(frame["y_hat"]) == [1 + 1e6 * (20 + 20 + 11), 2, 3 + 1e6 * (20 + 30 + 21)]
 
 
 def test_a_series_of_one_week_gets_naive_without_an_interval(settings: Settings):

@@ -21,6 +21,7 @@ ORDER = [
     "panel",
     "fold_cache",
     "fitting",
+    "watched",
     "runner",
     "chunks",
     "crew",

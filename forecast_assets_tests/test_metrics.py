@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from forecast_assets.backtest import TOO_SHORT, Fold, as_predictions, plan
+from forecast_assets.backtest import TOO_SHORT, Fold, Folds, as_predictions, plan
 from forecast_assets.errors import DataError
 from forecast_assets.metrics import p_of_gain, score
 from forecast_assets.settings import Settings
@@ -39,7 +39,7 @@ def predict(series: pd.DataFrame, settings: Settings, **errors: list[float]) -> 
             else Fold(np.array([y + error]), 0.5)
             for y, error in zip(after, np.resize(wrong, len(after)), strict=True)
         ]
-        blocks.append(as_predictions(model, planned, folds, horizon=1))
+        blocks.append(as_predictions(model, planned, Folds.of(folds, horizon=1), horizon=1))
     return pd.concat(blocks, ignore_index=True)
 
 

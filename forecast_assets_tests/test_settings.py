@@ -33,7 +33,21 @@ def test_an_empty_file_means_every_default() -> None:
         "aggregate": "error",
         "missing": "interpolate",
     }
-    assert settings.backtest.model_dump() == {"horizon": 1, "n_windows": 52, "step": 1}
+    assert settings.backtest.model_dump() == {
+        "horizon": 1,
+        "n_windows": 52,
+        "step": 1,
+        "refit_every": None,
+    }
+    assert settings.compute.model_dump() == {
+        "workers": 0,
+        "dask_address": None,
+        "cluster": {},
+        "fold_seconds": 60,
+        "model_seconds": 3600,
+        "memory_mb": 2048,
+    }
+    assert "tbats" not in settings.models.enabled
     assert settings.models.own == {}
     assert settings.selection.model_dump() == {"metric": "mase", "policy": "best"}
     assert settings.forecast.levels == (80, 95)
@@ -52,6 +66,31 @@ def test_settings_do_not_change() -> None:
 def test_a_table_of_ones_own_is_a_model() -> None:
     own = parsed('[models.mine]\nfactory = "team.models:Mine"\nparams = { depth = 3 }').models.own
     assert (own["mine"].factory, own["mine"].params) == ("team.models:Mine", {"depth": 3})
+
+
+def test_a_table_without_a_factory_changes_a_model() -> None:
+    own = parsed("[models.theta]\nrefit_every = 520\n[models.naive_log]").models.own
+    assert (own["theta"].factory, own["theta"].refit_every) == (None, 520)
+    assert own["naive_log"].model_dump() == {"factory": None, "params": {}, "refit_every": None}
+
+
+def test_a_table_of_a_model_does_not_enable_it() -> None:
+    enabled = parsed('[models.mine]\nfactory = "a:B"').models.enabled
+    assert "mine" not in enabled
+    assert enabled == parsed("").models.enabled
+
+
+def test_whole_numbers_will_do_for_seconds_and_megabytes() -> None:
+    compute = parsed("[compute]\nfold_seconds = 5\nmodel_seconds = 0.5\nmemory_mb = 512").compute
+    assert (compute.fold_seconds, compute.model_seconds, compute.memory_mb) == (5, 0.5, 512)
+
+
+def test_the_workers_are_those_of_an_address_or_of_one_cluster() -> None:
+    assert parsed('[compute]\ndask_address = "tls://s:8786"').compute.dask_address == "tls://s:8786"
+    assert parsed('[compute]\ncluster.slurm = { queue = "short" }').compute.cluster == {
+        "slurm": {"queue": "short"}
+    }
+    assert parsed("[compute]\ncluster.local = {}").compute.cluster == {"local": {}}
 
 
 def test_a_source_without_a_kind_is_the_demo() -> None:
@@ -74,6 +113,14 @@ def test_a_source_without_a_kind_is_the_demo() -> None:
             '[models.mine]\nfactory = "a:B"\nparam = {}',
             "`models.mine.param` is unknown (did you mean `params`?)",
         ),
+        (
+            '[models.mine]\nfactory = "a:B"\nrefit_evry = 2',
+            "`models.mine.refit_evry` is unknown (did you mean `refit_every`?)",
+        ),
+        ("[compute]\nworker = 1", "`compute.worker` is unknown (did you mean `workers`?)"),
+        ("[compute]\ndask = 1", "`compute.dask` is unknown (did you mean `dask_address`?)"),
+        ("[compute]\nmemory = 1", "`compute.memory` is unknown (did you mean `memory_mb`?)"),
+        ("[comput]\nworkers = 1", "`comput` is unknown (did you mean `compute`?)"),
         ("[series]\nqqq = 1", "`series.qqq` is unknown. Nothing ran"),
         ('root = "x"', "`root` is unknown"),
         ("[var]", "`var` is unknown"),
@@ -116,7 +163,39 @@ def test_a_source_without_a_kind_is_the_demo() -> None:
         ('[source]\nkind = "file"', "`source.path` field required"),
         ('[source]\npath = "x"', '`source.path` needs `source.kind = "file"`'),
         ('[models.mine]\nfactory = "x"', "`models.mine.factory` is 'x': string should match"),
-        ("[models.mine]", "`models.mine.factory` field required"),
+        ('[models.mine]\nfactory = "a.b:C.D"', "`models.mine.factory` is 'a.b:C.D': string should"),
+        ('[models.mine]\nparams = "x"', "`models.mine.params` is 'x': input should be a valid dic"),
+        ("[models.mine]\nrefit_every = 0", "`models.mine.refit_every` is 0: input should be great"),
+        (
+            "[models.mine]\nrefit_every = 521",
+            "`models.mine.refit_every` is 521: input should be le",
+        ),
+        (
+            "[models.mine]\nrefit_every = 4.0",
+            "`models.mine.refit_every` is 4.0: input should be a valid integer",
+        ),
+        ("[models]\nmine = 3", "`models.mine` is unknown. Nothing ran"),
+        ("[backtest]\nrefit_every = 0", "`backtest.refit_every` is 0: input should be greater"),
+        ("[backtest]\nrefit_every = 521", "`backtest.refit_every` is 521: input should be less"),
+        ("[backtest]\nrefit_every = true", "`backtest.refit_every` is True: input should be a val"),
+        ("[compute]\nworkers = -1", "`compute.workers` is -1: input should be greater"),
+        ("[compute]\nworkers = 4097", "`compute.workers` is 4097: input should be less"),
+        ("[compute]\nfold_seconds = 0", "`compute.fold_seconds` is 0: input should be greater"),
+        ("[compute]\nmodel_seconds = -1", "`compute.model_seconds` is -1: input should be greater"),
+        ("[compute]\nmemory_mb = 0", "`compute.memory_mb` is 0: input should be greater"),
+        (
+            '[compute]\ndask_address = "localhost:8786"',
+            "`compute.dask_address` is 'localhost:8786': string should match pattern",
+        ),
+        ("[compute]\ncluster.slurm = 1", "`compute.cluster.slurm` is 1: input should be a valid d"),
+        (
+            "[compute]\ncluster.slurm = {}\ncluster.local = {}",
+            "`compute.cluster`: dictionary should have at most 1 item",
+        ),
+        (
+            '[compute]\ndask_address = "tcp://s:8786"\ncluster.local = {}',
+            "`compute`: `dask_address` and `cluster` are two answers to one question: give one. No",
+        ),
         (
             '[schedule]\ntimezone = "Europe/Berln"',
             "`schedule.timezone` is 'Europe/Berln': no such time zone; nearest: Europe/Berlin,",

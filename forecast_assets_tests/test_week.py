@@ -127,26 +127,44 @@ def test_an_assets_page_has_what_a_person_wants(settings: Settings, instance: dg
     }
     assert isinstance(published["drift"]["rows"], dg.TableMetadataValue)
     assert published["drift"]["n_folds"].value == 16
-    assert published["drift"]["n_computed"].value == 16
+    assert published["drift"]["n_forecast"].value == 16
     assert published["drift"]["version"].value != published["naive"]["version"].value
 
 
-def test_a_second_week_keeps_the_first_and_computes_nothing_twice(
-    settings: Settings, instance: dg.DagsterInstance
-):
-    run_week(settings, instance)
-    store = build_store(settings)
-    first = latest(store, "next_week_forecast")
-    result = run_week(settings, instance)
-    assert len(store.history("next_week_forecast")) == 2
-    again = store.read(select(store, "next_week_forecast", version=0))
-    pd.testing.assert_frame_equal(first, again)
-    computed = [
-        event.materialization.metadata["n_computed"].value
+def fits(result: dg.ExecuteInProcessResult) -> dict[str | None, object]:
+    """How many fits each model's partition took."""
+    return {
+        event.partition: event.materialization.metadata["n_fits"].value
         for event in result.all_events
         if event.is_step_materialization and event.partition
+    }
+
+
+def timelines(result: dg.ExecuteInProcessResult) -> list[str]:
+    """The pictures of which model ran when."""
+    return [
+        str(event.asset_observation_data.asset_observation.metadata["timeline"].value)
+        for event in result.all_events
+        if event.is_asset_observation
     ]
-    assert computed == [0, 0, 0]
+
+
+def test_a_second_week_keeps_the_first_and_computes_nothing_twice(
+    tmp_path: Path, instance: dg.DagsterInstance
+):
+    models = {"enabled": ["naive", "ses"]}
+    settings = week_settings(tmp_path, make_series(**PANEL), models=models, compute={"workers": 1})
+    first = run_week(settings, instance)
+    assert fits(first) == {"naive": 0, "ses": 16}
+    assert [svg[:24] for svg in timelines(first)] == ["![which model ran when, "]
+    store = build_store(settings)
+    forecast = latest(store, "next_week_forecast")
+    again = run_week(settings, instance)
+    assert fits(again) == {"naive": 0, "ses": 0}
+    assert timelines(again) == []
+    assert len(store.history("next_week_forecast")) == 2
+    kept = store.read(select(store, "next_week_forecast", version=0))
+    pd.testing.assert_frame_equal(kept, forecast)
 
 
 def test_the_same_data_gives_the_same_data_versions(

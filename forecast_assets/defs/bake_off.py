@@ -74,7 +74,7 @@ def backtest(
     with refusing():
         asked, *ahead = compute.backtests(series, models)
         run = compute.run(asked, ahead=ahead, watch=_Log(context, compute))
-    record = _record(run)
+    record = {**_record(run), "run_id": compute.run_id}
     context.log.info(
         f"{run.model}: {len(run.folds)} folds, {run.n_fits} fits in {run.seconds:.1f} s of work,"
         f" {record['n_failed']} failed"
@@ -128,7 +128,8 @@ def publish(
 
     def frame(model: str) -> pd.DataFrame:
         (asked,) = compute.backtests(series, [model])
-        return compute.run(asked).predictions(settings)
+        run_id = by_model[model]["run_id"]  # an earlier one, where this run carries it on
+        return compute.run(asked, run_id=run_id).predictions(settings)
 
     versions = " ".join(str(by_model[model]["data_version"]) for model in sorted(by_model))
     digest = hashlib.blake2b(versions.encode(), digest_size=16).hexdigest()
@@ -168,5 +169,5 @@ def _record(run: ModelRun) -> Record:
 
 def _told(record: Record) -> dict[str, str | int | float]:
     """What the partition's page shows of a record; the IO manager adds the data version's rows."""
-    hidden = ("model", "data_version", "spans")
+    hidden = ("model", "data_version", "spans", "run_id")
     return {k: v for k, v in record.items() if v is not None and k not in hidden}

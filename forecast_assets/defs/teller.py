@@ -1,16 +1,17 @@
 """The logger for a person at a terminal: how the week goes, a line a step."""
 
 import logging
-import sys
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TextIO
 
 import dagster as dg
 
 from forecast_assets.jobs import Progress
 
 TELLER = "forecast_assets.week"
+STDERR = 2
 
 
 @dg.logger(None, "Tells a person at a terminal how the week goes, a line a step.")
@@ -25,12 +26,13 @@ def teller(_: dg.InitLoggerContext) -> logging.Logger:
 @contextmanager
 def telling(say: Callable[[str], None]) -> Iterator[None]:
     """Give `say` each line while the block runs."""
-    logger, listener = logging.getLogger(TELLER), _Listener(say)
-    logger.addHandler(listener)
-    try:
-        yield
-    finally:
-        logger.removeHandler(listener)
+    with os.fdopen(os.dup(STDERR), "w") as terminal:  # a step redirects the original
+        logger, listener = logging.getLogger(TELLER), _Listener(say, terminal)
+        logger.addHandler(listener)
+        try:
+            yield
+        finally:
+            logger.removeHandler(listener)
 
 
 def tell_progress(progress: Progress) -> None:
@@ -41,14 +43,14 @@ def tell_progress(progress: Progress) -> None:
 class _Listener(logging.Handler):
     """Turns Dagster's log records into lines: one for each step that ended, each failure whole."""
 
-    def __init__(self, say: Callable[[str], None]) -> None:
+    def __init__(self, say: Callable[[str], None], terminal: TextIO) -> None:
         super().__init__()
-        self._say = say
+        self._say, self._terminal = say, terminal
         self._bar: Any = None
 
     def _draw(self, progress: Progress) -> None:
         """Draw the model's bar, on a terminal; it goes when the step's line comes."""
-        if not sys.stderr.isatty():
+        if not self._terminal.isatty():
             return
         from tqdm import tqdm  # noqa: PLC0415 - only a terminal needs it
 
@@ -56,9 +58,9 @@ class _Listener(logging.Handler):
             self._bar = tqdm(
                 total=progress.n_planned,
                 desc=progress.model,
-                unit="fold",
+                file=self._terminal,
                 leave=False,
-                bar_format="  {desc:<24} {bar:20} {n_fmt} of {total_fmt} folds, {postfix}",
+                bar_format="  {desc:<24} {bar:20} {n_fmt} of {total_fmt} folds{postfix}",
             )
         self._bar.n = progress.n_done
         self._bar.set_postfix_str(

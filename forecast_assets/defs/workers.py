@@ -20,6 +20,13 @@ if TYPE_CHECKING:
     from dask.distributed import Client
 
 CONNECTING_SECONDS = 20
+QUIET = {
+    "distributed.admin.tick.interval": "5s",
+    "distributed.admin.system-monitor.interval": "10s",
+    "distributed.worker.profile.enabled": False,
+    "distributed.scheduler.work-stealing": False,  # no worker is sent more than it has in hand
+}
+# Measured on a local cluster with nothing to do: 0.5 % of a core, 4 % without these.
 
 
 @dg.resource(
@@ -31,21 +38,26 @@ def compute(context: dg.InitResourceContext) -> Iterator[Compute]:
     settings: Settings = context.resources.settings
     run = context.run
     with ExitStack() as stack:
-        crew = Crew(lambda: _client(stack, settings.compute))
+        n_here = _n_workers(settings.compute) if _is_here(settings.compute) else 0
+        crew = Crew(lambda: _client(stack, settings.compute), n_here=n_here)
         cache = FoldCache(settings.var / "fold_cache")
+        answers = Compute(settings, cache, crew, run_id=run.run_id if run else "")
         try:
-            yield Compute(settings, cache, crew, run_id=run.run_id if run else "")
+            answers.warm_up(settings.models.enabled)
+            yield answers
         finally:
             crew.close()  # while the cluster is still there
 
 
 def _client(stack: ExitStack, settings: ComputeSettings) -> "Client":
     """Open dagster-dask's resource until the stack unwinds. Raises ComputeError."""
+    import dask  # noqa: PLC0415 - only a run that computes needs it
     from dagster_dask import dask_resource  # noqa: PLC0415 - takes two seconds
 
-    dask = dask_resource.configured(dask_config(settings))
+    dask.config.set(QUIET)
+    resource = dask_resource.configured(dask_config(settings))
     try:
-        opened = stack.enter_context(dg.build_resources({"dask": dask}))
+        opened = stack.enter_context(dg.build_resources({"dask": resource}))
     except dg.DagsterResourceFunctionError as error:
         where = settings.dask_address or f"of {settings.cluster or 'this machine'}"
         raise ComputeError(
@@ -69,10 +81,18 @@ def dask_config(settings: ComputeSettings) -> dict[str, Any]:
     if settings.cluster:
         return {"cluster": settings.cluster}
     here = {
-        "n_workers": settings.workers or os.cpu_count() or 1,
+        "n_workers": _n_workers(settings),
         "threads_per_worker": 1,
         "processes": False,
         "memory_limit": 0,
         "dashboard_address": "127.0.0.1:0",
     }
     return {"cluster": {"local": here}}
+
+
+def _is_here(settings: ComputeSettings) -> bool:
+    return not settings.dask_address and not settings.cluster
+
+
+def _n_workers(settings: ComputeSettings) -> int:
+    return settings.workers or os.cpu_count() or 1

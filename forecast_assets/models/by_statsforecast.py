@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from forecast_assets.models.base import NotForThisSeries, Values
-from forecast_assets.models.harmonics import fourier
+from forecast_assets.models.harmonics import fourier, two_seasons
 
 HARMONICS = 2  # pairs of sine and cosine for the year
 
@@ -28,7 +28,7 @@ class FromStatsforecast:
 
     def fit(self, y: Values, *, season_length: int) -> Self:  # noqa: ARG002 - see the module
         """Fit the library's model; raises what it raises."""
-        self._model.fit(y)
+        self._model = self._model.fit(y)  # another model, where the values are all the same
         return self
 
     def predict(self, h: int) -> Values:
@@ -78,7 +78,7 @@ class Holt(_Named):
 
     kind = "AutoETS"
     given: ClassVar = {"season_length": 1, "model": "AAN", "damped": False}
-    min_train_size = 8
+    min_train_size = 9  # the library refuses 8
 
 
 class DampedHolt(_Named):
@@ -86,7 +86,7 @@ class DampedHolt(_Named):
 
     kind = "AutoETS"
     given: ClassVar = {"season_length": 1, "model": "AAN", "damped": True}
-    min_train_size = 9
+    min_train_size = 10  # the library refuses 9
 
 
 class AutoETS(_Named):
@@ -136,10 +136,7 @@ class HarmonicARIMA(_Named):
     """
 
     kind = "AutoARIMA"
-
-    min_train_size = staticmethod(
-        lambda season_length: 2 * season_length
-    )  # two seasons: one is not told from a trend
+    min_train_size = staticmethod(two_seasons)
 
     def fit(self, y: Values, *, season_length: int) -> Self:
         """Fit the regression; raises what the library raises."""
@@ -165,18 +162,17 @@ class _Decomposed(MovedStatsforecast):
     """STL takes the year out, a model forecasts the rest, last year's pattern is put back."""
 
     rest: ClassVar[tuple[str, Mapping[str, Any]]]
+    min_train_size = staticmethod(two_seasons)
 
     def __init__(self, **params: Any) -> None:
         self._params = params
 
-    min_train_size = staticmethod(
-        lambda season_length: 2 * season_length + 1
-    )  # two seasons, and one value: STL needs as many
-
     def fit(self, y: Values, *, season_length: int) -> Self:
-        """Decompose, and fit the model of the rest; raises what the library raises."""
+        """Decompose, and fit the model of the rest. Raises NotForThisSeries without a season."""
         from statsforecast import models  # noqa: PLC0415 - takes two seconds
 
+        if season_length == 1:
+            raise NotForThisSeries("with a season of one week there is no year to take out")
         name, params = self.rest
         rest = getattr(models, name)(**{**params, **self._params})
         self._model = models.MSTL(season_length=season_length, trend_forecaster=rest)
@@ -201,12 +197,10 @@ class TBATS(FromStatsforecast):
     The year is a few harmonics, their number found by AIC. About two seconds a fit.
     """
 
+    min_train_size = staticmethod(two_seasons)
+
     def __init__(self, **params: Any) -> None:
         self._params = params
-
-    min_train_size = staticmethod(
-        lambda season_length: 2 * season_length
-    )  # two seasons: one is not told from a trend
 
     def fit(self, y: Values, *, season_length: int) -> Self:
         """Fit the library's model; raises what it raises."""

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from forecast_assets.models.base import Values
-from forecast_assets.models.harmonics import fourier
+from forecast_assets.models.harmonics import fourier, two_seasons
 
 HARMONICS = 2  # pairs of sine and cosine for the year
 MOST_ITERATIONS = 100
@@ -23,13 +23,13 @@ class FromStatsmodels:
 
     `params = { kind = "statespace.exponential_smoothing:ExponentialSmoothing", trend = true }`,
     the model's place below `statsmodels.tsa`. Its parameters are found by maximum likelihood on
-    values scaled to unit deviation; a fit that does not converge is an error.
+    values scaled to unit deviation; a fit that does not converge in `most_iterations` is an error.
     """
 
     min_train_size: ClassVar[Any] = 12
 
-    def __init__(self, kind: str, **params: Any) -> None:
-        self._kind, self._params = kind, params
+    def __init__(self, kind: str, most_iterations: int = MOST_ITERATIONS, **params: Any) -> None:
+        self._kind, self._most_iterations, self._params = kind, most_iterations, params
 
     def fit(self, y: Values, *, season_length: int) -> Self:
         """Find the parameters. Raises what the library raises, ConvergenceWarning among it."""
@@ -37,14 +37,14 @@ class FromStatsmodels:
 
         self._y, self._season_length = y, season_length
         self._scale = float(np.std(y)) or 1.0
-        model = self._built()
+        model, most = self._built(), self._most_iterations
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            found = model.fit(disp=0, maxiter=MOST_ITERATIONS)
+            found = model.fit(disp=0, maxiter=most)
             if not found.mle_retvals["converged"]:  # a second way from where the first one stopped
-                found = model.fit(found.params, disp=0, method="powell", maxiter=MOST_ITERATIONS)
+                found = model.fit(found.params, disp=0, method="powell", maxiter=most)
         if not found.mle_retvals["converged"]:
-            raise ConvergenceWarning(f"no optimum in {MOST_ITERATIONS} iterations, nor by Powell")
+            raise ConvergenceWarning(f"no optimum in {most} iterations, nor by Powell")
         self._found: Values = np.asarray(found.params)
         return self
 
@@ -76,13 +76,10 @@ class SARIMAX(FromStatsmodels):
     """ARIMA(1, 1, 1) errors around the year as two harmonics (Durbin & Koopman 2012, ch. 3)."""
 
     given: ClassVar = {"order": (1, 1, 1)}
+    min_train_size = staticmethod(two_seasons)
 
     def __init__(self, **params: Any) -> None:
         super().__init__("statespace.sarimax:SARIMAX", **{**self.given, **params})
-
-    min_train_size = staticmethod(
-        lambda season_length: 2 * season_length
-    )  # two seasons: one is not told from a trend
 
     def _regressors(self) -> dict[str, Values]:
         return {"exog": self._year(0, len(self._y))}
@@ -92,13 +89,10 @@ class UnobservedComponents(FromStatsmodels):
     """A level and a slope that wander, and the year as two harmonics that wander (Harvey 1989)."""
 
     given: ClassVar = {"level": "local linear trend"}
+    min_train_size = staticmethod(two_seasons)
 
     def __init__(self, **params: Any) -> None:
         super().__init__("statespace.structural:UnobservedComponents", **{**self.given, **params})
-
-    min_train_size = staticmethod(
-        lambda season_length: 2 * season_length
-    )  # two seasons: one is not told from a trend
 
     def _regressors(self) -> dict[str, Any]:
         n_pairs = min(HARMONICS, (self._season_length - 1) // 2)

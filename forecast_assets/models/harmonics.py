@@ -4,6 +4,13 @@ import numpy as np
 
 from forecast_assets.models.base import Values
 
+FEWEST = 12  # values for the parameters that such a model has besides, where a season is short
+
+
+def two_seasons(season_length: int) -> int:
+    """The fewest values that tell a season from a trend: `min_train_size` of the models here."""
+    return max(2 * season_length, FEWEST)
+
 
 def fourier(start: int, stop: int, *, season_length: int, n_pairs: int) -> Values:
     """Sine and cosine of the first harmonics at weeks start to stop - 1: shape [weeks, columns].

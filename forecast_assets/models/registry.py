@@ -1,4 +1,4 @@
-"""The models that can be named in forecast.toml, and how each is made and identified.
+"""The models that can be named in forecast.toml.
 
 A name is one of the package's, one of a `[models.NAME]` table with a `factory`, or one that an
 installed package gives in its entry points `forecast_assets.models`; any of these followed by
@@ -6,172 +6,21 @@ installed package gives in its entry points `forecast_assets.models`; any of the
 """
 
 import functools
-import hashlib
-import inspect
-import json
-import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
-from functools import cached_property
-from importlib import import_module, metadata
-from pathlib import Path
+from dataclasses import replace
+from importlib import metadata
 from types import MappingProxyType
 from typing import Any
 
 from forecast_assets.errors import ModelError, listed
 from forecast_assets.models import transforms
-from forecast_assets.models.base import Values
+from forecast_assets.models.identity import PACKAGE
+from forecast_assets.models.model import Model
 from forecast_assets.settings import Settings
 
+__all__ = ["ENTRY_POINTS", "MODELS", "Model", "enabled", "find", "make", "names", "registered"]
+
 ENTRY_POINTS = "forecast_assets.models"
-PACKAGE = __name__.partition(".")[0]
-
-
-@dataclass(frozen=True)
-class Model:
-    """A model's name, where its class is, what it is made with, and the libraries behind it.
-
-    `refit_every`: how many weeks apart it is fitted, moved forward over those between; 1 for a
-    model that cannot be moved. `transform`: the name of the target's transform, or empty.
-    """
-
-    name: str
-    factory: str  # "package.module:Class"
-    libraries: tuple[str, ...] = ("numpy",)
-    params: Mapping[str, Any] = field(default_factory=dict)
-    refit_every: int = 1
-    transform: str = ""
-
-    def __reduce__(self) -> tuple[type["Model"], tuple[Any, ...]]:
-        """Travel without what was looked up here: a worker looks up its own."""
-        return Model, tuple(getattr(self, one.name) for one in fields(self))
-
-    def make(self) -> Any:
-        """A fresh, unfitted forecaster. Raises ModelError where it cannot be made."""
-        try:
-            made = self._class(**self.params)
-        except TypeError as error:
-            raise ModelError(_refused_parameters(self, error)) from error
-        return transforms.wrapped(made, self.transform) if self.transform else made
-
-    def fit(self, y: Values, *, season_length: int) -> Any:
-        """Make a fresh forecaster and fit it."""
-        return self.make().fit(y, season_length=season_length)
-
-    def check(self) -> None:
-        """Raise ModelError where the class cannot be imported, or made and run as a model is."""
-        missing = [name for name in ("fit", "predict") if not callable(self._of_class(name))]
-        if missing:
-            raise ModelError(
-                f"The model {self.name} ({self.factory}) has no {listed(missing)}, so it cannot be"
-                f" run. Give it both: fit(y, *, season_length) and predict(h)."
-            )
-        try:
-            inspect.signature(self._class).bind(**self.params)
-        except TypeError as error:
-            raise ModelError(_refused_parameters(self, error)) from error
-        if self.refit_every > 1 and not self.is_moved:
-            raise ModelError(
-                f"[models.{self.name}] sets `refit_every` to {self.refit_every}, and the model"
-                f" ({self.factory}) has no `update` to be moved forward with between fits. Nothing"
-                f" ran. Take the setting out, or give the model `update(y_new) -> self`."
-            )
-
-    @property
-    def is_global(self) -> bool:
-        """Whether one fit is over all series at a cutoff."""
-        return bool(self._of_class("is_global"))
-
-    @property
-    def is_closed_form(self) -> bool:
-        """Whether its forecasts are a formula, ours, that cannot misbehave."""
-        is_formula = callable(self._of_class("forecast_folds"))
-        return is_formula and not self.transform and self.is_packaged
-
-    @property
-    def is_moved(self) -> bool:
-        """Whether it can be moved forward without a fit."""
-        return callable(self._of_class("update")) and not (self.is_global and self.transform)
-
-    @property
-    def is_packaged(self) -> bool:
-        """Whether its class is the package's own."""
-        return self.factory.startswith(f"{PACKAGE}.")
-
-    @cached_property
-    def fingerprint(self) -> str:
-        """Identify all that decides the model's forecasts, the data aside (32 hex digits).
-
-        Covers the name, the class, its parameters, transform and cadence, the source of its code,
-        and the versions of the libraries behind it.
-        """
-        said = json.dumps(self.identity, sort_keys=True, default=str)
-        return hashlib.blake2b(said.encode(), digest_size=16).hexdigest()
-
-    @property
-    def identity(self) -> dict[str, Any]:
-        """What the fingerprint covers."""
-        return {
-            "name": self.name,
-            "factory": self.factory,
-            "params": self.params,
-            "transform": self.transform,
-            "refit_every": self.refit_every,
-            "source": _digest_of_source(self._class.__module__),
-            "libraries": {name: _version(name) for name in self.libraries},
-        }
-
-    def _of_class(self, name: str) -> Any:
-        return getattr(self._class, name, None)
-
-    @cached_property
-    def _class(self) -> Any:
-        module, _, name = self.factory.partition(":")
-        try:
-            return getattr(import_module(module), name)
-        except Exception as error:
-            raise ModelError(
-                f"The class of the model {self.name} cannot be imported from {self.factory}:"
-                f" {type(error).__name__}: {error}. Nothing ran with it. Correct its `factory`, in"
-                f" [models.{self.name}] of forecast.toml or in the entry point that gives it, and"
-                f" see that its package is installed here."
-            ) from error
-
-
-def _refused_parameters(model: Model, error: TypeError) -> str:
-    return (
-        f"The model {model.name} ({model.factory}) refuses its parameters {dict(model.params)}:"
-        f" {error}. It was not run. Correct `params` in [models.{model.name}] of forecast.toml."
-    )
-
-
-@functools.cache
-def _version(library: str) -> str:
-    return metadata.version(library)
-
-
-@functools.cache
-def _digest_of_source(module: str) -> str:
-    """Digest the code that a model's module can be made of.
-
-    For a model of the package: the folder of models. For any other: the Python files of its
-    top-level package, or its own file where it is in none or the package is installed as a
-    distribution, whose version the fingerprint has.
-    """
-    top = import_module(
-        PACKAGE + ".models" if module.startswith(PACKAGE) else module.split(".", maxsplit=1)[0]
-    )
-    own = sys.modules[module]
-    folder = Path(inspect.getfile(top)).parent
-    is_own_tree = hasattr(top, "__path__") and "site-packages" not in folder.parts
-    files = sorted(folder.rglob("*.py")) if is_own_tree else [Path(inspect.getfile(own))]
-    if top.__name__.startswith(PACKAGE):
-        files = [file for file in files if file.name not in ("__init__.py", "registry.py")]
-    digest = hashlib.blake2b(digest_size=16)
-    for file in files:
-        digest.update(file.read_bytes())
-    return digest.hexdigest()
-
 
 _FORMULA = f"{PACKAGE}.models.naive"
 _FORECAST = f"{PACKAGE}.models.by_statsforecast"
@@ -242,16 +91,19 @@ def registered(settings: Settings | None = None) -> Mapping[str, Model]:
         if one.factory
     }
     every = {**MODELS}
-    for origin, more in (("an entry point", _from_entry_points()), ("forecast.toml", own)):
-        taken = sorted(set(more) & set(every))
+    for origin, more in (
+        ("An entry point", _from_entry_points()),
+        ("A table of forecast.toml", own),
+    ):
+        taken = sorted(name for name in more if _on_a_target(name, every))
         if taken:
             raise ModelError(
-                f"{origin[0].upper()}{origin[1:]} gives a model a name that is taken:"
+                f"{origin} gives a model a name that is taken:"
                 f" {listed(taken)}. Which of the two is meant would be a guess, so nothing ran."
                 f" Give your model another name."
             )
         every |= more
-    for name, one in given.items():
+    for name, one in sorted(given.items(), key=lambda item: len(item[0])):  # theta, then theta_log
         base = _on_a_target(name, every)
         if base is None:
             raise ModelError(
@@ -309,7 +161,7 @@ def _on_a_target(name: str, every: Mapping[str, Model]) -> Model | None:
         return every[name]
     for transform in transforms.TRANSFORMS:
         base = every.get(name.removesuffix(f"_{transform}"))
-        if base and base.name != name:
+        if base and base.name != name and not base.transform:
             made = replace(base, name=name, transform=transform)
             return made if made.is_moved else replace(made, refit_every=1)
     return None
@@ -331,8 +183,8 @@ def _from_entry_points() -> Mapping[str, Model]:
     return found
 
 
-@functools.cache
 def _libraries(factory: str) -> tuple[str, ...]:
-    """The installed distributions whose versions a model of the user's own depends on."""
-    top = factory.partition(":")[0].partition(".")[0]
-    return (*metadata.packages_distributions().get(top, ()), "numpy")
+    """What a class of the package depends on; what any other does is found where it is imported."""
+    module = factory.partition(":")[0] + ":"
+    behind = [model.libraries for model in MODELS.values() if model.factory.startswith(module)]
+    return behind[0] if behind else ("numpy",)

@@ -4,7 +4,7 @@ The way back is the inverse, and nothing added. A model's forecast on the transf
 middle of what it expects there; a monotone way back takes the middle to the middle, so the forecast
 is a median, which is what absolute errors reward (Hyndman & Athanasopoulos, Forecasting: Principles
 and Practice, 3rd ed., section 5.6). The one bias a plain inverse has is where a forecast leaves the
-transform's range: it is held at the range's end before it is taken back.
+transform's range: below zero, which each takes zero to, it is held at zero.
 """
 
 from collections.abc import Callable, Mapping
@@ -20,45 +20,38 @@ from forecast_assets.models.base import NotForThisSeries, Values
 
 @dataclass(frozen=True)
 class Transform:
-    """A monotone function learnt from a series, and the way back."""
+    """A monotone function of values of zero or more, which takes zero to zero, and the way back."""
 
-    least: float  # the least value that it takes
-    learn: Callable[[Values, int], float]  # its parameter, from the values and the season
     there: Callable[[Values, float], Values]
     back: Callable[[Values, float], Values]
-
-
-def _none(y: Values, season_length: int) -> float:
-    del y, season_length
-    return 0.0
+    learn: Callable[[Values, int], float] = lambda _y, _season_length: 0.0  # its parameter
+    libraries: tuple[str, ...] = ()  # that learn it
 
 
 def _box_cox_lambda(y: Values, season_length: int) -> float:
     """The parameter that makes the spread the same at every level (Guerrero 1993), in [0, 1]."""
     from coreforecast.scalers import boxcox_lambda  # noqa: PLC0415 - only this transform needs it
 
-    season = season_length if len(y) >= 2 * season_length else 2
+    season = max(season_length, 2) if len(y) >= 2 * season_length else 2
     return float(boxcox_lambda(1.0 + y, method="guerrero", season_length=season, lower=0, upper=1))
 
 
 def _box_cox(y: Values, lam: float) -> Values:
-    return np.log1p(y) if lam == 0 else ((1.0 + y) ** lam - 1) / lam
+    return np.log1p(y) if lam == 0 else np.expm1(lam * np.log1p(y)) / lam
 
 
 def _box_cox_back(z: Values, lam: float) -> Values:
-    if lam == 0:
-        return np.expm1(z)
-    return np.maximum(lam * z + 1, 0.0) ** (1 / lam) - 1
+    return np.expm1(z) if lam == 0 else np.expm1(np.log1p(lam * z) / lam)
 
 
 TRANSFORMS: Mapping[str, Transform] = MappingProxyType(
     {
-        "log": Transform(0.0, _none, lambda y, _: np.log1p(y), lambda z, _: np.expm1(z)),
-        "sqrt": Transform(0.0, _none, lambda y, _: np.sqrt(y), lambda z, _: np.maximum(z, 0) ** 2),
-        "box_cox": Transform(0.0, _box_cox_lambda, _box_cox, _box_cox_back),
+        "log": Transform(lambda y, _: np.log1p(y), lambda z, _: np.expm1(z)),
+        "sqrt": Transform(lambda y, _: np.sqrt(y), lambda z, _: z**2),
+        "box_cox": Transform(_box_cox, _box_cox_back, _box_cox_lambda, ("coreforecast",)),
     }
 )
-# Each is for values of zero or more; log and box_cox are of 1 + y, so that zero is a value too.
+# log and box_cox are of 1 + y, so that zero is a value too.
 
 
 class Transformed:
@@ -72,14 +65,13 @@ class Transformed:
     def fit(self, y: Values, *, season_length: int) -> Self:
         """Learn the transform, then the model on what it gives."""
         self._lam = _learnt(self._transform, y, season_length)
-        self._model.fit(
-            TRANSFORMS[self._transform].there(y, self._lam), season_length=season_length
-        )
+        there = TRANSFORMS[self._transform].there(y, self._lam)
+        self._model = self._model.fit(there, season_length=season_length)
         return self
 
     def predict(self, h: int) -> Values:
         """The model's forecast, taken back."""
-        return TRANSFORMS[self._transform].back(np.asarray(self._model.predict(h)), self._lam)
+        return _taken_back(self._transform, self._model.predict(h), self._lam)
 
 
 class TransformedAndMoved(Transformed):
@@ -88,7 +80,8 @@ class TransformedAndMoved(Transformed):
     def update(self, y_new: Values) -> Self:
         """Take in the values after those known. Raises NotForThisSeries as `fit` does."""
         _refuse_out_of_range(self._transform, y_new)
-        self._model.update(TRANSFORMS[self._transform].there(y_new, self._lam))
+        there = TRANSFORMS[self._transform].there(y_new, self._lam)
+        self._model = self._model.update(there)
         return self
 
 
@@ -107,14 +100,13 @@ class TransformedGlobal:
             unique_id: _learnt(self._transform, y.to_numpy(dtype=np.float64), season_length)
             for unique_id, y in series.groupby("unique_id")["y"]
         }
-        self._model.fit(self._there(series), season_length=season_length)
+        self._model = self._model.fit(self._there(series), season_length=season_length)
         return self
 
     def predict(self, h: int) -> Values:
         """The model's forecasts, taken back."""
-        back = TRANSFORMS[self._transform].back
         said = zip(self._model.predict(h), self._lams.values(), strict=True)
-        return np.stack([back(z, lam) for z, lam in said])
+        return np.stack([_taken_back(self._transform, z, lam) for z, lam in said])
 
     def _there(self, series: pd.DataFrame) -> pd.DataFrame:
         there = TRANSFORMS[self._transform].there
@@ -137,6 +129,11 @@ def _learnt(transform: str, y: Values, season_length: int) -> float:
     return TRANSFORMS[transform].learn(y, season_length)
 
 
+def _taken_back(transform: str, z: Values, lam: float) -> Values:
+    held = np.maximum(np.asarray(z, dtype=np.float64), 0.0)
+    return TRANSFORMS[transform].back(held, lam)
+
+
 def _refuse_out_of_range(transform: str, y: Values) -> None:
-    if (y < TRANSFORMS[transform].least).any():
+    if (y < 0).any():
         raise NotForThisSeries(f"{transform} is for values of zero or more")

@@ -3,6 +3,7 @@
 The libraries are imported where a model is fitted: they take two seconds.
 """
 
+import warnings
 from typing import Any, Self
 
 import numpy as np
@@ -46,17 +47,20 @@ class BoostedTrees:
             RollingMean(13, min_samples=4),
             RollingStd(13, min_samples=4),
         ]
+        longest = int(series.groupby("unique_id").size().max())
         trees = HistGradientBoostingRegressor(early_stopping=False, random_state=0, **self._params)
         self._model = MLForecast(
             models={"trees": trees},
             freq="7D",
-            lags=sorted({*LAGS, season_length}),
+            lags=sorted(lag for lag in {*LAGS, season_length} if lag < longest - 1),
             lag_transforms={1: rolling},
             date_features=[week_of_year],
             target_transforms=[Differences([1]), LocalStandardScaler()],
         )
         self._series = series
-        self._model.fit(_scaled(series), static_features=["scale"], dropna=False)
+        with warnings.catch_warnings():  # a series of one week has no change to learn from
+            warnings.filterwarnings("ignore", "The following series were dropped completely")
+            self._model.fit(_scaled(series), static_features=["scale"], dropna=False)
         return self
 
     def update(self, new: pd.DataFrame) -> Self:
@@ -67,7 +71,9 @@ class BoostedTrees:
 
     def predict(self, h: int) -> Values:
         """Forecast week by week, each from the forecasts before it."""
-        said = self._model.predict(h, new_df=_scaled(self._series))
+        with warnings.catch_warnings():  # a short series lacks long lags, which trees can do with
+            warnings.filterwarnings("ignore", "Found null values|The following series were dropped")
+            said = self._model.predict(h, new_df=_scaled(self._series))
         y_hat: Values = said["trees"].to_numpy(dtype=np.float64).reshape(-1, h)
         return y_hat
 

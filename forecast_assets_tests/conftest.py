@@ -1,0 +1,37 @@
+"""What is dear to start and shared by many tests."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from forecast_assets.crew import Crew
+from forecast_assets_tests import unruly
+from forecast_assets_tests.computing import ODD_MODELS, local_crew
+
+
+@pytest.fixture(scope="session")
+def crew() -> Iterator[Crew]:
+    """Two workers; each keeps a process that has the models' libraries imported."""
+    with local_crew() as found:
+        yield found
+
+
+@pytest.fixture(scope="session")
+def odd_models(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A module of the user's own on the path, with models that misbehave."""
+    folder = tmp_path_factory.mktemp("own_models")
+    (folder / "odd_models.py").write_text(ODD_MODELS)
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.syspath_prepend(str(folder))
+        yield
+
+
+@pytest.fixture(scope="session")
+def unruly_models(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The folder of a module whose model ends its process, on the path here and there."""
+    folder = tmp_path_factory.mktemp("unruly")
+    (folder / "unruly_models.py").write_text(unruly.MODULE)
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.syspath_prepend(str(folder))
+        yield folder
