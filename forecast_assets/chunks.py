@@ -6,6 +6,7 @@ Spreading chunks over workers: `crew`. The process and its watcher: `runner`.
 import math
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from forecast_assets.runner import (
 )
 from forecast_assets.watched import LOADING
 
+STARTS, TRIES = 4, 2  # of a process, until it has its model; of a unit that it dies at
 PACKAGED = ""  # the package's own models share a process
 
 
@@ -69,7 +71,7 @@ def run_chunk(
     began, started = time.time(), time.perf_counter()
     answers: list[Answer] = []
     ended: dict[int, str] = {}
-    tried: set[int] = set()
+    deaths: Counter[int] = Counter()
     peak_mb, stop, last = 0.0, len(chunk.units), None
     while len(answers) < stop:
         first = len(answers)
@@ -90,9 +92,10 @@ def run_chunk(
             return Report((), {}, began, 0.0, refused=str(refused))
         except Ended as end:
             at = LOADING if end.unit == LOADING else max(first + end.unit, len(answers))
-            if at in tried or not end.may_pass:
+            deaths[at] += 1
+            most = STARTS if at == LOADING else TRIES
+            if deaths[at] == most or not end.may_pass:
                 stop, last = max(at, len(answers)), end
-            tried.add(at)
         peak_mb = max(peak_mb, runner.peak_mb)
     if last:
         answers.append(failed(chunk.units[stop], str(last), last.seconds))
@@ -143,9 +146,10 @@ def _process(chunk: Chunk) -> Iterator[Runner]:
 
 
 def _new() -> Runner:
-    """Start a process, and another where that one does not start: others can kill it, too."""
-    with suppress(CannotStart):
-        return Runner()
+    """Start a process, and another where one does not start: others can kill it there, too."""
+    for _ in range(STARTS - 1):
+        with suppress(CannotStart):
+            return Runner()
     return Runner()
 
 

@@ -150,7 +150,7 @@ def local_crew() -> Iterator[Crew]:
                 n_workers=2,
                 threads_per_worker=1,
                 memory_limit=0,
-                dashboard_address=None,
+                dashboard_address="127.0.0.1:0",
             )
             stack.enter_context(cluster)
             return stack.enter_context(Client(cluster, set_as_default=False))

@@ -6,7 +6,6 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 
-import psutil
 import pytest
 
 from forecast_assets import chunks
@@ -151,35 +150,17 @@ def test_a_worker_that_can_start_no_process_says_so(monkeypatch: pytest.MonkeyPa
 # Who is to blame
 
 
-def age(pid: int) -> float:
-    """Seconds since a process began."""
-    return time.time() - float(psutil.Process(pid).create_time())
-
-
-def killing(n: int, *, seconds: float) -> threading.Thread:
-    """Kill processes of this worker from outside, n in all, each when it is so old."""
-
-    def kill() -> None:
-        for _ in range(n):
-            while not (old := [one for one in below() if age(one) > seconds]):
-                time.sleep(0.05)
-            os.kill(old[0], signal.SIGKILL)
-
-    thread = threading.Thread(target=kill)
-    thread.start()
-    return thread
-
-
-def test_processes_that_are_killed_from_outside_change_no_answer():
+@pytest.mark.parametrize("seconds", [0.05, 0.3, 0.6])
+def test_a_process_that_is_killed_from_outside_changes_no_answer(seconds: float):
     y = walk(120, seed=1)
     undisturbed = run(find("auto_ets"), y, n_windows=40)
-    killer = killing(3, seconds=3)
-    killed = []
-    while killer.is_alive():
-        killed.append(run(find("auto_ets"), y, n_windows=40))
-    for report in killed:
-        assert said(report.answers) == said(undisturbed.answers)
-        assert report.ended == {}
+    (pid,) = pids()
+    killer = threading.Timer(seconds, os.kill, (pid, signal.SIGKILL))
+    killer.start()
+    killed = run(find("auto_ets"), y, n_windows=40)
+    killer.join()
+    assert said(killed.answers) == said(undisturbed.answers)
+    assert killed.ended == {}
 
 
 def test_a_unit_that_a_process_died_at_once_is_tried_again():

@@ -9,6 +9,7 @@ from pathlib import Path
 from tempfile import NamedTemporaryFile
 
 import psutil
+import pytest
 
 from forecast_assets.backtest import Fold, plan
 from forecast_assets.fitting import Answer, Question
