@@ -378,9 +378,10 @@ def test_a_process_that_does_not_get_ready_cannot_start(
     (tmp_path / "numpy.py").write_text("import time\ntime.sleep(3600)\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setattr(runner_module, "LOADING_SECONDS", 1.0)
+    before = below()
     with pytest.raises(CannotStart, match="it ended with code -9 and without a word"):
         Runner()
-    assert below() == []
+    assert set(below()) <= set(before)
 
 
 def test_without_an_interpreter_no_process_can_start(monkeypatch: pytest.MonkeyPatch):
