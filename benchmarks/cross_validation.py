@@ -15,7 +15,7 @@ def main() -> None:
     n_series, n_weeks, n_windows = map(int, sys.argv[1:])
     models = [AutoETS(season_length=1), Theta(season_length=1), OptimizedTheta(season_length=1)]
     StatsForecast(models=models, freq="W-FRI", n_jobs=2).cross_validation(
-        weekly(n_series, n_weeks=n_weeks), h=1, n_windows=n_windows, step_size=1, refit=True
+        df=weekly(n_series, n_weeks=n_weeks), h=1, n_windows=n_windows, step_size=1, refit=True
     )
 
 
