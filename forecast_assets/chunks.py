@@ -173,9 +173,10 @@ def warm_up(question: Question, *, n_processes: int) -> None:
 
     def load() -> None:
         nothing, budget = Panel.of([]), Budget(LOADING_SECONDS, math.inf)
-        with suppress(CannotStart, Ended):  # if it is to be said, a chunk says it
+        with suppress(CannotStart):  # if it is to be said, a chunk says it
             runner = Runner()
-            list(runner.run(question, (), nothing, budget, fingerprint=fingerprint))
+            with suppress(Ended):
+                list(runner.run(question, (), nothing, budget, fingerprint=fingerprint))
             with _lock:
                 _idle.append((PACKAGED, runner))
 

@@ -30,16 +30,19 @@ class Crew:
     """A Dask cluster, connected to when the first chunk is sent and not before.
 
     Raises ComputeError where the cluster cannot be reached, loses all its workers, or has workers
-    that cannot run what they are sent.
+    that cannot run what they are sent. One that could not be reached is not asked again.
     """
 
-    def __init__(self, connect: Callable[[], Client], *, n_here: int = 0) -> None:
+    def __init__(
+        self, connect: Callable[[], Client], *, n_here: Callable[[], int] = lambda: 0
+    ) -> None:
         self._connect, self._n_here = connect, n_here
         self._client: Client | None = None
         self._panels: dict[str, Future] = {}
         self._out: dict[Future, Any] = {}
         self._back: queue.SimpleQueue[Future] = queue.SimpleQueue()
         self._id, self._n_sent = uuid4().hex, 0
+        self._unreached: ComputeError | None = None
         self._asked = self._seen = 0.0
         self._n_threads = 0
 
@@ -48,7 +51,7 @@ class Crew:
 
         `n_here` is how many they are.
         """
-        warm_up(question, n_processes=self._n_here)
+        warm_up(question, n_processes=self._n_here())
 
     def send(self, tag: Any, panel: Panel, chunk: Chunk) -> None:
         """Send a chunk; its report comes back with the tag. The panel travels once a worker."""
@@ -123,8 +126,14 @@ class Crew:
         close_idle()  # where the workers are threads of this process
 
     def _opened(self) -> Client:
+        if self._unreached:
+            raise self._unreached
         if self._client is None:
-            self._client, self._seen = self._connect(), time.monotonic()
+            try:
+                self._client, self._seen = self._connect(), time.monotonic()
+            except ComputeError as error:
+                self._unreached = error
+                raise
         return self._client
 
     def _handed_over(self, done: Future) -> tuple[str, Report]:
@@ -141,11 +150,10 @@ class Crew:
 
     def _look(self) -> None:
         """Count the workers' threads now and then. Raises ComputeError where nobody is left."""
-        now = time.monotonic()
+        client, now = self._opened(), time.monotonic()
         if now - self._asked < ASKED_EVERY_SECONDS:
             return
         self._asked = now
-        client = self._opened()
         self._refuse_if_gone()
         try:
             n_each = client.nthreads(callback_timeout=ANSWERS_WITHIN_SECONDS)

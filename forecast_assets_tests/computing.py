@@ -168,7 +168,7 @@ def no_crew(*, n_here: int = 0) -> Crew:
     def connect() -> Any:
         raise AssertionError("a cluster was asked for")
 
-    return Crew(connect, n_here=n_here)
+    return Crew(connect, n_here=lambda: n_here)
 
 
 def make_compute(settings: Settings, crew: Crew | None = None, *, run_id: str = "run") -> Compute:

@@ -9,16 +9,16 @@ from collections.abc import Iterator, Sequence
 import pytest
 
 from forecast_assets import chunks
-from forecast_assets.chunks import Chunk, Report, close_idle, run_chunk
+from forecast_assets.chunks import Chunk, Report, close_idle, run_chunk, warm_up
 from forecast_assets.models import Model, find
 from forecast_assets.panel import Panel, Unit
 from forecast_assets.runner import Budget, CannotStart, NotWanted
 from forecast_assets.watched import versions
 from forecast_assets_tests.builders import walk
 from forecast_assets_tests.unruly import (
-    below,
     comes_true,
     has_ended,
+    models_below,
     panel_of,
     question,
     said,
@@ -138,7 +138,7 @@ def test_what_nobody_waits_for_is_left_at_once():
             is_wanted=lambda: time.monotonic() - began < 1.5,
         )
     assert time.monotonic() - began < 4
-    assert below() == []
+    assert models_below() == []
 
 
 def test_a_worker_that_can_start_no_process_says_so(monkeypatch: pytest.MonkeyPatch):
@@ -218,12 +218,35 @@ def test_a_process_that_ended_while_it_waited_is_replaced():
 def test_a_process_in_which_something_went_wrong_is_not_used_again():
     run(unruly("exits"), Y)
     assert pids() == []
-    assert below() == []
+    assert models_below() == []
 
 
 def test_no_process_is_left_when_the_idle_ones_are_closed():
     run(unruly(), Y)
     run(find("ses"), Y)
-    assert len(below()) == 2
+    assert len(models_below()) == 2
     close_idle()
-    assert below() == []
+    assert models_below() == []
+
+
+def test_a_process_that_was_warmed_up_is_the_one_that_runs():
+    warm_up(question(find("ses")), n_processes=1)
+    assert comes_true(lambda: len(models_below()) == 1)
+    warm = models_below()
+    run(find("ses"), Y)
+    assert pids() == warm
+
+
+def test_a_warm_up_that_fails_leaves_it_to_the_chunk_to_say_so(monkeypatch: pytest.MonkeyPatch):
+    with monkeypatch.context() as broken:
+        broken.setattr("sys.executable", "/no/such/python")
+        warm_up(question(find("ses")), n_processes=2)
+        with pytest.raises(CannotStart, match="No such file or directory: '/no/such/python'"):
+            run(find("ses"), Y)
+    assert len(run(find("ses"), Y).answers) == 3
+
+
+def test_a_warm_up_that_goes_on_is_ended_with_the_idle_processes():
+    warm_up(question(find("ses")), n_processes=2)
+    close_idle()
+    assert models_below() == []

@@ -25,7 +25,7 @@ from forecast_assets.cli import main
 from forecast_assets.versions import select
 from forecast_assets_tests.builders import make_series, walk, write_source
 from forecast_assets_tests.stored import make_store
-from forecast_assets_tests.unruly import below, comes_true, has_ended
+from forecast_assets_tests.unruly import below, comes_true, has_ended, models_below
 
 COMMAND = [sys.executable, "-c", "from forecast_assets.cli import main; main()", "run"]
 N_KILLED_RUNS, N_KILLED_PROCESSES = 12, 8
@@ -141,3 +141,68 @@ def test_processes_that_are_killed_under_a_run_are_replaced_and_no_model_is_blam
     assert run.wait(timeout=120) == 0
     assert n_killed >= 2
     refuse_other_answers(folder / "disturbed", folder / "undisturbed")
+
+
+TELLING = """
+[source]
+kind = "file"
+path = "source.csv"
+[backtest]
+n_windows = 60
+[models]
+enabled = ["naive", "telling"]
+[models.telling]
+factory = "unruly_models:Telling"
+params = { seconds = 0.1 }
+"""
+
+
+def test_a_killed_run_loses_no_more_than_its_last_seconds(
+    folder: Path, unruly_models: Path, monkeypatch: pytest.MonkeyPatch
+):
+    (folder / "forecast.toml").write_text(TELLING)
+    told = folder / "told"
+    monkeypatch.setenv("UNRULY_TOLD", str(told))
+    monkeypatch.setenv("PYTHONPATH", str(unruly_models))
+    run = start(folder)
+    assert comes_true(told.exists, within=60)
+    time.sleep(4.5)
+    run.kill()
+    killed_at = time.time()
+    run.wait()
+    assert start(folder).wait() == 0
+    fits = pd.read_csv(told, sep=" ", names=["at", "series", "n"]).groupby(["series", "n"])["at"]
+    assert len(fits) >= 2 * 59
+    again = fits.min()[fits.size() > 1]
+    assert again.min() > killed_at - 4  # two until they are kept, and a chunk or two under way
+    assert len(again) < len(fits) / 2
+
+
+HANGING = """
+[source]
+kind = "file"
+path = "source.csv"
+[models]
+enabled = ["naive", "hanging"]
+[models.hanging]
+factory = "unruly_models:Unruly"
+params = { way = "hangs" }
+"""
+
+
+def test_a_run_that_is_interrupted_while_a_model_hangs_ends_soon_and_leaves_nothing(
+    folder: Path, unruly_models: Path, monkeypatch: pytest.MonkeyPatch
+):
+    (folder / "forecast.toml").write_text(HANGING)
+    monkeypatch.setenv("PYTHONPATH", str(unruly_models))
+    run = start(folder)
+    try:
+        assert comes_true(lambda: len(models_below(run.pid)) == 2, within=60)
+        time.sleep(2)
+        started = below(run.pid)
+        run.send_signal(signal.SIGINT)
+        assert run.wait(timeout=15) == 1
+    finally:
+        run.kill()
+        run.wait()
+    assert comes_true(lambda: all(has_ended(pid) for pid in started))

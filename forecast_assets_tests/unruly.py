@@ -172,6 +172,23 @@ def leaves_a_copy_with_a_session_of_its_own():
     os._exit(3)
 
 
+class Telling:
+    """Forecasts the last value; tells of each fit when it was and of what, and sleeps."""
+
+    def __init__(self, seconds):
+        self.seconds = seconds
+
+    def fit(self, y, *, season_length):
+        time.sleep(self.seconds)
+        with open(os.environ["UNRULY_TOLD"], "a") as told:
+            print(time.time(), y[0], len(y), file=told)
+        self.last = y[-1]
+        return self
+
+    def predict(self, h):
+        return np.full(h, self.last)
+
+
 class Unruly:
     """Forecasts the last value; where a series begins with `on`, or on all, it goes its way.
 
@@ -270,6 +287,20 @@ def signalled(signum: int, n: int) -> Iterator[None]:
         thread.start()
         yield
         thread.join()
+
+
+def models_below(pid: int = os.getpid()) -> list[int]:
+    """The processes below one that models run in."""
+    every = [one.pid for one in psutil.Process(pid).children(recursive=True) if is_watched(one)]
+    return [one for one in every if not has_ended(one)]
+
+
+def is_watched(process: psutil.Process) -> bool:
+    """Whether models run in it."""
+    try:
+        return "forecast_assets.watched" in process.cmdline()
+    except psutil.Error:
+        return False
 
 
 def left_by(pid: int) -> list[int]:

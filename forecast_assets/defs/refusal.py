@@ -13,11 +13,20 @@ RETRIES = dg.RetryPolicy(
 # The second try comes after about 2 seconds, the third after about 4 more.
 
 
+class Interrupted(dg.DagsterError, dg.DagsterExecutionInterruptedError):
+    """Ends the run. Dagster would take an interrupt for a reason to try the step again."""
+
+
 @contextmanager
 def refusing() -> Iterator[None]:
-    """End the step at once on an error that trying again cannot mend; let the others through."""
+    """End the step at once on an error that trying again cannot mend; let the others through.
+
+    A Ctrl-C, or a termination from the UI, ends the run.
+    """
     try:
         yield
+    except (dg.DagsterExecutionInterruptedError, KeyboardInterrupt):
+        raise Interrupted("The run was interrupted.") from None
     except ForecastAssetsError as error:
         if _may_pass(error):
             raise

@@ -3,8 +3,9 @@
 A run that has nothing to fit starts no cluster. What runs on it: `crew` and `compute`.
 """
 
-import os
+import asyncio
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
@@ -20,13 +21,13 @@ if TYPE_CHECKING:
     from dask.distributed import Client
 
 CONNECTING_SECONDS = 20
-QUIET = {
+HERE = {
     "distributed.admin.tick.interval": "5s",
     "distributed.admin.system-monitor.interval": "10s",
     "distributed.worker.profile.enabled": False,
-    "distributed.scheduler.work-stealing": False,  # no worker is sent more than it has in hand
+    "distributed.dashboard.link": "http://127.0.0.1:{port}/status",  # where it listens
 }
-# Measured on a local cluster with nothing to do: 0.5 % of a core, 4 % without these.
+# Measured on a local cluster with nothing to do: 0.5 % of a core, 4 % without the first three.
 
 
 @dg.resource(
@@ -38,8 +39,10 @@ def compute(context: dg.InitResourceContext) -> Iterator[Compute]:
     settings: Settings = context.resources.settings
     run = context.run
     with ExitStack() as stack:
-        n_here = _n_workers(settings.compute) if _is_here(settings.compute) else 0
-        crew = Crew(lambda: _client(stack, settings.compute), n_here=n_here)
+        crew = Crew(
+            lambda: _client(stack, settings.compute),
+            n_here=lambda: _n_workers(settings.compute) if _is_here(settings.compute) else 0,
+        )
         cache = FoldCache(settings.var / "fold_cache")
         answers = Compute(settings, cache, crew, run_id=run.run_id if run else "")
         try:
@@ -54,20 +57,42 @@ def _client(stack: ExitStack, settings: ComputeSettings) -> "Client":
     import dask  # noqa: PLC0415 - only a run that computes needs it
     from dagster_dask import dask_resource  # noqa: PLC0415 - takes two seconds
 
-    dask.config.set(QUIET)
-    resource = dask_resource.configured(dask_config(settings))
+    if _is_here(settings):
+        stack.enter_context(dask.config.set(HERE))
     try:
+        if settings.dask_address:
+            _refuse_silence(settings.dask_address)
+        resource = dask_resource.configured(dask_config(settings))
         opened = stack.enter_context(dg.build_resources({"dask": resource}))
-    except dg.DagsterResourceFunctionError as error:
+    except (dg.DagsterError, OSError, ValueError) as error:
         where = settings.dask_address or f"of {settings.cluster or 'this machine'}"
+        why = error.__cause__ if isinstance(error, dg.DagsterResourceFunctionError) else error
         raise ComputeError(
-            f"The Dask scheduler {where} cannot be used: {error.__cause__ or error}. No model ran"
-            f" on it, and folds that were computed before are kept. See that it is up and that this"
-            f" machine may reach it, or take `dask_address` and `cluster` out of [compute] in"
-            f" forecast.toml to compute here."
+            f"The Dask scheduler {where} cannot be used: {why}. No model ran on it, and folds that"
+            f" were computed before are kept. See that it is up and that this machine may reach it,"
+            f" or take `dask_address` and `cluster` out of [compute] in forecast.toml to compute"
+            f" here."
         ) from error
     client: Client = opened.dask.client
     return client
+
+
+def _refuse_silence(address: str) -> None:
+    """Raise OSError where nobody answers in Dask's words: its client would wait for ever."""
+    from dask.distributed import Security  # noqa: PLC0415 - as above
+    from distributed.comm.core import connect  # noqa: PLC0415
+
+    async def greet() -> None:
+        given: Any = Security().get_connection_args("client")  # type: ignore[no-untyped-call]
+        connected: Any = connect(address, timeout=CONNECTING_SECONDS, **given)  # type: ignore[no-untyped-call]
+        try:
+            comm = await asyncio.wait_for(connected, CONNECTING_SECONDS + 1)
+        except TimeoutError as error:
+            raise OSError(f"no word within {CONNECTING_SECONDS} seconds") from error
+        await comm.close()
+
+    with ThreadPoolExecutor(1) as pool:  # a notebook has a loop of its own in this thread
+        pool.submit(asyncio.run, greet()).result()
 
 
 def dask_config(settings: ComputeSettings) -> dict[str, Any]:
@@ -95,4 +120,6 @@ def _is_here(settings: ComputeSettings) -> bool:
 
 
 def _n_workers(settings: ComputeSettings) -> int:
-    return settings.workers or os.cpu_count() or 1
+    from dask import system  # noqa: PLC0415 - as above
+
+    return settings.workers or int(system.CPU_COUNT)  # that this process may use
