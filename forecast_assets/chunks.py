@@ -165,9 +165,10 @@ def _taken(kind: str) -> Runner | None:
 
 
 def warm_up(question: Question, *, n_processes: int) -> None:
-    """Start processes that load what a model of the package needs, beside whatever else goes on.
+    """See that processes load what a model of the package needs, beside whatever else goes on.
 
-    The import of a library takes seconds, which are half of a short run's.
+    The import of a library takes seconds, which are half of a short run's. Processes that are there
+    already, or begun, count.
     """
     fingerprint = question.model.fingerprint
 
@@ -180,7 +181,9 @@ def warm_up(question: Question, *, n_processes: int) -> None:
             with _lock:
                 _idle.append((PACKAGED, runner))
 
-    for _ in range(n_processes):
+    with _lock:
+        n_there = len(_warming) + sum(kind == PACKAGED for kind, _ in _idle)
+    for _ in range(n_processes - n_there):
         thread = threading.Thread(target=load, name="warm up", daemon=True)
         thread.start()
         _warming.append(thread)

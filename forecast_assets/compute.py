@@ -14,7 +14,7 @@ import pandas as pd
 from forecast_assets.backtest import Folds, SeriesFolds, plan
 from forecast_assets.crew import Crew
 from forecast_assets.errors import ForecastAssetsError, ModelError, StoreError
-from forecast_assets.fitting import Question, checked, named, too_short
+from forecast_assets.fitting import checked, named, too_short
 from forecast_assets.fold_cache import FoldCache
 from forecast_assets.jobs import Asked, Job, ModelRun, Progress
 from forecast_assets.models.base import min_train_size
@@ -98,16 +98,6 @@ class Compute:
                 self._keep()
                 watch(job.progress(n_workers=self._crew.n_workers, now=self._clock()))
         self._keep(is_last=True)
-
-    def warm_up(self, models: Iterable[str]) -> None:
-        """Begin to load a model's libraries where one never ran here: all its folds are to come."""
-        for name in models:
-            model = find(name, self._settings)
-            if model.is_packaged and not model.is_closed_form and not self._cache.has(model):
-                season_length = self._settings.series.season_length
-                horizon = self._settings.backtest.horizon
-                self._crew.warm_up(Question(model, horizon, season_length))
-                return
 
     @property
     def dashboard(self) -> str | None:

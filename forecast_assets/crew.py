@@ -11,11 +11,11 @@ from collections.abc import Callable, Mapping
 from typing import Any
 from uuid import uuid4
 
-from forecast_assets.chunks import Chunk, Report, close_idle, run_chunk, warm_up
+from forecast_assets.chunks import Chunk, Report, close_idle, run_chunk
 from forecast_assets.errors import ComputeError
-from forecast_assets.fitting import Question
 from forecast_assets.panel import Panel
 from forecast_assets.runner import NotWanted
+from forecast_assets.settings import ComputeSettings
 from forecast_assets.watched import versions
 
 Client = Any  # of dask.distributed, which is imported where it is needed: it takes half a second
@@ -33,10 +33,8 @@ class Crew:
     that cannot run what they are sent. One that could not be reached is not asked again.
     """
 
-    def __init__(
-        self, connect: Callable[[], Client], *, n_here: Callable[[], int] = lambda: 0
-    ) -> None:
-        self._connect, self._n_here = connect, n_here
+    def __init__(self, connect: Callable[[], Client]) -> None:
+        self._connect = connect
         self._client: Client | None = None
         self._panels: dict[str, Future] = {}
         self._out: dict[Future, Any] = {}
@@ -45,13 +43,6 @@ class Crew:
         self._unreached: ComputeError | None = None
         self._asked = self._seen = 0.0
         self._n_threads = 0
-
-    def warm_up(self, question: Question) -> None:
-        """Load what a model needs ahead of its first chunk, where the workers are in this process.
-
-        `n_here` is how many they are.
-        """
-        warm_up(question, n_processes=self._n_here())
 
     def send(self, tag: Any, panel: Panel, chunk: Chunk) -> None:
         """Send a chunk; its report comes back with the tag. The panel travels once a worker."""
@@ -173,6 +164,13 @@ class Crew:
         client = self._opened()
         if client.status != "running":
             raise ComputeError(_gone(client, client.status))
+
+
+def n_workers_here(settings: ComputeSettings) -> int:
+    """How many workers a cluster of this machine has: as many as this process may use cores."""
+    from dask import system  # noqa: PLC0415 - only a run that computes needs it
+
+    return settings.workers or int(system.CPU_COUNT)
 
 
 def _itself(panel: Panel) -> Panel:

@@ -105,10 +105,6 @@ class FoldCache:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def has(self, model: Model) -> bool:
-        """Whether anything was kept of the model as it is now."""
-        return self._path(model).exists()
-
     def get(self, model: Model, keys: Sequence[bytes], *, run_id: str = "") -> dict[bytes, Fold]:
         """The folds that are known, by key. A damaged file is set aside and counts as empty.
 

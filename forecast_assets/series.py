@@ -4,7 +4,7 @@ Reading a source does not belong here, nor anything about models.
 """
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime, timedelta
 
 import numpy as np
 import pandas as pd
@@ -57,6 +57,13 @@ def to_weeks(raw: pd.DataFrame, settings: Settings, *, as_of: datetime) -> Weekl
             f" from one value, so nothing was published. Give the source at least two weeks."
         )
     return WeeklySeries(frame, int((~is_over).sum()), int(is_gap.sum()), short)
+
+
+def newest_week(as_of: datetime, settings: Settings) -> date:
+    """The last day of the newest week that was over at a moment."""
+    today = as_of.astimezone(settings.schedule.zone).date()
+    since = (today.weekday() - WEEKDAYS.index(settings.series.frequency) - 1) % 7 + 1
+    return today - timedelta(days=since)
 
 
 def _week_end(times: "pd.Series[pd.Timestamp]", frequency: str) -> "pd.Series[pd.Timestamp]":

@@ -140,12 +140,15 @@ class ComputeSettings(_Frozen):
     model_seconds: float = Field(3600, gt=0, strict=False)  # of all folds of a model in a run
     memory_mb: float = Field(2048, gt=0, strict=False)  # of the process that a model runs in
 
+    @property
+    def is_here(self) -> bool:
+        """Whether models run on this machine, in no cluster that is named."""
+        return not self.dask_address and not self.cluster
+
     @model_validator(mode="after")
     def _one_place(self) -> Self:
         if self.dask_address and self.cluster:
-            raise ValueError(
-                "`dask_address` and `cluster` are two answers to one question: give one"
-            )
+            raise ValueError("`dask_address` and `cluster` answer one question: give one of them")
         return self
 
 
@@ -240,9 +243,8 @@ def load(environ: Mapping[str, str] = os.environ) -> Settings:
 
 def parse(given: Mapping[str, Any], *, root: Path, var: Path, origin: str) -> Settings:
     """Make settings of a parsed file; `origin` names it in errors. Raises SettingsError."""
-    clash = [name for name in ("root", "var") if name in given]
-    if clash:
-        raise SettingsError(_refused(origin, [f"`{name}` is unknown" for name in clash]))
+    if clash := [f"`{name}` is unknown" for name in ("root", "var") if name in given]:
+        raise SettingsError(_refused(origin, clash))
     try:
         return Settings.model_validate({**given, "root": root, "var": var})
     except ValidationError as error:

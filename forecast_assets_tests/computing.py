@@ -162,13 +162,13 @@ def local_crew() -> Iterator[Crew]:
             crew.close()
 
 
-def no_crew(*, n_here: int = 0) -> Crew:
+def no_crew() -> Crew:
     """Workers that must not be sent anything."""
 
     def connect() -> Any:
         raise AssertionError("a cluster was asked for")
 
-    return Crew(connect, n_here=lambda: n_here)
+    return Crew(connect)
 
 
 def make_compute(settings: Settings, crew: Crew | None = None, *, run_id: str = "run") -> Compute:

@@ -1,12 +1,10 @@
 """Running models over their folds: what is computed where, what is known, how failures are told."""
 
-import time
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import psutil
 import pytest
 
 from forecast_assets.crew import Crew
@@ -22,7 +20,6 @@ from forecast_assets_tests.computing import (
     cache_folder,
     fold_cache,
     make_compute,
-    no_crew,
     odd_model,
     run,
 )
@@ -241,26 +238,6 @@ def test_a_cache_that_cannot_be_written_fails_the_model_and_may_be_mended(
 
 
 # Before the first chunk
-
-
-def children() -> set[int]:
-    """The processes that this one has started."""
-    return {child.pid for child in psutil.Process().children()}
-
-
-def test_what_a_model_needs_is_loaded_ahead_where_it_never_ran(settings: Settings, crew: Crew):
-    run("ses", weeks(40), settings, crew)
-    here = no_crew(n_here=1)
-    compute, before = make_compute(settings, here), children()
-    compute.warm_up(["naive", "ses"])  # a formula, and one that ran
-    assert children() == before
-    compute.warm_up(["naive", "ses", "holt", "theta"])
-    deadline = time.monotonic() + 30
-    while children() == before and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert len(children() - before) == 1
-    here.close()
-    assert not children() - before
 
 
 # Several models

@@ -35,6 +35,7 @@ ORDER = [
     "arrow",
     "commits",
     "store",
+    "loading",
     "lineage",
     "versions",
     "audit",

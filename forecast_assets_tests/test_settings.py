@@ -194,7 +194,7 @@ def test_a_source_without_a_kind_is_the_demo() -> None:
         ),
         (
             '[compute]\ndask_address = "tcp://s:8786"\ncluster.local = {}',
-            "`compute`: `dask_address` and `cluster` are two answers to one question: give one. No",
+            "`compute`: `dask_address` and `cluster` answer one question: give one of them. No",
         ),
         (
             '[schedule]\ntimezone = "Europe/Berln"',

@@ -298,6 +298,7 @@ def test_a_week_whose_workers_are_killed_again_and_again_says_the_same(
 
 def test_the_resource_can_be_had_without_a_run(tmp_path: Path):
     settings = make_settings(tmp_path)
-    with dg.build_resources({"settings": settings, "compute": workers.compute}) as found:
+    given = {"settings": settings, "store": build_store(settings), "compute": workers.compute}
+    with dg.build_resources(given) as found:
         assert isinstance(found.compute, Compute)
         assert found.compute.dashboard is None

@@ -51,6 +51,11 @@ def moment_of(run: dg.DagsterRun, instance: dg.DagsterInstance) -> Moment:
     return Moment(as_of, made_at, [run_id for run_id in chain if run_id])
 
 
+def now() -> datetime:
+    """The moment of a run that is about to be created."""
+    return datetime.now(UTC)
+
+
 def parse_as_of(text: str) -> datetime:
     """Read an ISO 8601 moment; a bare date or time is in UTC. Raises SettingsError."""
     try:

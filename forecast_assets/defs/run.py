@@ -8,9 +8,10 @@ from pathlib import Path
 import dagster as dg
 
 from forecast_assets.defs.automation import JOB
-from forecast_assets.defs.build import build_defs
-from forecast_assets.defs.moment import AS_OF_TAG, parse_as_of
+from forecast_assets.defs.build import build_defs, build_store
+from forecast_assets.defs.moment import AS_OF_TAG, now, parse_as_of
 from forecast_assets.defs.teller import telling
+from forecast_assets.loading import load_ahead
 from forecast_assets.settings import ROOT, Settings
 
 
@@ -21,6 +22,7 @@ def run_week(settings: Settings, *, as_of: str | None, say: Callable[[str], None
     `make ui` finds it. Raises SettingsError where `as_of` is no time.
     """
     tags = {} if as_of is None else {AS_OF_TAG: parse_as_of(as_of).isoformat()}
+    load_ahead(settings, build_store(settings), as_of=parse_as_of(as_of) if as_of else now())
     job = build_defs(settings).resolve_job_def(JOB)
     with dg.DagsterInstance.from_config(dagster_home(settings)) as instance, telling(say):
         result = job.execute_in_process(

@@ -6,15 +6,17 @@ A run that has nothing to fit starts no cluster. What runs on it: `crew` and `co
 import asyncio
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
 from forecast_assets.compute import Compute
-from forecast_assets.crew import Crew
-from forecast_assets.errors import ComputeError
+from forecast_assets.crew import Crew, n_workers_here
+from forecast_assets.defs.moment import moment_of
+from forecast_assets.errors import ComputeError, SettingsError
 from forecast_assets.fold_cache import FoldCache
+from forecast_assets.loading import load_ahead
 from forecast_assets.settings import ComputeSettings, Settings
 
 if TYPE_CHECKING:
@@ -31,7 +33,7 @@ HERE = {
 
 
 @dg.resource(
-    required_resource_keys={"settings"},
+    required_resource_keys={"settings", "store"},
     description="Models over their folds: the fold cache, and Dask's workers for what it lacks.",
 )
 def compute(context: dg.InitResourceContext) -> Iterator[Compute]:
@@ -39,14 +41,14 @@ def compute(context: dg.InitResourceContext) -> Iterator[Compute]:
     settings: Settings = context.resources.settings
     run = context.run
     with ExitStack() as stack:
-        crew = Crew(
-            lambda: _client(stack, settings.compute),
-            n_here=lambda: _n_workers(settings.compute) if _is_here(settings.compute) else 0,
-        )
+        crew = Crew(lambda: _client(stack, settings.compute))
         cache = FoldCache(settings.var / "fold_cache")
         answers = Compute(settings, cache, crew, run_id=run.run_id if run else "")
         try:
-            answers.warm_up(settings.models.enabled)
+            if run and context.instance:
+                with suppress(SettingsError):  # a moment that cannot be is refused by the steps
+                    moment = moment_of(run, context.instance)
+                    load_ahead(settings, context.resources.store, as_of=moment.as_of)
             yield answers
         finally:
             crew.close()  # while the cluster is still there
@@ -57,7 +59,7 @@ def _client(stack: ExitStack, settings: ComputeSettings) -> "Client":
     import dask  # noqa: PLC0415 - only a run that computes needs it
     from dagster_dask import dask_resource  # noqa: PLC0415 - takes two seconds
 
-    if _is_here(settings):
+    if settings.is_here:
         stack.enter_context(dask.config.set(HERE))
     try:
         if settings.dask_address:
@@ -106,20 +108,10 @@ def dask_config(settings: ComputeSettings) -> dict[str, Any]:
     if settings.cluster:
         return {"cluster": settings.cluster}
     here = {
-        "n_workers": _n_workers(settings),
+        "n_workers": n_workers_here(settings),
         "threads_per_worker": 1,
         "processes": False,
         "memory_limit": 0,
         "dashboard_address": "127.0.0.1:0",
     }
     return {"cluster": {"local": here}}
-
-
-def _is_here(settings: ComputeSettings) -> bool:
-    return not settings.dask_address and not settings.cluster
-
-
-def _n_workers(settings: ComputeSettings) -> int:
-    from dask import system  # noqa: PLC0415 - as above
-
-    return settings.workers or int(system.CPU_COUNT)  # that this process may use
