@@ -91,6 +91,7 @@ class Runner:
                 self._open.close()
                 raise CannotStart(str(error)) from error
         self._process = self._open.enter_context(process)
+        self._seen = psutil.Process(process.pid)
         self.versions = self._first_word()
 
     @property
@@ -169,7 +170,7 @@ class Runner:
         if memory_mb > budget.memory_mb:
             said, may_pass = f"took more than {budget.memory_mb:g} MB of memory", True
         elif seconds > allowed:
-            is_frozen = psutil.Process(self.pid).status() == psutil.STATUS_STOPPED
+            is_frozen = self._seen.status() == psutil.STATUS_STOPPED
             said, may_pass = f"took more than {allowed:g} seconds", is_frozen
         else:
             return None
@@ -177,7 +178,7 @@ class Runner:
 
     def _memory_mb(self) -> float:
         try:
-            return float(psutil.Process(self.pid).memory_info().rss) / 1e6
+            return float(self._seen.memory_info().rss) / 1e6
         except psutil.NoSuchProcess:  # its end shows elsewhere
             return 0.0
 
