@@ -303,7 +303,8 @@ def main() -> None:
     by_name = {bench.__name__: bench for bench in BENCHES}
     parser.add_argument("names", nargs="*", choices=[[], *by_name], metavar="NAME")
     chosen = parser.parse_args().names or list(by_name)
-    known = json.loads(LATEST.read_text()) if LATEST.exists() else []
+    is_whole = chosen == list(by_name)
+    known = [] if is_whole or not LATEST.exists() else json.loads(LATEST.read_text())
     rows = {row["name"]: row for row in known}
     for name in chosen:
         for row in by_name[name]():
