@@ -269,15 +269,17 @@ def test_a_week_that_loses_its_cluster_keeps_its_folds_for_the_next(
 
 
 def test_a_week_whose_workers_are_killed_again_and_again_says_the_same(
-    tmp_path: Path, instance: dg.DagsterInstance
+    tmp_path: Path, instance: dg.DagsterInstance, unruly_models: Path
 ):
     """Nannies put new workers in the place of those that are killed at random moments."""
-    fitted = {"enabled": ["naive", "theta", "auto_ets", "mstl_ets"]}
+    slow = {"factory": "unruly_models:Unruly", "params": {"seconds": 0.3}}  # 7 s of work for two
+    fitted = {"enabled": ["naive", "slow", "theta", "auto_ets", "mstl_ets"], "slow": slow}
     tables = {"models": fitted, "backtest": {"n_windows": 25}}
     calm = week(tmp_path / "calm", **tables)
     assert run_week(calm, instance).success
     rng, is_over, n_killed = random.Random(42), threading.Event(), 0  # noqa: S311 - moments
-    with cluster(tmp_path / "it", "one", "two", has_nannies=True) as made:
+    nannies: dict[str, Any] = {"has_nannies": True, "path": (unruly_models,)}
+    with cluster(tmp_path / "it", "one", "two", **nannies) as made:
         there = week(tmp_path / "there", compute={"dask_address": made.address}, **tables)
 
         def kill() -> None:
