@@ -26,7 +26,7 @@ from forecast_assets.fitting import Answer, Question, answer
 from forecast_assets.panel import Panel, Unit
 
 TOLD_EVERY_SECONDS = 0.05  # answers travel in batches: one at a time costs more than a cheap fit
-BEHIND = 5  # whoever hands out work, or shows it, comes first
+NICENESS = 5  # whoever hands out work, or shows it, comes first
 IDLE_SECONDS = 30.0  # then it ends itself: its worker may have no more for it
 LIBRARIES = ("dask", "distributed", "numpy", "pandas")
 FILES = ("backtest.py", "panel.py", "fitting.py", "watched.py")  # that an answer passes through
@@ -48,7 +48,7 @@ def versions() -> dict[str, str]:
 def main(line: int, place: int) -> None:
     """The watched side: answer question after question until the other side is gone."""
     _end_with_the_watcher()
-    os.nice(BEHIND)
+    os.nice(NICENESS)
     with suppress(OSError):  # where memory runs out, this process is to go first
         Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
     there, at = Connection(line), mmap.mmap(place, PLACE.size)

@@ -21,8 +21,9 @@ def run_week(settings: Settings, *, as_of: str | None, say: Callable[[str], None
     The run is kept in the Dagster instance that DAGSTER_HOME names, else in <var>/dagster, where
     `make ui` finds it. Raises SettingsError where `as_of` is no time.
     """
-    tags = {} if as_of is None else {AS_OF_TAG: parse_as_of(as_of).isoformat()}
-    load_ahead(settings, build_store(settings), as_of=parse_as_of(as_of) if as_of else now())
+    moment = None if as_of is None else parse_as_of(as_of)
+    tags = {} if moment is None else {AS_OF_TAG: moment.isoformat()}
+    load_ahead(settings, build_store(settings), as_of=moment or now())
     job = build_defs(settings).resolve_job_def(JOB)
     with dg.DagsterInstance.from_config(dagster_home(settings)) as instance, telling(say):
         result = job.execute_in_process(

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from dask.distributed import Client
 
 CONNECTING_SECONDS = 20
-HERE = {
+LOCAL_CLUSTER = {
     "distributed.admin.tick.interval": "5s",
     "distributed.admin.system-monitor.interval": "10s",
     "distributed.worker.profile.enabled": False,
@@ -60,7 +60,7 @@ def _client(stack: ExitStack, settings: ComputeSettings) -> "Client":
     from dagster_dask import dask_resource  # noqa: PLC0415 - takes two seconds
 
     if settings.is_here:
-        stack.enter_context(dask.config.set(HERE))
+        stack.enter_context(dask.config.set(LOCAL_CLUSTER))
     try:
         if settings.dask_address:
             _refuse_silence(settings.dask_address)
