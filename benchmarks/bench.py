@@ -121,7 +121,7 @@ class Place:
     def mae(self) -> pd.Series:
         """Each model's mean absolute error over naive's, over all series."""
         from forecast_assets.defs.build import build_store  # noqa: PLC0415 - as above
-        from forecast_assets.settings import parse  # noqa: PLC0415 - only one row needs it
+        from forecast_assets.settings_file import parse  # noqa: PLC0415 - only one row needs it
         from forecast_assets.versions import select  # noqa: PLC0415 - as above
 
         settings = parse({}, root=self.path, var=self.path / "var", origin="the benchmark")
@@ -227,7 +227,7 @@ def closed_forms() -> Iterator[Row]:
     from forecast_assets.crew import Crew  # noqa: PLC0415 - as above
     from forecast_assets.fold_cache import FoldCache, fold_keys  # noqa: PLC0415 - as above
     from forecast_assets.models import find  # noqa: PLC0415 - as above
-    from forecast_assets.settings import parse  # noqa: PLC0415 - as above
+    from forecast_assets.settings_file import parse  # noqa: PLC0415 - as above
 
     def refused() -> None:
         raise AssertionError("a closed form asked for workers")

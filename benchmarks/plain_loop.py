@@ -13,13 +13,13 @@ from datetime import UTC, datetime
 
 import numpy as np
 
-from forecast_assets import backtest, series, settings, sources
+from forecast_assets import backtest, series, settings_file, sources
 from forecast_assets.models import Model, enabled
 
 
 def main() -> None:
     """Print the seconds of the fits and how many there were."""
-    in_force = settings.load()
+    in_force = settings_file.load()
     as_of = datetime.fromisoformat(sys.argv[1]).replace(tzinfo=UTC)
     weeks = series.to_weeks(sources.fetch(in_force), in_force, as_of=as_of).frame
     planned = backtest.plan(weeks, in_force.backtest)

@@ -1,36 +1,150 @@
-"""Forecasts that were published, scored once their week's value is known.
+"""Forecasts that were published, scored once their week's value is known, and what that says.
 
 How a forecast came about does not belong here, nor where the past ones are kept.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 
-from forecast_assets.tables import column_suffix, tables
+from forecast_assets.metrics import p_of_gain
+from forecast_assets.tables import column_suffix, interval_columns, tables
+
+KEY = ["unique_id", "ds", "h", "cutoff"]
+WEEKS = 52  # that a verdict looks back on
+LEAST_WEEKS = 8  # that a verdict needs
+RARE = 0.01  # chance that a sound forecast is called unsound
 
 
 def score_published(
-    published: pd.DataFrame, series: pd.DataFrame, *, levels: Sequence[float]
+    published: pd.DataFrame,
+    series: pd.DataFrame,
+    *,
+    levels: Sequence[float],
+    before: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
     """Score every published forecast whose week is over: rows of forecast_accuracy.
 
     `published` holds next_week_forecast's rows of every version, the newest last; of a forecast
     that was published again for the same week from the same cutoff, the last one counts. Errors
     are forecast less value. A forecast whose cutoff the series no longer has is not scored: there
-    is no naive error to hold against it.
+    is no naive error to hold against it. `before` is the table of an earlier run: it knows what a
+    week's value was when it was first known.
     """
-    once = published.drop_duplicates(["unique_id", "ds", "h", "cutoff"], keep="last")
+    once = published.drop_duplicates(KEY, keep="last")
     scored = once.merge(series, on=["unique_id", "ds"], validate="many_to_one")
     at_cutoff = series.rename(columns={"ds": "cutoff", "y": "y_at_cutoff"})
     scored = scored.merge(at_cutoff, on=["unique_id", "cutoff"], validate="many_to_one")
     scored["error"] = scored["y_hat"] - scored["y"]
     scored["abs_error"] = scored["error"].abs()
     scored["naive_abs_error"] = (scored["y_at_cutoff"] - scored["y"]).abs()
+    scored["y_first"] = scored["y"]
+    if before is not None and len(before):
+        first = before.drop_duplicates(["unique_id", "ds"]).set_index(["unique_id", "ds"])
+        known = first["y_first"].reindex(pd.MultiIndex.from_frame(scored[["unique_id", "ds"]]))
+        scored["y_first"] = known.fillna(scored["y"].set_axis(known.index)).to_numpy()
+    for name in ("backtest_mae", *interval_columns(levels)):
+        if name not in scored:
+            scored[name] = float("nan")  # published before this was asked for
     for suffix in map(column_suffix, levels):
-        for side in (f"lo_{suffix}", f"hi_{suffix}"):
-            if side not in scored:
-                scored[side] = float("nan")  # published before this level was asked for
         inside = (scored[f"lo_{suffix}"] <= scored["y"]) & (scored["y"] <= scored[f"hi_{suffix}"])
         scored[f"in_{suffix}"] = inside
     return scored.loc[:, tables(levels)["forecast_accuracy"].names]
+
+
+def summary(
+    scored: pd.DataFrame, series: pd.DataFrame, *, levels: Sequence[float], by: str | None = None
+) -> pd.DataFrame:
+    """How published forecasts turned out, by a column or over all: one row each.
+
+    `n` forecasts; `mase`, their error over the series' mean weekly step; `over_naive`, the sum of
+    errors over naive's; `over_promise`, the sum over what the backtest led to expect (above 1: it
+    promised too much); `bias`, the mean error over the mean step; `coverage_L`, the share of values
+    in the interval of those that had one.
+    """
+    rows = _measured(scored, series, levels)
+    groups = rows.groupby(rows[by] if by else pd.Series("all", rows.index), sort=True)
+    total = groups.sum(numeric_only=True)
+    found = pd.DataFrame({"n": groups.size(), "mase": groups["scaled"].mean()})
+    found["over_naive"] = _ratio(total["abs_error"], total["naive_abs_error"])
+    found["over_promise"] = _ratio(total["kept"], total["backtest_mae"])
+    found["bias"] = groups["scaled_error"].mean()
+    for suffix in map(column_suffix, levels):
+        found[f"coverage_{suffix}"] = groups[f"covered_{suffix}"].mean()
+    return found.reset_index(names=by or "of")
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether live forecasts keep what was promised, as far as chance lets one tell.
+
+    `worse_than_naive` and `off_coverage` name what was found, each with its figures; `n_weeks` is
+    how many weeks it rests on.
+    """
+
+    n_weeks: int
+    worse_than_naive: str | None
+    off_coverage: Sequence[str]
+
+
+def judge(scored: pd.DataFrame, series: pd.DataFrame, *, levels: Sequence[float]) -> Verdict:
+    """Hold the last year's forecasts against naive and against the levels of their intervals.
+
+    The unit is the week, for what is wrong in a week is wrong for many series at once: a test asks
+    whether the weekly means lie off by more than chance makes them in one case of a hundred.
+    """
+    rows = _measured(scored, series, levels)
+    weeks = rows.groupby("ds", sort=True).mean(numeric_only=True).tail(WEEKS)
+    if len(weeks) < LEAST_WEEKS:
+        return Verdict(len(weeks), None, ())
+    horizon = int(scored["h"].max())
+    losses = (weeks["scaled"] - weeks["scaled_naive"]).to_numpy()
+    chance = float(p_of_gain(losses, horizon=horizon))
+    worse = None
+    if chance < RARE:
+        worse = (
+            f"errors are {weeks['scaled'].mean() / weeks['scaled_naive'].mean():.2f} times naive's"
+            f" (by chance: {chance:.1%})"
+        )
+    off = []
+    for level in levels:
+        share = weeks[f"covered_{column_suffix(level)}"].dropna().to_numpy()
+        if len(share) >= LEAST_WEEKS and chance_of_share(share, level / 100) < RARE:
+            off.append(f"{share.mean():.0%} of values lay in the {level:g} % interval")
+    return Verdict(len(weeks), worse, tuple(off))
+
+
+def chance_of_share(shares: "np.typing.NDArray[np.float64]", promised: float) -> float:
+    """The chance of a mean this far from the promised one, from one share a week: [n] -> 0 to 1.
+
+    Student's t of the weekly shares; where they are all alike, the binomial test of as many weeks.
+    """
+    from scipy import stats  # noqa: PLC0415 - only a verdict needs it
+
+    if np.ptp(shares) == 0:
+        n_covered = round(float(shares.sum()))
+        return float(stats.binomtest(n_covered, len(shares), promised).pvalue)
+    return float(stats.ttest_1samp(shares, promised).pvalue)
+
+
+def _measured(scored: pd.DataFrame, series: pd.DataFrame, levels: Sequence[float]) -> pd.DataFrame:
+    """The forecasts with their errors over their series' mean weekly step, and what was covered."""
+    steps = series.groupby("unique_id")["y"].diff().abs().groupby(series["unique_id"]).mean()
+    scale = scored["unique_id"].map(steps.where(steps > 0))
+    rows = scored.assign(
+        scaled=scored["abs_error"] / scale,
+        scaled_naive=scored["naive_abs_error"] / scale,
+        scaled_error=scored["error"] / scale,
+        kept=scored["abs_error"].where(scored["backtest_mae"].notna()),
+    )
+    for suffix in map(column_suffix, levels):
+        rows[f"covered_{suffix}"] = (
+            scored[f"in_{suffix}"].astype(float).where(scored[f"lo_{suffix}"].notna())
+        )
+    return rows
+
+
+def _ratio(above: "pd.Series[float]", below: "pd.Series[float]") -> "pd.Series[float]":
+    return above / below.where(below > 0)

@@ -16,8 +16,7 @@ from typing import Any
 import click
 import pandas as pd
 
-from forecast_assets import audit, versions
-from forecast_assets import settings as settings_module
+from forecast_assets import audit, settings_file, versions
 from forecast_assets.commits import Commit
 from forecast_assets.errors import ForecastAssetsError
 from forecast_assets.report import digits, headlines
@@ -160,11 +159,11 @@ def verify(assets: Sequence[str], *, is_json: bool) -> None:
 @says_errors
 def config() -> None:
     """Print the settings in force, as JSON."""
-    click.echo(settings_module.load().model_dump_json(indent=2))
+    click.echo(settings_file.load().model_dump_json(indent=2))
 
 
 def _opened() -> tuple[Settings, Store]:
-    settings = settings_module.load()
+    settings = settings_file.load()
     contracts = tables(settings.forecast.levels)
     return settings, Store(settings.store_uri, contracts, var=settings.var)
 

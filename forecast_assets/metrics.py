@@ -1,16 +1,17 @@
-"""Backtest predictions to one row of scores for each series and model.
+"""Backtest predictions to one row of scores for each series and candidate.
 
-Choosing among them does not belong here.
+Candidates are the models and the combinations of them. Choosing among them does not belong here.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
-from forecast_assets.backtest import SeriesFolds, is_declined, plan
-from forecast_assets.errors import DataError
+from forecast_assets.backtest import plan
+from forecast_assets.combinations import COMBINATIONS, combined
+from forecast_assets.evidence import INELIGIBLE, SCORED, Block, Evidence
 from forecast_assets.intervals import rolling_radii, weighted_interval_score
 from forecast_assets.models.base import Values
 from forecast_assets.settings import Settings
@@ -21,7 +22,7 @@ SCALED = ("mase", "rmsse")
 
 
 def score(predictions: pd.DataFrame, series: pd.DataFrame, settings: Settings) -> pd.DataFrame:
-    """Score every model on every series: one row a pair, in the columns of `metrics`.
+    """Score every candidate on every series: one row a pair, in the columns of `metrics`.
 
     Errors are forecast less value. A model is `scored` only where it forecast every planned fold:
     leaving out a bad week must not help it. `failed` and `ineligible` rows carry their reason and
@@ -29,162 +30,196 @@ def score(predictions: pd.DataFrame, series: pd.DataFrame, settings: Settings) -
 
     Raises DataError where a model's folds are not those that the data and the settings plan.
     """
-    every = plan(series, settings.backtest)
-    planned = [one for one in every if len(one.ends)]
-    models = list(dict.fromkeys(predictions["model"]))
-    blocks = [predictions[predictions["model"] == model] for model in models]
-    horizon = settings.backtest.horizon
-    for model, block in zip(models, blocks, strict=True):
-        _refuse_other_folds(model, block, planned, horizon=horizon)
-    y_hat = np.stack([block["y_hat"].to_numpy() for block in blocks])  # [M, R]
-    levels = settings.forecast.levels
-    rows, start = [], 0
-    losses = _losses(models, y_hat, planned, horizon=horizon)
-    for one in planned:
-        stop = start + len(one.ends) * horizon
-        forecasts = y_hat[:, start:stop].reshape(len(models), len(one.ends), horizon)
-        scores = _interval_scores(one, forecasts, levels, step=settings.backtest.step)
-        for i, (model, block) in enumerate(zip(models, blocks, strict=True)):
-            part = block.iloc[start:stop]
-            status, reason = _status(part["error"])
-            measured = {name: losses[name].loc[one.unique_id, model] for name in LOSSES}
-            measured |= {name: values[i] for name, values in scores.items()}
-            if status != "scored":
-                measured = dict.fromkeys(measured, np.nan)
-            rows.append(
-                {
-                    "unique_id": one.unique_id,
-                    "model": model,
-                    "n_folds": len(one.ends),
-                    **measured,
-                    "fit_seconds": part["fit_seconds"].sum() / horizon,
-                    "status": status,
-                    "reason": reason,
-                }
-            )
-        start = stop
-    rows += [
+    evidence = with_combinations(Evidence.of(predictions, series, settings.backtest), settings)
+    shape = (len(evidence.models), len(evidence.planned))
+    measured = {
+        **_losses(evidence),
+        **{name: np.full(shape, np.nan) for name in _measures(settings)},
+    }
+    for block in evidence.blocks():
+        for name, values in _scores(block, evidence, settings).items():
+            measured[name][:, block.series] = values
+    is_scored = evidence.status == SCORED
+    frame = pd.DataFrame(
         {
-            "unique_id": one.unique_id,
-            "model": model,
-            "n_folds": 0,
-            "fit_seconds": 0.0,
-            "status": "ineligible",
-            "reason": "the series has no week to hold out",
+            "unique_id": np.tile([one.unique_id for one in evidence.planned], shape[0]),
+            "model": np.repeat(evidence.models, shape[1]),
+            "n_folds": np.tile(evidence.n_folds, shape[0]),
+            **{name: np.where(is_scored, v, np.nan).ravel() for name, v in measured.items()},
+            "fit_seconds": evidence.fit_seconds.ravel(),
+            "status": evidence.status.ravel(),
+            "reason": evidence.reason.ravel(),
         }
-        for one in every
-        if not len(one.ends)
-        for model in models
-    ]
-    return pd.DataFrame(rows)
-
-
-def _refuse_other_folds(
-    model: str, block: pd.DataFrame, planned: Sequence[SeriesFolds], *, horizon: int
-) -> None:
-    cutoffs = np.concatenate([one.ds[one.ends - 1] for one in planned])
-    ids = np.repeat([one.unique_id for one in planned], [len(one.ends) for one in planned])
-    same = (
-        len(block) == len(cutoffs) * horizon
-        and (block["unique_id"].to_numpy() == np.repeat(ids, horizon)).all()
-        and (block["cutoff"].to_numpy() == np.repeat(cutoffs, horizon)).all()
     )
-    if not same:
-        raise DataError(
-            f"The backtest of {model} has {len(block)} rows on other folds than the"
-            f" {len(cutoffs) * horizon} that the series and [backtest] of forecast.toml plan now."
-            f" Scores on different folds cannot be compared, so nothing was scored. Run it again:"
-            f" dagster asset materialize -m forecast_assets.definitions"
-            f" --select backtest_predictions --partition {model}"
+    return pd.concat([frame, _without_folds(series, evidence.models, settings)], ignore_index=True)
+
+
+def with_combinations(evidence: Evidence, settings: Settings) -> Evidence:
+    """The evidence, and what combinations of its models would have said, beside it."""
+    names = list(COMBINATIONS)
+    y_hat = np.full((len(names), *evidence.y.shape), np.nan)
+    for block in evidence.blocks():
+        said = combined(block, names, behind=settings.backtest.behind)
+        for i, name in enumerate(names):
+            y_hat[i, block.folds] = said[name]
+    is_any = (evidence.status == SCORED).any(axis=0)
+    shape = (len(names), len(is_any))
+    return evidence.joined(
+        replace(
+            evidence,
+            models=names,
+            y_hat=y_hat,
+            fit_seconds=np.zeros(shape),
+            status=np.broadcast_to(np.where(is_any, SCORED, INELIGIBLE), shape).astype(object),
+            reason=np.broadcast_to(np.array([NO_MEMBER, None])[is_any.astype(int)], shape),
         )
+    )
 
 
-def _status(errors: "pd.Series[str]") -> tuple[str, str | None]:
-    said = errors.dropna()
-    failures = said[[not is_declined(error) for error in said]]
-    if len(failures):
-        return "failed", f"{len(failures)} of {len(errors)} forecasts: {failures.iloc[0]}"
-    return ("ineligible", str(said.iloc[0])) if len(said) else ("scored", None)
+NO_MEMBER = "no model forecast every fold"
 
 
-def _losses(
-    models: Sequence[str], y_hat: Values, planned: Sequence[SeriesFolds], *, horizon: int
-) -> dict[str, pd.DataFrame]:
-    """Each loss as a frame, series by model."""
+def _measures(settings: Settings) -> list[str]:
+    levels = settings.forecast.levels
+    coverage = [f"coverage_{column_suffix(level)}" for level in levels]
+    return [*coverage, "wis", "skill_vs_naive", "p_vs_naive", "standard_error"]
+
+
+def _losses(evidence: Evidence) -> dict[str, Values]:
+    """Each loss: [C, S]."""
     from utilsforecast import losses  # noqa: PLC0415 - only scoring needs it
 
-    ids = np.repeat(
-        [one.unique_id for one in planned], [len(one.ends) * horizon for one in planned]
-    )
-    actual = np.concatenate([_actual(one, horizon).reshape(-1) for one in planned])
-    wide = pd.DataFrame({"unique_id": ids, "y": actual, **dict(zip(models, y_hat, strict=True))})
-    training = pd.concat(
-        pd.DataFrame({"unique_id": one.unique_id, "ds": one.ds, "y": one.y})[: one.ends[0]]
-        for one in planned
-    )
+    horizon, models = evidence.y.shape[1], list(evidence.models)
+    which = np.repeat(np.arange(len(evidence.planned)), evidence.n_folds * horizon)
+    y = evidence.y.reshape(-1)
+    said = dict(zip(models, evidence.y_hat.reshape(len(models), -1), strict=True))
+    wide = pd.DataFrame({"unique_id": which, "y": y, **said})
+    training = _training(evidence)
     found = {}
     for name in LOSSES:
         scale = {"seasonality": 1, "train_df": training} if name in SCALED else {}
-        frame = getattr(losses, name)(wide, list(models), **scale).set_index("unique_id")
-        found[name] = frame.where(np.isfinite(frame))
-    has_zero = (wide["y"] == 0).groupby(wide["unique_id"]).any()
-    found["mape"].loc[has_zero.index[has_zero]] = np.nan
+        values = getattr(losses, name)(wide, models, **scale)[models].to_numpy(dtype=np.float64).T
+        found[name] = np.where(np.isfinite(values), values, np.nan)
+    found["mape"][:, np.unique(which[y == 0])] = np.nan
     return found
 
 
-def _interval_scores(
-    one: SeriesFolds, y_hat: Values, levels: Sequence[float], *, step: int
-) -> dict[str, Values]:
-    """Coverage, WIS and the comparison with naive of one series: y_hat [M, K, H] -> name: [M]."""
-    y = _actual(one, y_hat.shape[2])  # [K, H]
-    errors = np.abs(y_hat - y)  # [M, K, H]
-    radii = rolling_radii(np.moveaxis(errors, 0, -1), levels, step=step)  # [L, K, H, M]
-    radii = np.moveaxis(radii, -1, 1)  # [L, M, K, H]
+def _training(evidence: Evidence) -> pd.DataFrame:
+    """Each series up to its first cutoff."""
+    sizes = [int(one.ends[0]) for one in evidence.planned]
+    parts = list(zip(evidence.planned, sizes, strict=True))
+    return pd.DataFrame(
+        {
+            "unique_id": np.repeat(np.arange(len(sizes)), sizes),
+            "ds": np.concatenate([one.ds[:size] for one, size in parts]),
+            "y": np.concatenate([one.y[:size] for one, size in parts]),
+        }
+    )
+
+
+def _scores(block: Block, evidence: Evidence, settings: Settings) -> dict[str, Values]:
+    """What a loss does not tell: coverage, WIS, the comparison with naive; each [C, S]."""
+    horizon, levels = settings.backtest.horizon, settings.forecast.levels
+    errors = np.abs(block.errors)  # [C, S, K, H]
+    radii = rolling_radii(errors, block.noise, levels, step=settings.backtest.step)
     scores = {
         f"coverage_{column_suffix(level)}": _mean(np.where(np.isnan(r), np.nan, errors <= r))
         for level, r in zip(levels, radii, strict=True)
     }
-    scores["wis"] = _mean(weighted_interval_score(y, y_hat, radii, levels))
-    naive = np.abs(one.y[one.ends - 1][:, None] - y)  # [K, H]
+    wis = weighted_interval_score(block.y, block.y_hat, radii, levels)
+    scores["wis"] = _mean(wis)
+    naive = np.abs(block.last[:, :, None] - block.y).mean(axis=2)  # [S, K]
+    mae = errors.mean(axis=3)  # [C, S, K]
     with np.errstate(divide="ignore", invalid="ignore"):
-        skill = 1 - errors.mean(axis=(1, 2)) / naive.mean()
+        skill = 1 - mae.mean(axis=2) / naive.mean(axis=1)
     scores["skill_vs_naive"] = np.where(np.isfinite(skill), skill, np.nan)
-    gains = naive.mean(axis=1) - errors.mean(axis=2)  # [M, K]
-    scores["p_vs_naive"] = np.array([p_of_gain(gain, horizon=y.shape[1]) for gain in gains])
+    scores["p_vs_naive"] = p_of_gain(naive - mae, horizon=horizon)
+    scores["standard_error"] = _standard_error(block, evidence, wis, settings)
     return scores
 
 
-def p_of_gain(gains: Values, *, horizon: int) -> float:
-    """The chance of a mean gain this large if the true one were zero: [K] -> 0 to 1, or NaN.
+def _standard_error(block: Block, evidence: Evidence, wis: Values, settings: Settings) -> Values:
+    """The standard error of the settings' metric: [C, S]."""
+    metric, horizon = settings.selection.metric, settings.backtest.horizon
+    error = np.abs(block.errors)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        if metric == "wis":
+            terms = wis[:, :, _first_known(wis) :]
+        elif metric == "mape":
+            terms = error / np.abs(block.y)
+        elif metric == "smape":
+            terms = error / (np.abs(block.y_hat) + np.abs(block.y))
+        else:
+            terms = error**2 if metric in ("rmse", "rmsse") else error
+        mean, spread = mean_and_error(terms.mean(axis=3), horizon=horizon)
+        if metric in ("rmse", "rmsse"):
+            spread = spread / (2 * np.sqrt(mean))  # the delta method: of a root
+        if metric in SCALED:
+            spread = spread / evidence.naive_error(is_squared=metric == "rmsse")[block.series]
+    return np.where(np.isfinite(spread), spread, np.nan)
+
+
+def mean_and_error(terms: Values, *, horizon: int) -> tuple[Values, Values]:
+    """The mean over folds and its standard error: [..., K] -> [...]; NaN for fewer than two.
+
+    Forecasts of `horizon` weeks overlap, so the variance takes the autocovariances up to
+    horizon - 1 (Diebold & Mariano (1995), Comparing predictive accuracy, eq. 5), and where they
+    make it negative, none of them.
+    """
+    n = terms.shape[-1]
+    if n < 2:  # noqa: PLR2004 - a spread needs two values
+        return terms.sum(axis=-1), np.full(terms.shape[:-1], np.nan)
+    mean = terms.mean(axis=-1)
+    centred = terms - mean[..., None]
+    alone = (centred * centred).mean(axis=-1)
+    variance = alone.copy()
+    for lag in range(1, min(horizon, n)):
+        variance += 2 * (centred[..., lag:] * centred[..., : n - lag]).sum(axis=-1) / n
+    return mean, np.sqrt(np.where(variance > 0, variance, alone) / n)
+
+
+def p_of_gain(gains: Values, *, horizon: int) -> Values:
+    """The chance of a mean gain this large if the true one were zero: [..., K] -> [...], or NaN.
 
     The one-sided Diebold-Mariano test with the correction of Harvey, Leybourne & Newbold (1997),
     Testing the equality of prediction mean squared errors, eq. 9, against Student's t with K - 1
-    degrees of freedom; the long-run variance takes the autocovariances up to horizon - 1.
+    degrees of freedom.
     """
     from scipy.special import stdtr  # noqa: PLC0415 - only scoring needs it
 
-    n = len(gains)
+    n = gains.shape[-1]
+    mean, error = mean_and_error(gains, horizon=horizon)
     correction = (n + 1 - 2 * horizon + horizon * (horizon - 1) / n) / n if n else 0.0
-    centred = gains - gains.mean() if n else gains
-    variance = sum(
-        (1 if lag == 0 else 2) * float(centred[lag:] @ centred[: n - lag]) / n
-        for lag in range(min(horizon, n))
-    )
-    if n < 2 or correction <= 0 or not variance > 0:  # noqa: PLR2004 - a t needs two values
-        return float("nan")
-    statistic = gains.mean() / np.sqrt(variance / n) * np.sqrt(correction)
-    return float(stdtr(n - 1, -statistic))
-
-
-def _actual(one: SeriesFolds, horizon: int) -> NDArray[np.float64]:
-    """The values that followed each cutoff: [K, H]."""
-    after: Values = one.y[one.ends[:, None] + np.arange(horizon)]
-    return after
+    is_testable = (error > 0) & (correction > 0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        statistic = mean / error * np.sqrt(max(correction, 0.0))
+    return np.where(is_testable, stdtr(max(n - 1, 1), -statistic), np.nan)
 
 
 def _mean(values: Values) -> Values:
-    """The mean over folds and weeks ahead of what is known, [M, K, H] -> [M]; NaN where nothing."""
+    """The mean over folds and weeks ahead of what is known, [C, S, K, H] -> [C, S]; else NaN."""
     known = ~np.isnan(values)
-    n_known = known.sum(axis=(1, 2))
-    total = np.where(known, values, 0.0).sum(axis=(1, 2))
+    n_known = known.sum(axis=(2, 3))
+    total = np.where(known, values, 0.0).sum(axis=(2, 3))
     return np.where(n_known > 0, total / np.maximum(n_known, 1), np.nan)
+
+
+def _first_known(wis: Values) -> int:
+    """The first fold from which on every score that is known at all is known."""
+    some = ~np.isnan(wis).any(axis=(0, 1, 3))
+    return int(some.argmax()) if some.any() else wis.shape[2]
+
+
+def _without_folds(series: pd.DataFrame, models: Sequence[str], settings: Settings) -> pd.DataFrame:
+    """The rows of series that have no week to hold out."""
+    lone = [one.unique_id for one in plan(series, settings.backtest) if not len(one.ends)]
+    return pd.DataFrame(
+        {
+            "unique_id": np.repeat(lone, len(models)),
+            "model": np.tile(models, len(lone)),
+            "n_folds": 0,
+            "fit_seconds": 0.0,
+            "status": INELIGIBLE,
+            "reason": "the series has no week to hold out",
+        }
+    )

@@ -1,68 +1,160 @@
-"""Scores to a choice: which model forecasts each series, and why.
+"""Scores to a choice: which model forecasts each series, by which rule, and why.
 
-Measuring does not belong here, nor forecasting.
+The rules: `policies`. Measuring does not belong here, nor forecasting.
 """
 
-from collections.abc import Mapping
+from collections.abc import Sequence
+from typing import Any
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
-from forecast_assets.settings import Settings
+from forecast_assets.combinations import COMBINATIONS
+from forecast_assets.ladder import CHAMPION, NAIVE
+from forecast_assets.models.base import Positions, Values
+from forecast_assets.policies import NOBODY, POLICIES, Field, is_beaten
+from forecast_assets.settings import SelectionSettings, Settings
 
-CHAMPION, RUNNER_UP, NAIVE = "champion", "runner-up", "naive"
-# The ladder: which rung a forecast stands on.
 TIE = 0.001  # scores that differ by less than a thousandth read the same to a person
+EVERY_SERIES = "all"
 
 
 def choose(
-    metrics: pd.DataFrame, settings: Settings, *, previous: Mapping[str, str]
+    metrics: pd.DataFrame, settings: Settings, *, previous: Sequence[pd.DataFrame] = ()
 ) -> pd.DataFrame:
-    """Choose one model a series by the settings' metric: one row a series, as in `best_model`.
+    """Choose who forecasts each series: one row a series, as in `best_model`.
 
-    Only scored models compete; of equals the first in the settings' order wins. A series on which
-    the metric is defined for no model gets naive, on the rung of that name. `previous` maps a
-    series to its last choice.
+    Only scored candidates compete. Where the settings' metric is defined for none of them, the mean
+    absolute error ranks them; a series with none at all gets naive, on the rung of that name.
+    `previous` holds the earlier choices, the newest first.
     """
-    order = {name: place for place, name in enumerate(settings.models.enabled)}
-    ranked = metrics.assign(place=metrics["model"].map(order).fillna(len(order)))
-    ranked = ranked.sort_values(["unique_id", settings.selection.metric, "place"], kind="stable")
-    rows = [
-        _choice(str(unique_id), group, settings, previous.get(str(unique_id)))
-        for unique_id, group in ranked.groupby("unique_id", sort=True)
-    ]
+    rule = settings.selection
+    names = _from_simplest(metrics, settings)
+    ids = sorted(set(metrics["unique_id"]))
+    scored = metrics["status"] == "scored"
+
+    def wide(values: "pd.Series[Any]") -> Values:
+        table = metrics.assign(value=values).pivot(
+            index="unique_id", columns="model", values="value"
+        )
+        found: Values = table.reindex(index=pd.Index(ids), columns=pd.Index(names)).to_numpy()
+        return found
+
+    scores, by_mae = (wide(metrics[column].where(scored)) for column in (rule.metric, "mae"))
+    has_mae = np.asarray(~np.isnan(by_mae).all(axis=1))
+    undefined = np.asarray(np.isnan(scores).all(axis=1) & has_mae)
+    before = _by_series(previous[0]) if previous else {}
+    field = Field(
+        names,
+        np.where(undefined[:, None], by_mae, scores),
+        np.where(undefined[:, None], np.nan, wide(metrics["standard_error"].where(scored))),
+        _incumbents([before.get(one) for one in ids], names, scores),
+        _n_beaten(previous, ids, rule),
+    )
+    at = np.arange(len(ids))
+    if rule.scope == EVERY_SERIES:
+        eligible = wide((metrics["status"] != "ineligible").astype(float)) == 1
+        together = field.as_one(eligible & ~undefined[:, None])
+        if not together.is_empty.all():
+            field, at, undefined = together, np.zeros(len(ids), dtype=int), np.array([False])
+    n_folds = metrics.groupby("unique_id", sort=True)["n_folds"].max().to_numpy()
+    choices = _choices(field, undefined, n_folds, rule)
+    rows = []
+    for i, unique_id in enumerate(ids):
+        choice = choices[at[i]] if has_mae[i] else NOT_SCORED
+        last = before.get(unique_id)
+        switched = last is not None and last != choice["model"]
+        rows.append(
+            {
+                **choice,
+                "unique_id": unique_id,
+                "rung": CHAMPION if has_mae[i] else NAIVE,
+                "policy": rule.policy,
+                "previous_model": last,
+                "switched": switched,
+            }
+        )
     return pd.DataFrame(rows)
 
 
-def _choice(
-    unique_id: str, models: pd.DataFrame, settings: Settings, previous: str | None
-) -> dict[str, object]:
-    metric = settings.selection.metric
-    scored = models[(models["status"] == "scored") & models[metric].notna()]
-    row: dict[str, object] = {
-        "unique_id": unique_id,
-        "policy": settings.selection.policy,
-        "runner_up": None,
-        "margin": float("nan"),
-        "previous_model": previous,
-    }
-    if scored.empty:
-        why = (
-            "no model forecast every fold"
-            if not (models["status"] == "scored").any()
-            else f"{metric} is not defined on this series"
+NOT_SCORED = {
+    "model": "naive",
+    "score": np.nan,
+    "runner_up": None,
+    "margin": np.nan,
+    "reason": "no model forecast every fold",
+}
+
+
+def _choices(
+    field: Field, by_mae: NDArray[np.bool_], n_folds: Positions, rule: SelectionSettings
+) -> list[dict[str, Any]]:
+    """What the rule makes of each row of the field, and how it is told."""
+    chosen, why = POLICIES[rule.policy](field, rule)
+    least, second = field.least, field.runner_up(chosen)
+    score, lowest, after = (field.of(field.scores, which) for which in (chosen, least, second))
+    n_competing = (~np.isnan(field.scores)).sum(axis=1)
+    choices = []
+    for i, (c, b) in enumerate(zip(chosen, least, strict=True)):
+        metric = "mae" if by_mae[i] else rule.metric
+        name, follows = field.names[c], field.names[second[i]] if second[i] != NOBODY else None
+        if c != b:
+            reason = f"{name} {why[i]}; its {metric} is {score[i]:.4g}, the least is"
+            reason += f" {lowest[i]:.4g} by {field.names[b]}"
+        else:
+            reason = f"{name} has the least {metric}, {score[i]:.4g}"
+            if follows:
+                is_tie = after[i] - score[i] < TIE * abs(score[i])
+                with_score = "practically the same" if is_tie else f"{after[i]:.4g}"
+                reason += f"; {follows} follows with {with_score}"
+        reason += f", of {n_competing[i]} candidates"
+        if rule.scope == EVERY_SERIES and len(field.scores) == 1:
+            reason += ", over all series"
+        else:
+            reason += f" on {n_folds[i]} folds"
+        if by_mae[i]:
+            reason += f" ({rule.metric} is not defined on this series)"
+        choices.append(
+            {
+                "model": name,
+                "score": np.nan if by_mae[i] else score[i],
+                "runner_up": follows,
+                "margin": np.nan if by_mae[i] else after[i] - score[i],
+                "reason": reason,
+            }
         )
-        row |= {"model": "naive", "rung": NAIVE, "score": float("nan"), "reason": why}
-    else:
-        best = scored.iloc[0]
-        score, name = float(best[metric]), str(best["model"])
-        row |= {"model": name, "rung": CHAMPION, "score": score}
-        reason = f"{name} has the least {metric}, {score:.4g}"
-        if len(scored) > 1:
-            second = scored.iloc[1]
-            row |= {"runner_up": second["model"], "margin": float(second[metric]) - score}
-            follows = float(second[metric])
-            is_tie = follows - score < TIE * abs(score)
-            with_score = "practically the same" if is_tie else f"{follows:.4g}"
-            reason += f"; {second['model']} follows with {with_score}"
-        row["reason"] = f"{reason}, of {len(scored)} models on {best['n_folds']} folds"
-    return row | {"switched": previous is not None and previous != row["model"]}
+    return choices
+
+
+def _from_simplest(metrics: pd.DataFrame, settings: Settings) -> list[str]:
+    """The candidates in the order of the settings, which goes from the simplest on."""
+    there = dict.fromkeys(metrics["model"])
+    known = [name for name in (*settings.models.enabled, *COMBINATIONS) if name in there]
+    return known + [name for name in there if name not in known]
+
+
+def _by_series(choice: pd.DataFrame) -> dict[str, str]:
+    return dict(zip(choice["unique_id"], choice["model"], strict=True))
+
+
+def _incumbents(before: Sequence[str | None], names: Sequence[str], scores: Values) -> Positions:
+    """The place of each series' last choice, where it competes."""
+    place = {name: i for i, name in enumerate(names)}
+    at = np.array([NOBODY if one is None else place.get(one, NOBODY) for one in before])
+    competes = ~np.isnan(scores[np.arange(len(at)), at])
+    return np.where(competes, at, NOBODY)
+
+
+def _n_beaten(
+    previous: Sequence[pd.DataFrame], ids: Sequence[str], rule: SelectionSettings
+) -> Positions:
+    """In how many of the newest choices, one after the other, the model was beaten and stayed."""
+    n_beaten = np.zeros(len(ids), dtype=np.int64)
+    goes_on = np.ones(len(ids), dtype=bool)
+    for choice in previous[: rule.patience - 1]:
+        last = choice.set_index("unique_id").reindex(pd.Index(ids))
+        score, margin = (last[name].to_numpy(dtype=np.float64) for name in ("score", "margin"))
+        goes_on &= is_beaten(score, score + margin, rule)
+        n_beaten += goes_on
+    return n_beaten

@@ -4,16 +4,14 @@ What a setting does belongs to the module that uses it.
 """
 
 import difflib
-import os
-import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from zoneinfo import ZoneInfo, available_timezones
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from forecast_assets.errors import SettingsError, listed
+from forecast_assets.errors import listed
 from forecast_assets.tables import column_suffix
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -26,6 +24,12 @@ DEFAULT_MODELS = (
 )
 # fmt: on
 # All that the package has but tbats: its two seconds a fit would double the demo's first week.
+Combination = Literal[
+    "combination_mean",
+    "combination_median",
+    "combination_inverse_error",
+    "combination_best_subset",
+]
 Metric = Literal["mae", "rmse", "mape", "smape", "mase", "rmsse", "wis"]
 
 
@@ -69,6 +73,11 @@ class BacktestSettings(_Frozen):
     step: int = Field(1, ge=1, le=520)
     refit_every: int | None = Field(None, ge=1, le=520)  # None: each model's own cadence
 
+    @property
+    def behind(self) -> int:
+        """How many folds a fold must lie behind another for its weeks to be over by then."""
+        return -(-self.horizon // self.step)
+
 
 class ModelSettings(_Frozen):
     """A model of the user's own, or, without a factory, what to change in a registered one."""
@@ -99,6 +108,9 @@ class ModelsSettings(BaseModel):
         twice = sorted({name for name in enabled if enabled.count(name) > 1})
         if twice:
             raise ValueError(f"comes twice: {listed(twice)}")
+        reserved = [name for name in enabled if name.startswith("combination_")]
+        if reserved:
+            raise ValueError(f"every combination competes, and is no model: {listed(reserved)}")
         return enabled
 
 
@@ -106,12 +118,17 @@ class SelectionSettings(_Frozen):
     """By which metric, and by which rule, a series gets its model."""
 
     metric: Metric = "mase"
-    policy: Literal["best"] = "best"
+    policy: Literal["best", "one_standard_error", "incumbent", "combination"] = "combination"
+    scope: Literal["series", "all"] = "series"  # a choice for each series, or one for all
+    combination: Combination = "combination_median"  # the one that the policy of that name takes
+    margin: float = Field(0.05, ge=0, lt=1, strict=False)  # of the incumbent's score
+    patience: int = Field(2, ge=1, le=52)  # weeks that the margin holds before it is replaced
 
 
 class ForecastSettings(_Frozen):
     """Which prediction intervals are published."""
 
+    minimum: float | None = Field(None, strict=False)  # no value of any series can lie below it
     levels: tuple[Annotated[float, Field(gt=0, lt=100)], ...] = Field(
         (80, 95), min_length=1, strict=False
     )
@@ -213,87 +230,3 @@ class Settings(_Frozen):
             return path
         parts = Path(path).parts  # none, for "."
         return str(self.var.joinpath(*parts[1:]) if parts[:1] == ("var",) else self.root / path)
-
-
-def load(environ: Mapping[str, str] = os.environ) -> Settings:
-    """Read the settings that are in force.
-
-    The file is the one that FORECAST_CONFIG names, else forecast.toml at the root of the checkout;
-    FORECAST_VAR moves the folder that runs write below.
-
-    Raises SettingsError where the file is missing or not TOML, and where a setting is unknown, of
-    a wrong type or out of range.
-    """
-    path = Path(environ.get("FORECAST_CONFIG") or ROOT / "forecast.toml").resolve()
-    try:
-        given = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise SettingsError(
-            f"There is no settings file {path}. Without one nothing says what to forecast, so"
-            f" nothing ran. Set FORECAST_CONFIG to your forecast.toml, or restore that file;"
-            f" an empty file means every default."
-        ) from error
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise SettingsError(
-            f"The settings file {path} cannot be read: {error}. Nothing ran. Mend it and try again."
-        ) from error
-    var = Path(environ.get("FORECAST_VAR") or path.parent / "var").resolve()
-    return parse(given, root=path.parent, var=var, origin=str(path))
-
-
-def parse(given: Mapping[str, Any], *, root: Path, var: Path, origin: str) -> Settings:
-    """Make settings of a parsed file; `origin` names it in errors. Raises SettingsError."""
-    if clash := [f"`{name}` is unknown" for name in ("root", "var") if name in given]:
-        raise SettingsError(_refused(origin, clash))
-    try:
-        return Settings.model_validate({**given, "root": root, "var": var})
-    except ValidationError as error:
-        details = [dict(detail) for detail in error.errors()]
-        problems = [
-            _problem(one) for one in details if one["type"] != "too_short" or not one["input"]
-        ]
-        raise SettingsError(_refused(origin, problems)) from error
-
-
-def _refused(origin: str, problems: Sequence[str]) -> str:
-    many = "1 setting" if len(problems) == 1 else f"{len(problems)} settings"
-    return (
-        f"{many} in {origin} cannot be used: {'; '.join(problems)}. Nothing ran with it."
-        f" Correct the file; README.md lists every setting and its default."
-    )
-
-
-def _problem(detail: dict[str, Any]) -> str:
-    loc = [str(part) for part in detail["loc"]]
-    if loc[0] == "source":
-        loc = ["source", *loc[2:]]  # the kind stands between the table and the key
-    name = ".".join(loc)
-    if detail["type"] == "union_tag_invalid":
-        return f"`source.kind` is {detail['ctx']['tag']!r}, which is none of: demo, file"
-    if (
-        detail["type"] == "extra_forbidden"
-        and loc[0] == "source"
-        and loc[-1] in _known_keys(loc[:-1])
-    ):
-        return f'`{name}` needs `source.kind = "file"`'
-    is_stray = loc[:-1] == ["models"] and loc[-1] != "enabled"
-    if detail["type"] == "extra_forbidden" or (is_stray and not isinstance(detail["input"], dict)):
-        near = difflib.get_close_matches(loc[-1], _known_keys(loc[:-1]), n=1, cutoff=0.4)
-        return f"`{name}` is unknown" + (f" (did you mean `{near[0]}`?)" if near else "")
-    given = "" if detail["type"] == "missing" else f" is {detail['input']!r}:"
-    if isinstance(detail["input"], dict) and given:
-        given = ":"  # a table is long, and may hold what a cluster is reached with
-    message = detail["msg"].removeprefix("Value error, ")
-    return f"`{name}`{given} {message[0].lower()}{message[1:]}"
-
-
-def _known_keys(loc: Sequence[str]) -> list[str]:
-    """The keys that a table of forecast.toml may hold."""
-    if not loc:
-        return [key for key in Settings.model_fields if key not in ("root", "var")]
-    if loc[0] == "source":
-        return list(FileSource.model_fields)
-    table = Settings.model_fields[loc[0]].annotation if len(loc) == 1 else ModelSettings
-    return (
-        list(table.model_fields) if isinstance(table, type) and issubclass(table, BaseModel) else []
-    )

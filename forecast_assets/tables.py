@@ -26,7 +26,15 @@ DS = Column("ds", "date", "The day that the week ends.")
 H = Column("h", "int", "Weeks ahead of the cutoff, from 1.")
 CUTOFF = Column("cutoff", "date", "The last week that the model saw, inclusive.")
 MODEL = Column("model", "string", "The model, by its registered name.")
-RUNG = Column("rung", "string", "Why this model forecasts: champion, runner-up or naive.")
+RUNG = Column(
+    "rung", "string", "Why this model forecasts: champion, runner-up, combination or naive."
+)
+BACKTEST_MAE = Column(
+    "backtest_mae",
+    "float",
+    "The model's mean absolute error in the backtest, this many weeks ahead, in the series' unit.",
+    nullable=True,
+)
 Y_HAT = Column("y_hat", "float", "The forecast, in the series' unit.")
 MADE_AT = Column("made_at", "timestamp", "When the run that forecast began.", volatile=True)
 AS_OF = Column("as_of", "timestamp", "The moment that the run stands for.", volatile=True)
@@ -184,6 +192,12 @@ def _metrics(levels: Sequence[float]) -> Table:
             measure("wis", "Weighted interval score, in the series' unit."),
             measure("skill_vs_naive", "1 less MAE over the naive model's; above 0: better."),
             measure("p_vs_naive", "Chance of such a gain on naive if there were none."),
+            measure("standard_error", "Of the metric that the settings choose by, over folds."),
+            measure(
+                "p_best",
+                "The model confidence set's p-value: from 0.1 on, the model cannot be told from the"
+                " best; null where there is no set.",
+            ),
             Column("fit_seconds", "float", "Seconds of fits, all folds.", volatile=True),
             Column("status", "string", "scored, failed, or ineligible (the series is too short)."),
             Column("reason", "string", "Why it is not scored.", nullable=True),
@@ -196,7 +210,19 @@ def _next_week_forecast(levels: Sequence[float]) -> Table:
     return Table(
         "next_week_forecast",
         key=("unique_id", "h"),
-        columns=(UNIQUE_ID, H, DS, Y_HAT, *_intervals(levels), MODEL, RUNG, CUTOFF, MADE_AT, AS_OF),
+        columns=(
+            UNIQUE_ID,
+            H,
+            DS,
+            Y_HAT,
+            *_intervals(levels),
+            BACKTEST_MAE,
+            MODEL,
+            RUNG,
+            CUTOFF,
+            MADE_AT,
+            AS_OF,
+        ),
         rules=(
             ("ds = cutoff + h weeks", _week_follows_cutoff),
             ("y_hat lies within its intervals", _forecast_within_intervals),
@@ -216,7 +242,9 @@ def _forecast_accuracy(levels: Sequence[float]) -> Table:
             MODEL,
             Y_HAT,
             *_intervals(levels),
+            BACKTEST_MAE,
             Column("y", "float", "The week's value as known now, in the series' unit."),
+            Column("y_first", "float", "The week's value as first known, in the series' unit."),
             Column("error", "float", "Forecast less value, in the series' unit."),
             Column("abs_error", "float", "The error's size, in the series' unit."),
             Column("naive_abs_error", "float", "The size of the error had we said: as last week."),

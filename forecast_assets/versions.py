@@ -54,6 +54,28 @@ def select(
     return [pick(some) for _, some in sorted(by_partition.items(), key=lambda item: str(item[0]))]
 
 
+def earlier(
+    store: Store, asset: str, *, before: datetime, made_from: str, other_than: str, most: int
+) -> list[Commit]:
+    """The newest versions that were made from other content, the newest first, `most` at most.
+
+    `made_from` names the input whose data version tells contents apart; `other_than` is the one
+    that does not count. Of several versions made from one content, the newest does.
+    """
+    commits = sorted(
+        (commit for commit in store.history(asset) if commit.as_of < before),
+        key=lambda commit: (commit.as_of, commit.version),
+        reverse=True,
+    )
+    seen, found = {other_than}, []
+    for commit in commits:
+        content = next((i.data_version for i in commit.inputs if i.asset == made_from), "")
+        if content not in seen:
+            seen.add(content)
+            found.append(commit)
+    return found[:most]
+
+
 def diff(store: Store, old: Sequence[Commit], new: Sequence[Commit]) -> pd.DataFrame:
     """What changed between two readings of one asset, cell by cell.
 

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from forecast_assets.settings import Settings, parse
+from forecast_assets.settings import Settings
+from forecast_assets.settings_file import parse
 
 FIRST_WEEK = "2024-01-05"  # a Friday
 AS_OF = datetime(2026, 1, 5, tzinfo=UTC)

@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from forecast_assets.cli import main
-from forecast_assets.settings import load
+from forecast_assets.settings_file import load
 from forecast_assets_tests.builders import AS_OF, make_series, walk, write_source
 from forecast_assets_tests.stored import (
     BAKE_OFF,

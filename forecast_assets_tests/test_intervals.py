@@ -7,56 +7,161 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forecast_assets.intervals import radius, rolling_radii, weighted_interval_score
+from forecast_assets.intervals import (
+    HALF_LIFE,
+    RECENCY,
+    newest_radii,
+    noise,
+    quantiles,
+    rolling_radii,
+    weighted_interval_score,
+)
+from forecast_assets.models.base import Values
 
 
-def plain_radius(errors: list[float], level: float) -> float:
-    """The k-th smallest of n errors, k = ceil((n + 1) * level / 100), by sorting."""
-    k = math.ceil(round((len(errors) + 1) * level / 100, 9))
-    return sorted(errors)[k - 1] if k <= len(errors) else math.nan
+def plain_quantile(scores: list[float], weights: list[float], level: float) -> float:
+    """The least score up to which the weights reach the level's share of all and one more."""
+    reached, whole = 0.0, sum(weights) + 1
+    for score, weight in sorted(zip(scores, weights, strict=True)):
+        reached += weight
+        if reached >= whole * level / 100 - 1e-9:
+            return score
+    return math.nan
+
+
+LEVELS = st.sampled_from([50.0, 80.0, 90.0, 95.0, 97.5])
 
 
 @given(
-    errors=st.lists(st.floats(0, 1e6), min_size=1, max_size=60),
-    level=st.sampled_from([50.0, 80.0, 90.0, 95.0, 97.5]),
+    given_=st.lists(st.tuples(st.floats(0, 1e6), st.floats(0.01, 1)), min_size=1, max_size=60),
+    level=LEVELS,
 )
-def test_radius_agrees_with_the_plain_definition(errors: list[float], level: float):
-    expected = plain_radius(errors, level)
-    np.testing.assert_equal(float(radius(np.array(errors), level)), expected)
+def test_a_quantile_agrees_with_the_plain_definition(
+    given_: list[tuple[float, float]], level: float
+):
+    scores, weights = [s for s, _ in given_], [w for _, w in given_]
+    found = quantiles(np.array([scores]), np.array([weights]), [level])
+    np.testing.assert_equal(float(found[0, 0, 0]), plain_quantile(scores, weights, level))
 
 
-def test_with_19_errors_the_largest_one_covers_95_percent():
-    assert radius(np.arange(19.0), 95) == 18.0
+@given(scores=st.lists(st.floats(0, 1e6), min_size=1, max_size=60), level=LEVELS)
+def test_with_equal_weights_it_is_the_usual_conformal_quantile(scores: list[float], level: float):
+    """The k-th smallest of n scores, k = ceil((n + 1) * level / 100)."""
+    k = math.ceil(round((len(scores) + 1) * level / 100, 9))
+    expected = sorted(scores)[k - 1] if k <= len(scores) else math.nan
+    found = quantiles(np.array([scores]), np.ones((1, len(scores))), [level])
+    np.testing.assert_equal(float(found[0, 0, 0]), expected)
 
 
-def test_with_18_errors_there_is_no_95_percent_radius():
-    assert np.isnan(radius(np.arange(18.0), 95))
-
-
-def test_radius_covers_as_often_as_it_says():
+def test_many_weightings_are_worked_out_in_parts(monkeypatch: pytest.MonkeyPatch):
     rng = np.random.default_rng(1)
-    errors = np.abs(rng.normal(size=(53, 4000)))
-    covered = errors[-1] <= radius(errors[:-1], 80)
-    assert covered.mean() == pytest.approx(43 / 53, abs=0.02)
+    scores, weights = rng.random((7, 20)), rng.random((33, 20))
+    whole = quantiles(scores, weights, [50, 80])
+    monkeypatch.setattr("forecast_assets.intervals.AT_ONCE", 7 * 20 * 2)
+    np.testing.assert_array_equal(quantiles(scores, weights, [50, 80]), whole)
 
 
-def test_a_fold_is_given_only_errors_known_at_its_cutoff():
-    errors = np.array([[1.0], [2.0], [3.0], [4.0], [100.0], [5.0]])
-    radii = rolling_radii(errors, [80], step=1)[0, :, 0]
-    np.testing.assert_equal(radii, [np.nan, np.nan, np.nan, np.nan, 4.0, 100.0])
+def test_no_scores_have_no_quantile():
+    assert np.isnan(quantiles(np.empty((2, 0)), np.empty((3, 0)), [80])).all()
+
+
+def test_levels_never_cross():
+    rng = np.random.default_rng(2)
+    levels = list(range(10, 100, 5))
+    found = quantiles(rng.exponential(size=(50, 40)), rng.random((9, 40)), levels)
+    assert not (np.diff(found, axis=0) < 0).any()
+
+
+def radii(errors: list[float], level: float, *, step: int = 1) -> Values:
+    """The radius of each fold of one series that is as noisy as ever, one week ahead."""
+    given_ = np.array(errors)[None, :, None]
+    return rolling_radii(given_, np.ones((1, len(errors))), [level], step=step)[0, 0, :, 0]
+
+
+def test_intervals_cover_as_often_as_they_say():
+    rng = np.random.default_rng(1)
+    errors = np.abs(rng.normal(size=(4000, 53, 1)))
+    radius = newest_radii(
+        errors[:, :-1], np.ones((4000, 52)), np.ones(4000), [50, 80, 95], step=1
+    )
+    covered = (errors[:, -1] <= radius).mean(axis=(1, 2))
+    assert covered[0] == pytest.approx(0.5, abs=0.03)
+    assert covered[1] == pytest.approx(0.8, abs=0.03)
+    assert 0.94 < covered[2] < 0.99
+
+
+def test_a_fold_is_given_only_errors_known_at_its_cutoff(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("forecast_assets.intervals.RECENCY", 1.0)
+    found = radii([1.0, 2.0, 3.0, 4.0, 100.0, 5.0], 75)
+    np.testing.assert_equal(found, [math.nan, math.nan, math.nan, 3.0, 4.0, 100.0])
 
 
 def test_an_error_two_weeks_ahead_is_known_two_folds_later():
-    errors = np.column_stack([np.arange(1.0, 8.0), np.arange(1.0, 8.0)])
-    radii = rolling_radii(errors, [50], step=1)[0]
-    np.testing.assert_equal(radii[:, 0], [np.nan, 1.0, 2.0, 2.0, 3.0, 3.0, 4.0])
-    np.testing.assert_equal(radii[:, 1], [np.nan, np.nan, 1.0, 2.0, 2.0, 3.0, 3.0])
+    errors = np.tile(np.arange(1.0, 9.0)[:, None], 2)[None]
+    found = rolling_radii(errors, np.ones((1, 8)), [40], step=1)[0, 0]
+    first = [int(np.flatnonzero(np.isfinite(found[:, h]))[0]) for h in (0, 1)]
+    assert first == [1, 2]
 
 
 def test_folds_that_lie_further_apart_know_more():
-    errors = np.column_stack([np.arange(1.0, 5.0), np.arange(1.0, 5.0)])
-    radii = rolling_radii(errors, [50], step=2)[0]
-    np.testing.assert_equal(radii[:, 0], radii[:, 1])
+    errors = np.tile(np.arange(1.0, 5.0)[:, None], 2)[None]
+    found = rolling_radii(errors, np.ones((1, 4)), [40], step=2)[0, 0]
+    np.testing.assert_equal(found[:, 0], found[:, 1])
+
+
+def test_what_comes_later_changes_no_radius():
+    rng = np.random.default_rng(6)
+    errors = rng.random((3, 40, 2))
+    changed = errors.copy()
+    changed[:, 25:] *= 50
+    before, after = (rolling_radii(e, np.ones((3, 40)), [80], step=1) for e in (errors, changed))
+    np.testing.assert_array_equal(after[:, :, :26], before[:, :, :26])
+    assert (after[:, :, 30:] > before[:, :, 30:]).any()
+
+
+def test_recent_errors_count_more():
+    calm, wild = [1.0] * 30, [9.0] * 30
+    into_storm = newest_radii(
+        np.array([calm + wild])[:, :, None], np.ones((1, 60)), np.ones(1), [50], step=1
+    )
+    into_calm = newest_radii(
+        np.array([wild + calm])[:, :, None], np.ones((1, 60)), np.ones(1), [50], step=1
+    )
+    assert (into_storm[0, 0, 0], into_calm[0, 0, 0]) == (9.0, 1.0)
+    assert 0.5 < RECENCY < 1
+
+
+def test_a_radius_grows_with_the_noise():
+    errors = np.tile([1.0, 2.0], 20)[None, :, None]
+    quiet, loud = (
+        newest_radii(errors, np.ones((1, 40)), np.array([now]), [80], step=1)[0, 0, 0]
+        for now in (1.0, 3.0)
+    )
+    assert loud == 3 * quiet
+
+
+def test_noise_is_the_mean_step_of_late():
+    y = np.cumsum(np.tile([1.0, -1.0], 200))
+    np.testing.assert_allclose(noise(y)[1:], 1.0)
+    louder = np.concatenate([y, np.cumsum(np.tile([5.0, -5.0], 13))])  # half a half-life
+    assert len(louder) - len(y) == HALF_LIFE
+    assert noise(louder)[-1] == pytest.approx(3.0, abs=0.02)
+
+
+def test_noise_knows_no_later_week():
+    y = np.random.default_rng(3).normal(size=80).cumsum()
+    changed = np.concatenate([y[:50], y[50:] * 7])
+    np.testing.assert_array_equal(noise(changed)[:50], noise(y)[:50])
+
+
+@pytest.mark.parametrize("y", [[5.0], [5.0] * 20, [0.0] * 20])
+def test_where_nothing_ever_moved_noise_is_one(y: list[float]):
+    np.testing.assert_array_equal(noise(np.array(y)), np.ones(len(y)))
+
+
+def test_noise_stays_above_zero_through_a_long_calm():
+    y = np.array([0.0, 10.0, 0.0] + [0.0] * 2000)
+    assert (noise(y) > 0).all()
 
 
 def plain_wis(y: float, y_hat: float, radii: list[float], levels: list[float]) -> float:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from forecast_assets.policies import POLICIES
 from forecast_assets.selection import choose
 from forecast_assets.settings import Settings
 from forecast_assets.tables import tables
@@ -14,11 +15,21 @@ from forecast_assets_tests.builders import make_settings
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    return make_settings(tmp_path, models={"enabled": ["naive", "drift", "theta"]})
+    return by(tmp_path, policy="best")
 
 
-def scores(unique_id: str = "a", **mase: float | str) -> pd.DataFrame:
-    """Metrics of one series: each keyword a model, its MASE or the status that it has instead."""
+def by(tmp_path: Path, **selection: object) -> Settings:
+    """Settings of three models, from the simplest on, and a rule of choice."""
+    return make_settings(
+        tmp_path, models={"enabled": ["naive", "drift", "theta"]}, selection=selection
+    )
+
+
+def scores(unique_id: str = "a", *, error: float = 0.1, **mase: float | str) -> pd.DataFrame:
+    """Metrics of one series: each keyword a model, its MASE or the status that it has instead.
+
+    `error` is the standard error of each MASE.
+    """
     return pd.DataFrame(
         [
             {
@@ -27,6 +38,7 @@ def scores(unique_id: str = "a", **mase: float | str) -> pd.DataFrame:
                 "n_folds": 9,
                 "mase": math.nan if isinstance(said, str) else said,
                 "mae": 10.0 if isinstance(said, str) else 10 - said,
+                "standard_error": error,
                 "status": said if isinstance(said, str) else "scored",
             }
             for model, said in mase.items()
@@ -34,11 +46,18 @@ def scores(unique_id: str = "a", **mase: float | str) -> pd.DataFrame:
     )
 
 
-def chosen(frame: pd.DataFrame, settings: Settings, **previous: str) -> pd.Series:
+def chosen(frame: pd.DataFrame, settings: Settings, *previous: pd.DataFrame) -> pd.Series:
     """The one choice that is made, which keeps its contract."""
     choice = tables((80,))["best_model"].check(choose(frame, settings, previous=previous))
     assert len(choice) == 1
     return choice.iloc[0]
+
+
+def earlier(model: str, *, score: float = 1.0, margin: float = 0.5) -> pd.DataFrame:
+    """An earlier choice; `margin` is what the next best scored more."""
+    return pd.DataFrame(
+        {"unique_id": ["a"], "model": [model], "score": [score], "margin": [margin]}
+    )
 
 
 def test_the_least_score_wins_and_the_next_is_named(settings: Settings):
@@ -46,7 +65,7 @@ def test_the_least_score_wins_and_the_next_is_named(settings: Settings):
     assert (row["model"], row["rung"], row["score"]) == ("theta", "champion", 0.5)
     assert (row["runner_up"], row["margin"]) == ("drift", 0.25)
     assert row["reason"] == (
-        "theta has the least mase, 0.5; drift follows with 0.75, of 3 models on 9 folds"
+        "theta has the least mase, 0.5; drift follows with 0.75, of 3 candidates on 9 folds"
     )
 
 
@@ -56,7 +75,7 @@ def test_scores_that_read_the_same_are_called_so(settings: Settings):
 
 
 def test_the_metric_of_the_settings_decides(tmp_path: Path):
-    settings = make_settings(tmp_path, selection={"metric": "mae"})
+    settings = by(tmp_path, policy="best", metric="mae")
     assert chosen(scores(naive=1.0, theta=0.5), settings)["model"] == "naive"
 
 
@@ -77,24 +96,150 @@ def test_a_series_that_no_model_could_forecast_gets_naive_on_its_own_rung(settin
     assert row["reason"] == "no model forecast every fold"
 
 
-def test_a_metric_that_is_not_defined_is_said_so(settings: Settings):
-    row = chosen(scores(drift=math.nan, naive=math.nan), settings)
-    assert (row["model"], row["rung"]) == ("naive", "naive")
-    assert row["reason"] == "mase is not defined on this series"
+def test_where_the_metric_is_not_defined_the_mean_absolute_error_ranks(settings: Settings):
+    frame = scores(drift=math.nan, naive=math.nan).assign(mae=[3.0, 4.0])
+    row = chosen(frame, settings)
+    assert (row["model"], row["rung"], row["runner_up"]) == ("drift", "champion", "naive")
+    assert math.isnan(row["score"])
+    assert row["reason"] == (
+        "drift has the least mae, 3; naive follows with 4, of 2 candidates on 9 folds"
+        " (mase is not defined on this series)"
+    )
 
 
 def test_a_change_of_champion_is_marked(settings: Settings):
-    row = chosen(scores(naive=1.0, theta=0.5), settings, a="naive")
+    row = chosen(scores(naive=1.0, theta=0.5), settings, earlier("naive"))
     assert (row["previous_model"], bool(row["switched"])) == ("naive", True)
 
 
 def test_the_same_champion_and_the_first_one_are_no_change(settings: Settings):
-    assert not chosen(scores(naive=1.0, theta=0.5), settings, a="theta")["switched"]
+    assert not chosen(scores(naive=1.0, theta=0.5), settings, earlier("theta"))["switched"]
     first = chosen(scores(naive=1.0, theta=0.5), settings)
     assert (first["previous_model"], bool(first["switched"])) == (None, False)
 
 
 def test_every_series_has_its_own_choice(settings: Settings):
     both = pd.concat([scores("a", naive=1.0, theta=0.5), scores("b", naive=0.1, theta=0.5)])
-    choice = choose(both, settings, previous={}).set_index("unique_id")["model"]
+    choice = choose(both, settings).set_index("unique_id")["model"]
     assert dict(choice) == {"a": "theta", "b": "naive"}
+
+
+# One standard error
+
+
+def test_the_simplest_within_one_standard_error_of_the_least_is_chosen(tmp_path: Path):
+    settings = by(tmp_path, policy="one_standard_error")
+    row = chosen(scores(naive=1.0, drift=0.59, theta=0.5, error=0.1), settings)
+    assert (row["model"], row["runner_up"], row["margin"]) == ("drift", "theta", pytest.approx(-0.09))
+    assert row["reason"] == (
+        "drift is the simplest within one standard error (0.1) of the least; its mase is 0.59,"
+        " the least is 0.5 by theta, of 3 candidates on 9 folds"
+    )
+
+
+def test_without_a_standard_error_the_least_is_chosen(tmp_path: Path):
+    settings = by(tmp_path, policy="one_standard_error")
+    assert chosen(scores(drift=0.59, theta=0.5, error=math.nan), settings)["model"] == "theta"
+
+
+# The incumbent
+
+
+def test_the_incumbent_stays_while_it_is_beaten_by_less_than_the_margin(tmp_path: Path):
+    settings = by(tmp_path, policy="incumbent", margin=0.1, patience=1)
+    row = chosen(scores(drift=1.0, theta=0.91), settings, earlier("drift"))
+    assert (row["model"], row["runner_up"], bool(row["switched"])) == ("drift", "theta", False)
+    assert "drift stays, beaten by less than 10%" in row["reason"]
+
+
+def test_the_incumbent_goes_when_it_is_beaten_by_the_margin(tmp_path: Path):
+    settings = by(tmp_path, policy="incumbent", margin=0.1, patience=1)
+    row = chosen(scores(drift=1.0, theta=0.9), settings, earlier("drift"))
+    assert (row["model"], row["previous_model"], bool(row["switched"])) == ("theta", "drift", True)
+
+
+def test_patience_counts_the_weeks_in_which_it_was_beaten(tmp_path: Path):
+    settings = by(tmp_path, policy="incumbent", margin=0.1, patience=3)
+    now, beaten, calm = scores(drift=1.0, theta=0.5), earlier("drift", margin=-0.2), earlier("drift")
+    for before, model in [
+        ((beaten,), "drift"),
+        ((beaten, calm), "drift"),
+        ((calm, beaten), "drift"),
+        ((beaten, beaten), "theta"),
+    ]:
+        assert chosen(now, settings, *before)["model"] == model
+    reason = chosen(now, settings, beaten)["reason"]
+    assert "drift stays, beaten by 10% or more in 2 of 3 weeks" in reason
+
+
+def test_an_incumbent_that_does_not_compete_any_more_is_replaced(tmp_path: Path):
+    settings = by(tmp_path, policy="incumbent")
+    frame = scores(naive=1.0, drift=0.9, theta="failed")
+    assert chosen(frame, settings, earlier("theta"))["model"] == "drift"
+    assert chosen(frame, settings, earlier("gone"))["model"] == "drift"
+    assert chosen(frame, settings)["model"] == "drift"
+
+
+# The combination
+
+
+def test_the_combination_of_the_settings_is_chosen_whatever_it_scores(tmp_path: Path):
+    settings = by(tmp_path, policy="combination", combination="combination_mean")
+    row = chosen(scores(naive=1.0, theta=0.5, combination_mean=0.7), settings)
+    assert (row["model"], row["runner_up"]) == ("combination_mean", "theta")
+    assert "combination_mean is the combination of the settings; its mase is 0.7" in row["reason"]
+
+
+# One for all
+
+
+def both(a: dict[str, float | str], b: dict[str, float | str]) -> pd.DataFrame:
+    """Metrics of two series."""
+    return pd.concat([scores("a", **a), scores("b", **b)], ignore_index=True)  # type: ignore[arg-type]
+
+
+def test_one_for_all_has_the_least_mean_over_series(tmp_path: Path):
+    settings = by(tmp_path, policy="best", scope="all")
+    frame = both({"naive": 0.1, "drift": 0.5, "theta": 0.9}, {"naive": 2.0, "drift": 0.5, "theta": 0.4})
+    choice = choose(frame, settings)
+    assert list(choice["model"]) == ["drift", "drift"]
+    assert choice["reason"][0] == (
+        "drift has the least mase, 0.5; theta follows with 0.65, of 3 candidates, over all series"
+    )
+
+
+def test_who_fails_on_one_series_is_not_the_one_for_all(tmp_path: Path):
+    """Without its failure theta would have the least mean on the series that is left."""
+    settings = by(tmp_path, policy="best", scope="all")
+    frame = both({"naive": 1.0, "drift": 0.9, "theta": 0.1}, {"naive": 1.0, "drift": 0.9, "theta": "failed"})
+    assert list(choose(frame, settings)["model"]) == ["drift", "drift"]
+
+
+def test_a_series_too_short_for_most_does_not_decide_for_all(tmp_path: Path):
+    settings = by(tmp_path, policy="best", scope="all")
+    long = {"naive": 1.0, "drift": 0.9, "theta": 0.1}
+    frame = pd.concat(
+        [both(long, long), scores("new", naive=0.5, drift="ineligible", theta="ineligible")]
+    )
+    assert list(choose(frame, settings)["model"]) == ["theta", "theta", "theta"]
+
+
+@pytest.mark.parametrize("policy", list(POLICIES))
+@pytest.mark.parametrize("scope", ["series", "all"])
+def test_every_rule_copes_with_awkward_series(tmp_path: Path, policy: str, scope: str):
+    settings = by(tmp_path, policy=policy, scope=scope)
+    frame = pd.concat(
+        [
+            scores("sound", naive=1.0, drift=0.9, theta=0.5, combination_median=0.6),
+            scores("tied", naive=0.5, drift=0.5, theta=0.5, combination_median=0.5),
+            scores("perfect", error=0.0, naive=0.0, drift=0.0, theta=0.0, combination_median=0.0),
+            scores("failed", naive="failed", drift="failed", theta="failed", combination_median="ineligible"),
+            scores("short", naive=1.0, drift=1.0, theta="ineligible", combination_median=1.0),
+            scores("undefined", naive=math.nan, drift=math.nan, theta=math.nan, combination_median=math.nan),
+        ]
+    )
+    choice = tables((80,))["best_model"].check(choose(frame, settings))
+    assert list(choice["unique_id"]) == sorted({*frame["unique_id"]})
+    found = choice.set_index("unique_id")
+    assert (found.loc["failed", "model"], found.loc["failed", "rung"]) == ("naive", "naive")
+    assert (found.drop(index="failed")["rung"] == "champion").all()

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from forecast_assets.errors import DataError
 from forecast_assets.series import WEEKDAYS, WeeklySeries, to_weeks
-from forecast_assets.settings import Settings, parse
+from forecast_assets.settings import Settings
+from forecast_assets.settings_file import parse
 
 REPEATABLE = hypothesis_settings(derandomize=True, deadline=None, max_examples=60, database=None)
 LATER = datetime(2026, 6, 1, tzinfo=UTC)

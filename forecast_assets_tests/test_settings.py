@@ -8,7 +8,8 @@ import pytest
 from pydantic import ValidationError
 
 from forecast_assets.errors import SettingsError
-from forecast_assets.settings import ROOT, Settings, load, parse
+from forecast_assets.settings import ROOT, Settings
+from forecast_assets.settings_file import load, parse
 
 
 def parsed(text: str) -> Settings:

@@ -19,7 +19,8 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from forecast_assets.errors import DataError, ForecastAssetsError, SourceError, SourceUnavailable
-from forecast_assets.settings import Settings, parse
+from forecast_assets.settings import Settings
+from forecast_assets.settings_file import parse
 from forecast_assets.sources import described, fetch
 from forecast_assets.sources.mapping import as_raw_data
 

@@ -10,7 +10,8 @@ import pytest
 
 from forecast_assets.audit import verify
 from forecast_assets.defs.build import build_defs, build_store
-from forecast_assets.settings import Settings, load
+from forecast_assets.settings import Settings
+from forecast_assets.settings_file import load
 from forecast_assets.store import Store
 from forecast_assets.tables import ASSETS
 from forecast_assets.versions import select

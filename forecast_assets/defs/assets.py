@@ -22,10 +22,11 @@ from forecast_assets.defs import checks
 from forecast_assets.defs.metadata import first_rows, picture, published
 from forecast_assets.defs.moment import Moment, moment_of
 from forecast_assets.defs.refusal import RETRIES, refusing
+from forecast_assets.ladder import CHAMPION
 from forecast_assets.settings import Settings
 from forecast_assets.store import Store
 from forecast_assets.tables import interval_columns
-from forecast_assets.versions import select
+from forecast_assets.versions import earlier
 
 Frame = dg.MaterializeResult[pd.DataFrame]
 
@@ -139,10 +140,15 @@ def best_model(
     store: dg.ResourceParam[Store],
 ) -> Frame:
     """The model that forecasts each series, by which rule, and whether that is news."""
-    earlier = _earlier(store, "best_model", _moment(context))
-    previous = (
-        {} if earlier is None else dict(zip(earlier["unique_id"], earlier["model"], strict=True))
+    before = earlier(
+        store,
+        "best_model",
+        before=_moment(context).as_of,
+        made_from="metrics",
+        other_than=store.tables["metrics"].data_version(metrics),
+        most=settings.selection.patience,
     )
+    previous = [store.read([commit]) for commit in before]
     choice = selection.choose(metrics, settings, previous=previous)
     return published(
         store.tables["best_model"],
@@ -154,12 +160,6 @@ def best_model(
             **{f"n_by_{model}": n for model, n in choice["model"].value_counts().items()},
         },
     )
-
-
-def _earlier(store: Store, asset: str, moment: Moment) -> pd.DataFrame | None:
-    """What an asset held before this run's moment; null where there was none."""
-    before = [c for c in store.history(asset) if c.as_of < moment.as_of]
-    return store.read(select(store, asset, as_of=max(c.as_of for c in before))) if before else None
 
 
 @week_asset
@@ -193,7 +193,7 @@ def next_week_forecast(
             "rows": first_rows(_told_first(made, ["unique_id", "y_hat", "model", *ends])),
             "week": str(made["ds"].min().date()),
             "n_series": made["unique_id"].nunique(),
-            "n_forecasts_not_by_champion": int((made["rung"] != selection.CHAMPION).sum()),
+            "n_forecasts_not_by_champion": int((made["rung"] != CHAMPION).sum()),
         },
         check=checks.champions_forecast(made, metric=settings.selection.metric),
     )

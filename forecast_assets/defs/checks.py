@@ -9,7 +9,7 @@ import dagster as dg
 import pandas as pd
 
 from forecast_assets.errors import listed
-from forecast_assets.selection import CHAMPION
+from forecast_assets.ladder import CHAMPION
 
 CHECKS: Mapping[str, dg.AssetCheckSpec] = {
     spec.asset_key.path[-1]: spec
