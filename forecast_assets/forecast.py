@@ -44,7 +44,7 @@ def forecast(
     made = climb(ladders, targets, evidence, settings, compute)
     makers = [model for model, _, _ in made.values()]
     y_hat = np.stack([said for _, _, said in made.values()])  # [S, H]
-    radii, mae = _from_backtest(chosen, makers, evidence, settings)
+    radii, mae = drawn_from(chosen, makers, evidence, settings)
     horizon = settings.backtest.horizon
     h = np.arange(1, horizon + 1)
     cutoff = np.array([one.ds[-1] for one in chosen], dtype="datetime64[ns]")
@@ -70,7 +70,7 @@ def forecast(
     )
 
 
-def _from_backtest(
+def drawn_from(
     chosen: Sequence[SeriesFolds], makers: Sequence[str], evidence: Evidence, settings: Settings
 ) -> tuple[Values, Values]:
     """The radii of each series' interval by its maker's errors, and their mean: [L, S, H], [S, H].

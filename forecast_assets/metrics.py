@@ -21,26 +21,34 @@ LOSSES = ("mae", "rmse", "mape", "smape", "mase", "rmsse", "bias")
 SCALED = ("mase", "rmsse")
 
 
-def score(predictions: pd.DataFrame, series: pd.DataFrame, settings: Settings) -> pd.DataFrame:
+def score(evidence: Evidence, series: pd.DataFrame, settings: Settings) -> pd.DataFrame:
     """Score every candidate on every series: one row a pair, in the columns of `metrics`.
 
     Errors are forecast less value. A model is `scored` only where it forecast every planned fold:
     leaving out a bad week must not help it. `failed` and `ineligible` rows carry their reason and
-    no scores.
+    no scores; so do all of a series that has no week to hold out.
+    """
+    lone = _without_folds(series, evidence.models, settings)
+    return pd.concat([scores(evidence, settings), lone], ignore_index=True)
+
+
+def gather(predictions: pd.DataFrame, series: pd.DataFrame, settings: Settings) -> Evidence:
+    """What every candidate, combinations included, said at every fold.
 
     Raises DataError where a model's folds are not those that the data and the settings plan.
     """
-    evidence = with_combinations(Evidence.of(predictions, series, settings.backtest), settings)
+    return with_combinations(Evidence.of(predictions, series, settings.backtest), settings)
+
+
+def scores(evidence: Evidence, settings: Settings) -> pd.DataFrame:
+    """Score every candidate of the evidence on every series that has folds, as `score` does."""
     shape = (len(evidence.models), len(evidence.planned))
-    measured = {
-        **_losses(evidence),
-        **{name: np.full(shape, np.nan) for name in _measures(settings)},
-    }
+    measured = _losses(evidence)
     for block in evidence.blocks():
-        for name, values in _scores(block, evidence, settings).items():
-            measured[name][:, block.series] = values
+        for name, values in _measured(block, evidence, settings).items():
+            measured.setdefault(name, np.full(shape, np.nan))[:, block.series] = values
     is_scored = evidence.status == SCORED
-    frame = pd.DataFrame(
+    return pd.DataFrame(
         {
             "unique_id": np.tile([one.unique_id for one in evidence.planned], shape[0]),
             "model": np.repeat(evidence.models, shape[1]),
@@ -51,7 +59,40 @@ def score(predictions: pd.DataFrame, series: pd.DataFrame, settings: Settings) -
             "reason": evidence.reason.ravel(),
         }
     )
-    return pd.concat([frame, _without_folds(series, evidence.models, settings)], ignore_index=True)
+
+
+def over_all(evidence: Evidence) -> pd.DataFrame:
+    """Each candidate over all series that it is scored on, by weeks ahead: a row a pair.
+
+    `h` is 1 up to the horizon; errors are over the series' naive error before the first cutoff, so
+    `mase` and `bias` are the means of what a series has there.
+    """
+    scale = evidence.naive_error()
+    shape = (len(evidence.models), len(scale), evidence.y.shape[1])
+    size, signed = np.full(shape, np.nan), np.full(shape, np.nan)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        for block in evidence.blocks():
+            scaled = block.errors / scale[block.series, None, None]
+            size[:, block.series] = np.abs(scaled).mean(axis=2)
+            signed[:, block.series] = scaled.mean(axis=2)
+    counts = np.isfinite(size) & (evidence.status == SCORED)[:, :, None]
+    n = counts.sum(axis=1)  # [C, H]
+    mase, bias = (
+        np.divide(
+            np.where(counts, one, 0.0).sum(axis=1), n, out=np.full(n.shape, np.nan), where=n > 0
+        )
+        for one in (size, signed)
+    )
+    horizon = shape[2]
+    return pd.DataFrame(
+        {
+            "model": np.repeat(evidence.models, horizon),
+            "h": np.tile(np.arange(1, horizon + 1), shape[0]),
+            "n_series": n.ravel(),
+            "mase": mase.ravel(),
+            "bias": bias.ravel(),
+        }
+    ).sort_values(["h", "mase"], ignore_index=True, kind="stable")
 
 
 def with_combinations(evidence: Evidence, settings: Settings) -> Evidence:
@@ -77,12 +118,6 @@ def with_combinations(evidence: Evidence, settings: Settings) -> Evidence:
 
 
 NO_MEMBER = "no model forecast every fold"
-
-
-def _measures(settings: Settings) -> list[str]:
-    levels = settings.forecast.levels
-    coverage = [f"coverage_{column_suffix(level)}" for level in levels]
-    return [*coverage, "wis", "skill_vs_naive", "p_vs_naive", "standard_error"]
 
 
 def _losses(evidence: Evidence) -> dict[str, Values]:
@@ -117,7 +152,7 @@ def _training(evidence: Evidence) -> pd.DataFrame:
     )
 
 
-def _scores(block: Block, evidence: Evidence, settings: Settings) -> dict[str, Values]:
+def _measured(block: Block, evidence: Evidence, settings: Settings) -> dict[str, Values]:
     """What a loss does not tell: coverage, WIS, the comparison with naive; each [C, S]."""
     horizon, levels = settings.backtest.horizon, settings.forecast.levels
     errors = np.abs(block.errors)  # [C, S, K, H]

@@ -1,9 +1,10 @@
 """Published forecasts against what came, computed by hand."""
 
+import numpy as np
 import pandas as pd
 import pytest
 
-from forecast_assets.accuracy import score_published
+from forecast_assets.accuracy import LEAST_WEEKS, chance_of_share, judge, score_published, summary
 from forecast_assets.tables import tables
 from forecast_assets_tests.builders import AS_OF, make_series
 
@@ -20,6 +21,7 @@ def published(cutoff: int, y_hat: float, *, model: str = "m", half_width: float 
         "y_hat": y_hat,
         "lo_80": y_hat - half_width,
         "hi_80": y_hat + half_width,
+        "backtest_mae": 2.0,
         "model": model,
         "rung": "champion",
         "cutoff": DS[cutoff],
@@ -69,3 +71,91 @@ def test_a_level_that_was_not_published_then_is_null():
 @pytest.mark.parametrize(("half_width", "inside"), [(1.5, True), (1.4, False)])
 def test_the_ends_of_an_interval_belong_to_it(half_width: float, inside: bool):  # noqa: FBT001
     assert bool(scored(published(1, 16.5, half_width=half_width)).iloc[0]["in_80"]) is inside
+
+
+def test_the_value_as_first_known_stays_when_it_is_revised():
+    early = score_published(pd.DataFrame([published(0, 11.0)]), SERIES, levels=(80,))
+    revised = SERIES.assign(y=[10.0, 13.0, 15.0, 11.0])
+    rows = pd.DataFrame([published(0, 11.0), published(1, 14.0)])
+    found = score_published(rows, revised, levels=(80,), before=early)
+    assert list(found["y"]) == [13.0, 15.0]
+    assert list(found["y_first"]) == [12.0, 15.0]
+    assert found["error"].iloc[0] == -2.0
+
+
+def test_a_version_that_promised_nothing_yet_is_scored_without():
+    rows = pd.DataFrame([published(0, 11.0)]).drop(columns="backtest_mae")
+    assert score_published(rows, SERIES, levels=(80,))["backtest_mae"].isna().all()
+
+
+def test_the_summary_is_as_computed_by_hand():
+    """Steps of 2, 3 and 4: their mean is 3. Errors of 1 (above) and 4 (below), naive's 2 and 3."""
+    rows = [published(0, 13.0), published(1, 11.0)]
+    row = summary(score_published(pd.DataFrame(rows), SERIES, levels=(80,)), SERIES, levels=(80,))
+    assert len(row) == 1
+    found = row.iloc[0]
+    assert found["n"] == 2
+    assert found["mase"] == pytest.approx((1 / 3 + 4 / 3) / 2)
+    assert found["over_naive"] == pytest.approx(5 / 5)
+    assert found["over_promise"] == pytest.approx(5 / 4)
+    assert found["bias"] == pytest.approx((1 / 3 - 4 / 3) / 2)
+    assert found["coverage_80"] == 0.5
+
+
+def test_the_summary_by_model_keeps_models_apart():
+    rows = [published(0, 13.0, model="m"), published(1, 11.0, model="k")]
+    found = summary(
+        score_published(pd.DataFrame(rows), SERIES, levels=(80,)), SERIES, levels=(80,), by="model"
+    )
+    assert list(found["model"]) == ["k", "m"]
+    assert list(found["n"]) == [1, 1]
+
+
+def a_year(errors: list[float], *, half_width: float) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """A series that steps up and down by one, and forecasts of its last weeks that err so."""
+    series = make_series(a=[float(week % 2) for week in range(len(errors) + 5)])
+    rows = [
+        {
+            **published(0, row.y + error, half_width=half_width),
+            "ds": row.ds,
+            "cutoff": row.ds - pd.Timedelta(weeks=1),
+        }
+        for row, error in zip(series.tail(len(errors)).itertuples(), errors, strict=True)
+    ]
+    return score_published(pd.DataFrame(rows), series, levels=(80,)), series
+
+
+def test_forecasts_that_keep_their_promise_are_not_warned_of():
+    errors = [0.1, 0.2, 0.3, 0.4, 0.9] * 6  # four of five within 0.5
+    verdict = judge(*a_year(errors, half_width=0.5), levels=(80,))
+    assert (verdict.n_weeks, verdict.worse_than_naive, verdict.off_coverage) == (30, None, ())
+
+
+def test_intervals_that_are_too_narrow_are_warned_of():
+    errors = [0.1, 0.6, 0.7, 0.4, 0.9] * 6
+    verdict = judge(*a_year(errors, half_width=0.5), levels=(80,))
+    assert verdict.off_coverage == ("40% of values lay in the 80 % interval",)
+
+
+def test_intervals_that_always_hold_are_warned_of_too():
+    verdict = judge(*a_year([0.1, 0.2] * 20, half_width=5.0), levels=(80,))
+    assert verdict.off_coverage == ("100% of values lay in the 80 % interval",)
+
+
+def test_errors_beyond_naives_are_warned_of():
+    verdict = judge(*a_year([1.4, 1.5, 1.8] * 10, half_width=9.0), levels=(80,))
+    assert verdict.worse_than_naive is not None
+    assert verdict.worse_than_naive.startswith("errors are 1.57 times naive's (by chance: 0.0%)")
+
+
+def test_a_few_weeks_say_nothing():
+    errors = [5.0] * (LEAST_WEEKS - 1)
+    verdict = judge(*a_year(errors, half_width=0.5), levels=(80,))
+    assert (verdict.worse_than_naive, verdict.off_coverage) == (None, ())
+
+
+def test_sound_coverage_is_seldom_called_unsound():
+    rng = np.random.default_rng(8)
+    weeks = rng.random((2000, 52, 6)) < 0.8
+    called = [chance_of_share(one.mean(axis=1), 0.8) < 0.01 for one in weeks]
+    assert np.mean(called) < 0.02

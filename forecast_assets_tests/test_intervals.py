@@ -81,9 +81,7 @@ def radii(errors: list[float], level: float, *, step: int = 1) -> Values:
 def test_intervals_cover_as_often_as_they_say():
     rng = np.random.default_rng(1)
     errors = np.abs(rng.normal(size=(4000, 53, 1)))
-    radius = newest_radii(
-        errors[:, :-1], np.ones((4000, 52)), np.ones(4000), [50, 80, 95], step=1
-    )
+    radius = newest_radii(errors[:, :-1], np.ones((4000, 52)), np.ones(4000), [50, 80, 95], step=1)
     covered = (errors[:, -1] <= radius).mean(axis=(1, 2))
     assert covered[0] == pytest.approx(0.5, abs=0.03)
     assert covered[1] == pytest.approx(0.8, abs=0.03)

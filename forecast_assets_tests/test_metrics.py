@@ -10,8 +10,10 @@ import pytest
 from scipy import stats
 
 from forecast_assets.backtest import TOO_SHORT, Fold, Folds, as_predictions, plan
+from forecast_assets.combinations import COMBINATIONS
 from forecast_assets.errors import DataError
-from forecast_assets.metrics import p_of_gain, score
+from forecast_assets.metrics import gather, mean_and_error, over_all, p_of_gain
+from forecast_assets.metrics import score as score_evidence
 from forecast_assets.settings import Settings
 from forecast_assets.tables import tables
 from forecast_assets_tests.builders import make_series, make_settings, walk
@@ -41,6 +43,11 @@ def predict(series: pd.DataFrame, settings: Settings, **errors: list[float]) -> 
         ]
         blocks.append(as_predictions(model, planned, Folds.of(folds, horizon=1), horizon=1))
     return pd.concat(blocks, ignore_index=True)
+
+
+def score(predictions: pd.DataFrame, series: pd.DataFrame, settings: Settings) -> pd.DataFrame:
+    """The scores of those predictions."""
+    return score_evidence(gather(predictions, series, settings), series, settings)
 
 
 def one_row(frame: pd.DataFrame, model: str, unique_id: str = "a") -> pd.Series:
@@ -189,7 +196,7 @@ def test_a_backtest_on_other_folds_is_refused_by_name(settings: Settings, tmp_pa
 def test_the_frame_keeps_its_contract(settings: Settings):
     series = make_series(a=walk(N, seed=1), b=walk(N, seed=2))
     scores = score(predict(series, settings, m=[1.0], k=[2.0, -1.0]), series, settings)
-    assert len(tables((80, 95))["metrics"].check(scores)) == 4
+    assert len(tables((80, 95))["metrics"].check(scores)) == 2 * (2 + len(COMBINATIONS))
 
 
 def plain_p(gains: list[float], horizon: int) -> float:
@@ -220,3 +227,129 @@ def test_no_spread_in_the_gains_has_no_test():
     assert math.isnan(p_of_gain(np.zeros(30), horizon=1))
     assert math.isnan(p_of_gain(np.array([1.0]), horizon=1))
     assert math.isnan(p_of_gain(np.array([]), horizon=1))
+
+
+# The standard error
+
+
+@pytest.mark.parametrize("metric", ["mae", "mase", "mape", "smape"])
+def test_the_standard_error_of_a_mean_is_its_spread_over_the_root_of_n(tmp_path: Path, metric: str):
+    settings = make_settings(
+        tmp_path, backtest={"n_windows": WINDOWS}, selection={"metric": metric}
+    )
+    y = walk(N, seed=1)
+    errors = list(np.random.default_rng(2).normal(0.4, 1, WINDOWS))
+    series = make_series(a=y)
+    found = one_row(score(predict(series, settings, m=errors), series, settings), "m")
+    actual, e = np.array(y[-WINDOWS:]), np.abs(errors)
+    scale = np.abs(np.diff(y[:-WINDOWS])).mean()
+    terms = {
+        "mae": e,
+        "mase": e / scale,
+        "mape": e / actual,
+        "smape": e / (np.abs(actual + errors) + actual),
+    }[metric]
+    assert found[metric] == pytest.approx(terms.mean())
+    assert found["standard_error"] == pytest.approx(terms.std() / math.sqrt(WINDOWS))
+
+
+@pytest.mark.parametrize("metric", ["rmse", "rmsse"])
+def test_the_standard_error_of_a_root_is_half_that_of_the_square_over_the_root(
+    tmp_path: Path, metric: str
+):
+    settings = make_settings(
+        tmp_path, backtest={"n_windows": WINDOWS}, selection={"metric": metric}
+    )
+    y = walk(N, seed=1)
+    errors = np.random.default_rng(2).normal(0.4, 1, WINDOWS)
+    series = make_series(a=y)
+    found = one_row(score(predict(series, settings, m=list(errors)), series, settings), "m")
+    scale = 1.0 if metric == "rmse" else math.sqrt((np.diff(y[:-WINDOWS]) ** 2).mean())
+    rmse = math.sqrt((errors**2).mean())
+    assert found[metric] == pytest.approx(rmse / scale)
+    by_hand = (errors**2).std() / math.sqrt(WINDOWS) / (2 * rmse) / scale
+    assert found["standard_error"] == pytest.approx(by_hand)
+
+
+def test_overlapping_forecasts_make_a_mean_less_certain():
+    """Each error comes twice: half as many say something."""
+    once = np.random.default_rng(3).normal(size=500)
+    _, alone = mean_and_error(once, horizon=1)
+    _, taken_twice = mean_and_error(np.repeat(once, 2), horizon=2)
+    assert taken_twice == pytest.approx(alone, rel=0.05)
+
+
+def test_one_fold_has_a_score_and_no_standard_error(tmp_path: Path):
+    settings = make_settings(tmp_path, backtest={"n_windows": 1})
+    series = make_series(a=walk(N, seed=1))
+    found = one_row(score(predict(series, settings, m=[2.0]), series, settings), "m")
+    assert found["mae"] == pytest.approx(2.0)
+    assert math.isnan(found["standard_error"])
+
+
+# Combinations
+
+
+def test_combinations_compete_beside_the_models(settings: Settings):
+    """Two models err by as much to either side: their mean does not err at all."""
+    series = make_series(a=walk(N, seed=1))
+    scores = score(predict(series, settings, high=[1.5], low=[-1.5]), series, settings)
+    assert list(scores["model"]) == ["high", "low", *COMBINATIONS]
+    assert one_row(scores, "combination_mean")["mae"] == pytest.approx(0.0, abs=1e-12)
+    assert (scores.loc[2:, "status"] == "scored").all()
+    assert (scores.loc[2:, "fit_seconds"] == 0).all()
+
+
+def test_a_model_that_failed_is_in_no_combination(settings: Settings):
+    series = make_series(a=walk(N, seed=1))
+    errors = [99.0] * (WINDOWS - 1) + [math.nan]
+    scores = score(predict(series, settings, m=[1.0], k=[2.0], bad=errors), series, settings)
+    assert one_row(scores, "combination_mean")["mae"] == pytest.approx(1.5)
+
+
+def test_where_every_model_failed_so_does_every_combination(settings: Settings):
+    series = make_series(a=walk(N, seed=1), b=walk(N, seed=2))
+    predictions = predict(series, settings, m=[math.nan] * WINDOWS + [1.0] * WINDOWS)
+    found = one_row(score(predictions, series, settings), "combination_median")
+    assert (found["status"], found["reason"]) == ("ineligible", "no model forecast every fold")
+
+
+def test_series_of_every_length_are_scored_as_each_would_be_alone(settings: Settings):
+    lengths = {"long": 90, "also_long": 90, "short": 20, "tiny": 3, "lone": 1}
+    all_of_them = {name: walk(n, seed=n + len(name)) for name, n in lengths.items()}
+    every = make_series(**all_of_them)
+    errors = {"m": [1.0, -0.5, 2.0], "k": [0.1, 0.3, -3.0]}
+    together = score(predict(every, settings, **errors), every, settings)
+    for name in ("long", "short", "tiny"):
+        series = make_series(**{name: all_of_them[name]})
+        mine = predict(every, settings, **errors)
+        mine = mine[mine["unique_id"] == name].reset_index(drop=True)
+        alone = score(mine, series, settings)
+        of_it = together[together["unique_id"] == name].reset_index(drop=True)
+        pd.testing.assert_frame_equal(of_it, alone)
+
+
+def test_a_panel_is_scored_in_blocks(settings: Settings, monkeypatch: pytest.MonkeyPatch):
+    series = make_series(**{f"s{i}": walk(N, seed=i) for i in range(7)})
+    predictions = predict(series, settings, m=[1.0, -2.0], k=[0.5, 1.0, 2.0])
+    whole = score(predictions, series, settings)
+    monkeypatch.setattr("forecast_assets.evidence.BLOCK_FOLDS", 2 * WINDOWS)
+    pd.testing.assert_frame_equal(score(predictions, series, settings), whole)
+
+
+def test_over_all_is_the_mean_of_scaled_errors_by_weeks_ahead(tmp_path: Path):
+    settings = make_settings(tmp_path, backtest={"n_windows": WINDOWS, "horizon": 2})
+    series = make_series(a=walk(N, seed=1), b=walk(N, seed=2))
+    planned = plan(series, settings.backtest)
+    folds = [
+        Fold(one.y[end : end + 2] + np.array([1.0, -3.0]), 0.1)
+        for one in planned
+        for end in one.ends
+    ]
+    predictions = as_predictions("m", planned, Folds.of(folds, horizon=2), horizon=2)
+    found = over_all(gather(predictions, series, settings))
+    of_m = found[found["model"] == "m"].set_index("h")
+    scale = np.mean([1 / np.abs(np.diff(one.y[: one.ends[0]])).mean() for one in planned])
+    assert list(of_m["n_series"]) == [2, 2]
+    assert list(of_m["mase"]) == pytest.approx([scale, 3 * scale])
+    assert list(of_m["bias"]) == pytest.approx([scale, -3 * scale])

@@ -16,7 +16,7 @@ from forecast_assets import accuracy, pictures, report, selection, sources
 from forecast_assets import forecast as forecasting
 from forecast_assets import metrics as scoring
 from forecast_assets import series as weekly
-from forecast_assets.commits import distinct
+from forecast_assets.commits import distinct, newest
 from forecast_assets.compute import Compute
 from forecast_assets.defs import checks
 from forecast_assets.defs.metadata import first_rows, picture, published
@@ -103,7 +103,8 @@ def metrics(
     store: dg.ResourceParam[Store],
 ) -> Frame:
     """Every model's scores on every series, on folds that all of them forecast."""
-    scores = scoring.score(backtest_predictions, series, settings)
+    evidence = scoring.gather(backtest_predictions, series, settings)
+    scores = scoring.score(evidence, series, settings)
     metric = settings.selection.metric
     means = scores.groupby("model")[metric].mean().dropna()
     return published(
@@ -112,6 +113,7 @@ def metrics(
         {
             "score_plot": picture(pictures.draw_scores(scores, metric=metric), alt=metric),
             "rows": first_rows(_leaderboard(scores, metric)),
+            "over_all_series": first_rows(scoring.over_all(evidence)),
             "n_scored": int((scores["status"] == "scored").sum()),
             "n_failed": int((scores["status"] == "failed").sum()),
             "n_ineligible": int((scores["status"] == "ineligible").sum()),
@@ -211,15 +213,29 @@ def forecast_accuracy(
     as_of = _moment(context).as_of
     known = [one for one in store.history("next_week_forecast") if one.as_of < as_of]
     published_before = [store.read([commit]) for commit in distinct(known)]
+    scores_before = [one for one in store.history("forecast_accuracy") if one.as_of < as_of]
+    levels = settings.forecast.levels
     scored = accuracy.score_published(
         pd.concat([*published_before, next_week_forecast], ignore_index=True),
         series,
-        levels=settings.forecast.levels,
+        levels=levels,
+        before=store.read([newest(scores_before)]) if scores_before else None,
     )
-    naive = scored["naive_abs_error"].sum()
-    measured = {"error_over_naive": float(scored["abs_error"].sum() / naive)} if naive else {}
+    told = functools.partial(accuracy.summary, scored, series, levels=levels)
+    over_all = told().drop(columns=["of", "n"]).dropna(axis="columns").to_dict("records")
     return published(
-        store.tables["forecast_accuracy"], scored, {"n_forecasts_due": len(scored), **measured}
+        store.tables["forecast_accuracy"],
+        scored,
+        {
+            "n_forecasts_due": len(scored),
+            **{f"live_{name}": value for one in over_all for name, value in one.items()},
+            "by_series": first_rows(told(by="unique_id")),
+            "by_model": first_rows(told(by="model")),
+            "rows": first_rows(scored.sort_values("ds", ascending=False, kind="stable")),
+        },
+        check=checks.live_forecasts_keep_their_promise(
+            accuracy.judge(scored, series, levels=levels)
+        ),
     )
 
 

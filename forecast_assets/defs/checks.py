@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import dagster as dg
 import pandas as pd
 
+from forecast_assets.accuracy import Verdict
 from forecast_assets.errors import listed
 from forecast_assets.ladder import CHAMPION
 
@@ -28,6 +29,12 @@ CHECKS: Mapping[str, dg.AssetCheckSpec] = {
             "champions_forecast",
             asset="next_week_forecast",
             description="Every series has a forecast, made by the model that was chosen for it.",
+        ),
+        dg.AssetCheckSpec(
+            "live_forecasts_keep_their_promise",
+            asset="forecast_accuracy",
+            description="The last year's forecasts beat naive, and their intervals held as often as"
+            " they said, as far as chance lets one tell.",
         ),
     )
 }
@@ -74,6 +81,19 @@ def champions_forecast(forecast: pd.DataFrame, *, metric: str) -> dg.AssetCheckR
         bad=f"{len(named)} forecasts are not by a champion: {listed(named)}. Either the chosen"
         f" model failed on the newest week, or {metric} ranks no model there. The page of"
         f" best_model tells which.",
+    )
+
+
+def live_forecasts_keep_their_promise(verdict: Verdict) -> dg.AssetCheckResult:
+    """Warn where published forecasts were worse than naive, or their intervals off."""
+    found = [one for one in (verdict.worse_than_naive, *verdict.off_coverage) if one]
+    return _warning(
+        "forecast_accuracy",
+        found,
+        good=f"{verdict.n_weeks} weeks of published forecasts show nothing that chance would not.",
+        bad=f"Over {verdict.n_weeks} weeks of published forecasts {'; '.join(found)}. The backtest"
+        f" promised better: the series have changed, or `n_windows` is too short to tell. The page"
+        f" of forecast_accuracy has each series and model; until it is mended, lean on naive.",
     )
 
 
