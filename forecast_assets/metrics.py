@@ -76,14 +76,9 @@ def over_all(evidence: Evidence) -> pd.DataFrame:
             size[:, block.series] = np.abs(scaled).mean(axis=2)
             signed[:, block.series] = scaled.mean(axis=2)
     counts = np.isfinite(size) & (evidence.status == SCORED)[:, :, None]
-    n = counts.sum(axis=1)  # [C, H]
-    mase, bias = (
-        np.divide(
-            np.where(counts, one, 0.0).sum(axis=1), n, out=np.full(n.shape, np.nan), where=n > 0
-        )
-        for one in (size, signed)
-    )
-    horizon = shape[2]
+    n, horizon = counts.sum(axis=1), shape[2]  # [C, H]
+    with np.errstate(invalid="ignore"):
+        mase, bias = (np.where(counts, one, 0.0).sum(axis=1) / n for one in (size, signed))
     return pd.DataFrame(
         {
             "model": np.repeat(evidence.models, horizon),

@@ -8,6 +8,7 @@ import pytest
 
 from forecast_assets.crew import Crew
 from forecast_assets.forecast import forecast
+from forecast_assets.intervals import RECENCY, noise, quantiles
 from forecast_assets.settings import Settings
 from forecast_assets.tables import tables
 from forecast_assets_tests.builders import AS_OF, make_ragged, make_series, make_settings, walk
@@ -52,12 +53,15 @@ def test_the_week_after_the_last_one_is_forecast_by_the_chosen_model(settings: S
 
 
 def test_intervals_are_drawn_from_the_models_own_backtest_errors(settings: Settings):
-    """29 errors of naive are the last 29 steps: 24 of them (80 %) and 29 of them (95 %) fit."""
-    y = walk(59, seed=1)
-    row = made(make_series(a=y), settings, ("naive", None)).iloc[0]
-    errors = sorted(np.abs(np.diff(y[-30:])))
-    assert row["hi_80"] - row["y_hat"] == pytest.approx(errors[24 - 1])
-    assert row["y_hat"] - row["lo_95"] == pytest.approx(errors[29 - 1])
+    """29 errors of naive are the last 29 steps, each over the noise at its cutoff."""
+    y = np.array(walk(59, seed=1))
+    row = made(make_series(a=list(y)), settings, ("naive", None)).iloc[0]
+    scores = np.abs(np.diff(y[-30:])) / noise(y)[-30:-1]
+    weights = RECENCY ** np.arange(29, 0, -1.0)
+    for level, end in ((80, "hi_80"), (95, "lo_95")):
+        radius = quantiles(scores[None], weights[None], [level])[0, 0, 0] * noise(y)[-1]
+        np.testing.assert_allclose(abs(row[end] - row["y_hat"]), radius)
+    assert row["backtest_mae"] == pytest.approx(np.abs(np.diff(y[-30:])).mean())
 
 
 def test_a_level_that_too_few_errors_can_hold_has_no_interval(settings: Settings):
@@ -121,3 +125,68 @@ def test_a_series_of_one_week_gets_naive_without_an_interval(settings: Settings)
     row = made(make_series(a=[5.0], b=walk(60, seed=1)), settings, ("naive", None), ("drift", None))
     assert row.iloc[0]["y_hat"] == 5.0
     assert row.iloc[0][["lo_80", "hi_80", "lo_95", "hi_95"]].isna().all()
+
+
+def test_a_combination_pools_what_its_members_say_of_the_newest_week(settings: Settings):
+    y = walk(60, seed=1)
+    row = made(make_series(a=y), settings, ("combination_mean", "drift")).iloc[0]
+    drift = y[-1] + (y[-1] - y[0]) / 59
+    assert (row["model"], row["rung"]) == ("combination_mean", "champion")
+    assert row["y_hat"] == pytest.approx((y[-1] + drift) / 2)
+    assert row["lo_80"] < row["y_hat"] < row["hi_80"]
+
+
+def test_weights_of_the_newest_week_come_from_every_fold(settings: Settings):
+    y = walk(60, seed=1)
+    row = made(make_series(a=y), settings, ("combination_inverse_error", None)).iloc[0]
+    ends = np.arange(30, 60)
+    naive = np.abs(np.diff(y)[ends - 1]).mean()
+    slope = (np.array(y)[ends - 1] - y[0]) / (ends - 1)
+    drift = np.abs(np.array(y)[ends] - np.array(y)[ends - 1] - slope).mean()
+    share = (1 / drift) / (1 / drift + 1 / naive)
+    assert row["y_hat"] == pytest.approx(y[-1] + share * (y[-1] - y[0]) / 59)
+
+
+@pytest.mark.usefixtures("odd_models")
+def test_a_combination_goes_on_with_the_members_that_are_left(tmp_path: Path, crew: Crew):
+    settings = odd_settings(tmp_path, factory="odd_models:Odd", params={"way": "refuses 60"})
+    y = walk(60, seed=1)
+    row = made(make_series(a=y), settings, ("combination_mean", None), crew=crew).iloc[0]
+    drift = y[-1] + (y[-1] - y[0]) / 59
+    assert (row["model"], row["rung"]) == ("combination_mean", "champion")
+    assert row["y_hat"] == pytest.approx((y[-1] + drift) / 2)
+
+
+@pytest.mark.usefixtures("odd_models")
+def test_where_champion_and_runner_up_fail_the_others_forecast_together(tmp_path: Path, crew: Crew):
+    given = {"factory": "odd_models:Odd", "params": {"way": "refuses 60"}}
+    models = {"enabled": ["naive", "drift", "odd", "even"], "odd": given, "even": given}
+    settings = make_settings(tmp_path, models=models)
+    y = walk(60, seed=1)
+    row = made(make_series(a=y), settings, ("odd", "even"), crew=crew).iloc[0]
+    drift = y[-1] + (y[-1] - y[0]) / 59
+    assert (row["model"], row["rung"]) == ("combination_median", "combination")
+    assert row["y_hat"] == pytest.approx((y[-1] + drift) / 2)
+
+
+def test_no_forecast_lies_below_the_minimum(tmp_path: Path):
+    settings = make_settings(
+        tmp_path, models={"enabled": ["naive", "drift"]}, forecast={"minimum": 0}
+    )
+    y = [*np.abs(np.array(walk(60, seed=1)) - 99), 3.0, 0.5]
+    falling = list(np.linspace(50, 0.1, 62))
+    frame = made(make_series(a=y, b=falling), settings, ("naive", None), ("drift", None))
+    assert (frame[["y_hat", "lo_80", "lo_95"]] >= 0).all(axis=None)
+    assert (frame["lo_95"] == 0).any()
+    assert list(frame["y_hat"]) == [0.5, 0.0]
+
+
+def test_twenty_three_quantiles_never_cross(tmp_path: Path):
+    levels = [10, 20, 30, 40, 50, 60, 70, 80, 90, 95, 98]
+    settings = make_settings(tmp_path, models={"enabled": ["naive"]}, forecast={"levels": levels})
+    row = made(make_series(a=walk(300, seed=1)), settings, ("naive", None)).iloc[0]
+    ends = [row[f"lo_{level}"] for level in reversed(levels)] + [row["y_hat"]]
+    ends += [row[f"hi_{level}"] for level in levels]
+    known = [end for end in ends if np.isfinite(end)]
+    assert known == sorted(known)
+    assert len(known) >= 19
