@@ -6,10 +6,9 @@ How a forecast came about does not belong here, nor where the past ones are kept
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import pandas as pd
 
-from forecast_assets.metrics import p_of_gain
+from forecast_assets.comparing import chance_of_share, p_of_gain
 from forecast_assets.tables import column_suffix, interval_columns, tables
 
 KEY = ["unique_id", "ds", "h", "cutoff"]
@@ -114,19 +113,6 @@ def judge(scored: pd.DataFrame, series: pd.DataFrame, *, levels: Sequence[float]
         if len(share) >= LEAST_WEEKS and chance_of_share(share, level / 100) < RARE:
             off.append(f"{share.mean():.0%} of values lay in the {level:g} % interval")
     return Verdict(len(weeks), worse, tuple(off))
-
-
-def chance_of_share(shares: "np.typing.NDArray[np.float64]", promised: float) -> float:
-    """The chance of a mean this far from the promised one, from one share a week: [n] -> 0 to 1.
-
-    Student's t of the weekly shares; where they are all alike, the binomial test of as many weeks.
-    """
-    from scipy import stats  # noqa: PLC0415 - only a verdict needs it
-
-    if np.ptp(shares) == 0:
-        n_covered = round(float(shares.sum()))
-        return float(stats.binomtest(n_covered, len(shares), promised).pvalue)
-    return float(stats.ttest_1samp(shares, promised).pvalue)
 
 
 def _measured(scored: pd.DataFrame, series: pd.DataFrame, levels: Sequence[float]) -> pd.DataFrame:

@@ -13,21 +13,23 @@ from numpy.typing import NDArray
 
 from forecast_assets.backtest import SeriesFolds, is_declined, plan
 from forecast_assets.errors import DataError
-from forecast_assets.intervals import noise
+from forecast_assets.intervals import Pool, noise
 from forecast_assets.models.base import Positions, Values
 from forecast_assets.settings import BacktestSettings
 
 BLOCK_FOLDS = 20_000  # of one model; bounds the memory of what is worked out at once
+POOL_SERIES = 1000  # evenly drawn; the errors of more say the same
 
 SCORED, FAILED, INELIGIBLE = "scored", "failed", "ineligible"
 
 
 @dataclass(frozen=True, eq=False)
 class Block:
-    """Some series with equally many folds. Their folds lie at `folds` of the whole: [S, K]."""
+    """Some series with the same cutoffs. Their folds lie at `folds` of the whole: [S, K]."""
 
     series: Positions  # [S]
     folds: Positions  # [S, K]
+    weeks: Positions  # [K]; of the cutoffs
     last: Values  # [S, K]; the value at the cutoff
     noise: Values  # [S, K]; as in `intervals`, known at the cutoff
     y: Values  # [S, K, H]
@@ -39,6 +41,11 @@ class Block:
         """Forecast less value: [M, S, K, H]."""
         return self.y_hat - self.y
 
+    @property
+    def now(self) -> int:
+        """The newest week, as `weeks` count."""
+        return int(self.weeks[-1] + self.y.shape[2])
+
 
 @dataclass(frozen=True, eq=False)
 class Evidence:
@@ -46,6 +53,7 @@ class Evidence:
 
     planned: Sequence[SeriesFolds]  # [S]
     models: Sequence[str]  # [M]
+    weeks: Positions  # [F]; of the cutoffs, counted from 1970 on
     last: Values  # [F]
     noise: Values  # [F]
     y: Values  # [F, H]
@@ -82,6 +90,7 @@ class Evidence:
         return cls(
             planned,
             models,
+            np.concatenate([as_weeks(one.ds[one.ends - 1]) for one in planned]),
             np.concatenate([one.y[one.ends - 1] for one in planned]),
             np.concatenate([noise(one.y)[one.ends - 1] for one in planned]),
             np.concatenate([_after(one, horizon) for one in planned]),
@@ -103,6 +112,15 @@ class Evidence:
             return np.array([np.sqrt((s * s).mean()) if len(s) else np.nan for s in steps])
         return np.array([np.abs(s).mean() if len(s) else np.nan for s in steps])
 
+    def pools(self, model: int, at: Positions) -> list[Pool]:
+        """A model's scaled errors on all series that it is scored on, one pool a week ahead."""
+        which = np.flatnonzero(self.status[model] == SCORED)
+        is_in = np.zeros(len(self.planned), dtype=bool)
+        is_in[which[:: max(-(-len(which) // POOL_SERIES), 1)]] = True
+        folds = np.flatnonzero(np.repeat(is_in, self.n_folds))
+        size = np.abs(self.y_hat[model, folds] - self.y[folds]) / self.noise[folds, None]
+        return [Pool.of(size[:, h], self.weeks[folds], at, h=h + 1) for h in range(self.y.shape[1])]
+
     def joined(self, other: Self) -> Self:
         """The same folds with the models of both."""
         return replace(
@@ -118,8 +136,10 @@ class Evidence:
         """The series in blocks that can be worked out at once: each in one of them."""
         n_folds = self.n_folds
         starts = np.cumsum(n_folds) - n_folds
-        for n in np.unique(n_folds):
-            alike = np.flatnonzero(n_folds == n)
+        calendars = np.stack([n_folds, self.weeks[starts + n_folds - 1]], axis=1)
+        kinds, kind = np.unique(calendars, axis=0, return_inverse=True)
+        for i, n in enumerate(kinds[:, 0]):
+            alike = np.flatnonzero(kind.reshape(-1) == i)
             size = max(BLOCK_FOLDS // int(n), 1)
             for first in range(0, len(alike), size):
                 which = alike[first : first + size]
@@ -127,12 +147,19 @@ class Evidence:
                 yield Block(
                     which,
                     folds,
+                    self.weeks[folds[0]],
                     self.last[folds],
                     self.noise[folds],
                     self.y[folds],
                     self.y_hat[:, folds],
                     self.status[:, which] == SCORED,
                 )
+
+
+def as_weeks(ds: "NDArray[np.datetime64]") -> Positions:
+    """Days to whole weeks since 1970."""
+    weeks: Positions = ds.astype("datetime64[D]").astype(np.int64) // 7
+    return weeks
 
 
 def _after(one: SeriesFolds, horizon: int) -> Values:

@@ -10,10 +10,10 @@ import numpy as np
 import pandas as pd
 
 from forecast_assets.backtest import SeriesFolds, latest
-from forecast_assets.combinations import combined
+from forecast_assets.combinations import with_combinations
 from forecast_assets.compute import Compute
-from forecast_assets.evidence import Evidence
-from forecast_assets.intervals import newest_radii, noise
+from forecast_assets.evidence import Evidence, as_weeks
+from forecast_assets.intervals import noise, radii
 from forecast_assets.ladder import climb, rungs
 from forecast_assets.models.base import Values
 from forecast_assets.settings import Settings
@@ -44,13 +44,18 @@ def forecast(
     made = climb(ladders, targets, evidence, settings, compute)
     makers = [model for model, _, _ in made.values()]
     y_hat = np.stack([said for _, _, said in made.values()])  # [S, H]
-    radii, mae = drawn_from(chosen, makers, evidence, settings)
+    widths, mae = drawn_from(
+        chosen,
+        makers,
+        with_combinations(evidence, set(makers), behind=settings.backtest.behind),
+        settings,
+    )
     horizon = settings.backtest.horizon
     h = np.arange(1, horizon + 1)
     cutoff = np.array([one.ds[-1] for one in chosen], dtype="datetime64[ns]")
     least = -np.inf if settings.forecast.minimum is None else settings.forecast.minimum
     ends = {}
-    for level, radius in zip(settings.forecast.levels, radii, strict=True):
+    for level, radius in zip(settings.forecast.levels, widths, strict=True):
         ends[f"lo_{column_suffix(level)}"] = np.maximum(y_hat - radius, least).ravel()
         ends[f"hi_{column_suffix(level)}"] = np.maximum(y_hat + radius, least).ravel()
     return pd.DataFrame(
@@ -78,26 +83,31 @@ def drawn_from(
     NaN where the maker has not forecast every fold.
     """
     horizon, levels = settings.backtest.horizon, settings.forecast.levels
-    radii = np.full((len(levels), len(chosen), horizon), np.nan)
+    found = np.full((len(levels), len(chosen), horizon), np.nan)
     mae = np.full((len(chosen), horizon), np.nan)
     place = {one.unique_id: i for i, one in enumerate(chosen)}
     to = np.array([place.get(one.unique_id, -1) for one in evidence.planned])  # to its place here
     now = np.array([noise(one.y)[-1] for one in chosen])
-    names = {name: i for i, name in enumerate(evidence.models)}
-    for block in evidence.blocks():
-        here = np.flatnonzero(to[block.series] >= 0)
-        rows = to[block.series][here]
-        by = [makers[row] for row in rows]
-        pooled = combined(block, set(by), behind=settings.backtest.behind)
-        errors = np.full((len(rows), *block.y.shape[1:]), np.nan)  # [S, K, H]
-        for i, (s, name) in enumerate(zip(here, by, strict=True)):
-            if name in pooled:
-                errors[i] = pooled[name][s] - block.y[s]
-            elif name in names and block.is_scored[names[name], s]:
-                errors[i] = block.y_hat[names[name], s] - block.y[s]
-        size = np.abs(errors)
-        radii[:, rows] = newest_radii(
-            size, block.noise[here], now[rows], levels, step=settings.backtest.step
-        )
-        mae[rows] = size.mean(axis=1)
-    return radii, mae
+    by = np.array(makers)
+    weeks = np.unique(as_weeks(np.array([one.ds[-1] for one in chosen])))
+    for m, name in enumerate(evidence.models):
+        if name not in makers:
+            continue
+        pools = evidence.pools(m, weeks)
+        for block in evidence.blocks():
+            rows = to[block.series]
+            here = np.flatnonzero((rows >= 0) & (by[rows] == name) & block.is_scored[m])
+            rows, size = rows[here], np.abs(block.errors[m, here])
+            at = np.array([block.now])
+            widths = radii(
+                size,
+                block.noise[here],
+                block.weeks,
+                levels,
+                [pool.at(np.searchsorted(weeks, at)) for pool in pools],
+                at=at,
+                noise_then=now[rows, None],
+            )
+            found[:, rows] = widths[:, :, 0]
+            mae[rows] = size.mean(axis=1)
+    return found, mae

@@ -4,19 +4,23 @@ An interval is the forecast plus and minus a radius: the noise at the cutoff tim
 earlier errors over the noise at theirs. Recent errors count more. The quantile of weighted errors
 takes the new one for infinitely large, with a weight of 1, which is the finite-sample correction:
 Barber, Candes, Ramdas & Tibshirani (2023), Conformal prediction beyond exchangeability, eq. 11.
-Where the known errors weigh too little for a level, there is no radius.
+Beside a series' own errors speak those of all the others, together as one pool of bounded weight:
+a new series has hardly anything else, and an old one gains by it too (docs/choosing.md). Where
+errors weigh too little for a level all the same, there is no radius.
 """
 
-import math
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from forecast_assets.models.base import Values
+from forecast_assets.models.base import Positions, Values
 
 RECENCY = 0.99  # an error weighs this much less a week later
 HALF_LIFE = 26  # weeks in which a step's say in the noise halves
+POOLED = 50  # errors that the pool speaks for, at most
 AT_ONCE = 4_000_000  # numbers; bounds the memory
 
 
@@ -37,65 +41,107 @@ def noise(y: Values) -> Values:
     return np.where(mean > least, mean, np.where(whole > 0, least, 1.0))
 
 
-def quantiles(scores: Values, weights: Values, levels: Sequence[float]) -> Values:
-    """The weighted quantiles of n scores under each of T weightings: [N, n], [T, n] -> [L, N, T].
+@dataclass(frozen=True, eq=False)
+class Pool:
+    """The scaled errors of many series that were known at each of T weeks, as a few like them."""
+
+    points: Values  # [T, POOLED]: their weighted quantiles at (i + 1/2) / POOLED
+    weight: Values  # [T]: what they weigh in all
+
+    @classmethod
+    def of(cls, scores: Values, weeks: Positions, at: Positions, *, h: int) -> Self:
+        """Pool n errors made h weeks ahead at cutoffs `weeks`, as known at each of `at`: [n], [T].
+
+        Weeks are counted from any day on.
+        """
+        points, weight = np.full((len(at), POOLED), np.inf), np.zeros(len(at))
+        order = np.argsort(scores, kind="stable")
+        ranked, made = scores[order], weeks[order]
+        shares = (np.arange(POOLED) + 0.5) / POOLED
+        for t, week in enumerate(at):
+            reached = np.cumsum(_weights(week - made, h))
+            if len(reached) and reached[-1] > 0:
+                weight[t] = reached[-1]
+                points[t] = ranked[np.searchsorted(reached, shares * reached[-1])]
+        return cls(points, weight)
+
+    def at(self, which: Positions) -> Self:
+        """The pool at some of its weeks."""
+        return type(self)(self.points[which], self.weight[which])
+
+
+def quantiles(scores: Values, weights: Values, levels: Sequence[float], pool: Pool) -> Values:
+    """The weighted quantiles of n scores and a pool at T weeks: [N, n], [T, n] -> [L, N, T].
 
     A level's quantile is the least score that those up to it reach `level` % of the whole weight
-    with, 1 for the score to come included; NaN where all together do not.
+    with, 1 for the score to come included; NaN where all together do not. The pool weighs what it
+    has beside the n scores, which are in it too, and no more than POOLED.
     """
     n_rows, n = scores.shape
     found = np.full((len(levels), n_rows, len(weights)), np.nan)
-    if not n:
-        return found
     order = np.argsort(scores, axis=1, kind="stable")
     ranked = np.take_along_axis(scores, order, axis=1)
-    size = max(AT_ONCE // (n_rows * n), 1)
+    size = max(AT_ONCE // max(n_rows * n, 1), 1)
     rows = np.arange(n_rows)
     for first in range(0, len(weights), size):
-        some = weights[first : first + size]
-        reached = np.cumsum(some[:, order], axis=2)  # [t, N, n]
-        whole = some.sum(axis=1) + 1
+        now = slice(first, first + size)
+        own = weights[now].sum(axis=1)
+        point = np.clip(pool.weight[now] - own, 0, POOLED) / POOLED  # what one of them weighs
+        reached = np.cumsum(weights[now][:, order], axis=2)  # [t, N, n]
+        n_below = [np.searchsorted(one, ranked, side="right") for one in pool.points[now]]
+        together = reached + point[:, None, None] * np.stack(n_below)
+        whole = own + POOLED * point + 1
         for i, level in enumerate(levels):
-            needed = whole * level / 100 * (1 - 1e-12)  # 20 * 0.95 is 19 in floats only by luck
-            at = (reached < needed[:, None, None]).sum(axis=2)
-            radii = np.where(at < n, ranked[rows, np.minimum(at, n - 1)], np.nan)
-            found[i, :, first : first + size] = radii.T
+            needed = (whole * level / 100 * (1 - 1e-12))[:, None]  # 20 * 0.95 is 19 only by luck
+            at = (together < needed[:, :, None]).sum(axis=2)  # [t, N]
+            radii = np.full(at.shape, np.inf)
+            if n:
+                radii = np.where(at < n, ranked[rows, np.minimum(at, n - 1)], np.inf)
+                before = np.take_along_axis(reached, np.maximum(at - 1, 0)[:, :, None], axis=2)
+                needed = needed - np.where(at > 0, before[:, :, 0], 0.0)
+            radii = np.minimum(radii, _nth_point(pool.points[now], needed, point))
+            found[i, :, now] = np.where(np.isfinite(radii), radii, np.nan).T
     return found
 
 
-def rolling_radii(
-    abs_errors: Values, noise_at: Values, levels: Sequence[float], *, step: int
-) -> Values:
-    """The radius that each fold would have been given: [..., S, K, H], [S, K] -> [L, ..., S, K, H].
+def _nth_point(points: Values, needed: Values, point: Values) -> Values:
+    """The least point that the points weigh enough up to: [t, P], [t, N], [t] -> [t, N]."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        nth = np.where(point[:, None] > 0, needed / point[:, None], np.inf)
+    last = np.clip(np.ceil(nth * (1 - 1e-12)), 1, POOLED).astype(np.int64) - 1
+    found = np.take_along_axis(points, last, axis=1)
+    return np.where(nth * (1 - 1e-12) <= POOLED, found, np.inf)
 
-    Only errors that were known at a fold's cutoff count: those of folds that lie at least h weeks
-    (h / step folds) before it.
+
+def radii(
+    abs_errors: Values,
+    noise_at: Values,
+    weeks: Positions,
+    levels: Sequence[float],
+    pools: Sequence[Pool],
+    *,
+    at: Positions,
+    noise_then: Values,
+) -> Values:
+    """The radii that S series would have been given at each of T weeks: [L, S, T, H].
+
+    `abs_errors` [S, K, H] were made at cutoffs `weeks` [K], when the noise was `noise_at` [S, K];
+    at the weeks `at` [T] it was `noise_then` [S, T]. `pools` has one for each of the H weeks ahead.
+    Only errors whose own week was over by then count.
     """
-    n_folds, horizon = abs_errors.shape[-2:]
-    radii = np.full((len(levels), *abs_errors.shape), np.nan)
     scores = abs_errors / noise_at[:, :, None]
-    age = np.arange(n_folds)[:, None] - np.arange(n_folds)
-    for h in range(1, horizon + 1):
-        weights = np.where(age >= math.ceil(h / step), RECENCY ** (age * step), 0.0)
-        rows = scores[..., h - 1].reshape(-1, n_folds)
-        found = quantiles(rows, weights, levels)
-        radii[..., h - 1] = found.reshape(len(levels), *abs_errors.shape[:-1])
-    radii *= noise_at[:, :, None]
-    return radii
-
-
-def newest_radii(
-    abs_errors: Values, noise_at: Values, noise_now: Values, levels: Sequence[float], *, step: int
-) -> Values:
-    """The radius of the forecast after the last fold: [S, K, H], [S, K], [S] -> [L, S, H]."""
-    n_folds, horizon = abs_errors.shape[-2:]
-    scores = abs_errors / noise_at[:, :, None]
-    age = (n_folds - np.arange(n_folds)) * step
+    age = at[:, None] - weeks
     found = [
-        quantiles(scores[:, :, h], RECENCY ** age[None, :], levels)[:, :, 0] for h in range(horizon)
+        quantiles(scores[:, :, h], _weights(age, h + 1), levels, pool)
+        for h, pool in enumerate(pools)
     ]
-    radii: Values = np.stack(found, axis=-1) * noise_now[:, None]
-    return radii
+    scaled: Values = np.stack(found, axis=-1) * noise_then[:, :, None]
+    return scaled
+
+
+def _weights(age: Positions, h: int) -> Values:
+    """What errors of h weeks ahead weigh, so many weeks after their cutoffs."""
+    return np.where(age >= h, RECENCY ** np.maximum(age, 0), 0.0)
 
 
 def weighted_interval_score(

@@ -1,7 +1,6 @@
 """The ladder: who forecasts a series where those before it fail on the newest week.
 
-Champion, runner-up, the median of whatever models still forecast, naive. How a model is run:
-`compute`.
+Champion, runner-up, a combination of the survivors, naive. How a model is run: `compute`.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -12,7 +11,7 @@ import numpy as np
 from forecast_assets.backtest import SeriesFolds
 from forecast_assets.combinations import COMBINATIONS
 from forecast_assets.compute import Compute
-from forecast_assets.evidence import Evidence
+from forecast_assets.evidence import SCORED, Evidence
 from forecast_assets.jobs import Asked
 from forecast_assets.models.base import Values
 from forecast_assets.models.registry import find
@@ -51,9 +50,10 @@ def climb(
             for unique_id, ladder in ladders.items()
             if unique_id not in made and depth < len(ladder)
         }
-        newest.ask({one: newest.members(one, name) for one, (name, _) in tried.items()})
+        needed = {one: newest.members(one, *rung) for one, rung in tried.items()}
+        newest.ask(needed)
         for unique_id, (name, rung) in tried.items():
-            y_hat = newest.forecast(unique_id, name)
+            y_hat = newest.forecast(unique_id, name, needed[unique_id])
             if np.isfinite(y_hat).all():
                 made[unique_id] = name, rung, y_hat
     return {unique_id: made[unique_id] for unique_id in ladders}
@@ -72,23 +72,27 @@ class _Newest:
         self._targets, self._panel = targets, Panel.of(targets)
         self._evidence, self._settings, self._compute = evidence, settings, compute
         self._place = {one.unique_id: i for i, one in enumerate(evidence.planned)}
+        self._ends = np.cumsum(evidence.n_folds)
         self._weights: dict[str, Values] = {}
         self._said: dict[str, dict[str, Values]] = {}  # by model and series
 
-    def members(self, unique_id: str, name: str) -> dict[str, float]:
-        """The models that a candidate needs on a series, and what each weighs."""
+    def members(self, unique_id: str, name: str, rung: str) -> dict[str, float]:
+        """The models that a candidate needs on a series, and what each weighs.
+
+        On the rung of that name a combination is one of those that have not failed yet.
+        """
         if name not in COMBINATIONS:
             return {name: 1.0}
         if unique_id not in self._place:
             return {}
-        if name not in self._weights:
-            self._weights[name] = newest_weights(self._evidence, name)
-        shares = self._weights[name][:, self._place[unique_id]]
-        return {
-            model: float(share)
-            for model, share in zip(self._evidence.models, shares, strict=True)
-            if share
-        }
+        if rung == COMBINATION:
+            shares = self._of_survivors(unique_id, name)
+        else:
+            if name not in self._weights:
+                self._weights[name] = newest_weights(self._evidence, name)
+            shares = self._weights[name][:, self._place[unique_id]]
+        named = zip(self._evidence.models, shares, strict=True)
+        return {model: float(share) for model, share in named if share}
 
     def ask(self, needed: Mapping[str, Collection[str]]) -> None:
         """Ask the models that series need and that were not asked for them yet."""
@@ -106,9 +110,8 @@ class _Newest:
             ids = [one.unique_id for one in run.planned if len(one.ends)]
             self._said.setdefault(model, {}).update(zip(ids, run.folds.y_hat, strict=True))
 
-    def forecast(self, unique_id: str, name: str) -> Values:
+    def forecast(self, unique_id: str, name: str, members: Mapping[str, float]) -> Values:
         """What a candidate says of a series: [H]; NaN where it does not forecast."""
-        members = self.members(unique_id, name)
         said = [self._said[model][unique_id] for model in members]
         if name not in COMBINATIONS:
             return said[0]
@@ -117,6 +120,21 @@ class _Newest:
         weights = np.array([*members.values()])[:, None]
         pooled: Values = COMBINATIONS[name].pool(np.stack(said)[:, None], weights)[0]
         return pooled
+
+    def _of_survivors(self, unique_id: str, name: str) -> Values:
+        """What each model weighs in a combination of those that have not failed: [M]."""
+        at = self._place[unique_id]
+        folds = slice(self._ends[at - 1] if at else 0, self._ends[at])
+        errors = self._evidence.y_hat[:, folds] - self._evidence.y[folds]
+        has_failed = np.array(
+            [
+                np.isnan(self._said.get(model, {}).get(unique_id, 0.0)).any()
+                for model in self._evidence.models
+            ]
+        )
+        is_able = (self._evidence.status[:, at] == SCORED) & ~has_failed
+        weights: Values = COMBINATIONS[name].weigh(errors[:, None], is_able[:, None])[:, 0]
+        return weights
 
     def _only(self, ids: Collection[str]) -> list[SeriesFolds]:
         """Every series, with a fold for those alone: a global model sees the others too."""

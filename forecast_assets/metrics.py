@@ -4,15 +4,16 @@ Candidates are the models and the combinations of them. Choosing among them does
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
 from forecast_assets.backtest import plan
-from forecast_assets.combinations import COMBINATIONS, combined
+from forecast_assets.combinations import COMBINATIONS, with_combinations
+from forecast_assets.comparing import mean_and_error, p_best, p_of_gain
 from forecast_assets.evidence import INELIGIBLE, SCORED, Block, Evidence
-from forecast_assets.intervals import rolling_radii, weighted_interval_score
+from forecast_assets.intervals import Pool, radii, weighted_interval_score
 from forecast_assets.models.base import Values
 from forecast_assets.settings import Settings
 from forecast_assets.tables import column_suffix
@@ -21,98 +22,71 @@ LOSSES = ("mae", "rmse", "mape", "smape", "mase", "rmsse", "bias")
 SCALED = ("mase", "rmsse")
 
 
-def score(evidence: Evidence, series: pd.DataFrame, settings: Settings) -> pd.DataFrame:
-    """Score every candidate on every series: one row a pair, in the columns of `metrics`.
-
-    Errors are forecast less value. A model is `scored` only where it forecast every planned fold:
-    leaving out a bad week must not help it. `failed` and `ineligible` rows carry their reason and
-    no scores; so do all of a series that has no week to hold out.
-    """
-    lone = _without_folds(series, evidence.models, settings)
-    return pd.concat([scores(evidence, settings), lone], ignore_index=True)
-
-
 def gather(predictions: pd.DataFrame, series: pd.DataFrame, settings: Settings) -> Evidence:
     """What every candidate, combinations included, said at every fold.
 
     Raises DataError where a model's folds are not those that the data and the settings plan.
     """
-    return with_combinations(Evidence.of(predictions, series, settings.backtest), settings)
+    evidence = Evidence.of(predictions, series, settings.backtest)
+    return with_combinations(evidence, COMBINATIONS, behind=settings.backtest.behind)
 
 
-def scores(evidence: Evidence, settings: Settings) -> pd.DataFrame:
-    """Score every candidate of the evidence on every series that has folds, as `score` does."""
+@dataclass(frozen=True, eq=False)
+class Scores:
+    """What was measured of C candidates, on S series, and over W weeks."""
+
+    by_series: dict[str, Values]  # [C, S] each; NaN where a candidate is not scored
+    n_inside: dict[str, Values]  # [C, W] each, by level: values that lay in their interval
+    n_intervals: dict[str, Values]  # [C, W] each: forecasts that had one
+
+
+def measure(evidence: Evidence, settings: Settings) -> Scores:
+    """Measure every candidate of the evidence on every series that has folds."""
     shape = (len(evidence.models), len(evidence.planned))
-    measured = _losses(evidence)
-    for block in evidence.blocks():
-        for name, values in _measured(block, evidence, settings).items():
-            measured.setdefault(name, np.full(shape, np.nan))[:, block.series] = values
     is_scored = evidence.status == SCORED
-    return pd.DataFrame(
+    weeks = np.unique(evidence.weeks)
+    pools = [evidence.pools(c, weeks) for c in range(shape[0])]
+    names = [column_suffix(level) for level in settings.forecast.levels]
+    n_inside, n_intervals = np.zeros((2, len(names), shape[0], len(weeks)))
+    found = _losses(evidence)
+    for block in evidence.blocks():
+        at = np.searchsorted(weeks, block.weeks)
+        widths = _rolling_radii(block, [[pool.at(at) for pool in one] for one in pools], settings)
+        for name, values in _measured(block, evidence, widths, settings).items():
+            found.setdefault(name, np.full(shape, np.nan))[:, block.series] = values
+        known = ~np.isnan(widths) & block.is_scored[:, :, None, None]  # [L, C, S, K, H]
+        n_inside[:, :, at] += (known & (np.abs(block.errors) <= widths)).sum(axis=(2, 4))
+        n_intervals[:, :, at] += known.sum(axis=(2, 4))
+    return Scores(
+        {name: np.where(is_scored, values, np.nan) for name, values in found.items()},
+        dict(zip(names, n_inside, strict=True)),
+        dict(zip(names, n_intervals, strict=True)),
+    )
+
+
+def table(
+    evidence: Evidence, scores: Scores, series: pd.DataFrame, settings: Settings
+) -> pd.DataFrame:
+    """Lay the scores out, one row a candidate and series, in the columns of `metrics`.
+
+    Errors are forecast less value. A model is `scored` only where it forecast every planned fold:
+    leaving out a bad week must not help it. `failed` and `ineligible` rows carry their reason and
+    no scores; so do all of a series that has no week to hold out.
+    """
+    shape = evidence.status.shape
+    scored = pd.DataFrame(
         {
             "unique_id": np.tile([one.unique_id for one in evidence.planned], shape[0]),
             "model": np.repeat(evidence.models, shape[1]),
             "n_folds": np.tile(evidence.n_folds, shape[0]),
-            **{name: np.where(is_scored, v, np.nan).ravel() for name, v in measured.items()},
+            **{name: values.ravel() for name, values in scores.by_series.items()},
             "fit_seconds": evidence.fit_seconds.ravel(),
             "status": evidence.status.ravel(),
             "reason": evidence.reason.ravel(),
         }
     )
-
-
-def over_all(evidence: Evidence) -> pd.DataFrame:
-    """Each candidate over all series that it is scored on, by weeks ahead: a row a pair.
-
-    `h` is 1 up to the horizon; errors are over the series' naive error before the first cutoff, so
-    `mase` and `bias` are the means of what a series has there.
-    """
-    scale = evidence.naive_error()
-    shape = (len(evidence.models), len(scale), evidence.y.shape[1])
-    size, signed = np.full(shape, np.nan), np.full(shape, np.nan)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        for block in evidence.blocks():
-            scaled = block.errors / scale[block.series, None, None]
-            size[:, block.series] = np.abs(scaled).mean(axis=2)
-            signed[:, block.series] = scaled.mean(axis=2)
-    counts = np.isfinite(size) & (evidence.status == SCORED)[:, :, None]
-    n, horizon = counts.sum(axis=1), shape[2]  # [C, H]
-    with np.errstate(invalid="ignore"):
-        mase, bias = (np.where(counts, one, 0.0).sum(axis=1) / n for one in (size, signed))
-    return pd.DataFrame(
-        {
-            "model": np.repeat(evidence.models, horizon),
-            "h": np.tile(np.arange(1, horizon + 1), shape[0]),
-            "n_series": n.ravel(),
-            "mase": mase.ravel(),
-            "bias": bias.ravel(),
-        }
-    ).sort_values(["h", "mase"], ignore_index=True, kind="stable")
-
-
-def with_combinations(evidence: Evidence, settings: Settings) -> Evidence:
-    """The evidence, and what combinations of its models would have said, beside it."""
-    names = list(COMBINATIONS)
-    y_hat = np.full((len(names), *evidence.y.shape), np.nan)
-    for block in evidence.blocks():
-        said = combined(block, names, behind=settings.backtest.behind)
-        for i, name in enumerate(names):
-            y_hat[i, block.folds] = said[name]
-    is_any = (evidence.status == SCORED).any(axis=0)
-    shape = (len(names), len(is_any))
-    return evidence.joined(
-        replace(
-            evidence,
-            models=names,
-            y_hat=y_hat,
-            fit_seconds=np.zeros(shape),
-            status=np.broadcast_to(np.where(is_any, SCORED, INELIGIBLE), shape).astype(object),
-            reason=np.broadcast_to(np.array([NO_MEMBER, None])[is_any.astype(int)], shape),
-        )
-    )
-
-
-NO_MEMBER = "no model forecast every fold"
+    lone = _without_folds(series, evidence.models, settings)
+    return pd.concat([scored, lone], ignore_index=True)
 
 
 def _losses(evidence: Evidence) -> dict[str, Values]:
@@ -147,16 +121,35 @@ def _training(evidence: Evidence) -> pd.DataFrame:
     )
 
 
-def _measured(block: Block, evidence: Evidence, settings: Settings) -> dict[str, Values]:
-    """What a loss does not tell: coverage, WIS, the comparison with naive; each [C, S]."""
+def _rolling_radii(block: Block, pools: Sequence[Sequence[Pool]], settings: Settings) -> Values:
+    """The radius that each candidate's interval would have had at each fold: [L, C, S, K, H]."""
+    sizes = np.abs(block.errors)
+    found = [
+        radii(
+            size,
+            block.noise,
+            block.weeks,
+            settings.forecast.levels,
+            pool,
+            at=block.weeks,
+            noise_then=block.noise,
+        )
+        for size, pool in zip(sizes, pools, strict=True)
+    ]
+    return np.stack(found, axis=1)
+
+
+def _measured(
+    block: Block, evidence: Evidence, widths: Values, settings: Settings
+) -> dict[str, Values]:
+    """What a loss does not tell: coverage, WIS, the comparison with others; each [C, S]."""
     horizon, levels = settings.backtest.horizon, settings.forecast.levels
     errors = np.abs(block.errors)  # [C, S, K, H]
-    radii = rolling_radii(errors, block.noise, levels, step=settings.backtest.step)
     scores = {
         f"coverage_{column_suffix(level)}": _mean(np.where(np.isnan(r), np.nan, errors <= r))
-        for level, r in zip(levels, radii, strict=True)
+        for level, r in zip(levels, widths, strict=True)
     }
-    wis = weighted_interval_score(block.y, block.y_hat, radii, levels)
+    wis = weighted_interval_score(block.y, block.y_hat, widths, levels)
     scores["wis"] = _mean(wis)
     naive = np.abs(block.last[:, :, None] - block.y).mean(axis=2)  # [S, K]
     mae = errors.mean(axis=3)  # [C, S, K]
@@ -164,6 +157,7 @@ def _measured(block: Block, evidence: Evidence, settings: Settings) -> dict[str,
         skill = 1 - mae.mean(axis=2) / naive.mean(axis=1)
     scores["skill_vs_naive"] = np.where(np.isfinite(skill), skill, np.nan)
     scores["p_vs_naive"] = p_of_gain(naive - mae, horizon=horizon)
+    scores["p_best"] = p_best(np.where(block.is_scored[:, :, None], mae, np.nan), horizon=horizon)
     scores["standard_error"] = _standard_error(block, evidence, wis, settings)
     return scores
 
@@ -187,43 +181,6 @@ def _standard_error(block: Block, evidence: Evidence, wis: Values, settings: Set
         if metric in SCALED:
             spread = spread / evidence.naive_error(is_squared=metric == "rmsse")[block.series]
     return np.where(np.isfinite(spread), spread, np.nan)
-
-
-def mean_and_error(terms: Values, *, horizon: int) -> tuple[Values, Values]:
-    """The mean over folds and its standard error: [..., K] -> [...]; NaN for fewer than two.
-
-    Forecasts of `horizon` weeks overlap, so the variance takes the autocovariances up to
-    horizon - 1 (Diebold & Mariano (1995), Comparing predictive accuracy, eq. 5), and where they
-    make it negative, none of them.
-    """
-    n = terms.shape[-1]
-    if n < 2:  # noqa: PLR2004 - a spread needs two values
-        return terms.sum(axis=-1), np.full(terms.shape[:-1], np.nan)
-    mean = terms.mean(axis=-1)
-    centred = terms - mean[..., None]
-    alone = (centred * centred).mean(axis=-1)
-    variance = alone.copy()
-    for lag in range(1, min(horizon, n)):
-        variance += 2 * (centred[..., lag:] * centred[..., : n - lag]).sum(axis=-1) / n
-    return mean, np.sqrt(np.where(variance > 0, variance, alone) / n)
-
-
-def p_of_gain(gains: Values, *, horizon: int) -> Values:
-    """The chance of a mean gain this large if the true one were zero: [..., K] -> [...], or NaN.
-
-    The one-sided Diebold-Mariano test with the correction of Harvey, Leybourne & Newbold (1997),
-    Testing the equality of prediction mean squared errors, eq. 9, against Student's t with K - 1
-    degrees of freedom.
-    """
-    from scipy.special import stdtr  # noqa: PLC0415 - only scoring needs it
-
-    n = gains.shape[-1]
-    mean, error = mean_and_error(gains, horizon=horizon)
-    correction = (n + 1 - 2 * horizon + horizon * (horizon - 1) / n) / n if n else 0.0
-    is_testable = (error > 0) & (correction > 0)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        statistic = mean / error * np.sqrt(max(correction, 0.0))
-    return np.where(is_testable, stdtr(max(n - 1, 1), -statistic), np.nan)
 
 
 def _mean(values: Values) -> Values:

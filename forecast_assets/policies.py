@@ -140,8 +140,7 @@ POLICIES: Mapping[str, Policy] = MappingProxyType(
 
 def is_beaten(score: Values, least: Values, settings: SelectionSettings) -> NDArray[np.bool_]:
     """Whether the least score lies below a score by the margin, a share of it: [S]."""
-    gain = score - least
-    beaten: NDArray[np.bool_] = (gain > 0) & (gain >= settings.margin * np.abs(score))
+    beaten: NDArray[np.bool_] = (least < score) & (least <= score - settings.margin * np.abs(score))
     return beaten
 
 

@@ -8,6 +8,8 @@ import pytest
 from forecast_assets.combinations import (
     COMBINATIONS,
     LEAST_FOLDS,
+    MEMBERS,
+    alike,
     by_best_subset,
     by_inverse_error,
     mean,
@@ -51,6 +53,17 @@ def test_inverse_error_weighs_by_the_folds_before():
     assert said[2] == pytest.approx(8 / 12)
 
 
+def test_the_few_of_the_least_error_so_far_are_members():
+    """Of equals the first; before any fold all, for nothing tells them apart."""
+    errors = arranged(*([float(size)] for size in (9, 1, 2, 3, 8, 4, 4, 4)))
+    assert list(np.flatnonzero(alike(errors, everyone(8))[:, 0])) == [1, 2, 3, 5, 6]
+    assert alike(errors, everyone(8)).sum() == pytest.approx(1.0)
+    assert list(alike(errors[:, :, :0], everyone(8))[:, 0]) == [1 / 8] * 8
+    inverse = by_inverse_error(errors, everyone(8))[:, 0]
+    np.testing.assert_allclose(inverse[[1, 2, 5]] / inverse[1], [1, 1 / 2, 1 / 4])
+    assert np.count_nonzero(inverse) == MEMBERS
+
+
 def test_a_model_without_an_error_weighs_all():
     weights = by_inverse_error(arranged([0.0, 0.0], [1.0, 2.0], [0.0, 0.0]), everyone(3))
     assert list(weights[:, 0]) == [0.5, 0.0, 0.5]
@@ -90,9 +103,9 @@ def test_no_fold_sees_a_week_that_was_not_over(name: str, behind: int):
 def test_who_is_no_member_has_no_say(name: str):
     rng = np.random.default_rng(4)
     y, y_hat = rng.normal(size=(2, 20, 1)), rng.normal(size=(3, 2, 20, 1))
-    is_member = np.array([[True, True], [True, False], [True, True]])
+    is_able = np.array([[True, True], [True, False], [True, True]])
     y_hat[1, 1] = math.nan
-    said = COMBINATIONS[name].folds(y_hat, y, is_member, behind=1)
+    said = COMBINATIONS[name].folds(y_hat, y, is_able, behind=1)
     alone = COMBINATIONS[name].folds(y_hat[[0, 2], 1:], y[1:], everyone(2), behind=1)
     np.testing.assert_allclose(said[1:], alone, rtol=1e-12)
 

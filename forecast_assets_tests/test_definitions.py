@@ -108,6 +108,7 @@ def test_the_checks_are_named_for_what_they_hold(defs: dg.Definitions):
         ("series", "series_can_be_backtested"),
         ("metrics", "no_model_failed"),
         ("next_week_forecast", "champions_forecast"),
+        ("forecast_accuracy", "live_forecasts_keep_their_promise"),
     }
 
 

@@ -50,7 +50,14 @@ def test_an_empty_file_means_every_default() -> None:
     }
     assert "tbats" not in settings.models.enabled
     assert settings.models.own == {}
-    assert settings.selection.model_dump() == {"metric": "mase", "policy": "best"}
+    assert settings.selection.model_dump() == {
+        "metric": "mase",
+        "policy": "combination",
+        "scope": "series",
+        "combination": "combination_median",
+        "margin": 0.05,
+        "patience": 2,
+    }
     assert settings.forecast.levels == (80, 95)
     assert settings.schedule.model_dump() == {"cron": "0 0 * * MON", "timezone": "UTC"}
 

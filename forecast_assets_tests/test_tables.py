@@ -35,6 +35,7 @@ def next_week(**changed: object) -> pd.DataFrame:
         "hi_80": 12.0,
         "lo_95": 7.0,
         "hi_95": 13.0,
+        "backtest_mae": 1.0,
         "model": "naive",
         "rung": "champion",
         "cutoff": WEEK - pd.Timedelta(weeks=1),
@@ -75,19 +76,20 @@ def test_the_columns_that_others_rely_on_are_there() -> None:
         "metrics": [
             *("unique_id", "model", "n_folds", "mae", "rmse", "mape", "smape", "mase", "rmsse"),
             *("bias", "coverage_80", "coverage_95", "wis", "skill_vs_naive", "p_vs_naive"),
-            *("fit_seconds", "status", "reason"),
+            *("standard_error", "p_best", "fit_seconds", "status", "reason"),
         ],
         "best_model": [
             *("unique_id", "model", "rung", "policy", "score", "runner_up", "margin"),
+            *("skill_vs_naive", "p_vs_naive", "n_may_be_best"),
             *("previous_model", "switched", "reason"),
         ],
         "next_week_forecast": [
-            *("unique_id", "h", "ds", "y_hat", *intervals, "model", "rung", "cutoff"),
-            *("made_at", "as_of"),
+            *("unique_id", "h", "ds", "y_hat", *intervals, "backtest_mae", "model", "rung"),
+            *("cutoff", "made_at", "as_of"),
         ],
         "forecast_accuracy": [
-            *("unique_id", "ds", "h", "cutoff", "model", "y_hat", *intervals, "y", "error"),
-            *("abs_error", "naive_abs_error", "in_80", "in_95", "made_at"),
+            *("unique_id", "ds", "h", "cutoff", "model", "y_hat", *intervals, "y", "y_first"),
+            *("error", "abs_error", "backtest_mae", "naive_abs_error", "in_80", "in_95", "made_at"),
         ],
         "weekly_report": ["file", "sha256", "n_bytes"],
     }

@@ -12,7 +12,7 @@ from typing import Any
 import dagster as dg
 import pandas as pd
 
-from forecast_assets import accuracy, pictures, report, selection, sources
+from forecast_assets import accuracy, pictures, report, selection, sources, standings
 from forecast_assets import forecast as forecasting
 from forecast_assets import metrics as scoring
 from forecast_assets import series as weekly
@@ -104,7 +104,8 @@ def metrics(
 ) -> Frame:
     """Every model's scores on every series, on folds that all of them forecast."""
     evidence = scoring.gather(backtest_predictions, series, settings)
-    scores = scoring.score(evidence, series, settings)
+    measured = scoring.measure(evidence, settings)
+    scores = scoring.table(evidence, measured, series, settings)
     metric = settings.selection.metric
     means = scores.groupby("model")[metric].mean().dropna()
     return published(
@@ -113,7 +114,8 @@ def metrics(
         {
             "score_plot": picture(pictures.draw_scores(scores, metric=metric), alt=metric),
             "rows": first_rows(_leaderboard(scores, metric)),
-            "over_all_series": first_rows(scoring.over_all(evidence)),
+            "over_all_series": first_rows(standings.over_all(evidence, measured)),
+            "by_weeks_ahead": first_rows(standings.by_weeks_ahead(evidence)),
             "n_scored": int((scores["status"] == "scored").sum()),
             "n_failed": int((scores["status"] == "failed").sum()),
             "n_ineligible": int((scores["status"] == "ineligible").sum()),

@@ -1,0 +1,120 @@
+"""How sure a comparison is: every statistic beside a second, plainer implementation."""
+
+import math
+
+import numpy as np
+import pytest
+from arch.bootstrap import MCS
+from scipy import stats
+
+from forecast_assets.comparing import chance_of_share, mean_and_error, p_best, p_of_gain
+from forecast_assets.models.base import Values
+
+
+def plain_p(gains: list[float], horizon: int) -> float:
+    """Harvey, Leybourne & Newbold (1997), eq. 9, with the sums written out."""
+    n, mean = len(gains), sum(gains) / len(gains)
+    gamma = [
+        sum((gains[t] - mean) * (gains[t - k] - mean) for t in range(k, n)) / n
+        for k in range(horizon)
+    ]
+    statistic = mean / math.sqrt((gamma[0] + 2 * sum(gamma[1:])) / n)
+    statistic *= math.sqrt((n + 1 - 2 * horizon + horizon * (horizon - 1) / n) / n)
+    return float(stats.t(df=n - 1).sf(statistic))
+
+
+@pytest.mark.parametrize("horizon", [1, 2, 3])
+def test_the_test_against_naive_agrees_with_its_plain_definition(horizon: int):
+    gains = np.random.default_rng(5).normal(0.3, 1, 40)
+    assert p_of_gain(gains, horizon=horizon) == pytest.approx(plain_p(list(gains), horizon))
+
+
+def test_a_steady_gain_on_naive_is_unlikely_by_chance():
+    rng = np.random.default_rng(5)
+    assert p_of_gain(rng.normal(1.0, 0.5, 40), horizon=1) < 0.001
+    assert p_of_gain(rng.normal(-1.0, 0.5, 40), horizon=1) > 0.999
+
+
+def test_no_spread_in_the_gains_has_no_test():
+    assert math.isnan(p_of_gain(np.zeros(30), horizon=1))
+    assert math.isnan(p_of_gain(np.array([1.0]), horizon=1))
+    assert math.isnan(p_of_gain(np.array([]), horizon=1))
+
+
+def test_overlapping_forecasts_make_a_mean_less_certain():
+    """Each error comes twice: half as many say something."""
+    once = np.random.default_rng(3).normal(size=500)
+    _, alone = mean_and_error(once, horizon=1)
+    _, taken_twice = mean_and_error(np.repeat(once, 2), horizon=2)
+    assert taken_twice == pytest.approx(alone, rel=0.05)
+
+
+def of_being_best(*losses: "list[float] | Values", horizon: int = 1) -> list[float]:
+    """The chance of each model, on one series."""
+    return list(p_best(np.array(losses)[:, None], horizon=horizon)[:, 0])
+
+
+def steady(mean: float, seed: int, n: int = 52) -> Values:
+    """Losses that are the same on the whole, and not from week to week."""
+    return mean + np.abs(np.random.default_rng(seed).normal(size=n))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_confidence_set_agrees_with_another_implementation(seed: int):
+    rng = np.random.default_rng(seed)
+    losses = np.abs(rng.normal(size=(7, 52))) + np.linspace(0, 0.6, 7)[:, None]
+    theirs = MCS(
+        losses.T, size=0.1, reps=4000, block_size=4, method="max", bootstrap="circular", seed=1
+    )
+    theirs.compute()
+    expected = theirs.pvalues["Pvalue"].sort_index().to_numpy()
+    np.testing.assert_allclose(of_being_best(*losses), expected, atol=0.08)
+
+
+def test_the_best_is_sure_to_be_one_of_the_best():
+    found = of_being_best(steady(1.0, 1), steady(1.05, 2), steady(5.0, 3))
+    assert found[0] == 1.0
+    assert found[1] > 0.1
+    assert found[2] < 0.01
+
+
+def test_models_that_say_the_same_are_as_good():
+    losses = steady(1.0, 1)
+    assert of_being_best(losses, losses) == [1.0, 1.0]
+    assert of_being_best(losses, losses, losses + 1) == [1.0, 1.0, 0.0]
+    assert of_being_best(np.zeros(9), np.zeros(9)) == [1.0, 1.0]
+
+
+def test_who_is_worse_by_the_same_every_week_is_surely_worse():
+    losses = steady(1.0, 1)
+    assert of_being_best(losses, losses + 0.01) == [1.0, 0.0]
+
+
+def test_who_has_no_losses_has_no_chance_and_changes_nobodys():
+    good, bad = steady(1.0, 1), steady(1.2, 2)
+    found = of_being_best(good, np.full(52, math.nan), bad)
+    assert math.isnan(found[1])
+    assert [found[0], found[2]] == of_being_best(good, bad)
+    assert of_being_best(good) == [1.0]
+
+
+def test_one_week_tells_nobody_apart():
+    assert np.isnan(of_being_best([1.0], [2.0])).all()
+
+
+def test_series_are_judged_each_by_itself():
+    rng = np.random.default_rng(7)
+    losses = np.abs(rng.normal(size=(4, 30, 20)))
+    together = p_best(losses, horizon=1)
+    for s in range(30):
+        np.testing.assert_array_equal(together[:, s], p_best(losses[:, [s]], horizon=1)[:, 0])
+
+
+def test_a_share_that_is_off_is_unlikely_by_chance():
+    rng = np.random.default_rng(1)
+    shares = rng.binomial(20, 0.8, size=40) / 20
+    assert chance_of_share(shares, 0.8) > 0.05
+    assert chance_of_share(shares, 0.95) < 0.001
+    # All of 20 are as rare as that or rarer but for 19 of them: 20 * 0.05 * 0.95 ** 19.
+    assert chance_of_share(np.ones(20), 0.95) == pytest.approx(1 - 0.95**19)
+    assert chance_of_share(np.zeros(20), 0.95) < 1e-20
