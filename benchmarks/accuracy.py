@@ -16,6 +16,7 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from pathlib import Path
+from unittest.mock import patch
 
 import dagster as dg
 import numpy as np
@@ -23,18 +24,26 @@ import pandas as pd
 from bench import Row, at_most
 from public_series import GROUPS, Group
 
+from forecast_assets import intervals
 from forecast_assets.backtest import SeriesFolds
-from forecast_assets.combinations import COMBINATIONS
+from forecast_assets.combinations import (
+    COMBINATIONS,
+    Combination,
+    Weigh,
+    mean,
+    median,
+    with_combinations,
+)
 from forecast_assets.compute import Compute
 from forecast_assets.defs.build import build_store
 from forecast_assets.defs.workers import compute as compute_resource
 from forecast_assets.evidence import FAILED, SCORED, Evidence
 from forecast_assets.forecast import drawn_from
 from forecast_assets.ladder import newest_weights
-from forecast_assets.metrics import scores, with_combinations
+from forecast_assets.metrics import measure, table
 from forecast_assets.models.base import Values
 from forecast_assets.selection import choose
-from forecast_assets.settings import Settings
+from forecast_assets.settings import DEFAULT_MODELS, Settings
 from forecast_assets.settings_file import parse
 
 RESULTS = Path(__file__).resolve().parent / "results"
@@ -49,15 +58,61 @@ RULES: Mapping[str, Mapping[str, object]] = {
     "incumbent, one for all": {"policy": "incumbent", "scope": "all"},
     **{name: {"policy": "combination", "combination": name} for name in COMBINATIONS},
 }
+DEFAULT = Settings().selection.combination
+INTERVALS: Mapping[str, Mapping[str, float]] = {
+    "as published": {"POOLED": intervals.POOLED},
+    "no pool": {"POOLED": 0},
+    "every error counts the same": {"RECENCY": 1.0},
+    "half of the weight in 23 weeks": {"RECENCY": 0.97},
+    "noise of late: half in 8 weeks": {"HALF_LIFE": 8},
+    "noise of the whole past": {"HALF_LIFE": 100_000},
+}
+
+
+def few_best(k: int) -> Weigh:
+    """The k models of the least error so far, all alike."""
+
+    def weigh(errors: Values, is_able: "np.typing.NDArray[np.bool_]") -> Values:
+        mae = np.where(is_able, np.abs(errors).mean(axis=(2, 3)), np.inf)
+        rank = mae.argsort(axis=0, kind="stable").argsort(axis=0, kind="stable")
+        weights = (is_able & (rank < k)).astype(float)
+        return weights / np.maximum(weights.sum(axis=0), 1)
+
+    return weigh
+
+
+def these(*names: str) -> Weigh:
+    """Those models, all alike."""
+    which = np.isin(DEFAULT_MODELS, names)[:, None]
+
+    def weigh(errors: Values, is_able: "np.typing.NDArray[np.bool_]") -> Values:
+        del errors
+        weights = (is_able & which).astype(float)
+        return weights / np.maximum(weights.sum(axis=0), 1)
+
+    return weigh
+
+
+FOUR = these("auto_ets", "auto_ces", "auto_arima", "optimized_theta")
+MEMBERS: Mapping[str, Combination] = {
+    **{
+        f"{pool.__name__} of the {k} best": Combination(few_best(k), pool)
+        for k in (3, 5, 7, 10)
+        for pool in (mean, median)
+    },
+    "mean of all": Combination(few_best(len(DEFAULT_MODELS)), mean),
+    "median of all": Combination(few_best(len(DEFAULT_MODELS)), median),
+    "median of ets, ces, arima, theta": Combination(FOUR, median),
+}
 
 
 @dataclass(frozen=True)
 class Origin:
     """What a run at one week would have known, and what the week after was."""
 
-    evidence: Evidence  # of the folds before, combinations not in it
+    evidence: Evidence  # of the folds before, combinations in it
     series: Sequence[SeriesFolds]  # up to the cutoff, no folds
-    y_hat: Values  # [M, S]: what each model said of the week after
+    said: Mapping[str, Values]  # [S] each: what each candidate said of the week after
     y: Values  # [S]
 
 
@@ -87,7 +142,7 @@ def backtested(group: Group, folder: Path) -> Evidence:
     return Evidence.of(predictions, series, settings.backtest)
 
 
-def origins(evidence: Evidence) -> Iterator[Origin]:
+def origins(evidence: Evidence, settings: Settings) -> Iterator[Origin]:
     """The last weeks in order, each with what was known by then."""
     bounds = np.cumsum([0, *evidence.n_folds])
     for back in range(ORIGINS, 0, -1):
@@ -104,26 +159,37 @@ def origins(evidence: Evidence) -> Iterator[Origin]:
         is_scored = np.array(
             [np.isfinite(y_hat[:, a:b]).all(axis=(1, 2)) for a, b in pairwise(known)]
         ).T
+        models = Evidence(
+            [
+                replace(one, ds=one.ds[:end], y=one.y[:end], ends=one.ends[which])
+                for one, end, which in zip(every, ends, seen, strict=True)
+            ],
+            evidence.models,
+            evidence.weeks[folds],
+            evidence.last[folds],
+            evidence.noise[folds],
+            evidence.y[folds],
+            y_hat,
+            np.zeros(is_scored.shape),
+            np.where(is_scored, SCORED, FAILED).astype(object),
+            np.full(is_scored.shape, None, dtype=object),
+        )
+        newest = evidence.y_hat[:, last, 0]
+        said = dict(zip(evidence.models, newest, strict=True))
+        for name, one in COMBINATIONS.items():
+            said[name] = one.pool(newest[:, :, None], newest_weights(models, name))[:, 0]
+        for name, one in MEMBERS.items():
+            weights = np.hstack(
+                [one.weigh(block.errors, block.is_scored) for block in models.blocks()]
+            )[:, np.argsort(np.concatenate([block.series for block in models.blocks()]))]
+            said[name] = one.pool(newest[:, :, None], weights)[:, 0]
         yield Origin(
-            Evidence(
-                [
-                    replace(one, ds=one.ds[:end], y=one.y[:end], ends=one.ends[which])
-                    for one, end, which in zip(every, ends, seen, strict=True)
-                ],
-                evidence.models,
-                evidence.last[folds],
-                evidence.noise[folds],
-                evidence.y[folds],
-                y_hat,
-                np.zeros(is_scored.shape),
-                np.where(is_scored, SCORED, FAILED).astype(object),
-                np.full(is_scored.shape, None, dtype=object),
-            ),
+            with_combinations(models, COMBINATIONS, behind=settings.backtest.behind),
             [
                 replace(one, ds=one.ds[:end], y=one.y[:end], ends=one.ends[:0])
                 for one, end in zip(every, ends, strict=True)
             ],
-            evidence.y_hat[:, last, 0],
+            said,
             evidence.y[last, 0],
         )
 
@@ -131,78 +197,90 @@ def origins(evidence: Evidence) -> Iterator[Origin]:
 def judged(group: Group, evidence: Evidence, folder: Path) -> pd.DataFrame:
     """What each rule would have published: one row a rule, series and week."""
     rules = {name: settings_of(group, folder, **given) for name, given in RULES.items()}
-    any_settings = next(iter(rules.values()))
+    any_settings = rules[DEFAULT]
     before: dict[str, list[pd.DataFrame]] = {name: [] for name in rules}
     rows = []
-    for week, origin in enumerate(origins(evidence)):
-        seen = with_combinations(origin.evidence, any_settings)
-        metrics = scores(seen, any_settings)
-        said = dict(zip(evidence.models, origin.y_hat, strict=True))
-        for name, one in COMBINATIONS.items():
-            weights = newest_weights(origin.evidence, name)
-            said[name] = one.pool(origin.y_hat[:, :, None], weights)[:, 0]
+    for week, origin in enumerate(origins(evidence, any_settings)):
         ids = [one.unique_id for one in origin.series]
+        measured = measure(origin.evidence, any_settings)
+        weekly = frame_of(origin.series)
+        metrics = table(origin.evidence, measured, weekly, any_settings)
+        metrics = metrics[metrics["n_folds"] > 0]
         for rule, settings in rules.items():
             choice = choose(metrics, settings, previous=before[rule])
             before[rule] = [choice, *before[rule]][: settings.selection.patience]
             makers = list(choice.set_index("unique_id").loc[ids, "model"])
-            rows.append(published(rule, week, origin, makers, said, settings))
+            rows.append(published(rule, week, origin, makers, settings))
         rows += [
-            published(model, week, origin, [model] * len(ids), said, any_settings)
-            for model in evidence.models
+            published(one, week, origin, [one] * len(ids), any_settings) for one in evidence.models
         ]
+        rows += [outcome(one, week, origin, [one] * len(ids)) for one in MEMBERS]
+        for name, constants in INTERVALS.items():
+            with patch.multiple(intervals, **constants):
+                noises = [intervals.noise(one.y)[one.ends - 1] for one in origin.evidence.planned]
+                other = replace(origin.evidence, noise=np.concatenate(noises))
+                changed, makers = replace(origin, evidence=other), [DEFAULT] * len(ids)
+                rows.append(published(f"intervals: {name}", week, changed, makers, any_settings))
     return pd.concat(rows, ignore_index=True).assign(group=group.name)
 
 
-def published(
-    rule: str,
-    week: int,
-    origin: Origin,
-    makers: Sequence[str],
-    said: Mapping[str, Values],
-    settings: Settings,
-) -> pd.DataFrame:
-    """A week's forecasts of every series, and how they turned out; naive's where one is missing."""
-    ids = [one.unique_id for one in origin.series]
-    y_hat = np.array([said[maker][s] for s, maker in enumerate(makers)])
+def frame_of(series: Sequence[SeriesFolds]) -> pd.DataFrame:
+    """The weekly table of those series."""
+    return pd.concat(
+        [pd.DataFrame({"unique_id": one.unique_id, "ds": one.ds, "y": one.y}) for one in series],
+        ignore_index=True,
+    )
+
+
+def outcome(rule: str, week: int, origin: Origin, makers: Sequence[str]) -> pd.DataFrame:
+    """How a week's forecasts of every series turned out; naive's where one is missing."""
+    y_hat = np.array([origin.said[maker][s] for s, maker in enumerate(makers)])
     naive = np.array([one.y[-1] for one in origin.series])
     y_hat = np.where(np.isfinite(y_hat), y_hat, naive)
-    radii, _ = drawn_from(origin.series, makers, origin.evidence, settings)
-    error = np.abs(y_hat - origin.y)
-    inside = {
-        f"in_{level:g}": np.where(np.isnan(r[:, 0]), np.nan, error <= r[:, 0])
-        for level, r in zip(settings.forecast.levels, radii, strict=True)
-    }
     return pd.DataFrame(
         {
             "rule": rule,
             "week": week,
-            "unique_id": ids,
+            "unique_id": [one.unique_id for one in origin.series],
             "model": makers,
-            "error": error,
-            "naive_error": np.abs(naive - origin.y),
-            **inside,
-            "width": radii[0, :, 0],
+            "error": np.abs(y_hat - origin.y),
         }
     )
 
 
-def table(rows: pd.DataFrame, scale: Mapping[str, float]) -> pd.DataFrame:
-    """A line a rule: pooled MASE, its ratio to naive's, regret, switches a year, coverage."""
-    rows = rows.assign(mase=rows["error"] / rows["unique_id"].map(scale))
-    rows["switched"] = rows.groupby(["rule", "unique_id"])["model"].transform(
-        lambda models: models.ne(models.shift()).mul(models.shift().notna())
-    )
+def published(
+    rule: str, week: int, origin: Origin, makers: Sequence[str], settings: Settings
+) -> pd.DataFrame:
+    """As `outcome`, with the intervals that would have been published."""
+    found = outcome(rule, week, origin, makers)
+    levels = settings.forecast.levels
+    widths, _ = drawn_from(origin.series, makers, origin.evidence, settings)
+    error = found["error"].to_numpy()
+    for level, width in zip(levels, widths[:, :, 0], strict=True):
+        found[f"in_{level:g}"] = np.where(np.isnan(width), np.nan, error <= width)
+    found["wis"] = intervals.weighted_interval_score(error, 0 * error, widths[:, :, 0], levels)
+    return found
+
+
+def lines_of(rows: pd.DataFrame, scale: Mapping[str, float]) -> pd.DataFrame:
+    """A line a rule: pooled MASE, its ratio to naive's, regret, switches a year, intervals."""
+    each = rows["unique_id"].map(scale)
+    rows = rows.assign(mase=rows["error"] / each, wis=rows["wis"] / each)
+    by = rows.groupby(["rule", "unique_id"])["model"]
+    rows["switched"] = rows["model"].ne(by.shift()) & by.shift().notna()
     lines = rows.groupby("rule").agg(
+        n=("mase", "size"),
         mase=("mase", "mean"),
         switches_a_year=("switched", lambda one: 52 * one.mean()),
         coverage_80=("in_80", "mean"),
         coverage_95=("in_95", "mean"),
-        n=("mase", "size"),
+        wis=("wis", "mean"),
     )
+    for level in (80, 95):
+        weekly = rows.groupby(["rule", "week"])[f"in_{level}"].mean().groupby("rule")
+        lines[f"coverage_{level}_error"] = weekly.std() / np.sqrt(weekly.size())
     lines["of_naive"] = lines["mase"] / lines.loc["naive", "mase"]
-    singles = [name for name in lines.index if name not in RULES]
-    lines["regret"] = lines["mase"] - lines.loc[singles, "mase"].min()
+    lines["regret"] = lines["mase"] - lines.loc[list(DEFAULT_MODELS), "mase"].min()
     return lines.sort_values("mase")
 
 
@@ -222,11 +300,17 @@ def main() -> None:
                 one.unique_id: float(np.abs(np.diff(one.y[: -min(ORIGINS, len(one.ends))])).mean())
                 for one in evidence.planned
             }
-            found[name] = table(rows, scale)
-            print(f"\n{name}: {GROUPS[name].kind}\n{found[name].round(3).to_string()}", flush=True)
-    together = pd.DataFrame({name: lines["of_naive"] for name, lines in found.items()})
-    together["all"] = np.exp(np.log(together).mean(axis=1))
-    print(f"\nMASE over naive's\n{together.sort_values('all').round(3).to_string()}")
+            found[name] = lines_of(rows, scale)
+            ours = found[name].loc[[*RULES, *DEFAULT_MODELS]].sort_values("mase")
+            print(f"\n{name}: {GROUPS[name].kind}\n{ours.round(3).to_string()}", flush=True)
+    for title, column, names in (
+        ("MASE over naive's", "of_naive", [*RULES, *DEFAULT_MODELS]),
+        ("Members: MASE over naive's", "of_naive", MEMBERS),
+        ("Intervals: WIS", "wis", [f"intervals: {name}" for name in INTERVALS]),
+    ):
+        together = pd.DataFrame({name: one.loc[list(names), column] for name, one in found.items()})
+        together["all"] = np.exp(np.log(together).mean(axis=1))
+        print(f"\n{title}\n{together.sort_values('all').round(3).to_string()}")
     keep(found)
 
 
@@ -235,7 +319,7 @@ def keep(found: Mapping[str, pd.DataFrame]) -> None:
     choosing = [
         {"group": name, "rule": rule, **{k: round(float(v), 4) for k, v in line.items()}}
         for name, lines in found.items()
-        for rule, line in lines.to_dict("index").items()
+        for rule, line in lines.dropna(axis="columns", how="all").to_dict("index").items()
     ]
     (RESULTS / "choosing.json").write_text(json.dumps(choosing, indent=1) + "\n")
     if "petroleum" not in found:
@@ -251,15 +335,14 @@ def keep(found: Mapping[str, pd.DataFrame]) -> None:
 
 def figures(demo: pd.DataFrame) -> Iterator[Row]:
     """What the default rule must reach on the demo."""
-    default = Settings().selection
-    rule = default.combination if default.policy == "combination" else default.policy
-    singles = demo.drop(index=list(RULES))
+    ours = demo.loc[DEFAULT]
     for level in (80, 95):
-        off = abs(demo.loc[rule, f"coverage_{level}"] - level / 100)
-        yield at_most(f"the {level} % interval's coverage, off by", off, 0.04)
-    best = singles["mase"].min()
-    yield at_most("MASE, of the best single model's in hindsight", demo.loc[rule, "mase"] / best, 1)
-    yield at_most("MASE, of naive's", demo.loc[rule, "of_naive"], 1)
+        off = abs(ours[f"coverage_{level}"] - level / 100)
+        name = f"the {level} % interval held {ours[f'coverage_{level}']:.1%}"
+        yield at_most(f"{name} (+- {ours[f'coverage_{level}_error']:.1%}), off by", off, 0.04)
+    singles = demo.loc[list(DEFAULT_MODELS), "mase"]
+    name = f"MASE of the default rule, of the best single model's ({singles.idxmin()})"
+    yield at_most(name, ours["mase"] / singles.min(), 1.0)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ All are dated weekly, whatever their own period: a rule sees values and a season
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib import import_module
 
 import numpy as np
 import pandas as pd
@@ -34,9 +35,7 @@ def dated(**series: "np.typing.ArrayLike") -> pd.DataFrame:
 
 
 def _statsmodels(name: str) -> pd.DataFrame:
-    import statsmodels.api as sm  # noqa: PLC0415 - two seconds
-
-    frame: pd.DataFrame = getattr(sm.datasets, name).load_pandas().data
+    frame: pd.DataFrame = import_module(f"statsmodels.datasets.{name}").load_pandas().data
     return frame
 
 
@@ -76,8 +75,8 @@ def economy() -> pd.DataFrame:
 
 
 def equipment() -> pd.DataFrame:
-    """Monthly production of electrical equipment in the euro area, 1995 to 2015."""
-    return dated(equipment=_statsmodels("elec_equip").select_dtypes("number").iloc[:, -1])
+    """Monthly turnover of electrical equipment in the euro area, 1995 to 2015."""
+    return dated(equipment=_statsmodels("elec_equip").iloc[:, 0])
 
 
 def years() -> pd.DataFrame:

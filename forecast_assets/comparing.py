@@ -7,7 +7,7 @@ import numpy as np
 
 from forecast_assets.models.base import Values
 
-RESAMPLED = 400  # times; a chance of 10 % is then known to 1.5 points
+RESAMPLED = 200  # times; a chance of 10 % is then known to 2 points
 AT_ONCE = 4_000_000  # numbers; bounds the memory
 
 

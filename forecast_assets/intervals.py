@@ -20,7 +20,8 @@ from forecast_assets.models.base import Positions, Values
 
 RECENCY = 0.99  # an error weighs this much less a week later
 HALF_LIFE = 26  # weeks in which a step's say in the noise halves
-POOLED = 50  # errors that the pool speaks for, at most
+POOLED = 50  # errors that the pool weighs as much as, at most
+POINTS = 50  # that the pool is kept as
 AT_ONCE = 4_000_000  # numbers; bounds the memory
 
 
@@ -45,7 +46,7 @@ def noise(y: Values) -> Values:
 class Pool:
     """The scaled errors of many series that were known at each of T weeks, as a few like them."""
 
-    points: Values  # [T, POOLED]: their weighted quantiles at (i + 1/2) / POOLED
+    points: Values  # [T, POINTS]: their weighted quantiles at (i + 1/2) / POINTS
     weight: Values  # [T]: what they weigh in all
 
     @classmethod
@@ -54,10 +55,10 @@ class Pool:
 
         Weeks are counted from any day on.
         """
-        points, weight = np.full((len(at), POOLED), np.inf), np.zeros(len(at))
+        points, weight = np.full((len(at), POINTS), np.inf), np.zeros(len(at))
         order = np.argsort(scores, kind="stable")
         ranked, made = scores[order], weeks[order]
-        shares = (np.arange(POOLED) + 0.5) / POOLED
+        shares = (np.arange(POINTS) + 0.5) / POINTS
         for t, week in enumerate(at):
             reached = np.cumsum(_weights(week - made, h))
             if len(reached) and reached[-1] > 0:
@@ -86,11 +87,11 @@ def quantiles(scores: Values, weights: Values, levels: Sequence[float], pool: Po
     for first in range(0, len(weights), size):
         now = slice(first, first + size)
         own = weights[now].sum(axis=1)
-        point = np.clip(pool.weight[now] - own, 0, POOLED) / POOLED  # what one of them weighs
+        point = np.clip(pool.weight[now] - own, 0, POOLED) / POINTS  # what one of them weighs
         reached = np.cumsum(weights[now][:, order], axis=2)  # [t, N, n]
         n_below = [np.searchsorted(one, ranked, side="right") for one in pool.points[now]]
         together = reached + point[:, None, None] * np.stack(n_below)
-        whole = own + POOLED * point + 1
+        whole = own + POINTS * point + 1
         for i, level in enumerate(levels):
             needed = (whole * level / 100 * (1 - 1e-12))[:, None]  # 20 * 0.95 is 19 only by luck
             at = (together < needed[:, :, None]).sum(axis=2)  # [t, N]
@@ -108,9 +109,9 @@ def _nth_point(points: Values, needed: Values, point: Values) -> Values:
     """The least point that the points weigh enough up to: [t, P], [t, N], [t] -> [t, N]."""
     with np.errstate(divide="ignore", invalid="ignore"):
         nth = np.where(point[:, None] > 0, needed / point[:, None], np.inf)
-    last = np.clip(np.ceil(nth * (1 - 1e-12)), 1, POOLED).astype(np.int64) - 1
+    last = np.clip(np.ceil(nth * (1 - 1e-12)), 1, POINTS).astype(np.int64) - 1
     found = np.take_along_axis(points, last, axis=1)
-    return np.where(nth * (1 - 1e-12) <= POOLED, found, np.inf)
+    return np.where(nth * (1 - 1e-12) <= POINTS, found, np.inf)
 
 
 def radii(

@@ -8,7 +8,7 @@ import pytest
 
 from forecast_assets.crew import Crew
 from forecast_assets.forecast import forecast
-from forecast_assets.intervals import POOLED, RECENCY, Pool, noise, quantiles
+from forecast_assets.intervals import POINTS, RECENCY, Pool, noise, quantiles
 from forecast_assets.settings import Settings
 from forecast_assets.tables import tables
 from forecast_assets_tests.builders import AS_OF, make_ragged, make_series, make_settings, walk
@@ -58,7 +58,7 @@ def test_intervals_are_drawn_from_the_models_own_backtest_errors(settings: Setti
     row = made(make_series(a=list(y)), settings, ("naive", None)).iloc[0]
     scores = np.abs(np.diff(y[-30:])) / noise(y)[-30:-1]
     weights = RECENCY ** np.arange(29, 0, -1.0)
-    nothing = Pool(np.full((1, POOLED), np.inf), np.zeros(1))
+    nothing = Pool(np.full((1, POINTS), np.inf), np.zeros(1))
     for level, end in ((80, "hi_80"), (95, "lo_95")):
         radius = quantiles(scores[None], weights[None], [level], nothing)[0, 0, 0] * noise(y)[-1]
         np.testing.assert_allclose(abs(row[end] - row["y_hat"]), radius)

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from forecast_assets.intervals import (
     HALF_LIFE,
+    POINTS,
     POOLED,
     RECENCY,
     Pool,
@@ -35,7 +36,7 @@ LEVELS = st.sampled_from([50.0, 80.0, 90.0, 95.0, 97.5])
 
 def nothing(n: int) -> Pool:
     """A pool that is empty at n weeks."""
-    return Pool(np.full((n, POOLED), np.inf), np.zeros(n))
+    return Pool(np.full((n, POINTS), np.inf), np.zeros(n))
 
 
 def rolling(
@@ -88,7 +89,7 @@ def test_with_equal_weights_it_is_the_usual_conformal_quantile(scores: list[floa
 def test_many_weightings_are_worked_out_in_parts(monkeypatch: pytest.MonkeyPatch):
     rng = np.random.default_rng(1)
     scores, weights = rng.random((7, 20)), rng.random((33, 20))
-    pool = Pool(np.sort(rng.random((33, POOLED)), axis=1), rng.random(33) * 100)
+    pool = Pool(np.sort(rng.random((33, POINTS)), axis=1), rng.random(33) * 100)
     whole = quantiles(scores, weights, [50, 80], pool)
     monkeypatch.setattr("forecast_assets.intervals.AT_ONCE", 7 * 20 * 2)
     np.testing.assert_array_equal(quantiles(scores, weights, [50, 80], pool), whole)
@@ -101,7 +102,7 @@ def test_no_scores_have_no_quantile():
 def test_levels_never_cross():
     rng = np.random.default_rng(2)
     levels = list(range(10, 100, 5))
-    pool = Pool(np.sort(rng.exponential(size=(9, POOLED)), axis=1), np.full(9, 60.0))
+    pool = Pool(np.sort(rng.exponential(size=(9, POINTS)), axis=1), np.full(9, 60.0))
     for one in (nothing(9), pool):
         found = quantiles(rng.exponential(size=(50, 40)), rng.random((9, 40)), levels, one)
         assert not (np.diff(found, axis=0) < 0).any()
@@ -112,7 +113,7 @@ def test_levels_never_cross():
 
 @given(
     own=st.lists(st.tuples(st.floats(0, 1e6), st.floats(0.01, 1)), max_size=60),
-    points=st.lists(st.floats(0, 1e6), min_size=POOLED, max_size=POOLED),
+    points=st.lists(st.floats(0, 1e6), min_size=POINTS, max_size=POINTS),
     others=st.floats(0, 200),
     level=LEVELS,
 )
@@ -120,12 +121,12 @@ def test_a_quantile_beside_a_pool_is_that_of_both_together(
     own: list[tuple[float, float]], points: list[float], others: float, level: float
 ):
     scores, weights = [s for s, _ in own], [w for _, w in own]
-    each = min(others, POOLED) / POOLED
+    each = min(others, POOLED) / POINTS
     pool = Pool(np.array([sorted(points)]), np.array([sum(weights) + others]))
     found = quantiles(
         np.array([scores]).reshape(1, -1), np.array([weights]).reshape(1, -1), [level], pool
     )
-    together = plain_quantile(scores + points, weights + [each] * POOLED, level)
+    together = plain_quantile(scores + points, weights + [each] * POINTS, level)
     if each > 1e-6:  # below, what is left of a difference is rounding
         np.testing.assert_equal(float(found[0, 0, 0]), together)
 
