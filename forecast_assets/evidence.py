@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from forecast_assets.backtest import SeriesFolds, is_declined, plan
 from forecast_assets.errors import DataError
-from forecast_assets.intervals import Pool, noise
+from forecast_assets.intervals import Pool, noise, scaled
 from forecast_assets.models.base import Positions, Values
 from forecast_assets.settings import BacktestSettings
 
@@ -117,8 +117,8 @@ class Evidence:
         which = np.flatnonzero(self.status[model] == SCORED)
         is_in = np.zeros(len(self.planned), dtype=bool)
         is_in[which[:: max(-(-len(which) // POOL_SERIES), 1)]] = True
-        folds = np.flatnonzero(np.repeat(is_in, self.n_folds))
-        size = np.abs(self.y_hat[model, folds] - self.y[folds]) / self.noise[folds, None]
+        folds = np.flatnonzero(np.repeat(is_in, self.n_folds) & (self.noise > 0))
+        size = scaled(np.abs(self.y_hat[model, folds] - self.y[folds]), self.noise[folds])
         return [Pool.of(size[:, h], self.weeks[folds], at, h=h + 1) for h in range(self.y.shape[1])]
 
     def joined(self, other: Self) -> Self:

@@ -28,7 +28,7 @@ AT_ONCE = 4_000_000  # numbers; bounds the memory
 def noise(y: Values) -> Values:
     """The mean size of a series' weekly steps so far, recent ones counting more: [n] -> [n].
 
-    In the series' unit, above 0: where nothing ever moved it is 1.
+    In the series' unit; 0 as long as nothing ever moved, above 0 from then on.
     """
     from scipy.signal import lfilter  # noqa: PLC0415 - only intervals need it
 
@@ -38,8 +38,18 @@ def noise(y: Values) -> Values:
     total = lfilter([1.0], [1.0, -keep], steps)
     mean: Values = np.divide(total, weight, out=np.zeros(len(y)), where=weight > 0)
     whole = np.divide(np.cumsum(steps), np.arange(len(y)), out=np.zeros(len(y)), where=weight > 0)
-    least = 1e-3 * np.where(whole > 0, whole, 1.0)
-    return np.where(mean > least, mean, np.where(whole > 0, least, 1.0))
+    floored: Values = np.maximum(mean, 1e-3 * whole)
+    return floored
+
+
+def scaled(abs_errors: Values, noise_at: Values) -> Values:
+    """Errors over the noise at their cutoff: [..., K, H], [..., K].
+
+    Where nothing had ever moved, an error is infinitely large, and none is none.
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        scores = abs_errors / noise_at[..., None]
+    return np.where(abs_errors == 0, 0.0, scores)
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,16 +138,30 @@ def radii(
 
     `abs_errors` [S, K, H] were made at cutoffs `weeks` [K], when the noise was `noise_at` [S, K];
     at the weeks `at` [T] it was `noise_then` [S, T]. `pools` has one for each of the H weeks ahead.
-    Only errors whose own week was over by then count.
+    Only errors whose own week was over by then count, and of the pool's none as long as the series
+    never moved: there is nothing to measure it with.
     """
-    scores = abs_errors / noise_at[:, :, None]
-    age = at[:, None] - weeks
+    scores, age = scaled(abs_errors, noise_at), at[:, None] - weeks
+    found = _by_weeks_ahead(scores, age, levels, pools)
+    never_moved = noise_then == 0
+    rows = np.flatnonzero(never_moved.any(axis=1))
+    if len(rows):
+        nothing = Pool.of(scores[0, :0, 0], weeks[:0], at, h=1)
+        alone = _by_weeks_ahead(scores[rows], age, levels, [nothing] * len(pools))
+        found[:, rows] = np.where(never_moved[rows, :, None], alone, found[:, rows])
+    widths: Values = found * noise_then[:, :, None]
+    return widths
+
+
+def _by_weeks_ahead(
+    scores: Values, age: Positions, levels: Sequence[float], pools: Sequence[Pool]
+) -> Values:
+    """The quantiles of scores of that age: [S, K, H], [T, K] -> [L, S, T, H]."""
     found = [
         quantiles(scores[:, :, h], _weights(age, h + 1), levels, pool)
         for h, pool in enumerate(pools)
     ]
-    scaled: Values = np.stack(found, axis=-1) * noise_then[:, :, None]
-    return scaled
+    return np.stack(found, axis=-1)
 
 
 def _weights(age: Positions, h: int) -> Values:

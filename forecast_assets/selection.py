@@ -120,7 +120,7 @@ def _choices(
         if rule.scope == EVERY_SERIES and len(field.scores) == 1:
             reason += ", over all series"
         else:
-            reason += f" on {n_folds[i]} folds"
+            reason += f" on {n_folds[i]} fold" + "s" * bool(n_folds[i] > 1)
         if by_mae[i]:
             reason += f" ({rule.metric} is not defined on this series)"
         choices.append(

@@ -231,13 +231,30 @@ def test_noise_knows_no_later_week():
 
 
 @pytest.mark.parametrize("y", [[5.0], [5.0] * 20, [0.0] * 20])
-def test_where_nothing_ever_moved_noise_is_one(y: list[float]):
-    np.testing.assert_array_equal(noise(np.array(y)), np.ones(len(y)))
+def test_as_long_as_nothing_ever_moved_there_is_no_noise(y: list[float]):
+    np.testing.assert_array_equal(noise(np.array(y)), np.zeros(len(y)))
+
+
+def test_a_series_that_never_moved_has_an_interval_by_its_own_errors_alone():
+    """Thirty weeks without an error hold 95 %; two of them hold nothing, whatever others do."""
+    pool = Pool(np.ones((1, POINTS)), np.array([100.0]))
+    assert newest(np.zeros((1, 30)), [80, 95], now=0.0, pool=pool).tolist() == [[0.0], [0.0]]
+    assert np.isnan(newest(np.zeros((1, 2)), [80], now=0.0, pool=pool)).all()
+
+
+def test_the_first_move_is_beyond_every_interval_and_spoils_none():
+    """It came when nothing had moved: no multiple of the noise. Later noise has its own errors."""
+    errors = np.array([[0.0] * 10 + [1e9] + [2.0] * 30])[:, :, None]
+    noise_at = np.array([[0.0] * 11 + [1.0] * 30])
+    weeks, empty = np.arange(41), nothing(1)
+    now = {"at": np.array([41]), "noise_then": np.ones((1, 1))}
+    found = radii(errors, noise_at, weeks, [80, 90], [empty], **now)[:, 0, 0, 0]
+    assert found.tolist() == [2.0, 2.0]
 
 
 def test_noise_stays_above_zero_through_a_long_calm():
     y = np.array([0.0, 10.0, 0.0] + [0.0] * 2000)
-    assert (noise(y) > 0).all()
+    assert (noise(y)[1:] > 0).all()
 
 
 def plain_wis(y: float, y_hat: float, radii: list[float], levels: list[float]) -> float:

@@ -51,6 +51,11 @@ def week_asset(function: Callable[..., Frame]) -> dg.AssetsDefinition:
     return asset
 
 
+def _newest_week(forecast: pd.DataFrame) -> str:
+    """The week that the forecast is for; of a series that has ended it is an earlier one."""
+    return str(forecast.loc[forecast["h"] == 1, "ds"].max().date())
+
+
 def _moment(context: dg.AssetExecutionContext) -> Moment:
     return moment_of(context.run, context.instance)
 
@@ -195,7 +200,7 @@ def next_week_forecast(
         {
             "forecast_plot": picture(fan, alt="every series' last half year and its forecast"),
             "rows": first_rows(_told_first(made, ["unique_id", "y_hat", "model", *ends])),
-            "week": str(made["ds"].min().date()),
+            "week": _newest_week(made),
             "n_series": made["unique_id"].nunique(),
             "n_forecasts_not_by_champion": int((made["rung"] != CHAMPION).sum()),
         },
@@ -262,7 +267,7 @@ def weekly_report(
         levels=settings.forecast.levels,
         run_id=context.run.run_id,
     )
-    folder = f"reports/{next_week_forecast['ds'].min().date()}_{context.run.run_id[:8]}"
+    folder = f"reports/{_newest_week(next_week_forecast)}_{context.run.run_id[:8]}"
     texts = report.render(week)
     files = store.keep_files(folder, texts)
     return published(
