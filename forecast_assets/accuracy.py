@@ -5,6 +5,7 @@ How a forecast came about does not belong here, nor where the past ones are kept
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 
@@ -13,6 +14,7 @@ from forecast_assets.tables import column_suffix, interval_columns, tables
 
 KEY = ["unique_id", "ds", "h", "cutoff"]
 WEEKS = 52  # that a verdict looks back on
+QUARTER = 13  # weeks
 LEAST_WEEKS = 8  # that a verdict needs
 RARE = 0.01  # chance that a sound forecast is called unsound
 
@@ -64,15 +66,15 @@ def summary(
     in the interval of those that had one.
     """
     rows = _measured(scored, series, levels)
-    groups = rows.groupby(rows[by] if by else pd.Series("all", rows.index), sort=True)
-    total = groups.sum(numeric_only=True)
-    found = pd.DataFrame({"n": groups.size(), "mase": groups["scaled"].mean()})
-    found["over_naive"] = _ratio(total["abs_error"], total["naive_abs_error"])
-    found["over_promise"] = _ratio(total["kept"], total["backtest_mae"])
-    found["bias"] = groups["scaled_error"].mean()
-    for suffix in map(column_suffix, levels):
-        found[f"coverage_{suffix}"] = groups[f"covered_{suffix}"].mean()
-    return found.reset_index(names=by or "of")
+    totals = _totals(rows, rows[by] if by else pd.Series("all", rows.index))
+    return _told(totals, levels).reset_index(names=by or "of")
+
+
+def rolling(scored: pd.DataFrame, series: pd.DataFrame, *, levels: Sequence[float]) -> pd.DataFrame:
+    """As `summary`, over the quarter up to each week: one row a week, the newest first."""
+    rows = _measured(scored, series, levels)
+    together = _totals(rows, rows["ds"]).rolling(QUARTER, min_periods=1).sum()
+    return _told(together, levels).iloc[::-1].reset_index(names="ds")
 
 
 @dataclass(frozen=True)
@@ -130,6 +132,27 @@ def _measured(scored: pd.DataFrame, series: pd.DataFrame, levels: Sequence[float
             scored[f"in_{suffix}"].astype(float).where(scored[f"lo_{suffix}"].notna())
         )
     return rows
+
+
+def _totals(rows: pd.DataFrame, by: "pd.Series[Any]") -> pd.DataFrame:
+    """The sum of each column over a group, and how many rows had it (`n_` and its name)."""
+    groups = rows.drop(columns=["h"]).groupby(by.to_numpy(), sort=True)
+    total = groups.sum(numeric_only=True)
+    counts = groups[list(total.columns)].count().add_prefix("n_")
+    return total.assign(n=groups.size(), **counts)
+
+
+def _told(totals: pd.DataFrame, levels: Sequence[float]) -> pd.DataFrame:
+    """What `summary` tells, from the totals of each group."""
+    found = pd.DataFrame({"n": totals["n"].astype(int)})
+    found["mase"] = _ratio(totals["scaled"], totals["n_scaled"])
+    found["over_naive"] = _ratio(totals["abs_error"], totals["naive_abs_error"])
+    found["over_promise"] = _ratio(totals["kept"], totals["backtest_mae"])
+    found["bias"] = _ratio(totals["scaled_error"], totals["n_scaled_error"])
+    for suffix in map(column_suffix, levels):
+        covered = f"covered_{suffix}"
+        found[f"coverage_{suffix}"] = _ratio(totals[covered], totals[f"n_{covered}"])
+    return found
 
 
 def _ratio(above: "pd.Series[float]", below: "pd.Series[float]") -> "pd.Series[float]":

@@ -4,7 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from forecast_assets.accuracy import LEAST_WEEKS, chance_of_share, judge, score_published, summary
+from forecast_assets.accuracy import LEAST_WEEKS, judge, rolling, score_published, summary
+from forecast_assets.comparing import chance_of_share
 from forecast_assets.tables import tables
 from forecast_assets_tests.builders import AS_OF, make_series
 
@@ -109,6 +110,17 @@ def test_the_summary_by_model_keeps_models_apart():
     )
     assert list(found["model"]) == ["k", "m"]
     assert list(found["n"]) == [1, 1]
+
+
+def test_the_rolling_summary_takes_the_quarter_up_to_each_week():
+    errors = [1.0] * 13 + [3.0] * 13
+    scored, series = a_year(errors, half_width=2.0)
+    found = rolling(scored, series, levels=(80,))
+    assert list(found["ds"]) == sorted(scored["ds"], reverse=True)
+    assert list(found["n"]) == [13] * 14 + list(range(12, 0, -1))
+    assert list(found["mase"].iloc[[0, 6, 13, 25]]) == pytest.approx([3, (7 * 3 + 6) / 13, 1, 1])
+    assert list(found["coverage_80"].iloc[[0, 13]]) == pytest.approx([0.0, 1.0])
+    assert found["over_promise"].iloc[0] == pytest.approx(3.0 / 2.0)
 
 
 def a_year(errors: list[float], *, half_width: float) -> tuple[pd.DataFrame, pd.DataFrame]:

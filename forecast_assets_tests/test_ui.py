@@ -38,6 +38,7 @@ CHECKS = {
     "series": "series_can_be_backtested",
     "metrics": "no_model_failed",
     "next_week_forecast": "champions_forecast",
+    "forecast_accuracy": "live_forecasts_keep_their_promise",
 }
 SERIES = (
     "mn_midgrade_gasoline_price",

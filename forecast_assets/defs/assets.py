@@ -238,6 +238,7 @@ def forecast_accuracy(
             **{f"live_{name}": value for one in over_all for name, value in one.items()},
             "by_series": first_rows(told(by="unique_id")),
             "by_model": first_rows(told(by="model")),
+            "rolling_quarter": first_rows(accuracy.rolling(scored, series, levels=levels)),
             "rows": first_rows(scored.sort_values("ds", ascending=False, kind="stable")),
         },
         check=checks.live_forecasts_keep_their_promise(
