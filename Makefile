@@ -1,7 +1,7 @@
 # The two commands are `make run` and `make test`; each sets up all that it needs.
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
-.PHONY: run test check bench ui lock setup chromium clean
+.PHONY: run test check bench bench-accuracy ui lock setup chromium clean
 
 PYTHON ?= python3
 UV_VERSION := 0.13.9
@@ -25,6 +25,9 @@ check: setup
 
 bench: setup
 	$(BIN)/python benchmarks/bench.py
+
+bench-accuracy: setup
+	$(BIN)/python benchmarks/accuracy.py
 
 ui: setup $(DAGSTER_HOME)/dagster.yaml
 	@echo "Open http://127.0.0.1:3000"

@@ -1,4 +1,4 @@
-"""Every figure of the bake-off, as a ratio in one run where it is about time.
+"""Every figure of the week's speed, as a ratio in one run where it is about time.
 
 Prints a table and writes benchmarks/results/latest.json. Usage: python benchmarks/bench.py [NAME]..
 with NAMEs of the functions below; without, all of them: about half an hour on two cores.
@@ -266,6 +266,21 @@ def many_series() -> Iterator[Row]:
     yield at_most("peak of the driving process with 10,000 series, MB", large.peak_mb, 3000)
 
 
+def scores_and_choices() -> Iterator[Row]:
+    """Two million predictions scored, of few series and of many, and what all rules choose."""
+    with Place() as place:
+        for shape in ((2_000, 20, 50), (10_000, 20, 10)):
+            script = [sys.executable, str(HERE / "scoring.py"), *map(str, shape)]
+            ran = place.run(script)
+            name = "scoring 2 million predictions of {} series x {} models x {} folds".format(
+                *shape
+            )
+            yield at_most(f"{name}, seconds", ran.steps["scoring"], 10)
+            yield at_most(f"{name}, whole process, MB", ran.peak_mb, 2000)
+        seconds = ran.steps["choosing"]
+        yield at_most("choosing by every rule, 10,000 series x 20 models, seconds", seconds, 60)
+
+
 def timed(function: Callable[[], object]) -> float:
     """The seconds that a call takes."""
     started = time.perf_counter()
@@ -294,6 +309,7 @@ BENCHES = (
     make_run,
     against_statsforecast,
     many_series,
+    scores_and_choices,
 )
 
 

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from forecast_assets.backtest import plan
 from forecast_assets.combinations import COMBINATIONS, with_combinations
-from forecast_assets.comparing import mean_and_error, p_best, p_of_gain
+from forecast_assets.comparing import may_be_best, mean_and_error, p_of_gain
 from forecast_assets.evidence import INELIGIBLE, SCORED, Block, Evidence
 from forecast_assets.intervals import Pool, radii, weighted_interval_score
 from forecast_assets.models.base import Values
@@ -36,6 +37,7 @@ class Scores:
     """What was measured of C candidates, on S series, and over W weeks."""
 
     by_series: dict[str, Values]  # [C, S] each; NaN where a candidate is not scored
+    may_be_best: NDArray[np.bool_]  # [C, S]; as in `comparing`
     n_inside: dict[str, Values]  # [C, W] each, by level: values that lay in their interval
     n_intervals: dict[str, Values]  # [C, W] each: forecasts that had one
 
@@ -48,17 +50,20 @@ def measure(evidence: Evidence, settings: Settings) -> Scores:
     pools = [evidence.pools(c, weeks) for c in range(shape[0])]
     names = [column_suffix(level) for level in settings.forecast.levels]
     n_inside, n_intervals = np.zeros((2, len(names), shape[0], len(weeks)))
-    found = _losses(evidence)
+    found, is_in = _losses(evidence), np.zeros(shape, dtype=bool)
     for block in evidence.blocks():
         at = np.searchsorted(weeks, block.weeks)
         widths = _rolling_radii(block, [[pool.at(at) for pool in one] for one in pools], settings)
         for name, values in _measured(block, evidence, widths, settings).items():
             found.setdefault(name, np.full(shape, np.nan))[:, block.series] = values
+        errors = np.where(block.is_scored[:, :, None, None], np.abs(block.errors), np.nan)
+        is_in[:, block.series] = may_be_best(errors.mean(axis=3), horizon=settings.backtest.horizon)
         known = ~np.isnan(widths) & block.is_scored[:, :, None, None]  # [L, C, S, K, H]
         n_inside[:, :, at] += (known & (np.abs(block.errors) <= widths)).sum(axis=(2, 4))
         n_intervals[:, :, at] += known.sum(axis=(2, 4))
     return Scores(
         {name: np.where(is_scored, values, np.nan) for name, values in found.items()},
+        is_in,
         dict(zip(names, n_inside, strict=True)),
         dict(zip(names, n_intervals, strict=True)),
     )
@@ -80,6 +85,7 @@ def table(
             "model": np.repeat(evidence.models, shape[1]),
             "n_folds": np.tile(evidence.n_folds, shape[0]),
             **{name: values.ravel() for name, values in scores.by_series.items()},
+            "may_be_best": scores.may_be_best.ravel(),
             "fit_seconds": evidence.fit_seconds.ravel(),
             "status": evidence.status.ravel(),
             "reason": evidence.reason.ravel(),
@@ -157,7 +163,6 @@ def _measured(
         skill = 1 - mae.mean(axis=2) / naive.mean(axis=1)
     scores["skill_vs_naive"] = np.where(np.isfinite(skill), skill, np.nan)
     scores["p_vs_naive"] = p_of_gain(naive - mae, horizon=horizon)
-    scores["p_best"] = p_best(np.where(block.is_scored[:, :, None], mae, np.nan), horizon=horizon)
     scores["standard_error"] = _standard_error(block, evidence, wis, settings)
     return scores
 
@@ -205,6 +210,7 @@ def _without_folds(series: pd.DataFrame, models: Sequence[str], settings: Settin
             "unique_id": np.repeat(lone, len(models)),
             "model": np.tile(models, len(lone)),
             "n_folds": 0,
+            "may_be_best": False,
             "fit_seconds": 0.0,
             "status": INELIGIBLE,
             "reason": "the series has no week to hold out",

@@ -17,7 +17,6 @@ from forecast_assets.policies import NOBODY, POLICIES, Field, is_beaten
 from forecast_assets.settings import SelectionSettings, Settings
 
 TIE = 0.001  # scores that differ by less than a thousandth read the same to a person
-CONFIDENCE = 0.1  # from this chance on a candidate is in the 90 % model confidence set
 EVERY_SERIES = "all"
 
 
@@ -60,7 +59,7 @@ def choose(
         if not together.is_empty.all():
             field, at, undefined = together, np.zeros(len(ids), dtype=int), np.array([False])
     n_folds = metrics.groupby("unique_id", sort=True)["n_folds"].max().to_numpy()
-    may_be_best = wide(metrics["p_best"]) >= CONFIDENCE
+    n_in = metrics["may_be_best"].groupby(metrics["unique_id"], sort=True).sum().to_numpy()
     choices = _choices(field, undefined, n_folds, rule)
     rows = []
     for i, unique_id in enumerate(ids):
@@ -82,7 +81,7 @@ def choose(
     of_it = pd.MultiIndex.from_frame(chosen[["unique_id", "model"]])
     return chosen.assign(
         **told.reindex(of_it).set_axis(chosen.index),
-        n_may_be_best=may_be_best.sum(axis=1).astype(np.int64),
+        n_may_be_best=n_in,
     )
 
 

@@ -6,7 +6,7 @@ Scores of single series: `metrics`.
 import numpy as np
 import pandas as pd
 
-from forecast_assets.comparing import mean_and_error, p_best
+from forecast_assets.comparing import may_be_best, mean_and_error
 from forecast_assets.evidence import SCORED, Evidence
 from forecast_assets.metrics import Scores
 from forecast_assets.models.base import Values
@@ -15,10 +15,10 @@ from forecast_assets.models.base import Values
 def over_all(evidence: Evidence, scores: Scores) -> pd.DataFrame:
     """One row a candidate, the least error first.
 
-    `mase` and `bias` are the means over the `n_series` that it is scored on; `p_best` is
-    `comparing.p_best` of the weekly mean errors, each over its series' naive error before the first
-    cutoff, of those who are scored wherever anybody is; `coverage_L` is the share of values in
-    their interval, and `coverage_L_error` its standard error, of the weekly shares.
+    `mase` and `skill_vs_naive` are the means over the `n_series` that it is scored on;
+    `may_be_best` is `comparing.may_be_best` of the weekly mean errors, each over its series' naive
+    error before the first cutoff, of those who are scored wherever anybody is; `coverage_L` is the
+    share of values in their interval, and `coverage_L_error` its standard error, of weekly shares.
     """
     horizon = evidence.y.shape[1]
     size, _ = _scaled(evidence)
@@ -32,7 +32,7 @@ def over_all(evidence: Evidence, scores: Scores) -> pd.DataFrame:
         "n_series": (evidence.status == SCORED).sum(axis=1),
         "mase": _mean_of(scores.by_series["mase"]),
         "skill_vs_naive": _mean_of(scores.by_series["skill_vs_naive"]),
-        "p_best": p_best(weekly[:, None, is_known], horizon=horizon)[:, 0],
+        "may_be_best": may_be_best(weekly[:, None, is_known], horizon=horizon)[:, 0],
     }
     for name, n_inside in scores.n_inside.items():
         n = scores.n_intervals[name]

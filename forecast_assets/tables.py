@@ -196,7 +196,7 @@ def _metrics(levels: Sequence[float]) -> Table:
             measure("skill_vs_naive", "1 less MAE over the naive model's; above 0: better."),
             measure("p_vs_naive", "Chance of such a gain on naive if there were none."),
             measure("standard_error", "Of the metric that the settings choose by, over folds."),
-            measure("p_best", "Chance that it is one of the best; from 0.1 on it may well be."),
+            Column("may_be_best", "bool", "Not told from the best, with 90 % confidence."),
             Column("fit_seconds", "float", "Seconds of fits, all folds.", volatile=True),
             Column("status", "string", "scored, failed, or ineligible (the series is too short)."),
             Column("reason", "string", "Why it is not scored.", nullable=True),

@@ -82,7 +82,7 @@ def test_every_series_is_forecast_and_none_spoils_another(
         name: one["metrics"].set_index(["unique_id", "model"])
         for name, one in (("all", tables), ("alone", alone))
     }
-    columns = ["mae", "mase", "skill_vs_naive", "p_vs_naive", "p_best", "status"]
+    columns = ["mae", "mase", "skill_vs_naive", "p_vs_naive", "may_be_best", "status"]
     pd.testing.assert_frame_equal(scores["all"].loc[list(SOUND), columns], scores["alone"][columns])
 
 

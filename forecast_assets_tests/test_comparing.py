@@ -7,7 +7,7 @@ import pytest
 from arch.bootstrap import MCS
 from scipy import stats
 
-from forecast_assets.comparing import chance_of_share, mean_and_error, p_best, p_of_gain
+from forecast_assets.comparing import chance_of_share, may_be_best, mean_and_error, p_of_gain
 from forecast_assets.models.base import Values
 
 
@@ -49,9 +49,9 @@ def test_overlapping_forecasts_make_a_mean_less_certain():
     assert taken_twice == pytest.approx(alone, rel=0.05)
 
 
-def of_being_best(*losses: "list[float] | Values", horizon: int = 1) -> list[float]:
-    """The chance of each model, on one series."""
-    return list(p_best(np.array(losses)[:, None], horizon=horizon)[:, 0])
+def those_in(*losses: "list[float] | Values", horizon: int = 1) -> list[bool]:
+    """Which of the models may be the best, on one series."""
+    return may_be_best(np.array(losses)[:, None], horizon=horizon)[:, 0].tolist()
 
 
 def steady(mean: float, seed: int, n: int = 52) -> Values:
@@ -59,55 +59,60 @@ def steady(mean: float, seed: int, n: int = 52) -> Values:
     return mean + np.abs(np.random.default_rng(seed).normal(size=n))
 
 
-@pytest.mark.parametrize("seed", range(4))
-def test_the_confidence_set_agrees_with_another_implementation(seed: int):
-    rng = np.random.default_rng(seed)
-    losses = np.abs(rng.normal(size=(7, 52))) + np.linspace(0, 0.6, 7)[:, None]
-    theirs = MCS(
-        losses.T, size=0.1, reps=4000, block_size=4, method="max", bootstrap="circular", seed=1
-    )
-    theirs.compute()
-    expected = theirs.pvalues["Pvalue"].sort_index().to_numpy()
-    np.testing.assert_allclose(of_being_best(*losses), expected, atol=0.08)
+def test_the_confidence_set_agrees_with_another_implementation():
+    """But for candidates whose chance lies so near to 0.1 that the draws decide."""
+    n_out = 0
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        losses = np.abs(rng.normal(size=(7, 52))) + np.linspace(0, 0.8, 7)[:, None]
+        theirs = MCS(
+            losses.T, size=0.1, reps=4000, block_size=4, method="max", bootstrap="circular", seed=1
+        )
+        theirs.compute()
+        chances = theirs.pvalues["Pvalue"].sort_index().to_numpy()
+        is_clear = np.abs(chances - 0.1) > 0.04
+        n_out += (chances < 0.06).sum()
+        ours = np.array(those_in(*losses))
+        np.testing.assert_array_equal(ours[is_clear], (chances > 0.1)[is_clear])
+    assert n_out > 8
 
 
-def test_the_best_is_sure_to_be_one_of_the_best():
-    found = of_being_best(steady(1.0, 1), steady(1.05, 2), steady(5.0, 3))
-    assert found[0] == 1.0
-    assert found[1] > 0.1
-    assert found[2] < 0.01
+def test_the_best_is_in_and_the_far_worse_is_out():
+    assert those_in(steady(1.0, 1), steady(1.05, 2), steady(5.0, 3)) == [True, True, False]
 
 
 def test_models_that_say_the_same_are_as_good():
     losses = steady(1.0, 1)
-    assert of_being_best(losses, losses) == [1.0, 1.0]
-    assert of_being_best(losses, losses, losses + 1) == [1.0, 1.0, 0.0]
-    assert of_being_best(np.zeros(9), np.zeros(9)) == [1.0, 1.0]
+    assert those_in(losses, losses) == [True, True]
+    assert those_in(losses, losses, losses + 1) == [True, True, False]
+    assert those_in(np.zeros(9), np.zeros(9)) == [True, True]
 
 
 def test_who_is_worse_by_the_same_every_week_is_surely_worse():
     losses = steady(1.0, 1)
-    assert of_being_best(losses, losses + 0.01) == [1.0, 0.0]
+    assert those_in(losses, losses + 0.01) == [True, False]
 
 
-def test_who_has_no_losses_has_no_chance_and_changes_nobodys():
-    good, bad = steady(1.0, 1), steady(1.2, 2)
-    found = of_being_best(good, np.full(52, math.nan), bad)
-    assert math.isnan(found[1])
-    assert [found[0], found[2]] == of_being_best(good, bad)
-    assert of_being_best(good) == [1.0]
+def test_who_has_no_losses_is_out_and_changes_nothing():
+    good, bad = steady(1.0, 1), steady(5.0, 2)
+    assert those_in(good, np.full(52, math.nan), bad) == [True, False, False]
+    assert those_in(good) == [True]
+    assert those_in(np.full(52, math.nan)) == [False]
 
 
 def test_one_week_tells_nobody_apart():
-    assert np.isnan(of_being_best([1.0], [2.0])).all()
+    assert those_in([1.0], [2.0], [math.nan]) == [True, True, False]
 
 
-def test_series_are_judged_each_by_itself():
+def test_series_are_judged_each_by_itself(monkeypatch: pytest.MonkeyPatch):
     rng = np.random.default_rng(7)
-    losses = np.abs(rng.normal(size=(4, 30, 20)))
-    together = p_best(losses, horizon=1)
+    losses = np.abs(rng.normal(size=(4, 30, 20))) + np.linspace(0, 1, 4)[:, None, None]
+    together = may_be_best(losses, horizon=1)
     for s in range(30):
-        np.testing.assert_array_equal(together[:, s], p_best(losses[:, [s]], horizon=1)[:, 0])
+        np.testing.assert_array_equal(together[:, s], may_be_best(losses[:, [s]], horizon=1)[:, 0])
+    monkeypatch.setattr("forecast_assets.comparing.AT_ONCE", 1)
+    np.testing.assert_array_equal(may_be_best(losses, horizon=1), together)
+    assert 0 < (~together).sum() < together.size
 
 
 def test_a_share_that_is_off_is_unlikely_by_chance():

@@ -43,7 +43,7 @@ def scores(unique_id: str = "a", *, error: float = 0.1, **mase: float | str) -> 
                 "standard_error": error,
                 "skill_vs_naive": 0.25,
                 "p_vs_naive": 0.04,
-                "p_best": 0.0 if said == 1.0 else 0.1,
+                "may_be_best": said != 1.0,
                 "status": said if isinstance(said, str) else "scored",
             }
             for model, said in mase.items()

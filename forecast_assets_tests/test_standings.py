@@ -56,8 +56,8 @@ def test_the_least_error_over_all_series_comes_first(tmp_path: Path):
     mase = scores.by_series["mase"][list(evidence.models).index("good")]
     assert np.isnan(mase).sum() == 1  # the flat one has no scale
     assert found.loc["good", "mase"] == pytest.approx(np.nanmean(mase))
-    assert found.loc["good", "p_best"] == 1.0
-    assert found.loc["poor", "p_best"] == 0.0
+    assert found.loc["good", "may_be_best"]
+    assert not found.loc["poor", "may_be_best"]
 
 
 def test_coverage_over_all_is_that_of_every_value_with_its_error(tmp_path: Path):
@@ -94,6 +94,8 @@ def test_who_failed_somewhere_is_not_in_the_set_of_the_best(tmp_path: Path):
     evidence = gather(predictions, series, settings)
     found = over_all(evidence, measure(evidence, settings)).set_index("model")
     assert found.loc["odd", "n_series"] == 1
-    assert math.isnan(found.loc["odd", "p_best"])
-    assert found.loc["good", "p_best"] == 0.0  # the mean with the odd one is better everywhere
-    assert found["p_best"].max() == 1.0
+    assert not found.loc["odd", "may_be_best"]
+    assert not found.loc[
+        "good", "may_be_best"
+    ]  # those with the odd one are better by as much every week
+    assert found.loc["combination_best_subset", "may_be_best"]

@@ -52,6 +52,7 @@ def scores(status: str) -> pd.DataFrame:
         "unique_id": "a",
         "model": "naive",
         "n_folds": 0,
+        "may_be_best": False,
         "fit_seconds": 0.0,
         "status": status,
     }
@@ -76,7 +77,7 @@ def test_the_columns_that_others_rely_on_are_there() -> None:
         "metrics": [
             *("unique_id", "model", "n_folds", "mae", "rmse", "mape", "smape", "mase", "rmsse"),
             *("bias", "coverage_80", "coverage_95", "wis", "skill_vs_naive", "p_vs_naive"),
-            *("standard_error", "p_best", "fit_seconds", "status", "reason"),
+            *("standard_error", "may_be_best", "fit_seconds", "status", "reason"),
         ],
         "best_model": [
             *("unique_id", "model", "rung", "policy", "score", "runner_up", "margin"),

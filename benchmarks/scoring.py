@@ -1,0 +1,82 @@
+"""Two million made-up predictions scored, and every rule's choice of all series, timed.
+
+Usage: python benchmarks/scoring.py SERIES MODELS WINDOWS. Prints the seconds of each.
+"""
+
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from made_up import weekly
+
+from forecast_assets.backtest import Folds, as_predictions, plan
+from forecast_assets.metrics import gather, measure, table
+from forecast_assets.policies import POLICIES
+from forecast_assets.selection import choose
+from forecast_assets.settings import Settings
+from forecast_assets.settings_file import parse
+from forecast_assets.standings import by_weeks_ahead, over_all
+
+
+def settings_of(n_windows: int, **selection: str) -> Settings:
+    """Settings of that many folds and a rule."""
+    place = Path(tempfile.gettempdir())
+    tables = {"backtest": {"n_windows": n_windows}, "selection": selection}
+    return parse(tables, root=place, var=place, origin="the benchmark")
+
+
+def predictions(series: pd.DataFrame, settings: Settings, n_models: int) -> pd.DataFrame:
+    """What models would have said that err each a little more than the one before."""
+    rng = np.random.default_rng(0)
+    planned = plan(series, settings.backtest)
+    y = np.concatenate([one.y[one.ends] for one in planned])
+    none = np.full(len(y), None, dtype=object)
+    said = [
+        Folds((y + rng.normal(0, 5 + m, len(y)))[:, None], np.full(len(y), 0.01), none)
+        for m in range(n_models)
+    ]
+    return pd.concat(
+        [as_predictions(f"m{m:02d}", planned, folds, horizon=1) for m, folds in enumerate(said)],
+        ignore_index=True,
+    )
+
+
+def timed(name: str, function: Callable[[], object]) -> None:
+    """Print how long a call takes."""
+    started = time.perf_counter()
+    function()
+    print(f"{name} {time.perf_counter() - started:.3f} s", flush=True)
+
+
+def main() -> None:
+    """Score, then choose by every rule."""
+    n_series, n_models, n_windows = map(int, sys.argv[1:])
+    settings = settings_of(n_windows)
+    series = weekly(n_series, n_weeks=160)
+    said = predictions(series, settings, n_models)
+    scored: list[pd.DataFrame] = []
+
+    def score() -> None:
+        evidence = gather(said, series, settings)
+        scores = measure(evidence, settings)
+        scored.append(table(evidence, scores, series, settings))
+        over_all(evidence, scores)
+        by_weeks_ahead(evidence)
+
+    def choose_by_all() -> None:
+        for policy in POLICIES:
+            for scope in ("series", "all"):
+                rule = settings_of(n_windows, policy=policy, scope=scope)
+                first = choose(scored[0], rule)
+                choose(scored[0], rule, previous=[first])
+
+    timed("scoring", score)
+    timed("choosing", choose_by_all)
+
+
+if __name__ == "__main__":
+    main()
