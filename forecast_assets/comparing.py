@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from forecast_assets.models.base import Values
 
 CONFIDENCE = 0.9  # that the best is among those that may be
-RESAMPLED = 400  # times; a chance of 10 % is then known to 1.5 points
+RESAMPLED = 200  # times; a chance of 10 % is then known to 2 points
 AT_ONCE = 4_000_000  # numbers; bounds the memory
 
 

@@ -68,11 +68,13 @@ class Pool:
         points, weight = np.full((len(at), POINTS), np.inf), np.zeros(len(at))
         order = np.argsort(scores, kind="stable")
         ranked, made = scores[order], weeks[order]
+        newest = max(at, default=0)
+        weights = RECENCY ** (newest - made).astype(np.float64)  # as of then
         shares = (np.arange(POINTS) + 0.5) / POINTS
         for t, week in enumerate(at):
-            reached = np.cumsum(_weights(week - made, h))
+            reached = np.cumsum(np.where(week - made >= h, weights, 0.0))
             if len(reached) and reached[-1] > 0:
-                weight[t] = reached[-1]
+                weight[t] = reached[-1] / RECENCY ** float(newest - week)
                 points[t] = ranked[np.searchsorted(reached, shares * reached[-1])]
         return cls(points, weight)
 
