@@ -4,7 +4,7 @@ Who forecasts where the chosen one fails: `ladder`. How wide an interval is: `in
 """
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import date, datetime
 
 import numpy as np
 import pandas as pd
@@ -42,8 +42,9 @@ def forecast(
     chosen = [one for one in targets if one.unique_id in choice]
     ladders = {one.unique_id: choice[one.unique_id] for one in chosen}
     made = climb(ladders, targets, evidence, settings, compute)
-    makers = [model for model, _, _ in made.values()]
-    y_hat = np.stack([said for _, _, said in made.values()])  # [S, H]
+    makers = [one.model for one in made.values()]
+    y_hat = np.stack([one.y_hat for one in made.values()])  # [S, H]
+    members = [", ".join(one.members) or None for one in made.values()]
     widths, mae = drawn_from(
         chosen,
         makers,
@@ -67,12 +68,19 @@ def forecast(
             **ends,
             "backtest_mae": mae.ravel(),
             "model": np.repeat(makers, horizon),
-            "rung": np.repeat([rung for _, rung, _ in made.values()], horizon),
+            "members": np.repeat(np.array(members, dtype=object), horizon),
+            "rung": np.repeat([one.rung for one in made.values()], horizon),
             "cutoff": np.repeat(cutoff, horizon),
             "made_at": made_at,
             "as_of": as_of,
         }
     )
+
+
+def week_of(forecast: pd.DataFrame) -> date:
+    """The week that a forecast is for; of a series that has ended it is an earlier one."""
+    newest: date = forecast.loc[forecast["h"] == 1, "ds"].max().date()
+    return newest
 
 
 def drawn_from(

@@ -5,6 +5,7 @@ Champion, runner-up, a combination of the survivors, naive. How a model is run: 
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -21,7 +22,15 @@ from forecast_assets.settings import Settings
 CHAMPION, RUNNER_UP, COMBINATION, NAIVE = "champion", "runner-up", "combination", "naive"
 SURVIVORS = "combination_median"  # what the third rung forecasts with
 Rung = tuple[str, str]  # a candidate's name, and the name of the rung it would stand on
-Made = tuple[str, str, Values]  # a candidate's name, the rung it stands on, and what it said: [H]
+
+
+class Made(NamedTuple):
+    """A series' forecast: whose it is, on which rung, what it says, and of whom it is combined."""
+
+    model: str
+    rung: str
+    y_hat: Values  # [H]
+    members: Sequence[str]  # those that forecast; none for a single model
 
 
 def rungs(model: str, rung: str, runner_up: str | None) -> list[Rung]:
@@ -53,9 +62,10 @@ def climb(
         needed = {one: newest.members(one, *rung) for one, rung in tried.items()}
         newest.ask(needed)
         for unique_id, (name, rung) in tried.items():
-            y_hat = newest.forecast(unique_id, name, needed[unique_id])
+            members = needed[unique_id]
+            y_hat = newest.forecast(unique_id, name, members)
             if np.isfinite(y_hat).all():
-                made[unique_id] = name, rung, y_hat
+                made[unique_id] = Made(name, rung, y_hat, newest.heard(unique_id, name, members))
     return {unique_id: made[unique_id] for unique_id in ladders}
 
 
@@ -120,6 +130,12 @@ class _Newest:
         weights = np.array([*members.values()])[:, None]
         pooled: Values = COMBINATIONS[name].pool(np.stack(said)[:, None], weights)[0]
         return pooled
+
+    def heard(self, unique_id: str, name: str, members: Collection[str]) -> list[str]:
+        """The members of a combination that forecast a series."""
+        if name not in COMBINATIONS:
+            return []
+        return [one for one in members if np.isfinite(self._said[one][unique_id]).all()]
 
     def _of_survivors(self, unique_id: str, name: str) -> Values:
         """What each model weighs in a combination of those that have not failed: [M]."""

@@ -129,7 +129,7 @@ def draw_scores(metrics: pd.DataFrame, *, metric: str) -> str:
     hues = _hues(scored, metrics["model"], metric=metric)
     logs = np.log10(scored[metric].to_numpy()) if len(scored) else np.array([0.0, 1.0])
     low, high = _span(logs)
-    left, right, row, top = 210, 130, 26, 30 + 16 * math.ceil(len(hues) / 6)
+    left, right, row, top = 210, 190, 26, 30 + 16 * math.ceil(len(hues) / 6)
     wide, tall = COLUMNS * WIDTH, top + row * len(ids) + 36
 
     def across(value: float) -> float:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from forecast_assets.forecast import week_of
 from forecast_assets.pictures import draw_forecast
 from forecast_assets.tables import column_suffix
 
@@ -38,7 +39,9 @@ def render(week: Week) -> dict[str, str]:
 
     told = {
         "week": week,
+        "newest": week_of(week.forecast),
         "rows": headlines(week.forecast, week.series),
+        "choices": choices(week),
         "failures": week.metrics[week.metrics["status"] == "failed"].to_dict("records"),
         "suffixes": [column_suffix(level) for level in week.levels],
         "past": _past(week.accuracy),
@@ -66,6 +69,13 @@ def headlines(forecast: pd.DataFrame, series: pd.DataFrame) -> list[dict[str, An
     """One row a forecast: next_week_forecast's columns, and the last known value as `last_y`."""
     last = series.groupby("unique_id")["y"].last().rename("last_y")
     rows = forecast.merge(last, on="unique_id", validate="many_to_one").to_dict("records")
+    return [{str(name): value for name, value in row.items()} for row in rows]
+
+
+def choices(week: Week) -> list[dict[str, Any]]:
+    """One row a series: best_model's columns, and of whom its forecast is combined as `members`."""
+    members = week.forecast.drop_duplicates("unique_id")[["unique_id", "members"]]
+    rows = week.best_model.merge(members, on="unique_id", how="left").to_dict("records")
     return [{str(name): value for name, value in row.items()} for row in rows]
 
 

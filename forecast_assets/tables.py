@@ -26,6 +26,7 @@ DS = Column("ds", "date", "The day that the week ends.")
 H = Column("h", "int", "Weeks ahead of the cutoff, from 1.")
 CUTOFF = Column("cutoff", "date", "The last week that the model saw, inclusive.")
 MODEL = Column("model", "string", "The model, by its registered name.")
+MEMBERS = Column("members", "string", "Of whom a combination is made.", nullable=True)
 RUNG = Column(
     "rung", "string", "Why this model forecasts: champion, runner-up, combination or naive."
 )
@@ -217,6 +218,7 @@ def _next_week_forecast(levels: Sequence[float]) -> Table:
             *_intervals(levels),
             BACKTEST_MAE,
             MODEL,
+            MEMBERS,
             RUNG,
             CUTOFF,
             MADE_AT,

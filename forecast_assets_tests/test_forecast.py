@@ -110,6 +110,8 @@ def test_a_champion_that_fails_on_the_newest_week_gives_way_to_the_runner_up_by_
         ("odd", "champion"),
         ("combination_median", "combination"),
     ]
+    assert frame["members"].isna().tolist() == [True, True, False]
+    assert frame["members"].iloc[2] == "naive, drift"  # odd was one of the best, and has failed
 
 
 @pytest.mark.usefixtures("odd_models")

@@ -20,11 +20,13 @@ def week(unique_id: str = "sales", **changes: pd.DataFrame) -> Week:
         "forecast": pd.DataFrame(
             {
                 "unique_id": [unique_id],
+                "h": [1],
                 "ds": [ds + pd.Timedelta(weeks=1)],
                 "y_hat": [101.5],
                 "lo_80": [99.0],
                 "hi_80": [104.0],
                 "model": ["theta"],
+                "members": [None],
                 "rung": ["champion"],
                 "as_of": [pd.Timestamp(AS_OF)],
             }
@@ -161,3 +163,20 @@ def test_numbers_have_sensible_digits(value: float | None, expected: str):
 
 def test_a_cell_stays_on_one_line():
     assert cell("a\nb | c") == "a b \\| c"
+
+
+def test_a_combination_names_its_members():
+    forecast = week().forecast.assign(model="combination_median", members="drift, ses")
+    for text in render(week(forecast=forecast)).values():
+        assert "it is made of drift, ses" in text
+
+
+def test_the_page_is_named_by_the_newest_week():
+    """A series that ended long ago is forecast for a week long ago."""
+    forecast = week().forecast
+    ended = forecast.assign(unique_id="ended", ds=pd.Timestamp("2020-01-03"))
+    newest = str(forecast["ds"].iloc[0].date())
+    series = week().series
+    both = pd.concat([series.assign(unique_id="ended"), series], ignore_index=True)
+    text = render(week(forecast=pd.concat([ended, forecast]), series=both))["report.md"]
+    assert text.startswith(f"# Forecast for the week ending {newest}")

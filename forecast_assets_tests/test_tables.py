@@ -37,6 +37,7 @@ def next_week(**changed: object) -> pd.DataFrame:
         "hi_95": 13.0,
         "backtest_mae": 1.0,
         "model": "naive",
+        "members": None,
         "rung": "champion",
         "cutoff": WEEK - pd.Timedelta(weeks=1),
         "made_at": pd.Timestamp("2026-01-05T00:00Z"),
@@ -85,8 +86,8 @@ def test_the_columns_that_others_rely_on_are_there() -> None:
             *("previous_model", "switched", "reason"),
         ],
         "next_week_forecast": [
-            *("unique_id", "h", "ds", "y_hat", *intervals, "backtest_mae", "model", "rung"),
-            *("cutoff", "made_at", "as_of"),
+            *("unique_id", "h", "ds", "y_hat", *intervals, "backtest_mae", "model", "members"),
+            *("rung", "cutoff", "made_at", "as_of"),
         ],
         "forecast_accuracy": [
             *("unique_id", "ds", "h", "cutoff", "model", "y_hat", *intervals, "backtest_mae", "y"),

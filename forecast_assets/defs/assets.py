@@ -51,11 +51,6 @@ def week_asset(function: Callable[..., Frame]) -> dg.AssetsDefinition:
     return asset
 
 
-def _newest_week(forecast: pd.DataFrame) -> str:
-    """The week that the forecast is for; of a series that has ended it is an earlier one."""
-    return str(forecast.loc[forecast["h"] == 1, "ds"].max().date())
-
-
 def _moment(context: dg.AssetExecutionContext) -> Moment:
     return moment_of(context.run, context.instance)
 
@@ -163,7 +158,9 @@ def best_model(
         store.tables["best_model"],
         choice,
         {
+            "rows": first_rows(_told_first(choice, ["unique_id", "model", "score", "reason"])),
             "policy": settings.selection.policy,
+            "n_better_than_naive": int((choice["skill_vs_naive"] > 0).sum()),
             f"mean_{settings.selection.metric}": float(choice["score"].mean()),
             "n_switched": int(choice["switched"].sum()),
             **{f"n_by_{model}": n for model, n in choice["model"].value_counts().items()},
@@ -200,7 +197,7 @@ def next_week_forecast(
         {
             "forecast_plot": picture(fan, alt="every series' last half year and its forecast"),
             "rows": first_rows(_told_first(made, ["unique_id", "y_hat", "model", *ends])),
-            "week": _newest_week(made),
+            "week": str(forecasting.week_of(made)),
             "n_series": made["unique_id"].nunique(),
             "n_forecasts_not_by_champion": int((made["rung"] != CHAMPION).sum()),
         },
@@ -268,7 +265,7 @@ def weekly_report(
         levels=settings.forecast.levels,
         run_id=context.run.run_id,
     )
-    folder = f"reports/{_newest_week(next_week_forecast)}_{context.run.run_id[:8]}"
+    folder = f"reports/{forecasting.week_of(next_week_forecast)}_{context.run.run_id[:8]}"
     texts = report.render(week)
     files = store.keep_files(folder, texts)
     return published(
