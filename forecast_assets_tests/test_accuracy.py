@@ -1,11 +1,13 @@
 """Published forecasts against what came, computed by hand."""
 
+import dagster as dg
 import numpy as np
 import pandas as pd
 import pytest
 
-from forecast_assets.accuracy import LEAST_WEEKS, judge, rolling, score_published, summary
+from forecast_assets.accuracy import LEAST_WEEKS, Verdict, judge, rolling, score_published, summary
 from forecast_assets.comparing import chance_of_share
+from forecast_assets.defs.checks import live_forecasts_keep_their_promise
 from forecast_assets.tables import tables
 from forecast_assets_tests.builders import AS_OF, make_series
 
@@ -171,3 +173,20 @@ def test_sound_coverage_is_seldom_called_unsound():
     weeks = rng.random((2000, 52, 6)) < 0.8
     called = [chance_of_share(one.mean(axis=1), 0.8) < 0.01 for one in weeks]
     assert np.mean(called) < 0.02
+
+
+def test_the_check_warns_of_what_the_verdict_found_and_of_nothing_else():
+    too_few = live_forecasts_keep_their_promise(Verdict(3, None, ()))
+    assert too_few.passed
+    assert f"3 weeks of published forecasts nothing can be told yet: it takes {LEAST_WEEKS}" in str(
+        too_few.description
+    )
+    sound = live_forecasts_keep_their_promise(Verdict(20, None, ()))
+    assert sound.passed
+    assert "Of 20 weeks of published forecasts none shows" in str(sound.description)
+    off = live_forecasts_keep_their_promise(
+        Verdict(20, "errors are 1.40 times naive's", ("61% of values lay in the 80 % interval",))
+    )
+    assert not off.passed
+    assert "errors are 1.40 times naive's; 61% of values" in str(off.description)
+    assert off.severity == dg.AssetCheckSeverity.WARN

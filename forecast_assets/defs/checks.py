@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import dagster as dg
 import pandas as pd
 
-from forecast_assets.accuracy import Verdict
+from forecast_assets.accuracy import LEAST_WEEKS, Verdict
 from forecast_assets.errors import listed
 from forecast_assets.ladder import CHAMPION
 
@@ -90,7 +90,12 @@ def live_forecasts_keep_their_promise(verdict: Verdict) -> dg.AssetCheckResult:
     return _warning(
         "forecast_accuracy",
         found,
-        good=f"{verdict.n_weeks} weeks of published forecasts show nothing that chance would not.",
+        good=f"Of {verdict.n_weeks} weeks of published forecasts"
+        + (
+            f" nothing can be told yet: it takes {LEAST_WEEKS}."
+            if verdict.n_weeks < LEAST_WEEKS
+            else " none shows what chance would not."
+        ),
         bad=f"Over {verdict.n_weeks} weeks of published forecasts {'; '.join(found)}. The backtest"
         f" promised better: the series have changed, or `n_windows` is too short to tell. The page"
         f" of forecast_accuracy has each series and model; until it is mended, lean on naive.",
