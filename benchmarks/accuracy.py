@@ -139,7 +139,7 @@ def backtested(group: Group, folder: Path) -> Evidence:
         answers: Compute = resources.compute
         runs = answers.run_all(answers.backtests(series, settings.models.enabled))
     predictions = pd.concat([run.predictions(settings) for run in runs], ignore_index=True)
-    return Evidence.of(predictions, series, settings.backtest)
+    return Evidence.of(predictions, series, settings)
 
 
 def origins(evidence: Evidence, settings: Settings) -> Iterator[Origin]:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from forecast_assets.comparing import chance_of_share, p_of_gain
@@ -15,7 +16,7 @@ from forecast_assets.tables import column_suffix, interval_columns, tables
 KEY = ["unique_id", "ds", "h", "cutoff"]
 WEEKS = 52  # that a verdict looks back on
 QUARTER = 13  # weeks
-LEAST_WEEKS = 8  # that a verdict needs
+LEAST = 8  # weeks that a verdict needs, none of which overlap
 RARE = 0.01  # chance that a sound forecast is called unsound
 
 
@@ -28,13 +29,14 @@ def score_published(
 ) -> pd.DataFrame:
     """Score every published forecast whose week is over: rows of forecast_accuracy.
 
-    `published` holds next_week_forecast's rows of every version, the newest last; of a forecast
-    that was published again for the same week from the same cutoff, the last one counts. Errors
-    are forecast less value. A forecast whose cutoff the series no longer has is not scored: there
+    `published` holds next_week_forecast's rows of every version, the newest last. Of a forecast
+    that was published again for the same week from the same cutoff, the last one counts that was
+    made before the week was over; where all were made later, in a replay, the first one. Errors are
+    forecast less value. A forecast whose cutoff the series no longer has is not scored: there
     is no naive error to hold against it. `before` is the table of an earlier run: it knows what a
     week's value was when it was first known.
     """
-    once = published.drop_duplicates(KEY, keep="last")
+    once = _that_count(published)
     scored = once.merge(series, on=["unique_id", "ds"], validate="many_to_one")
     at_cutoff = series.rename(columns={"ds": "cutoff", "y": "y_at_cutoff"})
     scored = scored.merge(at_cutoff, on=["unique_id", "cutoff"], validate="many_to_one")
@@ -46,6 +48,7 @@ def score_published(
         first = before.drop_duplicates(["unique_id", "ds"]).set_index(["unique_id", "ds"])
         known = first["y_first"].reindex(pd.MultiIndex.from_frame(scored[["unique_id", "ds"]]))
         scored["y_first"] = known.fillna(scored["y"].set_axis(known.index)).to_numpy()
+    scored["error_first"] = scored["y_hat"] - scored["y_first"]
     for name in ("backtest_mae", *interval_columns(levels)):
         if name not in scored:
             scored[name] = float("nan")  # published before this was asked for
@@ -55,13 +58,22 @@ def score_published(
     return scored.loc[:, tables(levels)["forecast_accuracy"].names]
 
 
+def _that_count(published: pd.DataFrame) -> pd.DataFrame:
+    """One forecast for each week and cutoff of a series."""
+    over = published["ds"].dt.tz_localize("UTC") + pd.Timedelta(days=1)
+    is_ahead = published["made_at"] < over
+    ahead = published[is_ahead].drop_duplicates(KEY, keep="last")
+    once: pd.DataFrame = pd.concat([ahead, published[~is_ahead]]).drop_duplicates(KEY)
+    return once
+
+
 def summary(
     scored: pd.DataFrame, series: pd.DataFrame, *, levels: Sequence[float], by: str | None = None
 ) -> pd.DataFrame:
     """How published forecasts turned out, by a column or over all: one row each.
 
     `n` forecasts; `mase`, their error over the series' mean weekly step; `over_naive`, the sum of
-    errors over naive's; `over_promise`, the sum over what the backtest led to expect (above 1: it
+    that over naive's; `over_promise`, the sum over what the backtest led to expect (above 1: it
     promised too much); `bias`, the mean error over the mean step; `coverage_L`, the share of values
     in the interval of those that had one.
     """
@@ -73,7 +85,8 @@ def summary(
 def rolling(scored: pd.DataFrame, series: pd.DataFrame, *, levels: Sequence[float]) -> pd.DataFrame:
     """As `summary`, over the quarter up to each week: one row a week, the newest first."""
     rows = _measured(scored, series, levels)
-    together = _totals(rows, rows["ds"]).rolling(QUARTER, min_periods=1).sum()
+    totals = _totals(rows, rows["ds"])
+    together = totals.rolling(f"{7 * QUARTER}D").sum()
     return _told(together, levels).iloc[::-1].reset_index(names="ds")
 
 
@@ -82,10 +95,11 @@ class Verdict:
     """Whether live forecasts keep what was promised, as far as chance lets one tell.
 
     `worse_than_naive` and `off_coverage` name what was found, each with its figures; `n_weeks` is
-    how many weeks it rests on.
+    how many weeks it rests on, of `n_needed`.
     """
 
     n_weeks: int
+    n_needed: int
     worse_than_naive: str | None
     off_coverage: Sequence[str]
 
@@ -93,28 +107,39 @@ class Verdict:
 def judge(scored: pd.DataFrame, series: pd.DataFrame, *, levels: Sequence[float]) -> Verdict:
     """Hold the last year's forecasts against naive and against the levels of their intervals.
 
-    The unit is the week, for what is wrong in a week is wrong for many series at once: a test asks
-    whether the weekly means lie off by more than chance makes them in one case of a hundred.
+    The unit is the week, for what is wrong in a week is wrong for many series at once; where
+    forecasts reach further, as many weeks as overlap are one. A test asks whether their means lie
+    off by more than chance makes them in one case of a hundred.
     """
     rows = _measured(scored, series, levels)
-    weeks = rows.groupby("ds", sort=True).mean(numeric_only=True).tail(WEEKS)
-    if len(weeks) < LEAST_WEEKS:
-        return Verdict(len(weeks), None, ())
-    horizon = int(scored["h"].max())
-    losses = (weeks["scaled"] - weeks["scaled_naive"]).to_numpy()
-    chance = float(p_of_gain(losses, horizon=horizon))
-    worse = None
-    if chance < RARE:
-        worse = (
-            f"errors are {weeks['scaled'].mean() / weeks['scaled_naive'].mean():.2f} times naive's"
-            f" (by chance: {chance:.1%})"
-        )
-    off = []
+    overlap = int(scored["h"].max()) if len(scored) else 1
+    n_needed = LEAST * overlap
+    span = pd.Timedelta(weeks=max(WEEKS, n_needed))
+    recent = rows[rows["ds"] > rows["ds"].max() - span]
+    weeks = recent.groupby("ds", sort=True).mean(numeric_only=True)
+    losses = _apart(weeks[["scaled", "scaled_naive"]].dropna(), overlap)
+    worse, off = None, []
+    if len(losses) >= LEAST:
+        chance = float(p_of_gain((losses["scaled"] - losses["scaled_naive"]).to_numpy(), overlap=1))
+        if chance < RARE:
+            worse = (
+                f"errors are {losses['scaled'].mean() / losses['scaled_naive'].mean():.2f} times"
+                f" naive's (by chance: {chance:.1%})"
+            )
     for level in levels:
-        share = weeks[f"covered_{column_suffix(level)}"].dropna().to_numpy()
-        if len(share) >= LEAST_WEEKS and chance_of_share(share, level / 100) < RARE:
-            off.append(f"{share.mean():.0%} of values lay in the {level:g} % interval")
-    return Verdict(len(weeks), worse, tuple(off))
+        shares = _apart(weeks[[f"covered_{column_suffix(level)}"]].dropna(), overlap).to_numpy()
+        is_off = chance_of_share(shares[:, 0], level / 100) < RARE / len(levels)
+        if len(shares) >= LEAST and is_off:
+            off.append(f"{shares.mean():.0%} of values lay in the {level:g} % interval")
+    return Verdict(len(weeks), n_needed, worse, tuple(off))
+
+
+def _apart(weeks: pd.DataFrame, overlap: int) -> pd.DataFrame:
+    """The means of as many weeks as overlap, up to the newest; a rest of older ones drops out."""
+    n = len(weeks) // overlap
+    newest = weeks.tail(n * overlap)
+    means: pd.DataFrame = newest.groupby(np.repeat(np.arange(n), overlap)).mean()
+    return means
 
 
 def _measured(scored: pd.DataFrame, series: pd.DataFrame, levels: Sequence[float]) -> pd.DataFrame:
@@ -125,7 +150,8 @@ def _measured(scored: pd.DataFrame, series: pd.DataFrame, levels: Sequence[float
         scaled=scored["abs_error"] / scale,
         scaled_naive=scored["naive_abs_error"] / scale,
         scaled_error=scored["error"] / scale,
-        kept=scored["abs_error"].where(scored["backtest_mae"].notna()),
+        promised=scored["backtest_mae"] / scale,
+        kept=(scored["abs_error"] / scale).where(scored["backtest_mae"].notna()),
     )
     for suffix in map(column_suffix, levels):
         rows[f"covered_{suffix}"] = (
@@ -146,8 +172,8 @@ def _told(totals: pd.DataFrame, levels: Sequence[float]) -> pd.DataFrame:
     """What `summary` tells, from the totals of each group."""
     found = pd.DataFrame({"n": totals["n"].astype(int)})
     found["mase"] = _ratio(totals["scaled"], totals["n_scaled"])
-    found["over_naive"] = _ratio(totals["abs_error"], totals["naive_abs_error"])
-    found["over_promise"] = _ratio(totals["kept"], totals["backtest_mae"])
+    found["over_naive"] = _ratio(totals["scaled"], totals["scaled_naive"])
+    found["over_promise"] = _ratio(totals["kept"], totals["promised"])
     found["bias"] = _ratio(totals["scaled_error"], totals["n_scaled_error"])
     for suffix in map(column_suffix, levels):
         covered = f"covered_{suffix}"

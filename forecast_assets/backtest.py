@@ -95,8 +95,8 @@ def plan(series: pd.DataFrame, backtest: BacktestSettings) -> list[SeriesFolds]:
     """Plan the folds of every series: a function of the data and the settings alone.
 
     The last cutoff leaves one whole horizon after it; the others lie `step` weeks apart before it,
-    `n_windows` in all. A short series keeps at least half of its weeks for the first fit, and a
-    series of two weeks or more has at least one fold.
+    `n_windows` in all. A short series keeps at least half of its weeks for the first fit, and one
+    of more weeks than the horizon has at least one fold.
     """
     planned = []
     for one in each_series(series):

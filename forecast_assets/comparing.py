@@ -3,6 +3,8 @@
 Which forecasts are compared does not belong here.
 """
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -13,12 +15,12 @@ RESAMPLED = 200  # times; a chance of 10 % is then known to 2 points
 AT_ONCE = 4_000_000  # numbers; bounds the memory
 
 
-def mean_and_error(terms: Values, *, horizon: int) -> tuple[Values, Values]:
+def mean_and_error(terms: Values, *, overlap: int) -> tuple[Values, Values]:
     """The mean over folds and its standard error: [..., K] -> [...]; NaN for fewer than two.
 
-    Forecasts of `horizon` weeks overlap, so the variance takes the autocovariances up to
-    horizon - 1 (Diebold & Mariano (1995), Comparing predictive accuracy, eq. 5), and where they
-    make it negative, none of them.
+    The weeks of `overlap` folds in a row overlap (1: none do), so the variance takes the
+    autocovariances up to overlap - 1 (Diebold & Mariano (1995), Comparing predictive accuracy,
+    eq. 5), and where they make it negative, none of them.
     """
     n = terms.shape[-1]
     if n < 2:  # noqa: PLR2004 - a spread needs two values
@@ -27,12 +29,12 @@ def mean_and_error(terms: Values, *, horizon: int) -> tuple[Values, Values]:
     centred = terms - mean[..., None]
     alone = (centred * centred).mean(axis=-1)
     variance = alone.copy()
-    for lag in range(1, min(horizon, n)):
+    for lag in range(1, min(overlap, n)):
         variance += 2 * (centred[..., lag:] * centred[..., : n - lag]).sum(axis=-1) / n
     return mean, np.sqrt(np.where(variance > 0, variance, alone) / n)
 
 
-def p_of_gain(gains: Values, *, horizon: int) -> Values:
+def p_of_gain(gains: Values, *, overlap: int) -> Values:
     """The chance of a mean gain this large if the true one were zero: [..., K] -> [...], or NaN.
 
     The one-sided Diebold-Mariano test with the correction of Harvey, Leybourne & Newbold (1997),
@@ -42,28 +44,36 @@ def p_of_gain(gains: Values, *, horizon: int) -> Values:
     from scipy.special import stdtr  # noqa: PLC0415 - only scoring needs it
 
     n = gains.shape[-1]
-    mean, error = mean_and_error(gains, horizon=horizon)
-    correction = (n + 1 - 2 * horizon + horizon * (horizon - 1) / n) / n if n else 0.0
-    is_testable = (error > 0) & (correction > 0)
+    mean, error = mean_and_error(gains, overlap=overlap)
+    factor = _correction(n, overlap)
+    is_testable = (error > 0) & (factor > 0)
     with np.errstate(divide="ignore", invalid="ignore"):
-        statistic = mean / error * np.sqrt(max(correction, 0.0))
+        statistic = mean / error * factor
     return np.where(is_testable, stdtr(max(n - 1, 1), -statistic), np.nan)
 
 
 def chance_of_share(shares: Values, promised: float) -> float:
-    """The chance of a mean this far from the promised one, from one share a week: [n] -> 0 to 1.
+    """The chance of a mean this far from the promised one: [n] -> 0 to 1, NaN for fewer than two.
 
-    Student's t of the weekly shares; where they are all alike, the binomial test of as many weeks.
+    Student's t of the shares; where all are 0 or 1, or all alike, the binomial test of as many.
     """
     from scipy import stats  # noqa: PLC0415 - only a verdict needs it
 
-    if np.ptp(shares) == 0:
-        n_covered = round(float(shares.sum()))
-        return float(stats.binomtest(n_covered, len(shares), promised).pvalue)
+    n = len(shares)
+    if n < 2:  # noqa: PLR2004 - a spread needs two values
+        return math.nan
+    if np.isin(shares, (0, 1)).all() or np.ptp(shares) == 0:
+        return float(stats.binomtest(round(float(shares.sum())), n, promised).pvalue)
     return float(stats.ttest_1samp(shares, promised).pvalue)
 
 
-def may_be_best(losses: Values, *, horizon: int) -> NDArray[np.bool_]:
+def _correction(n: int, overlap: int) -> float:
+    """What Harvey, Leybourne & Newbold's eq. 9 multiplies the statistic by; 0 where it has none."""
+    square = (n + 1 - 2 * overlap + overlap * (overlap - 1) / n) / n if n else 0.0
+    return math.sqrt(max(square, 0.0))
+
+
+def may_be_best(losses: Values, *, overlap: int) -> NDArray[np.bool_]:
     """Which of C candidates are in the 90 % model confidence set, by K losses: [C, S, K] -> [C, S].
 
     The losses cannot tell them from the best, which is one of them in nine cases of ten. A
@@ -74,15 +84,16 @@ def may_be_best(losses: Values, *, horizon: int) -> NDArray[np.bool_]:
     for every series.
     """
     n_candidates, n_series, n = losses.shape
-    is_left = np.asarray(np.isfinite(losses).all(axis=2)).T.copy()  # [S, C]
+    is_left = np.asarray(np.isfinite(losses).all(axis=2)).T & (n > 0)  # [S, C]
     if n > 1:
-        drawn = _blocks(n, length=max(horizon, round(n ** (1 / 3))))
+        drawn = _blocks(n, length=max(overlap, round(n ** (1 / 3))))
         size = max(AT_ONCE // (RESAMPLED * max(n_candidates, 1)), 1)
         for first in range(0, n_series, size):
             some = slice(first, first + size)
             given = np.where(is_left[some].T[:, :, None], losses[:, some], 0.0)
             _eliminate(is_left[some], given.transpose(1, 2, 0), drawn)
-    return is_left.T
+    found: NDArray[np.bool_] = is_left.T
+    return found
 
 
 def _eliminate(is_left: NDArray[np.bool_], losses: Values, drawn: Values) -> None:

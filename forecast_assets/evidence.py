@@ -15,7 +15,7 @@ from forecast_assets.backtest import SeriesFolds, is_declined, plan
 from forecast_assets.errors import DataError
 from forecast_assets.intervals import Pool, noise, scaled
 from forecast_assets.models.base import Positions, Values
-from forecast_assets.settings import BacktestSettings
+from forecast_assets.settings import Settings
 
 BLOCK_FOLDS = 20_000  # of one model; bounds the memory of what is worked out at once
 POOL_SERIES = 1000  # evenly drawn; the errors of more say the same
@@ -63,15 +63,17 @@ class Evidence:
     reason: NDArray[np.object_]  # [M, S]: why it is not scored, else null
 
     @classmethod
-    def of(
-        cls, predictions: pd.DataFrame, series: pd.DataFrame, backtest: BacktestSettings
-    ) -> Self:
+    def of(cls, predictions: pd.DataFrame, series: pd.DataFrame, settings: Settings) -> Self:
         """Gather the rows of backtest_predictions; models keep the order that they come in.
+
+        Where no series is long enough for a fold, the models are those of the settings.
 
         Raises DataError where a model's folds are not those that the data and the settings plan.
         """
-        planned = [one for one in plan(series, backtest) if len(one.ends)]
-        horizon = backtest.horizon
+        planned = [one for one in plan(series, settings.backtest) if len(one.ends)]
+        horizon = settings.backtest.horizon
+        if not planned and predictions.empty:
+            return cls.empty(settings.models.enabled, horizon=horizon)
         n_rows = horizon * np.array([len(one.ends) for one in planned], dtype=np.int64)
         starts = np.cumsum(n_rows) - n_rows
         models, rows = _rows_by_model(predictions)
@@ -98,6 +100,23 @@ class Evidence:
             np.stack([np.add.reduceat(seconds[at], starts) for at in rows]) / horizon,
             status,
             reason,
+        )
+
+    @classmethod
+    def empty(cls, models: Sequence[str], *, horizon: int) -> Self:
+        """No folds of any series."""
+        folds, no_series = np.zeros(0), np.zeros((len(models), 0))
+        return cls(
+            [],
+            models,
+            folds.astype(np.int64),
+            folds,
+            folds,
+            np.zeros((0, horizon)),
+            np.zeros((len(models), 0, horizon)),
+            no_series,
+            no_series.astype(object),
+            no_series.astype(object),
         )
 
     @property
@@ -136,6 +155,8 @@ class Evidence:
         """The series in blocks that can be worked out at once: each in one of them."""
         n_folds = self.n_folds
         starts = np.cumsum(n_folds) - n_folds
+        if not len(n_folds):
+            return
         calendars = np.stack([n_folds, self.weeks[starts + n_folds - 1]], axis=1)
         kinds, kind = np.unique(calendars, axis=0, return_inverse=True)
         for i, n in enumerate(kinds[:, 0]):
@@ -154,6 +175,19 @@ class Evidence:
                     self.y_hat[:, folds],
                     self.status[:, which] == SCORED,
                 )
+
+
+def in_common(
+    is_eligible: NDArray[np.bool_],
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """The candidates to compare over series, and the series to compare them on: [S, C] -> [C], [S].
+
+    Decided by who is eligible, not by who failed: the candidates that are on most of the series
+    that anybody is on, and the series on which all of those are.
+    """
+    is_open = is_eligible.any(axis=1)
+    usual = is_eligible[is_open].sum(axis=0) * 2 > is_open.sum()
+    return usual, is_eligible[:, usual].all(axis=1) & usual.any()
 
 
 def as_weeks(ds: "NDArray[np.datetime64]") -> Positions:

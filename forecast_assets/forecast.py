@@ -35,7 +35,7 @@ def forecast(
     An interval is drawn from the errors that the same candidate made in its backtest; where there
     are too few for its level it is null. No forecast lies below the settings' minimum.
     """
-    evidence = Evidence.of(predictions, series, settings.backtest)
+    evidence = Evidence.of(predictions, series, settings)
     targets = latest(series)
     columns = (best_model[name] for name in ("unique_id", "model", "rung", "runner_up"))
     choice = {unique_id: rungs(*rest) for unique_id, *rest in zip(*columns, strict=True)}
@@ -94,7 +94,7 @@ def drawn_from(
     found = np.full((len(levels), len(chosen), horizon), np.nan)
     mae = np.full((len(chosen), horizon), np.nan)
     place = {one.unique_id: i for i, one in enumerate(chosen)}
-    to = np.array([place.get(one.unique_id, -1) for one in evidence.planned])  # to its place here
+    to = np.array([place.get(one.unique_id, -1) for one in evidence.planned], dtype=np.int64)
     now = np.array([noise(one.y)[-1] for one in chosen])
     by = np.array(makers)
     weeks = np.unique(as_weeks(np.array([one.ds[-1] for one in chosen])))
@@ -105,6 +105,8 @@ def drawn_from(
         for block in evidence.blocks():
             rows = to[block.series]
             here = np.flatnonzero((rows >= 0) & (by[rows] == name) & block.is_scored[m])
+            if not len(here):
+                continue
             rows, size = rows[here], np.abs(block.errors[m, here])
             at = np.array([block.now])
             widths = radii(

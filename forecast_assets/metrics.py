@@ -28,7 +28,7 @@ def gather(predictions: pd.DataFrame, series: pd.DataFrame, settings: Settings) 
 
     Raises DataError where a model's folds are not those that the data and the settings plan.
     """
-    evidence = Evidence.of(predictions, series, settings.backtest)
+    evidence = Evidence.of(predictions, series, settings)
     return with_combinations(evidence, COMBINATIONS, behind=settings.backtest.behind)
 
 
@@ -38,8 +38,8 @@ class Scores:
 
     by_series: dict[str, Values]  # [C, S] each; NaN where a candidate is not scored
     may_be_best: NDArray[np.bool_]  # [C, S]; as in `comparing`
-    n_inside: dict[str, Values]  # [C, W] each, by level: values that lay in their interval
-    n_intervals: dict[str, Values]  # [C, W] each: forecasts that had one
+    n_inside: dict[str, Values]  # [C, W, H] each, by level: values that lay in their interval
+    n_intervals: dict[str, Values]  # [C, W, H] each: forecasts that had one
 
 
 def measure(evidence: Evidence, settings: Settings) -> Scores:
@@ -49,18 +49,22 @@ def measure(evidence: Evidence, settings: Settings) -> Scores:
     weeks = np.unique(evidence.weeks)
     pools = [evidence.pools(c, weeks) for c in range(shape[0])]
     names = [column_suffix(level) for level in settings.forecast.levels]
-    n_inside, n_intervals = np.zeros((2, len(names), shape[0], len(weeks)))
-    found, is_in = _losses(evidence), np.zeros(shape, dtype=bool)
+    horizon = settings.backtest.horizon
+    n_inside, n_intervals = np.zeros((2, len(names), shape[0], len(weeks), horizon))
+    others = ["wis", "skill_vs_naive", "p_vs_naive", "standard_error"]
+    others += [f"coverage_{name}" for name in names]
+    found = {**_losses(evidence), **{name: np.full(shape, np.nan) for name in others}}
+    is_in = np.zeros(shape, dtype=bool)
     for block in evidence.blocks():
         at = np.searchsorted(weeks, block.weeks)
         widths = _rolling_radii(block, [[pool.at(at) for pool in one] for one in pools], settings)
         for name, values in _measured(block, evidence, widths, settings).items():
-            found.setdefault(name, np.full(shape, np.nan))[:, block.series] = values
+            found[name][:, block.series] = values
         errors = np.where(block.is_scored[:, :, None, None], np.abs(block.errors), np.nan)
-        is_in[:, block.series] = may_be_best(errors.mean(axis=3), horizon=settings.backtest.horizon)
+        is_in[:, block.series] = may_be_best(errors.mean(axis=3), overlap=settings.backtest.behind)
         known = ~np.isnan(widths) & block.is_scored[:, :, None, None]  # [L, C, S, K, H]
-        n_inside[:, :, at] += (known & (np.abs(block.errors) <= widths)).sum(axis=(2, 4))
-        n_intervals[:, :, at] += known.sum(axis=(2, 4))
+        n_inside[:, :, at] += (known & (np.abs(block.errors) <= widths)).sum(axis=2)
+        n_intervals[:, :, at] += known.sum(axis=2)
     return Scores(
         {name: np.where(is_scored, values, np.nan) for name, values in found.items()},
         is_in,
@@ -96,10 +100,22 @@ def table(
 
 
 def _losses(evidence: Evidence) -> dict[str, Values]:
-    """Each loss: [C, S]."""
+    """Each loss of K folds and H weeks ahead on each series: [C, S]; e is forecast less value y.
+
+    mae = mean |e|; rmse = sqrt(mean e^2); bias = mean e;
+    mape = mean |e / y|, null where any y is 0;
+    smape = mean |e| / (|forecast| + |y|), 0 where both are (Makridakis (1993), Accuracy measures,
+    without its factor of 2: 0 to 1);
+    mase = mae over the mean |y_t - y_(t-1)| before the first cutoff (Hyndman & Koehler (2006),
+    Another look at measures of forecast accuracy, section 3, with one week for the season);
+    rmsse = rmse over the root of the mean squared (y_t - y_(t-1)) there (Makridakis, Spiliotis &
+    Assimakopoulos (2022), M5 accuracy competition, eq. 1). Both null where that is 0.
+    """
     from utilsforecast import losses  # noqa: PLC0415 - only scoring needs it
 
     horizon, models = evidence.y.shape[1], list(evidence.models)
+    if not evidence.planned:
+        return dict.fromkeys(LOSSES, np.zeros((len(models), 0)))
     which = np.repeat(np.arange(len(evidence.planned)), evidence.n_folds * horizon)
     y = evidence.y.reshape(-1)
     said = dict(zip(models, evidence.y_hat.reshape(len(models), -1), strict=True))
@@ -149,38 +165,56 @@ def _measured(
     block: Block, evidence: Evidence, widths: Values, settings: Settings
 ) -> dict[str, Values]:
     """What a loss does not tell: coverage, WIS, the comparison with others; each [C, S]."""
-    horizon, levels = settings.backtest.horizon, settings.forecast.levels
+    overlap, levels = settings.backtest.behind, settings.forecast.levels
     errors = np.abs(block.errors)  # [C, S, K, H]
     scores = {
         f"coverage_{column_suffix(level)}": _mean(np.where(np.isnan(r), np.nan, errors <= r))
         for level, r in zip(levels, widths, strict=True)
     }
-    wis = weighted_interval_score(block.y, block.y_hat, widths, levels)
+    wis = _known_to_all(weighted_interval_score(block.y, block.y_hat, widths, levels), block)
     scores["wis"] = _mean(wis)
     naive = np.abs(block.last[:, :, None] - block.y).mean(axis=2)  # [S, K]
     mae = errors.mean(axis=3)  # [C, S, K]
     with np.errstate(divide="ignore", invalid="ignore"):
         skill = 1 - mae.mean(axis=2) / naive.mean(axis=1)
     scores["skill_vs_naive"] = np.where(np.isfinite(skill), skill, np.nan)
-    scores["p_vs_naive"] = p_of_gain(naive - mae, horizon=horizon)
+    scores["p_vs_naive"] = p_of_gain(naive - mae, overlap=overlap)
     scores["standard_error"] = _standard_error(block, evidence, wis, settings)
     return scores
 
 
+def _known_to_all(scores: Values, block: Block) -> Values:
+    """Null on a fold that is not known of every candidate that competes: [C, S, K, H].
+
+    How early a candidate has an interval depends on what it did elsewhere, and must not help it.
+    """
+    missing = np.isnan(scores) & block.is_scored[:, :, None, None]
+    known = np.asarray(~missing.any(axis=(0, 3)))  # [S, K]
+    return np.where(known[:, :, None], scores, np.nan)
+
+
 def _standard_error(block: Block, evidence: Evidence, wis: Values, settings: Settings) -> Values:
     """The standard error of the settings' metric: [C, S]."""
-    metric, horizon = settings.selection.metric, settings.backtest.horizon
-    error = np.abs(block.errors)
+    metric, error = settings.selection.metric, np.abs(block.errors)
     with np.errstate(divide="ignore", invalid="ignore"):
         if metric == "wis":
-            terms = wis[:, :, _first_known(wis) :]
+            terms = wis
         elif metric == "mape":
             terms = error / np.abs(block.y)
         elif metric == "smape":
-            terms = error / (np.abs(block.y_hat) + np.abs(block.y))
+            size = np.abs(block.y_hat) + np.abs(block.y)
+            terms = np.where(size == 0, 0.0, error / size)
         else:
             terms = error**2 if metric in ("rmse", "rmsse") else error
-        mean, spread = mean_and_error(terms.mean(axis=3), horizon=horizon)
+        terms = terms.mean(axis=3)  # [C, S, K]
+        mean, spread = np.full((2, *terms.shape[:2]), np.nan)
+        patterns, which = np.unique(~np.isnan(terms).all(axis=0), axis=0, return_inverse=True)
+        for i, known in enumerate(patterns):
+            rows = np.flatnonzero(which.reshape(-1) == i)
+            of_them = terms[:, rows][:, :, known]
+            mean[:, rows], spread[:, rows] = mean_and_error(
+                of_them, overlap=settings.backtest.behind
+            )
         if metric in ("rmse", "rmsse"):
             spread = spread / (2 * np.sqrt(mean))  # the delta method: of a root
         if metric in SCALED:
@@ -194,12 +228,6 @@ def _mean(values: Values) -> Values:
     n_known = known.sum(axis=(2, 3))
     total = np.where(known, values, 0.0).sum(axis=(2, 3))
     return np.where(n_known > 0, total / np.maximum(n_known, 1), np.nan)
-
-
-def _first_known(wis: Values) -> int:
-    """The first fold from which on every score that is known at all is known."""
-    some = ~np.isnan(wis).any(axis=(0, 1, 3))
-    return int(some.argmax()) if some.any() else wis.shape[2]
 
 
 def _without_folds(series: pd.DataFrame, models: Sequence[str], settings: Settings) -> pd.DataFrame:

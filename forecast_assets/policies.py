@@ -11,6 +11,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from forecast_assets.evidence import in_common
 from forecast_assets.models.base import Positions, Values
 from forecast_assets.settings import SelectionSettings
 
@@ -57,12 +58,10 @@ class Field:
     def as_one(self, is_eligible: NDArray[np.bool_]) -> Self:
         """All series as a single one, its scores the means over series: S = 1.
 
-        Which series count is decided by who is eligible, not by who failed: those on which all are
-        that are on most series. Who failed on one of them does not compete. Series are taken for
-        independent, so the squares of their standard errors add up.
+        Which series count: `evidence.in_common`. Who failed on one of them does not compete. Series
+        are taken for independent, so the squares of their standard errors add up.
         """
-        usual = is_eligible.mean(axis=0) > 0.5  # noqa: PLR2004 - most
-        counts = is_eligible[:, usual].all(axis=1) & usual.any()
+        usual, counts = in_common(is_eligible)
         n = max(int(counts.sum()), 1)
         scores = np.where(usual, self.scores[counts].sum(axis=0) / n, np.nan)
         squares = np.nan_to_num(self.standard_errors[counts]) ** 2

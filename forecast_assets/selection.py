@@ -3,7 +3,7 @@
 The rules: `policies`. Measuring does not belong here, nor forecasting.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -45,11 +45,12 @@ def choose(
     has_mae = np.asarray(~np.isnan(by_mae).all(axis=1))
     undefined = np.asarray(np.isnan(scores).all(axis=1) & has_mae)
     before = _by_series(previous[0]) if previous else {}
+    ranking = np.where(undefined[:, None], by_mae, scores)
     field = Field(
         names,
-        np.where(undefined[:, None], by_mae, scores),
+        ranking,
         np.where(undefined[:, None], np.nan, wide(metrics["standard_error"].where(scored))),
-        _incumbents([before.get(one) for one in ids], names, scores),
+        _incumbents([before.get(one) for one in ids], names, ranking),
         _n_beaten(previous, ids, rule),
     )
     at = np.arange(len(ids))
@@ -61,28 +62,35 @@ def choose(
     n_folds = metrics.groupby("unique_id", sort=True)["n_folds"].max().to_numpy()
     n_in = metrics["may_be_best"].groupby(metrics["unique_id"], sort=True).sum().to_numpy()
     choices = _choices(field, undefined, n_folds, rule)
-    rows = []
-    for i, unique_id in enumerate(ids):
-        choice = choices[at[i]] if has_mae[i] else NOT_SCORED
-        last = before.get(unique_id)
-        switched = last is not None and last != choice["model"]
-        rows.append(
+    chosen = pd.DataFrame(
+        [
             {
-                **choice,
                 "unique_id": unique_id,
                 "rung": CHAMPION if has_mae[i] else NAIVE,
                 "policy": rule.policy,
-                "previous_model": last,
-                "switched": switched,
+                **_since(
+                    before.get(unique_id),
+                    choices[at[i]] if has_mae[i] else NOT_SCORED,
+                    dict(zip(names, ranking[i], strict=True)),
+                ),
             }
-        )
-    chosen = pd.DataFrame(rows)
+            for i, unique_id in enumerate(ids)
+        ]
+    )
     told = metrics.set_index(["unique_id", "model"])[["skill_vs_naive", "p_vs_naive"]]
     of_it = pd.MultiIndex.from_frame(chosen[["unique_id", "model"]])
-    return chosen.assign(
-        **told.reindex(of_it).set_axis(chosen.index),
-        n_may_be_best=n_in,
-    )
+    return chosen.assign(**told.reindex(of_it).set_axis(chosen.index), n_may_be_best=n_in)
+
+
+def _since(last: str | None, choice: Mapping[str, Any], now: Mapping[str, float]) -> dict[str, Any]:
+    """A choice with what was chosen before, and why that is no more; `now` is who scores what."""
+    switched = last is not None and last != choice["model"]
+    reason = choice["reason"]
+    if switched:
+        score = now.get(str(last), np.nan)
+        became = "does not compete any more" if np.isnan(score) else f"now scores {score:.4g}"
+        reason += f"; {last}, chosen before, {became}"
+    return {**choice, "reason": reason, "previous_model": last, "switched": switched}
 
 
 NOT_SCORED = {
@@ -125,9 +133,9 @@ def _choices(
         choices.append(
             {
                 "model": name,
-                "score": np.nan if by_mae[i] else score[i],
+                "score": score[i],
                 "runner_up": follows,
-                "margin": np.nan if by_mae[i] else after[i] - score[i],
+                "margin": after[i] - score[i],
                 "reason": reason,
             }
         )

@@ -7,65 +7,79 @@ import numpy as np
 import pandas as pd
 
 from forecast_assets.comparing import may_be_best, mean_and_error
-from forecast_assets.evidence import SCORED, Evidence
+from forecast_assets.evidence import INELIGIBLE, SCORED, Evidence, in_common
 from forecast_assets.metrics import Scores
 from forecast_assets.models.base import Values
 
 
-def over_all(evidence: Evidence, scores: Scores) -> pd.DataFrame:
-    """One row a candidate, the least error first.
+def over_all(evidence: Evidence, scores: Scores, *, metric: str, overlap: int) -> pd.DataFrame:
+    """One row a candidate, the least mean of the metric first.
 
-    `mase` and `skill_vs_naive` are the means over the `n_series` that it is scored on;
-    `may_be_best` is `comparing.may_be_best` of the weekly mean errors, each over its series' naive
-    error before the first cutoff, of those who are scored wherever anybody is; `coverage_L` is the
-    share of values in their interval, and `coverage_L_error` its standard error, of weekly shares.
+    The metric, `mase` and `skill_vs_naive` are means over the series of `evidence.in_common`, null
+    for one that is not scored on all of them: `n_series` is on how many it is scored at all.
+    `may_be_best` is `comparing.may_be_best` of its weekly mean errors there, each over its series'
+    naive error before the first cutoff. `coverage_L` is the share of all values in their interval,
+    and `coverage_L_error` its standard error, of weekly shares.
     """
-    horizon = evidence.y.shape[1]
+    is_scored, counts = evidence.status == SCORED, in_common(evidence.status.T != INELIGIBLE)[1]
     size, _ = _scaled(evidence)
-    counts = np.isfinite(size) & (evidence.status == SCORED)[:, _series_of(evidence), None]
-    is_everywhere = counts.sum(axis=(1, 2)) == counts.any(axis=0).sum()
-    weekly = _by_week(evidence, np.where(counts, size, 0.0), counts)
-    is_known = ~np.isnan(weekly[is_everywhere]).any(axis=0)
-    weekly[~is_everywhere] = np.nan
+    at = np.isfinite(size) & (is_scored & counts)[:, _series_of(evidence), None]
+    weekly = _by_week(evidence, np.where(at, size, 0.0), at)
+    is_there = is_scored[:, counts].all(axis=1) & counts.any()
+    weekly[~is_there] = np.nan
+    is_known = ~np.isnan(weekly[is_there]).any(axis=0)
+
+    def mean(name: str) -> Values:
+        return np.where(is_there, _mean_of(scores.by_series[name][:, counts]), np.nan)
+
     found = {
         "model": list(evidence.models),
-        "n_series": (evidence.status == SCORED).sum(axis=1),
-        "mase": _mean_of(scores.by_series["mase"]),
-        "skill_vs_naive": _mean_of(scores.by_series["skill_vs_naive"]),
-        "may_be_best": may_be_best(weekly[:, None, is_known], horizon=horizon)[:, 0],
+        **{name: mean(name) for name in dict.fromkeys((metric, "mase", "skill_vs_naive"))},
+        "n_series": is_scored.sum(axis=1),
+        "may_be_best": may_be_best(weekly[:, None, is_known], overlap=overlap)[:, 0],
     }
-    for name, n_inside in scores.n_inside.items():
-        n = scores.n_intervals[name]
-        total = n.sum(axis=1)
+    for name, inside in scores.n_inside.items():
+        n_inside, n = (one.sum(axis=2) for one in (inside, scores.n_intervals[name]))  # [C, W]
         with np.errstate(invalid="ignore"):
-            found[f"coverage_{name}"] = n_inside.sum(axis=1) / total
+            found[f"coverage_{name}"] = n_inside.sum(axis=1) / n.sum(axis=1)
             shares = [i[m > 0] / m[m > 0] for i, m in zip(n_inside, n, strict=True)]
-        errors = [float(mean_and_error(share, horizon=horizon)[1]) for share in shares]
+        errors = [float(mean_and_error(share, overlap=overlap)[1]) for share in shares]
         found[f"coverage_{name}_error"] = np.array(errors)
-    return pd.DataFrame(found).sort_values("mase", ignore_index=True, kind="stable")
+    return pd.DataFrame(found).sort_values(metric, ignore_index=True, kind="stable")
 
 
-def by_weeks_ahead(evidence: Evidence) -> pd.DataFrame:
+def by_weeks_ahead(evidence: Evidence, scores: Scores) -> pd.DataFrame:
     """Each candidate over all series that it is scored on, one row for each week ahead.
 
-    `mase` and `bias` are the means over series of errors over the naive error before the first
-    cutoff; forecast less value.
+    `mase`, `rmsse` and `bias` are the means over series of errors over naive's before the first
+    cutoff, forecast less value; `coverage_L` is the share of values in their interval.
     """
-    horizon = evidence.y.shape[1]
-    is_scored = evidence.status == SCORED
+    horizon, n_candidates = evidence.y.shape[1], len(evidence.models)
     starts = np.cumsum(evidence.n_folds) - evidence.n_folds
-    found = []
-    for values in _scaled(evidence):
-        means = np.add.reduceat(values, starts, axis=1) / evidence.n_folds[:, None]  # [C, S, H]
-        found.append(np.where(is_scored[:, :, None] & np.isfinite(means), means, np.nan))
-    size, signed = found
+
+    def of_series(values: Values) -> Values:
+        means = np.zeros((n_candidates, 0, horizon))
+        if len(starts):
+            means = np.add.reduceat(values, starts, axis=1) / evidence.n_folds[:, None]
+        is_known = (evidence.status == SCORED)[:, :, None] & np.isfinite(means)
+        return np.where(is_known, means, np.nan)
+
+    size, signed = map(of_series, _scaled(evidence))
+    squared = np.sqrt(of_series(_scaled(evidence, is_squared=True)[0] ** 2))
+    shares = {}
+    for name, inside in scores.n_inside.items():
+        with np.errstate(invalid="ignore"):
+            share = inside.sum(axis=1) / scores.n_intervals[name].sum(axis=1)  # [C, H]
+        shares[f"coverage_{name}"] = share.ravel()
     return pd.DataFrame(
         {
             "model": np.repeat(evidence.models, horizon),
-            "h": np.tile(np.arange(1, horizon + 1), len(evidence.models)),
+            "h": np.tile(np.arange(1, horizon + 1), n_candidates),
             "n_series": np.isfinite(size).sum(axis=1).ravel(),
             "mase": _mean_of(size).ravel(),
+            "rmsse": _mean_of(squared).ravel(),
             "bias": _mean_of(signed).ravel(),
+            **shares,
         }
     ).sort_values(["h", "mase"], ignore_index=True, kind="stable")
 
@@ -75,10 +89,10 @@ def _series_of(evidence: Evidence) -> "np.typing.NDArray[np.int64]":
     return np.repeat(np.arange(len(evidence.planned)), evidence.n_folds)
 
 
-def _scaled(evidence: Evidence) -> tuple[Values, Values]:
+def _scaled(evidence: Evidence, *, is_squared: bool = False) -> tuple[Values, Values]:
     """Every error over its series' naive error, its size and itself: [C, F, H] each."""
     with np.errstate(divide="ignore", invalid="ignore"):
-        scale = evidence.naive_error()[_series_of(evidence)]
+        scale = evidence.naive_error(is_squared=is_squared)[_series_of(evidence)]
         errors = (evidence.y_hat - evidence.y) / np.where(scale > 0, scale, np.nan)[:, None]
     return np.abs(errors), errors
 

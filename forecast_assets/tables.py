@@ -138,8 +138,10 @@ _BEST_MODEL = Table(
         MODEL,
         RUNG,
         Column("policy", "string", "The rule of choice in force."),
-        Column("score", "float", "The chosen metric of the model.", nullable=True),
-        Column("runner_up", "string", "The next best model.", nullable=True),
+        Column(
+            "score", "float", "The metric of the model; its MAE where it has none.", nullable=True
+        ),
+        Column("runner_up", "string", "The least score beside the model's.", nullable=True),
         Column("margin", "float", "The runner-up's score less the model's.", nullable=True),
         Column("skill_vs_naive", "float", "1 less its MAE over naive's.", nullable=True),
         Column("p_vs_naive", "float", "Chance of such a gain on naive by luck.", nullable=True),
@@ -247,6 +249,7 @@ def _forecast_accuracy(levels: Sequence[float]) -> Table:
             Column("y", "float", "The week's value as known now, in the series' unit."),
             Column("y_first", "float", "The week's value as first known, in the series' unit."),
             Column("error", "float", "Forecast less value, in the series' unit."),
+            Column("error_first", "float", "Forecast less value as first known."),
             Column("abs_error", "float", "The error's size, in the series' unit."),
             Column("naive_abs_error", "float", "The size of the error had we said: as last week."),
             *(

@@ -5,7 +5,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from forecast_assets.accuracy import LEAST_WEEKS, Verdict, judge, rolling, score_published, summary
+from forecast_assets.accuracy import (
+    LEAST,
+    Verdict,
+    _apart,
+    judge,
+    rolling,
+    score_published,
+    summary,
+)
 from forecast_assets.comparing import chance_of_share
 from forecast_assets.defs.checks import live_forecasts_keep_their_promise
 from forecast_assets.tables import tables
@@ -56,9 +64,47 @@ def test_a_forecast_whose_week_is_not_over_is_not_scored():
     assert scored(published(3, 9.0)).empty
 
 
-def test_of_forecasts_of_one_week_from_one_cutoff_the_last_counts():
-    both = scored(published(0, 1.0, model="old"), published(0, 2.0, model="new"))
-    assert list(both["model"]) == ["new"]
+def test_of_forecasts_of_one_week_from_one_cutoff_the_last_that_was_made_in_time_counts():
+    in_time, later = pd.Timestamp(DS[0], tz="UTC") + pd.Timedelta(days=3), pd.Timestamp(AS_OF)
+    early, again, hindsight, replay = (
+        {**published(0, float(i), model=name), "made_at": made_at}
+        for i, (name, made_at) in enumerate(
+            [("early", in_time), ("again", in_time), ("hindsight", later), ("replay", later)]
+        )
+    )
+    assert list(scored(early, again)["model"]) == ["again"]
+    assert list(scored(early, again, hindsight)["model"]) == ["again"]
+    assert list(scored(hindsight, replay)["model"]) == ["hindsight"]
+
+
+def test_the_error_against_the_value_as_first_known_is_kept():
+    first = scored(published(0, 13.0))
+    revised = SERIES.assign(y=SERIES["y"].replace(12.0, 12.5))
+    row = score_published(
+        pd.DataFrame([published(0, 13.0)]), revised, levels=(80,), before=first
+    ).iloc[0]
+    assert (row["y_first"], row["error_first"]) == (12.0, 1.0)
+    assert (row["y"], row["error"]) == (12.5, 0.5)
+
+
+def test_a_series_in_large_units_does_not_drown_the_others():
+    """Nine err by three steps and one, in units of 1e9, by one: as naive would."""
+    y = np.array([float(week % 2) for week in range(30)])
+    series = make_series(**{f"s{i}": y for i in range(9)}, vast=1e9 * y)
+    rows = [
+        {
+            **published(0, 0.0),
+            "unique_id": one.unique_id,
+            "ds": one.ds,
+            "cutoff": one.ds - pd.Timedelta(weeks=1),
+            "y_hat": one.y + (1e9 if one.unique_id == "vast" else 3.0),
+            "backtest_mae": 1e9 if one.unique_id == "vast" else 1.5,
+        }
+        for one in series[series["ds"] > series["ds"].min()].itertuples()
+    ]
+    found = summary(score_published(pd.DataFrame(rows), series, levels=(80,)), series, levels=(80,))
+    assert found["over_naive"].item() == pytest.approx((9 * 3 + 1) / 10)
+    assert found["over_promise"].item() == pytest.approx((9 * 3 + 1) / (9 * 1.5 + 1))
 
 
 def test_a_forecast_from_another_cutoff_is_another_forecast():
@@ -163,9 +209,56 @@ def test_errors_beyond_naives_are_warned_of():
 
 
 def test_a_few_weeks_say_nothing():
-    errors = [5.0] * (LEAST_WEEKS - 1)
+    errors = [5.0] * (LEAST - 1)
     verdict = judge(*a_year(errors, half_width=0.5), levels=(80,))
     assert (verdict.worse_than_naive, verdict.off_coverage) == (None, ())
+
+
+def test_a_week_that_cannot_be_measured_hides_no_warning():
+    """A series that never moved has no step to measure its error by."""
+    scores, series = a_year([1.4, 1.5, 1.8] * 10, half_width=9.0)
+    first = scores["ds"].min() - pd.Timedelta(weeks=1)
+    flat = scores.head(1).assign(
+        unique_id="flat", ds=first, cutoff=first - pd.Timedelta(weeks=1), y=5.0
+    )
+    known = series.assign(unique_id="flat", y=5.0)
+    verdict = judge(pd.concat([scores, flat]), pd.concat([series, known]), levels=(80,))
+    assert verdict.worse_than_naive is not None
+
+
+@pytest.mark.parametrize("horizon", [4, 13])
+def test_forecasts_that_overlap_are_not_taken_for_more_than_they_are(horizon: int):
+    """A shock lies outside the intervals of as many weeks as the horizon has."""
+    rng = np.random.default_rng(horizon)
+    n_weeks, called = LEAST * horizon, 0
+    ds = pd.date_range("2024-01-05", periods=n_weeks, freq="W-FRI")
+    for _ in range(300):
+        shocks = rng.normal(size=(n_weeks + horizon, 6))
+        sums = np.array([shocks[i : i + horizon].sum(axis=0) for i in range(n_weeks)])
+        inside = (np.abs(sums) <= 1.2816 * np.sqrt(horizon)).mean(axis=1)
+        weeks = _apart(pd.DataFrame({"share": inside}, index=ds), horizon)
+        called += chance_of_share(weeks["share"].to_numpy(), 0.8) < 0.01
+    assert len(weeks) == LEAST
+    assert called / 300 < 0.04
+
+
+def test_a_verdict_on_forecasts_far_ahead_takes_longer():
+    scores, series = a_year([0.1, 0.2] * 20, half_width=5.0)
+    assert judge(scores, series, levels=(80,)).off_coverage
+    far = judge(scores.assign(h=6), series, levels=(80,))
+    assert (far.n_weeks, far.n_needed, far.off_coverage) == (40, 48, ())
+
+
+def test_one_series_is_judged_by_its_yes_and_no():
+    """11 of 20 or fewer are 1 in 100 at 80 %, and so rare is nothing on the other side."""
+    chances = {
+        n: chance_of_share(np.array([1.0] * n + [0.0] * (20 - n)), 0.8)
+        for n in (11, 12, 16, 19, 20)
+    }
+    assert chances[16] == pytest.approx(1.0)
+    assert chances[11] < chances[12] < chances[19] < chances[16]
+    assert chances[20] < chances[19]
+    assert chances[11] == pytest.approx(0.00998, abs=1e-5)
 
 
 def test_sound_coverage_is_seldom_called_unsound():
@@ -176,16 +269,16 @@ def test_sound_coverage_is_seldom_called_unsound():
 
 
 def test_the_check_warns_of_what_the_verdict_found_and_of_nothing_else():
-    too_few = live_forecasts_keep_their_promise(Verdict(3, None, ()))
+    too_few = live_forecasts_keep_their_promise(Verdict(3, 8, None, ()))
     assert too_few.passed
-    assert f"3 weeks of published forecasts nothing can be told yet: it takes {LEAST_WEEKS}" in str(
+    assert "3 weeks of published forecasts nothing can be told yet: it takes 8" in str(
         too_few.description
     )
-    sound = live_forecasts_keep_their_promise(Verdict(20, None, ()))
+    sound = live_forecasts_keep_their_promise(Verdict(20, 8, None, ()))
     assert sound.passed
     assert "Of 20 weeks of published forecasts none shows" in str(sound.description)
     off = live_forecasts_keep_their_promise(
-        Verdict(20, "errors are 1.40 times naive's", ("61% of values lay in the 80 % interval",))
+        Verdict(20, 8, "errors are 1.40 times naive's", ("61% of values lay in the 80 % interval",))
     )
     assert not off.passed
     assert "errors are 1.40 times naive's; 61% of values" in str(off.description)

@@ -163,3 +163,33 @@ def test_levels_of_a_hub_submission(tmp_path: Path, instance: dg.DagsterInstance
     assert quantiles.shape == (8, 23)
     assert np.isfinite(quantiles).all()
     assert (np.diff(quantiles, axis=1) >= 0).all()
+
+
+@pytest.mark.parametrize(
+    ("series", "horizon"),
+    [
+        ({"a": (2, [1.0]), "b": (0, [2.0, 3.0, 1.0])}, 1),
+        ({"a": (0, walk(4, seed=1)), "b": SOUND["sound_a"]}, 9),
+    ],
+)
+def test_series_too_short_for_any_fold_get_naive(
+    tmp_path: Path,
+    instance: dg.DagsterInstance,
+    series: dict[str, tuple[int, list[float]]],
+    horizon: int,
+):
+    _, tables = week(tmp_path, instance, series, backtest={"n_windows": 8, "horizon": horizon})
+    forecast = tables["next_week_forecast"].set_index("unique_id")
+    assert len(forecast) == horizon * len(series)
+    assert forecast.loc[["a"], "y_hat"].to_numpy() == pytest.approx(series["a"][1][-1])
+    assert set(forecast.loc[["a"], "rung"]) == {"naive"}
+    assert forecast.loc[["a"], ["lo_80", "hi_80"]].isna().all(axis=None)
+    reasons = tables["metrics"].set_index("unique_id").loc[["a"], "reason"]
+    assert set(reasons) == {"the series has no week to hold out"}
+
+
+def test_no_series_is_long_enough_for_a_fold(tmp_path: Path, instance: dg.DagsterInstance):
+    panel = {"a": (0, walk(4, seed=1)), "b": (0, walk(5, seed=2))}
+    settings, tables = week(tmp_path, instance, panel, backtest={"n_windows": 8, "horizon": 10})
+    assert set(tables["metrics"]["model"]) == {*settings.models.enabled, *COMBINATIONS}
+    assert set(tables["next_week_forecast"]["model"]) == {"naive"}

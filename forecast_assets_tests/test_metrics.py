@@ -11,6 +11,7 @@ import pytest
 from forecast_assets.backtest import TOO_SHORT, Fold, Folds, as_predictions, plan
 from forecast_assets.combinations import COMBINATIONS
 from forecast_assets.errors import DataError
+from forecast_assets.intervals import radii, weighted_interval_score
 from forecast_assets.metrics import gather, measure, table
 from forecast_assets.settings import Settings
 from forecast_assets.tables import tables
@@ -297,3 +298,72 @@ def test_a_panel_is_scored_in_blocks(settings: Settings, monkeypatch: pytest.Mon
     whole = score(predictions, series, settings)
     monkeypatch.setattr("forecast_assets.evidence.BLOCK_FOLDS", 2 * WINDOWS)
     pd.testing.assert_frame_equal(score(predictions, series, settings), whole)
+
+
+# By intervals
+
+
+def by_wis(tmp_path: Path) -> Settings:
+    return make_settings(tmp_path, backtest={"n_windows": WINDOWS}, selection={"metric": "wis"})
+
+
+def test_failing_elsewhere_does_not_spare_a_model_its_early_weeks(tmp_path: Path):
+    """Both say the same of the first series. One fails on the others, and pools fewer errors."""
+    settings = by_wis(tmp_path)
+    series = make_series(**{f"s{i}": walk(N, seed=i) for i in range(4)})
+    errors = [9.0] * 10 + [1.0] * (WINDOWS - 10)
+    predictions = predict(series, settings, honest=errors * 4, failing=errors * 4)
+    fails = (predictions["model"] == "failing") & (predictions["unique_id"] != "s0")
+    predictions["y_hat"] = predictions["y_hat"].mask(fails)
+    predictions["error"] = predictions["error"].mask(fails, "ValueError: no")
+    evidence = gather(predictions, series, settings)
+    block = next(evidence.blocks())
+    weeks = np.unique(evidence.weeks)
+    widths = [
+        radii(
+            np.abs(block.errors[m]),
+            block.noise,
+            block.weeks,
+            settings.forecast.levels,
+            evidence.pools(m, weeks),
+            at=block.weeks,
+            noise_then=block.noise,
+        )[:, 0, :, 0]
+        for m in (0, 1)
+    ]
+    both = np.isfinite(widths).all(axis=(0, 1))
+    assert both.sum() < np.isfinite(widths[0]).all(axis=0).sum()  # the honest one knows more folds
+    for m, name in enumerate(("honest", "failing")):
+        wis = weighted_interval_score(
+            block.y[0, :, 0], block.y_hat[m, 0, :, 0], widths[m], settings.forecast.levels
+        )
+        row = one_row(score(predictions, series, settings), name, "s0")
+        assert row["wis"] == pytest.approx(wis[both].mean())
+
+
+@pytest.mark.parametrize("metric", ["wis", "smape"])
+def test_one_failure_takes_no_standard_error_from_the_others(tmp_path: Path, metric: str):
+    settings = make_settings(
+        tmp_path, backtest={"n_windows": WINDOWS}, selection={"metric": metric}
+    )
+    zeros = [0.0] * 3 + walk(N - 6, seed=1) + [0.0] * 3
+    series = make_series(a=zeros, b=walk(N, seed=2))
+    predictions = predict(series, settings, m=[0.0, 1.0], k=[2.0, -1.0], bad=[math.nan])
+    scores = score(predictions, series, settings)
+    assert (scores.loc[scores["status"] == "scored", "standard_error"] > 0).all()
+    assert scores.loc[scores["model"] == "bad", "standard_error"].isna().all()
+
+
+def test_folds_that_do_not_overlap_are_taken_for_as_many(tmp_path: Path):
+    """Eight folds of eight weeks, eight weeks apart: a steady gain on naive is no luck."""
+    settings = make_settings(tmp_path, backtest={"n_windows": 8, "horizon": 8, "step": 8})
+    series = make_series(a=walk(140, seed=1))
+    planned = plan(series, settings.backtest)
+    rng = np.random.default_rng(2)
+    folds = [
+        Fold(one.y[end : end + 8] + rng.normal(0, 0.1, 8), 0.1)
+        for one in planned
+        for end in one.ends
+    ]
+    predictions = as_predictions("m", planned, Folds.of(folds, horizon=8), horizon=8)
+    assert one_row(score(predictions, series, settings), "m")["p_vs_naive"] < 0.01

@@ -105,11 +105,23 @@ def test_where_the_metric_is_not_defined_the_mean_absolute_error_ranks(settings:
     frame = scores(drift=math.nan, naive=math.nan).assign(mae=[3.0, 4.0])
     row = chosen(frame, settings)
     assert (row["model"], row["rung"], row["runner_up"]) == ("drift", "champion", "naive")
-    assert math.isnan(row["score"])
+    assert (row["score"], row["margin"]) == (3.0, 1.0)
     assert row["reason"] == (
         "drift has the least mae, 3; naive follows with 4, of 2 candidates on 9 folds"
         " (mase is not defined on this series)"
     )
+
+
+def test_a_change_of_champion_says_what_became_of_the_last_one(settings: Settings):
+    now = scores(naive=1.0, drift="failed", theta=0.5)
+    assert chosen(now, settings, earlier("naive"))["reason"].endswith(
+        "; naive, chosen before, now scores 1"
+    )
+    for gone in ("drift", "taken_out"):
+        assert chosen(now, settings, earlier(gone))["reason"].endswith(
+            f"; {gone}, chosen before, does not compete any more"
+        )
+    assert "before" not in chosen(now, settings, earlier("theta"))["reason"]
 
 
 def test_a_change_of_champion_is_marked(settings: Settings):
@@ -187,6 +199,15 @@ def test_an_incumbent_that_does_not_compete_any_more_is_replaced(tmp_path: Path)
     assert chosen(frame, settings)["model"] == "drift"
 
 
+def test_the_incumbent_stays_by_its_mean_absolute_error_where_nothing_else_ranks(tmp_path: Path):
+    settings = by(tmp_path, policy="incumbent", margin=0.1, patience=2)
+    frame = scores(naive=math.nan, drift=math.nan)
+    close, far = frame.assign(mae=[1.01, 1.0]), frame.assign(mae=[2.0, 1.0])
+    assert chosen(close, settings, earlier("naive"))["model"] == "naive"
+    assert chosen(far, settings, earlier("naive"))["model"] == "naive"
+    assert chosen(far, settings, earlier("naive", score=2.0, margin=-1.0))["model"] == "drift"
+
+
 # The combination
 
 
@@ -230,6 +251,16 @@ def test_a_series_too_short_for_most_does_not_decide_for_all(tmp_path: Path):
     new = scores("new", naive=0.5, drift="ineligible", theta="ineligible")
     frame = pd.concat([both((1.0, 1.0), (0.9, 0.9), (0.1, 0.1)), new])
     assert list(choose(frame, settings)["model"]) == ["theta", "theta", "theta"]
+
+
+def test_series_that_nobody_is_on_do_not_keep_the_others_apart(tmp_path: Path):
+    settings = by(tmp_path, policy="best", scope="all")
+    no = "ineligible"
+    lone = [scores(f"lone_{i}", naive=no, drift=no, theta=no) for i in range(5)]
+    frame = pd.concat([both((1.0, 0.1), (0.5, 0.5), (0.9, 0.9)), *lone])
+    choice = choose(frame, settings).set_index("unique_id")
+    assert choice.loc[["a", "b"], "model"].tolist() == ["drift", "drift"]
+    assert (choice.drop(index=["a", "b"])["model"] == "naive").all()
 
 
 @pytest.mark.parametrize("policy", list(POLICIES))

@@ -91,7 +91,8 @@ def test_the_columns_that_others_rely_on_are_there() -> None:
         ],
         "forecast_accuracy": [
             *("unique_id", "ds", "h", "cutoff", "model", "y_hat", *intervals, "backtest_mae", "y"),
-            *("y_first", "error", "abs_error", "naive_abs_error", "in_80", "in_95", "made_at"),
+            *("y_first", "error", "error_first", "abs_error", "naive_abs_error", "in_80", "in_95"),
+            "made_at",
         ],
         "weekly_report": ["file", "sha256", "n_bytes"],
     }

@@ -91,7 +91,7 @@ def series(
             "n_weeks_filled": weeks.n_filled,
             "n_rows_of_unfinished_weeks": weeks.n_unfinished,
         },
-        check=checks.series_can_be_backtested(weeks.frame),
+        check=checks.series_can_be_backtested(weeks.frame, horizon=settings.backtest.horizon),
     )
 
 
@@ -102,20 +102,23 @@ def metrics(
     settings: dg.ResourceParam[Settings],
     store: dg.ResourceParam[Store],
 ) -> Frame:
-    """Every model's scores on every series, on folds that all of them forecast."""
+    """Every candidate's scores on every series: of models that forecast every planned fold."""
     evidence = scoring.gather(backtest_predictions, series, settings)
     measured = scoring.measure(evidence, settings)
     scores = scoring.table(evidence, measured, series, settings)
     metric = settings.selection.metric
-    means = scores.groupby("model")[metric].mean().dropna()
+    together = standings.over_all(
+        evidence, measured, metric=metric, overlap=settings.backtest.behind
+    )
+    means = together.set_index("model")[metric].dropna()
     return published(
         store.tables["metrics"],
         scores,
         {
             "score_plot": picture(pictures.draw_scores(scores, metric=metric), alt=metric),
             "rows": first_rows(_leaderboard(scores, metric)),
-            "over_all_series": first_rows(standings.over_all(evidence, measured)),
-            "by_weeks_ahead": first_rows(standings.by_weeks_ahead(evidence)),
+            "over_all_series": first_rows(together),
+            "by_weeks_ahead": first_rows(standings.by_weeks_ahead(evidence, measured)),
             "n_scored": int((scores["status"] == "scored").sum()),
             "n_failed": int((scores["status"] == "failed").sum()),
             "n_ineligible": int((scores["status"] == "ineligible").sum()),
@@ -154,6 +157,9 @@ def best_model(
     )
     previous = [store.read([commit]) for commit in before]
     choice = selection.choose(metrics, settings, previous=previous)
+    metric = settings.selection.metric
+    chosen = pd.MultiIndex.from_frame(choice[["unique_id", "model"]])
+    scores = metrics.set_index(["unique_id", "model"])[metric].reindex(chosen)
     return published(
         store.tables["best_model"],
         choice,
@@ -161,7 +167,7 @@ def best_model(
             "rows": first_rows(_told_first(choice, ["unique_id", "model", "score", "reason"])),
             "policy": settings.selection.policy,
             "n_better_than_naive": int((choice["skill_vs_naive"] > 0).sum()),
-            f"mean_{settings.selection.metric}": float(choice["score"].mean()),
+            f"mean_{metric}": float(scores.mean()),
             "n_switched": int(choice["switched"].sum()),
             **{f"n_by_{model}": n for model, n in choice["model"].value_counts().items()},
         },
@@ -201,7 +207,7 @@ def next_week_forecast(
             "n_series": made["unique_id"].nunique(),
             "n_forecasts_not_by_champion": int((made["rung"] != CHAMPION).sum()),
         },
-        check=checks.champions_forecast(made, metric=settings.selection.metric),
+        check=checks.champions_forecast(made),
     )
 
 

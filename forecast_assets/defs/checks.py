@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import dagster as dg
 import pandas as pd
 
-from forecast_assets.accuracy import LEAST_WEEKS, Verdict
+from forecast_assets.accuracy import Verdict
 from forecast_assets.errors import listed
 from forecast_assets.ladder import CHAMPION
 
@@ -18,7 +18,7 @@ CHECKS: Mapping[str, dg.AssetCheckSpec] = {
         dg.AssetCheckSpec(
             "series_can_be_backtested",
             asset="series",
-            description="Every series has two weeks or more.",
+            description="Every series is long enough to hold out a week that is forecast.",
         ),
         dg.AssetCheckSpec(
             "no_model_failed",
@@ -40,17 +40,18 @@ CHECKS: Mapping[str, dg.AssetCheckSpec] = {
 }
 
 
-def series_can_be_backtested(series: pd.DataFrame) -> dg.AssetCheckResult:
-    """Warn of series with a single week: no model can be judged on them."""
+def series_can_be_backtested(series: pd.DataFrame, *, horizon: int) -> dg.AssetCheckResult:
+    """Warn of series too short to hold out a horizon: no model can be judged on them."""
     sizes = series.groupby("unique_id").size()
-    short = list(sizes.index[sizes == 1])
+    short = list(sizes.index[sizes <= horizon])
     return _warning(
         "series",
         short,
-        good=f"All {len(sizes)} series have two weeks or more.",
-        bad=f"{len(short)} of {len(sizes)} series have a single week: {listed(short)}. No model can"
-        f" be judged on one value, so they get the naive forecast, without an interval. Wait for"
-        f" more weeks, or leave them out of the source.",
+        good=f"All {len(sizes)} series have {horizon + 1} weeks or more.",
+        bad=f"{len(short)} of {len(sizes)} series have no more than {horizon}"
+        f" week{'s' * (horizon > 1)}: {listed(short)}. None can be held out to judge a model by, so"
+        f" they get the naive forecast, without an interval. Wait for more weeks, or leave them out"
+        f" of the source.",
     )
 
 
@@ -69,18 +70,18 @@ def no_model_failed(metrics: pd.DataFrame) -> dg.AssetCheckResult:
     )
 
 
-def champions_forecast(forecast: pd.DataFrame, *, metric: str) -> dg.AssetCheckResult:
+def champions_forecast(forecast: pd.DataFrame) -> dg.AssetCheckResult:
     """Warn of series that another model than the champion had to forecast."""
-    others = forecast[forecast["rung"] != CHAMPION]
+    others = forecast[(forecast["rung"] != CHAMPION) & (forecast["h"] == 1)]
     named = [f"{row.unique_id} by {row.model} ({row.rung})" for row in others.itertuples()]
     return _warning(
         "next_week_forecast",
         named,
         good=f"All {forecast['unique_id'].nunique()} series were forecast by the model chosen"
         f" for them.",
-        bad=f"{len(named)} forecasts are not by a champion: {listed(named)}. Either the chosen"
-        f" model failed on the newest week, or {metric} ranks no model there. The page of"
-        f" best_model tells which.",
+        bad=f"{len(named)} series are not forecast by a champion: {listed(named)}. Either the"
+        f" chosen model failed on the newest week, or no model forecast every fold of the series."
+        f" The page of best_model tells which.",
     )
 
 
@@ -92,8 +93,8 @@ def live_forecasts_keep_their_promise(verdict: Verdict) -> dg.AssetCheckResult:
         found,
         good=f"Of {verdict.n_weeks} weeks of published forecasts"
         + (
-            f" nothing can be told yet: it takes {LEAST_WEEKS}."
-            if verdict.n_weeks < LEAST_WEEKS
+            f" nothing can be told yet: it takes {verdict.n_needed}."
+            if verdict.n_weeks < verdict.n_needed
             else " none shows what chance would not."
         ),
         bad=f"Over {verdict.n_weeks} weeks of published forecasts {'; '.join(found)}. The backtest"
