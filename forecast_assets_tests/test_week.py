@@ -349,7 +349,7 @@ def test_a_series_of_one_week_is_named_by_a_check_and_forecast_by_naive(
     assert result.success
     evaluations = {one.check_name: one for one in result.get_asset_check_evaluations()}
     said = str(evaluations["series_can_be_backtested"].description)
-    assert said.startswith("1 of 3 series have a single week: lone.")
+    assert said.startswith("1 of 3 series have no more than 1 week: lone.")
     assert "lone by naive (naive)" in str(evaluations["champions_forecast"].description)
     forecast = latest(build_store(settings), "next_week_forecast").set_index("unique_id")
     assert (forecast.loc["lone", "y_hat"], forecast.loc["lone", "rung"]) == (5.0, "naive")
