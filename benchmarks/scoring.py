@@ -64,8 +64,8 @@ def main() -> None:
         evidence = gather(said, series, settings)
         scores = measure(evidence, settings)
         scored.append(table(evidence, scores, series, settings))
-        over_all(evidence, scores)
-        by_weeks_ahead(evidence)
+        over_all(evidence, scores, metric="mase", overlap=1)
+        by_weeks_ahead(evidence, scores)
 
     def choose_by_all() -> None:
         for policy in POLICIES:
