@@ -4,12 +4,21 @@ What a setting does belongs to the module that uses it.
 """
 
 import difflib
+import re
 from collections.abc import Mapping
+from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 from zoneinfo import ZoneInfo, available_timezones
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    field_validator,
+    model_validator,
+)
 
 from forecast_assets.errors import listed
 from forecast_assets.tables import column_suffix
@@ -31,6 +40,26 @@ Combination = Literal[
     "combination_best_subset",
 ]
 Metric = Literal["mae", "rmse", "mape", "smape", "mase", "rmsse", "wis"]
+
+
+def span(text: str) -> timedelta:
+    """Read a span of time: a number and its unit, m, h or d."""
+    units = {"m": "minutes", "h": "hours", "d": "days"}
+    return timedelta(**{units[text[-1]]: int(text[:-1])})
+
+
+def masked(text: str) -> str:
+    """A value that may hold a secret, as it may be shown: `env:NAME`, or its scheme alone."""
+    if text.startswith("env:"):
+        return text
+    scheme = re.match(r"[\w+.-]{1,20}://", text)
+    return f"{scheme.group() if scheme else ''}***"
+
+
+Event = Literal["report", "run_failed", "check_failed", "week_missed"]
+Severity = Literal["info", "warning", "error"]
+Span = Annotated[str, Field(pattern=r"^[1-9]\d{0,4}[mhd]$")]  # 30m, 6h, 2d: see `span`
+Secret = Annotated[str, Field(min_length=1), PlainSerializer(masked)]
 
 
 class _Frozen(BaseModel):
@@ -63,6 +92,7 @@ class SeriesSettings(_Frozen):
     season_length: int = Field(52, ge=1, le=1000)
     aggregate: Literal["error", "sum", "mean", "last"] = "error"
     missing: Literal["error", "interpolate", "ffill", "zero"] = "interpolate"
+    units: dict[str, str] = Field(default_factory=dict)  # by series, for the report; * for any text
 
 
 class BacktestSettings(_Frozen):
@@ -174,6 +204,9 @@ class ScheduleSettings(_Frozen):
 
     cron: str = "0 0 * * MON"
     timezone: str = "UTC"
+    catch_up: Literal["latest", "all", "skip"] = "latest"  # which missed ticks get a late run
+    deadline: Span = "6h"  # after a tick, by which its forecast is there
+    poll: Span | None = None  # how often to look for new data between the ticks
 
     @field_validator("timezone")
     @classmethod
@@ -196,6 +229,22 @@ class ScheduleSettings(_Frozen):
         return ZoneInfo(self.timezone)
 
 
+class NotifyRule(_Frozen):
+    """Who is told of what: a notice goes to `urls` where all that the rule asks for holds."""
+
+    urls: tuple[Secret, ...] = Field(min_length=1, strict=False)
+    events: tuple[Event, ...] = Field(get_args(Event), min_length=1, strict=False)
+    severity: Severity = "info"  # the least that is told
+    series: tuple[str, ...] = Field(("*",), min_length=1, strict=False)  # names, * for any text
+
+
+class NotifySettings(_Frozen):
+    """Apprise URLs: `urls` are told everything, those of a rule what it asks for."""
+
+    urls: tuple[Secret, ...] = Field((), strict=False)
+    rules: tuple[NotifyRule, ...] = Field((), strict=False)
+
+
 class Settings(_Frozen):
     """All settings in force. `root` is the folder that relative paths start from."""
 
@@ -208,6 +257,7 @@ class Settings(_Frozen):
     store: StoreSettings = StoreSettings()
     compute: ComputeSettings = ComputeSettings()
     schedule: ScheduleSettings = ScheduleSettings()
+    notify: NotifySettings = NotifySettings()
     root: Path = Field(default=ROOT, exclude=True)
     var: Path = Field(default=ROOT / "var", exclude=True)
 

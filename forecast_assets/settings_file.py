@@ -57,6 +57,22 @@ def parse(given: Mapping[str, Any], *, root: Path, var: Path, origin: str) -> Se
         raise SettingsError(_refused(origin, problems)) from error
 
 
+def revealed(text: str, environ: Mapping[str, str] = os.environ) -> str:
+    """A setting that may be secret, as it is to be used: `env:NAME` is read from the environment.
+
+    Raises SettingsError where the environment has no such name.
+    """
+    name = text.removeprefix("env:")
+    if name == text:
+        return text
+    if not environ.get(name):
+        raise SettingsError(
+            f"The settings hold `{text}`, but the environment has no {name}, so what needs it"
+            f" cannot be done. Set {name} where Dagster's processes start."
+        )
+    return environ[name]
+
+
 def _refused(origin: str, problems: Sequence[str]) -> str:
     many = "1 setting" if len(problems) == 1 else f"{len(problems)} settings"
     return (
@@ -83,8 +99,8 @@ def _problem(detail: dict[str, Any]) -> str:
         near = difflib.get_close_matches(loc[-1], _known_keys(loc[:-1]), n=1, cutoff=0.4)
         return f"`{name}` is unknown" + (f" (did you mean `{near[0]}`?)" if near else "")
     given = "" if detail["type"] == "missing" else f" is {detail['input']!r}:"
-    if isinstance(detail["input"], dict) and given:
-        given = ":"  # a table is long, and may hold what a cluster is reached with
+    if (isinstance(detail["input"], dict) or loc[0] == "notify") and given:
+        given = ":"  # a table is long, and may hold what a cluster or a channel is reached with
     message = detail["msg"].removeprefix("Value error, ")
     return f"`{name}`{given} {message[0].lower()}{message[1:]}"
 

@@ -2,14 +2,15 @@
 
 import re
 import tomllib
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
 
 from forecast_assets.errors import SettingsError
-from forecast_assets.settings import ROOT, Settings
-from forecast_assets.settings_file import load, parse
+from forecast_assets.settings import ROOT, Settings, span
+from forecast_assets.settings_file import load, parse, revealed
 
 
 def parsed(text: str) -> Settings:
@@ -33,6 +34,7 @@ def test_an_empty_file_means_every_default() -> None:
         "season_length": 52,
         "aggregate": "error",
         "missing": "interpolate",
+        "units": {},
     }
     assert settings.backtest.model_dump() == {
         "horizon": 1,
@@ -59,11 +61,68 @@ def test_an_empty_file_means_every_default() -> None:
         "patience": 2,
     }
     assert settings.forecast.levels == (80, 95)
-    assert settings.schedule.model_dump() == {"cron": "0 0 * * MON", "timezone": "UTC"}
+    assert settings.schedule.model_dump() == {
+        "cron": "0 0 * * MON",
+        "timezone": "UTC",
+        "catch_up": "latest",
+        "deadline": "6h",
+        "poll": None,
+    }
+    assert settings.notify.model_dump() == {"urls": (), "rules": ()}
 
 
-def test_the_file_at_the_root_says_the_defaults() -> None:
-    assert load({}).model_dump() == parsed("").model_dump()
+def test_the_file_at_the_root_says_the_defaults_and_the_units_of_the_demo() -> None:
+    here, default = load({}).model_dump(), parsed("").model_dump()
+    assert here["series"].pop("units")["us_*"] == "kb/d"
+    assert default["series"].pop("units") == {}
+    assert here == default
+
+
+def test_a_rule_names_whom_to_tell_of_what() -> None:
+    text = '[[notify.rules]]\nurls = ["env:OPS"]\nevents = ["run_failed"]\nseverity = "error"'
+    (rule,) = parsed(text).notify.rules
+    assert rule.model_dump() == {
+        "urls": ("env:OPS",),
+        "events": ("run_failed",),
+        "severity": "error",
+        "series": ("*",),
+    }
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("env:OPS", "env:OPS"),
+        ("mailto://me:secret@host", "mailto://***"),
+        ("a secret alone", "***"),
+    ],
+)
+def test_what_may_be_secret_is_not_shown(url: str, shown: str) -> None:
+    text = f'[notify]\nurls = ["{url}"]'
+    assert parsed(text).notify.model_dump(mode="json")["urls"] == [shown]
+
+
+def test_an_error_does_not_show_what_may_be_secret() -> None:
+    with pytest.raises(SettingsError, match=r"`notify\.urls`: input should be") as refused:
+        parsed('[notify]\nurls = "mailto://me:secret@host"')
+    assert "secret" not in str(refused.value)
+
+
+def test_a_secret_comes_from_the_environment() -> None:
+    assert revealed("env:OPS", {"OPS": "json://host"}) == "json://host"
+    assert revealed("json://host", {}) == "json://host"
+    with pytest.raises(SettingsError, match=r"the environment has no OPS, so .* Set OPS where"):
+        revealed("env:OPS", {"OPS": ""})
+
+
+def test_a_span_is_a_number_and_its_unit() -> None:
+    assert [span(text) for text in ("30m", "6h", "2d")] == [
+        timedelta(minutes=30),
+        timedelta(hours=6),
+        timedelta(days=2),
+    ]
+    with pytest.raises(SettingsError, match=r"`schedule\.deadline` is '6 hours': string should"):
+        parsed('[schedule]\ndeadline = "6 hours"')
 
 
 def test_settings_do_not_change() -> None:
