@@ -3,7 +3,7 @@
 Keeping versions is the business of `store`; answering a person's question that of `versions`.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
 from forecast_assets.commits import Commit, Input, newest
@@ -12,6 +12,7 @@ from forecast_assets.store import Store
 from forecast_assets.tables import ASSETS
 
 Place = tuple[str, str | None]  # an asset, and a partition of it
+BAKE_OFF = "backtest_predictions"  # the one that has partitions, by model
 FEW = 4
 
 
@@ -30,12 +31,10 @@ def read_by_run(
 
     Raises UnknownVersion, naming every partition that is missing and the command that makes it.
     """
-    by_partition: dict[str | None, list[Commit]] = {}
-    for commit in store.history(asset):
-        by_partition.setdefault(commit.partition, []).append(commit)
+    by_place = _by_place(store, asset)
     found, missing = [], []
     for partition in partitions if partitions is not None else [None]:
-        commits = by_partition.get(partition, [])
+        commits = by_place.get((asset, partition), [])
         own = [c for run in runs for c in reversed(commits) if c.run_id == run]
         known = [commit for commit in commits if commit.as_of <= as_of]
         if own or known:
@@ -100,6 +99,47 @@ def ancestors(store: Store, commit: Commit) -> set[Input]:
             seen.add(one)
             ahead.extend(store.commit(one).inputs)
     return seen
+
+
+def behind(store: Store, *, models: Sequence[str], as_of: datetime) -> list[str]:
+    """The assets whose newest version was not made from the newest of what it reads.
+
+    In the order that the data flows, each with all that lies below it; empty where nothing is
+    behind, and where a table, or the partition of one of the models, was never made: the first
+    week is run as a whole. Versions of equal content (one data version) are the same.
+    """
+    newest_of: dict[Place, Commit] = {}
+    for asset in ASSETS:
+        for place, commits in _by_place(store, asset).items():
+            known = [commit for commit in commits if commit.as_of <= as_of]
+            if known:
+                newest_of[place] = newest(known)
+    needed = [(a, None) for a in ASSETS if a != BAKE_OFF] + [(BAKE_OFF, m) for m in models]
+    if any(place not in newest_of for place in needed):
+        return []
+    for i, asset in enumerate(ASSETS):
+        for place in needed:
+            if place[0] == asset and not _is_current(newest_of[place], newest_of, models):
+                return list(ASSETS[i:])
+    return []
+
+
+def _is_current(commit: Commit, newest_of: Mapping[Place, Commit], models: Sequence[str]) -> bool:
+    """Whether what a version was made from is the newest, of every model that is to compete."""
+    read = {one.partition for one in commit.inputs if one.asset == BAKE_OFF}
+    return (not read or read == set(models)) and all(
+        newest_of[one.asset, one.partition].data_version == one.data_version
+        for one in commit.inputs
+        if (one.asset, one.partition) in newest_of
+    )
+
+
+def _by_place(store: Store, asset: str) -> dict[Place, list[Commit]]:
+    """The versions of each partition of an asset, the oldest first."""
+    found: dict[Place, list[Commit]] = {}
+    for commit in store.history(asset):
+        found.setdefault((asset, commit.partition), []).append(commit)
+    return found
 
 
 def _of(partitions: Sequence[str | None]) -> str:

@@ -1,5 +1,8 @@
 """Small made-up weeks: settings, series and predictions, each with what it witnesses."""
 
+import socket
+import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -7,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import psutil
 
 from forecast_assets.settings import Settings
 from forecast_assets.settings_file import parse
@@ -65,3 +69,12 @@ def week_settings(tmp_path: Path, series: pd.DataFrame, **tables: Mapping[str, A
         "backtest": {"n_windows": 8},
     }
     return make_settings(tmp_path, **{**small, **tables})
+
+
+def dead_process() -> str:
+    """The host, pid and birth of a process that is gone."""
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+        born = psutil.Process(process.pid).create_time()
+        said = f"{socket.gethostname()} {process.pid} {born:.2f}"
+        process.communicate(b"\n")
+    return said

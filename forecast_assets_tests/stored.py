@@ -85,6 +85,26 @@ def make_scores(levels: Sequence[float] = (80, 95), *, mae: float = 1.0) -> pd.D
     return pd.DataFrame([row], columns=names)
 
 
+def make_choice(*, score: float = 1.0) -> pd.DataFrame:
+    """The table `best_model`: naive, chosen for one series `a`."""
+    names = tables((80, 95))["best_model"].names
+    row: dict[str, object] = dict.fromkeys(names)
+    row |= {"unique_id": "a", "model": "naive", "rung": "champion", "policy": "best"}
+    row |= {"score": score, "n_may_be_best": 1, "switched": False, "reason": "none is better"}
+    row |= dict.fromkeys(["margin", "skill_vs_naive", "p_vs_naive"], float("nan"))
+    return pd.DataFrame([row], columns=names)
+
+
+def make_forecast(levels: Sequence[float] = (80, 95), *, week: str = FIRST_WEEK) -> pd.DataFrame:
+    """The table `next_week_forecast`: one series `a`, forecast for one week."""
+    names = tables(levels)["next_week_forecast"].names
+    row = dict.fromkeys(names, 1.0)
+    ds = pd.Timestamp(week)
+    row |= {"unique_id": "a", "h": 1, "ds": ds, "cutoff": ds - pd.Timedelta(weeks=1)}
+    row |= {"model": "naive", "members": None, "rung": "champion", "made_at": AS_OF, "as_of": AS_OF}
+    return pd.DataFrame([row], columns=names)
+
+
 def make_input(asset: str, version: int, *, data_version: str = "00") -> Input:
     """A version that another was made from, there or not."""
     return Input(asset, None, version, data_version)

@@ -2,9 +2,7 @@
 
 import subprocess
 import sys
-from datetime import datetime
 from pathlib import Path
-from zoneinfo import ZoneInfo
 
 import dagster as dg
 import pytest
@@ -109,6 +107,7 @@ def test_the_checks_are_named_for_what_they_hold(defs: dg.Definitions):
         ("metrics", "no_model_failed"),
         ("next_week_forecast", "champions_forecast"),
         ("forecast_accuracy", "live_forecasts_keep_their_promise"),
+        ("weekly_report", "everyone_was_told"),
     }
 
 
@@ -129,16 +128,17 @@ def test_the_schedule_is_on_in_the_time_zone_of_the_settings(tmp_path: Path):
     assert schedule.default_status == dg.DefaultScheduleStatus.RUNNING
 
 
-def test_one_tick_is_one_run_that_stands_for_the_tick(defs: dg.Definitions):
-    tick = datetime(2026, 11, 23, tzinfo=ZoneInfo("UTC"))
-    schedule = defs.resolve_schedule_def("every_week")
-    with dg.DagsterInstance.ephemeral() as instance:
-        requests = []
-        for _ in range(2):
-            context = dg.build_schedule_context(instance, scheduled_execution_time=tick)
-            requests += schedule.evaluate_tick(context).run_requests
-    assert {request.run_key for request in requests} == {"2026-11-23T00:00:00+00:00"}
-    assert requests[0].tags["forecast_assets/as_of"] == "2026-11-23T00:00:00+00:00"
+def test_every_sensor_is_on(tmp_path: Path):
+    settings = make_settings(tmp_path, schedule={"poll": "6h"})
+    for at, names in (
+        (make_settings(tmp_path), {"missed_week", "the_rest_follows", "alarms"}),
+        (settings, {"missed_week", "the_rest_follows", "alarms", "new_data"}),
+    ):
+        sensors = {sensor.name: sensor for sensor in build_defs(at).sensors or []}
+        assert sensors.keys() == names
+        assert {sensor.default_status for sensor in sensors.values()} == {
+            dg.DefaultSensorStatus.RUNNING
+        }
 
 
 def test_a_cron_expression_that_is_none_stops_the_definitions(tmp_path: Path):

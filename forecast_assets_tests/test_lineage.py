@@ -1,19 +1,24 @@
 """Which versions belong together: what a step reads, and what is refused."""
 
 import shutil
+from datetime import datetime
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from forecast_assets.commits import Commit
 from forecast_assets.errors import MixedVintages, UnknownVersion
-from forecast_assets.lineage import read_by_run, refuse_mixtures
+from forecast_assets.lineage import behind, read_by_run, refuse_mixtures
 from forecast_assets.store import Store
-from forecast_assets_tests.builders import AS_OF
+from forecast_assets.tables import ASSETS
+from forecast_assets_tests.builders import AS_OF, make_series
 from forecast_assets_tests.stored import (
     BAKE_OFF,
     WEEK,
+    make_choice,
     make_commit,
+    make_forecast,
     make_scores,
     make_store,
     make_weeks,
@@ -131,3 +136,85 @@ def test_an_ancestor_that_is_gone_is_named(tmp_path: Path):
     shutil.rmtree(store.location("series"))
     with pytest.raises(UnknownVersion, match=r"series has no version 0, though .*was deleted"):
         refuse_mixtures(make_store(tmp_path), [naive], for_asset="metrics")
+
+
+# What is behind
+
+
+def whole_week(store: Store, *y: float, as_of: datetime = AS_OF) -> dict[str, Commit]:
+    """Every table of a week with two models, each made from what it reads in the graph."""
+    made: dict[str, Commit] = {}
+
+    def write(asset: str, frame: pd.DataFrame, *inputs: str) -> None:
+        read = [made[name] for name in inputs]
+        made[asset] = store.write(frame, make_commit(asset, as_of=as_of, inputs=read))
+
+    models = ["backtest of drift", "backtest of naive"]
+    write("raw_data", make_series(a=y))
+    write("series", make_series(a=y), "raw_data")
+    for name in models:
+        model = name.split()[-1]
+        made[name] = write_predictions(store, model, *y, as_of=as_of, inputs=[made["series"]])
+    write("metrics", make_scores(mae=y[-1]), *models, "series")
+    write("best_model", make_choice(score=y[-1]), "metrics")
+    write("next_week_forecast", make_forecast(), "best_model", "series", *models)
+    write("forecast_accuracy", store.tables["forecast_accuracy"].empty(), "next_week_forecast")
+    write("weekly_report", store.tables["weekly_report"].empty(), "next_week_forecast", "metrics")
+    return made
+
+
+def found_behind(store: Store, *models: str, as_of: datetime = AS_OF) -> list[str]:
+    return behind(store, models=models or ("drift", "naive"), as_of=as_of)
+
+
+def test_nothing_is_behind_after_a_whole_week(tmp_path: Path):
+    store = make_store(tmp_path)
+    whole_week(store, 1, 2)
+    assert found_behind(store) == []
+
+
+def test_nothing_is_behind_before_the_first_whole_week(tmp_path: Path):
+    store = make_store(tmp_path)
+    assert found_behind(store) == []
+    write_series(store, 1)
+    assert found_behind(store) == []
+
+
+def test_a_model_made_again_with_other_results_leaves_its_scores_behind(tmp_path: Path):
+    store = make_store(tmp_path)
+    made = whole_week(store, 1, 2)
+    write_predictions(store, "drift", 1, 3, inputs=[made["series"]])
+    assert found_behind(store) == list(ASSETS[ASSETS.index("metrics") :])
+
+
+def test_a_model_made_again_with_the_same_results_leaves_nothing_behind(tmp_path: Path):
+    store = make_store(tmp_path)
+    made = whole_week(store, 1, 2)
+    write_predictions(store, "drift", 1, 2, inputs=[made["series"]])
+    assert found_behind(store) == []
+
+
+def test_new_data_leaves_the_models_behind_until_all_are_of_its_vintage(tmp_path: Path):
+    store = make_store(tmp_path)
+    made = whole_week(store, 1, 2)
+    fresh = write_series(store, 1, 5, inputs=[made["raw_data"]])
+    assert found_behind(store)[0] == BAKE_OFF
+    write_predictions(store, "drift", 1, 5, inputs=[fresh])
+    assert found_behind(store)[0] == BAKE_OFF
+    write_predictions(store, "naive", 1, 5, inputs=[fresh])
+    assert found_behind(store)[0] == "metrics"
+
+
+def test_a_model_that_did_not_compete_yet_leaves_the_scores_behind(tmp_path: Path):
+    store = make_store(tmp_path)
+    made = whole_week(store, 1, 2)
+    assert found_behind(store, "drift", "naive", "ses") == []  # never made: its week will come
+    write_predictions(store, "ses", 1, 2, inputs=[made["series"]])
+    assert found_behind(store, "drift", "naive", "ses")[0] == "metrics"
+
+
+def test_an_old_week_repeated_leaves_nothing_behind(tmp_path: Path):
+    store = make_store(tmp_path)
+    whole_week(store, 1, 2, 3, as_of=AS_OF + WEEK)
+    whole_week(store, 1, 2, as_of=AS_OF)
+    assert found_behind(store, as_of=AS_OF + WEEK) == []

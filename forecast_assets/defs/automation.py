@@ -1,12 +1,21 @@
-"""The job of the week and its schedule."""
+"""The job of the week, and its schedule.
+
+What happens when a week is late all the same: `missed_week`.
+"""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
 
 import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 from dagster._utils.schedules import is_valid_cron_schedule
 
-from forecast_assets.defs.moment import AS_OF_TAG, RANGE_END, RANGE_START
+from forecast_assets.defs.moment import AS_OF_TAG, RANGE_END, RANGE_START, WEEK_TAG, Clock, now
+from forecast_assets.defs.ticks import deadline, is_published, ticks_between
+from forecast_assets.defs.under_way import stands_for, weeks_under_way
 from forecast_assets.errors import SettingsError
 from forecast_assets.settings import Settings
+from forecast_assets.store import Store
 
 JOB = "weekly_forecast"
 
@@ -17,7 +26,6 @@ def build_job(settings: Settings) -> UnresolvedAssetJobDefinition:
     Its tags carry the range of all models, which makes one run materialize every partition beside
     the unpartitioned assets.
     """
-    models = settings.models.enabled
     return dg.define_asset_job(
         JOB,
         selection=dg.AssetSelection.all(),
@@ -25,11 +33,24 @@ def build_job(settings: Settings) -> UnresolvedAssetJobDefinition:
             "The whole week: fetch, backtest every model, choose, forecast, report. To run it"
             " by hand press Materialize all, choose All, and Launch backfill: it is one run."
         ),
-        tags={RANGE_START: models[0], RANGE_END: models[-1]},
+        tags={**every_model(settings), WEEK_TAG: "whole"},
     )
 
 
-def build_schedule(settings: Settings, job: UnresolvedAssetJobDefinition) -> dg.ScheduleDefinition:
+def every_model(settings: Settings) -> dict[str, str]:
+    """The tags of a run that backtests every model."""
+    models = settings.models.enabled
+    return {RANGE_START: models[0], RANGE_END: models[-1]}
+
+
+def request_for(tick: datetime, **tags: str) -> dg.RunRequest:
+    """The run that stands for a tick, however late it starts."""
+    return dg.RunRequest(run_key=tick.isoformat(), tags={**tags, AS_OF_TAG: tick.isoformat()})
+
+
+def build_schedule(
+    settings: Settings, store: Store, job: UnresolvedAssetJobDefinition, *, clock: Clock = now
+) -> dg.ScheduleDefinition:
     """The schedule: on as soon as the daemon runs; one run a tick, standing for the tick's moment.
 
     A run that starts late still stands for its tick, and a tick that comes twice has one run.
@@ -48,10 +69,31 @@ def build_schedule(settings: Settings, job: UnresolvedAssetJobDefinition) -> dg.
         execution_timezone=settings.schedule.timezone,
         default_status=dg.DefaultScheduleStatus.RUNNING,
         name="every_week",
-        description="Runs the week by itself, for as long as the Dagster daemon is up.",
+        description="Runs the week by itself, for as long as the Dagster daemon is up. Of ticks"
+        f" that it missed, `catch_up` says which get a late run: {settings.schedule.catch_up}.",
     )
-    def every_week(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
-        tick = context.scheduled_execution_time.isoformat()
-        return dg.RunRequest(run_key=tick, tags={AS_OF_TAG: tick})
+    def every_week(
+        context: dg.ScheduleEvaluationContext,
+    ) -> Sequence[dg.RunRequest] | dg.SkipReason:
+        tick = context.scheduled_execution_time.astimezone(UTC)
+        is_late = clock() > tick + deadline(settings)
+        week = f"the week of {tick:%Y-%m-%d %H:%M} UTC"
+        if settings.schedule.catch_up == "skip" and is_late:
+            return dg.SkipReason(
+                f"More than {settings.schedule.deadline} were missed of {week}, and"
+                f' `catch_up = "skip"` lets it go.'
+            )
+        if is_published(store, tick):
+            return dg.SkipReason(f"The forecast of {week} is there already.")
+        if any(stands_for(record) >= tick for record in weeks_under_way(context.instance)):
+            return dg.SkipReason(f"A run of {week} is under way.")
+        return [request_for(one) for one in _asked(tick)]
+
+    def _asked(tick: datetime) -> list[datetime]:
+        """The ticks that are to be run now: this one, and those missed before it if all are."""
+        before = [commit.as_of for commit in store.history("next_week_forecast")]
+        if settings.schedule.catch_up != "all" or not before:
+            return [tick]
+        return ticks_between(settings, after=max(before), until=tick)
 
     return every_week

@@ -4,11 +4,15 @@ from collections.abc import Mapping
 
 import dagster as dg
 
+from forecast_assets.defs.alarms import build_alarms
 from forecast_assets.defs.assets import ASSETS
 from forecast_assets.defs.automation import build_job, build_schedule
 from forecast_assets.defs.bake_off import build_bake_off
-from forecast_assets.defs.io_manager import VersionedTables
+from forecast_assets.defs.follow_up import build_follow_up, build_poll
+from forecast_assets.defs.io_manager import versioned_tables
 from forecast_assets.defs.metadata import column_schema
+from forecast_assets.defs.missed_week import build_missed_week
+from forecast_assets.defs.publication import PUBLICATION
 from forecast_assets.defs.teller import teller
 from forecast_assets.defs.workers import compute
 from forecast_assets.models import enabled
@@ -44,16 +48,24 @@ def build_defs(settings: Settings) -> dg.Definitions:
     store = build_store(settings)
     job = build_job(settings)
     assets = dg.map_asset_specs(
-        lambda spec: _described(spec, store), [*ASSETS, build_bake_off(models)]
+        lambda spec: _described(spec, store), [*ASSETS, *PUBLICATION, build_bake_off(models)]
     )
+    sensors = [
+        build_missed_week(settings, store, job),
+        build_follow_up(settings, store),
+        build_alarms(settings),
+    ]
+    if settings.schedule.poll:
+        sensors.append(build_poll(settings.schedule.poll))
     return dg.Definitions(
         assets=assets,
         jobs=[job],
-        schedules=[build_schedule(settings, job)],
+        schedules=[build_schedule(settings, store, job)],
+        sensors=sensors,
         executor=dg.in_process_executor,
         loggers={"console": dg.colored_console_logger, "teller": teller},
         resources={
-            "io_manager": VersionedTables(store),
+            "io_manager": versioned_tables,
             "records": dg.FilesystemIOManager(),
             "settings": settings,
             "store": store,

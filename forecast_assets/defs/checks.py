@@ -3,7 +3,7 @@
 An asset evaluates its own check on the frame at hand: a step of its own would read it again.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import dagster as dg
 import pandas as pd
@@ -35,6 +35,11 @@ CHECKS: Mapping[str, dg.AssetCheckSpec] = {
             asset="forecast_accuracy",
             description="The last year's forecasts beat naive, and their intervals held as often as"
             " they said, as far as chance lets one tell.",
+        ),
+        dg.AssetCheckSpec(
+            "everyone_was_told",
+            asset="weekly_report",
+            description="The report and every alarm were taken by the channels they are for.",
         ),
     )
 }
@@ -100,6 +105,18 @@ def live_forecasts_keep_their_promise(verdict: Verdict) -> dg.AssetCheckResult:
         bad=f"Over {verdict.n_weeks} weeks of published forecasts {'; '.join(found)}. The backtest"
         f" promised better: the series have changed, or `n_windows` is too short to tell. The page"
         f" of forecast_accuracy has each series and model; until it is mended, lean on naive.",
+    )
+
+
+def everyone_was_told(undelivered: Sequence[str]) -> dg.AssetCheckResult:
+    """Warn of notices that a channel of `[notify]` did not take yet, or never will."""
+    return _warning(
+        "weekly_report",
+        list(undelivered),
+        good="Every notice was taken by every channel that it is for.",
+        bad=f"{len(undelivered)} notices were not taken: {listed(undelivered)}. The week itself is"
+        f" published. What waits is tried again for a day, by the sensor `alarms` and by the next"
+        f" run; `forecast-assets notify` tries a channel now and says how it answers.",
     )
 
 

@@ -14,6 +14,7 @@ from forecast_assets.commits import Commit
 from forecast_assets.defs.metadata import first_rows
 from forecast_assets.defs.moment import Moment, moment_of
 from forecast_assets.defs.refusal import refusing
+from forecast_assets.defs.under_way import mark
 from forecast_assets.lineage import read_by_run, refuse_mixtures
 from forecast_assets.store import Store
 
@@ -84,6 +85,17 @@ class VersionedTables(dg.IOManager):
                     metadata=_recorded(commit, frame, context.output_metadata),
                     partition_key=partition,
                 )
+
+
+@dg.io_manager(
+    required_resource_keys={"store"},
+    description="Reads and writes every asset of the week in one store, a version each time.",
+)
+def versioned_tables(context: dg.InitResourceContext) -> VersionedTables:
+    """Every run needs it, and so it is where a run records its process."""
+    if context.run and context.instance:
+        mark(context.run.run_id, context.instance)
+    return VersionedTables(context.resources.store)
 
 
 def _recorded(

@@ -3,7 +3,7 @@
 Nothing else in the package asks for the time.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -12,6 +12,7 @@ import dagster as dg
 from forecast_assets.errors import SettingsError
 
 AS_OF_TAG = "forecast_assets/as_of"
+WEEK_TAG = "forecast_assets/week"  # on runs that publish a week: the queue lets one run at a time
 ONE_PARTITION = "dagster/partition"
 RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
 
@@ -51,8 +52,11 @@ def moment_of(run: dg.DagsterRun, instance: dg.DagsterInstance) -> Moment:
     return Moment(as_of, made_at, [run_id for run_id in chain if run_id])
 
 
+Clock = Callable[[], datetime]
+
+
 def now() -> datetime:
-    """The moment of a run that is about to be created."""
+    """The moment of what is about to begin."""
     return datetime.now(UTC)
 
 

@@ -11,6 +11,7 @@ from forecast_assets.defs.automation import JOB
 from forecast_assets.defs.build import build_defs, build_store
 from forecast_assets.defs.moment import AS_OF_TAG, now, parse_as_of
 from forecast_assets.defs.teller import telling
+from forecast_assets.defs.under_way import end_orphans
 from forecast_assets.loading import load_ahead
 from forecast_assets.settings import ROOT, Settings
 
@@ -26,6 +27,7 @@ def run_week(settings: Settings, *, as_of: str | None, say: Callable[[str], None
     load_ahead(settings, build_store(settings), as_of=moment or now())
     job = build_defs(settings).resolve_job_def(JOB)
     with dg.DagsterInstance.from_config(dagster_home(settings)) as instance, telling(say):
+        end_orphans(instance)
         result = job.execute_in_process(
             instance=instance,
             tags=tags,

@@ -82,10 +82,11 @@ class _Listener(logging.Handler):
             self._say(f"  {event.step_key:<48} {seconds:6.1f} s")
         elif event.is_step_failure or event.is_step_up_for_retry:
             word = "failed" if event.is_step_failure else "failed, and will be tried again"
-            self._say(f"  {event.step_key} {word}: {_cause(event)}")
+            self._say(f"  {event.step_key} {word}: {cause_of(event)}")
 
 
-def _cause(event: dg.DagsterEvent) -> str:
+def cause_of(event: dg.DagsterEvent) -> str:
+    """What a failed step said, or the first cause of what it raised."""
     error = getattr(event.event_specific_data, "error", None)
     said = getattr(event.event_specific_data, "user_failure_data", None)
     if said is not None and said.description:

@@ -1,0 +1,129 @@
+"""The sensor that tells people of runs and checks that failed, and delivers what waits.
+
+Dagster's own failure sensors know no checks, and forget an alarm that could not be delivered: here
+it is put in the outbox, and tried again from there.
+"""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+import dagster as dg
+
+from forecast_assets.defs import post
+from forecast_assets.defs.automation import JOB
+from forecast_assets.defs.moment import Clock, now
+from forecast_assets.defs.teller import cause_of
+from forecast_assets.defs.under_way import PROCESS_TAG, stands_for
+from forecast_assets.errors import listed
+from forecast_assets.notify import Notice
+from forecast_assets.settings import Settings
+from forecast_assets.tables import ASSETS
+
+EVERY_SECONDS = 30
+MOST_RUNS = 50  # that one tick looks at; the next one goes on from there
+OVERLAP = timedelta(seconds=5)  # runs may be recorded out of order; a notice is told once anyhow
+ENDED = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE]
+FAILURES = {dg.DagsterEventType.STEP_FAILURE, dg.DagsterEventType.RUN_FAILURE}
+
+
+def build_alarms(settings: Settings, *, clock: Clock = now) -> dg.SensorDefinition:
+    """The sensor: every half minute it looks at the runs that ended since, whoever began them."""
+
+    @dg.sensor(
+        name="alarms",
+        minimum_interval_seconds=EVERY_SECONDS,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Tells whom `[notify]` names of runs and checks that failed, and delivers what"
+        " waits in the outbox.",
+    )
+    def alarms(context: dg.SensorEvaluationContext) -> dg.SensorResult:
+        at = clock()
+        since = datetime.fromisoformat(context.cursor) if context.cursor else at
+        ended = context.instance.get_run_records(
+            dg.RunsFilter(statuses=ENDED, updated_after=since - OVERLAP),
+            limit=MOST_RUNS,
+            order_by="update_timestamp",
+            ascending=True,
+        )
+        notices = [notice for record in ended for notice in notices_of(record, context.instance)]
+        n_new = sum(post.tell(notice, settings, at=at) for notice in notices)
+        if post.deliver(settings, at=at):
+            post.report_check(context.instance, settings, at=at)
+        waiting = post.undelivered(settings, at=at)
+        until = max([since, *(record.update_timestamp.astimezone(UTC) for record in ended)])
+        return dg.SensorResult(
+            skip_reason=f"{n_new} new notices of runs that ended. "
+            + (f"Not delivered: {listed(waiting)}." if waiting else "All is delivered."),
+            cursor=until.isoformat(),
+        )
+
+    return alarms
+
+
+def notices_of(record: dg.RunRecord, instance: dg.DagsterInstance) -> Iterator[Notice]:
+    """What is to be told of a run that has ended: that it failed, or which checks did."""
+    run = record.dagster_run
+    if not _is_ours(run):
+        return
+    what = "The week" if run.job_name == JOB else f"The run of {_named(run)}"
+    moment = f"{stands_for(record):%Y-%m-%d %H:%M} UTC"
+    where = f"Its page: /runs/{run.run_id} of the UI."
+    if run.status == dg.DagsterRunStatus.FAILURE:
+        yield Notice(
+            id=f"run_failed {run.run_id}",
+            event="run_failed",
+            severity="error",
+            title=f"{what} as of {moment} failed",
+            text=f"{_why(run, instance)}\n\nWhat was published before stands; nothing is"
+            f" half-written. Mend the cause, then re-execute the run from failure in the UI, or"
+            f" run the week again: `forecast-assets run --as-of"
+            f" {stands_for(record).isoformat()}`. {where}",
+        )
+    found = [one for one in _evaluations(run, instance) if not one.passed]
+    if found:
+        is_error = any(one.severity == dg.AssetCheckSeverity.ERROR for one in found)
+        said = "\n".join(
+            f"- {one.asset_key.to_user_string()}, {one.check_name}: {one.description}"
+            for one in found
+        )
+        yield Notice(
+            id=f"check_failed {run.run_id}",
+            event="check_failed",
+            severity="error" if is_error else "warning",
+            title=f"{what} as of {moment}: {len(found)} checks failed",
+            text=f"{said}\n\n{where}",
+        )
+
+
+def _is_ours(run: dg.DagsterRun) -> bool:
+    """Whether it is a run of this package: an instance may hold those of other projects."""
+    selected = {key.to_user_string() for key in run.asset_selection or ()}
+    return PROCESS_TAG in run.tags or run.job_name == JOB or bool(selected & set(ASSETS))
+
+
+def _named(run: dg.DagsterRun) -> str:
+    return listed(sorted(key.to_user_string() for key in run.asset_selection or ())) or run.job_name
+
+
+def _why(run: dg.DagsterRun, instance: dg.DagsterInstance) -> str:
+    """The causes that a failed run gives, a line a step."""
+    events = [
+        entry.event_log_entry.dagster_event
+        for entry in instance.get_records_for_run(run.run_id, of_type=FAILURES).records
+    ]
+    steps = [f"- {e.step_key}: {cause_of(e)}" for e in events if e and e.is_step_failure]
+    whole = [str(e.message) for e in events if e and not e.is_step_failure]
+    return "\n".join(steps or whole) or "It gives no cause."
+
+
+def _evaluations(
+    run: dg.DagsterRun, instance: dg.DagsterInstance
+) -> Iterator[dg.AssetCheckEvaluation]:
+    asked = instance.get_records_for_run(
+        run.run_id, of_type=dg.DagsterEventType.ASSET_CHECK_EVALUATION
+    )
+    for entry in asked.records:
+        event = entry.event_log_entry.dagster_event
+        if event is not None:
+            evaluation: dg.AssetCheckEvaluation = event.asset_check_evaluation_data
+            yield evaluation

@@ -1,0 +1,61 @@
+"""Health: what stands between this installation and next Monday's forecast, for a watchdog.
+
+A daemon that is down cannot say so itself: something outside of Dagster has to ask.
+"""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+import dagster as dg
+
+from forecast_assets.defs import post
+from forecast_assets.defs.run import dagster_home
+from forecast_assets.defs.ticks import is_published, last_due
+from forecast_assets.defs.under_way import orphans
+from forecast_assets.errors import listed
+from forecast_assets.settings import Settings
+from forecast_assets.store import Store
+
+SILENCE = timedelta(minutes=5)  # of a daemon that beats every half minute, a long tick allowed for
+DAEMONS = ("SCHEDULER", "SENSOR", "QUEUED_RUN_COORDINATOR", "MONITORING")
+
+
+def ailments(settings: Settings, store: Store, *, at: datetime, has_daemon: bool) -> list[str]:
+    """What is not well, a sentence each; nothing is changed.
+
+    `has_daemon` says that the week is to run by a Dagster daemon, which then has to be up.
+    Raises StoreError where the store cannot be read.
+    """
+    found = []
+    tick = last_due(settings, now=at)
+    if not is_published(store, tick):
+        found.append(
+            f"the forecast of the week of {tick:%Y-%m-%d %H:%M} UTC is not there, though"
+            f" {settings.schedule.deadline} have passed"
+        )
+    with dg.DagsterInstance.from_config(dagster_home(settings)) as instance:
+        if has_daemon:
+            found += _silent_daemons(instance, at=at)
+        gone = [run.run_id[:8] for run in orphans(instance)]
+    if gone:
+        found.append(f"the process of {len(gone)} runs is gone: {listed(gone)}")
+    waiting = post.undelivered(settings, at=at)
+    if waiting:
+        found.append(f"{len(waiting)} notices are not delivered: {listed(waiting)}")
+    return found
+
+
+def _silent_daemons(instance: dg.DagsterInstance, *, at: datetime) -> Iterator[str]:
+    beats = instance.get_daemon_heartbeats()
+    last = {
+        name: datetime.fromtimestamp(beats[name].timestamp, UTC)
+        for name in DAEMONS
+        if name in beats
+    }
+    if not last:
+        yield "no Dagster daemon ever ran here, so that the week does not run by itself"
+        return
+    for name in DAEMONS:
+        if name not in last or last[name] < at - SILENCE:
+            when = f"since {last[name]:%Y-%m-%d %H:%M} UTC" if name in last else "at all"
+            yield f"Dagster's {name.replace('_', ' ').lower()} daemon has not been heard {when}"

@@ -1,0 +1,90 @@
+"""The post: notices on their way from this package to people, and what became of them as a check.
+
+What is told to whom, and by what channel: `notify`. Keeping and trying again: `outbox`.
+"""
+
+import hashlib
+from datetime import datetime, timedelta
+
+import dagster as dg
+import pandas as pd
+
+from forecast_assets import report
+from forecast_assets.defs import checks
+from forecast_assets.notify import EVERY_SERIES, Notice, addressed, readers
+from forecast_assets.outbox import Outbox
+from forecast_assets.settings import Settings, Severity
+from forecast_assets.store import Store
+
+REMEMBERED = timedelta(weeks=1)  # what was given up before is no news in a check
+SECONDS = 20.0  # that a round of deliveries may take: a sensor's tick is ended after 60
+
+
+def outbox(settings: Settings) -> Outbox:
+    """Where notices wait until they are delivered."""
+    return Outbox(settings.var / "outbox")
+
+
+def tell(notice: Notice, settings: Settings, *, at: datetime) -> bool:
+    """Put a notice in the outbox for all whom it concerns; false where it was put before."""
+    return outbox(settings).put(notice, addressed(notice, settings), now=at)
+
+
+def send_report(
+    week: report.Week, store: Store, settings: Settings, *, folder: str, version: str, at: datetime
+) -> list[pd.DataFrame]:
+    """Send the week's report to its readers, to each of the series that are theirs.
+
+    `version` is the forecast's: what says the same is not sent twice. Returns the files that were
+    kept for readers of some series alone, as rows of weekly_report.
+    """
+    severity: Severity = "warning" if week.problems else "info"
+    kept = []
+    for patterns, urls in readers(settings, severity=severity).items():
+        edition, place = week.only(patterns), folder
+        if edition.forecast.empty:
+            continue
+        if patterns != EVERY_SERIES:
+            digest = hashlib.blake2b(repr(patterns).encode(), digest_size=4).hexdigest()
+            place = f"{folder}/for_{digest}"
+            kept.append(store.keep_files(place, report.render(edition)))
+        notice = Notice(
+            id=f"report {version} {patterns}",
+            event="report",
+            severity=severity,
+            title=edition.title,
+            text=report.briefly(edition),
+            files=(store.var / place / "report.html",),
+        )
+        outbox(settings).put(notice, urls, now=at)
+    deliver(settings, at=at)
+    return kept
+
+
+def deliver(settings: Settings, *, at: datetime) -> bool:
+    """Try to deliver what is due, and say whether anything was."""
+    return bool(outbox(settings).deliver(settings, now=at, seconds=SECONDS))
+
+
+def undelivered(settings: Settings, *, at: datetime) -> list[str]:
+    """What waits to be tried again, or was given up within a week of the moment, a line each."""
+    return [
+        f"{one.title!r} to {one.channel}: {one.reason}"
+        for one in outbox(settings).letters()
+        if one.reason and one.state != "sent" and (one.at is None or one.at > at - REMEMBERED)
+    ]
+
+
+def report_check(instance: dg.DagsterInstance, settings: Settings, *, at: datetime) -> None:
+    """Show on the report's page what became of deliveries after its run."""
+    result = checks.everyone_was_told(undelivered(settings, at=at))
+    instance.report_runless_asset_event(
+        dg.AssetCheckEvaluation(
+            asset_key=dg.AssetKey("weekly_report"),
+            check_name=str(result.check_name),
+            passed=result.passed,
+            severity=result.severity,
+            description=result.description,
+            metadata=result.metadata,
+        )
+    )
