@@ -1,0 +1,216 @@
+"""Who is told of what, and handing it to Apprise: mail, chats and webhooks, a URL each.
+
+What is on its way and tried again: `outbox`. What a notice says belongs to whoever puts it there;
+hearing why a channel failed to `hearing`.
+"""
+
+import concurrent.futures
+import fnmatch
+import re
+import threading
+import unicodedata
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+from forecast_assets.errors import SettingsError, listed
+from forecast_assets.hearing import Heard, listening
+from forecast_assets.settings import Event, NotifyRule, Settings, Severity
+from forecast_assets.settings_file import revealed
+
+PARTLY = "Some of its recipients have it, others do not: "
+TITLE_BYTES = 300
+# Apprise writes a mail's subject as one line, up to three characters a byte: 998 are a line's most.
+CUT = "\n\n(Cut short: this channel takes no more.)"
+ROOM = len(CUT) + TITLE_BYTES + 20  # where a service has no titles, it is part of the text
+SEE_SERVICES = "https://appriseit.com/services/ has the form of each service's URL."
+REMEDIES = (
+    (r"\berror=3\d\d\b", "It has moved: give the address that it leads to, or add redirect=yes."),
+    (r"\berror=40[13]\b|\(5(30|34|35) ", "Correct the user, password or token in its URL."),
+    (
+        r"recipient .* refused|\(55\d ",
+        "Correct the recipients in its URL, or have the server accept them.",
+    ),
+    (r"certificate", "Renew the server's certificate, or trust who signed it."),
+    (r"", "See that it is up, and that its URL says the right host and port."),
+)
+
+
+@dataclass(frozen=True)
+class Notice:
+    """What is told: Markdown under a title, and the files that go with it."""
+
+    id: str  # one that was put before is not told again
+    event: Event
+    severity: Severity
+    title: str
+    text: str
+    files: tuple[Path, ...] = ()
+    series: tuple[str, ...] = ()  # that it is about; none: all
+
+
+def configured(settings: Settings) -> list[str]:
+    """Every URL that the settings name, as it is written there, each once."""
+    every = [settings.notify.urls, *(rule.urls for rule in settings.notify.rules)]
+    return list(dict.fromkeys(url for urls in every for url in urls))
+
+
+def addressed(notice: Notice, settings: Settings) -> list[str]:
+    """The URLs that are told of a notice, as they are written in the settings, each once."""
+    rules = [rule.urls for rule in settings.notify.rules if _fits(rule, notice)]
+    every = [settings.notify.urls, *rules]
+    return list(dict.fromkeys(url for urls in every for url in urls))
+
+
+def check_url(url: str) -> str | None:
+    """Why a channel cannot be used as its URL stands, in one line; nothing is contacted."""
+    try:
+        address = revealed(url)
+    except SettingsError as error:
+        return str(error)
+    with listening() as heard:
+        is_usable = _service(address) is not None and not heard.complaints
+    return None if is_usable else _unusable(heard, address)
+
+
+def send(notice: Notice, url: str, *, seconds: float) -> str | None:
+    """Hand a notice to one channel, and say in one line why it was not taken; None where it was.
+
+    No more than `seconds` are waited. What a server has by then, or takes later, cannot be taken
+    back: the thread that talks to it is left behind, and ends with this process at the latest. The
+    line holds nothing of the URL. A file that is gone is named in the text and not attached.
+    """
+    try:
+        address = revealed(url)
+    except SettingsError as error:
+        return str(error)
+    with listening() as heard:
+        service = _service(address)
+    if service is None:
+        return _unusable(heard, address)
+    _bound(service, seconds)
+    said = concurrent.futures.Future[str | None]()
+    handing = (said, lambda: _handed_over(notice, service, address))
+    threading.Thread(target=_settle, args=handing, name="notice", daemon=True).start()
+    if concurrent.futures.wait([said], timeout=seconds).done:
+        return said.result()
+    return (
+        f"It did not take the notice within {seconds:.3g} seconds, and may have it all the same."
+        f" {REMEDIES[-1][1]}"
+    )
+
+
+def is_partial(reason: str) -> bool:
+    """Whether `send` gave this reason though the notice reached some of a URL's recipients."""
+    return reason.startswith(PARTLY)
+
+
+def readable(text: str) -> str:
+    """The text with `?` for what no UTF-8 can hold."""
+    return text.encode(errors="replace").decode()
+
+
+def _fits(rule: NotifyRule, notice: Notice) -> bool:
+    ranks = get_args(Severity)
+    if notice.event not in rule.events or ranks.index(notice.severity) < ranks.index(rule.severity):
+        return False
+    return not notice.series or any(
+        name == pattern or fnmatch.fnmatchcase(name, pattern)
+        for name in notice.series
+        for pattern in rule.series
+    )
+
+
+def _service(address: str) -> Any:
+    """Apprise's service of an address; None, and complaints that are heard, where there is none."""
+    from apprise import Apprise, AppriseAsset  # noqa: PLC0415 - 0.3 s, and few runs tell anybody
+
+    asset = AppriseAsset(
+        app_id="forecast_assets",
+        async_mode=False,  # in the thread that asks, which listens
+        service_timeout=0,  # else it goes to a pool that a process waits for when it ends
+        http_redirects=False,  # a redirected POST becomes a GET: taken, and nothing told
+        pgp_autogen=False,
+    )
+    return Apprise.instantiate(address, asset=asset)
+
+
+def _unusable(heard: Heard, address: str) -> str:
+    why = heard.told(address) or "it is no URL"
+    return f"Apprise cannot use this URL: {why}. Nobody is told by it. {SEE_SERVICES}"
+
+
+def _bound(service: Any, seconds: float) -> None:
+    """Give a service all the time there is, where its URL says nothing: 4 s by default."""
+    for name in ("socket_connect_timeout", "socket_read_timeout"):
+        setattr(service, name, min(vars(service).get(name, seconds), seconds))
+    service.optional = False  # else Apprise calls it a success, taken or not
+
+
+def _settle(said: concurrent.futures.Future[Any], work: Callable[[], Any]) -> None:
+    try:
+        said.set_result(work())
+    except BaseException as error:  # noqa: BLE001 - raised again where it is waited for
+        said.set_exception(error)
+
+
+def _handed_over(notice: Notice, service: Any, address: str) -> str | None:
+    from apprise import Apprise, AppriseAttachment, NotifyFormat, NotifyType  # noqa: PLC0415
+    from apprise.attachment.file import AttachFile  # noqa: PLC0415
+
+    kinds = {"info": NotifyType.INFO, "warning": NotifyType.WARNING, "error": NotifyType.FAILURE}
+    there = [path for path in notice.files if path.is_file()]
+    gone = [f"`{path.name}`" for path in notice.files if path not in there]
+    text = notice.text + (f"\n\nNo longer there to attach: {listed(gone)}." if gone else "")
+    # Not as text, which Apprise would read as a URL: a `?` in a name would end it.
+    files = [AttachFile(str(path), name=_file_name(path.name)) for path in there]  # type: ignore[no-untyped-call]
+    channel = Apprise(asset=service.asset)
+    channel.add(service)
+    with listening() as heard:
+        is_taken = channel.notify(
+            body=_fitted(readable(text), service) or notice.title,
+            title=_line(notice.title),
+            notify_type=kinds[notice.severity],
+            body_format=NotifyFormat.MARKDOWN,
+            attach=AppriseAttachment(files) if files else None,
+        )
+    if is_taken:
+        return None
+    why = heard.told(address) or "Apprise does not say why it failed"
+    remedy = next(remedy for pattern, remedy in REMEDIES if re.search(pattern, why))
+    return f"{PARTLY if heard.n_taken else ''}{why}. {remedy}"
+
+
+def _line(title: str) -> str:
+    """The title as a subject: one line, and no longer than a mail's header can be."""
+    line = " ".join(re.sub(r"[\x00-\x1f\x7f-\x9f]", " ", readable(title)).split())
+    content = line.encode()
+    if len(content) <= TITLE_BYTES:
+        return line
+    return f"{content[: TITLE_BYTES - 3].decode(errors='ignore')}…"
+
+
+def _file_name(name: str) -> str:
+    """The name of a file in ASCII: with anything else Apprise makes a header that none can read."""
+    plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
+    return re.sub(r'[^ -~]|["\\]', "_", plain)
+
+
+def _fitted(text: str, service: Any) -> str:
+    """The text, cut at the end of a line to one message of a service that takes no long ones.
+
+    Cut to Markdown, for markup may still grow: then Apprise makes two messages of it. Apprise could
+    cut by itself, but would drop all attachments but the first; a URL with `overflow` has it so.
+    """
+    from apprise import NotifyBase, OverflowMode  # noqa: PLC0415
+
+    most = service.body_maxlen
+    if most == NotifyBase.body_maxlen or "overflow_mode" in vars(service):
+        return text
+    service.overflow_mode = OverflowMode.SPLIT
+    if len(text) <= most - ROOM:
+        return text
+    head = text[: max(most - ROOM, most // 2)]
+    end = head.rfind("\n", len(head) // 2)
+    return (head if end < 0 else head[:end]) + CUT
