@@ -25,6 +25,7 @@ TITLE_BYTES = 300
 CUT = "\n\n(Cut short: this channel takes no more.)"
 ROOM = len(CUT) + TITLE_BYTES + 20  # where a service has no titles, it is part of the text
 SEE_SERVICES = "https://appriseit.com/services/ has the form of each service's URL."
+EVERY_SERIES = ("*",)  # the pattern of who reads of all
 REMEDIES = (
     (r"\berror=3\d\d\b", "It has moved: give the address that it leads to, or add redirect=yes."),
     (r"\berror=40[13]\b|\(5(30|34|35) ", "Correct the user, password or token in its URL."),
@@ -61,6 +62,21 @@ def addressed(notice: Notice, settings: Settings) -> list[str]:
     rules = [rule.urls for rule in settings.notify.rules if _fits(rule, notice)]
     every = [settings.notify.urls, *rules]
     return list(dict.fromkeys(url for urls in every for url in urls))
+
+
+def readers(settings: Settings, *, severity: Severity) -> dict[tuple[str, ...], list[str]]:
+    """Who is sent a report of this severity: the URLs by the series that they read of.
+
+    A URL that reads of every series is not sent a part beside it.
+    """
+    found: dict[tuple[str, ...], list[str]] = {EVERY_SERIES: [*settings.notify.urls]}
+    for rule in settings.notify.rules:
+        if _asks_for(rule, "report", severity):
+            found.setdefault(rule.series, []).extend(rule.urls)
+    whole = set(found[EVERY_SERIES])
+    parts = {patterns: [u for u in urls if u not in whole] for patterns, urls in found.items()}
+    every = {**parts, EVERY_SERIES: found[EVERY_SERIES]}
+    return {patterns: list(dict.fromkeys(urls)) for patterns, urls in every.items() if urls}
 
 
 def check_url(url: str) -> str | None:
@@ -111,9 +127,13 @@ def readable(text: str) -> str:
     return text.encode(errors="replace").decode()
 
 
-def _fits(rule: NotifyRule, notice: Notice) -> bool:
+def _asks_for(rule: NotifyRule, event: Event, severity: Severity) -> bool:
     ranks = get_args(Severity)
-    if notice.event not in rule.events or ranks.index(notice.severity) < ranks.index(rule.severity):
+    return event in rule.events and ranks.index(severity) >= ranks.index(rule.severity)
+
+
+def _fits(rule: NotifyRule, notice: Notice) -> bool:
+    if not _asks_for(rule, notice.event, notice.severity):
         return False
     return not notice.series or any(
         name == pattern or fnmatch.fnmatchcase(name, pattern)

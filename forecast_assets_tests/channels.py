@@ -89,8 +89,9 @@ def mail_server(
 
 @dataclass
 class Webhook:
-    """What a web server was asked: the method, the path and the JSON of each request."""
+    """What a web server answers, and was asked: method, path and JSON of each request."""
 
+    answer: "Answer"
     port: int = 0
     asked: list[tuple[str, str, Any]] = field(default_factory=list)
 
@@ -111,13 +112,14 @@ Answer = int | Literal["drips", "hangs"]
 @contextmanager
 def webhook(answer: Answer = 200, *, moved_to: str = "/elsewhere") -> Iterator[Webhook]:
     """A web server that gives this status to all that is posted, or never comes to an end."""
-    hook, is_over = Webhook(), threading.Event()
+    hook, is_over = Webhook(answer), threading.Event()
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             length = int(self.headers.get("Content-Length", 0))
             said = json.loads(self.rfile.read(length) or "null")
             hook.asked.append((self.command, self.path, said))
+            answer = hook.answer
             if answer == "hangs":
                 is_over.wait()
             self.send_response(answer if isinstance(answer, int) else 200)

@@ -4,13 +4,14 @@ Dagster's own failure sensors know no checks, and forget an alarm that could not
 it is put in the outbox, and tried again from there.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
 from forecast_assets.defs import post
 from forecast_assets.defs.automation import JOB
+from forecast_assets.defs.checks import ABOUT
 from forecast_assets.defs.moment import Clock, now
 from forecast_assets.defs.teller import cause_of
 from forecast_assets.defs.under_way import PROCESS_TAG, stands_for
@@ -92,6 +93,7 @@ def notices_of(record: dg.RunRecord, instance: dg.DagsterInstance) -> Iterator[N
             severity="error" if is_error else "warning",
             title=f"{what} as of {moment}: {len(found)} checks failed",
             text=f"{said}\n\n{where}",
+            series=_about(found),
         )
 
 
@@ -114,6 +116,14 @@ def _why(run: dg.DagsterRun, instance: dg.DagsterInstance) -> str:
     steps = [f"- {e.step_key}: {cause_of(e)}" for e in events if e and e.is_step_failure]
     whole = [str(e.message) for e in events if e and not e.is_step_failure]
     return "\n".join(steps or whole) or "It gives no cause."
+
+
+def _about(found: Sequence[dg.AssetCheckEvaluation]) -> tuple[str, ...]:
+    """The series that failed checks are about; none where one of them is about all."""
+    named = [one.metadata.get(ABOUT) for one in found]
+    if not all(named):
+        return ()
+    return tuple(sorted({str(name) for one in named if one for name in one.value}))  # type: ignore[union-attr]
 
 
 def _evaluations(

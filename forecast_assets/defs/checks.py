@@ -3,7 +3,7 @@
 An asset evaluates its own check on the frame at hand: a step of its own would read it again.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import dagster as dg
 import pandas as pd
@@ -11,6 +11,9 @@ import pandas as pd
 from forecast_assets.accuracy import Verdict
 from forecast_assets.errors import listed
 from forecast_assets.ladder import CHAMPION
+
+ABOUT = "series"  # under this name a result lists whom it is about, where that is not everybody
+MOST_ABOUT = 100  # more are told to all: an event is no place for thousands of names
 
 CHECKS: Mapping[str, dg.AssetCheckSpec] = {
     spec.asset_key.path[-1]: spec
@@ -57,6 +60,7 @@ def series_can_be_backtested(series: pd.DataFrame, *, horizon: int) -> dg.AssetC
         f" week{'s' * (horizon > 1)}: {listed(short)}. None can be held out to judge a model by, so"
         f" they get the naive forecast, without an interval. Wait for more weeks, or leave them out"
         f" of the source.",
+        about=short,
     )
 
 
@@ -72,6 +76,7 @@ def no_model_failed(metrics: pd.DataFrame) -> dg.AssetCheckResult:
         bad=f"{len(named)} times a model failed on a series: {listed(named)}. There it does not"
         f" compete; the week is forecast by the others. Mend the model, or take it out of"
         f" `enabled` in forecast.toml.",
+        about=failed["unique_id"],
     )
 
 
@@ -87,6 +92,7 @@ def champions_forecast(forecast: pd.DataFrame) -> dg.AssetCheckResult:
         bad=f"{len(named)} series are not forecast by a champion: {listed(named)}. Either the"
         f" chosen model failed on the newest week, or no model forecast every fold of the series."
         f" The page of best_model tells which.",
+        about=others["unique_id"],
     )
 
 
@@ -120,11 +126,17 @@ def everyone_was_told(undelivered: Sequence[str]) -> dg.AssetCheckResult:
     )
 
 
-def _warning(asset: str, found: list[str], *, good: str, bad: str) -> dg.AssetCheckResult:
+def _warning(
+    asset: str, found: list[str], *, good: str, bad: str, about: Iterable[str] = ()
+) -> dg.AssetCheckResult:
+    ids = list(dict.fromkeys(about))
     return dg.AssetCheckResult(
         check_name=CHECKS[asset].name,
         passed=not found,
         severity=dg.AssetCheckSeverity.WARN,
         description=bad if found else good,
-        metadata={"n_problems": len(found)},
+        metadata={
+            "n_problems": len(found),
+            **({ABOUT: ids} if 0 < len(ids) <= MOST_ABOUT else {}),
+        },
     )
