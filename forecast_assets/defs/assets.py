@@ -12,7 +12,7 @@ from typing import Any
 import dagster as dg
 import pandas as pd
 
-from forecast_assets import accuracy, pictures, report, selection, sources, standings
+from forecast_assets import accuracy, fans, pictures, report, selection, sources, standings
 from forecast_assets import forecast as forecasting
 from forecast_assets import metrics as scoring
 from forecast_assets import series as weekly
@@ -196,7 +196,7 @@ def next_week_forecast(
         made_at=moment.made_at,
     )
     ends = interval_columns(settings.forecast.levels)
-    fan = pictures.draw_forecast(made, series, levels=settings.forecast.levels)
+    fan = fans.draw_forecast(made, series, levels=settings.forecast.levels)
     return published(
         store.tables["next_week_forecast"],
         made,
