@@ -14,11 +14,9 @@ import pandas as pd
 
 from forecast_assets.jobs import Span
 from forecast_assets.models.base import Values
-from forecast_assets.tables import column_suffix
 
 UNSEEN_SECONDS = 0.05  # a gap in the timeline that nobody would see
 MOST_PANELS = 12  # more cannot be read at the width of a page
-WEEKS_SHOWN = 26
 COLUMNS, WIDTH, HEIGHT = 3, 330, 170  # of a panel, in pixels
 LEFT, RIGHT, TOP, BOTTOM = 46, 10, 26, 22  # its margins
 INK, PALE, ACCENT, PAPER = "#1f2933", "#7b8794", "#2563eb", "#ffffff"
@@ -30,8 +28,8 @@ class _Panel:
     """One chart: data coordinates (time or number by value) to pixels inside a frame."""
 
     def __init__(self, title: str, x: Values, y: Values, *, at: tuple[float, float]) -> None:
-        self._x0, self._x1 = _span(x)
-        low, high = _span(y)
+        self._x0, self._x1 = bounds(x)
+        low, high = bounds(y)
         room = 0.06 * (high - low)
         self._y0, self._y1 = low - room, high + room
         self._at = at
@@ -51,20 +49,6 @@ class _Panel:
             f'<polyline points="{self.place(x, y)}" fill="none" stroke="{color}"'
             f' stroke-width="{width}" stroke-linejoin="round"/>'
         )
-
-    def band(self, x: Values, low: Values, high: Values) -> None:
-        """The area between two lines; points without both are left out."""
-        known = np.isfinite(low) & np.isfinite(high)
-        there, back = (
-            self.place(x[known], low[known]),
-            self.place(x[known][::-1], high[known][::-1]),
-        )
-        self.marks.append(f'<polygon points="{there} {back}" fill="{ACCENT}" fill-opacity="0.2"/>')
-
-    def dot(self, x: float, y: float, *, radius: float, color: str) -> None:
-        """A filled circle."""
-        across, down = self.place(np.array([x]), np.array([y])).split(",")
-        self.marks.append(f'<circle cx="{across}" cy="{down}" r="{radius}" fill="{color}"/>')
 
     def axes(self, days: pd.DatetimeIndex) -> None:
         """A scale of values on the left, and the first and last day below."""
@@ -86,40 +70,12 @@ def draw_series(series: pd.DataFrame) -> str:
     panels = []
     for place, unique_id in enumerate(_first(series["unique_id"])):
         one = series[series["unique_id"] == unique_id]
-        x, y = _days(one["ds"]), one["y"].to_numpy()
+        x, y = in_days(one["ds"]), one["y"].to_numpy()
         panel = _Panel(unique_id, x, y, at=_corner(place))
         panel.axes(pd.DatetimeIndex(one["ds"]))
         panel.line(x, y, color=ACCENT, width=1.1)
         panels.append(panel)
     return _grid(panels, title="Every series from its first week to its last")
-
-
-def draw_forecast(forecast: pd.DataFrame, series: pd.DataFrame, *, levels: Sequence[float]) -> str:
-    """The last half year of every series and the fan of its forecast, a panel each, as SVG."""
-    panels = []
-    for place, unique_id in enumerate(_first(forecast["unique_id"])):
-        past = series[series["unique_id"] == unique_id].tail(WEEKS_SHOWN)
-        ahead = forecast[forecast["unique_id"] == unique_id]
-        last_day, last_y = past["ds"].iloc[-1:], past["y"].to_numpy()[-1:]
-        fan = {
-            name: np.r_[last_y, ahead[name].to_numpy()]
-            for suffix in map(column_suffix, levels)
-            for name in (f"lo_{suffix}", f"hi_{suffix}")
-        }
-        y_hat = np.r_[last_y, ahead["y_hat"].to_numpy()]
-        days = pd.DatetimeIndex(pd.concat([past["ds"], ahead["ds"]]))
-        values = np.concatenate([past["y"].to_numpy(), y_hat, *fan.values()])
-        title = f"{unique_id} · {ahead['model'].iloc[0]}"
-        panel = _Panel(title, _days(days), values, at=_corner(place))
-        panel.axes(days)
-        x = _days(pd.concat([last_day, ahead["ds"]]))
-        for suffix in map(column_suffix, levels):
-            panel.band(x, fan[f"lo_{suffix}"], fan[f"hi_{suffix}"])
-        panel.line(_days(past["ds"]), past["y"].to_numpy(), color=INK, width=1.3)
-        panel.line(x, y_hat, color=ACCENT, width=1.6)
-        panel.dot(x[-1], y_hat[-1], radius=2.6, color=ACCENT)
-        panels.append(panel)
-    return _grid(panels, title="The last half year of every series, and its forecast")
 
 
 def draw_scores(metrics: pd.DataFrame, *, metric: str) -> str:
@@ -128,7 +84,7 @@ def draw_scores(metrics: pd.DataFrame, *, metric: str) -> str:
     ids = _first(scored["unique_id"])
     hues = _hues(scored, metrics["model"], metric=metric)
     logs = np.log10(scored[metric].to_numpy()) if len(scored) else np.array([0.0, 1.0])
-    low, high = _span(logs)
+    low, high = bounds(logs)
     left, right, row, top = 210, 190, 26, 30 + 16 * math.ceil(len(hues) / 6)
     wide, tall = COLUMNS * WIDTH, top + row * len(ids) + 36
 
@@ -244,11 +200,12 @@ def _first(ids: Iterable[object]) -> list[str]:
     return list(dict.fromkeys(map(str, ids)))[:MOST_PANELS]
 
 
-def _days(ds: "pd.Series[pd.Timestamp] | pd.DatetimeIndex") -> Values:
+def in_days(ds: "pd.Series[pd.Timestamp] | pd.DatetimeIndex") -> Values:
+    """Days since 1970."""
     return np.asarray(ds, dtype="datetime64[D]").astype(np.float64)
 
 
-def _span(values: Values) -> tuple[float, float]:
+def bounds(values: Values) -> tuple[float, float]:
     """The least and the greatest of what is finite, apart even where all are one."""
     finite = values[np.isfinite(values)]
     low, high = float(finite.min()), float(finite.max())

@@ -3,66 +3,47 @@
 Sending it and keeping it does not belong here: these functions return text.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import base64
+import hashlib
+import math
+import re
 from typing import Any
+from unicodedata import bidirectional
 
 import pandas as pd
 
-from forecast_assets.forecast import week_of
-from forecast_assets.pictures import draw_forecast
-from forecast_assets.tables import column_suffix
+from forecast_assets.fans import STYLE
+from forecast_assets.layout import in_brief, laid_out
+from forecast_assets.scale import NOTHING
+from forecast_assets.week import Week
 
+__all__ = ["Week", "briefly", "cell", "digits", "headlines", "render"]
 
-@dataclass(frozen=True)
-class Week:
-    """What the report tells: the week's tables, and the run behind them."""
-
-    forecast: pd.DataFrame
-    series: pd.DataFrame
-    best_model: pd.DataFrame
-    metrics: pd.DataFrame
-    accuracy: pd.DataFrame
-    levels: Sequence[float]
-    run_id: str
+RIGHT_TO_LEFT = {"R", "AL", "RLE", "RLO", "RLI", "LRE", "LRO", "LRI"}
+# As entities, for not every Markdown knows a backslash before these.
+ENTITIES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", "|": "&#124;", "~": "&#126;"})
+ISOLATE, END = "\u2068", "\u2069"
 
 
 def render(week: Week) -> dict[str, str]:
     """The report's files by name: report.html and report.md."""
-    from jinja2 import (  # noqa: PLC0415 - only the report needs it
-        Environment,
-        PackageLoader,
-        StrictUndefined,
-        select_autoescape,
-    )
-    from markupsafe import Markup  # noqa: PLC0415
-
-    told = {
-        "week": week,
-        "newest": week_of(week.forecast),
-        "rows": headlines(week.forecast, week.series),
-        "choices": choices(week),
-        "failures": week.metrics[week.metrics["status"] == "failed"].to_dict("records"),
-        "suffixes": [column_suffix(level) for level in week.levels],
-        "past": _past(week.accuracy),
-    }
-    environment = Environment(
-        loader=PackageLoader("forecast_assets"),
-        autoescape=select_autoescape(["html"]),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters |= {"digits": digits, "cell": cell, "interval": interval}
-    picture = draw_forecast(week.forecast, week.series, levels=week.levels)
+    told = laid_out(week)
+    environment = _environment()
+    style, script = (_source(environment, f"report.{kind}") for kind in ("css", "js"))
+    style = STYLE + style
+    allowed = f"default-src 'none'; style-src {_hashed(style)}"
+    if told["is_long"]:
+        allowed += f"; script-src {_hashed(script)}"
+    page = {"style": style, "script": script, "policy": allowed}
     return {
-        "report.html": environment.get_template("report.html").render(
-            told,
-            picture=Markup(picture),  # noqa: S704 - our own SVG, its texts escaped
-        ),
+        "report.html": environment.get_template("report.html").render(told, **page),
         "report.md": environment.get_template("report.md").render(told),
     }
+
+
+def briefly(week: Week) -> str:
+    """The week in a few lines of Markdown, for a mail or a chat: no more than 20 series."""
+    return _environment().get_template("report.brief.md").render(in_brief(week))
 
 
 def headlines(forecast: pd.DataFrame, series: pd.DataFrame) -> list[dict[str, Any]]:
@@ -72,40 +53,64 @@ def headlines(forecast: pd.DataFrame, series: pd.DataFrame) -> list[dict[str, An
     return [{str(name): value for name, value in row.items()} for row in rows]
 
 
-def choices(week: Week) -> list[dict[str, Any]]:
-    """One row a series: best_model's columns, and of whom its forecast is combined as `members`."""
-    members = week.forecast.drop_duplicates("unique_id")[["unique_id", "members"]]
-    rows = week.best_model.merge(members, on="unique_id", how="left").to_dict("records")
-    return [{str(name): value for name, value in row.items()} for row in rows]
-
-
 def digits(value: float | None) -> str:
     """A number for people: five significant digits, thousands apart; a dash for none."""
     if value is None or pd.isna(value):
-        return "–"
+        return NOTHING
     whole = 10_000  # from here on, what follows the point is noise
     return f"{value:,.0f}" if abs(value) >= whole else f"{value:,.5g}"
 
 
-def interval(row: Mapping[str, Any], suffix: str) -> str:
-    """The ends of a row's interval, or why there is none."""
-    low, high = row[f"lo_{suffix}"], row[f"hi_{suffix}"]
-    return "too few folds" if pd.isna(low) else f"{digits(low)} to {digits(high)}"
-
-
 def cell(text: str) -> str:
-    """Text that cannot break out of its cell of a Markdown table, nor become HTML."""
-    for mark in "\\|`*_[]<>":
-        text = text.replace(mark, f"\\{mark}")
-    return " ".join(text.split())
+    """Text as Markdown: on one line, out of which it can break no table, and no HTML."""
+    marked = " ".join(str(text).split()).translate(ENTITIES)
+    marked = re.sub(r"([\\`*\[\]!]|(?<!&)#)", r"\\\1", marked)
+    marked = re.sub(r"(?<![^\W_])_|_(?![^\W_])", r"\_", marked)  # within a word it means nothing
+    marked = re.sub(r"^([-+=])|^(\d+)([.)])(?=\s)", _escaped_start, marked)
+    turns = any(bidirectional(mark) in RIGHT_TO_LEFT for mark in marked)
+    return f"{ISOLATE}{marked}{END}" if turns else marked
 
 
-def _past(accuracy: pd.DataFrame) -> dict[str, float] | None:
-    """How the forecasts published so far turned out; null while none has come due."""
-    if accuracy.empty:
-        return None
-    naive = accuracy["naive_abs_error"].sum()
-    return {
-        "n": len(accuracy),
-        "ratio": accuracy["abs_error"].sum() / naive if naive else float("nan"),
-    }
+def share(value: float | None, decimals: int = 0) -> str:
+    """A fraction in percent; a dash for none."""
+    is_known = value is not None and math.isfinite(value)
+    return f"{value:.{decimals}%}".replace("%", " %").replace("-", "−") if is_known else NOTHING
+
+
+def _escaped_start(found: "re.Match[str]") -> str:
+    return f"\\{found[1]}" if found[1] else f"{found[2]}\\{found[3]}"
+
+
+def _ratio(value: float | None) -> str:
+    return f"{value:.2f}" if value is not None and math.isfinite(value) else NOTHING
+
+
+def _environment() -> Any:
+    from jinja2 import (  # noqa: PLC0415 - only the report needs it
+        Environment,
+        PackageLoader,
+        StrictUndefined,
+        select_autoescape,
+    )
+
+    environment = Environment(
+        loader=PackageLoader("forecast_assets"),
+        autoescape=select_autoescape(["html"]),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters |= {"cell": cell, "share": share, "ratio": _ratio}
+    return environment
+
+
+def _source(environment: Any, name: str) -> str:
+    """A file beside the templates as it stands."""
+    text: str = environment.loader.get_source(environment, name)[0]
+    return text
+
+
+def _hashed(text: str) -> str:
+    """A text as a content security policy names it."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"

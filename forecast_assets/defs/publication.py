@@ -8,7 +8,7 @@ import functools
 import dagster as dg
 import pandas as pd
 
-from forecast_assets import accuracy, pictures, report
+from forecast_assets import accuracy, fans, report
 from forecast_assets import forecast as forecasting
 from forecast_assets.commits import distinct, newest
 from forecast_assets.compute import Compute
@@ -45,7 +45,7 @@ def next_week_forecast(
         made_at=moment.made_at,
     )
     ends = interval_columns(settings.forecast.levels)
-    fan = pictures.draw_forecast(made, series, levels=settings.forecast.levels)
+    fan = fans.draw_forecast(made, series, levels=settings.forecast.levels)
     return published(
         store.tables["next_week_forecast"],
         made,

@@ -1,0 +1,59 @@
+"""The week as its readers are told of it: its tables, and what ran them.
+
+What is said of it: `findings` and `outlook`. How: `report`.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
+from typing import Self
+
+import pandas as pd
+
+from forecast_assets.forecast import week_of
+
+
+@dataclass(frozen=True)
+class Week:
+    """What the report tells: the week's tables, and the run behind them.
+
+    `units` are by patterns of series' names, the first that fits counts; `problems` what the week's
+    asset checks complained of; `made_from` the versions behind the forecast, for people.
+    """
+
+    forecast: pd.DataFrame
+    series: pd.DataFrame
+    best_model: pd.DataFrame
+    metrics: pd.DataFrame
+    accuracy: pd.DataFrame
+    levels: Sequence[float]
+    run_id: str
+    units: Mapping[str, str] = field(default_factory=dict)
+    problems: Sequence[str] = ()
+    made_from: str = ""
+
+    def only(self, patterns: Sequence[str]) -> Self:
+        """The same week of the series whose names fit a pattern (case matters); maybe of none."""
+        names = self.series["unique_id"].unique()
+        fits = {one for one in names if any(fnmatchcase(one, pattern) for pattern in patterns)}
+        tables = ("forecast", "series", "best_model", "metrics", "accuracy")
+        frames = {name: getattr(self, name) for name in tables}
+        return replace(
+            self,
+            **{name: frame[frame["unique_id"].isin(fits)] for name, frame in frames.items()},
+        )
+
+    @property
+    def n_series(self) -> int:
+        """How many series are forecast."""
+        return int(self.forecast["unique_id"].nunique())
+
+    @property
+    def title(self) -> str:
+        """The week or weeks, and how many series: one line."""
+        if self.forecast.empty:
+            return "Forecast of no series"
+        first = week_of(self.forecast)
+        last = self.forecast.loc[self.forecast["h"] == self.forecast["h"].max(), "ds"].max().date()
+        when = f"week ending {first}" if first == last else f"weeks ending {first} to {last}"
+        return f"Forecast for the {when}: {self.n_series:,} series"
