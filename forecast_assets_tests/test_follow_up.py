@@ -11,12 +11,12 @@ from dagster._core.test_utils import create_run_for_test
 
 from forecast_assets.defs.build import build_defs, build_store
 from forecast_assets.defs.follow_up import build_follow_up, build_poll
-from forecast_assets.models.base import Values
 from forecast_assets.settings import Settings
 from forecast_assets.tables import ASSETS
 from forecast_assets_tests.builders import make_series, walk, week_settings, write_source
 
 PANEL = {"a": walk(40, seed=1), "b": walk(45, seed=2)}
+MODELS = ["naive", "window_average", "drift"]
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 
 
@@ -28,7 +28,7 @@ def instance() -> Iterator[dg.DagsterInstance]:
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    return week_settings(tmp_path, make_series(**PANEL))
+    return week_settings(tmp_path, make_series(**PANEL), models={"enabled": MODELS})
 
 
 def run(
@@ -48,10 +48,10 @@ def run(
 
 def materialize(settings: Settings, instance: dg.DagsterInstance, *names: str, **tags: str) -> None:
     """What a person makes by hand."""
-    defs = build_defs(settings)
-    job = defs.resolve_implicit_job_def_def_for_assets([dg.AssetKey(name) for name in names])
+    defs, keys = build_defs(settings), [dg.AssetKey(name) for name in names]
+    job = defs.resolve_implicit_job_def_def_for_assets(keys)
     assert job is not None
-    assert job.execute_in_process(instance=instance, tags=tags).success
+    assert job.execute_in_process(instance=instance, tags=tags, asset_selection=keys).success
 
 
 class Follower:
@@ -63,7 +63,9 @@ class Follower:
     def look(self) -> dg.RunRequest | str:
         """The run that it asks for, or why there is none."""
         sensor = build_follow_up(self._settings, build_store(self._settings))
-        context = dg.build_sensor_context(self._instance, cursor=self._cursor or None)
+        context = dg.build_sensor_context(
+            self._instance, cursor=self._cursor or None, definitions=build_defs(self._settings)
+        )
         answer = sensor.evaluate_tick(context)
         self._cursor = answer.cursor if answer.cursor is not None else self._cursor
         requests = answer.run_requests or []
@@ -97,7 +99,7 @@ def test_new_data_is_followed_by_the_whole_bake_off_and_a_new_forecast(
     materialize(settings, instance, "raw_data", "series")
     request = Follower(settings, instance).looks()
     assert selected(request) == list(ASSETS[2:])
-    assert request.tags["dagster/asset_partition_range_end"] == "seasonal_naive"
+    assert request.tags["dagster/asset_partition_range_end"] == "drift"
     assert run(settings, instance, request).success
     store = build_store(settings)
     forecasts = [store.read([one]) for one in store.history("next_week_forecast")]
@@ -107,30 +109,17 @@ def test_new_data_is_followed_by_the_whole_bake_off_and_a_new_forecast(
 
 
 def test_a_model_made_again_with_other_results_is_followed_by_its_scores(
-    settings: Settings, instance: dg.DagsterInstance
+    settings: Settings, instance: dg.DagsterInstance, tmp_path: Path
 ):
     run(settings, instance)
-    drifting = {"enabled": settings.models.enabled, "drift": {"factory": f"{__name__}:Up"}}
-    other = settings.model_copy(update={"models": type(settings.models).model_validate(drifting)})
-    materialize(other, instance, "backtest_predictions", **{"dagster/partition": "drift"})
+    longer = {"window_average": {"params": {"window": 12}}}
+    other = week_settings(tmp_path, make_series(**PANEL), models={"enabled": MODELS, **longer})
+    materialize(other, instance, "backtest_predictions", **{"dagster/partition": "window_average"})
     request = Follower(other, instance).looks()
     assert selected(request) == list(ASSETS[3:])
     assert "dagster/asset_partition_range_start" not in request.tags
     assert run(other, instance, request).success
     assert Follower(other, instance).look() == "Nothing is behind."
-
-
-class Up:
-    """A model of the user's own that says: one more than last week."""
-
-    def fit(self, y: Values, *, season_length: int) -> "Up":  # noqa: ARG002 - as models are called
-        """Remember the last week."""
-        self.last = float(y[-1])
-        return self
-
-    def predict(self, h: int) -> list[float]:
-        """One more than it, for every week ahead."""
-        return [self.last + 1] * h
 
 
 def test_what_is_begun_by_hand_is_waited_for(
@@ -162,12 +151,15 @@ def test_a_run_that_fails_is_not_begun_again_and_again(
     assert second.run_key == first.run_key
 
 
-def test_new_data_is_looked_for_as_often_as_is_asked(instance: dg.DagsterInstance):
-    cursor, asked = "", []
+def test_new_data_is_looked_for_as_often_as_is_asked(
+    settings: Settings, instance: dg.DagsterInstance
+):
+    cursor, asked, defs = "", [], build_defs(settings)
     for hours in (0, 1, 5.9, 6, 7, 12, 11):
         at = NOON + timedelta(hours=hours)
         sensor = build_poll("6h", clock=lambda at=at: at)
-        answer = sensor.evaluate_tick(dg.build_sensor_context(instance, cursor=cursor or None))
+        context = dg.build_sensor_context(instance, cursor=cursor or None, definitions=defs)
+        answer = sensor.evaluate_tick(context)
         cursor = answer.cursor or cursor
         asked.append([selected(request) for request in answer.run_requests or []])
     fetch = [["raw_data", "series"]]
