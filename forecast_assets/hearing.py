@@ -67,11 +67,12 @@ _EAR = _Ear()
 def listening() -> Iterator[Heard]:
     """Hear what Apprise, and what it sends by, say in this thread; no log gets any of it."""
     logger = logging.getLogger(APPRISE)
-    if _EAR not in logger.filters:
-        _EAR.level = logger.level
-        logger.addFilter(_EAR)
+    level = logger.level
+    if level != logging.DEBUG:
+        _EAR.level = level
         logger.setLevel(logging.DEBUG)
-        logging.getLogger(BY).addFilter(_EAR)
+    for name in (APPRISE, BY):
+        logging.getLogger(name).addFilter(_EAR)  # once: the same filter is not added again
     _EAR.here.heard = Heard(before=sys.exception())
     try:
         yield _EAR.here.heard

@@ -39,7 +39,11 @@ REMEDIES = (
 
 @dataclass(frozen=True)
 class Notice:
-    """What is told: Markdown under a title, and the files that go with it."""
+    """What is told: Markdown under a title, and the files that go with it.
+
+    HTML in the text reaches a mail as HTML: whoever writes a name into it escapes it, by
+    `report.cell`.
+    """
 
     id: str  # one that was put before is not told again
     event: Event

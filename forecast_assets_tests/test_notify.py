@@ -5,6 +5,8 @@ import concurrent.futures
 import json
 import logging
 import re
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from email.message import EmailMessage
@@ -22,6 +24,7 @@ from forecast_assets.notify import (
     is_partial,
     send,
 )
+from forecast_assets.report import cell
 from forecast_assets_tests.builders import make_settings
 from forecast_assets_tests.channels import (
     HERE,
@@ -156,6 +159,15 @@ def test_a_text_that_is_no_unicode_is_told_all_the_same():
     assert hook.asked[0][2]["message"] == "b?"
 
 
+def test_a_name_that_was_escaped_is_text_in_a_mail():
+    name = "<script>alert(1)</script> | *a* [b](http://c) &amp; `d`\n# e"
+    with mail_server() as server:
+        assert send(make_notice(text=cell(name)), server.url(), seconds=SECONDS) is None
+    (mail,) = server.mails
+    assert part(mail, "plain").strip() == " ".join(name.split()).replace("&amp;", "&")
+    assert re.findall(r"<(\w+)", part(mail, "html")) == ["p"]
+
+
 def test_a_webhook_is_told_in_markdown_with_severity_and_files(tmp_path: Path):
     (tmp_path / "report.md").write_bytes(b"\x00\xff")
     notice = make_notice(severity="error", files=(tmp_path / "report.md",))
@@ -263,6 +275,20 @@ def test_a_webhook_that_does_not_come_to_an_end_is_not_waited_for(answer: Any):
     with webhook(answer) as hook:
         reason = send(make_notice(), hook.url, seconds=SOON)
         assert_says(reason, r"within 0\.3 seconds|no answer in time")
+
+
+def test_a_channel_that_hangs_does_not_keep_a_process_from_ending():
+    code = f"""
+import sys
+from forecast_assets.notify import send
+from forecast_assets_tests.channels import make_notice
+print(send(make_notice(), sys.argv[1], seconds={SOON}))
+"""
+    with webhook("drips") as hook:
+        command = [sys.executable, "-c", code, hook.url]
+        said = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    assert "did not take the notice within 0.3 seconds" in said.stdout
+    assert said.stderr == ""
 
 
 def test_a_mail_server_that_hangs_after_the_mail_is_not_waited_for():
