@@ -18,6 +18,8 @@ PIECE_CHARACTERS = 6  # a shorter piece of a URL is blanked where it stands alon
 APPRISE = "apprise"
 BY = "urllib3.connectionpool"  # which logs every path at DEBUG
 
+TAKEN = ("Sent ", "SMTP recipient ")  # the second, of one who is refused when another was not
+
 
 @dataclass
 class Heard:
@@ -26,7 +28,7 @@ class Heard:
     before: BaseException | None = None
     complaints: list[str] = field(default_factory=list)
     causes: list[str] = field(default_factory=list)
-    n_taken: int = 0  # messages, by Apprise's word
+    has_taker: bool = False  # whether anybody has the message, whoever else has not
 
     def told(self, address: str) -> str:
         """All complaints and their causes in one line, with nothing of the address."""
@@ -56,7 +58,7 @@ class _Ear(logging.Filter):
             heard.causes.append(cause)
         if record.levelno >= logging.WARNING:
             heard.complaints.append(record.getMessage())
-        heard.n_taken += record.levelno == logging.INFO and str(record.msg).startswith("Sent ")
+        heard.has_taker |= str(record.msg).startswith(TAKEN)
         return False
 
 

@@ -24,7 +24,10 @@ TITLE_BYTES = 300
 # Apprise writes a mail's subject as one line, up to three characters a byte: 998 are a line's most.
 CUT = "\n\n(Cut short: this channel takes no more.)"
 ROOM = len(CUT) + TITLE_BYTES + 20  # where a service has no titles, it is part of the text
-SEE_SERVICES = "https://appriseit.com/services/ has the form of each service's URL."
+SEE_SERVICES = (
+    "https://appriseit.com/services/ has the form of each service's URL and the package that it may"
+    " need; a webhook of your own is jsons://host/path."
+)
 REMEDIES = (
     (r"\berror=3\d\d\b", "It has moved: give the address that it leads to, or add redirect=yes."),
     (r"\berror=40[13]\b|\(5(30|34|35) ", "Correct the user, password or token in its URL."),
@@ -32,7 +35,7 @@ REMEDIES = (
         r"recipient .* refused|\(55\d ",
         "Correct the recipients in its URL, or have the server accept them.",
     ),
-    (r"certificate", "Renew the server's certificate, or trust who signed it."),
+    (r"\berror=(429|5\d\d)\b", "It may take it later; its own log says more."),
     (r"", "See that it is up, and that its URL says the right host and port."),
 )
 
@@ -183,7 +186,7 @@ def _handed_over(notice: Notice, service: Any, address: str) -> str | None:
         return None
     why = heard.told(address) or "Apprise does not say why it failed"
     remedy = next(remedy for pattern, remedy in REMEDIES if re.search(pattern, why))
-    return f"{PARTLY if heard.n_taken else ''}{why}. {remedy}"
+    return f"{PARTLY if heard.has_taker else ''}{why}. {remedy}"
 
 
 def _line(title: str) -> str:

@@ -229,7 +229,8 @@ def test_who_asks_apprise_to_split_gets_all_the_pieces():
 @pytest.mark.parametrize(
     ("answer", "said"),
     [
-        (500, r"Internal server error., error=500\. See that it is up, and that its URL says"),
+        (500, r"Internal server error., error=500\. It may take it later; its own log"),
+        (429, r"error=429\. It may take it later"),
         (404, r"Page not found., error=404\. See that it is up"),
         (401, r"Verification Failed., error=401\. Correct the user, password or token in its URL"),
         (302, r"error=302\. It has moved: give the address that it leads to, or add redirect=yes"),
@@ -309,9 +310,10 @@ def test_a_recipient_who_is_refused_is_said_to():
     assert_says(reason, r"\(550 5\.1\.1 no such user\)\. Correct the recipients in its URL")
 
 
-def test_where_only_some_recipients_have_it_the_reason_says_so():
+@pytest.mark.parametrize("also", [",bob@example.org", "&cc=bob@example.org"])
+def test_where_only_some_recipients_have_it_the_reason_says_so(also: str):
     with mail_server(refused=["bob@example.org"]) as server:
-        url = server.url("ann@example.org", "bob@example.org")
+        url = server.url(f"ann@example.org{also}")
         reason = send(make_notice(), url, seconds=SECONDS)
     assert [mail["to"] for mail in server.mails] == ["ann@example.org"]
     assert reason is not None
