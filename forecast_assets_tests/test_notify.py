@@ -182,12 +182,18 @@ def test_a_webhook_is_told_in_markdown_with_severity_and_files(tmp_path: Path):
     assert base64.b64decode(file["base64"]) == b"\x00\xff"
 
 
-def test_a_file_that_is_gone_is_named_and_does_not_hold_up_the_notice(tmp_path: Path):
+@pytest.mark.parametrize("name", ["gone.html", "x" * 300, "."])
+def test_a_file_that_cannot_be_read_is_named_and_does_not_hold_up_the_notice(
+    tmp_path: Path, name: str
+):
+    path = tmp_path / name
     with webhook() as hook:
-        notice = make_notice(files=(tmp_path / "gone.html",))
+        notice = make_notice(files=(path,))
         assert send(notice, hook.url, seconds=SECONDS) is None
     assert hook.asked[0][2]["attachments"] == []
-    assert hook.asked[0][2]["message"].endswith("No longer there to attach: `gone.html`.")
+    assert hook.asked[0][2]["message"].endswith(
+        f"Not attached, for it cannot be read: `{path.name}`."
+    )
 
 
 def test_a_notice_without_a_text_says_its_title():
@@ -357,6 +363,7 @@ def test_channels_that_fail_at_the_same_time_give_their_own_reasons():
             r"^Apprise cannot use this URL: Unparseable URL nosuch://\*\*\*\. Nobody",
         ),
         ("json://", r"Unparseable JSON URL .*https://appriseit\.com/services/ has the form of"),
+        ("dbus://]%[", r"^Apprise cannot use this URL: it is no URL\. Nobody is told by it"),
         ("host.example.org", r"^Apprise cannot use this URL: Unsupported URL"),
         ("mailto://host.example.org", r"Invalid ~From~ email specified"),
         ("json://host?method=steal", r"The method specified \(\*\*\*\) is invalid"),
