@@ -18,6 +18,8 @@ PIECE_CHARACTERS = 6  # a shorter piece of a URL is blanked where it stands alon
 APPRISE = "apprise"
 BY = "urllib3.connectionpool"  # which logs every path at DEBUG
 
+TAKEN = ("Sent ", "SMTP recipient ")  # the second, of one who is refused when another was not
+
 
 @dataclass
 class Heard:
@@ -26,7 +28,7 @@ class Heard:
     before: BaseException | None = None
     complaints: list[str] = field(default_factory=list)
     causes: list[str] = field(default_factory=list)
-    n_taken: int = 0  # messages, by Apprise's word
+    has_taker: bool = False  # whether anybody has the message, whoever else has not
 
     def told(self, address: str) -> str:
         """All complaints and their causes in one line, with nothing of the address."""
@@ -56,7 +58,7 @@ class _Ear(logging.Filter):
             heard.causes.append(cause)
         if record.levelno >= logging.WARNING:
             heard.complaints.append(record.getMessage())
-        heard.n_taken += record.levelno == logging.INFO and str(record.msg).startswith("Sent ")
+        heard.has_taker |= str(record.msg).startswith(TAKEN)
         return False
 
 
@@ -67,11 +69,12 @@ _EAR = _Ear()
 def listening() -> Iterator[Heard]:
     """Hear what Apprise, and what it sends by, say in this thread; no log gets any of it."""
     logger = logging.getLogger(APPRISE)
-    if _EAR not in logger.filters:
-        _EAR.level = logger.level
-        logger.addFilter(_EAR)
+    level = logger.level
+    if level != logging.DEBUG:
+        _EAR.level = level
         logger.setLevel(logging.DEBUG)
-        logging.getLogger(BY).addFilter(_EAR)
+    for name in (APPRISE, BY):
+        logging.getLogger(name).addFilter(_EAR)  # once: the same filter is not added again
     _EAR.here.heard = Heard(before=sys.exception())
     try:
         yield _EAR.here.heard

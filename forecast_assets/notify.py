@@ -6,6 +6,7 @@ hearing why a channel failed to `hearing`.
 
 import concurrent.futures
 import fnmatch
+import os
 import re
 import threading
 import unicodedata
@@ -24,8 +25,11 @@ TITLE_BYTES = 300
 # Apprise writes a mail's subject as one line, up to three characters a byte: 998 are a line's most.
 CUT = "\n\n(Cut short: this channel takes no more.)"
 ROOM = len(CUT) + TITLE_BYTES + 20  # where a service has no titles, it is part of the text
-SEE_SERVICES = "https://appriseit.com/services/ has the form of each service's URL."
 EVERY_SERIES = ("*",)  # the pattern of who reads of all
+SEE_SERVICES = (
+    "https://appriseit.com/services/ has the form of each service's URL and the package that it may"
+    " need; a webhook of your own is jsons://host/path."
+)
 REMEDIES = (
     (r"\berror=3\d\d\b", "It has moved: give the address that it leads to, or add redirect=yes."),
     (r"\berror=40[13]\b|\(5(30|34|35) ", "Correct the user, password or token in its URL."),
@@ -33,14 +37,18 @@ REMEDIES = (
         r"recipient .* refused|\(55\d ",
         "Correct the recipients in its URL, or have the server accept them.",
     ),
-    (r"certificate", "Renew the server's certificate, or trust who signed it."),
+    (r"\berror=(429|5\d\d)\b", "It may take it later; its own log says more."),
     (r"", "See that it is up, and that its URL says the right host and port."),
 )
 
 
 @dataclass(frozen=True)
 class Notice:
-    """What is told: Markdown under a title, and the files that go with it."""
+    """What is told: Markdown under a title, and the files that go with it.
+
+    HTML in the text reaches a mail as HTML: whoever writes a name into it escapes it, by
+    `report.cell`.
+    """
 
     id: str  # one that was put before is not told again
     event: Event
@@ -95,7 +103,7 @@ def send(notice: Notice, url: str, *, seconds: float) -> str | None:
 
     No more than `seconds` are waited. What a server has by then, or takes later, cannot be taken
     back: the thread that talks to it is left behind, and ends with this process at the latest. The
-    line holds nothing of the URL. A file that is gone is named in the text and not attached.
+    line holds nothing of the URL. A file that cannot be read is named in the text, not attached.
     """
     try:
         address = revealed(url)
@@ -153,7 +161,10 @@ def _service(address: str) -> Any:
         http_redirects=False,  # a redirected POST becomes a GET: taken, and nothing told
         pgp_autogen=False,
     )
-    return Apprise.instantiate(address, asset=asset)
+    try:
+        return Apprise.instantiate(address, asset=asset)
+    except TypeError:  # of desktops' services, where they cannot parse it
+        return None
 
 
 def _unusable(heard: Heard, address: str) -> str:
@@ -162,10 +173,13 @@ def _unusable(heard: Heard, address: str) -> str:
 
 
 def _bound(service: Any, seconds: float) -> None:
-    """Give a service all the time there is, where its URL says nothing: 4 s by default."""
+    """Give a service all the time there is, but no more than its URL says; it may not fail unseen.
+
+    By itself Apprise waits 4 seconds for a web server, and calls what is `optional` a success.
+    """
     for name in ("socket_connect_timeout", "socket_read_timeout"):
         setattr(service, name, min(vars(service).get(name, seconds), seconds))
-    service.optional = False  # else Apprise calls it a success, taken or not
+    service.optional = False
 
 
 def _settle(said: concurrent.futures.Future[Any], work: Callable[[], Any]) -> None:
@@ -180,17 +194,23 @@ def _handed_over(notice: Notice, service: Any, address: str) -> str | None:
     from apprise.attachment.file import AttachFile  # noqa: PLC0415
 
     kinds = {"info": NotifyType.INFO, "warning": NotifyType.WARNING, "error": NotifyType.FAILURE}
-    there = [path for path in notice.files if path.is_file()]
+    there = [path for path in notice.files if os.access(path, os.R_OK) and path.is_file()]
     gone = [f"`{path.name}`" for path in notice.files if path not in there]
-    text = notice.text + (f"\n\nNo longer there to attach: {listed(gone)}." if gone else "")
-    # Not as text, which Apprise would read as a URL: a `?` in a name would end it.
-    files = [AttachFile(str(path), name=_file_name(path.name)) for path in there]  # type: ignore[no-untyped-call]
+    text = notice.text + (
+        f"\n\nNot attached, for it cannot be read: {listed(gone)}." if gone else ""
+    )
+    title = _line(notice.title)
+    files = [
+        # Not as text, which Apprise would read as a URL: a `?` in a name would end it.
+        AttachFile(str(path), name=_file_name(path.name))  # type: ignore[no-untyped-call]
+        for path in there
+    ]
     channel = Apprise(asset=service.asset)
     channel.add(service)
     with listening() as heard:
         is_taken = channel.notify(
-            body=_fitted(readable(text), service) or notice.title,
-            title=_line(notice.title),
+            body=_fitted(readable(text), service) or title,
+            title=title,
             notify_type=kinds[notice.severity],
             body_format=NotifyFormat.MARKDOWN,
             attach=AppriseAttachment(files) if files else None,
@@ -199,7 +219,7 @@ def _handed_over(notice: Notice, service: Any, address: str) -> str | None:
         return None
     why = heard.told(address) or "Apprise does not say why it failed"
     remedy = next(remedy for pattern, remedy in REMEDIES if re.search(pattern, why))
-    return f"{PARTLY if heard.n_taken else ''}{why}. {remedy}"
+    return f"{PARTLY if heard.has_taker else ''}{why}. {remedy}"
 
 
 def _line(title: str) -> str:

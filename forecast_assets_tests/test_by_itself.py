@@ -130,7 +130,7 @@ def test_ticks_become_reports_in_the_readers_mail_also_one_that_the_daemon_misse
             wait_for(lambda: bool(mail.mails), seconds=60 + RUN_SECONDS, place=place)
         assert place.moments() == [first]
         assert mail.mails[0]["to"] == "ann@example.org"
-        assert "week ending 2024-11-08" in str(mail.mails[0]["subject"])
+        assert "week ending 2024-11-15" in str(mail.mails[0]["subject"])
         assert "drift" in page(mail.mails[0])
 
         write_source(tmp_path, make_series(**{name: [*y, y[-1]] for name, y in PANEL.items()}))
@@ -140,4 +140,4 @@ def test_ticks_become_reports_in_the_readers_mail_also_one_that_the_daemon_misse
         with place.daemon():
             wait_for(lambda: len(mail.mails) > 1, seconds=60 + RUN_SECONDS, place=place)
         assert place.moments() == [first, missed]
-        assert "week ending 2024-11-15" in str(mail.mails[1]["subject"])
+        assert "week ending 2024-11-22" in str(mail.mails[1]["subject"])

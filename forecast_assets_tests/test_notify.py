@@ -5,6 +5,8 @@ import concurrent.futures
 import json
 import logging
 import re
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from email.message import EmailMessage
@@ -22,6 +24,7 @@ from forecast_assets.notify import (
     is_partial,
     send,
 )
+from forecast_assets.report import cell
 from forecast_assets_tests.builders import make_settings
 from forecast_assets_tests.channels import (
     HERE,
@@ -156,6 +159,15 @@ def test_a_text_that_is_no_unicode_is_told_all_the_same():
     assert hook.asked[0][2]["message"] == "b?"
 
 
+def test_a_name_that_was_escaped_is_text_in_a_mail():
+    name = "<script>alert(1)</script> | *a* [b](http://c) &amp; `d`\n# e"
+    with mail_server() as server:
+        assert send(make_notice(text=cell(name)), server.url(), seconds=SECONDS) is None
+    (mail,) = server.mails
+    assert part(mail, "plain").strip() == " ".join(name.split()).replace("&amp;", "&")
+    assert re.findall(r"<(\w+)", part(mail, "html")) == ["p"]
+
+
 def test_a_webhook_is_told_in_markdown_with_severity_and_files(tmp_path: Path):
     (tmp_path / "report.md").write_bytes(b"\x00\xff")
     notice = make_notice(severity="error", files=(tmp_path / "report.md",))
@@ -170,12 +182,18 @@ def test_a_webhook_is_told_in_markdown_with_severity_and_files(tmp_path: Path):
     assert base64.b64decode(file["base64"]) == b"\x00\xff"
 
 
-def test_a_file_that_is_gone_is_named_and_does_not_hold_up_the_notice(tmp_path: Path):
+@pytest.mark.parametrize("name", ["gone.html", "x" * 300, "."])
+def test_a_file_that_cannot_be_read_is_named_and_does_not_hold_up_the_notice(
+    tmp_path: Path, name: str
+):
+    path = tmp_path / name
     with webhook() as hook:
-        notice = make_notice(files=(tmp_path / "gone.html",))
+        notice = make_notice(files=(path,))
         assert send(notice, hook.url, seconds=SECONDS) is None
     assert hook.asked[0][2]["attachments"] == []
-    assert hook.asked[0][2]["message"].endswith("No longer there to attach: `gone.html`.")
+    assert hook.asked[0][2]["message"].endswith(
+        f"Not attached, for it cannot be read: `{path.name}`."
+    )
 
 
 def test_a_notice_without_a_text_says_its_title():
@@ -217,7 +235,8 @@ def test_who_asks_apprise_to_split_gets_all_the_pieces():
 @pytest.mark.parametrize(
     ("answer", "said"),
     [
-        (500, r"Internal server error., error=500\. See that it is up, and that its URL says"),
+        (500, r"Internal server error., error=500\. It may take it later; its own log"),
+        (429, r"error=429\. It may take it later"),
         (404, r"Page not found., error=404\. See that it is up"),
         (401, r"Verification Failed., error=401\. Correct the user, password or token in its URL"),
         (302, r"error=302\. It has moved: give the address that it leads to, or add redirect=yes"),
@@ -265,6 +284,20 @@ def test_a_webhook_that_does_not_come_to_an_end_is_not_waited_for(answer: Any):
         assert_says(reason, r"within 0\.3 seconds|no answer in time")
 
 
+def test_a_channel_that_hangs_does_not_keep_a_process_from_ending():
+    code = f"""
+import sys
+from forecast_assets.notify import send
+from forecast_assets_tests.channels import make_notice
+print(send(make_notice(), sys.argv[1], seconds={SOON}))
+"""
+    with webhook("drips") as hook:
+        command = [sys.executable, "-c", code, hook.url]
+        said = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    assert "did not take the notice within 0.3 seconds" in said.stdout
+    assert said.stderr == ""
+
+
 def test_a_mail_server_that_hangs_after_the_mail_is_not_waited_for():
     with mail_server(hangs_after_data=True) as server:
         reason = send(make_notice(), server.url(), seconds=SOON)
@@ -283,9 +316,10 @@ def test_a_recipient_who_is_refused_is_said_to():
     assert_says(reason, r"\(550 5\.1\.1 no such user\)\. Correct the recipients in its URL")
 
 
-def test_where_only_some_recipients_have_it_the_reason_says_so():
+@pytest.mark.parametrize("also", [",bob@example.org", "&cc=bob@example.org"])
+def test_where_only_some_recipients_have_it_the_reason_says_so(also: str):
     with mail_server(refused=["bob@example.org"]) as server:
-        url = server.url("ann@example.org", "bob@example.org")
+        url = server.url(f"ann@example.org{also}")
         reason = send(make_notice(), url, seconds=SECONDS)
     assert [mail["to"] for mail in server.mails] == ["ann@example.org"]
     assert reason is not None
@@ -329,6 +363,7 @@ def test_channels_that_fail_at_the_same_time_give_their_own_reasons():
             r"^Apprise cannot use this URL: Unparseable URL nosuch://\*\*\*\. Nobody",
         ),
         ("json://", r"Unparseable JSON URL .*https://appriseit\.com/services/ has the form of"),
+        ("dbus://]%[", r"^Apprise cannot use this URL: it is no URL\. Nobody is told by it"),
         ("host.example.org", r"^Apprise cannot use this URL: Unsupported URL"),
         ("mailto://host.example.org", r"Invalid ~From~ email specified"),
         ("json://host?method=steal", r"The method specified \(\*\*\*\) is invalid"),

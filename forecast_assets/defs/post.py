@@ -17,7 +17,7 @@ from forecast_assets.settings import Settings, Severity
 from forecast_assets.store import Store
 
 REMEMBERED = timedelta(weeks=1)  # what was given up before is no news in a check
-SECONDS = 20.0  # that a round of deliveries may take: a sensor's tick is ended after 60
+SECONDS = 40.0  # that a round of deliveries may take: a sensor's tick is ended after 60
 
 
 def outbox(settings: Settings) -> Outbox:
@@ -58,6 +58,7 @@ def send_report(
         )
         outbox(settings).put(notice, urls, now=at)
     deliver(settings, at=at)
+    outbox(settings).tidy(now=at)
     return kept
 
 
