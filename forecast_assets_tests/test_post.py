@@ -1,0 +1,117 @@
+"""Reports on their way to their readers, each with the series that are theirs."""
+
+from datetime import UTC, datetime, timedelta
+from email.message import EmailMessage
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from forecast_assets.defs.build import build_defs, build_store
+from forecast_assets.settings import Settings
+from forecast_assets.versions import select
+from forecast_assets_tests.builders import make_series, walk, week_settings, write_source
+from forecast_assets_tests.channels import MailServer, mail_server, refusing_port
+
+PANEL = {"harbour": walk(40, seed=1), "quarry": walk(45, seed=2)}
+
+
+def run_week(settings: Settings, **tags: str) -> dg.ExecuteInProcessResult:
+    """One run of the job."""
+    with dg.DagsterInstance.ephemeral() as instance:
+        job = build_defs(settings).resolve_job_def("weekly_forecast")
+        return job.execute_in_process(instance=instance, tags=tags, raise_on_error=False)
+
+
+def readers(folder: Path, notify: dict[str, Any]) -> Settings:
+    return week_settings(folder, make_series(**PANEL), notify=notify)
+
+
+def attached(mail: EmailMessage) -> str:
+    """The report that a mail brings, as HTML."""
+    (page,) = [part for part in mail.iter_attachments() if part.get_filename()]
+    assert page.get_filename() == "report.html"
+    return str(page.get_content())
+
+
+def by_reader(mail: MailServer) -> dict[str, EmailMessage]:
+    return {str(one["to"]): one for one in mail.mails}
+
+
+def test_each_reader_is_sent_the_series_that_are_theirs(tmp_path: Path):
+    with mail_server() as mail:
+        rules = [{"urls": [mail.url("ann@x.org")], "events": ["report"], "series": ["har*"]}]
+        rules += [{"urls": [mail.url("bob@x.org")], "events": ["report"], "series": ["nor*"]}]
+        rules += [{"urls": [mail.url("cem@x.org")], "events": ["run_failed"]}]
+        settings = readers(tmp_path, {"urls": [mail.url("all@x.org")], "rules": rules})
+        assert run_week(settings).success
+        mails = by_reader(mail)
+        assert mails.keys() == {"all@x.org", "ann@x.org"}
+        assert {"harbour", "quarry"} == {name for name in PANEL if name in attached(mails["all@x.org"])}
+        assert {"harbour"} == {name for name in PANEL if name in attached(mails["ann@x.org"])}
+        store = build_store(settings)
+        files = list(store.read(select(store, "weekly_report"))["file"])
+        assert len(files) == 4  # an edition for each of the two readers, as a page and as text
+        assert all((settings.var / file).is_file() for file in files)
+
+
+def test_what_says_the_same_is_not_sent_twice_and_news_is(tmp_path: Path):
+    with mail_server() as mail:
+        settings = readers(tmp_path, {"urls": [mail.url()]})
+        assert run_week(settings).success
+        assert run_week(settings).success
+        assert len(mail.mails) == 1
+        write_source(tmp_path, make_series(**{name: [*y, 101.0] for name, y in PANEL.items()}))
+        assert run_week(settings).success
+        assert len(mail.mails) == 2
+
+
+def test_nobody_is_told_of_a_week_that_is_replayed(tmp_path: Path):
+    with mail_server() as mail:
+        settings = readers(tmp_path, {"urls": [mail.url()]})
+        old = (datetime.now(UTC) - timedelta(weeks=2)).isoformat()
+        assert run_week(settings, **{"forecast_assets/as_of": old}).success
+        assert mail.mails == []
+
+
+def test_a_channel_that_fails_does_not_fail_the_week(tmp_path: Path):
+    with mail_server() as mail:
+        dead = f"json://127.0.0.1:{refusing_port()}/secret"
+        settings = readers(tmp_path, {"urls": [dead, mail.url()]})
+        result = run_week(settings)
+        assert result.success
+        assert len(mail.mails) == 1
+        (check,) = [
+            one
+            for one in result.get_asset_check_evaluations()
+            if one.check_name == "everyone_was_told"
+        ]
+        assert not check.passed
+        assert "1 notices were not taken: 'Forecast for the week" in str(check.description)
+        assert "json://***" in str(check.description)
+        assert "secret" not in str(check.description)
+
+
+def test_a_week_with_a_problem_is_told_to_those_who_ask_for_problems(tmp_path: Path):
+    with mail_server() as mail:
+        rule = {"urls": [mail.url()], "events": ["report"], "severity": "warning"}
+        settings = readers(tmp_path, {"rules": [rule]})
+        assert run_week(settings).success
+        assert mail.mails == []
+        write_source(tmp_path, make_series(**PANEL, new=[1.0]))
+        assert run_week(settings).success
+        assert len(mail.mails) == 1
+        body = mail.mails[0].get_body(("plain",))
+        assert body is not None
+        assert "cannot be held out" in str(body.get_content()) or "new" in attached(mail.mails[0])
+
+
+@pytest.mark.parametrize("name", ["<script>alert(1)</script>", "a/b\\c", 'nö "quoted" 🚢'])
+def test_a_hostile_name_arrives_as_it_is(tmp_path: Path, name: str):
+    with mail_server() as mail:
+        frame = make_series(**PANEL).replace({"unique_id": {"harbour": name}})
+        settings = week_settings(tmp_path, frame, notify={"urls": [mail.url()]})
+        assert run_week(settings).success
+        page = attached(mail.mails[0])
+        assert "<script>alert(1)" not in page
