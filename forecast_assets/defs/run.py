@@ -3,7 +3,6 @@
 import os
 import shutil
 from collections.abc import Callable
-from pathlib import Path
 
 import dagster as dg
 
@@ -13,6 +12,7 @@ from forecast_assets.defs.moment import AS_OF_TAG, now, parse_as_of
 from forecast_assets.defs.teller import telling
 from forecast_assets.loading import load_ahead
 from forecast_assets.settings import ROOT, Settings
+from forecast_assets.settings_file import dagster_home
 
 
 def run_week(settings: Settings, *, as_of: str | None, say: Callable[[str], None]) -> str | None:
@@ -25,7 +25,7 @@ def run_week(settings: Settings, *, as_of: str | None, say: Callable[[str], None
     tags = {} if moment is None else {AS_OF_TAG: moment.isoformat()}
     load_ahead(settings, build_store(settings), as_of=moment or now())
     job = build_defs(settings).resolve_job_def(JOB)
-    with dg.DagsterInstance.from_config(dagster_home(settings)) as instance, telling(say):
+    with dg.DagsterInstance.from_config(_made_home(settings)) as instance, telling(say):
         result = job.execute_in_process(
             instance=instance,
             tags=tags,
@@ -35,11 +35,10 @@ def run_week(settings: Settings, *, as_of: str | None, say: Callable[[str], None
     return result.run_id if result.success else None
 
 
-def dagster_home(settings: Settings) -> str:
+def _made_home(settings: Settings) -> str:
     """The folder of the Dagster instance, made where it is not there yet."""
-    given = os.environ.get("DAGSTER_HOME")
-    home = Path(given) if given else settings.var / "dagster"
+    home = dagster_home(settings)
     home.mkdir(parents=True, exist_ok=True)
-    if not given:
+    if not os.environ.get("DAGSTER_HOME"):
         shutil.copyfile(ROOT / "dagster.yaml", home / "dagster.yaml")
     return str(home)
