@@ -23,7 +23,10 @@ COMMANDS = (run, status, check, history, show, diff, verify, prune, config, comp
     cls=Commands,
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog=ending(
-        "forecast-assets run", "forecast-assets status", "forecast-assets show --help", no="no"
+        "forecast-assets run",
+        "forecast-assets status",
+        "forecast-assets show --help",
+        no="the answer is no",
     ),
 )
 def main() -> None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 ROWS_SHOWN = 50
-LEAST_WIDTH = 16  # of a column of text that is cut
+LEAST_WIDTH = 24  # of a column of text that is cut
 GAP = 2  # between columns
 ABBREVIATED = ("run_id", "data_version")
 Record = Mapping[str, object]
@@ -58,22 +58,22 @@ def print_csv(records: Sequence[Record]) -> None:
 def fitted(
     names: Sequence[str], rows: Sequence[Sequence[str]], is_text: Sequence[bool], *, width: int
 ) -> tuple[list[list[str]], list[str]]:
-    """Cut a table to a width: long texts first, then the last columns. Cells, and what is left out.
+    """Cut a table to a width: the cells, and the columns that are left out.
 
-    The first column always stays, however narrow the terminal is.
+    As many columns stay as can with their long texts cut, the first one however narrow it is.
     """
     columns = [list(column) for column in zip(*rows, strict=True)]
     widths = [max(map(len, [name, *column])) for name, column in zip(names, columns, strict=True)]
-    while _total(widths) > width:
-        able = [
-            i for i, w in enumerate(widths) if is_text[i] and w > max(LEAST_WIDTH, len(names[i]))
-        ]
-        if not able:
-            break
-        widths[max(able, key=widths.__getitem__)] -= 1
+    least = [
+        max(len(name), min(w, LEAST_WIDTH)) if one else w
+        for name, w, one in zip(names, widths, is_text, strict=True)
+    ]
     n = len(widths)
-    while n > 1 and _total(widths[:n]) > width:
+    while n > 1 and _total(least[:n]) > width:
         n -= 1
+    while _total(widths[:n]) > width and widths[:n] != least[:n]:
+        widest = max((i for i in range(n) if widths[i] > least[i]), key=widths.__getitem__)
+        widths[widest] -= 1
     cut = [[_cut(cell, w) for cell, w in zip(row[:n], widths, strict=False)] for row in rows]
     return cut, list(names[n:])
 
