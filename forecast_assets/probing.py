@@ -3,6 +3,8 @@
 import tempfile
 from pathlib import Path
 
+import deltalake
+import pyarrow as pa
 from deltalake.fs import DeltaStorageHandler
 
 from forecast_assets.layers import writing
@@ -17,9 +19,9 @@ def try_writing(place: str) -> None:
     """
     with writing("(as a trial)", place):
         if "://" in place:
-            handler = DeltaStorageHandler(place)
-            handler.open_output_stream(PROBE).close()
-            handler.delete_file(PROBE)
+            rows = pa.table({"written": [True]})
+            deltalake.write_deltalake(f"{place}/{PROBE}", rows, mode="append")
+            DeltaStorageHandler(place).delete_dir(PROBE)
             return
         path = Path(place)
         there = next(folder for folder in (path, *path.parents) if folder.exists())

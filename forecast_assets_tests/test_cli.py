@@ -13,6 +13,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with a small forecast.toml that is in force; runs write below it."""
     return configure(tmp_path, monkeypatch)
 
+
 @pytest.mark.parametrize(
     ("args", "says"),
     [

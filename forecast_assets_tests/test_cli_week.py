@@ -14,6 +14,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with a small forecast.toml that is in force; runs write below it."""
     return configure(tmp_path, monkeypatch)
 
+
 @pytest.fixture(scope="module")
 def two_runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[str]]:
     """What two runs of one week print; their folder stays in force."""

@@ -10,11 +10,10 @@ import click
 
 from forecast_assets.cli.asking import Commands, ending
 from forecast_assets.cli.completing import completion
-from forecast_assets.cli.glance import status
 from forecast_assets.cli.looking_back import diff, history, show, verify
 from forecast_assets.cli.setting_up import check, config
 from forecast_assets.cli.tidying import prune
-from forecast_assets.cli.week import run
+from forecast_assets.cli.week import run, status
 
 COMMANDS = (run, status, check, history, show, diff, verify, prune, config, completion)
 

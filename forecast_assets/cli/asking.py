@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from forecast_assets.settings import Settings
     from forecast_assets.store import Store
 
+COMPLETE = "_FORECAST_ASSETS_COMPLETE"  # by which a shell asks, whatever the program is called
 OK, NO, UNUSABLE, INTERRUPTED = 0, 1, 2, 130
 
 
@@ -36,7 +37,7 @@ class Commands(click.Group):
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, TextIOWrapper):
                 stream.reconfigure(errors="replace")  # a dash must not cost the answer
-        return super().main(*args, **extra)
+        return super().main(*args, **{"complete_var": COMPLETE, **extra})
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; print what the package refuses, not a traceback."""

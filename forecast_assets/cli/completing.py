@@ -2,9 +2,7 @@
 
 import click
 
-from forecast_assets.cli.asking import ending
-
-NAME, VARIABLE = "forecast-assets", "_FORECAST_ASSETS_COMPLETE"
+from forecast_assets.cli.asking import COMPLETE, ending
 
 
 @click.command(
@@ -26,4 +24,4 @@ def completion(shell: str) -> None:
     if found is None:
         raise click.BadParameter(f"click has no completion for {shell}")
     program = click.get_current_context().find_root().command
-    click.echo(found(program, {}, NAME, VARIABLE).source())
+    click.echo(found(program, {}, "forecast-assets", COMPLETE).source())

@@ -1,20 +1,17 @@
-"""The command `status`: the week at a glance, from the store alone.
+"""The week at a glance, from the store alone.
 
 A line is a function from what was seen to its `Line`, named in `LINES`.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-import click
-
-from forecast_assets.cli.asking import as_json, ending, opened
-from forecast_assets.cli.lines import Line, print_lines
-from forecast_assets.cli.printing import ago, print_records
-from forecast_assets.errors import StoreError
+from forecast_assets.cli.lines import Line
+from forecast_assets.cli.printing import Record, ago
+from forecast_assets.errors import StoreError, listed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,11 +20,6 @@ if TYPE_CHECKING:
     from forecast_assets.commits import Commit
     from forecast_assets.settings import Settings
     from forecast_assets.store import Store
-
-NOTHING_YET = """\
-Nothing was forecast yet. To begin:
-  forecast-assets check   looks whether all is there that a week needs
-  forecast-assets run     runs one"""
 
 
 @dataclass(frozen=True)
@@ -197,34 +189,40 @@ LINES: Sequence[Callable[[Seen], Line]] = (
 )
 
 
-@click.command(epilog=ending("forecast-assets status", "forecast-assets status --json", no=None))
-@as_json
-def status(*, is_json: bool) -> None:
-    """Tell the week at a glance.
+def look(settings: "Settings", store: "Store", *, now: datetime) -> list[Line]:
+    """The lines of the newest forecast; none where there is no forecast yet."""
+    from forecast_assets import versions
 
-    How the newest forecast stands, and the newest version of every asset. With --json a record a
-    line, with `name`, `value` and `is_well` (null where there is nothing to judge), and then one an
-    asset, whose value is its newest version.
+    if not store.history("next_week_forecast"):
+        return []
+    (forecast,) = versions.select(store, "next_week_forecast")
+    seen = Seen(settings, store, forecast, now=now)
+    return [_tried(line, seen) for line in LINES]
+
+
+def newest_versions(store: "Store") -> list[Record]:
+    """What is recorded of the newest version of each asset that has one.
+
+    Of a partitioned asset it is the last written, and the rows of all partitions.
     """
     from forecast_assets import versions
 
-    settings, store = opened()
-    lines: list[Line] = []
-    if store.history("next_week_forecast"):
-        (forecast,) = versions.select(store, "next_week_forecast")
-        seen = Seen(settings, store, forecast, now=datetime.now(UTC))
-        lines = [_tried(line, seen) for line in LINES]
-    assets = [Line(asset, newest) for asset in store.tables if (newest := _newest(store, asset))]
-    if is_json:
-        print_lines([*lines, *assets], is_json=True)
-        return
-    if lines:
-        print_lines(lines, is_json=False)
-    else:
-        click.echo(NOTHING_YET)
-    if assets:
-        click.echo()
-        print_records([{"asset": one.name, **dict(one.value)} for one in assets])  # type: ignore[call-overload]
+    rows = []
+    for asset in store.tables:
+        if store.history(asset):
+            found = versions.select(store, asset)
+            last = max(found, key=lambda commit: commit.version)
+            row = {
+                "asset": asset,
+                "version": last.version,
+                "partitions": len(found) if last.partition else None,
+                "as_of": last.as_of,
+                "written_at": last.written_at,
+                "run_id": last.run_id,
+                "n_rows": sum(commit.n_rows for commit in found),
+            }
+            rows.append(row)
+    return rows
 
 
 def _tried(line: Callable[[Seen], Line], seen: Seen) -> Line:
@@ -235,25 +233,5 @@ def _tried(line: Callable[[Seen], Line], seen: Seen) -> Line:
         return Line(line.__name__, None, is_well=False, text=str(error))
 
 
-def _newest(store: "Store", asset: str) -> dict[str, object] | None:
-    """What is recorded of the newest version of an asset; of the last written of its partitions."""
-    from forecast_assets import versions
-
-    if not store.history(asset):
-        return None
-    found = versions.select(store, asset)
-    last = max(found, key=lambda commit: commit.version)
-    return {
-        "version": last.version,
-        "partitions": len(found) if last.partition else None,
-        "as_of": last.as_of,
-        "written_at": last.written_at,
-        "run_id": last.run_id,
-        "n_rows": sum(commit.n_rows for commit in found),
-    }
-
-
 def _few(told: Sequence[str]) -> str:
-    from forecast_assets.errors import listed
-
     return listed(told, most=3) or "none"

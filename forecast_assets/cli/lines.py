@@ -26,7 +26,7 @@ class Line:
         return for_people(self.value, self.name) if self.text is None else self.text
 
 
-def print_lines(lines: Sequence[Line], *, is_json: bool) -> None:
+def print_lines(lines: Sequence[Line], *, is_json: bool = False) -> None:
     """Print lines: for programs `name`, `value` and `is_well`."""
     if is_json:
         kept = ("name", "value", "is_well")

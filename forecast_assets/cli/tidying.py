@@ -25,7 +25,6 @@ TOLD = {
         "forecast-assets prune",
         "forecast-assets prune --keep-weeks 52 --json",
         "forecast-assets prune --yes",
-        no=None,
     )
 )
 @click.option(

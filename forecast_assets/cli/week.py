@@ -1,18 +1,26 @@
-"""The command `run`: one week, told as it goes, and its forecast."""
+"""The commands of the week: `run`, told as it goes, and `status`, how it stands."""
 
 import functools
 import sys
+from datetime import UTC, datetime
 from os.path import relpath
 from typing import TYPE_CHECKING
 
 import click
 
 from forecast_assets.cli.asking import NO, as_json, ending, opened
+from forecast_assets.cli.lines import Line, print_lines
 from forecast_assets.cli.printing import Record, print_records, records_of
 
 if TYPE_CHECKING:
     from forecast_assets.settings import Settings
     from forecast_assets.store import Store
+
+
+NOTHING_YET = """\
+Nothing was forecast yet. To begin:
+  forecast-assets check   looks whether all is there that a week needs
+  forecast-assets run     runs one"""
 
 
 @click.command(
@@ -49,6 +57,33 @@ def run(ctx: click.Context, as_of: str | None, *, is_json: bool) -> None:
         print_records(records_of(forecast), is_json=True)
     else:
         _print_week(settings, store, run_id)
+
+
+@click.command(epilog=ending("forecast-assets status", "forecast-assets status --json"))
+@as_json
+def status(*, is_json: bool) -> None:
+    """Tell the week at a glance.
+
+    How the newest forecast stands, and the newest version of every asset. With --json a record a
+    line, with `name`, `value` and `is_well` (null where there is nothing to judge), and then one an
+    asset, whose value is its newest version.
+    """
+    from forecast_assets.cli import glance
+
+    settings, store = opened()
+    lines = glance.look(settings, store, now=datetime.now(UTC))
+    assets = glance.newest_versions(store)
+    if is_json:
+        newest = [Line(str(row["asset"]), row) for row in assets]
+        print_lines([*lines, *newest], is_json=True)
+        return
+    if lines:
+        print_lines(lines)
+    else:
+        click.echo(NOTHING_YET)
+    if assets:
+        click.echo()
+        print_records(assets)
 
 
 def _print_week(settings: "Settings", store: "Store", run_id: str) -> None:
