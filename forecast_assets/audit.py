@@ -6,6 +6,7 @@ Reads everything again and changes nothing. Keeping versions is the business of 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from forecast_assets.commits import Commit, Input
 from forecast_assets.errors import StoreError, UnknownVersion
@@ -14,13 +15,17 @@ from forecast_assets.store import Store
 
 @dataclass(frozen=True)
 class Finding:
-    """Whether one version is sound: null `problem` where it is."""
+    """Whether one version is sound: null `problem` where it is.
+
+    Of a version that was pruned only the record can be: `pruned_at` is since when.
+    """
 
     asset: str
     version: int
     partition: str | None
     n_rows: int
     problem: str | None
+    pruned_at: datetime | None = None
 
 
 def verify(store: Store, assets: Iterable[str]) -> list[Finding]:
@@ -36,10 +41,12 @@ def _findings(store: Store, asset: str) -> list[Finding]:
     except StoreError as error:
         first = store.first_unreadable(asset)
         return [Finding(asset, first, None, 0, f"it and what follows cannot be read: {error}")]
-    found = [
-        Finding(asset, commit.version, commit.partition, commit.n_rows, _problem(store, commit))
-        for commit in commits
-    ]
+    pruned = store.pruned(asset) if commits else {}
+    found = []
+    for one in commits:
+        since = pruned.get(one.version)
+        problem = _problem_of_record(one) or (None if since else _problem_of_rows(store, one))
+        found.append(Finding(asset, one.version, one.partition, one.n_rows, problem, since))
     return found + _missed(store, asset, commits)
 
 
@@ -65,11 +72,15 @@ def _uses(store: Store, asset: str) -> Iterator[tuple[Input, Commit]]:
         yield from ((one, made) for made in commits for one in made.inputs if one.asset == asset)
 
 
-def _problem(store: Store, commit: Commit) -> str | None:
+def _problem_of_record(commit: Commit) -> str | None:
     if not commit.is_ours:
         return "not written by forecast_assets: nothing is recorded to compare it with"
     if not commit.is_as_sealed:
         return "its record in the log is not what was written"
+    return None
+
+
+def _problem_of_rows(store: Store, commit: Commit) -> str | None:
     try:
         content = store.content(commit)
     except StoreError as error:

@@ -9,6 +9,7 @@ ForecastAssetsError
 ├── ComputeError         the workers cannot be reached, or cannot run what they are sent
 └── StoreError           the store cannot be read or written
     ├── UnknownVersion       nothing stored answers to what was asked for
+    ├── PrunedVersion        its rows were deleted, as they can be made again
     └── MixedVintages        inputs that do not belong together
 
 Every message is a paragraph: what and which, the consequence, and what mends it.
@@ -51,6 +52,10 @@ class StoreError(ForecastAssetsError):
 
 class UnknownVersion(StoreError):
     """Nothing stored answers to the version, time, run or partition asked for."""
+
+
+class PrunedVersion(StoreError):
+    """The rows of a version were deleted, as they can be made again."""
 
 
 class MixedVintages(StoreError):

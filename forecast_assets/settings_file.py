@@ -25,7 +25,7 @@ def load(environ: Mapping[str, str] = os.environ) -> Settings:
     Raises SettingsError where the file is missing or not TOML, and where a setting is unknown, of
     a wrong type or out of range.
     """
-    path = Path(environ.get("FORECAST_CONFIG") or ROOT / "forecast.toml").resolve()
+    path = in_force(environ)
     try:
         given = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
@@ -40,6 +40,17 @@ def load(environ: Mapping[str, str] = os.environ) -> Settings:
         ) from error
     var = Path(environ.get("FORECAST_VAR") or path.parent / "var").resolve()
     return parse(given, root=path.parent, var=var, origin=str(path))
+
+
+def in_force(environ: Mapping[str, str] = os.environ) -> Path:
+    """The settings file that `load` reads, there or not."""
+    return Path(environ.get("FORECAST_CONFIG") or ROOT / "forecast.toml").resolve()
+
+
+def dagster_home(settings: Settings, environ: Mapping[str, str] = os.environ) -> Path:
+    """The folder of the Dagster instance: DAGSTER_HOME, else `dagster` below `var`."""
+    given = environ.get("DAGSTER_HOME")
+    return Path(given) if given else settings.var / "dagster"
 
 
 def parse(given: Mapping[str, Any], *, root: Path, var: Path, origin: str) -> Settings:

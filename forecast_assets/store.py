@@ -8,21 +8,22 @@ here: who reads what in which run is for `defs`.
 import fcntl
 import hashlib
 import os
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from itertools import takewhile
+from datetime import datetime
 from pathlib import Path
 
 import deltalake
 import pandas as pd
 import pyarrow as pa
-from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
+from deltalake.exceptions import CommitFailedError, TableNotFoundError
 
+from forecast_assets import pruned
 from forecast_assets.arrow import from_arrow, kinds_of, to_arrow
 from forecast_assets.commits import Commit, Input
-from forecast_assets.errors import StoreError, UnknownVersion, listed
+from forecast_assets.errors import PrunedVersion, StoreError, UnknownVersion, listed
+from forecast_assets.layers import DAMAGE, reading, writing
 from forecast_assets.schema import Table, digest
 
 KEPT_FOR_EVER = {
@@ -33,8 +34,6 @@ KEPT_FOR_EVER = {
 # Delta's own default drops log entries after 30 days, and with them the way to old versions.
 TRIES = 20
 # Four writers of one partition, 25 commits each, lost the race at most 9 times in a row.
-FAILURES = (OSError, DeltaError, pa.ArrowException)  # what the layers below raise
-DAMAGE = (*FAILURES, ValueError, TypeError, KeyError)  # and what damaged bytes make Python raise
 
 
 class Store:
@@ -96,7 +95,7 @@ class Store:
     def keep_files(self, folder: str, files: Mapping[str, str]) -> pd.DataFrame:
         """Write text files below `var`, each whole or not at all: rows of weekly_report."""
         rows = []
-        with self._writing(f"the files of {folder}"):
+        with writing(f"the files of {folder}", self.uri):
             (self.var / folder).mkdir(parents=True, exist_ok=True)
             for name, text in files.items():
                 path, data = self.var / folder / name, text.encode()
@@ -111,7 +110,7 @@ class Store:
         """The rows of one asset's versions, in one frame, in the order of the table's key.
 
         Rows come back as they were written, also under an older form of the contract. Raises
-        StoreError where a version's files are gone or damaged.
+        PrunedVersion where they were deleted, StoreError where files are gone or damaged.
         """
         table = self.tables[commits[0].asset]
         snapshot = max(commits, key=lambda commit: commit.version)
@@ -140,9 +139,19 @@ class Store:
 
     def content(self, commit: Commit) -> str:
         """The hash of what a version holds now, to compare with `commit.content`."""
-        with self._reading(f"version {commit.version} of {commit.asset}"):
+        with self._unless_pruned([commit]):
             arrow = self._arrow(commit, [commit])
             return digest(self.tables[commit.asset].ordered(from_arrow(arrow)), kinds_of(arrow))
+
+    def pruned(self, asset: str) -> dict[int, datetime]:
+        """The versions of an asset whose rows were deleted, and since when."""
+        seals = {commit.version: commit.seal for commit in self._all(asset)}
+        every = pruned.recorded(self.uri).items()
+        return {
+            one.version: since
+            for one, since in every
+            if one.asset == asset and seals.get(one.version) == one.seal
+        }
 
     def first_unreadable(self, asset: str) -> int:
         """The first version whose entry in the log is gone or damaged."""
@@ -160,8 +169,28 @@ class Store:
         return True
 
     def _frame(self, snapshot: Commit, commits: Sequence[Commit]) -> pd.DataFrame:
-        with self._reading(f"version {snapshot.version} of {snapshot.asset}"):
+        with self._unless_pruned(commits):
             return from_arrow(self._arrow(snapshot, commits))
+
+    @contextmanager
+    def _unless_pruned(self, commits: Sequence[Commit]) -> Iterator[None]:
+        """Raise PrunedVersion where the block cannot read rows because they were deleted."""
+        asset, snapshot = commits[0].asset, max(commit.version for commit in commits)
+        try:
+            with reading(f"version {snapshot} of {asset}", self.uri):
+                yield
+        except StoreError as error:
+            gone = self.pruned(asset)
+            absent = [commit for commit in commits if commit.version in gone]
+            if not absent:
+                raise
+            names = listed(f"{one.version} of {one.as_input.named}" for one in absent)
+            raise PrunedVersion(
+                f"Pruned on {gone[absent[0].version]:%Y-%m-%d}: version {names}. The rows were"
+                f" deleted and the record stays, so `forecast-assets history {asset}` still lists"
+                f" it. To have them made again, from what the source says now: `forecast-assets"
+                f" run --as-of {absent[0].as_of.isoformat()}`."
+            ) from error
 
     def _arrow(self, snapshot: Commit, commits: Sequence[Commit]) -> pa.Table:
         """The rows of the commits' partitions, as they stand in the table's snapshot."""
@@ -191,7 +220,7 @@ class Store:
     def _all(self, asset: str) -> list[Commit]:
         """Every commit of an asset's table; what was read before is not read again."""
         known = self._histories.setdefault(asset, [])
-        with self._reading(f"the history of {asset}"):
+        with reading(f"the history of {asset}", self.uri):
             delta = self._open(asset)
             if delta is None:
                 known.clear()
@@ -208,7 +237,7 @@ class Store:
         # Numbered from the oldest: where another run commits meanwhile, deltalake 1.6 returns its
         # entries too, and numbers all of them as if it had not.
         for entry in reversed(entries):
-            with self._reading(f"the log entry {len(known)} of {asset}"):
+            with reading(f"the log entry {len(known)} of {asset}", self.uri):
                 known.append(Commit.parsed(asset, len(known), entry))
         return known
 
@@ -218,7 +247,7 @@ class Store:
             value = str(commit.partition).replace("'", "''")
             predicate = f"{by} = '{value}'"
         for attempt in range(TRIES):
-            with self._writing(table.name), self._beginning_alone(table.name):
+            with writing(table.name, self.uri), self._beginning_alone(table.name):
                 try:
                     deltalake.write_deltalake(
                         self._open(table.name) or self.location(table.name),
@@ -251,31 +280,6 @@ class Store:
             fcntl.flock(held, fcntl.LOCK_EX)
             yield
 
-    @contextmanager
-    def _writing(self, what: str) -> Iterator[None]:
-        """Turn what the store's layers raise into a StoreError that says what to do."""
-        try:
-            yield
-        except FAILURES as error:
-            raise StoreError(
-                f"Could not write {what} in the store {self.uri}: {_said(error)}. Nothing was"
-                f" half-written: every earlier version stands. See that the store is there, that"
-                f" this user may read and write it, and that it is not full, then run again."
-            ) from error
-
-    @contextmanager
-    def _reading(self, what: str) -> Iterator[None]:
-        """Turn what the store's layers, or damaged files, raise into a StoreError."""
-        try:
-            yield
-        except DAMAGE as error:
-            raise StoreError(
-                f"Could not read {what} in the store {self.uri}: {_said(error)}. Reading changes"
-                f" nothing, but what needs it cannot be made. See that the store is there and that"
-                f" this user may read it; `forecast-assets verify` names the versions that are"
-                f" damaged, and a back-up restores them."
-            ) from error
-
 
 def _is_same_write(found: Commit, asked: Commit) -> bool:
     return (found.run_id, found.partition) == (asked.run_id, asked.partition)
@@ -289,10 +293,3 @@ def _refuse_closed(location: str) -> None:
     if "://" not in location:
         with suppress(FileNotFoundError):
             next(Path(location, "_delta_log").iterdir(), None)
-
-
-def _said(error: BaseException) -> str:
-    """What a layer below said, on one line, without colours and without its own traceback."""
-    plain = re.sub(r"\x1b\[\d+m", "", str(error)).splitlines()
-    lines = takewhile(lambda line: not re.match(r"\s*0: ", line), plain)
-    return " ".join(" ".join(lines).split()).rstrip(".") or type(error).__name__

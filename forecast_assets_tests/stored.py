@@ -1,5 +1,6 @@
 """Small stores: frames that keep their contracts, commits, and a writer for another process."""
 
+import json
 import os
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -142,3 +143,23 @@ def make_weeks(folder: Path) -> Store:
         for model in ("naive", "drift"):
             write_predictions(store, model, 1.0, run_id=run_id, as_of=as_of)
     return store
+
+
+def age(store: Store, asset: str, weeks: float) -> None:
+    """Make every version of an asset as if it was written so many weeks earlier.
+
+    A store that read the log before keeps what it read: open another one.
+    """
+    for entry in sorted(Path(store.location(asset), "_delta_log").glob("*.json")):
+        lines = [json.loads(line) for line in entry.read_text().splitlines()]
+        for line in lines:
+            if "commitInfo" in line:
+                line["commitInfo"]["timestamp"] -= int(weeks * 7 * 86_400_000)
+        entry.write_text("\n".join(map(json.dumps, lines)))
+
+
+def age_file(file: Path, weeks: float) -> Path:
+    """Make a file as if it was last written so many weeks earlier."""
+    at = file.stat().st_mtime - weeks * 7 * 86_400
+    os.utime(file, (at, at))
+    return file

@@ -10,7 +10,7 @@ from dagster._daemon.types import DaemonHeartbeat
 
 from forecast_assets.defs.health import DAEMONS, ailments
 from forecast_assets.defs.post import outbox
-from forecast_assets.defs.run import dagster_home
+from forecast_assets.defs.run import made_home
 from forecast_assets.notify import Notice
 from forecast_assets.settings import Settings
 from forecast_assets_tests.builders import dead_process, make_settings
@@ -39,7 +39,7 @@ def publish(settings: Settings, moment: datetime) -> None:
 
 def beat(settings: Settings, at: datetime, *names: str) -> None:
     """Let these daemons have been heard at a moment."""
-    with dg.DagsterInstance.from_config(dagster_home(settings)) as instance:
+    with dg.DagsterInstance.from_config(made_home(settings)) as instance:
         for name in names:
             instance.add_daemon_heartbeat(DaemonHeartbeat(at.timestamp(), name, "it", []))
 
@@ -74,7 +74,7 @@ def test_daemons_that_fell_silent_are_named(settings: Settings):
 
 def test_runs_whose_process_is_gone_are_named_and_left_as_they_are(settings: Settings):
     publish(settings, TICK)
-    with dg.DagsterInstance.from_config(dagster_home(settings)) as instance:
+    with dg.DagsterInstance.from_config(made_home(settings)) as instance:
         started = dg.DagsterRunStatus.STARTED
         run_id = create_run_for_test(instance, job_name="x", status=started).run_id
         tag = {"forecast_assets/process": f"{run_id} {dead_process()}"}

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 
 from forecast_assets.defs import post
-from forecast_assets.defs.run import dagster_home
+from forecast_assets.defs.run import made_home
 from forecast_assets.defs.ticks import is_published, last_due
 from forecast_assets.defs.under_way import orphans
 from forecast_assets.errors import listed
@@ -33,7 +33,7 @@ def ailments(settings: Settings, store: Store, *, at: datetime, has_daemon: bool
             f"the forecast of the week of {tick:%Y-%m-%d %H:%M} UTC is not there, though"
             f" {settings.schedule.deadline} have passed"
         )
-    with dg.DagsterInstance.from_config(dagster_home(settings)) as instance:
+    with dg.DagsterInstance.from_config(made_home(settings)) as instance:
         if has_daemon:
             found += _silent_daemons(instance, at=at)
         gone = [run.run_id[:8] for run in orphans(instance)]

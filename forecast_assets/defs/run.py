@@ -3,45 +3,56 @@
 import os
 import shutil
 from collections.abc import Callable
-from pathlib import Path
 
 import dagster as dg
 
 from forecast_assets.defs.automation import JOB
 from forecast_assets.defs.build import build_defs, build_store
 from forecast_assets.defs.moment import AS_OF_TAG, now, parse_as_of
+from forecast_assets.defs.refusal import Interrupted
 from forecast_assets.defs.teller import telling
 from forecast_assets.defs.under_way import end_orphans
 from forecast_assets.loading import load_ahead
 from forecast_assets.settings import ROOT, Settings
+from forecast_assets.settings_file import dagster_home
 
 
 def run_week(settings: Settings, *, as_of: str | None, say: Callable[[str], None]) -> str | None:
     """Run the week and return the run's id; None where it failed. `say` is given each line.
 
     The run is kept in the Dagster instance that DAGSTER_HOME names, else in <var>/dagster, where
-    `make ui` finds it. Raises SettingsError where `as_of` is no time.
+    `make ui` finds it. Raises SettingsError where `as_of` is no time, and KeyboardInterrupt where
+    the run was interrupted; Dagster then keeps it as a failed one.
     """
     moment = None if as_of is None else parse_as_of(as_of)
     tags = {} if moment is None else {AS_OF_TAG: moment.isoformat()}
     load_ahead(settings, build_store(settings), as_of=moment or now())
     job = build_defs(settings).resolve_job_def(JOB)
-    with dg.DagsterInstance.from_config(dagster_home(settings)) as instance, telling(say):
+    with dg.DagsterInstance.from_config(made_home(settings)) as instance, telling(say):
         end_orphans(instance)
-        result = job.execute_in_process(
-            instance=instance,
-            tags=tags,
-            raise_on_error=False,
-            run_config={"loggers": {"teller": {}}},
-        )
+        try:
+            result = job.execute_in_process(
+                instance=instance,
+                tags=tags,
+                raise_on_error=False,
+                run_config={"loggers": {"teller": {}}},
+            )
+        except dg.DagsterExecutionInterruptedError:  # between two steps
+            raise KeyboardInterrupt from None
+    if any(_is_interrupt(event) for event in result.all_events):
+        raise KeyboardInterrupt
     return result.run_id if result.success else None
 
 
-def dagster_home(settings: Settings) -> str:
+def _is_interrupt(event: dg.DagsterEvent) -> bool:
+    error = event.step_failure_data.error if event.is_step_failure else None
+    return error is not None and error.cls_name == Interrupted.__name__
+
+
+def made_home(settings: Settings) -> str:
     """The folder of the Dagster instance, made where it is not there yet."""
-    given = os.environ.get("DAGSTER_HOME")
-    home = Path(given) if given else settings.var / "dagster"
+    home = dagster_home(settings)
     home.mkdir(parents=True, exist_ok=True)
-    if not given:
+    if not os.environ.get("DAGSTER_HOME"):
         shutil.copyfile(ROOT / "dagster.yaml", home / "dagster.yaml")
     return str(home)

@@ -1,0 +1,36 @@
+"""The command `forecast-assets`: run the week, see how it stands, and look back at every version.
+
+A module for each group of commands; a command is one call of a function that has its own module,
+and its printing. A new command is written beside those that it is like, and named in `COMMANDS`.
+
+What a command needs is imported when it runs: `--help` and a press of TAB are to answer at once.
+"""
+
+import click
+
+from forecast_assets.cli.asking import Commands, ending
+from forecast_assets.cli.completing import completion
+from forecast_assets.cli.looking_back import diff, history, show, verify
+from forecast_assets.cli.setting_up import check, config
+from forecast_assets.cli.tidying import prune
+from forecast_assets.cli.week import run, status
+
+COMMANDS = (run, status, check, history, show, diff, verify, prune, config, completion)
+
+
+@click.group(
+    cls=Commands,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=ending(
+        "forecast-assets run",
+        "forecast-assets status",
+        "forecast-assets show --help",
+        no="the answer is no",
+    ),
+)
+def main() -> None:
+    """Weekly forecasts with every version kept."""
+
+
+for command in COMMANDS:
+    main.add_command(command)

@@ -1,0 +1,237 @@
+"""The week at a glance, from the store alone.
+
+A line is a function from what was seen to its `Line`, named in `LINES`.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from forecast_assets.cli.lines import Line
+from forecast_assets.cli.printing import Record, ago
+from forecast_assets.errors import StoreError, listed
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from forecast_assets.accuracy import Verdict
+    from forecast_assets.commits import Commit
+    from forecast_assets.settings import Settings
+    from forecast_assets.store import Store
+
+
+@dataclass(frozen=True)
+class Seen:
+    """The newest forecast, and the versions that it was made from, each read once."""
+
+    settings: "Settings"
+    store: "Store"
+    forecast: "Commit"
+    now: datetime
+
+    @cached_property
+    def rows(self) -> "pd.DataFrame":
+        """The forecast."""
+        return self.store.read([self.forecast])
+
+    @cached_property
+    def choice(self) -> "Commit":
+        """The version of best_model that the forecast was made from."""
+        return self.input_of(self.forecast, "best_model")
+
+    @cached_property
+    def accuracy(self) -> "tuple[pd.DataFrame, Verdict] | None":
+        """How the forecasts that are due turned out, over all, and the verdict; none before."""
+        from forecast_assets import accuracy, versions
+
+        if not self.store.history("forecast_accuracy"):
+            return None
+        scored = self.store.read(versions.select(self.store, "forecast_accuracy"))
+        series = self.store.read([self.input_of(self.forecast, "series")])
+        if scored.empty:
+            return None
+        levels = self.settings.forecast.levels
+        found = accuracy.summary(scored, series, levels=levels)
+        return found, accuracy.judge(scored, series, levels=levels)
+
+    def input_of(self, commit: "Commit", asset: str) -> "Commit":
+        """The version of an asset that a version was made from. Raises StoreError."""
+        found = next((one for one in commit.inputs if one.asset == asset), None)
+        if found is None:
+            raise StoreError(
+                f"Version {commit.version} of {commit.asset} does not say which {asset} it was made"
+                f" from, so nothing is told of it. Run the week again."
+            )
+        return self.store.commit(found)
+
+
+def week(seen: Seen) -> Line:
+    """The first week that is forecast."""
+    return Line("week", seen.rows["ds"].min())
+
+
+def as_of(seen: Seen) -> Line:
+    """The moment that the forecast stands for."""
+    return Line("as_of", seen.forecast.as_of)
+
+
+def made_at(seen: Seen) -> Line:
+    """When it was written."""
+    at = seen.forecast.written_at or seen.now
+    return Line("made_at", at, text=f"{at:%Y-%m-%d %H:%M}, {ago(seen.now - at)}")
+
+
+def run_id(seen: Seen) -> Line:
+    """The run that wrote it."""
+    return Line("run_id", seen.forecast.run_id)
+
+
+def series(seen: Seen) -> Line:
+    """How many series have a forecast."""
+    return Line("series", int(seen.rows["unique_id"].nunique()))
+
+
+def made_from(seen: Seen) -> Line:
+    """The versions that it was made from."""
+    return Line("made_from", seen.forecast.made_from)
+
+
+def models_failed(seen: Seen) -> Line:
+    """The models that failed in the backtest behind it."""
+    scores = seen.store.read([seen.input_of(seen.choice, "metrics")])
+    counts = scores[scores["status"] == "failed"].groupby("model").size()
+    return Line(
+        "models_failed",
+        list(counts.index),
+        is_well=counts.empty,
+        text=_few([f"{model} on {n} series" for model, n in counts.items()]),
+    )
+
+
+def champions_changed(seen: Seen) -> Line:
+    """The series whose model is another one than the week before."""
+    choice = seen.store.read([seen.choice])
+    changed = choice[choice["switched"]]
+    told = zip(changed["unique_id"], changed["previous_model"], changed["model"], strict=True)
+    return Line(
+        "champions_changed",
+        list(changed["unique_id"]),
+        text=_few([f"{series}: {before} → {now}" for series, before, now in told]),
+    )
+
+
+def not_by_champion(seen: Seen) -> Line:
+    """The series that another model than the chosen one had to forecast."""
+    from forecast_assets.ladder import CHAMPION
+
+    others = seen.rows[seen.rows["rung"] != CHAMPION].drop_duplicates("unique_id")
+    told = zip(others["unique_id"], others["model"], others["rung"], strict=True)
+    return Line(
+        "not_by_champion",
+        list(others["unique_id"]),
+        is_well=others.empty,
+        text=_few([f"{series}: {model} ({rung})" for series, model, rung in told]),
+    )
+
+
+def forecasts_due(seen: Seen) -> Line:
+    """How many past forecasts were for weeks that are over."""
+    return Line("forecasts_due", int(seen.accuracy[0]["n"].iloc[0]) if seen.accuracy else 0)
+
+
+def error_over_naive(seen: Seen) -> Line:
+    """Their error over naive's; not well where that is worse by more than chance."""
+    if seen.accuracy is None:
+        return Line("error_over_naive", None)
+    found, verdict = seen.accuracy
+    ratio = float(found["over_naive"].iloc[0])
+    return Line("error_over_naive", ratio, not verdict.worse_than_naive, f"{ratio:.2f}")
+
+
+def coverage(seen: Seen) -> Line:
+    """The share of values in each interval; not well where it is off by more than chance."""
+    from forecast_assets.tables import column_suffix
+
+    if seen.accuracy is None:
+        return Line("coverage", None)
+    found, verdict = seen.accuracy
+    suffixes = [column_suffix(level) for level in seen.settings.forecast.levels]
+    shares = {suffix: float(found[f"coverage_{suffix}"].iloc[0]) for suffix in suffixes}
+    told = [f"{share:.0%} in the {suffix} % interval" for suffix, share in shares.items()]
+    return Line("coverage", shares, not verdict.off_coverage, ", ".join(told))
+
+
+def report(seen: Seen) -> Line:
+    """Where the newest report is."""
+    from forecast_assets import versions
+
+    files = seen.store.read(versions.select(seen.store, "weekly_report"))["file"]
+    page = next(seen.settings.var / name for name in files if name.endswith(".html"))
+    return Line("report", str(page), page.is_file())
+
+
+LINES: Sequence[Callable[[Seen], Line]] = (
+    week,
+    as_of,
+    made_at,
+    run_id,
+    series,
+    made_from,
+    models_failed,
+    champions_changed,
+    not_by_champion,
+    forecasts_due,
+    error_over_naive,
+    coverage,
+    report,
+)
+
+
+def look(settings: "Settings", store: "Store", *, now: datetime) -> list[Line]:
+    """The lines of the newest forecast; none where there is no forecast yet."""
+    from forecast_assets import versions
+
+    if not store.history("next_week_forecast"):
+        return []
+    (forecast,) = versions.select(store, "next_week_forecast")
+    seen = Seen(settings, store, forecast, now=now)
+    return [_tried(line, seen) for line in LINES]
+
+
+def newest_versions(store: "Store") -> list[Record]:
+    """What is recorded of the newest version of each asset that has one.
+
+    Of a partitioned asset it is the last written, and the rows of all partitions.
+    """
+    from forecast_assets import versions
+
+    rows = []
+    for asset in store.tables:
+        if store.history(asset):
+            found = versions.select(store, asset)
+            last = max(found, key=lambda commit: commit.version)
+            row = {
+                "asset": asset,
+                "version": last.version,
+                "partitions": len(found) if last.partition else None,
+                "as_of": last.as_of,
+                "written_at": last.written_at,
+                "run_id": last.run_id,
+                "n_rows": sum(commit.n_rows for commit in found),
+            }
+            rows.append(row)
+    return rows
+
+
+def _tried(line: Callable[[Seen], Line], seen: Seen) -> Line:
+    """The line; where the store does not give what it needs, that is what it says."""
+    try:
+        return line(seen)
+    except StoreError as error:
+        return Line(line.__name__, None, is_well=False, text=str(error))
+
+
+def _few(told: Sequence[str]) -> str:
+    return listed(told, most=3) or "none"

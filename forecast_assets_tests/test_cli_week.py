@@ -1,0 +1,56 @@
+"""Running a week from the command line."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from forecast_assets_tests.commands import configure, records, said
+from forecast_assets_tests.stored import BAKE_OFF
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a small forecast.toml that is in force; runs write below it."""
+    return configure(tmp_path, monkeypatch)
+
+
+@pytest.fixture(scope="module")
+def two_runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[str]]:
+    """What two runs of one week print; their folder stays in force."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        configure(tmp_path_factory.mktemp("weeks"), monkeypatch)
+        yield [said("run"), said("run", "--as-of", "2026-01-05")]
+
+
+def test_a_run_prints_the_forecast_and_where_the_report_is(two_runs: list[str]):
+    for printed in two_runs:
+        assert "backtest_predictions.backtest[drift]" in printed
+        assert "2024-10-11" in printed  # the week after the source's last
+        (line,) = [line for line in printed.splitlines() if line.startswith("The report:")]
+        assert Path(line.split()[-1]).is_file()
+
+
+@pytest.mark.usefixtures("two_runs")
+def test_a_week_that_ran_twice_has_two_versions_of_every_table():
+    forecasts = records("history", "next_week_forecast")
+    assert [r["version"] for r in forecasts] == [0, 1]
+    assert forecasts[0]["data_version"] == forecasts[1]["data_version"]
+    assert forecasts[1]["as_of"] == "2026-01-05T00:00:00+00:00"
+    assert len(records("history", BAKE_OFF)) == 4
+    assert records("diff", "next_week_forecast", "0", "1") == []
+    assert len(records("verify")) == 18
+    assert said("verify").startswith("Sound: 18 versions")
+
+
+@pytest.mark.usefixtures("two_runs")
+def test_the_newest_of_two_runs_is_that_of_the_later_as_of():
+    newest, first = records("show", "best_model"), records("show", "best_model", "--version", "0")
+    assert newest == first
+
+
+def test_a_run_that_fails_says_so_with_1(folder: Path):
+    (folder / "source.csv").unlink()
+    output = said("run", exit_code=1)
+    assert "No file answers to `source.path`" in output
+    assert "The week failed; what failed is above. Earlier versions stand." in output
