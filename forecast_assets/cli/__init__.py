@@ -13,9 +13,23 @@ from forecast_assets.cli.completing import completion
 from forecast_assets.cli.looking_back import diff, history, show, verify
 from forecast_assets.cli.setting_up import check, config
 from forecast_assets.cli.tidying import prune
+from forecast_assets.cli.watching import healthcheck, notify
 from forecast_assets.cli.week import run, status
 
-COMMANDS = (run, status, check, history, show, diff, verify, prune, config, completion)
+COMMANDS = (
+    run,
+    status,
+    healthcheck,
+    check,
+    notify,
+    history,
+    show,
+    diff,
+    verify,
+    prune,
+    config,
+    completion,
+)
 
 
 @click.group(

@@ -172,6 +172,16 @@ def report(seen: Seen) -> Line:
     return Line("report", str(page), page.is_file())
 
 
+def not_delivered(seen: Seen) -> Line:
+    """The notices that a channel did not take."""
+    from forecast_assets.outbox import Outbox
+
+    letters = Outbox(seen.settings.var / "outbox").letters()
+    failed = [one for one in letters if one.reason and one.state != "sent"]
+    told = [f"{one.title} to {one.channel} ({one.state}: {one.reason})" for one in failed]
+    return Line("not_delivered", told, is_well=not failed, text=_few(told))
+
+
 LINES: Sequence[Callable[[Seen], Line]] = (
     week,
     as_of,
@@ -186,6 +196,7 @@ LINES: Sequence[Callable[[Seen], Line]] = (
     error_over_naive,
     coverage,
     report,
+    not_delivered,
 )
 
 
