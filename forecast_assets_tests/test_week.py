@@ -145,10 +145,36 @@ def fits(result: dg.ExecuteInProcessResult) -> dict[str | None, object]:
 def timelines(result: dg.ExecuteInProcessResult) -> list[str]:
     """The pictures of which model ran when."""
     return [
-        str(event.asset_observation_data.asset_observation.metadata["timeline"].value)
+        str(seen.metadata["timeline"].value)
+        for seen in observations(result)
+        if "timeline" in seen.metadata
+    ]
+
+
+def observations(result: dg.ExecuteInProcessResult) -> list[dg.AssetObservation]:
+    """What was observed of assets, beside their materializations."""
+    return [
+        event.asset_observation_data.asset_observation
         for event in result.all_events
         if event.is_asset_observation
     ]
+
+
+def test_a_forecast_and_what_it_was_made_from_lead_to_each_other(
+    settings: Settings, instance: dg.DagsterInstance
+):
+    result = run_week(settings, instance)
+    run = f"(/runs/{result.run_id})"
+    (found,) = result.asset_materializations_for_node("next_week_forecast")
+    for behind in ("series 0", "best_model 0", "backtest_predictions 0-2"):
+        assert f"[{behind}]{run}" in str(found.metadata["made_from"].value)
+    back = {
+        seen.asset_key.path[-1]: str(seen.metadata["made_from_this"].value)
+        for seen in observations(result)
+        if "made_from_this" in seen.metadata
+    }
+    link = f"[next_week_forecast 0]{run}"
+    assert back == {"series": link, "best_model": link}
 
 
 def test_a_second_week_keeps_the_first_and_computes_nothing_twice(
@@ -325,7 +351,7 @@ def test_a_broken_model_does_not_cost_the_week_and_is_named_everywhere(
     assert "broken on a (8 of 8 forecasts: RuntimeError: no licence)" in str(failed.description)
     report = latest(store, "weekly_report")
     page = next(with_a_broken_model.var / name for name in report["file"] if ".html" in name)
-    assert "broken on a: 8 of 8 forecasts: RuntimeError: no licence" in page.read_text()
+    assert "broken on a (8 of 8 forecasts: RuntimeError: no licence)" in page.read_text()
 
 
 def test_a_broken_model_made_by_hand_raises(

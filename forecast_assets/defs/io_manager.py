@@ -4,7 +4,7 @@ How versions are kept: `store`. A step reads what its own run wrote, else the ne
 always come as one frame, be it one model or many.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import dagster as dg
 import pandas as pd
@@ -18,6 +18,7 @@ from forecast_assets.defs.under_way import mark
 from forecast_assets.lineage import read_by_run, refuse_mixtures
 from forecast_assets.store import Store
 
+PUBLISHED = "next_week_forecast"
 READ_BY_EVERY_MODEL = "series"  # and so kept in memory from one model's step to the next's
 Frames = Callable[[str], pd.DataFrame]  # a partitioned asset's value: its frame by partition
 
@@ -82,9 +83,12 @@ class VersionedTables(dg.IOManager):
                 )
                 step.add_asset_metadata(
                     asset_key=context.asset_key,
-                    metadata=_recorded(commit, frame, context.output_metadata),
+                    metadata=_recorded(commit, frame, context.output_metadata, self._store),
                     partition_key=partition,
                 )
+                if commit.asset == PUBLISHED:
+                    for one in _behind(commit):
+                        context.log_event(one)
 
 
 @dg.io_manager(
@@ -98,8 +102,34 @@ def versioned_tables(context: dg.InitResourceContext) -> VersionedTables:
     return VersionedTables(context.resources.store)
 
 
+def _behind(commit: Commit) -> Iterator[dg.AssetObservation]:
+    """The way back: on the page of what a forecast was made from, the forecast."""
+    for asset in dict.fromkeys(one.asset for one in commit.inputs if one.partition is None):
+        version = next(one.version for one in commit.inputs if one.asset == asset)
+        made = f"[{commit.asset} {commit.version}](/runs/{commit.run_id})"
+        yield dg.AssetObservation(
+            asset,
+            metadata={
+                "version": version,
+                "made_from_this": dg.MetadataValue.md(made),
+            },
+        )
+
+
+def _linked(commit: Commit, store: Store) -> dg.MetadataValue:
+    """The versions that a version was made from, each with its run's page."""
+    runs: dict[tuple[str, str], list[int]] = {}
+    for one in commit.inputs:
+        runs.setdefault((one.asset, store.commit(one).run_id), []).append(one.version)
+    said = [
+        f"[{asset} {'-'.join(map(str, sorted({min(some), max(some)})))}](/runs/{run_id})"
+        for (asset, run_id), some in runs.items()
+    ]
+    return dg.MetadataValue.md(", ".join(said) or "the source")
+
+
 def _recorded(
-    commit: Commit, frame: pd.DataFrame, said: Mapping[str, dg.MetadataValue]
+    commit: Commit, frame: pd.DataFrame, said: Mapping[str, dg.MetadataValue], store: Store
 ) -> dict[str, dg.MetadataValue]:
     """What a version's page shows, beside what its asset said of it."""
     chosen = f" --partition {commit.partition}" if commit.partition else ""
@@ -112,5 +142,5 @@ def _recorded(
         "command_to_show_it": dg.MetadataValue.text(
             f"forecast-assets show {commit.asset} --version {commit.version}{chosen}"
         ),
-        "made_from": dg.MetadataValue.text(commit.made_from or "the source"),
+        "made_from": _linked(commit, store),
     }
