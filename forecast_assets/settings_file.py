@@ -88,7 +88,7 @@ def _refused(origin: str, problems: Sequence[str]) -> str:
     many = "1 setting" if len(problems) == 1 else f"{len(problems)} settings"
     return (
         f"{many} in {origin} cannot be used: {'; '.join(problems)}. Nothing ran with it."
-        f" Correct the file; README.md lists every setting and its default."
+        f" Correct the file; docs/settings.md lists every setting and its default."
     )
 
 

@@ -255,7 +255,7 @@ def test_parameters_that_a_library_refuses_are_named(tmp_path: Path):
 
 
 def test_any_model_of_statsforecast_is_made_by_a_table(tmp_path: Path):
-    """As README.md shows; an upgrade of the library is seen in its fingerprint."""
+    """As docs/add-a-model.md shows; an upgrade of the library is seen in its fingerprint."""
     table = {
         "factory": "forecast_assets.models.by_statsforecast:FromStatsforecast",
         "params": {"kind": "AutoTheta", "season_length": 1},

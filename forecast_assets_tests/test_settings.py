@@ -284,7 +284,7 @@ def test_all_that_cannot_be_used_is_said_at_once() -> None:
         SettingsError,
         match=r"^2 settings in forecast\.toml cannot be used: `backtest\.horizon` is 0: .*;"
         r" `backtest\.steps` is unknown \(did you mean `step`\?\)\. Nothing ran with it\."
-        r" Correct the file; README\.md lists every setting and its default\.$",
+        r" Correct the file; docs/settings\.md lists every setting and its default\.$",
     ):
         parsed("[backtest]\nhorizon = 0\nsteps = 2")
 
