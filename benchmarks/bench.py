@@ -281,6 +281,15 @@ def scores_and_choices() -> Iterator[Row]:
         yield at_most("choosing by every rule, 10,000 series x 20 models, seconds", seconds, 60)
 
 
+def sensors() -> Iterator[Row]:
+    """A tick of each sensor, where 500 weeks lie behind."""
+    with Place() as place:
+        ran = place.run([sys.executable, str(HERE / "sensors.py")])
+        for name, seconds in ran.steps.items():
+            when, sensor = name.split(":")
+            yield at_most(f"{when} tick of {sensor} after 500 weeks, seconds", seconds, 1)
+
+
 def timed(function: Callable[[], object]) -> float:
     """The seconds that a call takes."""
     started = time.perf_counter()
@@ -310,6 +319,7 @@ BENCHES = (
     against_statsforecast,
     many_series,
     scores_and_choices,
+    sensors,
 )
 
 
