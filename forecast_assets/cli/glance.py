@@ -207,7 +207,7 @@ def newest_versions(store: "Store") -> list[Record]:
     """
     from forecast_assets import versions
 
-    rows = []
+    rows: list[Record] = []
     for asset in store.tables:
         if store.history(asset):
             found = versions.select(store, asset)
