@@ -62,12 +62,8 @@ def write_week(
 ) -> Commit:
     """A week as its run writes it: the forecast's commit."""
     series = write_series(store, *Y)
-    scores = pd.concat(
-        [
-            make_scores(),
-            *(make_scores().assign(model=m, status="failed", reason="x") for m in failed),
-        ]
-    )
+    failures = [make_scores().assign(model=one, status="failed", reason="x") for one in failed]
+    scores = pd.concat([make_scores(), *failures])
     predictions = write_predictions(store, "naive", 1, inputs=[series])
     metrics = store.write(scores, make_commit("metrics", inputs=[predictions, series]))
     chosen = make_commit("best_model", inputs=[metrics])
@@ -140,10 +136,8 @@ def test_how_past_forecasts_turned_out_is_held_against_what_was_promised(
     found = make_series(a=Y)["y"].diff().abs().tail(12)
     assert lines["error_over_naive"].value == pytest.approx(12 / found.sum())
     assert lines["coverage"].value == {"80": share, "95": share}
-    assert (
-        lines["coverage"].said
-        == f"{share:.0%} in the 80 % interval, {share:.0%} in the 95 % inte" + "rval"
-    )
+    told = [f"{share:.0%} in the {level} % interval" for level in (80, 95)]
+    assert lines["coverage"].said == ", ".join(told)
     assert [name for name in not_well(lines) if name == "coverage"] == wrong
 
 
