@@ -1,4 +1,4 @@
-"""Forecasts to fan charts: what came, what had been said of it, and what is said of the weeks ahead.
+"""Forecasts to fan charts: what came, what had been said of it, what is said of the weeks ahead.
 
 Small SVGs, for the report and for the UI. Colours are classes whose custom properties the page
 sets; a picture that stands alone carries their light values. Nothing is computed but coordinates.
@@ -7,6 +7,7 @@ sets; a picture that stands alone carries their light values. Nothing is compute
 import math
 from collections.abc import Mapping, Sequence
 from html import escape
+from itertools import pairwise
 from unicodedata import category
 
 import numpy as np
@@ -25,7 +26,8 @@ MOST_OPAQUE = 0.5  # where all intervals of a fan lie on each other
 FEWEST_MONTHS = 2  # else the first and the last day are written
 COLUMNS = 3
 STYLE = """
-.fan text { font: 11px system-ui, sans-serif; fill: var(--pale, #55616e); }
+.fan { font-family: -apple-system, "Segoe UI", Roboto, "Noto Sans", "Liberation Sans", sans-serif; }
+.fan text { font-size: 11px; fill: var(--pale, #55616e); }
 .fan .end { fill: var(--accent, #1a56c4); font-weight: 700; font-size: 12px; }
 .fan .title { fill: var(--ink, #1c2530); font-weight: 600; font-size: 12px; }
 .fan .grid { stroke: var(--line, #dce1e7); }
@@ -172,7 +174,9 @@ def fan(
         chart.band(x, low, high, opacity=1 - (1 - MOST_OPAQUE) ** (1 / len(levels)))
     chart.line("past", then, y)
     came = dict(zip(then, y, strict=True))
-    for day, *rest in zip(in_days(was["ds"]), *(was[name] for name in was.columns[1:]), strict=True):
+    for day, *rest in zip(
+        in_days(was["ds"]), *(was[name] for name in was.columns[1:]), strict=True
+    ):
         chart.said(day, *rest, came=came[day])
     chart.dot("last", x[0], y[-1], radius=2.2)
     chart.line("next", x, y_hat)
@@ -268,8 +272,10 @@ def _months(days: pd.DatetimeIndex) -> list[tuple[float, str]]:
     """The first week of each month as a day and its name; of the first one and January the year."""
     starts = [
         day
-        for before, day in zip(days[:-1], days[1:], strict=True)
+        for before, day in pairwise(days)
         if (before.year, before.month) != (day.year, day.month)
     ]
-    names = [f"{day:%b %Y}" if not i or day.month == 1 else f"{day:%b}" for i, day in enumerate(starts)]
+    names = [
+        f"{day:%b %Y}" if not i or day.month == 1 else f"{day:%b}" for i, day in enumerate(starts)
+    ]
     return list(zip(in_days(pd.DatetimeIndex(starts)), names, strict=True))

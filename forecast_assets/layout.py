@@ -4,13 +4,14 @@ What is found out: `outlook` and `findings`. Markup does not belong here.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from forecast_assets import fans, findings
+from forecast_assets.evidence import FAILED, INELIGIBLE
 from forecast_assets.forecast import week_of
 from forecast_assets.ladder import CHAMPION
 from forecast_assets.outlook import (
@@ -22,9 +23,9 @@ from forecast_assets.outlook import (
     outlook,
     scales,
 )
-from forecast_assets.scale import Scale
+from forecast_assets.reported import Week
+from forecast_assets.scale import NOTHING, Scale
 from forecast_assets.tables import column_suffix, interval_columns
-from forecast_assets.week import Week
 
 MOST_STATIC = 30  # series that are all written out, with a chart each
 MOST_TOLD = 20  # where there are more: the most surprising ones, and rows of every other list
@@ -43,6 +44,7 @@ def laid_out(week: Week) -> Texts:
     choices = _choices(week)
     failed = findings.failures(week.metrics)
     ranked = findings.standings(week.metrics)
+    weeks = findings.weeks_of(week.series)
     return {
         "title": week.title,
         "newest": week_of(week.forecast),
@@ -72,9 +74,9 @@ def laid_out(week: Week) -> Texts:
         "n_changes": int(choices["switched"].sum()),
         "failures": failed[:MOST_TOLD],
         "n_failures": len(failed),
-        "too_short": int((week.metrics["status"] == "ineligible").sum()),
-        "weeks": findings.weeks_of(week.series),
-        "behind": findings.weeks_of(week.series).behind.head(MOST_TOLD).to_dict("records"),
+        "too_short": int((week.metrics["status"] == INELIGIBLE).sum()),
+        "weeks": weeks,
+        "behind": weeks.behind.head(MOST_TOLD).to_dict("records"),
         "standings": ranked.to_dict("records"),
         "n_compared": int(ranked["n_compared"].max()) if len(ranked) else 0,
         "made_from": week.made_from,
@@ -100,17 +102,20 @@ def in_brief(week: Week) -> Texts:
 def attention(week: Week, rows: pd.DataFrame) -> list[str]:
     """What a reader should look at: failed checks, else what they would have said, and old data."""
     found = list(week.problems)
-    n_failed = int((week.metrics["status"] == "failed").sum())
+    n_failed = int((week.metrics["status"] == FAILED).sum())
     n_others = int((rows["rung"] != CHAMPION).sum())
-    if not found and n_failed:
-        found.append(f"{n_failed:,} times a model failed on a series; it does not compete there.")
-    if not found and n_others:
-        found.append(f"{n_others:,} of {len(rows):,} series are not forecast by a champion.")
     n_behind = int((~rows["is_newest"]).sum())
+    if not week.problems and n_failed:
+        times = f"{n_failed:,} time{'s' * (n_failed > 1)}"
+        found.append(f"{times} a model failed on a series; it does not compete there.")
+    if not week.problems and n_others:
+        verb = "is" if n_others == 1 else "are"
+        found.append(f"{n_others:,} of {len(rows):,} series {verb} not forecast by a champion.")
     if n_behind:
+        verb = "has" if n_behind == 1 else "have"
         found.append(
-            f"{n_behind:,} of {len(rows):,} series have no value for the newest week:"
-            f" what is forecast of them is for an earlier one."
+            f"{n_behind:,} of {len(rows):,} series {verb} no value for the newest week:"
+            f" what is forecast of it is for an earlier one."
         )
     return found
 
@@ -130,6 +135,7 @@ def as_json(rows: pd.DataFrame, written: Sequence[Scale], told: Sequence[float])
     labels = [one.label for one in written]
     known = {"makers": sorted(set(makers)), "labels": sorted(set(labels))}
     columns = {
+        "level": column_suffix(told[0]),
         "name": rows["unique_id"].tolist(),
         "label": [known["labels"].index(label) for label in labels],
         "decimals": [one.decimals for one in written],
@@ -139,7 +145,7 @@ def as_json(rows: pd.DataFrame, written: Sequence[Scale], told: Sequence[float])
         "low": numbers(rows[low]),
         "high": numbers(rows[high]),
         "miss": numbers(rows["miss"]),
-        "surprise": numbers(rows["surprise"], np.full(len(rows), 2)),
+        "surprise": numbers(rows["surprise"], np.full(len(rows), 1)),
         "maker": [known["makers"].index(one) for one in makers],
     }
     text = json.dumps({**known, **columns}, separators=(",", ":"), allow_nan=False)
@@ -191,6 +197,7 @@ def _texts(
                 "was": scale.text(row["was_y_hat"]),
                 "miss": miss_in_words(row["miss"], scale),
                 "outcome": how,
+                "surprise": NOTHING if np.isnan(row["surprise"]) else f"{row['surprise']:.1f}",
                 "is_off": how.startswith("outside"),
             }
         )

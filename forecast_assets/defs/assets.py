@@ -270,6 +270,7 @@ def weekly_report(
         accuracy=forecast_accuracy,
         levels=settings.forecast.levels,
         run_id=context.run.run_id,
+        units=settings.series.units,
     )
     folder = f"reports/{forecasting.week_of(next_week_forecast)}_{context.run.run_id[:8]}"
     texts = report.render(week)

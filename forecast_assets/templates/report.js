@@ -22,13 +22,13 @@
     { title: "Series", key: (i) => lower[i] },
     { title: "Next week", key: (i) => data.next[i], text: (i) => number(data.next[i], i) },
     {
-      title: "Interval",
+      title: `${data.level} % interval`,
       key: (i) => (data.low[i] === null ? null : data.high[i] - data.low[i]),
       text: (i) => (data.low[i] === null ? "–" : `${number(data.low[i], i)} to ${number(data.high[i], i)}`),
     },
     { title: "Last week", key: (i) => data.last[i], text: (i) => number(data.last[i], i) },
-    { title: "Forecast of it", key: (i) => data.miss[i], text: (i) => missed(data.miss[i], i) },
-    { title: "Surprise", key: (i) => data.surprise[i], text: (i) => (data.surprise[i] === null ? "–" : data.surprise[i].toFixed(2)) },
+    { title: "Its forecast", key: (i) => data.miss[i], text: (i) => missed(data.miss[i], i) },
+    { title: "Surprise", key: (i) => data.surprise[i], text: (i) => (data.surprise[i] === null ? "–" : data.surprise[i].toFixed(1)) },
     { title: "By", key: (i) => data.makers[data.maker[i]], text: (i) => data.makers[data.maker[i]] },
   ];
 
@@ -93,6 +93,7 @@
   search.addEventListener("input", find);
   before.addEventListener("click", () => { page -= 1; show(); });
   after.addEventListener("click", () => { page += 1; show(); });
+  document.getElementById("without").hidden = true;
   everything.hidden = false;
   find();
 })();
