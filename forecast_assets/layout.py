@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from forecast_assets import fans, findings
+from forecast_assets.chart import svg
 from forecast_assets.evidence import FAILED, INELIGIBLE
 from forecast_assets.forecast import week_of
 from forecast_assets.ladder import CHAMPION
@@ -30,6 +31,7 @@ from forecast_assets.tables import column_suffix, interval_columns
 MOST_STATIC = 30  # series that are all written out, with a chart each
 MOST_TOLD = 20  # where there are more: the most surprising ones, and rows of every other list
 MOST_AHEAD = 8  # weeks ahead in a table; a chart has them all
+FEW = 3  # levels that are all named
 
 Texts = dict[str, Any]
 
@@ -54,11 +56,11 @@ def laid_out(week: Week) -> Texts:
         "lede": lede,
         "attention": attention(week, rows),
         "suffixes": [column_suffix(level) for level in told],
-        "drawn": _and(column_suffix(level) for level in week.levels[-3:]),
+        "drawn": _intervals(week.levels),
         "rows": _texts(week, shown, at, told),
         "is_long": is_long,
         "charts": _charts(week, shown, at, told),
-        "has_past": bool(shown["miss"].notna().any() or len(week.accuracy)),
+        "has_past": len(week.accuracy) > 0,
         "ahead": _ahead(week, shown, at, told) if week.forecast["h"].max() > 1 else [],
         "n_ahead": int(week.forecast["h"].max()),
         "record": findings.record(
@@ -218,10 +220,15 @@ def _charts(
         name = row["name"]
         was = published.get(name, week.accuracy.head(0))
         marks = fans.fan(
-            past[name], ahead[name], was[was["h"] == 1], levels=week.levels, scale=scale
+            past[name],
+            ahead[name],
+            was[was["h"] == 1],
+            levels=week.levels,
+            level=told[0],
+            scale=scale,
         )
         says = f"{name}: {row['last']} last week, {row['next']} forecast"
-        found.append({**row, "svg": fans.svg(marks, says=says)})
+        found.append({**row, "svg": svg(marks, says=says)})
     return found
 
 
@@ -252,6 +259,10 @@ def _choices(week: Week) -> pd.DataFrame:
     return week.best_model.merge(made, on="unique_id").replace({np.nan: None})
 
 
-def _and(parts: Any) -> str:
-    *most, last = parts
-    return f"{', '.join(most)} and {last}" if most else str(last)
+def _intervals(levels: Sequence[float]) -> str:
+    """The intervals of a fan in words: each of a few, the ends of many."""
+    said = [column_suffix(level) for level in levels]
+    if len(said) > FEW:
+        return f"{len(said)} intervals from {said[0]} to {said[-1]} %"
+    *most, last = said
+    return f"{', '.join(most)} and {last} % intervals" if most else f"{last} % interval"

@@ -12,7 +12,7 @@ from unicodedata import bidirectional
 
 import pandas as pd
 
-from forecast_assets.fans import STYLE
+from forecast_assets.chart import STYLE
 from forecast_assets.layout import in_brief, laid_out
 from forecast_assets.reported import Week
 from forecast_assets.scale import NOTHING

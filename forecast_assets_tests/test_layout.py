@@ -145,3 +145,23 @@ def test_the_same_week_is_laid_out_the_same():
     pd.testing.assert_frame_equal(
         pd.DataFrame(first["standings"]), pd.DataFrame(again["standings"])
     )
+
+
+@pytest.mark.parametrize(
+    ("levels", "expected"),
+    [
+        ([80], "80 % interval"),
+        ([80, 95], "80 and 95 % intervals"),
+        ([50, 80, 97.5], "50, 80 and 97.5 % intervals"),
+        ([10, 20, 50, 90], "4 intervals from 10 to 90 %"),
+    ],
+)
+def test_the_intervals_that_are_drawn_are_named(levels: list[float], expected: str):
+    assert laid_out(make_week(levels=levels))["drawn"] == expected
+
+
+def test_a_chart_holds_the_past_against_the_interval_that_the_table_does():
+    week = make_week(levels=[10, 80, 95], half=1.0)
+    (chart,) = laid_out(week)["charts"]
+    assert chart["svg"].count('class="off"') == int((~week.accuracy["in_80"]).sum())
+    assert (~week.accuracy["in_80"]).sum() < (~week.accuracy["in_10"]).sum()

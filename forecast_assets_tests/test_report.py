@@ -10,6 +10,7 @@ import pytest
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
+from forecast_assets.layout import MOST_STATIC
 from forecast_assets.report import briefly, cell, digits, headlines, render, share
 from forecast_assets.reported import Week
 from forecast_assets_tests.builders import make_ragged, make_series, walk
@@ -217,9 +218,9 @@ def test_the_commands_that_make_it_again_are_told():
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-@pytest.mark.parametrize("n_others", [0, 40])
-def test_a_name_cannot_break_the_page(name: str, n_others: int):
-    series = many_series(n_others) if n_others else make_series(a=walk(30, seed=1))
+@pytest.mark.parametrize("n_series", [1, MOST_STATIC + 1])
+def test_a_name_cannot_break_the_page(name: str, n_series: int):
+    series = many_series(n_series, n_weeks=6)
     first = series["unique_id"].iloc[0]
     series["unique_id"] = series["unique_id"].replace(first, name)
     week = make_week(series, problems=[f"{name} is odd."], units={"*": name})
