@@ -281,6 +281,28 @@ def scores_and_choices() -> Iterator[Row]:
         yield at_most("choosing by every rule, 10,000 series x 20 models, seconds", seconds, 60)
 
 
+def sensors() -> Iterator[Row]:
+    """A tick of each sensor, where 500 weeks lie behind."""
+    with Place() as place:
+        ran = place.run([sys.executable, str(HERE / "sensors.py")])
+        for name, seconds in ran.steps.items():
+            when, sensor = name.split(":")
+            yield at_most(f"{when} tick of {sensor} after 500 weeks, seconds", seconds, 1)
+
+
+def reports() -> Iterator[Row]:
+    """The report of few series and of many: how long it takes, how large it is."""
+    for n_series, seconds, megabytes in ((6, 3, 1), (10_000, 30, 5)):
+        with Place() as place:
+            script = [sys.executable, str(HERE / "reporting.py"), str(n_series), str(place.path)]
+            ran = place.run(script)
+            size = (place.path / "report.html").stat().st_size / 1e6
+            name = f"report of {n_series:,} series"
+            yield at_most(f"{name}, seconds", ran.steps["rendering"], seconds)
+            yield at_most(f"{name}, MB", size, megabytes)
+            yield at_most(f"{name}, whole process with its data, MB", ran.peak_mb, 1000)
+
+
 def timed(function: Callable[[], object]) -> float:
     """The seconds that a call takes."""
     started = time.perf_counter()
@@ -310,6 +332,8 @@ BENCHES = (
     against_statsforecast,
     many_series,
     scores_and_choices,
+    sensors,
+    reports,
 )
 
 

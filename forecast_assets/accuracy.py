@@ -165,7 +165,7 @@ def _totals(rows: pd.DataFrame, by: "pd.Series[Any]") -> pd.DataFrame:
     groups = rows.drop(columns=["h"]).groupby(by.to_numpy(), sort=True)
     total = groups.sum(numeric_only=True)
     counts = groups[list(total.columns)].count().add_prefix("n_")
-    return total.assign(n=groups.size(), **counts)
+    return pd.concat([total.assign(n=groups.size()), counts], axis=1)
 
 
 def _told(totals: pd.DataFrame, levels: Sequence[float]) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""What a reader should know beside the numbers: who failed, what the data lack, how good it has been.
+"""What a reader should know beside the numbers: what failed, what the data lack, how good it was.
 
 Turns the week's tables into sentences and small tables. How they are laid out does not belong here.
 """
@@ -20,6 +20,7 @@ from forecast_assets.tables import column_suffix
 
 NAMED = 3  # series, of the many that one sentence is about
 NAN = float("nan")
+MOST_OF = 0.9  # of the series; who is scored on fewer does not decide which ones are compared
 DIFFERS = re.compile(r"\d+(\.\d+)?")  # what differs between failures of one cause
 
 
@@ -58,7 +59,7 @@ def failures(metrics: pd.DataFrame) -> list[Failure]:
     failed = metrics[metrics["status"] == FAILED]
     if failed.empty:
         return []
-    n_asked = metrics[metrics["status"] != INELIGIBLE].groupby("model").size()
+    n_asked = metrics[metrics["status"] != INELIGIBLE].groupby("model").size().to_dict()
     cause = failed["reason"].fillna("").str.replace(r"^\d+ of \d+ forecasts: ", "", regex=True)
     alike = cause.str.replace(DIFFERS, "0", regex=True)
     found = [
@@ -75,12 +76,13 @@ def failures(metrics: pd.DataFrame) -> list[Failure]:
 
 
 def standings(metrics: pd.DataFrame) -> pd.DataFrame:
-    """Every candidate over the series that all can be compared on, the least mean MASE first.
+    """Every candidate over the same series, the least mean MASE first.
 
-    `mase` and `skill_vs_naive` are means over those series, null for a candidate that is not scored
-    on all of them; `wins`, the share of them on which it has the least MASE (a tie is shared);
+    Those series are the ones on which every candidate is scored that is scored on `MOST_OF` of
+    them or more. `mase` and `skill_vs_naive` are means over them, null for a candidate that lacks
+    one; `wins`, the share of them on which it has the least MASE (a tie is shared);
     `may_be_best`, on which it is not told from the best; `n_series`, on how many of all it is
-    scored; `n_compared` how many those series are.
+    scored; `n_compared`, how many those series are.
     """
     models = list(dict.fromkeys(metrics["model"]))
     is_scored = metrics["status"] == SCORED
@@ -96,7 +98,10 @@ def standings(metrics: pd.DataFrame) -> pd.DataFrame:
         for name in ("mase", "skill_vs_naive", "may_be_best")
     )
     counts = in_common(wide(metrics["status"] != INELIGIBLE) == 1)[1]
-    counts &= ~np.isnan(mase).all(axis=1)
+    is_there = ~np.isnan(mase)
+    counts &= is_there.any(axis=1)
+    is_usual = is_there[counts].sum(axis=0) >= MOST_OF * counts.sum()
+    counts &= is_there[:, is_usual].all(axis=1)
     least = np.fmin.reduce(mase[counts], axis=1, initial=np.inf)
     is_least = mase[counts] == least[:, None]
     n_scored = metrics[is_scored].groupby("model").size()
@@ -187,7 +192,8 @@ def trust(accuracy: pd.DataFrame, series: pd.DataFrame, *, levels: Sequence[floa
         said += " repeating the last value"
     found = [one for one in (verdict.worse_than_naive, *verdict.off_coverage) if one]
     if found:
-        return f"{said}. More than chance explains: {'; '.join(found)}."
+        what = re.sub(r"(?<=\d)%", " %", "; ".join(found))
+        return f"{said}. More than chance explains: {what}."
     if verdict.n_weeks < verdict.n_needed:
         return f"{said}; {verdict.n_needed} weeks are needed before that says much."
     return f"{said}, and nothing is off by more than chance explains."
@@ -216,7 +222,10 @@ def next_week(rows: pd.DataFrame, moves: Mapping[str, str]) -> str:
         return f"{names.iloc[0]} is expected to {where}{by}{more}."
     parts = [f"{k:,} to {what}" for what, k in counts.items() if k]
     first, *others = parts
-    said = ", ".join([first.replace(" to ", f" of {n:,} series are expected to ", 1), *others])
+    verb = "is" if first.startswith("1 ") else "are"
+    said = ", ".join([first.replace(" to ", f" of {n:,} series {verb} expected to ", 1), *others])
+    if counts["stay level"] == n:
+        return f"All {n:,} series are expected to stay level."
     if not len(large):
         return f"{said}; none by more than in a usual week."
     named = listed((f"{name} ({moves[name]})" for name in names[large.index]), most=NAMED)
@@ -232,7 +241,7 @@ def last_week(rows: pd.DataFrame, level: float) -> str:
     low, high = known[f"was_lo_{suffix}"], known[f"was_hi_{suffix}"]
     with_interval = known[low.notna()]
     if with_interval.empty:
-        return f"Last week's {len(known):,} forecasts had no interval to hold them against."
+        return "Last week's forecasts had no interval to hold them against."
     inside = ((low <= known["last_y"]) & (known["last_y"] <= high))[with_interval.index]
     n, n_in = len(inside), int(inside.sum())
     if n == 1:

@@ -4,13 +4,15 @@ What is found out: `outlook` and `findings`. Markup does not belong here.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from forecast_assets import fans, findings
+from forecast_assets.chart import svg
+from forecast_assets.evidence import FAILED, INELIGIBLE
 from forecast_assets.forecast import week_of
 from forecast_assets.ladder import CHAMPION
 from forecast_assets.outlook import (
@@ -22,13 +24,14 @@ from forecast_assets.outlook import (
     outlook,
     scales,
 )
-from forecast_assets.scale import Scale
+from forecast_assets.reported import Week
+from forecast_assets.scale import NOTHING, Scale
 from forecast_assets.tables import column_suffix, interval_columns
-from forecast_assets.week import Week
 
 MOST_STATIC = 30  # series that are all written out, with a chart each
 MOST_TOLD = 20  # where there are more: the most surprising ones, and rows of every other list
 MOST_AHEAD = 8  # weeks ahead in a table; a chart has them all
+FEW = 3  # levels that are all named
 
 Texts = dict[str, Any]
 
@@ -43,6 +46,7 @@ def laid_out(week: Week) -> Texts:
     choices = _choices(week)
     failed = findings.failures(week.metrics)
     ranked = findings.standings(week.metrics)
+    weeks = findings.weeks_of(week.series)
     return {
         "title": week.title,
         "newest": week_of(week.forecast),
@@ -52,11 +56,11 @@ def laid_out(week: Week) -> Texts:
         "lede": lede,
         "attention": attention(week, rows),
         "suffixes": [column_suffix(level) for level in told],
-        "drawn": _and(column_suffix(level) for level in week.levels[-3:]),
+        "drawn": _intervals(week.levels),
         "rows": _texts(week, shown, at, told),
         "is_long": is_long,
         "charts": _charts(week, shown, at, told),
-        "has_past": bool(shown["miss"].notna().any() or len(week.accuracy)),
+        "has_past": len(week.accuracy) > 0,
         "ahead": _ahead(week, shown, at, told) if week.forecast["h"].max() > 1 else [],
         "n_ahead": int(week.forecast["h"].max()),
         "record": findings.record(
@@ -72,9 +76,9 @@ def laid_out(week: Week) -> Texts:
         "n_changes": int(choices["switched"].sum()),
         "failures": failed[:MOST_TOLD],
         "n_failures": len(failed),
-        "too_short": int((week.metrics["status"] == "ineligible").sum()),
-        "weeks": findings.weeks_of(week.series),
-        "behind": findings.weeks_of(week.series).behind.head(MOST_TOLD).to_dict("records"),
+        "too_short": int((week.metrics["status"] == INELIGIBLE).sum()),
+        "weeks": weeks,
+        "behind": weeks.behind.head(MOST_TOLD).to_dict("records"),
         "standings": ranked.to_dict("records"),
         "n_compared": int(ranked["n_compared"].max()) if len(ranked) else 0,
         "made_from": week.made_from,
@@ -100,17 +104,20 @@ def in_brief(week: Week) -> Texts:
 def attention(week: Week, rows: pd.DataFrame) -> list[str]:
     """What a reader should look at: failed checks, else what they would have said, and old data."""
     found = list(week.problems)
-    n_failed = int((week.metrics["status"] == "failed").sum())
+    n_failed = int((week.metrics["status"] == FAILED).sum())
     n_others = int((rows["rung"] != CHAMPION).sum())
-    if not found and n_failed:
-        found.append(f"{n_failed:,} times a model failed on a series; it does not compete there.")
-    if not found and n_others:
-        found.append(f"{n_others:,} of {len(rows):,} series are not forecast by a champion.")
     n_behind = int((~rows["is_newest"]).sum())
+    if not week.problems and n_failed:
+        times = f"{n_failed:,} time{'s' * (n_failed > 1)}"
+        found.append(f"{times} a model failed on a series; it does not compete there.")
+    if not week.problems and n_others:
+        verb = "is" if n_others == 1 else "are"
+        found.append(f"{n_others:,} of {len(rows):,} series {verb} not forecast by a champion.")
     if n_behind:
+        verb = "has" if n_behind == 1 else "have"
         found.append(
-            f"{n_behind:,} of {len(rows):,} series have no value for the newest week:"
-            f" what is forecast of them is for an earlier one."
+            f"{n_behind:,} of {len(rows):,} series {verb} no value for the newest week:"
+            f" what is forecast of it is for an earlier one."
         )
     return found
 
@@ -130,6 +137,7 @@ def as_json(rows: pd.DataFrame, written: Sequence[Scale], told: Sequence[float])
     labels = [one.label for one in written]
     known = {"makers": sorted(set(makers)), "labels": sorted(set(labels))}
     columns = {
+        "level": column_suffix(told[0]),
         "name": rows["unique_id"].tolist(),
         "label": [known["labels"].index(label) for label in labels],
         "decimals": [one.decimals for one in written],
@@ -139,7 +147,7 @@ def as_json(rows: pd.DataFrame, written: Sequence[Scale], told: Sequence[float])
         "low": numbers(rows[low]),
         "high": numbers(rows[high]),
         "miss": numbers(rows["miss"]),
-        "surprise": numbers(rows["surprise"], np.full(len(rows), 2)),
+        "surprise": numbers(rows["surprise"], np.full(len(rows), 1)),
         "maker": [known["makers"].index(one) for one in makers],
     }
     text = json.dumps({**known, **columns}, separators=(",", ":"), allow_nan=False)
@@ -191,6 +199,7 @@ def _texts(
                 "was": scale.text(row["was_y_hat"]),
                 "miss": miss_in_words(row["miss"], scale),
                 "outcome": how,
+                "surprise": NOTHING if np.isnan(row["surprise"]) else f"{row['surprise']:.1f}",
                 "is_off": how.startswith("outside"),
             }
         )
@@ -211,10 +220,15 @@ def _charts(
         name = row["name"]
         was = published.get(name, week.accuracy.head(0))
         marks = fans.fan(
-            past[name], ahead[name], was[was["h"] == 1], levels=week.levels, scale=scale
+            past[name],
+            ahead[name],
+            was[was["h"] == 1],
+            levels=week.levels,
+            level=told[0],
+            scale=scale,
         )
         says = f"{name}: {row['last']} last week, {row['next']} forecast"
-        found.append({**row, "svg": fans.svg(marks, says=says)})
+        found.append({**row, "svg": svg(marks, says=says)})
     return found
 
 
@@ -245,6 +259,10 @@ def _choices(week: Week) -> pd.DataFrame:
     return week.best_model.merge(made, on="unique_id").replace({np.nan: None})
 
 
-def _and(parts: Any) -> str:
-    *most, last = parts
-    return f"{', '.join(most)} and {last}" if most else str(last)
+def _intervals(levels: Sequence[float]) -> str:
+    """The intervals of a fan in words: each of a few, the ends of many."""
+    said = [column_suffix(level) for level in levels]
+    if len(said) > FEW:
+        return f"{len(said)} intervals from {said[0]} to {said[-1]} %"
+    *most, last = said
+    return f"{', '.join(most)} and {last} % intervals" if most else f"{last} % interval"

@@ -4,6 +4,7 @@ How it is laid out on a page does not belong here.
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -84,7 +85,7 @@ def maker(model: str, rung: str) -> str:
     return model if rung == CHAMPION else f"{model} ({rung})"
 
 
-def outcome(row: Mapping[str, float], told: Sequence[float]) -> str:
+def outcome(row: Mapping[Any, Any], told: Sequence[float]) -> str:
     """Where last week's value lay, in words: the narrowest of the told intervals that held it."""
     if np.isnan(row["miss"]):
         return "no forecast was published"

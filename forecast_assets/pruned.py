@@ -4,9 +4,11 @@ Deltalake's own vacuum writes entries into a table's log, by which versions are 
 are listed and deleted here. Which ones may go: `prune`.
 """
 
+import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from urllib.parse import unquote
 
 import deltalake
 import pyarrow as pa
@@ -65,17 +67,19 @@ def record(uri: str, files: Iterable[DataFile], *, now: datetime) -> None:
 
 
 def data_files(location: str, commit: Commit) -> list[DataFile]:
-    """The files of one version's rows, by its entry in the log."""
+    """The files that a version added, by its entry in the log.
+
+    The entry is read as a file: opening the table at a version takes 50 ms, for each of hundreds.
+    """
     with reading(f"version {commit.version} of {commit.asset}", location):
-        adds = pa.table(
-            deltalake.DeltaTable(location, version=commit.version).get_add_actions(flatten=True)
-        ).to_pylist()
-    by = [name for name in (adds[0] if adds else ()) if name.startswith("partition.")]
-    return [
-        DataFile(commit.asset, commit.version, commit.seal, add["path"], add["size_bytes"])
-        for add in adds
-        if all(add[name] == commit.partition for name in by)
-    ]
+        entry = f"_delta_log/{commit.version:020}.json"
+        with _files(location).open_input_stream(entry) as stream:
+            actions = [json.loads(line) for line in stream.read().decode().splitlines()]
+        return [
+            DataFile(commit.asset, commit.version, commit.seal, unquote(add["path"]), add["size"])
+            for action in actions
+            if (add := action.get("add"))
+        ]
 
 
 def newest_files(location: str) -> set[str]:
@@ -88,9 +92,7 @@ def newest_files(location: str) -> set[str]:
 def there(location: str) -> set[str]:
     """The paths of all files below a table, its log aside."""
     with reading("the files", location):
-        found = PyFileSystem(DeltaStorageHandler(location)).get_file_info(
-            FileSelector("", recursive=True)
-        )
+        found = _files(location).get_file_info(FileSelector("", recursive=True))
     return {info.path for info in found if info.is_file and not info.path.startswith("_delta_log")}
 
 
@@ -98,7 +100,12 @@ def delete(location: str, file: str) -> int:
     """Delete a file; how many went: none where another process was faster."""
     with writing(f"(delete) {file}", location):
         try:
-            PyFileSystem(DeltaStorageHandler(location)).delete_file(file)
+            _files(location).delete_file(file)
         except FileNotFoundError:
             return 0
     return 1
+
+
+def _files(location: str) -> PyFileSystem:
+    """The files of a table, wherever it is kept; its own path is the root."""
+    return PyFileSystem(DeltaStorageHandler(location))

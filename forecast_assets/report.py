@@ -12,10 +12,10 @@ from unicodedata import bidirectional
 
 import pandas as pd
 
-from forecast_assets.fans import STYLE
+from forecast_assets.chart import STYLE
 from forecast_assets.layout import in_brief, laid_out
+from forecast_assets.reported import Week
 from forecast_assets.scale import NOTHING
-from forecast_assets.week import Week
 
 __all__ = ["Week", "briefly", "cell", "digits", "headlines", "render"]
 
@@ -43,7 +43,8 @@ def render(week: Week) -> dict[str, str]:
 
 def briefly(week: Week) -> str:
     """The week in a few lines of Markdown, for a mail or a chat: no more than 20 series."""
-    return _environment().get_template("report.brief.md").render(in_brief(week))
+    text: str = _environment().get_template("report.brief.md").render(in_brief(week))
+    return text
 
 
 def headlines(forecast: pd.DataFrame, series: pd.DataFrame) -> list[dict[str, Any]]:

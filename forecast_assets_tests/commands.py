@@ -1,10 +1,15 @@
 """Calls of the command line, in this process or as one of its own, on a small forecast.toml."""
 
+import fcntl
 import json
 import os
+import pty
+import struct
 import subprocess
 import sys
+import termios
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -70,3 +75,19 @@ def process(
     return subprocess.run(
         [*COMMAND, *args], env={**os.environ, **(environ or {})}, capture_output=True, check=False
     )
+
+
+def in_terminal(*args: str, columns: int, environ: Mapping[str, str] | None = None) -> str:
+    """What a command prints in a terminal of so many columns."""
+    here, there = pty.openpty()
+    fcntl.ioctl(there, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    with subprocess.Popen(
+        [*COMMAND, *args], env={**os.environ, **(environ or {})}, stdout=there, stderr=there
+    ) as running:
+        os.close(there)
+        printed = bytearray()
+        with os.fdopen(here, "rb", buffering=0) as terminal, suppress(OSError):  # it hung up
+            while some := terminal.read(1000):
+                printed += some
+        assert running.wait() == 0
+    return printed.decode().replace("\r\n", "\n")

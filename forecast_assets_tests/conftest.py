@@ -7,6 +7,7 @@ import pytest
 
 from forecast_assets.crew import Crew
 from forecast_assets_tests import unruly
+from forecast_assets_tests.browser import find_chromium
 from forecast_assets_tests.computing import ODD_MODELS, local_crew
 
 
@@ -35,3 +36,9 @@ def unruly_models(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.syspath_prepend(str(folder))
         yield folder
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """The browser: without it the tests that look at pages fail, and say how to get it."""
+    return find_chromium()

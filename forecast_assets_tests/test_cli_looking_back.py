@@ -51,6 +51,22 @@ def test_a_table_that_was_never_made_has_an_empty_history(folder: Path):
     assert not (folder / "store").exists()
 
 
+def test_a_long_history_ends_with_what_is_new(folder: Path):
+    store = make_store(folder)
+    for y in range(52):
+        write_series(store, y)
+    lines = said("history", "series").splitlines()
+    assert [lines[i].split()[0] for i in (2, -2)] == ["2", "51"]
+    assert lines[-1] == "… after 2 older versions; --json prints them all."
+    assert [row["version"] for row in records("history", "series", "--limit", "2")] == [50, 51]
+    lines = said("history", "series", "--limit", "1").splitlines()
+    assert (lines[2].split()[0], lines[3]) == (
+        "51",
+        "… after 51 older versions; --json prints them all.",
+    )
+    assert len(records("history", "series")) == 52
+
+
 # show
 
 
@@ -100,6 +116,28 @@ def test_times_are_iso_for_programs(folder: Path):
     rows = pd.DataFrame({"unique_id": "a", "ds": ds, "y": 1.0})
     make_store(folder).write(rows, make_commit("raw_data"))
     assert [r["ds"] for r in records("show", "raw_data")] == ["2024-01-05T06:30:00", "2024-01-06"]
+
+
+def test_show_prints_as_many_rows_as_were_asked_for(folder: Path):
+    write_series(make_store(folder), *range(60))
+    assert [row["y"] for row in records("show", "series", "--limit", "2")] == [0.0, 1.0]
+    assert said("show", "series", "--limit", "55").endswith(
+        "… and 5 more rows; --json prints them all.\n"
+    )
+    assert "is not in the range" in said("show", "series", "--limit", "0", exit_code=2)
+
+
+def test_show_prints_csv(folder: Path):
+    ds = pd.to_datetime(["2024-01-05T06:30", "2024-01-06T00:00"])
+    rows = pd.DataFrame({"unique_id": 'a "b", c', "ds": ds, "y": [1.5, np.nan]})
+    make_store(folder).write(rows, make_commit("raw_data"))
+    assert said("show", "raw_data", "--csv").splitlines() == [
+        "unique_id,ds,y",
+        '"a ""b"", c",2024-01-05T06:30:00,1.5',
+        '"a ""b"", c",2024-01-06,',
+    ]
+    assert len(said("show", "raw_data", "--csv", "--limit", "1").splitlines()) == 2
+    assert "give one of them" in said("show", "raw_data", "--csv", "--json", exit_code=2)
 
 
 # diff

@@ -1,11 +1,12 @@
 """Running a week from the command line."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from forecast_assets_tests.commands import configure, records, said
+from forecast_assets_tests.commands import call, configure, records, said
 from forecast_assets_tests.stored import BAKE_OFF
 
 
@@ -47,6 +48,34 @@ def test_a_week_that_ran_twice_has_two_versions_of_every_table():
 def test_the_newest_of_two_runs_is_that_of_the_later_as_of():
     newest, first = records("show", "best_model"), records("show", "best_model", "--version", "0")
     assert newest == first
+
+
+@pytest.mark.usefixtures("two_runs")
+def test_status_tells_how_the_newest_forecast_stands():
+    rows = {row["name"]: row for row in records("status")}
+    forecast = records("history", "next_week_forecast")[0]  # the other is of an older moment
+    assert rows["week"]["value"] == "2024-10-11"
+    assert rows["n_series"]["value"] == 2
+    assert rows["series"]["value"]["n_rows"] == 80
+    assert rows["next_week_forecast"]["value"]["version"] == forecast["version"]
+    assert rows["backtest_predictions"]["value"]["partitions"] == 2
+    assert [name for name, row in rows.items() if row["is_well"] is False] == []
+    told = said("status")
+    assert "ok  models failed      none\n" in told
+    assert f"    run id             {forecast['run_id'][:8]}\n" in told
+
+
+def test_a_run_gives_programs_its_forecast(folder: Path):
+    result = call("run", "--as-of", "2026-01-05", "--json")
+    rows = json.loads(result.stdout)
+    assert [(row["unique_id"], row["ds"]) for row in rows] == [
+        ("a", "2024-10-11"),
+        ("b", "2024-10-11"),
+    ]
+    assert rows == records("show", "next_week_forecast")
+    assert "backtest_predictions.backtest[drift]" in result.stderr
+    (folder / "source.csv").unlink()
+    assert records("run", exit_code=1) == []
 
 
 def test_a_run_that_fails_says_so_with_1(folder: Path):

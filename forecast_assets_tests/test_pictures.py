@@ -13,7 +13,6 @@ from forecast_assets.jobs import Span
 from forecast_assets.pictures import (
     MOST_PANELS,
     UNSEEN_SECONDS,
-    draw_forecast,
     draw_scores,
     draw_series,
     draw_timeline,
@@ -37,18 +36,6 @@ def texts(svg: str) -> list[str]:
     return [str(node.text) for node in parse(svg).iter(f"{SVG}text")]
 
 
-def forecast_of(series: pd.DataFrame, half_width: float = 1.0) -> pd.DataFrame:
-    """A forecast of every series with one interval."""
-    last = series.groupby("unique_id").tail(1)
-    return last.assign(
-        ds=last["ds"] + pd.Timedelta(weeks=1),
-        y_hat=last["y"],
-        lo_80=last["y"] - half_width,
-        hi_80=last["y"] + half_width,
-        model="naive",
-    )
-
-
 def test_every_series_is_a_panel_with_its_name_and_its_line():
     svg = draw_series(make_series(a=walk(30, seed=1), b=walk(30, seed=2)))
     assert {"a", "b"} <= set(texts(svg))
@@ -60,24 +47,10 @@ def test_no_more_panels_than_can_be_read():
     assert len(list(parse(draw_series(series)).iter(f"{SVG}polyline"))) == MOST_PANELS
 
 
-def test_a_forecast_is_drawn_with_its_fan_and_its_model():
-    series = make_series(a=walk(60, seed=1))
-    svg = draw_forecast(forecast_of(series), series, levels=[80])
-    assert "a · naive" in texts(svg)
-    assert len(list(parse(svg).iter(f"{SVG}polygon"))) == 1
-
-
 @pytest.mark.parametrize("y", [[5.0, 5.0, 5.0], [0.0, 0.0], [7.0], [1e12, 1e12 + 1], [-3.0, 2e-9]])
 def test_awkward_values_still_make_a_picture(y: list[float]):
     series = make_series(a=y)
     parse(draw_series(series))
-    parse(draw_forecast(forecast_of(series), series, levels=[80]))
-
-
-def test_a_forecast_without_an_interval_still_makes_a_picture():
-    series = make_series(a=walk(10, seed=1))
-    frame = forecast_of(series).assign(lo_80=np.nan, hi_80=np.nan)
-    parse(draw_forecast(frame, series, levels=[80]))
 
 
 def test_a_name_cannot_break_out_of_the_picture():

@@ -23,6 +23,7 @@ import pytest
 from playwright.sync_api import Locator, Page, expect, sync_playwright
 
 from forecast_assets.settings import ROOT
+from forecast_assets_tests.browser import CHROMIUM_ARGS
 
 ASSETS = (
     "raw_data",
@@ -49,33 +50,12 @@ SERIES = (
     "us_refinery_utilization",
 )
 MODELS = tuple(tomllib.loads((ROOT / "forecast.toml").read_text())["models"]["enabled"])
-CHROMIUM_ARGS = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
 N_WINDOWS = 8  # of the 52 that forecast.toml asks for: the pages are the same, and sooner there
 START_SECONDS, RUN_SECONDS, PAGE_SECONDS, STOP_SECONDS = 120, 180, 45, 20
 # Measured on two busy cores: 37 until `dagster dev` answers, 71 from the click to the last step
 # (28 of them until the run has begun), 2 to 7 for a page, 2 to 10 to stop.
 
 Shot = Callable[[str], None]
-
-
-@pytest.fixture(scope="module")
-def chromium() -> str:
-    """Debian's browser: without it the tests fail, and say how to get it."""
-    found = shutil.which("chromium")
-    if found is None:
-        pytest.fail(
-            "There is no `chromium` on the PATH, so nobody can see what the UI shows. Install it:"
-            " sudo apt-get install chromium"
-        )
-    return found
 
 
 @pytest.fixture(scope="module")

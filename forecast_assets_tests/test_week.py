@@ -350,8 +350,8 @@ def test_a_broken_model_does_not_cost_the_week_and_is_named_everywhere(
     assert failed.severity == dg.AssetCheckSeverity.WARN
     assert "broken on a (8 of 8 forecasts: RuntimeError: no licence)" in str(failed.description)
     report = latest(store, "weekly_report")
-    page = next(with_a_broken_model.var / name for name in report["file"] if ".html" in name)
-    assert "broken on a (8 of 8 forecasts: RuntimeError: no licence)" in page.read_text()
+    page = next(with_a_broken_model.var / name for name in report["file"] if ".md" in name)
+    assert "**broken** on 2 of 2 series (a, b): RuntimeError: no licence" in page.read_text()
 
 
 def test_a_broken_model_made_by_hand_raises(

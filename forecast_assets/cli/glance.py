@@ -88,9 +88,9 @@ def run_id(seen: Seen) -> Line:
     return Line("run_id", seen.forecast.run_id)
 
 
-def series(seen: Seen) -> Line:
+def n_series(seen: Seen) -> Line:
     """How many series have a forecast."""
-    return Line("series", int(seen.rows["unique_id"].nunique()))
+    return Line("n_series", int(seen.rows["unique_id"].nunique()))
 
 
 def made_from(seen: Seen) -> Line:
@@ -168,7 +168,7 @@ def report(seen: Seen) -> Line:
     from forecast_assets import versions
 
     files = seen.store.read(versions.select(seen.store, "weekly_report"))["file"]
-    page = next(seen.settings.var / name for name in files if name.endswith(".html"))
+    page = next(seen.store.var / name for name in files if name.endswith(".html"))
     return Line("report", str(page), page.is_file())
 
 
@@ -187,7 +187,7 @@ LINES: Sequence[Callable[[Seen], Line]] = (
     as_of,
     made_at,
     run_id,
-    series,
+    n_series,
     made_from,
     models_failed,
     champions_changed,
@@ -218,7 +218,7 @@ def newest_versions(store: "Store") -> list[Record]:
     """
     from forecast_assets import versions
 
-    rows = []
+    rows: list[Record] = []
     for asset in store.tables:
         if store.history(asset):
             found = versions.select(store, asset)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 ROWS_SHOWN = 50
 LEAST_WIDTH = 24  # of a column of text that is cut
 GAP = 2  # between columns
+MORE_THAN_NAME = 2  # that tabulate makes a column wider than its name
 ABBREVIATED = ("run_id", "data_version")
 Record = Mapping[str, object]
 
@@ -63,10 +64,11 @@ def fitted(
     As many columns stay as can with their long texts cut, the first one however narrow it is.
     """
     columns = [list(column) for column in zip(*rows, strict=True)]
-    widths = [max(map(len, [name, *column])) for name, column in zip(names, columns, strict=True)]
+    heads = [len(name) + MORE_THAN_NAME for name in names]
+    widths = [max(head, *map(len, column)) for head, column in zip(heads, columns, strict=True)]
     least = [
-        max(len(name), min(w, LEAST_WIDTH)) if one else w
-        for name, w, one in zip(names, widths, is_text, strict=True)
+        max(head, min(w, LEAST_WIDTH)) if one else w
+        for head, w, one in zip(heads, widths, is_text, strict=True)
     ]
     n = len(widths)
     while n > 1 and _total(least[:n]) > width:
@@ -97,7 +99,7 @@ def for_people(value: object, name: str = "") -> str:
         return f"{value:%Y-%m-%d}" if _is_day(value) else f"{value:%Y-%m-%d %H:%M}"
     if isinstance(value, list | tuple):
         return listed(value) or "none"
-    return str(value)
+    return "".join(one if one.isprintable() else " " for one in str(value))
 
 
 def for_json(value: Any) -> Any:

@@ -42,8 +42,8 @@ def prune(keep_weeks: int, *, is_sure: bool, is_json: bool) -> None:
 
     What was not needed in the last N weeks goes, with --yes: rows of superseded versions of
     backtest_predictions and metrics, fold caches that no run added to, and what the steps of old
-    runs passed each other. Forecasts, what they were made from, their accuracy, reports, and the
-    history of every version stay.
+    runs passed each other. Data, choices, forecasts, their accuracy, reports, and the history of
+    every version stay.
     """
     from forecast_assets import prune as pruning
     from forecast_assets.settings_file import dagster_home

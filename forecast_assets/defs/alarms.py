@@ -21,7 +21,7 @@ from forecast_assets.settings import Settings
 from forecast_assets.tables import ASSETS
 
 EVERY_SECONDS = 30
-MOST_RUNS = 50  # that one tick looks at; the next one goes on from there
+MOST_RUNS = 10  # that one tick looks at, at 0.1 s each; the next one goes on from there
 OVERLAP = timedelta(seconds=5)  # runs may be recorded out of order; a notice is told once anyhow
 ENDED = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE]
 FAILURES = {dg.DagsterEventType.STEP_FAILURE, dg.DagsterEventType.RUN_FAILURE}

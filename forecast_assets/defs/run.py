@@ -45,8 +45,10 @@ def run_week(settings: Settings, *, as_of: str | None, say: Callable[[str], None
 
 
 def _is_interrupt(event: dg.DagsterEvent) -> bool:
+    """Whether a step ended by one: of ours, or, outside of its own code, Dagster's."""
     error = event.step_failure_data.error if event.is_step_failure else None
-    return error is not None and error.cls_name == Interrupted.__name__
+    names = [one.__name__ for one in (Interrupted, dg.DagsterExecutionInterruptedError)]
+    return error is not None and error.cls_name in names
 
 
 def made_home(settings: Settings) -> str:

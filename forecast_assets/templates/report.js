@@ -22,14 +22,14 @@
     { title: "Series", key: (i) => lower[i] },
     { title: "Next week", key: (i) => data.next[i], text: (i) => number(data.next[i], i) },
     {
-      title: "Interval",
+      title: `${data.level} % interval`,
       key: (i) => (data.low[i] === null ? null : data.high[i] - data.low[i]),
       text: (i) => (data.low[i] === null ? "–" : `${number(data.low[i], i)} to ${number(data.high[i], i)}`),
     },
     { title: "Last week", key: (i) => data.last[i], text: (i) => number(data.last[i], i) },
-    { title: "Forecast of it", key: (i) => data.miss[i], text: (i) => missed(data.miss[i], i) },
-    { title: "Surprise", key: (i) => data.surprise[i], text: (i) => (data.surprise[i] === null ? "–" : data.surprise[i].toFixed(2)) },
-    { title: "By", key: (i) => data.makers[data.maker[i]], text: (i) => data.makers[data.maker[i]] },
+    { title: "Its forecast was", key: (i) => data.miss[i], text: (i) => missed(data.miss[i], i) },
+    { title: "Surprise", key: (i) => data.surprise[i], text: (i) => (data.surprise[i] === null ? "–" : data.surprise[i].toFixed(1)) },
+    { title: "By", kind: "text", key: (i) => data.makers[data.maker[i]], text: (i) => data.makers[data.maker[i]] },
   ];
 
   let [sorted, isDown, page] = [0, false, 0];
@@ -48,7 +48,9 @@
     const label = data.labels[data.label[i]];
     if (label) first.append(element("small", label));
     made.append(first);
-    for (const { title, text } of columns.slice(1)) made.append(element("td", text(i), { "data-label": title }));
+    for (const { title, text, kind = "" } of columns.slice(1)) {
+      made.append(element("td", text(i), { "data-label": title, class: kind }));
+    }
     return made;
   };
   const show = () => {
@@ -74,8 +76,8 @@
     page = 0;
     show();
   };
-  const heads = columns.map(({ title }, place) => {
-    const cell = element("th", "", { scope: "col" });
+  const heads = columns.map(({ title, kind = "" }, place) => {
+    const cell = element("th", "", { scope: "col", class: kind });
     const button = element("button", title, { type: "button" });
     button.addEventListener("click", () => {
       isDown = sorted === place ? !isDown : place > 0;
@@ -93,6 +95,7 @@
   search.addEventListener("input", find);
   before.addEventListener("click", () => { page -= 1; show(); });
   after.addEventListener("click", () => { page += 1; show(); });
+  document.getElementById("without").hidden = true;
   everything.hidden = false;
   find();
 })();

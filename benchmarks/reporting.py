@@ -1,0 +1,116 @@
+"""The report of made-up series: 52 weeks of them, 20 candidates, ten weeks of published forecasts.
+
+Usage: python benchmarks/reporting.py SERIES FOLDER. Writes the report there and prints the seconds.
+"""
+
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from made_up import weekly
+
+from forecast_assets.accuracy import score_published
+from forecast_assets.metrics import LOSSES
+from forecast_assets.report import Week, briefly, render
+from forecast_assets.tables import tables
+
+LEVELS = (80, 95)
+N_MODELS, N_WEEKS, N_DUE = 20, 52, 10
+RADII = {80: 1.28, 95: 1.96}  # of a normal error, in standard deviations
+FAILS = 0.001  # of the scores: a model that failed on a series
+
+
+def published(series: pd.DataFrame, ago: int, rng: np.random.Generator) -> pd.DataFrame:
+    """What would have been forecast that many weeks ago: the last value and some noise."""
+    last = series.groupby("unique_id").nth(-1 - ago).reset_index(drop=True)
+    size = series.groupby("unique_id")["y"].std().to_numpy() + 0.1
+    y_hat = last["y"] + 0.2 * size * rng.normal(size=len(last))
+    ends = {
+        f"{side}_{level}": y_hat + sign * RADII[level] * size
+        for level in LEVELS
+        for side, sign in (("lo", -1), ("hi", 1))
+    }
+    made_at = last["ds"].dt.tz_localize("UTC") + pd.Timedelta(days=3)
+    return pd.DataFrame(
+        {
+            "unique_id": last["unique_id"],
+            "h": 1,
+            "ds": last["ds"] + pd.Timedelta(weeks=1),
+            "y_hat": y_hat,
+            **ends,
+            "backtest_mae": 0.8 * size,
+            "model": "combination_median",
+            "members": "m00, m01, m02",
+            "rung": "champion",
+            "cutoff": last["ds"],
+            "made_at": made_at,
+            "as_of": made_at,
+        }
+    )
+
+
+def scores(ids: np.ndarray, rng: np.random.Generator) -> pd.DataFrame:
+    """The table `metrics`, a few of whose models failed."""
+    models = ["combination_median", *(f"m{m:02d}" for m in range(N_MODELS - 1))]
+    n = len(ids) * N_MODELS
+    names = tables(LEVELS)["metrics"].names
+    rows = pd.DataFrame({name: rng.uniform(0.5, 1.2, n) for name in names})
+    is_failed = rng.random(n) < FAILS
+    reasons = [f"9 of 52 forecasts: LinAlgError: singular at step {i % 7}" for i in range(n)]
+    rows = rows.assign(
+        unique_id=np.repeat(ids, N_MODELS),
+        model=np.tile(models, len(ids)),
+        n_folds=N_WEEKS,
+        may_be_best=rng.random(n) < FAILS,
+        status=np.where(is_failed, "failed", "scored"),
+        reason=np.where(is_failed, reasons, None),
+    )
+    rows.loc[is_failed, list(LOSSES)] = np.nan
+    return tables(LEVELS)["metrics"].arranged(rows)
+
+
+def choices(ids: np.ndarray) -> pd.DataFrame:
+    """The table `best_model`: one combination for all, a few of which had another one before."""
+    is_new = np.arange(len(ids)) % 100 == 0
+    return pd.DataFrame(
+        {
+            "unique_id": ids,
+            "model": "combination_median",
+            "previous_model": np.where(is_new, "m00", "combination_median"),
+            "switched": is_new,
+            "reason": "combination_median is the combination of the settings; its mase is 0.8",
+        }
+    )
+
+
+def main() -> None:
+    """Make up a week and report it."""
+    n_series, folder = int(sys.argv[1]), Path(sys.argv[2])
+    rng = np.random.default_rng(0)
+    series = weekly(n_series, n_weeks=N_WEEKS)
+    said = [published(series, ago, rng) for ago in range(N_DUE, -1, -1)]
+    ids = said[-1]["unique_id"].to_numpy()
+    week = Week(
+        forecast=said[-1],
+        series=series,
+        best_model=choices(ids),
+        metrics=scores(ids, rng),
+        accuracy=score_published(pd.concat(said, ignore_index=True), series, levels=LEVELS),
+        levels=LEVELS,
+        run_id="0123456789",
+        units={"s0*": "pieces"},
+    )
+    started = time.perf_counter()
+    texts = render(week)
+    print(f"rendering {time.perf_counter() - started:.3f} s", flush=True)
+    started = time.perf_counter()
+    briefly(week)
+    print(f"brief {time.perf_counter() - started:.3f} s", flush=True)
+    for name, text in texts.items():
+        (folder / name).write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
