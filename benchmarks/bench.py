@@ -303,6 +303,17 @@ def reports() -> Iterator[Row]:
             yield at_most(f"{name}, whole process with its data, MB", ran.peak_mb, 1000)
 
 
+def tick_to_mail() -> Iterator[Row]:
+    """The scheduled week of the demo, from its tick to the report in a mailbox."""
+    for state in ("a week as every week", "the first week, all folds to compute"):
+        with Place() as place:
+            if state.startswith("a week"):
+                place.week(LAST_WEEK_BUT_ONE)  # the tick finds one more
+            ran = place.run([sys.executable, str(HERE / "tick.py"), str(place.path)])
+            name = f"from a tick to its report by mail, seconds: {state}"
+            yield at_most(name, ran.steps["tick"], 60 if state.startswith("a week") else 180)
+
+
 def timed(function: Callable[[], object]) -> float:
     """The seconds that a call takes."""
     started = time.perf_counter()
@@ -334,6 +345,7 @@ BENCHES = (
     scores_and_choices,
     sensors,
     reports,
+    tick_to_mail,
 )
 
 

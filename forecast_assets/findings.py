@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
+from unicodedata import bidirectional
 
 import numpy as np
 import pandas as pd
@@ -21,6 +22,8 @@ from forecast_assets.tables import column_suffix
 NAMED = 3  # series, of the many that one sentence is about
 NAN = float("nan")
 MOST_OF = 0.9  # of the series; who is scored on fewer does not decide which ones are compared
+RIGHT_TO_LEFT = {"R", "AL", "RLE", "RLO", "RLI", "LRE", "LRO", "LRI"}
+ISOLATE, END = "\u2068", "\u2069"
 DIFFERS = re.compile(r"\d+(\.\d+)?")  # what differs between failures of one cause
 
 
@@ -68,7 +71,7 @@ def failures(metrics: pd.DataFrame) -> list[Failure]:
             " ".join(str(cause[rows.index[0]]).split()),
             len(rows),
             int(n_asked[model]),
-            listed(rows["unique_id"], most=NAMED),
+            listed(map(isolated, rows["unique_id"]), most=NAMED),
         )
         for (model, _), rows in failed.groupby(["model", alike.rename("cause")], sort=True)
     ]
@@ -117,6 +120,12 @@ def standings(metrics: pd.DataFrame) -> pd.DataFrame:
         }
     )
     return found.sort_values(["mase", "model"], ignore_index=True)
+
+
+def isolated(name: str) -> str:
+    """The name, so marked where it runs from right to left that what stands beside it does not."""
+    turns = any(bidirectional(mark) in RIGHT_TO_LEFT for mark in name)
+    return f"{ISOLATE}{name}{END}" if turns else name
 
 
 def _mean_of(values: Values) -> Values:
@@ -219,7 +228,7 @@ def next_week(rows: pd.DataFrame, moves: Mapping[str, str]) -> str:
         where = next(what for what, k in counts.items() if k)
         by = "" if where == "stay level" else f" by {moves[names.iloc[0]][1:]}"
         more = ", more than in a usual week" if len(large) else ""
-        return f"{names.iloc[0]} is expected to {where}{by}{more}."
+        return f"{isolated(names.iloc[0])} is expected to {where}{by}{more}."
     parts = [f"{k:,} to {what}" for what, k in counts.items() if k]
     first, *others = parts
     verb = "is" if first.startswith("1 ") else "are"
@@ -228,7 +237,7 @@ def next_week(rows: pd.DataFrame, moves: Mapping[str, str]) -> str:
         return f"All {n:,} series are expected to stay level."
     if not len(large):
         return f"{said}; none by more than in a usual week."
-    named = listed((f"{name} ({moves[name]})" for name in names[large.index]), most=NAMED)
+    named = listed((f"{isolated(name)} ({moves[name]})" for name in names[large.index]), most=NAMED)
     return f"{said}; {len(large):,} by more than in a usual week: {named}."
 
 

@@ -8,21 +8,19 @@ import hashlib
 import math
 import re
 from typing import Any
-from unicodedata import bidirectional
 
 import pandas as pd
 
 from forecast_assets.chart import STYLE
+from forecast_assets.findings import isolated
 from forecast_assets.layout import in_brief, laid_out
 from forecast_assets.reported import Week
 from forecast_assets.scale import NOTHING
 
 __all__ = ["Week", "briefly", "cell", "digits", "headlines", "render"]
 
-RIGHT_TO_LEFT = {"R", "AL", "RLE", "RLO", "RLI", "LRE", "LRO", "LRI"}
 # As entities, for not every Markdown knows a backslash before these.
 ENTITIES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", "|": "&#124;", "~": "&#126;"})
-ISOLATE, END = "\u2068", "\u2069"
 
 
 def render(week: Week) -> dict[str, str]:
@@ -68,8 +66,7 @@ def cell(text: str) -> str:
     marked = re.sub(r"([\\`*\[\]!]|(?<!&)#)", r"\\\1", marked)
     marked = re.sub(r"(?<![^\W_])_|_(?![^\W_])", r"\_", marked)  # within a word it means nothing
     marked = re.sub(r"^([-+=])|^(\d+)([.)])(?=\s)", _escaped_start, marked)
-    turns = any(bidirectional(mark) in RIGHT_TO_LEFT for mark in marked)
-    return f"{ISOLATE}{marked}{END}" if turns else marked
+    return isolated(marked)
 
 
 def share(value: float | None, decimals: int = 0) -> str:

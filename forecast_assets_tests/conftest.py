@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from forecast_assets.crew import Crew
-from forecast_assets_tests import unruly
+from forecast_assets_tests import object_store, unruly
 from forecast_assets_tests.browser import find_chromium
 from forecast_assets_tests.computing import ODD_MODELS, local_crew
 
@@ -16,6 +16,21 @@ def crew() -> Iterator[Crew]:
     """Two workers; each keeps a process that has the models' libraries imported."""
     with local_crew() as found:
         yield found
+
+
+@pytest.fixture
+def object_store_address(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The address of an empty object store, where `s3://bucket` leads."""
+    with object_store.running() as address:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", address)
+        for name, value in {
+            "AWS_ALLOW_HTTP": "true",
+            "AWS_ACCESS_KEY_ID": "user",
+            "AWS_SECRET_ACCESS_KEY": "password",
+            "AWS_REGION": "us-east-1",
+        }.items():
+            monkeypatch.setenv(name, value)
+        yield address
 
 
 @pytest.fixture(scope="session")

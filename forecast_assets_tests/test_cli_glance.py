@@ -141,6 +141,19 @@ def test_how_past_forecasts_turned_out_is_held_against_what_was_promised(
     assert [name for name in not_well(lines) if name == "coverage"] == wrong
 
 
+@pytest.mark.parametrize(("levels", "told"), [([50, 80], {"80": 1.0}), ([50], {})])
+def test_levels_that_were_not_asked_for_then_are_left_out(
+    tmp_path: Path, levels: list[int], told: dict[str, float]
+):
+    store = make_store(tmp_path)
+    write_week(store, past=3)
+    settings = make_settings(tmp_path, forecast={"levels": levels})
+    lines = {line.name: line for line in look(settings, store, now=NOW)}
+    assert lines["coverage"].value == told
+    assert lines["coverage"].said == ("100% in the 80 % interval" if told else "–")
+    assert lines["forecasts_due"].value == 3
+
+
 def test_a_version_that_is_lost_costs_its_line_alone(tmp_path: Path):
     write_week(make_store(tmp_path))
     store = make_store(tmp_path)

@@ -109,6 +109,7 @@ def test_check_says_what_a_week_would_find_and_leaves_nothing_behind(folder: Pat
         f"ok  series    2 series to 2024-10-04; {nothing_done}",
         "ok  models    2 can be made",
         f"ok  store     {folder / 'store'}",
+        "ok  notices   no channel",
     ]
     assert checked(0)["series"] == (
         {"n_series": 2, "last_week": "2024-10-04", "n_unfinished": 0, "n_filled": 0},
@@ -132,7 +133,13 @@ def test_check_tries_all_though_the_first_is_not_well(folder: Path):
     (folder / "store").write_text("a file where the store must be")
     told = said("check", exit_code=1)
     marks = [line[:12] for line in told.splitlines()]
-    assert marks == ["ok  settings", "NO  source  ", *["NO  models  "] * 2, "NO  store   "]
+    assert marks == [
+        "ok  settings",
+        "NO  source  ",
+        *["NO  models  "] * 2,
+        "NO  store   ",
+        "ok  notices ",
+    ]
     assert "No file answers to `source.path`" in told
     assert "There is no model 'drifft'" in told
     assert "The class of the model mine cannot be imported from no.such:One" in told
@@ -144,6 +151,15 @@ def test_check_names_rows_that_make_no_weeks(folder: Path):
     text, is_well = checked(1)["series"]
     assert text.startswith("1 weeks have more than one row (2 rows): a / 2024-01-05.")
     assert not is_well
+
+
+def test_check_names_a_channel_that_cannot_be_used(folder: Path):
+    text = SMALL + '[notify]\nurls = ["json://host", "nosuch://me:hidden@host", "env:NO_SUCH"]\n'
+    (folder / "forecast.toml").write_text(text)
+    told = [line for line in said("check", exit_code=1).splitlines() if "notices" in line]
+    assert len(told) == 2
+    assert "hidden" not in told[0]
+    assert "the environment has no NO_SUCH" in told[1]
 
 
 def test_check_says_that_the_settings_cannot_be_used_and_nothing_else(folder: Path):

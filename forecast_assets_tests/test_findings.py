@@ -188,3 +188,12 @@ def test_a_choice_without_scores_still_has_a_record():
     chosen = make_choice(["a"], model="gone")
     rows = findings.record(week.accuracy, week.series, week.metrics, chosen, levels=[80])
     assert np.isnan([row["backtest"] for row in rows]).all()
+
+
+def test_a_name_from_right_to_left_does_not_turn_the_sentence():
+    assert findings.isolated("sales_2 é") == "sales_2 é"
+    for name in ("ملف", "שם", "\u202eevil"):
+        assert findings.isolated(name) == f"\u2068{name}\u2069"
+    rows, moves = moving(0.5)
+    said = findings.next_week(rows.assign(unique_id="ملف"), {"ملف": moves["s0"]})
+    assert said == "\u2068ملف\u2069 is expected to rise by 0.5."

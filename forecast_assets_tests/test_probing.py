@@ -6,6 +6,7 @@ import pytest
 
 from forecast_assets.errors import StoreError
 from forecast_assets.probing import try_writing
+from forecast_assets_tests.object_store import keys
 
 
 def test_a_folder_is_left_as_it_was(tmp_path: Path):
@@ -21,6 +22,11 @@ def test_a_place_that_cannot_be_written_to_is_refused(tmp_path: Path):
             StoreError, match=r"Could not write \(as a trial\) in the store /.*file"
         ):
             try_writing(str(place))
+
+
+def test_an_object_store_is_left_as_it_was(object_store_address: str):
+    try_writing("s3://bucket/store")
+    assert keys(object_store_address) == []
 
 
 def test_an_object_store_that_does_not_answer_is_refused():

@@ -14,8 +14,10 @@ from forecast_assets.audit import verify
 from forecast_assets.errors import PrunedVersion, StoreError
 from forecast_assets.prune import Stale, find, remove
 from forecast_assets.store import Store
+from forecast_assets.tables import tables
 from forecast_assets.versions import select
 from forecast_assets_tests.builders import AS_OF, make_series
+from forecast_assets_tests.object_store import keys
 from forecast_assets_tests.stored import (
     BAKE_OFF,
     WEEK,
@@ -182,6 +184,27 @@ def test_versions_go_on_being_numbered_and_written(tmp_path: Path):
     prune(store)
     assert write_predictions(store, "naive", 9.0, as_of=AS_OF + 9 * WEEK).version == 3
     assert make_store(tmp_path).read(select(store, BAKE_OFF))["y_hat"].tolist() == [9.0]
+
+
+def test_an_object_store_is_pruned_like_a_folder(tmp_path: Path, object_store_address: str):
+    def opened() -> Store:
+        return Store("s3://bucket/store", tables((80, 95)), var=tmp_path)
+
+    store = opened()
+    for i in range(3):
+        for model in ("naive", "drift"):
+            write_predictions(store, model, float(i), as_of=AS_OF + i * WEEK)
+    after = NOW + WEEK
+    stale = found(store, before=after)
+    assert [one.n_files for one in stale] == [1] * 4
+    assert remove(store, stale, now=NOW) == 4
+    assert sum("/model=" in key for key in keys(object_store_address)) == 2
+    store = opened()
+    assert found(store, before=after) == []
+    assert store.read(select(store, BAKE_OFF))["y_hat"].tolist() == [2.0, 2.0]
+    findings = verify(store, [BAKE_OFF])
+    assert [one.pruned_at is not None for one in findings] == [True] * 4 + [False] * 2
+    assert not any(one.problem for one in findings)
 
 
 # Twice, at once, and in between

@@ -45,6 +45,7 @@ class Seen:
     def accuracy(self) -> "tuple[pd.DataFrame, Verdict] | None":
         """How the forecasts that are due turned out, over all, and the verdict; none before."""
         from forecast_assets import accuracy, versions
+        from forecast_assets.tables import column_suffix
 
         if not self.store.history("forecast_accuracy"):
             return None
@@ -52,7 +53,8 @@ class Seen:
         series = self.store.read([self.input_of(self.forecast, "series")])
         if scored.empty:
             return None
-        levels = self.settings.forecast.levels
+        asked = self.settings.forecast.levels  # maybe others than when it was written
+        levels = [level for level in asked if f"in_{column_suffix(level)}" in scored]
         found = accuracy.summary(scored, series, levels=levels)
         return found, accuracy.judge(scored, series, levels=levels)
 
@@ -152,15 +154,13 @@ def error_over_naive(seen: Seen) -> Line:
 
 def coverage(seen: Seen) -> Line:
     """The share of values in each interval; not well where it is off by more than chance."""
-    from forecast_assets.tables import column_suffix
-
     if seen.accuracy is None:
         return Line("coverage", None)
     found, verdict = seen.accuracy
-    suffixes = [column_suffix(level) for level in seen.settings.forecast.levels]
-    shares = {suffix: float(found[f"coverage_{suffix}"].iloc[0]) for suffix in suffixes}
-    told = [f"{share:.0%} in the {suffix} % interval" for suffix, share in shares.items()]
-    return Line("coverage", shares, not verdict.off_coverage, ", ".join(told))
+    names = [name for name in map(str, found) if name.startswith("coverage_")]
+    shares = {name.removeprefix("coverage_"): float(found[name].iloc[0]) for name in names}
+    told = [f"{share:.0%} in the {level} % interval" for level, share in shares.items()]
+    return Line("coverage", shares, not verdict.off_coverage, ", ".join(told) or "–")
 
 
 def report(seen: Seen) -> Line:

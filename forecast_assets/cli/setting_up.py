@@ -113,8 +113,8 @@ def _toml(value: object) -> str:
 def check(ctx: click.Context, *, is_json: bool) -> None:
     """Look at all that a week needs.
 
-    Without running one: the settings, the source, its weeks, the models, the store; all are tried.
-    With --json a record a line, with `name`, `value` and `is_well`.
+    Without running one: the settings, the source, its weeks, the models, the store, the channels;
+    all are tried. With --json a record a line, with `name`, `value` and `is_well`.
     """
     lines = list(_checked(datetime.now(UTC)))
     print_lines(lines, is_json=is_json)
@@ -195,8 +195,19 @@ def store(settings: "Settings", store: "Store", _: datetime) -> Iterator[Line]:
     yield Line("store", store.uri, is_well=True)
 
 
+def notices(settings: "Settings", _: "Store", __: datetime) -> Iterator[Line]:
+    """Whether each channel of `[notify]` can be used as its URL stands; none is contacted."""
+    from forecast_assets.notify import check_url, configured
+
+    urls = configured(settings)
+    refused = [Line("notices", why, is_well=False) for url in urls if (why := check_url(url))]
+    told = f"{len(urls)} channels; `forecast-assets notify` tries them" if urls else "no channel"
+    yield from refused or [Line("notices", len(urls), is_well=True, text=told)]
+
+
 CHECKS: Sequence[Callable[["Settings", "Store", datetime], Iterator[Line]]] = (
     source,
     models,
     store,
+    notices,
 )

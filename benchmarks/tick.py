@@ -1,0 +1,87 @@
+"""The scheduled week of the demo: from its tick to the report in a mailbox, timed.
+
+Usage: python benchmarks/tick.py FOLDER. The folder's forecast.toml is in force, with what earlier
+weeks left there. Prints the seconds from the tick to the mail.
+"""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from aiosmtpd.controller import Controller
+
+ROOT = Path(__file__).resolve().parents[1]
+START = timedelta(seconds=30)  # that the daemon has until the tick
+LONGEST_SECONDS = 400.0
+
+
+class Mailbox:
+    """A mail server that notes when the first mail came."""
+
+    def __init__(self) -> None:
+        self.came = threading.Event()
+        self.at: datetime | None = None
+
+    async def handle_DATA(self, *_: Any) -> str:  # noqa: N802 - aiosmtpd calls it so
+        """Take a mail."""
+        self.at = self.at or datetime.now(UTC)
+        self.came.set()
+        return "250 OK"
+
+
+class AnyPort(Controller):
+    """aiosmtpd's server, on a port that the system chooses."""
+
+    def _trigger_server(self) -> None:
+        self.port = self.server.sockets[0].getsockname()[1]
+        super()._trigger_server()
+
+
+def main() -> None:
+    """Run the daemon over one tick."""
+    folder = Path(sys.argv[1]).resolve()
+    home = folder / "var" / "dagster"
+    home.mkdir(parents=True, exist_ok=True)
+    shutil.copy(ROOT / "dagster.yaml", home)
+    tick = (datetime.now(UTC) + START + timedelta(minutes=1)).replace(second=0, microsecond=0)
+    box = Mailbox()
+    server = AnyPort(box, hostname="127.0.0.1", port=0)
+    server.start()
+    to = f"mailto://127.0.0.1:{server.port}?mode=insecure&from=week@example.org&to=a@example.org"
+    settings = folder / "forecast.toml"
+    cron = f'\n[schedule]\ncron = "{tick.minute} * * * *"\n[notify]\nurls = ["{to}"]\n'
+    settings.write_text(settings.read_text() + cron)
+    environ = {
+        **os.environ,
+        "DAGSTER_HOME": str(home),
+        "FORECAST_VAR": str(folder / "var"),
+        "FORECAST_CONFIG": str(settings),
+    }
+    command = [str(Path(sys.executable).with_name("dagster-daemon")), "run"]
+    with (folder / "daemon.log").open("wb") as log:
+        daemon = subprocess.Popen(
+            [*command, "--workspace", str(ROOT / "workspace.yaml")],
+            cwd=ROOT,
+            env=environ,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    try:
+        if not box.came.wait(LONGEST_SECONDS) or box.at is None:
+            sys.exit(f"No mail came: {(folder / 'daemon.log').read_text()[-3000:]}")
+        print(f"tick {(box.at - tick).total_seconds():.1f} s")
+    finally:
+        os.killpg(daemon.pid, signal.SIGKILL)
+        daemon.wait()
+        server.stop()
+
+
+if __name__ == "__main__":
+    main()
