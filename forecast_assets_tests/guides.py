@@ -14,7 +14,7 @@ FENCE = re.compile(r"^```(\w*) ?(\S*)\n(.*?)^```$", flags=re.MULTILINE | re.DOTA
 
 @dataclass(frozen=True)
 class Block:
-    """A fenced block: its language, its text, and the file that it is, where the fence names one."""
+    """A fenced block; `file` is what the fence names as the file that it is, or empty."""
 
     guide: str
     language: str

@@ -30,7 +30,9 @@ def test_the_rules_are_as_measured(rule: str):
     regret, switches = (
         RESULTS[RESULTS["rule"] == rule][name].mean() for name in ("regret", "switches_a_year")
     )
-    agree(rows_of("rule", TEXT)[rule], pd.Series([*measured("of_naive").loc[rule], regret, switches]))
+    agree(
+        rows_of("rule", TEXT)[rule], pd.Series([*measured("of_naive").loc[rule], regret, switches])
+    )
 
 
 @pytest.mark.parametrize("members", rows_of("members", TEXT))

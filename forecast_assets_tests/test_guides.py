@@ -1,4 +1,4 @@
-"""The guides do as they say: their commands run, their examples load, their tables are the code's."""
+"""The guides do as they say: commands run, examples load, tables name what the code has."""
 
 import os
 import shutil
@@ -149,7 +149,7 @@ def test_every_block_is_of_a_language_that_is_tried_here() -> None:
     assert {line[3:].split(" ")[0] for line in fences} <= HANDLED
 
 
-def _settings(block: Block, folder: Path) -> Settings:
+def settings_of(block: Block, folder: Path) -> Settings:
     return parse(tomllib.loads(block.text), root=folder, var=folder / "var", origin=block.guide)
 
 
@@ -157,7 +157,7 @@ def _settings(block: Block, folder: Path) -> Settings:
     "block", [one for one in blocks("toml") if not one.file], ids=lambda one: one.text[:30]
 )
 def test_settings_in_a_guide_can_be_used(block: Block, folder: Path) -> None:
-    settings = _settings(block, folder)
+    settings = settings_of(block, folder)
     weeks = to_weeks(sources.fetch(settings), settings, as_of=LATER)
     assert not weeks.frame.empty
     y = np.array(walk(80, seed=3))
@@ -171,7 +171,7 @@ def test_settings_in_a_guide_can_be_used(block: Block, folder: Path) -> None:
 
 def test_the_weeks_of_the_example_are_as_the_guide_says(folder: Path) -> None:
     (block,) = [one for one in blocks("toml") if 'kind = "file"' in one.text]
-    settings = _settings(block, folder)
+    settings = settings_of(block, folder)
     weeks = to_weeks(sources.fetch(settings), settings, as_of=LATER).frame
     graz, linz = (weeks[weeks["unique_id"] == name] for name in ("Graz", "Linz"))
     assert list(graz["ds"].dt.strftime("%d %B")) == ["30 October", "06 November"]
@@ -187,8 +187,9 @@ def test_services_run_programs_that_are_installed() -> None:
     units = [line for block in blocks("ini") for line in block.text.splitlines()]
     started = [line.partition("=")[2] for line in units if line.startswith("ExecStart=")]
     (compose,) = [yaml.safe_load(block.text) for block in blocks("yaml")]
-    every = compose["services"].values()
-    started += [one["command"] for one in every] + [compose["services"]["daemon"]["healthcheck"]["test"]]
+    services = compose["services"]
+    started += [one["command"] for one in services.values()]
+    started += [services["daemon"]["healthcheck"]["test"]]
     assert len(started) == 5
     for command in started:
         program, *rest = command.split()
@@ -210,16 +211,16 @@ def test_the_readme_is_short_and_leads_to_every_guide() -> None:
     assert {f"docs/{guide.name}" for guide in GUIDES[1:]} <= set(links(README))
 
 
-def _named(rows: Mapping[str, list[str]]) -> set[str]:
+def named(rows: Mapping[str, list[str]]) -> set[str]:
     return {cell.strip("`") for cell in rows}
 
 
 def test_the_tables_of_alarms_name_what_the_code_has(tmp_path: Path) -> None:
     defs = build_defs(make_settings(tmp_path, schedule={"poll": "1h"}))
     every = [*(defs.schedules or ()), *(defs.sensors or ())]
-    assert _named(rows_of("name", OPERATE)) == {one.name for one in every}
-    assert _named(rows_of("check", OPERATE)) == {spec.name for spec in CHECKS.values()}
-    assert _named(rows_of("`events`", OPERATE)) == set(get_args(Event))
+    assert named(rows_of("name", OPERATE)) == {one.name for one in every}
+    assert named(rows_of("check", OPERATE)) == {spec.name for spec in CHECKS.values()}
+    assert named(rows_of("`events`", OPERATE)) == set(get_args(Event))
 
 
 def test_the_table_of_models_names_every_one() -> None:
@@ -240,7 +241,7 @@ TABLES: Mapping[str, tuple[type[BaseModel], ...]] = {
 }
 
 
-def _default(models: tuple[type[BaseModel], ...], key: str) -> Any:
+def default_of(models: tuple[type[BaseModel], ...], key: str) -> Any:
     """The default of a setting as TOML has it: null where there is none."""
     field = next(model.model_fields[key] for model in models if key in model.model_fields)
     value = None if field.is_required() else field.get_default(call_default_factory=True)
@@ -257,7 +258,7 @@ def test_every_setting_is_listed_with_its_default(
     assert {key.strip("`") for key in rows} == known
     for key, (default, meaning) in rows.items():
         told = None if default == "–" else tomllib.loads(f"x = {default.strip('`')}")["x"]
-        assert told == _default(models, key.strip("`")), key
+        assert told == default_of(models, key.strip("`")), key
         assert meaning, key
 
 
