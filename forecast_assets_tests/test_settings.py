@@ -73,7 +73,7 @@ def test_an_empty_file_means_every_default() -> None:
 
 def test_the_file_at_the_root_says_the_defaults_and_the_units_of_the_demo() -> None:
     here, default = load({}).model_dump(), parsed("").model_dump()
-    assert here["series"].pop("units")["us_*"] == "kb/d"
+    assert here["series"].pop("units")["us_*"] == "thousand barrels a day"
     assert default["series"].pop("units") == {}
     assert here == default
 
