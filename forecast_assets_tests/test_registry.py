@@ -463,6 +463,19 @@ def test_a_fingerprint_covers_every_file_of_the_users_package(
     assert len({first, second, fingerprint()}) == 3
 
 
+def test_a_fingerprint_is_the_same_where_the_path_names_a_place_twice(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """As in a run that a daemon starts: Dagster puts its working directory before all others."""
+    (place / "our_team").mkdir()
+    (place / "our_team" / "models.py").write_text(OWN)
+    model = Model("mine", "our_team.models:Median")
+    first = model.fingerprint
+    monkeypatch.setattr(sys, "path", [str(place), *sys.path])
+    forget("our_team")
+    assert replace(model).fingerprint == first
+
+
 def test_a_fingerprint_covers_the_users_module_where_it_is_in_no_package(place: Path):
     model = Model("mine", "our_models:Median")
     first = model.fingerprint

@@ -52,7 +52,8 @@ def imported(module: str) -> Sequence[str]:
 
 def _files(module: str) -> Sequence[Path]:
     top = import_module(_top(module))
-    folders = [Path(folder) for folder in getattr(top, "__path__", ())]
+    # Of a package without __init__.py a folder comes twice where two entries of sys.path are one.
+    folders = {Path(folder) for folder in getattr(top, "__path__", ())}
     if top.__name__ == PACKAGE:
         models = sorted(Path(__file__).parent.glob("*.py"))
         return [file for file in models if file.name not in NAMING]
