@@ -15,8 +15,9 @@ export OPENBLAS_NUM_THREADS ?= 1
 run: setup $(DAGSTER_HOME)/dagster.yaml
 	@$(BIN)/forecast-assets run
 
+# Two files at a time: many tests wait for a server or a daemon, and those that compute take two cores.
 test: check chromium
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist loadfile
 
 check: setup
 	$(BIN)/ruff check

@@ -137,7 +137,7 @@ def test_what_nobody_waits_for_is_left_at_once():
             versions=versions(),
             is_wanted=lambda: time.monotonic() - began < 1.5,
         )
-    assert time.monotonic() - began < 4
+    assert time.monotonic() - began < 20
     assert models_below() == []
 
 

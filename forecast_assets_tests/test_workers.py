@@ -176,7 +176,7 @@ def test_a_scheduler_that_is_not_there_is_refused_in_time():
         client(dask_address=address),
     ):
         pass
-    assert time.monotonic() - began < 6
+    assert time.monotonic() - began < 30
 
 
 @pytest.mark.usefixtures("impatient")
@@ -189,7 +189,7 @@ def test_a_server_that_says_nothing_is_refused_in_time():
             client(dask_address=address),
         ):
             pass
-    assert time.monotonic() - began < 6
+    assert time.monotonic() - began < 30
 
 
 @pytest.mark.parametrize(
@@ -212,7 +212,7 @@ def test_a_week_without_its_scheduler_fails_by_name_and_waits_for_it_once(
     settings = week(tmp_path, compute={"dask_address": f"tcp://127.0.0.1:{free_port()}"})
     began = time.monotonic()
     result = run_week(settings, instance)
-    assert time.monotonic() - began < 20
+    assert time.monotonic() - began < 60
     assert not result.success
     told = failures(result)
     assert told.count("Timed out trying to connect") >= 4  # each model's step says so
