@@ -3,7 +3,9 @@
 Keeping versions is the business of `store`; answering a person's question that of `versions`.
 """
 
+import hashlib
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 from forecast_assets.commits import Commit, Input, newest
@@ -101,12 +103,23 @@ def ancestors(store: Store, commit: Commit) -> set[Input]:
     return seen
 
 
-def behind(store: Store, *, models: Sequence[str], as_of: datetime) -> list[str]:
-    """The assets whose newest version was not made from the newest of what it reads.
+@dataclass(frozen=True)
+class Behind:
+    """What is to be made again, in the order that the data flows, and a digest of why.
 
-    In the order that the data flows, each with all that lies below it; empty where nothing is
-    behind, and where a table, or the partition of one of the models, was never made: the first
-    week is run as a whole. Versions of equal content (one data version) are the same.
+    The digest is of the contents above, and of the versions of what is behind: it stays where the
+    same data come again, or a run fails before it wrote one.
+    """
+
+    assets: Sequence[str]
+    state: str
+
+
+def behind(store: Store, *, models: Sequence[str], as_of: datetime) -> Behind | None:
+    """What was not made from the newest of what it reads, with all that lies below it.
+
+    Null where nothing is, and where a table, or the partition of one of the models, was never made:
+    the first week is run as a whole. Versions of equal content (one data version) are the same.
     """
     newest_of: dict[Place, Commit] = {}
     for asset in ASSETS:
@@ -114,14 +127,19 @@ def behind(store: Store, *, models: Sequence[str], as_of: datetime) -> list[str]
             known = [commit for commit in commits if commit.as_of <= as_of]
             if known:
                 newest_of[place] = newest(known)
-    needed = [(a, None) for a in ASSETS if a != BAKE_OFF] + [(BAKE_OFF, m) for m in models]
+    needed = [(a, m) for a in ASSETS for m in (models if a == BAKE_OFF else [None])]
     if any(place not in newest_of for place in needed):
-        return []
-    for i, asset in enumerate(ASSETS):
-        for place in needed:
-            if place[0] == asset and not _is_current(newest_of[place], newest_of, models):
-                return list(ASSETS[i:])
-    return []
+        return None
+    for place in needed:
+        if not _is_current(newest_of[place], newest_of, models):
+            first = ASSETS.index(place[0])
+            above = [
+                (one, newest_of[one].data_version) for one in needed if one[0] in ASSETS[:first]
+            ]
+            there = [(one, newest_of[one].version) for one in needed if one[0] == place[0]]
+            said = repr((above, there, sorted(models))).encode()
+            return Behind(ASSETS[first:], hashlib.blake2b(said, digest_size=16).hexdigest())
+    return None
 
 
 def _is_current(commit: Commit, newest_of: Mapping[Place, Commit], models: Sequence[str]) -> bool:

@@ -8,6 +8,7 @@ here: who reads what in which run is for `defs`.
 import fcntl
 import hashlib
 import os
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -45,6 +46,7 @@ class Store:
         self.var = var
         self._deltas: dict[str, deltalake.DeltaTable] = {}
         self._histories: dict[str, list[Commit]] = {}
+        self._alone = threading.RLock()  # the daemon's sensors share one store, a thread each
 
     def location(self, asset: str) -> str:
         """Where an asset's table is. Raises UnknownVersion where there is no such asset."""
@@ -219,7 +221,10 @@ class Store:
 
     def _all(self, asset: str) -> list[Commit]:
         """Every commit of an asset's table; what was read before is not read again."""
-        known = self._histories.setdefault(asset, [])
+        with self._alone:
+            return self._read_on(asset, self._histories.setdefault(asset, []))
+
+    def _read_on(self, asset: str, known: list[Commit]) -> list[Commit]:
         with reading(f"the history of {asset}", self.uri):
             delta = self._open(asset)
             if delta is None:

@@ -1,6 +1,5 @@
 """Small made-up weeks: settings, series and predictions, each with what it witnesses."""
 
-import socket
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -10,8 +9,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import psutil
 
+from forecast_assets.defs.under_way import identity
 from forecast_assets.settings import Settings
 from forecast_assets.settings_file import parse
 
@@ -72,9 +71,9 @@ def week_settings(tmp_path: Path, series: pd.DataFrame, **tables: Mapping[str, A
 
 
 def dead_process() -> str:
-    """The host, pid and birth of a process that is gone."""
+    """What a run records of its process, of one that is gone."""
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
-        born = psutil.Process(process.pid).create_time()
-        said = f"{socket.gethostname()} {process.pid} {born:.2f}"
+        said = identity(process.pid)
         process.communicate(b"\n")
+    assert said is not None
     return said

@@ -8,7 +8,7 @@ import dagster as dg
 import pytest
 from dagster._core.test_utils import create_run_for_test
 
-from forecast_assets.defs.alarms import build_alarms
+from forecast_assets.defs.alarms import MOST_RUNS, build_alarms
 from forecast_assets.defs.build import build_defs
 from forecast_assets.settings import Settings
 from forecast_assets_tests.builders import make_series, walk, week_settings
@@ -149,3 +149,45 @@ def test_what_failed_before_the_watch_began_is_no_news(
         failed = dg.DagsterRunStatus.FAILURE
         create_run_for_test(instance, job_name="weekly_forecast", status=failed)
         assert watcher.look(later=timedelta(minutes=1)).startswith("0 new notices")
+
+
+def test_many_runs_that_fail_at_once_are_all_told(tmp_path: Path, instance: dg.DagsterInstance):
+    with webhook() as hook:
+        watcher = Watcher(tmp_path, instance, notify=channel(hook))
+        watcher.look()
+        failed, ours = dg.DagsterRunStatus.FAILURE, {"forecast_assets/week": "whole"}
+        for _ in range(2 * MOST_RUNS + 3):
+            create_run_for_test(instance, job_name="weekly_forecast", status=failed, tags=ours)
+        for _ in range(4):
+            watcher.look()
+        create_run_for_test(instance, job_name="weekly_forecast", status=failed, tags=ours)
+        watcher.look()
+        assert len(hook.told) == 2 * MOST_RUNS + 4
+
+
+def test_looks_for_new_data_that_fail_are_told_once_a_day(
+    tmp_path: Path, instance: dg.DagsterInstance
+):
+    with webhook() as hook:
+        watcher = Watcher(tmp_path, instance, notify=channel(hook))
+        watcher.look()
+        tags = {"dagster/sensor_name": "new_data", "forecast_assets/process": "p"}
+        for day in ("2026-11-23", "2026-11-23", "2026-11-24"):
+            said = {**tags, "forecast_assets/as_of": day}
+            failed = dg.DagsterRunStatus.FAILURE
+            create_run_for_test(instance, job_name="x", status=failed, tags=said)
+        watcher.look()
+        assert len(hook.told) == 2
+
+
+def test_what_is_told_is_safe_to_read(tmp_path: Path, instance: dg.DagsterInstance):
+    with webhook() as hook:
+        watcher = Watcher(tmp_path, instance, notify=channel(hook))
+        watcher.look()
+        hostile = "<img src=http://evil/x.png> [pay](http://evil)"
+        (tmp_path / "source.csv").write_text(f'unique_id,ds,y\na,"{hostile}",1\n')
+        watcher.run_week()
+        watcher.look()
+        assert "evil" in text(hook)
+        assert "<img" not in text(hook)
+        assert "[pay](" not in text(hook)

@@ -122,3 +122,12 @@ def test_a_tick_of_another_time_zone_is_one_moment(tmp_path: Path, instance: dg.
     local = datetime.fromisoformat("2026-10-25T02:30:00+01:00")  # the second half past two
     asked = {"cron": "30 2 * * SUN", "timezone": "Europe/Berlin"}
     assert tick(tmp_path, instance, at=local, **asked) == ["2026-10-25T01:30:00+00:00"]
+
+
+def test_a_store_that_cannot_be_read_does_not_cost_the_tick(
+    tmp_path: Path, instance: dg.DagsterInstance
+):
+    """The run says what is wrong with it, is tried again, and raises an alarm."""
+    (tmp_path / "store").write_text("no folder")
+    for catch_up in ("latest", "all"):
+        assert tick(tmp_path, instance, catch_up=catch_up) == iso(TICK)

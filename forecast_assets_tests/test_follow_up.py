@@ -42,7 +42,10 @@ def run(
     job = defs.resolve_implicit_job_def_def_for_assets(request.asset_selection)
     assert job is not None
     return job.execute_in_process(
-        instance=instance, tags=dict(request.tags), asset_selection=list(request.asset_selection)
+        instance=instance,
+        tags=dict(request.tags),
+        asset_selection=list(request.asset_selection),
+        raise_on_error=False,
     )
 
 
@@ -130,9 +133,13 @@ def test_what_is_begun_by_hand_is_waited_for(
     materialize(settings, instance, "raw_data", "series")
     follower = Follower(settings, instance)
     assert "at the next look" in str(follower.look())
-    begun = create_run_for_test(instance, job_name="x", status=dg.DagsterRunStatus.STARTED)
+    begun = [
+        create_run_for_test(instance, job_name="x", status=dg.DagsterRunStatus.STARTED, tags=tags)
+        for tags in ({"another": "project"}, {"forecast_assets/week": "whole"})
+    ]
     assert follower.look() == "A run is under way; what it leaves behind follows after it."
-    instance.delete_run(begun.run_id)
+    instance.delete_run(begun[1].run_id)
+    write_source(tmp_path, make_series(**{name: y[:-2] for name, y in PANEL.items()}))
     materialize(settings, instance, "raw_data", "series")
     assert "at the next look" in str(follower.look())  # something changed since
     assert isinstance(follower.look(), dg.RunRequest)
@@ -141,14 +148,25 @@ def test_what_is_begun_by_hand_is_waited_for(
 def test_a_run_that_fails_is_not_begun_again_and_again(
     settings: Settings, instance: dg.DagsterInstance, tmp_path: Path
 ):
+    """Dagster drops a request whose key it has seen: the failing run changes none."""
     run(settings, instance)
     write_source(tmp_path, make_series(**{name: y[:-1] for name, y in PANEL.items()}))
     materialize(settings, instance, "raw_data", "series")
     follower = Follower(settings, instance)
     first = follower.looks()
-    second = follower.look()  # Dagster drops a request whose key it has seen
-    assert isinstance(second, dg.RunRequest)
-    assert second.run_key == first.run_key
+    folder = settings.var / "reports"
+    folder.rename(settings.var / "no longer a folder")
+    folder.write_text("in the way of the report")
+    assert not run(settings, instance, first).success
+    second = follower.looks()  # what is left is the report
+    assert selected(second) == ["weekly_report"]
+    assert not run(settings, instance, second).success
+    again = follower.look()
+    assert isinstance(again, dg.RunRequest)
+    assert again.run_key == second.run_key
+    materialize(settings, instance, "raw_data", "series")  # the same data once more
+    assert isinstance(again := follower.look(), dg.RunRequest)
+    assert again.run_key == second.run_key
 
 
 def test_new_data_is_looked_for_as_often_as_is_asked(

@@ -164,7 +164,15 @@ def whole_week(store: Store, *y: float, as_of: datetime = AS_OF) -> dict[str, Co
 
 
 def found_behind(store: Store, *models: str, as_of: datetime = AS_OF) -> list[str]:
-    return behind(store, models=models or ("drift", "naive"), as_of=as_of)
+    found = behind(store, models=models or ("drift", "naive"), as_of=as_of)
+    return list(found.assets) if found else []
+
+
+def state(store: Store, *models: str) -> str:
+    """The digest of what is behind."""
+    found = behind(store, models=models or ("drift", "naive"), as_of=AS_OF)
+    assert found is not None
+    return found.state
 
 
 def test_nothing_is_behind_after_a_whole_week(tmp_path: Path):
@@ -218,3 +226,28 @@ def test_an_old_week_repeated_leaves_nothing_behind(tmp_path: Path):
     whole_week(store, 1, 2, 3, as_of=AS_OF + WEEK)
     whole_week(store, 1, 2, as_of=AS_OF)
     assert found_behind(store, as_of=AS_OF + WEEK) == []
+
+
+def test_why_something_is_behind_stays_the_same_while_the_same_data_come_again(tmp_path: Path):
+    store = make_store(tmp_path)
+    made = whole_week(store, 1, 2)
+    write_series(store, 1, 5, inputs=[made["raw_data"]])
+    first = state(store)
+    write_series(store, 1, 5, inputs=[made["raw_data"]])
+    assert state(store) == first
+    write_series(store, 1, 6, inputs=[made["raw_data"]])
+    assert state(store) != first
+
+
+def test_the_same_reason_after_it_was_mended_once_is_another_one(tmp_path: Path):
+    """A model is taken out, and put in again: both times the scores are behind."""
+    store = make_store(tmp_path)
+    made = whole_week(store, 1, 2)
+    ses = write_predictions(store, "ses", 1, 2, inputs=[made["series"]])
+    asked = ("drift", "naive", "ses")
+    first = state(store, *asked)
+    models = [made["backtest of drift"], made["backtest of naive"]]
+    for inputs in ([*models, ses, made["series"]], [*models, made["series"]]):
+        store.write(make_scores(mae=2), make_commit("metrics", inputs=inputs))
+    assert found_behind(store, *asked)[0] == "metrics"
+    assert state(store, *asked) != first

@@ -164,3 +164,13 @@ def test_a_clock_that_is_put_back_starts_nothing(tmp_path: Path, instance: dg.Da
     for _ in range(3):
         assert "is there" in watcher.look(TICK - 3 * WEEK)
     assert watcher.told == []
+
+
+def test_a_store_that_cannot_be_read_raises_an_alarm(tmp_path: Path, instance: dg.DagsterInstance):
+    watcher = Watcher(tmp_path, instance)
+    watcher.published(TICK - WEEK)
+    (tmp_path / "store").rename(tmp_path / "moved")
+    (tmp_path / "store").write_text("no folder")
+    for hours in (6, 6.1, 6.2):
+        assert "Could not read the history of" in watcher.look(TICK + hours * HOUR)
+    assert watcher.told == ["There is no forecast of the week of 2026-11-23 00:00 UTC"]

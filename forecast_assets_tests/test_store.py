@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 
@@ -551,3 +551,15 @@ def test_files_that_cannot_be_kept_are_refused(tmp_path: Path):
     (tmp_path / "reports").write_text("a file where a folder must be")
     with pytest.raises(StoreError, match=r"Could not write the files of reports/1 in the store"):
         make_store(tmp_path).keep_files("reports/1", {"report.md": "x"})
+
+
+def test_threads_that_share_a_store_read_one_history(tmp_path: Path):
+    """As the daemon's sensors do, that all begin with a store that was just opened."""
+    write_series(make_store(tmp_path), 1)
+    for n in range(2, 25):
+        write_series(make_store(tmp_path), n)
+    for _ in range(20):
+        store = make_store(tmp_path)
+        with ThreadPoolExecutor(4) as pool:
+            found = list(pool.map(store.history, ["series"] * 4))
+        assert [[one.version for one in history] for history in found] == [[*range(24)]] * 4

@@ -8,7 +8,7 @@ import pytest
 from forecast_assets.defs.ticks import is_published, last_due, last_tick, ticks_between
 from forecast_assets.settings import Settings
 from forecast_assets_tests.builders import make_settings
-from forecast_assets_tests.stored import make_commit, make_forecast, make_store
+from forecast_assets_tests.stored import make_commit, make_forecast, make_store, write_series
 
 SUNDAY_NIGHT = {"cron": "30 2 * * SUN", "timezone": "Europe/Berlin"}
 
@@ -57,3 +57,13 @@ def test_a_forecast_made_for_the_tick_or_after_it_is_the_weeks(tmp_path: Path):
     store.write(make_forecast(), make_commit("next_week_forecast", as_of=tick))
     assert is_published(store, tick)
     assert not is_published(store, tick + timedelta(seconds=1))
+
+
+def test_a_forecast_of_older_data_is_not_the_weeks(tmp_path: Path):
+    """As where a model is made by hand after a week that failed, and the rest follows."""
+    store, tick = make_store(tmp_path), utc(2026, 11, 22, 1, 30)
+    series = write_series(store, 1, as_of=tick - timedelta(days=6))
+    late = make_commit("next_week_forecast", as_of=tick + timedelta(hours=1), inputs=[series])
+    store.write(make_forecast(), late)
+    assert not is_published(store, tick)
+    assert is_published(store, tick - timedelta(days=6))

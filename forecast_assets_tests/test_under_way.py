@@ -1,7 +1,11 @@
 """Runs under way, and those that only seem to be."""
 
+import os
 import socket
-from collections.abc import Iterator
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
 import dagster as dg
@@ -13,10 +17,12 @@ from forecast_assets.defs.moment import AS_OF_TAG
 from forecast_assets.defs.under_way import (
     PROCESS_TAG,
     end_orphans,
+    identity,
     mark,
     stands_for,
     weeks_under_way,
 )
+from forecast_assets.tables import ASSETS
 from forecast_assets_tests.builders import dead_process
 
 STARTED = dg.DagsterRunStatus.STARTED
@@ -57,18 +63,32 @@ def test_a_run_whose_process_lives_goes_on(instance: dg.DagsterInstance):
 
 
 def test_another_process_with_the_same_number_is_not_the_run_s(instance: dg.DagsterInstance):
-    here = psutil.Process()
-    earlier = f"{socket.gethostname()} {here.pid} {here.create_time() - 1000:.2f}"
-    run_id = marked(instance, earlier)
+    here = identity(os.getpid())
+    run_id = marked(instance, f"{here}0")  # it began at another moment
     assert end_orphans(instance) == [run_id]
+
+
+def test_a_process_that_nobody_has_buried_is_gone(instance: dg.DagsterInstance):
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+        run_id = marked(instance, str(identity(process.pid)))
+        assert end_orphans(instance) == []
+        process.kill()
+        until = time.monotonic() + 30
+        while identity(process.pid) is not None and time.monotonic() < until:
+            time.sleep(0.02)
+        assert psutil.Process(process.pid).status() == psutil.STATUS_ZOMBIE
+        assert end_orphans(instance) == [run_id]
 
 
 def test_runs_of_other_machines_and_of_parents_are_left_alone(instance: dg.DagsterInstance):
     elsewhere = marked(instance, dead_process().replace(socket.gethostname(), "elsewhere"))
+    contained = marked(instance, dead_process().replace("pid:[", "pid:[1"))
     carried_on = marked(instance, dead_process(), of="the-parent")
     unmarked = create_run_for_test(instance, job_name="weekly_forecast", status=STARTED).run_id
     assert end_orphans(instance) == []
-    assert {status(instance, one) for one in (elsewhere, carried_on, unmarked)} == {STARTED}
+    assert {status(instance, one) for one in (elsewhere, contained, carried_on, unmarked)} == {
+        STARTED
+    }
 
 
 def test_a_run_that_has_ended_is_no_orphan(instance: dg.DagsterInstance):
@@ -79,12 +99,17 @@ def test_a_run_that_has_ended_is_no_orphan(instance: dg.DagsterInstance):
 
 
 def test_weeks_under_way_are_the_unfinished_runs_that_publish_one(instance: dg.DagsterInstance):
-    def run(state: dg.DagsterRunStatus, **tags: str) -> str:
-        created = create_run_for_test(instance, job_name="a_job", status=state, tags=tags)
+    def run(state: dg.DagsterRunStatus, *, assets: Sequence[str] = (), **tags: str) -> str:
+        selected = frozenset(dg.AssetKey(name) for name in assets) or None
+        created = create_run_for_test(
+            instance, job_name="a_job", status=state, tags=tags, asset_selection=selected
+        )
         return created.run_id
 
-    whole = run(dg.DagsterRunStatus.NOT_STARTED, **{"forecast_assets/week": "whole"})
-    by_range = run(STARTED, **{"dagster/asset_partition_range_start": "naive"})
+    whole = run(dg.DagsterRunStatus.STARTING, **{"forecast_assets/week": "whole"})
+    by_range = run(STARTED, **{"dagster/asset_partition_range_start": "naive"}, assets=ASSETS)
+    run(STARTED, **{"dagster/asset_partition_range_start": "naive"}, assets=ASSETS[2:])
+    run(STARTED, **{"forecast_assets/week": "the rest"}, assets=ASSETS[2:])
     run(STARTED)
     run(dg.DagsterRunStatus.SUCCESS, **{"forecast_assets/week": "whole"})
     assert {one.dagster_run.run_id for one in weeks_under_way(instance)} == {whole, by_range}

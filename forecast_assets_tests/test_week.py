@@ -251,6 +251,13 @@ def test_an_as_of_that_is_no_time_is_refused(settings: Settings, instance: dg.Da
     assert "`as_of` is 'last Monday', which is no ISO 8601 time" in failures(result)
 
 
+def test_an_as_of_that_is_yet_to_come_is_refused(settings: Settings, instance: dg.DagsterInstance):
+    result = run_week(settings, instance, **{"forecast_assets/as_of": "2962-01-05"})
+    assert not result.success
+    assert "2962-01-05T00:00:00+00:00, which is yet to come" in failures(result)
+    assert build_store(settings).history("raw_data") == []
+
+
 def test_a_repeated_old_week_does_not_become_the_latest(
     settings: Settings, instance: dg.DagsterInstance
 ):

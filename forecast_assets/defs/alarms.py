@@ -12,17 +12,21 @@ import dagster as dg
 from forecast_assets.defs import post
 from forecast_assets.defs.automation import JOB
 from forecast_assets.defs.checks import ABOUT
+from forecast_assets.defs.follow_up import NEW_DATA
 from forecast_assets.defs.moment import Clock, now
 from forecast_assets.defs.teller import cause_of
-from forecast_assets.defs.under_way import PROCESS_TAG, stands_for
+from forecast_assets.defs.under_way import is_ours, stands_for
 from forecast_assets.errors import listed
 from forecast_assets.notify import Notice
+from forecast_assets.report import cell
 from forecast_assets.settings import Settings
-from forecast_assets.tables import ASSETS
 
 EVERY_SECONDS = 30
+SENSOR_TAG = "dagster/sensor_name"
 MOST_RUNS = 10  # that one tick looks at, at 0.1 s each; the next one goes on from there
-OVERLAP = timedelta(seconds=5)  # runs may be recorded out of order; a notice is told once anyhow
+OVERLAP = timedelta(seconds=30)
+# Runs are recorded with the clock of their own machine: a look goes back by so much. What is told
+# twice is put once.
 ENDED = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE]
 FAILURES = {dg.DagsterEventType.STEP_FAILURE, dg.DagsterEventType.RUN_FAILURE}
 
@@ -40,18 +44,16 @@ def build_alarms(settings: Settings, *, clock: Clock = now) -> dg.SensorDefiniti
     def alarms(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         at = clock()
         since = datetime.fromisoformat(context.cursor) if context.cursor else at
-        ended = context.instance.get_run_records(
-            dg.RunsFilter(statuses=ENDED, updated_after=since - OVERLAP),
-            limit=MOST_RUNS,
-            order_by="update_timestamp",
-            ascending=True,
-        )
-        notices = [notice for record in ended for notice in notices_of(record, context.instance)]
+        again, ended = _ended(context.instance, since)
+        seen = [*again, *ended]
+        notices = [notice for record in seen for notice in notices_of(record, context.instance)]
         n_new = sum(post.tell(notice, settings, at=at) for notice in notices)
         if post.deliver(settings, at=at):
             post.report_check(context.instance, settings, at=at)
         waiting = post.undelivered(settings, at=at)
-        until = max([since, *(record.update_timestamp.astimezone(UTC) for record in ended)])
+        times = [record.update_timestamp.astimezone(UTC) for record in ended]
+        is_all = len(ended) < MOST_RUNS
+        until = min(max([since, *times, *([at - OVERLAP] if is_all else [])]), at)
         return dg.SensorResult(
             skip_reason=f"{n_new} new notices of runs that ended. "
             + (f"Not delivered: {listed(waiting)}." if waiting else "All is delivered."),
@@ -61,17 +63,32 @@ def build_alarms(settings: Settings, *, clock: Clock = now) -> dg.SensorDefiniti
     return alarms
 
 
+def _ended(
+    instance: dg.DagsterInstance, since: datetime
+) -> tuple[Sequence[dg.RunRecord], Sequence[dg.RunRecord]]:
+    """The runs that ended shortly before a moment, and the first of those that ended after it."""
+    before = dg.RunsFilter(
+        statuses=ENDED,
+        updated_after=since - OVERLAP,
+        updated_before=since + timedelta(microseconds=1),
+    )
+    after = dg.RunsFilter(statuses=ENDED, updated_after=since)
+    return instance.get_run_records(before), instance.get_run_records(
+        after, limit=MOST_RUNS, order_by="update_timestamp", ascending=True
+    )
+
+
 def notices_of(record: dg.RunRecord, instance: dg.DagsterInstance) -> Iterator[Notice]:
     """What is to be told of a run that has ended: that it failed, or which checks did."""
     run = record.dagster_run
-    if not _is_ours(run):
+    if not is_ours(run):
         return
     what = "The week" if run.job_name == JOB else f"The run of {_named(run)}"
     moment = f"{stands_for(record):%Y-%m-%d %H:%M} UTC"
     where = f"Its page: /runs/{run.run_id} of the UI."
     if run.status == dg.DagsterRunStatus.FAILURE:
         yield Notice(
-            id=f"run_failed {run.run_id}",
+            id=f"run_failed {_occasion(record)}",
             event="run_failed",
             severity="error",
             title=f"{what} as of {moment} failed",
@@ -84,7 +101,7 @@ def notices_of(record: dg.RunRecord, instance: dg.DagsterInstance) -> Iterator[N
     if found:
         is_error = any(one.severity == dg.AssetCheckSeverity.ERROR for one in found)
         said = "\n".join(
-            f"- {one.asset_key.to_user_string()}, {one.check_name}: {one.description}"
+            f"- {one.asset_key.to_user_string()}, {one.check_name}: {cell(str(one.description))}"
             for one in found
         )
         yield Notice(
@@ -97,10 +114,11 @@ def notices_of(record: dg.RunRecord, instance: dg.DagsterInstance) -> Iterator[N
         )
 
 
-def _is_ours(run: dg.DagsterRun) -> bool:
-    """Whether it is a run of this package: an instance may hold those of other projects."""
-    selected = {key.to_user_string() for key in run.asset_selection or ()}
-    return PROCESS_TAG in run.tags or run.job_name == JOB or bool(selected & set(ASSETS))
+def _occasion(record: dg.RunRecord) -> str:
+    """What is told once: a run; of looks for new data, which may fail every hour, a day."""
+    run = record.dagster_run
+    is_look = run.tags.get(SENSOR_TAG) == NEW_DATA
+    return f"{NEW_DATA} {stands_for(record):%Y-%m-%d}" if is_look else run.run_id
 
 
 def _named(run: dg.DagsterRun) -> str:
@@ -113,8 +131,8 @@ def _why(run: dg.DagsterRun, instance: dg.DagsterInstance) -> str:
         entry.event_log_entry.dagster_event
         for entry in instance.get_records_for_run(run.run_id, of_type=FAILURES).records
     ]
-    steps = [f"- {e.step_key}: {cause_of(e)}" for e in events if e and e.is_step_failure]
-    whole = [str(e.message) for e in events if e and not e.is_step_failure]
+    steps = [f"- {e.step_key}: {cell(cause_of(e))}" for e in events if e and e.is_step_failure]
+    whole = [cell(str(e.message)) for e in events if e and not e.is_step_failure]
     return "\n".join(steps or whole) or "It gives no cause."
 
 

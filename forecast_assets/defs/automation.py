@@ -4,16 +4,25 @@ What happens when a week is late all the same: `missed_week`.
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 
 import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 from dagster._utils.schedules import is_valid_cron_schedule
 
-from forecast_assets.defs.moment import AS_OF_TAG, RANGE_END, RANGE_START, WEEK_TAG, Clock, now
+from forecast_assets.defs.moment import (
+    AS_OF_TAG,
+    RANGE_END,
+    RANGE_START,
+    WEEK_TAG,
+    WHOLE,
+    Clock,
+    now,
+)
 from forecast_assets.defs.ticks import deadline, is_published, ticks_between
 from forecast_assets.defs.under_way import stands_for, weeks_under_way
-from forecast_assets.errors import SettingsError
+from forecast_assets.errors import SettingsError, StoreError
 from forecast_assets.settings import Settings
 from forecast_assets.store import Store
 
@@ -33,7 +42,7 @@ def build_job(settings: Settings) -> UnresolvedAssetJobDefinition:
             "The whole week: fetch, backtest every model, choose, forecast, report. To run it"
             " by hand press Materialize all, choose All, and Launch backfill: it is one run."
         ),
-        tags={**every_model(settings), WEEK_TAG: "whole"},
+        tags={**every_model(settings), WEEK_TAG: WHOLE},
     )
 
 
@@ -83,17 +92,25 @@ def build_schedule(
                 f"More than {settings.schedule.deadline} were missed of {week}, and"
                 f' `catch_up = "skip"` lets it go.'
             )
-        if is_published(store, tick):
+        if _is_there(tick):
             return dg.SkipReason(f"The forecast of {week} is there already.")
         if any(stands_for(record) >= tick for record in weeks_under_way(context.instance)):
             return dg.SkipReason(f"A run of {week} is under way.")
         return [request_for(one) for one in _asked(tick)]
 
+    def _is_there(tick: datetime) -> bool:
+        try:
+            return is_published(store, tick)
+        except StoreError:  # the run will say what is wrong with it, and raise an alarm
+            return False
+
     def _asked(tick: datetime) -> list[datetime]:
         """The ticks that are to be run now: this one, and those missed before it if all are."""
-        before = [commit.as_of for commit in store.history("next_week_forecast")]
-        if settings.schedule.catch_up != "all" or not before:
+        if settings.schedule.catch_up != "all":
             return [tick]
-        return ticks_between(settings, after=max(before), until=tick)
+        with suppress(StoreError):  # as above
+            before = [commit.as_of for commit in store.history("next_week_forecast")]
+            return ticks_between(settings, after=max(before), until=tick) if before else [tick]
+        return [tick]
 
     return every_week

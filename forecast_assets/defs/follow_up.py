@@ -4,22 +4,21 @@
 every model is of one vintage, in one run.
 """
 
-import hashlib
 from collections.abc import Sequence
 from datetime import datetime
 
 import dagster as dg
 
 from forecast_assets.defs.automation import every_model
-from forecast_assets.defs.moment import WEEK_TAG, Clock, now
-from forecast_assets.defs.under_way import UNFINISHED
+from forecast_assets.defs.moment import THE_REST, WEEK_TAG, Clock, now
+from forecast_assets.defs.under_way import UNFINISHED, is_ours
 from forecast_assets.lineage import BAKE_OFF, behind
 from forecast_assets.settings import Settings, span
 from forecast_assets.store import Store
-from forecast_assets.tables import ASSETS
 
 EVERY_SECONDS = 60
 SOURCE = ("raw_data", "series")
+NEW_DATA = "new_data"
 
 
 def build_follow_up(settings: Settings, store: Store, *, clock: Clock = now) -> dg.SensorDefinition:
@@ -34,18 +33,21 @@ def build_follow_up(settings: Settings, store: Store, *, clock: Clock = now) -> 
         " behind it, in one run. Waits until nothing changes and no run is under way.",
     )
     def the_rest_follows(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
-        if context.instance.get_runs(dg.RunsFilter(statuses=UNFINISHED), limit=1):
+        if _is_busy(context.instance):
             return dg.SkipReason("A run is under way; what it leaves behind follows after it.")
-        models = settings.models.enabled
-        assets = behind(store, models=models, as_of=clock())
-        if not assets:
+        found = behind(store, models=settings.models.enabled, as_of=clock())
+        if found is None:
             return dg.SensorResult(skip_reason="Nothing is behind.", cursor="")
-        state = _state(store, assets[0])
-        if context.cursor != state:
-            why = f"{assets[0]} and what follows are behind; made at the next look if all is quiet."
-            return dg.SensorResult(skip_reason=why, cursor=state)
-        tags = {WEEK_TAG: "the rest", **(every_model(settings) if BAKE_OFF in assets else {})}
-        request = dg.RunRequest(run_key=state, asset_selection=_keys(assets), tags=tags)
+        if context.cursor != found.state:
+            first = found.assets[0]
+            why = f"{first} and what follows are behind; made at the next look if all is quiet."
+            return dg.SensorResult(skip_reason=why, cursor=found.state)
+        models = every_model(settings) if BAKE_OFF in found.assets else {}
+        request = dg.RunRequest(
+            run_key=found.state,
+            asset_selection=_keys(found.assets),
+            tags={WEEK_TAG: THE_REST, **models},
+        )
         return dg.SensorResult(run_requests=[request])
 
     return the_rest_follows
@@ -55,7 +57,7 @@ def build_poll(every: str, *, clock: Clock = now) -> dg.SensorDefinition:
     """The sensor that looks for new data between the ticks of the schedule."""
 
     @dg.sensor(
-        name="new_data",
+        name=NEW_DATA,
         asset_selection=dg.AssetSelection.assets(*SOURCE),
         minimum_interval_seconds=EVERY_SECONDS,
         default_status=dg.DefaultSensorStatus.RUNNING,
@@ -68,7 +70,7 @@ def build_poll(every: str, *, clock: Clock = now) -> dg.SensorDefinition:
             return dg.SensorResult(skip_reason="The watch begins.", cursor=at.isoformat())
         if at < last + span(every):
             return dg.SkipReason(f"Next at {last + span(every):%Y-%m-%d %H:%M} UTC.")
-        if context.instance.get_runs(dg.RunsFilter(statuses=UNFINISHED), limit=1):
+        if _is_busy(context.instance):
             return dg.SkipReason("A run is under way.")
         request = dg.RunRequest(run_key=at.isoformat(), asset_selection=_keys(SOURCE))
         return dg.SensorResult(run_requests=[request], cursor=at.isoformat())
@@ -76,15 +78,9 @@ def build_poll(every: str, *, clock: Clock = now) -> dg.SensorDefinition:
     return new_data
 
 
-def _state(store: Store, first: str) -> str:
-    """A digest of what is behind, and of the versions above it.
-
-    Two looks with the same one saw nothing change. A run that fails leaves the same state, or one
-    further down: none is begun twice.
-    """
-    above = ASSETS[: ASSETS.index(first)]
-    said = [first, *(f"{asset} {len(store.history(asset))}" for asset in above)]
-    return hashlib.blake2b(" ".join(said).encode(), digest_size=16).hexdigest()
+def _is_busy(instance: dg.DagsterInstance) -> bool:
+    unfinished = instance.get_runs(dg.RunsFilter(statuses=UNFINISHED))
+    return any(is_ours(run) for run in unfinished)
 
 
 def _keys(assets: Sequence[str]) -> list[dg.AssetKey]:

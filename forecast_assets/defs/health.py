@@ -9,14 +9,15 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 
 from forecast_assets.defs import post
-from forecast_assets.defs.run import made_home
 from forecast_assets.defs.ticks import is_published, last_due
 from forecast_assets.defs.under_way import orphans
 from forecast_assets.errors import listed
 from forecast_assets.settings import Settings
+from forecast_assets.settings_file import dagster_home
 from forecast_assets.store import Store
 
 SILENCE = timedelta(minutes=5)  # of a daemon that beats every half minute, a long tick allowed for
+NO_DAEMON = "no Dagster daemon ever ran here, so that the week does not run by itself"
 DAEMONS = ("SCHEDULER", "SENSOR", "QUEUED_RUN_COORDINATOR", "MONITORING")
 
 
@@ -33,12 +34,15 @@ def ailments(settings: Settings, store: Store, *, at: datetime, has_daemon: bool
             f"the forecast of the week of {tick:%Y-%m-%d %H:%M} UTC is not there, though"
             f" {settings.schedule.deadline} have passed"
         )
-    with dg.DagsterInstance.from_config(made_home(settings)) as instance:
-        if has_daemon:
-            found += _silent_daemons(instance, at=at)
-        gone = [run.run_id[:8] for run in orphans(instance)]
-    if gone:
-        found.append(f"the process of {len(gone)} runs is gone: {listed(gone)}")
+    home = dagster_home(settings)
+    if (home / "dagster.yaml").exists():
+        with dg.DagsterInstance.from_config(str(home)) as instance:
+            gone = [run.run_id[:8] for run in orphans(instance)]
+            found += _silent_daemons(instance, at=at) if has_daemon else []
+        if gone:
+            found.append(f"the process of {len(gone)} runs is gone: {listed(gone)}")
+    elif has_daemon:
+        found.append(NO_DAEMON)
     waiting = post.undelivered(settings, at=at)
     if waiting:
         found.append(f"{len(waiting)} notices are not delivered: {listed(waiting)}")
@@ -47,15 +51,14 @@ def ailments(settings: Settings, store: Store, *, at: datetime, has_daemon: bool
 
 def _silent_daemons(instance: dg.DagsterInstance, *, at: datetime) -> Iterator[str]:
     beats = instance.get_daemon_heartbeats()
+    needed = [name for name in DAEMONS if name in instance.get_required_daemon_types()]
     last = {
-        name: datetime.fromtimestamp(beats[name].timestamp, UTC)
-        for name in DAEMONS
-        if name in beats
+        name: datetime.fromtimestamp(beats[name].timestamp, UTC) for name in needed if name in beats
     }
     if not last:
-        yield "no Dagster daemon ever ran here, so that the week does not run by itself"
+        yield NO_DAEMON
         return
-    for name in DAEMONS:
+    for name in needed:
         if name not in last or last[name] < at - SILENCE:
             when = f"since {last[name]:%Y-%m-%d %H:%M} UTC" if name in last else "at all"
             yield f"Dagster's {name.replace('_', ' ').lower()} daemon has not been heard {when}"

@@ -16,7 +16,9 @@ from forecast_assets.defs.moment import Clock, now
 from forecast_assets.defs.post import tell
 from forecast_assets.defs.ticks import deadline, is_published, last_due
 from forecast_assets.defs.under_way import end_orphans, stands_for, weeks_under_way
+from forecast_assets.errors import StoreError
 from forecast_assets.notify import Notice
+from forecast_assets.report import cell
 from forecast_assets.settings import Settings
 from forecast_assets.store import Store
 
@@ -66,14 +68,17 @@ def build_missed_week(
         minimum_interval_seconds=EVERY_SECONDS,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description=f"Starts the week where its forecast is not there {settings.schedule.deadline}"
-        " after its tick and no run is under way; where that fails too, it raises an alarm. Ends"
-        " runs whose process is gone.",
+        " after its tick and no run is under way, be the schedule on or off; where that fails too,"
+        " it raises an alarm. Ends runs whose process is gone. To stop the week, stop both.",
     )
     def missed_week(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         at = clock()
         ended = end_orphans(context.instance)
         tick, watch = last_due(settings, now=at), Watch.read(context.cursor, at=at)
-        found = _look(tick, watch, settings, store, context.instance, at=at)
+        try:
+            found = _look(tick, watch, settings, store, context.instance, at=at)
+        except StoreError as error:
+            found = Finding(str(error), is_late=True, act="alarm" if watch.seen == tick else None)
         cursor = Watch(watch.since, tick if found.is_late else None).cursor
         if found.act == "run":
             tell(_started(tick, settings), settings, at=at)
@@ -145,7 +150,7 @@ def _missed(tick: datetime, settings: Settings, said: str) -> Notice:
         event="week_missed",
         severity="error",
         title=f"There is no forecast of the week of {tick:%Y-%m-%d %H:%M} UTC",
-        text=f"It was to be there {settings.schedule.deadline} after its tick. {said} The forecast"
-        f" of the week before stands. See the run's page in the UI for the cause, mend it, and run"
-        f" the week: `forecast-assets run --as-of {tick.isoformat()}`.",
+        text=f"It was to be there {settings.schedule.deadline} after its tick. {cell(said)}"
+        f" The forecast of the week before stands. See the run's page in the UI for the cause, mend"
+        f" it, and run the week: `forecast-assets run --as-of {tick.isoformat()}`.",
     )

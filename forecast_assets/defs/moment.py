@@ -13,6 +13,7 @@ from forecast_assets.errors import SettingsError
 
 AS_OF_TAG = "forecast_assets/as_of"
 WEEK_TAG = "forecast_assets/week"  # on runs that publish a week: the queue lets one run at a time
+WHOLE, THE_REST = "whole", "the rest"  # its values: from the data on, or from further down
 ONE_PARTITION = "dagster/partition"
 RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
 
@@ -48,6 +49,7 @@ def moment_of(run: dg.DagsterRun, instance: dg.DagsterInstance) -> Moment:
     made_at = record.create_timestamp.astimezone(UTC)
     said = run.tags.get(AS_OF_TAG)
     as_of = made_at if said is None else parse_as_of(said)
+    refuse_future(as_of, at=made_at)
     chain = dict.fromkeys([run.run_id, run.parent_run_id, run.root_run_id])
     return Moment(as_of, made_at, [run_id for run_id in chain if run_id])
 
@@ -58,6 +60,16 @@ Clock = Callable[[], datetime]
 def now() -> datetime:
     """The moment of what is about to begin."""
     return datetime.now(UTC)
+
+
+def refuse_future(as_of: datetime, *, at: datetime) -> None:
+    """Raise SettingsError where a run is to stand for a moment that is yet to come."""
+    if as_of > at:
+        raise SettingsError(
+            f"`as_of` is {as_of.isoformat()}, which is yet to come. Every week until then would"
+            f" seem to be forecast already, and nothing that was published can be taken back, so"
+            f" nothing ran. Give a moment that is past, or none: that is now."
+        )
 
 
 def parse_as_of(text: str) -> datetime:

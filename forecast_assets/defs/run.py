@@ -6,9 +6,11 @@ from collections.abc import Callable
 
 import dagster as dg
 
+from forecast_assets.defs import post
+from forecast_assets.defs.alarms import notices_of
 from forecast_assets.defs.automation import JOB
 from forecast_assets.defs.build import build_defs, build_store
-from forecast_assets.defs.moment import AS_OF_TAG, now, parse_as_of
+from forecast_assets.defs.moment import AS_OF_TAG, now, parse_as_of, refuse_future
 from forecast_assets.defs.refusal import Interrupted
 from forecast_assets.defs.teller import telling
 from forecast_assets.defs.under_way import end_orphans
@@ -26,6 +28,7 @@ def run_week(settings: Settings, *, as_of: str | None, say: Callable[[str], None
     """
     moment = None if as_of is None else parse_as_of(as_of)
     tags = {} if moment is None else {AS_OF_TAG: moment.isoformat()}
+    refuse_future(moment or now(), at=now())
     load_ahead(settings, build_store(settings), as_of=moment or now())
     job = build_defs(settings).resolve_job_def(JOB)
     with dg.DagsterInstance.from_config(made_home(settings)) as instance, telling(say):
@@ -39,9 +42,19 @@ def run_week(settings: Settings, *, as_of: str | None, say: Callable[[str], None
             )
         except dg.DagsterExecutionInterruptedError:  # between two steps
             raise KeyboardInterrupt from None
-    if any(_is_interrupt(event) for event in result.all_events):
-        raise KeyboardInterrupt
+        if any(_is_interrupt(event) for event in result.all_events):
+            raise KeyboardInterrupt
+        _tell(result.run_id, settings, instance)
     return result.run_id if result.success else None
+
+
+def _tell(run_id: str, settings: Settings, instance: dg.DagsterInstance) -> None:
+    """Tell whom it concerns of what failed: where no daemon is up, nobody else does."""
+    record = instance.get_run_record_by_id(run_id)
+    notices = list(notices_of(record, instance)) if record is not None else []
+    n_new = sum(post.tell(notice, settings, at=now()) for notice in notices)
+    if n_new:
+        post.deliver(settings, at=now())
 
 
 def _is_interrupt(event: dg.DagsterEvent) -> bool:
@@ -55,6 +68,9 @@ def made_home(settings: Settings) -> str:
     """The folder of the Dagster instance, made where it is not there yet."""
     home = dagster_home(settings)
     home.mkdir(parents=True, exist_ok=True)
-    if not os.environ.get("DAGSTER_HOME"):
-        shutil.copyfile(ROOT / "dagster.yaml", home / "dagster.yaml")
+    mine, theirs = ROOT / "dagster.yaml", home / "dagster.yaml"
+    if not os.environ.get("DAGSTER_HOME") and (
+        not theirs.exists() or theirs.read_bytes() != mine.read_bytes()
+    ):
+        shutil.copyfile(mine, theirs)
     return str(home)

@@ -3,7 +3,7 @@
 What is done about a week that is late: `missed_week`, and the schedule in `automation`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import takewhile
 
@@ -34,8 +34,23 @@ def deadline(settings: Settings) -> timedelta:
 
 
 def is_published(store: Store, tick: datetime) -> bool:
-    """Whether there is a forecast that knows all that was known at the tick."""
-    return any(commit.as_of >= tick for commit in store.history("next_week_forecast"))
+    """Whether there is a forecast that was made of what the source said at the tick, or later.
+
+    One that followed a model made by hand may be newer than its data: it is not the week's.
+    """
+    return tick in weeks_published(store, [tick])
+
+
+def weeks_published(store: Store, ticks: Sequence[datetime]) -> set[datetime]:
+    """The ticks whose week is there: a forecast for that moment or a later one, of data as new."""
+    found = set()
+    for commit in reversed(store.history("next_week_forecast")):
+        read = [store.commit(one).as_of for one in commit.inputs if one.asset == "series"]
+        oldest = min([commit.as_of, *read])
+        found |= {tick for tick in ticks if tick <= oldest}
+        if len(found) == len(ticks):
+            break
+    return found
 
 
 def _backwards(settings: Settings, until: datetime) -> Iterator[datetime]:
