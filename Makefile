@@ -15,9 +15,10 @@ export OPENBLAS_NUM_THREADS ?= 1
 run: setup $(DAGSTER_HOME)/dagster.yaml
 	@$(BIN)/forecast-assets run
 
-# Two files at a time: many tests wait for a server or a daemon, and those that compute take two cores.
+# Two files at a time, but for those with budgets: many tests wait for a server or a daemon.
 test: check chromium
-	$(BIN)/pytest -n 2 --dist loadfile
+	$(BIN)/pytest -m "not alone" -n 2 --dist loadfile
+	$(BIN)/pytest -m alone
 
 check: setup
 	$(BIN)/ruff check

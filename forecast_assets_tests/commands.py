@@ -81,8 +81,9 @@ def in_terminal(*args: str, columns: int, environ: Mapping[str, str] | None = No
     """What a command prints in a terminal of so many columns."""
     here, there = pty.openpty()
     fcntl.ioctl(there, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    asked = {name: value for name, value in os.environ.items() if name != "COLUMNS"}
     with subprocess.Popen(
-        [*COMMAND, *args], env={**os.environ, **(environ or {})}, stdout=there, stderr=there
+        [*COMMAND, *args], env={**asked, **(environ or {})}, stdout=there, stderr=there
     ) as running:
         os.close(there)
         printed = bytearray()

@@ -85,7 +85,7 @@ def test_a_week_that_failed_is_told_once_with_its_cause(
 def test_checks_that_failed_are_told_though_the_week_succeeded(
     tmp_path: Path, instance: dg.DagsterInstance
 ):
-    broken = tmp_path / "broken_model.py"
+    broken = tmp_path / "broken_for_alarms.py"
     broken.write_text(
         "class Broken:\n"
         "    def fit(self, y, *, season_length):\n"
@@ -93,7 +93,10 @@ def test_checks_that_failed_are_told_though_the_week_succeeded(
         "    def predict(self, h):\n"
         "        raise AssertionError\n"
     )
-    models = {"enabled": ["naive", "drift", "mine"], "mine": {"factory": "broken_model:Broken"}}
+    models = {
+        "enabled": ["naive", "drift", "mine"],
+        "mine": {"factory": "broken_for_alarms:Broken"},
+    }
     with webhook() as hook, pytest.MonkeyPatch.context() as patched:
         patched.syspath_prepend(tmp_path)
         patched.setenv("PYTHONPATH", str(tmp_path))

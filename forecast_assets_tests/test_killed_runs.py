@@ -27,6 +27,8 @@ from forecast_assets_tests.builders import make_series, walk, write_source
 from forecast_assets_tests.stored import make_store
 from forecast_assets_tests.unruly import below, comes_true, has_ended, models_below
 
+pytestmark = pytest.mark.alone
+
 COMMAND = [sys.executable, "-c", "from forecast_assets.cli import main; main()", "run"]
 N_KILLED_RUNS, N_KILLED_PROCESSES = 12, 8
 FITTED = """

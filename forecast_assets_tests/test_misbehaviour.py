@@ -14,6 +14,8 @@ from forecast_assets.settings import Settings
 from forecast_assets_tests.builders import make_series, walk, week_settings
 from forecast_assets_tests.test_week import latest, run_week
 
+pytestmark = pytest.mark.alone
+
 SOUND = ("naive", "drift", "ses")
 ODD, EVEN = [100.0, *walk(29, seed=1)], [200.0, *walk(29, seed=2, start=200.0)]
 ON = 100.0  # the value that the series of half the models' misbehaviour begins with

@@ -34,7 +34,7 @@ from forecast_assets_tests.unruly import (
 AMPLE = Budget(seconds=20, memory_mb=2000)
 Y = [float(week) for week in range(1, 21)]
 
-pytestmark = pytest.mark.usefixtures("unruly_models")
+pytestmark = [pytest.mark.usefixtures("unruly_models"), pytest.mark.alone]
 
 
 @pytest.fixture

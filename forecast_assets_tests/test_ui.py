@@ -40,7 +40,9 @@ CHECKS = {
     "metrics": "no_model_failed",
     "next_week_forecast": "champions_forecast",
     "forecast_accuracy": "live_forecasts_keep_their_promise",
+    "weekly_report": "everyone_was_told",
 }
+SENSORS = ("alarms", "missed_week", "the_rest_follows")
 SERIES = (
     "mn_midgrade_gasoline_price",
     "us_crude_production",
@@ -150,10 +152,14 @@ def test_the_graph_shows_every_asset(page: Page, shot: Shot):
 
 
 @pytest.mark.usefixtures("launched")
-def test_the_schedule_is_on(page: Page, shot: Shot):
+def test_the_schedule_and_the_sensors_are_on(page: Page, shot: Shot):
     page.goto("/automation")
-    expect(page.get_by_text("every_week")).to_be_visible()
-    expect(page.locator("label[class*=formatSwitch] input")).to_be_checked()
+    for name in ("every_week", *SENSORS):
+        expect(page.get_by_text(name, exact=True)).to_be_visible()
+    switches = page.locator("label[class*=formatSwitch] input")
+    expect(switches).to_have_count(1 + len(SENSORS))
+    for switch in switches.all():
+        expect(switch).to_be_checked()
     expect(page.get_by_text("only on Monday")).to_be_visible()
     shot("schedule")
 
