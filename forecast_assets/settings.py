@@ -63,7 +63,8 @@ Secret = Annotated[str, Field(min_length=1), PlainSerializer(masked)]
 
 
 class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    # Hidden, for a traceback prints what pydantic was given, and that may hold a password.
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, hide_input_in_errors=True)
 
 
 class DemoSource(_Frozen):
