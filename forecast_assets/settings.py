@@ -5,8 +5,9 @@ What a setting does belongs to the module that uses it.
 
 import difflib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 from zoneinfo import ZoneInfo, available_timezones
@@ -54,6 +55,11 @@ def masked(text: str) -> str:
         return text
     scheme = re.match(r"[\w+.-]{1,20}://", text)
     return f"{scheme.group() if scheme else ''}***"
+
+
+def fits(name: str, patterns: Iterable[str]) -> bool:
+    """Whether a series' name is one of the patterns, or fits one: `*` is any text, case matters."""
+    return any(name == pattern or fnmatchcase(name, pattern) for pattern in patterns)
 
 
 Event = Literal["report", "run_failed", "check_failed", "week_missed"]
@@ -236,7 +242,9 @@ class NotifyRule(_Frozen):
     urls: tuple[Secret, ...] = Field(min_length=1, strict=False)
     events: tuple[Event, ...] = Field(get_args(Event), min_length=1, strict=False)
     severity: Severity = "info"  # the least that is told
-    series: tuple[str, ...] = Field(("*",), min_length=1, strict=False)  # names, * for any text
+    series: tuple[str, ...] = Field(
+        ("*",), min_length=1, strict=False
+    )  # names, * for any text: see `fits`
 
 
 class NotifySettings(_Frozen):
