@@ -6,7 +6,7 @@ What is told to whom, and by what channel: `notify`. Keeping and trying again: `
 import functools
 import hashlib
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 
 import dagster as dg
 import pandas as pd
@@ -18,7 +18,6 @@ from forecast_assets.outbox import Outbox
 from forecast_assets.settings import Settings, Severity
 from forecast_assets.store import Store
 
-REMEMBERED = timedelta(weeks=1)  # what was given up before is no news in a check
 SECONDS = 40.0  # that a round of deliveries may take: a sensor's tick is ended after 60
 
 
@@ -94,8 +93,7 @@ def undelivered(settings: Settings, *, at: datetime) -> list[str]:
     """What waits to be tried again, or was given up within a week of the moment, a line each."""
     return [
         f"{one.title!r} to {one.channel}: {one.reason}"
-        for one in outbox(settings).letters()
-        if one.reason and one.state != "sent" and (one.at is None or one.at > at - REMEMBERED)
+        for one in outbox(settings).undelivered(now=at)
     ]
 
 
