@@ -83,6 +83,11 @@ class Letter(_Kept):
         """Whether any channel is still to have it."""
         return any(channel.state == "waiting" for channel in self.channels)
 
+    @property
+    def is_with_all(self) -> bool:
+        """Whether every channel has it."""
+        return all(channel.state == "sent" for channel in self.channels)
+
     def delivery(self, channel: Channel) -> Delivery:
         """How far it has come on its way to one of its channels."""
         return Delivery(

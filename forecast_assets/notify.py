@@ -5,7 +5,6 @@ hearing why a channel failed to `hearing`.
 """
 
 import concurrent.futures
-import fnmatch
 import os
 import re
 import threading
@@ -17,7 +16,7 @@ from typing import Any, get_args
 
 from forecast_assets.errors import SettingsError, listed
 from forecast_assets.hearing import Heard, listening
-from forecast_assets.settings import Event, NotifyRule, Settings, Severity
+from forecast_assets.settings import Event, NotifyRule, Settings, Severity, fits
 from forecast_assets.settings_file import revealed
 
 PARTLY = "Some of its recipients have it, others do not: "
@@ -25,7 +24,8 @@ TITLE_BYTES = 300
 # Apprise writes a mail's subject as one line, up to three characters a byte: 998 are a line's most.
 CUT = "\n\n(Cut short: this channel takes no more.)"
 ROOM = len(CUT) + TITLE_BYTES + 20  # where a service has no titles, it is part of the text
-EVERY_SERIES = ("*",)  # the pattern of who reads of all
+Patterns = tuple[str, ...]  # of series' names, as `fits` reads them
+EVERY_SERIES: Patterns = ("*",)  # the pattern of who reads of all
 SEE_SERVICES = (
     "https://appriseit.com/services/ has the form of each service's URL and the package that it may"
     " need; a webhook of your own is jsons://host/path."
@@ -72,14 +72,17 @@ def addressed(notice: Notice, settings: Settings) -> list[str]:
     return list(dict.fromkeys(url for urls in every for url in urls))
 
 
-def readers(settings: Settings, *, severity: Severity) -> dict[tuple[str, ...], list[str]]:
-    """Who is sent a report of this severity: the URLs by the series that they read of.
+def readers(
+    settings: Settings, *, severity_of: Callable[[Patterns], Severity]
+) -> dict[Patterns, list[str]]:
+    """Who is sent a report: the URLs by the series that they read of.
 
-    A URL that reads of every series is not sent a part beside it.
+    `severity_of` says how severe the report of these series is. A URL that is sent that of every
+    series is not sent a part beside it.
     """
-    found: dict[tuple[str, ...], list[str]] = {EVERY_SERIES: [*settings.notify.urls]}
+    found: dict[Patterns, list[str]] = {EVERY_SERIES: [*settings.notify.urls]}
     for rule in settings.notify.rules:
-        if _asks_for(rule, "report", severity):
+        if _asks_for(rule, "report", severity_of(rule.series)):
             found.setdefault(rule.series, []).extend(rule.urls)
     whole = set(found[EVERY_SERIES])
     parts = {patterns: [u for u in urls if u not in whole] for patterns, urls in found.items()}
@@ -143,11 +146,7 @@ def _asks_for(rule: NotifyRule, event: Event, severity: Severity) -> bool:
 def _fits(rule: NotifyRule, notice: Notice) -> bool:
     if not _asks_for(rule, notice.event, notice.severity):
         return False
-    return not notice.series or any(
-        name == pattern or fnmatch.fnmatchcase(name, pattern)
-        for name in notice.series
-        for pattern in rule.series
-    )
+    return not notice.series or any(fits(name, rule.series) for name in notice.series)
 
 
 def _service(address: str) -> Any:

@@ -18,20 +18,23 @@ from forecast_assets.settings import Settings, masked
 
 LEAST_SECONDS = 10.0  # what a try gets while there is time: a busy mail server takes that long
 KEPT = timedelta(days=365)
+REMEMBERED = timedelta(weeks=1)  # what was given up before is no news
 GONE = "The settings no longer name this channel, so it is not told."
 
 
 class Outbox:
     """Notices in a folder, safe between processes.
 
-    Those on their way lie apart from those that are done with, so that a look at what is due stays
-    cheap. Files that go with a notice are named, not copied. No URL is written but `env:NAME`: of
-    any other a digest is, which finds it in the settings again.
+    Those on their way, those that a channel was given up for and those that all have lie apart, so
+    that a look at what is due or went wrong stays cheap. Files that go with a notice are named, not
+    copied. No URL is written but `env:NAME`: of any other a digest is, which finds it in the
+    settings again.
     """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._waiting = folder / "waiting"
+        self._given_up = folder / "given_up"
         self._done = folder / "done"
 
     def put(self, notice: Notice, urls: Sequence[str], *, now: datetime) -> bool:
@@ -51,7 +54,7 @@ class Outbox:
         letter = Letter(notice=notice, put_at=now, channels=tuple(channels))
         name = file_name(notice.id)
         with self._used(), self._locked("lock"):
-            if (self._waiting / name).exists() or (self._done / name).exists():
+            if any((place / name).exists() for place in self._places):
                 return False
             write((self._waiting if letter.is_waiting else self._done) / name, letter)
         return True
@@ -76,12 +79,20 @@ class Outbox:
 
         Raises StoreError where the folder cannot be read.
         """
-        with self._used():
-            found = {**dict(read(self._waiting)), **dict(read(self._done))}
-        damaged = [one for one in found.values() if isinstance(one, Delivery)]
-        letters = [one for one in found.values() if isinstance(one, Letter)]
-        letters.sort(key=lambda letter: letter.put_at, reverse=True)
-        return [*damaged, *(one.delivery(to) for one in letters for to in one.channels)]
+        return self._read(*self._places)
+
+    def undelivered(self, *, now: datetime) -> list[Delivery]:
+        """What waits to be tried again, and what was given up within a week; in order as `letters`.
+
+        No notice is read that every channel has. Raises StoreError where the folder cannot be read.
+        """
+        return [
+            one
+            for one in self._read(self._waiting, self._given_up)
+            if one.state == "damaged"
+            or (one.state == "waiting" and one.reason)
+            or (one.state == "given up" and one.at and one.at > now - REMEMBERED)
+        ]
 
     def tidy(self, *, now: datetime, kept: timedelta = KEPT) -> int:
         """Forget what was done with and put longer ago than `kept`, and say how many that were.
@@ -90,13 +101,27 @@ class Outbox:
         """
         with self._used(), self._locked("lock"):
             old = [
-                name
-                for name, letter in read(self._done)
+                place / name
+                for place in (self._given_up, self._done)
+                for name, letter in read(place)
                 if isinstance(letter, Letter) and letter.put_at < now - kept
             ]
-            for name in old:
-                (self._done / name).unlink()
+            for path in old:
+                path.unlink()
         return len(old)
+
+    @property
+    def _places(self) -> tuple[Path, ...]:
+        """The folders, in the order that a notice passes through: read so, none is missed."""
+        return self._waiting, self._given_up, self._done
+
+    def _read(self, *places: Path) -> list[Delivery]:
+        with self._used():
+            found = {name: one for place in places for name, one in read(place)}
+        damaged = [one for one in found.values() if isinstance(one, Delivery)]
+        letters = [one for one in found.values() if isinstance(one, Letter)]
+        letters.sort(key=lambda letter: letter.put_at, reverse=True)
+        return [*damaged, *(one.delivery(to) for one in letters for to in one.channels)]
 
     def _delivered(self, settings: Settings, now: datetime, seconds: float) -> Iterator[Delivery]:
         ends, least = time.monotonic() + seconds, min(LEAST_SECONDS, seconds / 4)
@@ -127,7 +152,7 @@ class Outbox:
         """Which channel of which notice is due, the oldest notice first; done ones are put away."""
         for name, letter in letters.items():
             if not letter.is_waiting:  # whoever sent it was killed before it did this
-                self._put_away(name)
+                self._put_away(name, letter)
         return [
             (name, place)
             for name, letter in sorted(letters.items(), key=lambda one: one[1].put_at)
@@ -138,12 +163,13 @@ class Outbox:
     def _save(self, name: str, letter: Letter) -> None:
         write(self._waiting / name, letter)
         if not letter.is_waiting:
-            self._put_away(name)
+            self._put_away(name, letter)
 
-    def _put_away(self, name: str) -> None:
+    def _put_away(self, name: str, letter: Letter) -> None:
+        place = self._done if letter.is_with_all else self._given_up
         with self._locked("lock"):
-            self._done.mkdir(exist_ok=True)
-            (self._waiting / name).replace(self._done / name)
+            place.mkdir(exist_ok=True)
+            (self._waiting / name).replace(place / name)
 
     @contextmanager
     def _locked(self, name: str, *, waits: bool = True) -> Iterator[bool]:

@@ -5,12 +5,12 @@ What is said of it: `findings` and `outlook`. How: `report`.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from fnmatch import fnmatchcase
 from typing import Self
 
 import pandas as pd
 
 from forecast_assets.forecast import week_of
+from forecast_assets.settings import fits
 
 
 @dataclass(frozen=True)
@@ -33,14 +33,17 @@ class Week:
     made_from: str = ""
 
     def only(self, patterns: Sequence[str]) -> Self:
-        """The same week of the series whose names fit a pattern (case matters); maybe of none."""
-        names = self.series["unique_id"].unique()
-        fits = {one for one in names if any(fnmatchcase(one, pattern) for pattern in patterns)}
+        """The same week of the series whose names fit a pattern; maybe of none.
+
+        It has no `problems`, for a sentence about the whole week may name any series.
+        """
+        told = [name for name in self.series["unique_id"].unique() if fits(name, patterns)]
         tables = ("forecast", "series", "best_model", "metrics", "accuracy")
         frames = {name: getattr(self, name) for name in tables}
         return replace(
             self,
-            **{name: frame[frame["unique_id"].isin(fits)] for name, frame in frames.items()},
+            **{name: frame[frame["unique_id"].isin(told)] for name, frame in frames.items()},
+            problems=(),
         )
 
     @property

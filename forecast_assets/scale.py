@@ -6,7 +6,8 @@ What the numbers are does not belong here.
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
+
+from forecast_assets.settings import fits
 
 NOTHING = "–"
 SIGNIFICANT = 2  # digits of the uncertainty: a third one nobody could tell from chance
@@ -72,7 +73,7 @@ def scale_of(value: float, *, uncertainty: float, unit: str = "") -> Scale:
 
 def unit_of(name: str, units: Mapping[str, str]) -> str:
     """The unit of a series: that of the first pattern that its name fits, else none."""
-    return next((unit for pattern, unit in units.items() if fnmatchcase(name, pattern)), "")
+    return next((unit for pattern, unit in units.items() if fits(name, [pattern])), "")
 
 
 def _magnitude(size: float) -> int:

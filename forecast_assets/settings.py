@@ -5,8 +5,9 @@ What a setting does belongs to the module that uses it.
 
 import difflib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 from zoneinfo import ZoneInfo, available_timezones
@@ -56,6 +57,11 @@ def masked(text: str) -> str:
     return f"{scheme.group() if scheme else ''}***"
 
 
+def fits(name: str, patterns: Iterable[str]) -> bool:
+    """Whether a series' name is one of the patterns, or fits one: `*` is any text, case matters."""
+    return any(name == pattern or fnmatchcase(name, pattern) for pattern in patterns)
+
+
 Event = Literal["report", "run_failed", "check_failed", "week_missed"]
 Severity = Literal["info", "warning", "error"]
 Span = Annotated[str, Field(pattern=r"^[1-9]\d{0,4}[mhd]$")]  # 30m, 6h, 2d: see `span`
@@ -63,7 +69,8 @@ Secret = Annotated[str, Field(min_length=1), PlainSerializer(masked)]
 
 
 class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    # Hidden, for a traceback prints what pydantic was given, and that may hold a password.
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, hide_input_in_errors=True)
 
 
 class DemoSource(_Frozen):
@@ -235,7 +242,9 @@ class NotifyRule(_Frozen):
     urls: tuple[Secret, ...] = Field(min_length=1, strict=False)
     events: tuple[Event, ...] = Field(get_args(Event), min_length=1, strict=False)
     severity: Severity = "info"  # the least that is told
-    series: tuple[str, ...] = Field(("*",), min_length=1, strict=False)  # names, * for any text
+    series: tuple[str, ...] = Field(
+        ("*",), min_length=1, strict=False
+    )  # names, * for any text: see `fits`
 
 
 class NotifySettings(_Frozen):

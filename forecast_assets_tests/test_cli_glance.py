@@ -1,19 +1,21 @@
 """The week at a glance: each line says what the store holds, and whether that is well."""
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from forecast_assets.accuracy import score_published
-from forecast_assets.cli.glance import LINES, look, newest_versions
+from forecast_assets.cli.glance import LINES, look, newest_versions, page_among
 from forecast_assets.cli.lines import Line
 from forecast_assets.commits import Commit
+from forecast_assets.outbox import Outbox
 from forecast_assets.store import Store
 from forecast_assets.tables import tables
 from forecast_assets_tests.builders import AS_OF, make_series, make_settings, walk
+from forecast_assets_tests.channels import make_notice
 from forecast_assets_tests.commands import configure, records, said
 from forecast_assets_tests.stored import (
     WEEK,
@@ -108,6 +110,28 @@ def test_a_quiet_week_is_well(tmp_path: Path):
     due = ("forecasts_due", "error_over_naive", "coverage")
     assert [told[name] for name in due] == ["0", "–", "–"]
     assert told["report"] == str(tmp_path / "reports/1/report.html")
+
+
+@pytest.mark.parametrize("part", ["week/for_ab", "a/b"])
+def test_the_report_is_the_whole_one_beside_those_of_some_series(part: str):
+    files = [f"{part}/report.html", f"{part}/report.md", "week/report.html", "week/report.md"]
+    assert page_among(files) == "week/report.html"
+
+
+def test_what_a_channel_did_not_take_is_told_for_a_week_after_it_was_given_up(tmp_path: Path):
+    store, outbox = make_store(tmp_path), Outbox(make_settings(tmp_path).var / "outbox")
+    write_week(store)
+    put_at = NOW - timedelta(days=6)
+    outbox.put(make_notice(), ["env:GONE"], now=put_at)
+    outbox.deliver(make_settings(tmp_path), now=put_at, seconds=30)
+    settings = make_settings(tmp_path)
+    moments = (NOW, NOW + timedelta(days=2))
+    early, late = ({one.name: one for one in look(settings, store, now=now)} for now in moments)
+    assert not_well(early) == ["not_delivered"]
+    assert early["not_delivered"].said.startswith(
+        "The week of 2 January to env:GONE (given up: The settings"
+    )
+    assert not_well(late) == []
 
 
 def test_what_went_wrong_is_named(tmp_path: Path):

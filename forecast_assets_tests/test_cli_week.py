@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from forecast_assets_tests.commands import call, configure, records, said
+from forecast_assets_tests.channels import webhook
+from forecast_assets_tests.commands import SMALL, call, configure, records, said
 from forecast_assets_tests.stored import BAKE_OFF
 
 
@@ -76,6 +77,19 @@ def test_a_run_gives_programs_its_forecast(folder: Path):
     assert "backtest_predictions.backtest[drift]" in result.stderr
     (folder / "source.csv").unlink()
     assert records("run", exit_code=1) == []
+
+
+def test_the_report_is_not_that_of_a_reader_of_some_series(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    with webhook() as hook:
+        rule = f'[[notify.rules]]\nurls = ["{hook.url}"]\nseries = ["a"]\n'
+        configure(tmp_path, monkeypatch, SMALL + rule)
+        told = said("run")
+    (part,) = tmp_path.glob("reports/*/*/report.html")
+    whole = part.parents[1] / part.name
+    assert f"\nThe report:     {whole}\n" in told
+    assert {row["name"]: row["value"] for row in records("status")}["report"] == str(whole)
 
 
 def test_a_run_that_fails_says_so_with_1(folder: Path):

@@ -22,6 +22,7 @@ from forecast_assets.notify import (
     check_url,
     configured,
     is_partial,
+    readers,
     send,
 )
 from forecast_assets.report import cell
@@ -116,6 +117,25 @@ def test_urls_are_told_everything_and_each_once(tmp_path: Path):
     assert addressed(make_notice(), settings) == ["json://a", "env:B"]
     assert addressed(make_notice(event="run_failed"), settings) == ["json://a", "env:B", "json://c"]
     assert configured(settings) == ["json://a", "env:B", "json://c"]
+
+
+def test_who_reads_of_a_part_is_told_as_that_part_is(tmp_path: Path):
+    """`b` asks for problems of all and for the part; it gets one report, whatever is wrong."""
+    rules = [
+        rule("json://b", severity="warning"),
+        rule("json://b", series=["us_*"]),
+        rule("json://c", series=["us_*"], severity="warning"),
+    ]
+    settings = make_settings(tmp_path, notify={"urls": ["json://a"], "rules": rules})
+    every, part = ("*",), ("us_*",)
+    a, b, c = "json://a", "json://b", "json://c"
+    for wrong, told in (
+        ((), {every: [a], part: [b]}),
+        ((every,), {every: [a, b]}),
+        ((every, part), {every: [a, b], part: [c]}),
+    ):
+        found = readers(settings, severity_of=lambda of, w=wrong: "warning" if of in w else "info")
+        assert found == told
 
 
 # What arrives

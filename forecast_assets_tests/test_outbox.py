@@ -351,6 +351,40 @@ def test_a_damaged_file_and_a_copy_are_named_and_stop_no_other(tmp_path: Path):
     assert len(hook.asked) == 1
 
 
+def test_what_is_undelivered_is_told_without_a_look_at_what_was_sent(tmp_path: Path):
+    """A thousand files that would be named as damaged by whoever reads them."""
+    outbox, done = make_outbox(tmp_path), tmp_path / "outbox" / "done"
+    with webhook() as up, webhook(500) as down:
+        settings = told(tmp_path, up.url, down.url)
+        outbox.put(make_notice("sent"), [up.url], now=AS_OF)
+        outbox.put(make_notice("in part"), [up.url, down.url], now=AS_OF)
+        outbox.deliver(settings, now=AS_OF, seconds=SECONDS)
+        assert [one.state for one in outbox.undelivered(now=AS_OF)] == ["waiting"]
+        outbox.put(make_notice("gone"), ["env:GONE"], now=AS_OF)
+        outbox.deliver(settings, now=AS_OF, seconds=SECONDS)
+    for i in range(999):
+        (done / f"{i}.json").touch()
+    (done / file_name("sent")).write_text("")
+    assert [one.state for one in outbox.letters()].count("damaged") == 1000
+    found = [(one.id, one.state) for one in outbox.undelivered(now=AS_OF)]
+    assert sorted(found) == [("gone", "given up"), ("in part", "waiting")]
+
+
+def test_what_was_given_up_is_news_for_a_week_and_what_waits_until_it_is_told(tmp_path: Path):
+    outbox = make_outbox(tmp_path)
+    with webhook(500) as down:
+        settings = told(tmp_path, down.url)
+        outbox.put(make_notice("waits"), [down.url], now=AS_OF)
+        outbox.put(make_notice("gone"), ["env:GONE"], now=AS_OF)
+        outbox.put(make_notice("not tried"), [down.url], now=AS_OF + MINUTE)
+        outbox.deliver(settings, now=AS_OF, seconds=SECONDS)
+    for days, ids in ((6.9, {"waits", "gone"}), (7, {"waits"}), (300, {"waits"})):
+        later = AS_OF + timedelta(days=days)
+        assert {one.id for one in outbox.undelivered(now=later)} == ids
+    assert outbox.tidy(now=AS_OF + timedelta(days=366)) == 1
+    assert not (tmp_path / "outbox" / "given_up" / file_name("gone")).exists()
+
+
 def test_no_secret_is_in_any_file_entry_or_log(tmp_path: Path, caplog: pytest.LogCaptureFixture):
     outbox = make_outbox(tmp_path)
     with caplog.at_level(logging.DEBUG), webhook(500) as hook:

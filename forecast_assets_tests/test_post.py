@@ -12,7 +12,7 @@ from forecast_assets.defs.build import build_defs, build_store
 from forecast_assets.settings import Settings
 from forecast_assets.versions import select
 from forecast_assets_tests.builders import make_series, walk, week_settings, write_source
-from forecast_assets_tests.channels import MailServer, mail_server, refusing_port
+from forecast_assets_tests.channels import MailServer, mail_server, refusing_port, webhook
 
 PANEL = {"harbour": walk(40, seed=1), "quarry": walk(45, seed=2)}
 
@@ -33,6 +33,12 @@ def attached(mail: EmailMessage) -> str:
     (page,) = [part for part in mail.iter_attachments() if part.get_filename()]
     assert page.get_filename() == "report.html"
     return str(page.get_content())
+
+
+def told(mail: EmailMessage) -> str:
+    """All that a mail says: its subject, its text and the report that it brings."""
+    parts = [mail.get_body((kind,)) for kind in ("plain", "html")]
+    return "\n".join([mail["subject"], *(str(p.get_content()) for p in parts if p), attached(mail)])
 
 
 def by_reader(mail: MailServer) -> dict[str, EmailMessage]:
@@ -105,6 +111,26 @@ def test_a_week_with_a_problem_is_told_to_those_who_ask_for_problems(tmp_path: P
         body = mail.mails[0].get_body(("plain",))
         assert body is not None
         assert "cannot be held out" in str(body.get_content()) or "new" in attached(mail.mails[0])
+
+
+def test_a_reader_of_sound_series_hears_nothing_of_what_is_wrong_with_another(tmp_path: Path):
+    with mail_server() as mail, webhook() as hook:
+        urls = [mail.url("ann@x.org"), hook.url]
+        rules: list[dict[str, Any]] = [{"urls": urls, "events": ["report"], "series": ["har*"]}]
+        alarmed = {"events": ["report"], "severity": "warning"}
+        rules += [{"urls": [mail.url("bob@x.org")], "series": ["quarry"], **alarmed}]
+        rules += [{"urls": [mail.url("cem@x.org")], "series": ["zebra"], **alarmed}]
+        frame = make_series(**PANEL, zebra=[1.0])
+        notify = {"urls": [mail.url("all@x.org")], "rules": rules}
+        assert run_week(week_settings(tmp_path, frame, notify=notify)).success
+    mails = by_reader(mail)
+    assert mails.keys() == {"all@x.org", "ann@x.org", "cem@x.org"}
+    assert {to for to, one in mails.items() if "zebra" in told(one)} == {"all@x.org", "cem@x.org"}
+    assert {to for to, one in mails.items() if "held out" in told(one)} == {
+        "all@x.org",
+        "cem@x.org",
+    }
+    assert [said["type"] for _, _, said in hook.asked] == ["info"]
 
 
 @pytest.mark.parametrize("name", ["<script>alert(1)</script>", "a/b\\c", 'nö "quoted" 🚢'])

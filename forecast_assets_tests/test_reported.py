@@ -25,6 +25,16 @@ def test_only_the_series_that_fit_a_pattern_are_told():
     assert (some.n_series, some.run_id, some.levels) == (2, week.run_id, week.levels)
 
 
+def test_a_series_whose_name_looks_like_a_pattern_is_told_by_its_name():
+    week = make_week(make_series(**{"a[1]": walk(20, seed=1), "a1": walk(20, seed=2)}))
+    assert set(week.only(["a[1]"]).forecast["unique_id"]) == {"a[1]", "a1"}
+
+
+def test_a_part_of_the_week_has_none_of_the_problems_of_the_whole():
+    week = make_week(make_series(a=walk(20, seed=1), c=[1]), problems=["c is too short."])
+    assert list(week.only(["a"]).problems) == []
+
+
 def test_a_week_of_no_series_has_a_title():
     none = make_week().only(["nothing"])
     assert none.n_series == 0

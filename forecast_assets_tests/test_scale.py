@@ -73,6 +73,7 @@ def test_the_first_pattern_that_fits_names_the_unit():
     names = ("price_UK", "rent_UK", "rent_uk")
     assert [unit_of(name, units) for name in names] == ["dollars", "pounds", "pieces"]
     assert unit_of("a", {}) == ""
+    assert unit_of("a[1]", {"a[1]": "tons"}) == "tons"
 
 
 def test_numpy_numbers_are_written_as_others():

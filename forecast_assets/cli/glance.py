@@ -3,7 +3,7 @@
 A line is a function from what was seen to its `Line`, named in `LINES`.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -168,16 +168,15 @@ def report(seen: Seen) -> Line:
     from forecast_assets import versions
 
     files = seen.store.read(versions.select(seen.store, "weekly_report"))["file"]
-    page = next(seen.store.var / name for name in files if name.endswith(".html"))
+    page = seen.store.var / page_among(files)
     return Line("report", str(page), page.is_file())
 
 
 def not_delivered(seen: Seen) -> Line:
-    """The notices that a channel did not take."""
+    """The notices that a channel did not take yet, or was given up for within a week."""
     from forecast_assets.outbox import Outbox
 
-    letters = Outbox(seen.settings.var / "outbox").letters()
-    failed = [one for one in letters if one.reason and one.state != "sent"]
+    failed = Outbox(seen.settings.var / "outbox").undelivered(now=seen.now)
     told = [f"{one.title} to {one.channel} ({one.state}: {one.reason})" for one in failed]
     return Line("not_delivered", told, is_well=not failed, text=_few(told))
 
@@ -209,6 +208,11 @@ def look(settings: "Settings", store: "Store", *, now: datetime) -> list[Line]:
     (forecast,) = versions.select(store, "next_week_forecast")
     seen = Seen(settings, store, forecast, now=now)
     return [_tried(line, seen) for line in LINES]
+
+
+def page_among(files: Iterable[str]) -> str:
+    """The page of the whole report among the files of weekly_report: a part's lies deeper."""
+    return min((name for name in files if name.endswith(".html")), key=lambda one: one.count("/"))
 
 
 def newest_versions(store: "Store") -> list[Record]:

@@ -88,6 +88,7 @@ def status(*, is_json: bool) -> None:
 
 def _print_week(settings: "Settings", store: "Store", run_id: str) -> None:
     from forecast_assets import versions
+    from forecast_assets.cli.glance import page_among
     from forecast_assets.report import headlines
 
     week = {
@@ -97,8 +98,8 @@ def _print_week(settings: "Settings", store: "Store", run_id: str) -> None:
     rows = headlines(week["next_week_forecast"], week["series"])
     click.echo()
     print_records([_headline(row, settings.forecast.levels) for row in rows])
-    page = next(name for name in week["weekly_report"]["file"] if name.endswith(".html"))
-    click.echo(f"\nThe report:     {settings.var / page}")
+    page = settings.var / page_among(week["weekly_report"]["file"])
+    click.echo(f"\nThe report:     {page}")
     click.echo(f"Earlier weeks:  {relpath(sys.argv[0])} history next_week_forecast")
     click.echo("The UI:         make ui, then http://127.0.0.1:3000")
 

@@ -3,20 +3,21 @@
 What is told to whom, and by what channel: `notify`. Keeping and trying again: `outbox`.
 """
 
+import functools
 import hashlib
-from datetime import datetime, timedelta
+from dataclasses import replace
+from datetime import datetime
 
 import dagster as dg
 import pandas as pd
 
-from forecast_assets import report
+from forecast_assets import accuracy, report
 from forecast_assets.defs import checks
-from forecast_assets.notify import EVERY_SERIES, Notice, addressed, readers
+from forecast_assets.notify import EVERY_SERIES, Notice, Patterns, addressed, readers
 from forecast_assets.outbox import Outbox
 from forecast_assets.settings import Settings, Severity
 from forecast_assets.store import Store
 
-REMEMBERED = timedelta(weeks=1)  # what was given up before is no news in a check
 SECONDS = 40.0  # that a round of deliveries may take: a sensor's tick is ended after 60
 
 
@@ -30,18 +31,39 @@ def tell(notice: Notice, settings: Settings, *, at: datetime) -> bool:
     return outbox(settings).put(notice, addressed(notice, settings), now=at)
 
 
+def judged(week: report.Week, settings: Settings) -> report.Week:
+    """The week with what the checks of its tables complain of, as its problems."""
+    found = [
+        checks.series_can_be_backtested(week.series, horizon=settings.backtest.horizon),
+        checks.no_model_failed(week.metrics),
+        checks.champions_forecast(week.forecast),
+        checks.live_forecasts_keep_their_promise(
+            accuracy.judge(week.accuracy, week.series, levels=week.levels)
+        ),
+    ]
+    return replace(week, problems=[str(one.description) for one in found if not one.passed])
+
+
 def send_report(
     week: report.Week, store: Store, settings: Settings, *, folder: str, version: str, at: datetime
 ) -> list[pd.DataFrame]:
     """Send the week's report to its readers, to each of the series that are theirs.
 
-    `version` is the forecast's: what says the same is not sent twice. Returns the files that were
-    kept for readers of some series alone, as rows of weekly_report.
+    A report of some series is judged by them alone, and tells of no problem of another. `version`
+    is the forecast's: what says the same is not sent twice. Returns the files that were kept for
+    readers of some series alone, as rows of weekly_report.
     """
-    severity: Severity = "warning" if week.problems else "info"
+
+    @functools.cache
+    def edition_of(patterns: Patterns) -> report.Week:
+        return week if patterns == EVERY_SERIES else judged(week.only(patterns), settings)
+
+    def severity_of(patterns: Patterns) -> Severity:
+        return "warning" if edition_of(patterns).problems else "info"
+
     kept = []
-    for patterns, urls in readers(settings, severity=severity).items():
-        edition, place = week.only(patterns), folder
+    for patterns, urls in readers(settings, severity_of=severity_of).items():
+        edition, place = edition_of(patterns), folder
         if edition.forecast.empty:
             continue
         if patterns != EVERY_SERIES:
@@ -51,7 +73,7 @@ def send_report(
         notice = Notice(
             id=f"report {version} {patterns}",
             event="report",
-            severity=severity,
+            severity=severity_of(patterns),
             title=edition.title,
             text=report.briefly(edition),
             files=(store.var / place / "report.html",),
@@ -71,8 +93,7 @@ def undelivered(settings: Settings, *, at: datetime) -> list[str]:
     """What waits to be tried again, or was given up within a week of the moment, a line each."""
     return [
         f"{one.title!r} to {one.channel}: {one.reason}"
-        for one in outbox(settings).letters()
-        if one.reason and one.state != "sent" and (one.at is None or one.at > at - REMEMBERED)
+        for one in outbox(settings).undelivered(now=at)
     ]
 
 

@@ -112,28 +112,22 @@ def weekly_report(
 ) -> Frame:
     """The week on one page, for people who never open this one; sent to whom it concerns."""
     moment = its_moment(context)
-    found = [
-        checks.series_can_be_backtested(series, horizon=settings.backtest.horizon),
-        checks.no_model_failed(metrics),
-        checks.champions_forecast(next_week_forecast),
-        checks.live_forecasts_keep_their_promise(
-            accuracy.judge(forecast_accuracy, series, levels=settings.forecast.levels)
-        ),
-    ]
     (commit,) = read_by_run(
         store, "next_week_forecast", partitions=None, runs=moment.runs, as_of=moment.as_of
     )
-    week = report.Week(
-        forecast=next_week_forecast,
-        series=series,
-        best_model=best_model,
-        metrics=metrics,
-        accuracy=forecast_accuracy,
-        levels=settings.forecast.levels,
-        run_id=context.run.run_id,
-        units=settings.series.units,
-        problems=[str(one.description) for one in found if not one.passed],
-        made_from=f"next_week_forecast {commit.version}, made from {commit.made_from}",
+    week = post.judged(
+        report.Week(
+            forecast=next_week_forecast,
+            series=series,
+            best_model=best_model,
+            metrics=metrics,
+            accuracy=forecast_accuracy,
+            levels=settings.forecast.levels,
+            run_id=context.run.run_id,
+            units=settings.series.units,
+            made_from=f"next_week_forecast {commit.version}, made from {commit.made_from}",
+        ),
+        settings,
     )
     folder = f"reports/{forecasting.week_of(next_week_forecast)}_{context.run.run_id[:8]}"
     texts = report.render(week)
