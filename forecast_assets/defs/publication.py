@@ -14,6 +14,7 @@ from forecast_assets.commits import distinct, newest
 from forecast_assets.compute import Compute
 from forecast_assets.defs import checks, post
 from forecast_assets.defs.metadata import first_rows, picture, published, told_first
+from forecast_assets.defs.moment import now
 from forecast_assets.defs.ticks import last_tick
 from forecast_assets.defs.week_asset import Frame, its_moment, week_asset
 from forecast_assets.ladder import CHAMPION
@@ -51,7 +52,9 @@ def next_week_forecast(
         made,
         {
             "forecast_plot": picture(fan, alt="every series' last half year and its forecast"),
-            "rows": first_rows(told_first(made, ["unique_id", "y_hat", "model", *ends])),
+            "rows": first_rows(
+                told_first(made.drop(columns="members"), ["unique_id", "y_hat", "model", *ends])
+            ),
             "week": str(forecasting.week_of(made)),
             "n_series": made["unique_id"].nunique(),
             "n_forecasts_not_by_champion": int((made["rung"] != CHAMPION).sum()),
@@ -132,9 +135,10 @@ def weekly_report(
     folder = f"reports/{forecasting.week_of(next_week_forecast)}_{context.run.run_id[:8]}"
     texts = report.render(week)
     files = [store.keep_files(folder, texts)]
-    if moment.as_of >= last_tick(settings, until=moment.made_at):  # a replay is news to nobody
+    at = now()  # a run that carries on an older one began long ago
+    if moment.as_of >= last_tick(settings, until=at):  # a replay is news to nobody
         files += post.send_report(
-            week, store, settings, folder=folder, version=commit.data_version, at=moment.made_at
+            week, store, settings, folder=folder, version=commit.data_version, at=at
         )
     return published(
         store.tables["weekly_report"],
@@ -143,7 +147,7 @@ def weekly_report(
             "report": dg.MetadataValue.path(store.var / folder / "report.html"),
             "report_text": dg.MetadataValue.md(texts["report.md"]),
         },
-        check=checks.everyone_was_told(post.undelivered(settings, at=moment.made_at)),
+        check=checks.everyone_was_told(post.undelivered(settings, at=at)),
     )
 
 
