@@ -9,11 +9,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from forecast_assets.notify import Notice, is_partial
+from forecast_assets.settings import masked
 
 WAITS = tuple(timedelta(minutes=minutes) for minutes in (1, 5, 30, 120, 360, 720))
 # From a restart to a night's outage: a channel that was down for 21 hours is for people to mend.
@@ -52,6 +53,11 @@ class Channel(_Kept):
     n_tries: int = Field(0, ge=0)
     tried_at: AwareDatetime | None = None
     reason: str | None = None
+
+    @classmethod
+    def to(cls, url: str) -> Self:
+        """The channel of a URL, as the settings write it, that was not tried yet."""
+        return cls(key=key_of(url), shown=masked(url))
 
     def is_due(self, now: datetime) -> bool:
         """Whether it is time for a try. Where the last one is yet to come, a clock was wrong."""

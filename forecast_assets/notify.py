@@ -56,7 +56,7 @@ class Notice:
     title: str
     text: str
     files: tuple[Path, ...] = ()
-    series: tuple[str, ...] = ()  # that it is about; none: all
+    series: tuple[str, ...] = ()  # that it is about; none: all; of a report: its readers' patterns
 
 
 def configured(settings: Settings) -> list[str]:
@@ -88,6 +88,16 @@ def readers(
     parts = {patterns: [u for u in urls if u not in whole] for patterns, urls in found.items()}
     every = {**parts, EVERY_SERIES: found[EVERY_SERIES]}
     return {patterns: list(dict.fromkeys(urls)) for patterns, urls in every.items() if urls}
+
+
+def concerned(notice: Notice, settings: Settings) -> list[str]:
+    """The URLs that a notice which was put before is for by these settings.
+
+    Those of a report are who reads of the very same series, for it tells of no other.
+    """
+    if notice.event != "report":
+        return addressed(notice, settings)
+    return readers(settings, severity_of=lambda _: notice.severity).get(notice.series, [])
 
 
 def check_url(url: str) -> str | None:

@@ -5,7 +5,7 @@ What is kept of each: `letters`. Whom a notice goes to, and handing it over: `no
 
 import fcntl
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -13,8 +13,8 @@ from pathlib import Path
 
 from forecast_assets.errors import StoreError
 from forecast_assets.letters import Channel, Delivery, Letter, file_name, key_of, read, write
-from forecast_assets.notify import Notice, configured, readable, send
-from forecast_assets.settings import Settings, masked
+from forecast_assets.notify import Notice, concerned, configured, readable, send
+from forecast_assets.settings import Settings
 
 LEAST_SECONDS = 10.0  # what a try gets while there is time: a busy mail server takes that long
 KEPT = timedelta(days=365)
@@ -50,7 +50,7 @@ class Outbox:
             files=tuple(path.absolute() for path in notice.files),
             series=tuple(readable(name) for name in notice.series),
         )
-        channels = [Channel(key=key_of(url), shown=masked(url)) for url in dict.fromkeys(urls)]
+        channels = [Channel.to(url) for url in dict.fromkeys(urls)]
         letter = Letter(notice=notice, put_at=now, channels=tuple(channels))
         name = file_name(notice.id)
         with self._used(), self._locked("lock"):
@@ -63,7 +63,9 @@ class Outbox:
         """Try what is due, in about `seconds`, and say what became of it.
 
         A notice that failed is due again after 1, 5 and 30 minutes, 2, 6 and 12 hours, then it is
-        given up; at once where some of a URL's recipients have it. After a channel failed it is
+        given up; at once where some of a URL's recipients have it. What waits for a channel that
+        the settings no longer name goes to those whom it is for by now and that do not have it,
+        for a URL whose password was corrected is another one. After a channel failed it is
         left alone until the next call. Each try is on disk before the next one begins: whoever is
         killed in between sends one notice twice, to one channel. While another process delivers
         there is nothing to do. Raises StoreError where the folder cannot be read or written.
@@ -127,7 +129,11 @@ class Outbox:
         ends, least = time.monotonic() + seconds, min(LEAST_SECONDS, seconds / 4)
         urls = {key_of(url): url for url in configured(settings)}
         found = read(self._waiting)
-        letters = {name: one for name, one in found if isinstance(one, Letter)}
+        letters = {
+            name: _readdressed(one, settings, urls)
+            for name, one in found
+            if isinstance(one, Letter)
+        }
         due = self._due(letters, now)
         failed = set()
         for nth, (name, place) in enumerate(due):
@@ -198,3 +204,20 @@ class Outbox:
                 f" untold, and what was just told may be told again. See that this user may read"
                 f" and write there and that the disk is not full, then run again."
             ) from error
+
+
+def _readdressed(letter: Letter, settings: Settings, named: Container[str]) -> Letter:
+    """The letter with whom it is for by now instead of waiting channels that are no longer named.
+
+    As it was where that is nobody who does not have it.
+    """
+    gone = [one for one in letter.channels if one.state == "waiting" and one.key not in named]
+    if not gone:
+        return letter
+    known = {one.key for one in letter.channels}
+    new = [Channel.to(url) for url in concerned(letter.notice, settings)]
+    new = [one for one in new if one.key not in known]
+    if not new:
+        return letter
+    kept = [one for one in letter.channels if one not in gone]
+    return letter.model_copy(update={"channels": (*kept, *new)})

@@ -225,6 +225,51 @@ def test_a_channel_that_the_settings_no_longer_name_is_dropped_with_a_reason(tmp
     }
 
 
+def test_a_channel_whose_url_was_corrected_gets_what_waited_for_it(tmp_path: Path):
+    """Of two that refused, both are corrected; the third has it, and is not told again."""
+    outbox, alarm = make_outbox(tmp_path), make_notice("failed", event="run_failed")
+    with webhook() as up, webhook() as one, webhook() as two:
+        wrong = [f"json://{HERE}:{refusing_port()}/{name}" for name in "ab"]
+        before = told(tmp_path, up.url, rules=[{"urls": wrong, "events": ["run_failed"]}])
+        outbox.put(alarm, [up.url, *wrong], now=AS_OF)
+        outbox.deliver(before, now=AS_OF, seconds=SECONDS)
+        rules = [
+            {"urls": [one.url, two.url], "events": ["run_failed"]},
+            {"urls": ["env:REPORTS"], "events": ["report"]},
+        ]
+        after = told(tmp_path, up.url, rules=rules)
+        tried = outbox.deliver(after, now=AS_OF, seconds=SECONDS)
+        assert [(said.state, said.n_tries) for said in tried] == [("sent", 1)] * 2
+        assert outbox.deliver(after, now=AS_OF + 5 * MINUTE, seconds=SECONDS) == []
+    assert [len(hook.asked) for hook in (up, one, two)] == [1, 1, 1]
+    assert {said.state for said in outbox.letters()} == {"sent"}
+    assert outbox.undelivered(now=AS_OF) == []
+
+
+def test_who_has_it_does_not_take_the_place_of_a_channel_that_is_gone(tmp_path: Path):
+    outbox = make_outbox(tmp_path)
+    with webhook() as up:
+        outbox.put(make_notice(event="run_failed"), [up.url, "env:GONE"], now=AS_OF)
+        outbox.deliver(told(tmp_path, up.url), now=AS_OF, seconds=SECONDS)
+    assert len(up.asked) == 1
+    assert [one.state for one in outbox.letters()] == ["sent", "given up"]
+
+
+def test_a_report_that_waits_goes_to_those_who_read_of_the_same_series(tmp_path: Path):
+    outbox = make_outbox(tmp_path)
+    with webhook() as whole, webhook() as part, webhook() as other:
+        for patterns in (("*",), ("a*",)):
+            notice = make_notice(f"report {patterns}", series=patterns, title=patterns[0])
+            outbox.put(notice, [f"env:OLD{len(patterns[0])}"], now=AS_OF)
+        rules = [
+            {"urls": [part.url], "series": ["a*"], "events": ["report"]},
+            {"urls": [other.url], "series": ["ab", "a*"]},
+        ]
+        settings = told(tmp_path, whole.url, rules=rules)
+        outbox.deliver(settings, now=AS_OF, seconds=SECONDS)
+    assert (whole.told, part.told, other.told) == (["*"], ["a*"], [])
+
+
 def test_a_channel_of_a_rule_is_found_again(tmp_path: Path):
     outbox = make_outbox(tmp_path)
     with webhook() as hook:

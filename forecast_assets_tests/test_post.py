@@ -8,6 +8,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from forecast_assets.defs import post
 from forecast_assets.defs.build import build_defs, build_store
 from forecast_assets.settings import Settings
 from forecast_assets.versions import select
@@ -79,6 +80,21 @@ def test_nobody_is_told_of_a_week_that_is_replayed(tmp_path: Path):
         old = (datetime.now(UTC) - timedelta(weeks=2)).isoformat()
         assert run_week(settings, **{"forecast_assets/as_of": old}).success
         assert mail.mails == []
+
+
+def test_a_report_reaches_its_reader_once_the_url_is_corrected(tmp_path: Path):
+    with mail_server() as mail:
+        rule = {"urls": [f"json://127.0.0.1:{refusing_port()}"], "series": ["har*"]}
+        settings = readers(tmp_path, {"urls": [mail.url("all@x.org")], "rules": [rule]})
+        assert run_week(settings).success
+        corrected = {"urls": [mail.url("ann@x.org")], "series": ["har*"]}
+        settings = readers(tmp_path, {"urls": [mail.url("all@x.org")], "rules": [corrected]})
+        now = datetime.now(UTC)
+        assert post.undelivered(settings, at=now)
+        assert post.deliver(settings, at=now)
+        assert post.undelivered(settings, at=now) == []
+    assert [one["to"] for one in mail.mails] == ["all@x.org", "ann@x.org"]
+    assert "quarry" not in told(mail.mails[1])
 
 
 def test_a_channel_that_fails_does_not_fail_the_week(tmp_path: Path):

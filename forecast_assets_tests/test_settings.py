@@ -10,7 +10,7 @@ import pytest
 from pydantic import ValidationError
 
 from forecast_assets.errors import SettingsError
-from forecast_assets.settings import ROOT, Settings, span
+from forecast_assets.settings import ROOT, Settings, fits, span
 from forecast_assets.settings_file import load, parse, revealed
 
 HIDDEN = "hunter2"
@@ -112,6 +112,25 @@ def test_no_traceback_shows_what_may_be_secret(table: str, given: str) -> None:
     with pytest.raises(SettingsError, match=r"cannot be used: .*(unknown|should)") as refused:
         parsed(text)
     assert HIDDEN not in "".join(traceback.format_exception(refused.value))
+
+
+@pytest.mark.parametrize(
+    ("name", "pattern", "does"),
+    [
+        ("us_crude", "us_*", True),
+        ("us_crude", "US_*", False),
+        ("us_crude", "us_", False),
+        ("a\nb", "*", True),
+        ("a[1]", "a[1]", True),
+        ("a1", "a[1]", True),
+        ("a[1]", "a[1]*", False),
+    ],
+)
+def test_a_name_fits_a_pattern_that_it_is_or_that_describes_it(
+    name: str, pattern: str, *, does: bool
+) -> None:
+    assert fits(name, ["nothing", pattern]) == does
+    assert not fits(name, [])
 
 
 def test_a_secret_comes_from_the_environment() -> None:

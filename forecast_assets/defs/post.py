@@ -77,6 +77,7 @@ def send_report(
             title=edition.title,
             text=report.briefly(edition),
             files=(store.var / place / "report.html",),
+            series=patterns,
         )
         outbox(settings).put(notice, urls, now=at)
     deliver(settings, at=at)
