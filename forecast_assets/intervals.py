@@ -47,7 +47,7 @@ def scaled(abs_errors: Values, noise_at: Values) -> Values:
 
     Where nothing had ever moved, an error is infinitely large, and none is none.
     """
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         scores = abs_errors / noise_at[..., None]
     return np.where(abs_errors == 0, 0.0, scores)
 
@@ -119,7 +119,7 @@ def quantiles(scores: Values, weights: Values, levels: Sequence[float], pool: Po
 
 def _nth_point(points: Values, needed: Values, point: Values) -> Values:
     """The least point that the points weigh enough up to: [t, P], [t, N], [t] -> [t, N]."""
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         nth = np.where(point[:, None] > 0, needed / point[:, None], np.inf)
     last = np.clip(np.ceil(nth * (1 - 1e-12)), 1, POINTS).astype(np.int64) - 1
     found = np.take_along_axis(points, last, axis=1)

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from forecast_assets.intervals import (
@@ -111,6 +111,7 @@ def test_levels_never_cross():
 # The pool
 
 
+@example(own=[], points=[0.0] * POINTS, others=2.2250738585e-313, level=50.0)
 @given(
     own=st.lists(st.tuples(st.floats(0, 1e6), st.floats(0.01, 1)), max_size=60),
     points=st.lists(st.floats(0, 1e6), min_size=POINTS, max_size=POINTS),
