@@ -17,7 +17,7 @@ run: setup $(DAGSTER_HOME)/dagster.yaml
 
 # Two files at a time, but for those with budgets: many tests wait for a server or a daemon.
 test: check chromium
-	$(BIN)/pytest -m "not alone" -n 2 --dist loadfile
+	$(BIN)/pytest -m "not alone" -n 2 --dist loadfile --no-loadscope-reorder
 	$(BIN)/pytest -m alone
 
 check: setup

@@ -47,7 +47,7 @@ def scaled(abs_errors: Values, noise_at: Values) -> Values:
 
     Where nothing had ever moved, an error is infinitely large, and none is none.
     """
-    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore"):
         scores = abs_errors / noise_at[..., None]
     return np.where(abs_errors == 0, 0.0, scores)
 
