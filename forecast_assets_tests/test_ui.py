@@ -20,7 +20,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Locator, Page, expect, sync_playwright
+from playwright.sync_api import Locator, Page, ViewportSize, expect, sync_playwright
 
 from forecast_assets.settings import ROOT
 from forecast_assets_tests.browser import CHROMIUM_ARGS
@@ -57,6 +57,8 @@ START_SECONDS, RUN_SECONDS, PAGE_SECONDS, STOP_SECONDS = 120, 180, 45, 20
 # Measured on two busy cores: 37 until `dagster dev` answers, 71 from the click to the last step
 # (28 of them until the run has begun), 2 to 7 for a page, 2 to 10 to stop.
 
+FULL: ViewportSize = {"width": 1600, "height": 1000}
+NARROW: ViewportSize = {"width": 800, "height": 1000}
 Shot = Callable[[str], None]
 
 
@@ -96,8 +98,7 @@ def page(chromium: str, address: str) -> Iterator[Page]:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=list(CHROMIUM_ARGS))
         try:
-            size = {"width": 1600, "height": 1000}
-            page = browser.new_page(base_url=address, viewport=size)  # type: ignore[arg-type]
+            page = browser.new_page(base_url=address, viewport=FULL)
             page.set_default_timeout(PAGE_SECONDS * 1000)
             expect.set_options(timeout=PAGE_SECONDS * 1000)
             yield page
@@ -107,11 +108,19 @@ def page(chromium: str, address: str) -> Iterator[Page]:
 
 @pytest.fixture(scope="module")
 def shot(page: Page, tmp_path_factory: pytest.TempPathFactory) -> Shot:
-    """Keep a picture of the page, in the folder that FORECAST_SCREENSHOTS names if it is set."""
+    """Keep two pictures of the page, full size and narrow, where FORECAST_SCREENSHOTS says."""
     named = os.environ.get("FORECAST_SCREENSHOTS")
     folder = Path(named) if named else tmp_path_factory.mktemp("screenshots")
     folder.mkdir(parents=True, exist_ok=True)
-    return lambda name: page.screenshot(path=folder / f"{name}.png") and None
+
+    def take(name: str) -> None:
+        page.screenshot(path=folder / f"{name}.png")
+        if named:  # a page that is made narrow moves: only where somebody looks
+            page.set_viewport_size(NARROW)
+            page.screenshot(path=folder / f"{name}_narrow.png")
+            page.set_viewport_size(FULL)
+
+    return take
 
 
 @pytest.fixture(scope="module")
