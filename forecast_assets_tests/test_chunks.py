@@ -30,7 +30,7 @@ Y = [float(week) for week in range(1, 21)]
 Z = [100.0 + week for week in range(20)]
 AMPLE = Budget(seconds=20, memory_mb=2000)
 
-pytestmark = [pytest.mark.usefixtures("unruly_models"), pytest.mark.alone]
+pytestmark = pytest.mark.usefixtures("unruly_models")
 
 
 @pytest.fixture(autouse=True)

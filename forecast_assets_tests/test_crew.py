@@ -32,8 +32,6 @@ from forecast_assets_tests.unruly import (
     unruly,
 )
 
-pytestmark = pytest.mark.alone
-
 AMPLE = Budget(seconds=60, memory_mb=2000)
 Y = [float(week) for week in range(1, 21)]
 Received = tuple[Any, str, Report | None, str]

@@ -27,8 +27,6 @@ from forecast_assets_tests.clusters import Cluster, cluster
 from forecast_assets_tests.test_week import failures, fits, latest, run_week
 from forecast_assets_tests.unruly import below, comes_true
 
-pytestmark = pytest.mark.alone
-
 N_OUTLIVED = 3  # workers whose end a chunk outlives: Dask's own measure
 MODELS = {"enabled": ["naive", "theta", "auto_ets", "auto_arima", "ridge"]}
 SERIES = {"a": walk(60, seed=1), "b": walk(60, seed=2)}
