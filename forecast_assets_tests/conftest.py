@@ -3,12 +3,17 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from forecast_assets.crew import Crew
 from forecast_assets_tests import object_store, unruly
 from forecast_assets_tests.browser import find_chromium
 from forecast_assets_tests.computing import ODD_MODELS, local_crew
+
+# The same examples in every run, however busy the machine is.
+hypothesis.settings.register_profile("ours", derandomize=True, deadline=None, database=None)
+hypothesis.settings.load_profile("ours")
 
 
 @pytest.fixture(scope="session")
