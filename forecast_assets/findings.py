@@ -21,7 +21,6 @@ from forecast_assets.tables import column_suffix
 
 NAMED = 3  # series, of the many that one sentence is about
 NAN = float("nan")
-MOST_OF = 0.9  # of the series; who is scored on fewer does not decide which ones are compared
 RIGHT_TO_LEFT = {"R", "AL", "RLE", "RLO", "RLI", "LRE", "LRO", "LRI"}
 ISOLATE, END = "\u2068", "\u2069"
 DIFFERS = re.compile(r"\d+(\.\d+)?")  # what differs between failures of one cause
@@ -81,11 +80,11 @@ def failures(metrics: pd.DataFrame) -> list[Failure]:
 def standings(metrics: pd.DataFrame) -> pd.DataFrame:
     """Every candidate over the same series, the least mean MASE first.
 
-    Those series are the ones on which every candidate is scored that is scored on `MOST_OF` of
-    them or more. `mase` and `skill_vs_naive` are means over them, null for a candidate that lacks
-    one; `wins`, the share of them on which it has the least MASE (a tie is shared);
-    `may_be_best`, on which it is not told from the best; `n_series`, on how many of all it is
-    scored; `n_compared`, how many those series are.
+    Those series are the ones of `evidence.in_common` that have a score: who failed on one of them
+    does not take it out for the rest. `mase` and `skill_vs_naive` are means over them, null for a
+    candidate that lacks one; `wins`, the share of them on which it has the least MASE (a tie is
+    shared); `may_be_best`, on which it is not told from the best; `n_series`, on how many of all it
+    is scored; `n_compared`, how many those series are.
     """
     models = list(dict.fromkeys(metrics["model"]))
     is_scored = metrics["status"] == SCORED
@@ -103,8 +102,6 @@ def standings(metrics: pd.DataFrame) -> pd.DataFrame:
     counts = in_common(wide(metrics["status"] != INELIGIBLE) == 1)[1]
     is_there = ~np.isnan(mase)
     counts &= is_there.any(axis=1)
-    is_usual = is_there[counts].sum(axis=0) >= MOST_OF * counts.sum()
-    counts &= is_there[:, is_usual].all(axis=1)
     least = np.fmin.reduce(mase[counts], axis=1, initial=np.inf)
     is_least = mase[counts] == least[:, None]
     n_scored = metrics[is_scored].groupby("model").size()
