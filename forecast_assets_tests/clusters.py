@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -27,7 +27,7 @@ class Cluster:
         self.scheduler = self._start(
             "scheduler", *HERE, "--port", "0", "--scheduler-file", str(self._file)
         )
-        assert comes_true(self._file.exists, within=60)
+        assert comes_true(self._is_up, within=60), (folder / "log").read_text()
 
     @property
     def address(self) -> str:
@@ -50,10 +50,15 @@ class Cluster:
     def close(self) -> None:
         """End everything."""
         for process in (*self.workers.values(), self.scheduler):
-            for one in psutil.Process(process.pid).children() if process.poll() is None else ():
-                one.kill()
+            with suppress(psutil.NoSuchProcess):  # one that ended by itself meanwhile
+                for one in psutil.Process(process.pid).children():
+                    one.kill()
             process.kill()
             process.wait()
+
+    def _is_up(self) -> bool:
+        # The scheduler makes its file first and writes into it a moment later.
+        return self._file.exists() and self._file.read_text().endswith("}")
 
     def _start(self, *command: str, **env: str) -> "subprocess.Popen[bytes]":
         with (self._folder / "log").open("ab") as log:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+import dagster as dg
 import hypothesis
 import pytest
 
@@ -14,6 +15,13 @@ from forecast_assets_tests.computing import ODD_MODELS, local_crew
 # The same examples in every run, however busy the machine is.
 hypothesis.settings.register_profile("ours", derandomize=True, deadline=None, database=None)
 hypothesis.settings.load_profile("ours")
+
+
+@pytest.fixture
+def instance() -> Iterator[dg.DagsterInstance]:
+    """A Dagster instance in memory."""
+    with dg.DagsterInstance.ephemeral() as found:
+        yield found
 
 
 @pytest.fixture(scope="session")

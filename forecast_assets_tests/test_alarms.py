@@ -1,6 +1,5 @@
 """The sensor that tells people of runs and checks that failed, and is their postman."""
 
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -15,12 +14,6 @@ from forecast_assets_tests.builders import make_series, walk, week_settings
 from forecast_assets_tests.channels import Webhook, webhook
 
 PANEL = {"a": walk(40, seed=1), "b": walk(45, seed=2)}
-
-
-@pytest.fixture
-def instance() -> Iterator[dg.DagsterInstance]:
-    with dg.DagsterInstance.ephemeral() as found:
-        yield found
 
 
 class Watcher:

@@ -1,6 +1,5 @@
 """Whole weeks on a panel in which every awkward series sits beside sound ones."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import dagster as dg
@@ -36,12 +35,6 @@ AWKWARD = {
     "copy_of_sound_a": SOUND["sound_a"],
 }
 MODELS = ["naive", "seasonal_naive", "drift", "window_average", "ses", "theta", "croston"]
-
-
-@pytest.fixture
-def instance() -> Iterator[dg.DagsterInstance]:
-    with dg.DagsterInstance.ephemeral() as found:
-        yield found
 
 
 def week(

@@ -1,6 +1,5 @@
 """The sensors that make the rest follow, and look for new data, on real weeks."""
 
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -18,12 +17,6 @@ from forecast_assets_tests.builders import make_series, walk, week_settings, wri
 PANEL = {"a": walk(40, seed=1), "b": walk(45, seed=2)}
 MODELS = ["naive", "window_average", "drift"]
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
-
-
-@pytest.fixture
-def instance() -> Iterator[dg.DagsterInstance]:
-    with dg.DagsterInstance.ephemeral() as found:
-        yield found
 
 
 @pytest.fixture

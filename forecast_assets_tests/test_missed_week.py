@@ -1,12 +1,10 @@
 """The sensor that notices a week without a forecast."""
 
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
-import pytest
 from dagster._core.test_utils import create_run_for_test
 
 from forecast_assets.defs.automation import JOB, build_job
@@ -20,12 +18,6 @@ from forecast_assets_tests.stored import make_commit, make_forecast, make_store
 TICK = datetime(2026, 11, 23, tzinfo=UTC)
 HOUR, WEEK = timedelta(hours=1), timedelta(weeks=1)
 NEVER = "json://127.0.0.1:1"  # a channel that takes nothing: what is put for it stays
-
-
-@pytest.fixture
-def instance() -> Iterator[dg.DagsterInstance]:
-    with dg.DagsterInstance.ephemeral() as found:
-        yield found
 
 
 class Watcher:

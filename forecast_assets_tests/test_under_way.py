@@ -5,7 +5,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import dagster as dg
@@ -26,12 +26,6 @@ from forecast_assets.tables import ASSETS
 from forecast_assets_tests.builders import dead_process
 
 STARTED = dg.DagsterRunStatus.STARTED
-
-
-@pytest.fixture
-def instance() -> Iterator[dg.DagsterInstance]:
-    with dg.DagsterInstance.ephemeral() as found:
-        yield found
 
 
 def marked(instance: dg.DagsterInstance, said: str, *, of: str | None = None) -> str:

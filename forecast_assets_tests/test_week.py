@@ -1,7 +1,6 @@
 """The week in real Dagster runs: one run, one model, re-execution, and what is refused."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import dagster as dg
@@ -30,12 +29,6 @@ class Broken:
     def predict(self, h):
         raise AssertionError
 """
-
-
-@pytest.fixture
-def instance() -> Iterator[dg.DagsterInstance]:
-    with dg.DagsterInstance.ephemeral() as found:
-        yield found
 
 
 @pytest.fixture

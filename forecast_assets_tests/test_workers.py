@@ -51,12 +51,6 @@ def said(settings: Settings) -> pd.DataFrame:
     return latest(build_store(settings), "backtest_predictions").drop(columns="fit_seconds")
 
 
-@pytest.fixture
-def instance() -> Iterator[dg.DagsterInstance]:
-    with dg.DagsterInstance.ephemeral() as found:
-        yield found
-
-
 # On this machine
 
 
