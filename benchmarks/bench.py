@@ -198,10 +198,9 @@ def against_statsforecast() -> Iterator[Row]:
     It gives each process half of the series, so that one waits where they are not alike. Where they
     are (48 series of one length) it has nothing to lose, and this is 4 % slower.
     """
-    from forecast_assets.settings import DemoSource, Settings  # noqa: PLC0415 - see Place.told
-    from forecast_assets.sources.demo import read_demo  # noqa: PLC0415 - as above
+    from forecast_assets.sources.demo import demo_series  # noqa: PLC0415 - see Place.told
 
-    demo = read_demo(DemoSource(), Settings()).assign(ds=lambda rows: pd.to_datetime(rows["ds"]))
+    demo = demo_series().assign(ds=lambda rows: pd.to_datetime(rows["ds"]))
     n_windows, ours, theirs = 150, [], []
     for _ in range(PAIRS):
         with Place() as place:

@@ -15,13 +15,14 @@ import numpy as np
 
 from forecast_assets import backtest, series, settings_file, sources
 from forecast_assets.models import Model, enabled
+from forecast_assets.sources.asked import Asked
 
 
 def main() -> None:
     """Print the seconds of the fits and how many there were."""
     in_force = settings_file.load()
     as_of = datetime.fromisoformat(sys.argv[1]).replace(tzinfo=UTC)
-    weeks = series.to_weeks(sources.fetch(in_force), in_force, as_of=as_of).frame
+    weeks = series.to_weeks(sources.fetch(Asked(in_force, as_of)), in_force, as_of=as_of).frame
     planned = backtest.plan(weeks, in_force.backtest)
     warnings.simplefilter("ignore")
     started, n_fits = time.perf_counter(), 0

@@ -10,8 +10,7 @@ from importlib import import_module
 import numpy as np
 import pandas as pd
 
-from forecast_assets.settings import DemoSource, Settings
-from forecast_assets.sources.demo import read_demo
+from forecast_assets.sources.demo import demo_series
 
 
 @dataclass(frozen=True)
@@ -41,7 +40,7 @@ def _statsmodels(name: str) -> pd.DataFrame:
 
 def petroleum() -> pd.DataFrame:
     """The demo."""
-    demo = read_demo(DemoSource(), Settings())
+    demo = demo_series()
     return demo.assign(ds=pd.to_datetime(demo["ds"]))
 
 

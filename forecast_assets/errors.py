@@ -31,7 +31,11 @@ class SourceError(ForecastAssetsError):
 
 
 class SourceUnavailable(SourceError):
-    """The source did not answer; it may, later."""
+    """The source did not answer; it may, later: not before `after_seconds`, where it said so."""
+
+    def __init__(self, message: str, *, after_seconds: float = 0.0) -> None:
+        super().__init__(message)
+        self.after_seconds = after_seconds
 
 
 class DataError(ForecastAssetsError):

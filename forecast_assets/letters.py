@@ -14,7 +14,7 @@ from typing import Literal, Self
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from forecast_assets.notify import Notice, is_partial
-from forecast_assets.settings import masked
+from forecast_assets.source_settings import masked
 
 WAITS = tuple(timedelta(minutes=minutes) for minutes in (1, 5, 30, 120, 360, 720))
 # From a restart to a night's outage: a channel that was down for 21 hours is for people to mend.

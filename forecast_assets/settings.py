@@ -3,25 +3,23 @@
 What a setting does belongs to the module that uses it.
 """
 
-import difflib
-import re
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
-from zoneinfo import ZoneInfo, available_timezones
+from zoneinfo import ZoneInfo
 
 from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
-    PlainSerializer,
     field_validator,
     model_validator,
 )
 
 from forecast_assets.errors import listed
+from forecast_assets.source_settings import DemoSource, Frozen, Secret, Source, Zone
 from forecast_assets.tables import column_suffix
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -49,14 +47,6 @@ def span(text: str) -> timedelta:
     return timedelta(**{units[text[-1]]: int(text[:-1])})
 
 
-def masked(text: str) -> str:
-    """A value that may hold a secret, as it may be shown: `env:NAME`, or its scheme alone."""
-    if text.startswith("env:"):
-        return text
-    scheme = re.match(r"[\w+.-]{1,20}://", text)
-    return f"{scheme.group() if scheme else ''}***"
-
-
 def fits(name: str, patterns: Iterable[str]) -> bool:
     """Whether a series' name is one of the patterns, or fits one: `*` is any text, case matters."""
     return any(name == pattern or fnmatchcase(name, pattern) for pattern in patterns)
@@ -65,34 +55,9 @@ def fits(name: str, patterns: Iterable[str]) -> bool:
 Event = Literal["report", "run_failed", "check_failed", "week_missed"]
 Severity = Literal["info", "warning", "error"]
 Span = Annotated[str, Field(pattern=r"^[1-9]\d{0,4}[mhd]$")]  # 30m, 6h, 2d: see `span`
-Secret = Annotated[str, Field(min_length=1), PlainSerializer(masked)]
 
 
-class _Frozen(BaseModel):
-    # Hidden, for a traceback prints what pydantic was given, and that may hold a password.
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, hide_input_in_errors=True)
-
-
-class DemoSource(_Frozen):
-    """The six weekly series that the package carries."""
-
-    kind: Literal["demo"] = "demo"
-
-
-class FileSource(_Frozen):
-    """Files on a disk or on anything that fsspec reaches: csv, parquet or json."""
-
-    kind: Literal["file"]
-    path: str = Field(min_length=1)
-    unique_id: str = Field("unique_id", min_length=1)
-    ds: str = Field("ds", min_length=1)
-    y: str = Field("y", min_length=1)
-
-
-Source = Annotated[DemoSource | FileSource, Field(discriminator="kind")]
-
-
-class SeriesSettings(_Frozen):
+class SeriesSettings(Frozen):
     """How raw rows become one value a week."""
 
     frequency: Literal["W-MON", "W-TUE", "W-WED", "W-THU", "W-FRI", "W-SAT", "W-SUN"] = "W-FRI"
@@ -102,7 +67,7 @@ class SeriesSettings(_Frozen):
     units: dict[str, str] = Field(default_factory=dict)  # by series, for the report; * for any text
 
 
-class BacktestSettings(_Frozen):
+class BacktestSettings(Frozen):
     """How far ahead, at how many cutoffs, and how many weeks between them."""
 
     horizon: int = Field(1, ge=1, le=520)
@@ -116,7 +81,7 @@ class BacktestSettings(_Frozen):
         return -(-self.horizon // self.step)
 
 
-class ModelSettings(_Frozen):
+class ModelSettings(Frozen):
     """A model of the user's own, or, without a factory, what to change in a registered one."""
 
     factory: str | None = Field(None, pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")
@@ -151,7 +116,7 @@ class ModelsSettings(BaseModel):
         return enabled
 
 
-class SelectionSettings(_Frozen):
+class SelectionSettings(Frozen):
     """By which metric, and by which rule, a series gets its model."""
 
     metric: Metric = "mase"
@@ -162,7 +127,7 @@ class SelectionSettings(_Frozen):
     patience: int = Field(2, ge=1, le=52)  # weeks that the margin holds before it is replaced
 
 
-class ForecastSettings(_Frozen):
+class ForecastSettings(Frozen):
     """Which prediction intervals are published."""
 
     minimum: float | None = Field(None, strict=False)  # no value of any series can lie below it
@@ -178,13 +143,13 @@ class ForecastSettings(_Frozen):
         return levels
 
 
-class StoreSettings(_Frozen):
+class StoreSettings(Frozen):
     """Where every version of every table is kept: a folder, or an object store's address."""
 
     uri: str = Field("var/store", min_length=1)
 
 
-class ComputeSettings(_Frozen):
+class ComputeSettings(Frozen):
     """Where models run, and what each may take before it is ended."""
 
     workers: int = Field(0, ge=0, le=4096)  # 0: one a core; of the local cluster
@@ -206,22 +171,14 @@ class ComputeSettings(_Frozen):
         return self
 
 
-class ScheduleSettings(_Frozen):
+class ScheduleSettings(Frozen):
     """When the week runs by itself; the time zone also says when a week is over."""
 
     cron: str = "0 0 * * MON"
-    timezone: str = "UTC"
+    timezone: Zone = "UTC"
     catch_up: Literal["latest", "all", "skip"] = "latest"  # which missed ticks get a late run
     deadline: Span = "6h"  # after a tick, by which its forecast is there
     poll: Span | None = None  # how often to look for new data between the ticks
-
-    @field_validator("timezone")
-    @classmethod
-    def _known_zone(cls, zone: str) -> str:
-        if zone not in available_timezones():
-            near = difflib.get_close_matches(zone, available_timezones(), n=3)
-            raise ValueError(f"no such time zone; nearest: {listed(near) or 'none'}")
-        return zone
 
     @field_validator("cron")
     @classmethod
@@ -236,7 +193,7 @@ class ScheduleSettings(_Frozen):
         return ZoneInfo(self.timezone)
 
 
-class NotifyRule(_Frozen):
+class NotifyRule(Frozen):
     """Who is told of what: a notice goes to `urls` where all that the rule asks for holds."""
 
     urls: tuple[Secret, ...] = Field(min_length=1, strict=False)
@@ -247,14 +204,14 @@ class NotifyRule(_Frozen):
     )  # names, * for any text: see `fits`
 
 
-class NotifySettings(_Frozen):
+class NotifySettings(Frozen):
     """Apprise URLs: `urls` are told everything, those of a rule what it asks for."""
 
     urls: tuple[Secret, ...] = Field((), strict=False)
     rules: tuple[NotifyRule, ...] = Field((), strict=False)
 
 
-class Settings(_Frozen):
+class Settings(Frozen):
     """All settings in force. `root` is the folder that relative paths start from."""
 
     source: Source = DemoSource()

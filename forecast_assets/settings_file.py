@@ -8,12 +8,13 @@ import os
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
 from forecast_assets.errors import SettingsError
-from forecast_assets.settings import ROOT, FileSource, ModelSettings, Settings
+from forecast_assets.settings import ROOT, ModelSettings, Settings
+from forecast_assets.source_settings import KINDS
 
 
 def load(environ: Mapping[str, str] = os.environ) -> Settings:
@@ -98,13 +99,10 @@ def _problem(detail: dict[str, Any]) -> str:
         loc = ["source", *loc[2:]]  # the kind stands between the table and the key
     name = ".".join(loc)
     if detail["type"] == "union_tag_invalid":
-        return f"`source.kind` is {detail['ctx']['tag']!r}, which is none of: demo, file"
-    if (
-        detail["type"] == "extra_forbidden"
-        and loc[0] == "source"
-        and loc[-1] in _known_keys(loc[:-1])
-    ):
-        return f'`{name}` needs `source.kind = "file"`'
+        return f"`source.kind` is {detail['ctx']['tag']!r}, which is none of: {', '.join(_kinds())}"
+    if detail["type"] == "extra_forbidden" and loc[:-1] == ["source"] and _kinds(loc[-1]):
+        kinds = " or ".join(f'"{kind}"' for kind in _kinds(loc[-1]))
+        return f"`{name}` needs `source.kind = {kinds}`"
     is_stray = loc[:-1] == ["models"] and loc[-1] != "enabled"
     if detail["type"] == "extra_forbidden" or (is_stray and not isinstance(detail["input"], dict)):
         near = difflib.get_close_matches(loc[-1], _known_keys(loc[:-1]), n=1, cutoff=0.4)
@@ -116,12 +114,18 @@ def _problem(detail: dict[str, Any]) -> str:
     return f"`{name}`{given} {message[0].lower()}{message[1:]}"
 
 
+def _kinds(key: str = "kind") -> list[str]:
+    """The kinds of source that have a key."""
+    fields = [kind.model_fields for kind in KINDS if key in kind.model_fields]
+    return [get_args(one["kind"].annotation)[0] for one in fields]
+
+
 def _known_keys(loc: Sequence[str]) -> list[str]:
     """The keys that a table of forecast.toml may hold."""
     if not loc:
         return [key for key in Settings.model_fields if key not in ("root", "var")]
     if loc[0] == "source":
-        return list(FileSource.model_fields)
+        return sorted({key for kind in KINDS for key in kind.model_fields})
     table = Settings.model_fields[loc[0]].annotation if len(loc) == 1 else ModelSettings
     return (
         list(table.model_fields) if isinstance(table, type) and issubclass(table, BaseModel) else []

@@ -26,14 +26,13 @@ from forecast_assets.models.registry import ENTRY_POINTS
 from forecast_assets.series import to_weeks
 from forecast_assets.settings import (
     ROOT,
-    DemoSource,
     Event,
-    FileSource,
     ModelSettings,
     NotifyRule,
     Settings,
 )
 from forecast_assets.settings_file import parse
+from forecast_assets.source_settings import KINDS
 from forecast_assets_tests.builders import make_series, make_settings, walk, write_source
 from forecast_assets_tests.channels import mail_server
 from forecast_assets_tests.guides import (
@@ -230,7 +229,7 @@ def test_the_table_of_models_names_every_one() -> None:
 
 
 TABLES: Mapping[str, tuple[type[BaseModel], ...]] = {
-    "[source]": (DemoSource, FileSource),
+    "[source]": KINDS,
     "[models.NAME]": (ModelSettings,),
     "[[notify.rules]]": (NotifyRule,),
     **{

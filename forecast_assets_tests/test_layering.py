@@ -13,6 +13,7 @@ ORDER = [
     "errors",
     "schema",
     "tables",
+    "source_settings",
     "settings",
     "settings_file",
     "sources",

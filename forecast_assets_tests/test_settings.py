@@ -246,7 +246,10 @@ def test_a_source_without_a_kind_is_the_demo() -> None:
         ('[models]\nenabled = ["a", "b", "a"]', "is ['a', 'b', 'a']: comes twice: a"),
         ('[models]\nenabled = ["a-b"]', "`models.enabled.0` is 'a-b': string should match pattern"),
         ('[store]\nuri = ""', "`store.uri` is '': string should have at least 1 character"),
-        ('[source]\nkind = "http"', "`source.kind` is 'http', which is none of: demo, file"),
+        (
+            '[source]\nkind = "ftp"',
+            "`source.kind` is 'ftp', which is none of: demo, file, http, sql, python",
+        ),
         (
             '[source]\nkind = "file"\npath = ""',
             "`source.path` is '': string should have at least 1",

@@ -18,10 +18,12 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from forecast_assets import sources
 from forecast_assets.errors import DataError, ForecastAssetsError, SourceError, SourceUnavailable
 from forecast_assets.settings import Settings
 from forecast_assets.settings_file import parse
-from forecast_assets.sources import described, fetch
+from forecast_assets.sources import described
+from forecast_assets.sources.asked import Asked
 from forecast_assets.sources.mapping import as_raw_data
 
 REPEATABLE = hypothesis_settings(derandomize=True, deadline=None, max_examples=80, database=None)
@@ -33,6 +35,11 @@ def settings_of(root: Path, path: str, **columns: str) -> Settings:
     """Settings of a file source below `root`, with these columns mapped."""
     source = {"kind": "file", "path": path, **columns}
     return parse({"source": source}, root=root, var=root / "var", origin="a test")
+
+
+def fetch(settings: Settings) -> pd.DataFrame:
+    """What the source of these settings gives."""
+    return sources.fetch(Asked(settings, datetime(2027, 1, 1, tzinfo=UTC)))
 
 
 def read(folder: Path, name: str, content: str | bytes, **columns: str) -> pd.DataFrame:

@@ -142,8 +142,9 @@ def source(settings: "Settings", _: "Store", now: datetime) -> Iterator[Line]:
     """Whether the source can be read, and its rows become weeks."""
     from forecast_assets import sources
     from forecast_assets.series import to_weeks
+    from forecast_assets.sources.asked import Asked
 
-    raw = sources.fetch(settings)
+    raw = sources.fetch(Asked(settings, now))
     origin = sources.described(settings)
     yield Line("source", origin, is_well=True, text=f"{len(raw)} rows from {origin}")
     try:

@@ -63,7 +63,7 @@ def notify(ctx: click.Context, *, is_json: bool) -> None:
     `value` (why it did not take it) and `is_well`.
     """
     from forecast_assets.notify import Notice, configured, send
-    from forecast_assets.settings import masked
+    from forecast_assets.source_settings import masked
 
     settings, _ = opened()
     now = datetime.now(UTC)

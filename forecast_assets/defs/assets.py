@@ -14,14 +14,20 @@ from forecast_assets.defs import checks
 from forecast_assets.defs.metadata import first_rows, picture, published, told_first
 from forecast_assets.defs.week_asset import Frame, its_moment, week_asset
 from forecast_assets.settings import Settings
+from forecast_assets.sources.asked import Asked
 from forecast_assets.store import Store
 from forecast_assets.versions import earlier
 
 
 @week_asset
-def raw_data(settings: dg.ResourceParam[Settings], store: dg.ResourceParam[Store]) -> Frame:
+def raw_data(
+    context: dg.AssetExecutionContext,
+    settings: dg.ResourceParam[Settings],
+    store: dg.ResourceParam[Store],
+) -> Frame:
     """The source's rows as published: mapped to `unique_id, ds, y`, nothing else changed."""
-    rows = sources.fetch(settings)
+    asked = Asked(settings, its_moment(context).as_of, say=context.log.warning)
+    rows = sources.fetch(asked)
     return published(
         store.tables["raw_data"],
         rows,

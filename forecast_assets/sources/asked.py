@@ -1,0 +1,49 @@
+"""What a reader is asked, beside its own settings: for when, after what, and whom to tell."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from random import Random
+
+from forecast_assets.errors import SourceError
+from forecast_assets.settings import Settings
+
+BEGINNING = datetime(1900, 1, 1)  # noqa: DTZ001 - in the source's own time, as `ds` is
+
+
+def _to_nobody(_: str) -> None:
+    """Say nothing."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One fetch. `last_ds` is the newest time that was fetched before, in the source's zone."""
+
+    settings: Settings
+    as_of: datetime
+    last_ds: datetime = BEGINNING
+    say: Callable[[str], None] = _to_nobody
+    rng: Random = field(default_factory=lambda: Random(0))  # noqa: S311 - it spreads waits
+
+    @property
+    def today(self) -> datetime:
+        """`as_of` in the source's time zone; where it has none, in the schedule's."""
+        zone = getattr(self.settings.source, "zone", None) or self.settings.schedule.zone
+        return self.as_of.astimezone(zone)
+
+
+class Budget:
+    """How many bytes a fetch may still take: of bodies, and of what they unpack."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self.max_bytes = self.left = max_bytes
+
+    def take(self, n_bytes: int, *, of: str) -> None:
+        """Count bytes in. Raises SourceError where they are more than are left."""
+        self.left -= n_bytes
+        if self.left < 0:
+            raise SourceError(
+                f"{of} gives more than `source.max_bytes` = {self.max_bytes:,} bytes, unpacked and"
+                f" all parts together. Reading stopped there, and nothing was published. If so many"
+                f" are right, set `max_bytes` higher; the machine's memory has to hold them."
+            )
