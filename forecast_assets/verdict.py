@@ -16,7 +16,7 @@ from forecast_assets import verdict_of_rows as rows
 from forecast_assets import verdict_of_values as values
 from forecast_assets.beside import DAYS, Beside, Weeks
 from forecast_assets.finding import Finding
-from forecast_assets.series import WeeklySeries, newest_week
+from forecast_assets.series import newest_week
 from forecast_assets.settings import Policy, Settings, VerdictSettings
 
 KINDS = tuple(VerdictSettings.model_fields)
@@ -33,7 +33,7 @@ class Before:
 
 def judge(
     raw: pd.DataFrame,
-    weeks: WeeklySeries,
+    series: pd.DataFrame,
     before: Before | None,
     settings: Settings,
     *,
@@ -41,12 +41,12 @@ def judge(
 ) -> list[Finding]:
     """Find what is worth knowing of a fetch, each with its policy, in the order of `[verdict]`.
 
-    `raw` are the rows of raw_data and `weeks` what was made of them for `as_of`; `before` is the
-    version to compare with, if there is one. What that one had too is not told again, so that an
-    old gap or a value that was accepted does not warn for ever.
+    `raw` holds the rows of raw_data and `series` the weeks that were made of them for `as_of`;
+    `before` is the version to compare with, if there is one. What that one had too is not told
+    again, so that an old gap or a value that was accepted does not warn for ever.
     """
-    beside = _beside(weeks.frame, before)
-    told = sorted(_found(raw, weeks, beside, before, settings, as_of), key=_rank)
+    found = _found(raw, _beside(series, before), before, settings, as_of)
+    told = sorted(found, key=lambda one: KINDS.index(one.kind))
     return [replace(one, policy=getattr(settings.verdict, one.kind)) for one in told]
 
 
@@ -86,10 +86,6 @@ def _words(kind: str) -> str:
     return kind.replace("_", " ")
 
 
-def _rank(one: Finding) -> int:
-    return KINDS.index(one.kind)
-
-
 def _beside(frame: pd.DataFrame, before: Before | None) -> Beside:
     """Both versions laid out. Weeks that end on another day are not those of before."""
     now, none = Weeks.of(frame), Weeks.of(frame.head(0))
@@ -99,7 +95,6 @@ def _beside(frame: pd.DataFrame, before: Before | None) -> Beside:
 
 def _found(
     raw: pd.DataFrame,
-    weeks: WeeklySeries,
     beside: Beside,
     before: Before | None,
     settings: Settings,
@@ -107,6 +102,8 @@ def _found(
 ) -> Iterator[Finding]:
     past, newest = history.History(beside), values.Newest(beside, settings.series.season_length)
     n_passed = 0 if before is None else -(-(as_of - before.as_of) // timedelta(weeks=1))
+    read, due = rows.Rows(raw), _week(as_of, settings)
+    partial = rows.left_out(read, beside.now, due=due)
     yield from history.new_weeks(past)
     yield from history.unchanged(past)
     yield from history.rewritten_or_revised(past)
@@ -114,13 +111,12 @@ def _found(
     yield from history.shrunk(past, n_passed=n_passed)
     if settings.source.kind != "demo":  # its data are frozen
         was_due = None if before is None else _week(before.as_of, settings)
-        due = _week(as_of, settings)
-        yield from history.late(beside, due=due, was_due=was_due, partial=weeks.partial)
+        yield from history.late(beside, due=due, was_due=was_due, partial=partial)
     after = _end_of(beside.was)
-    yield from rows.malformed(raw)
-    yield from rows.partial(weeks.partial, n_all=len(beside.now.ids))
-    yield from rows.duplicates(raw, after=after, zone=settings.source.zone)
-    yield from rows.off_grid(raw, after=after)
+    yield from rows.malformed(read)
+    yield from rows.partial(partial, n_all=len(beside.now.ids))
+    yield from rows.duplicates(read, after=after, zone=settings.source.zone)
+    yield from rows.off_grid(read, after=after)
     yield from values.gaps(beside)
     yield from values.out_of_range(
         beside, minimum=settings.forecast.minimum, ranges=settings.series.ranges
@@ -137,8 +133,9 @@ def _once(*found: list[Finding]) -> list[Finding]:
     every = [one for some in found for one in some]
     if len(every) < 2:  # noqa: PLR2004 - one needs no joining
         return every
-    ids = sorted({name for one in every for name in one.series})
-    return [Finding(every[0].kind, sum(one.n for one in every), tuple(ids), " ".join(one.says for one in every))]
+    ids = tuple(sorted({name for one in every for name in one.series}))
+    says = " ".join(one.says for one in every)
+    return [Finding(every[0].kind, sum(one.n for one in every), ids, says)]
 
 
 def _week(as_of: datetime, settings: Settings) -> int:

@@ -3,7 +3,7 @@
 Whether values are likely in themselves: `verdict_of_values`.
 """
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -17,6 +17,7 @@ HALF = 0.5  # of the compared values: more are no revision, but another history
 LEAST = 8  # values that are compared before a history is called another one, moved or rescaled
 NEARLY_ALL = 0.9
 SAME = 0.005  # how far the ratios of rescaled values may lie apart: they are rounded
+FIRST = 3  # values that are written out
 NO_FACTOR = 0.02  # a factor closer to 1 is a revision
 
 
@@ -126,10 +127,10 @@ def rewritten_or_revised(history: History) -> list[Finding]:
     ids = now.ids[np.unique(now.of_series[is_changed])]
     y, was = now.y[is_changed], history.was[is_changed]
     change = np.abs(y - was) / np.where(was == 0, np.abs(y), np.abs(was))
-    rows = zip(ids_at(history, is_changed), now.week[is_changed], was, y, strict=True)
     first = [
-        f"{one} / {now.day(week)} ({number(before)}, now {number(value)})"
-        for (one, week, before, value), _ in zip(rows, range(3), strict=False)
+        f"{now.ids[now.of_series[i]]} / {now.day(now.week[i])} ({number(history.was[i])}, now"
+        f" {number(now.y[i])})"
+        for i in np.flatnonzero(is_changed)[:FIRST]
     ]
     more = f" and {n - len(first):,} more" if n > len(first) else ""
     what = (
@@ -146,12 +147,6 @@ def rewritten_or_revised(history: History) -> list[Finding]:
         return found("rewritten", n, ids, says)
     says = f"{what} From there on the weeks are backtested again. `forecast-assets diff series`"
     return found("revised", n, ids, f"{says} lists every one.")
-
-
-def ids_at(history: History, mask: Mask) -> Iterable[str]:
-    """The series of the weeks where a mask is set."""
-    now = history.beside.now
-    return (str(now.ids[i]) for i in now.of_series[mask][:3])
 
 
 def moved(history: History) -> list[Finding]:
@@ -206,7 +201,7 @@ def shrunk(history: History, *, n_passed: int) -> list[Finding]:
 
 def new_series(beside: Beside) -> list[Finding]:
     """Tell of series that the version before had not."""
-    ids = beside.now.ids[beside.in_was < 0] if len(beside.was.ids) else []
+    ids = beside.now.ids[(beside.in_was < 0) & (len(beside.was.ids) > 0)]
     says = (
         f"{counted(len(ids), 'series', 'series')} that the previous version had not: {named(ids)}."
         f" They are forecast from now on. Where one is an old series under another name, its past"
@@ -226,9 +221,7 @@ def vanished_series(beside: Beside) -> list[Finding]:
     return found("vanished_series", len(ids), ids, says)
 
 
-def late(
-    beside: Beside, *, due: int, was_due: int | None, partial: tuple[str, ...]
-) -> list[Finding]:
+def late(beside: Beside, *, due: int, was_due: int | None, partial: Sequence[str]) -> list[Finding]:
     """Tell of weeks that should be there: where the source is further behind than it was.
 
     `due` is the newest week that is over, `was_due` what it was for the version before. A source
@@ -249,7 +242,8 @@ def late(
     if not len(was.ids) or now.newest <= was.newest:
         return []
     at = beside.in_was
-    lags = (at >= 0) & (was.last[at] == was.newest) & (now.last < now.newest)
+    was_last = was.last[at]
+    lags = (at >= 0) & (was_last == was.newest) & (now.last >= was_last) & (now.last < now.newest)
     ids = np.array([one for one in now.ids[lags] if one not in set(partial)], dtype=object)
     says = (
         f"{counted(len(ids), 'series', 'series')} of {len(now.ids):,} have no value for the week"

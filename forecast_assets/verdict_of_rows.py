@@ -3,36 +3,74 @@
 What their weeks show: `verdict_of_history` and `verdict_of_values`.
 """
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from zoneinfo import ZoneInfo
 
 import numpy as np
 import pandas as pd
 
-from forecast_assets.beside import Ints, Mask
+from forecast_assets.beside import DAYS, Ints, Mask, Weeks
 from forecast_assets.finding import Finding, counted, found, named
 
 USUAL = 0.05  # the share of rows with a twin from which on that is how the source is
 NEARLY_ALL = 0.95  # of a series' rows on one weekday: it is a weekly one
 LEAST = 8  # rows of a series, to tell its weekday
-DAYS = 7
+NEVER = np.iinfo(np.int64).min
 
 
-def malformed(raw: pd.DataFrame) -> list[Finding]:
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """The rows of raw_data, and those of them that were not set aside, by series."""
+
+    raw: pd.DataFrame
+
+    @cached_property
+    def sound(self) -> pd.DataFrame:
+        """Those that keep the contract."""
+        is_bad = self.raw["problem"].notna()
+        return self.raw[~is_bad] if is_bad.any() else self.raw
+
+    @cached_property
+    def of_series(self) -> tuple[Ints, pd.Index]:
+        """Which series each sound row is of, and the series."""
+        codes, ids = pd.factorize(self.sound["unique_id"])
+        return codes.astype(np.int64), ids
+
+
+def malformed(rows: Rows) -> list[Finding]:
     """Tell of rows that were set aside, by reason."""
-    aside = raw["problem"].dropna()
+    aside = rows.raw["problem"].dropna()
     reasons = aside.value_counts().sort_index().sort_values(ascending=False, kind="stable")
     told = named(f"{n:,} {why}" for why, n in reasons.items())
     says = (
-        f"{len(aside):,} of {counted(len(raw), 'row')} break the contract and were set aside:"
+        f"{len(aside):,} of {counted(len(rows.raw), 'row')} break the contract and were set aside:"
         f" {told}. No week is made of them. `forecast-assets show raw_data` has each as it came, in"
         f" `given`; mend it at the source."
     )
-    ids = raw.loc[aside.index, "unique_id"].dropna().unique()
+    ids = rows.raw.loc[aside.index, "unique_id"].dropna().unique()
     return found("malformed", len(aside), ids, says)
 
 
-def partial(series: tuple[str, ...], *, n_all: int) -> list[Finding]:
-    """Tell of newest weeks that were left out, since too few of their days are there."""
+def left_out(rows: Rows, now: Weeks, *, due: int) -> list[str]:
+    """The series whose newest week has rows, and was left out: too few of its days are there.
+
+    `due` is the newest week that is over.
+    """
+    codes, ids = rows.of_series
+    day = rows.sound["ds"].to_numpy().astype("datetime64[D]").astype(np.int64)
+    week = -((now.weekday - day) // DAYS)  # that each row is of
+    counts = (week <= due) & rows.sound["y"].notna().to_numpy()
+    newest = np.full(len(ids), NEVER)
+    np.maximum.at(newest, codes[counts], week[counts])
+    at = pd.Index(now.ids).get_indexer(ids)
+    is_out = (newest == newest.max()) & (newest > np.where(at >= 0, now.last[at], NEVER))
+    return sorted(ids[is_out])
+
+
+def partial(series: Sequence[str], *, n_all: int) -> list[Finding]:
+    """Tell of newest weeks that were left out."""
     says = (
         f"The newest week of {len(series):,} of {counted(n_all, 'series', 'series')} lacks days:"
         f" {named(series)}. Half a week is none, so it was left out, and is forecast instead. Once"
@@ -42,22 +80,24 @@ def partial(series: tuple[str, ...], *, n_all: int) -> list[Finding]:
     return found("partial", len(series), series, says)
 
 
-def duplicates(raw: pd.DataFrame, *, after: pd.Timestamp, zone: ZoneInfo | None) -> list[Finding]:
+def duplicates(rows: Rows, *, after: pd.Timestamp, zone: ZoneInfo | None) -> list[Finding]:
     """Tell of rows with the series and time of another one, of those later than a moment.
 
     Not where that is usual: transactions have times in common. Nor in the hour that a zone has
     twice in autumn.
     """
-    sound = raw[raw["problem"].isna()] if raw["problem"].notna().any() else raw
-    again = pd.Series(_keys(sound)).duplicated().to_numpy()
+    sound = rows.sound
+    times, distinct = pd.factorize(sound["ds"])
+    again = pd.Series(rows.of_series[0] * len(distinct) + times).duplicated().to_numpy()
     is_again = again & (sound["ds"] > after).to_numpy()
     if not is_again.any() or again.sum() >= USUAL * len(sound):
         return []
     twice = sound[is_again]
     if zone is not None:
-        times = pd.DatetimeIndex(twice["ds"])
-        local = times.tz_localize(zone, ambiguous="NaT", nonexistent="shift_forward")
-        twice = twice[~local.isna()]
+        local = pd.DatetimeIndex(twice["ds"]).tz_localize(
+            zone, ambiguous="NaT", nonexistent="shift_forward"
+        )
+        twice = twice[np.asarray(local.notna())]
     told = [f"{one} / {at}" for one, at in zip(twice["unique_id"], twice["ds"], strict=True)]
     says = (
         f"{counted(len(twice), 'row')} of {len(sound):,} have the series and the time of another"
@@ -67,12 +107,9 @@ def duplicates(raw: pd.DataFrame, *, after: pd.Timestamp, zone: ZoneInfo | None)
     return found("duplicates", len(twice), twice["unique_id"].unique(), says)
 
 
-def off_grid(raw: pd.DataFrame, *, after: pd.Timestamp) -> list[Finding]:
+def off_grid(rows: Rows, *, after: pd.Timestamp) -> list[Finding]:
     """Tell of rows of weekly series on another weekday than nearly all, later than a moment."""
-    sound = raw[raw["problem"].isna()] if raw["problem"].notna().any() else raw
-    if sound.empty:
-        return []
-    codes, ids = pd.factorize(sound["unique_id"])
+    sound, (codes, ids) = rows.sound, rows.of_series
     weekday = sound["ds"].dt.weekday.to_numpy()
     counts = np.bincount(codes * DAYS + weekday, minlength=len(ids) * DAYS).reshape(-1, DAYS)
     n, usual = counts.sum(axis=1), counts.argmax(axis=1)
@@ -87,10 +124,3 @@ def off_grid(raw: pd.DataFrame, *, after: pd.Timestamp) -> list[Finding]:
         f" the dates, and at `series.frequency`."
     )
     return found("off_grid", len(strays), strays["unique_id"].unique(), says)
-
-
-def _keys(rows: pd.DataFrame) -> Ints:
-    """A number for each series and time."""
-    codes, _ = pd.factorize(rows["unique_id"])
-    times, distinct = pd.factorize(rows["ds"])
-    return codes.astype(np.int64) * len(distinct) + times

@@ -92,9 +92,7 @@ class Newest:
     def is_unusual(self) -> Mask:
         """Which newest values lie far outside of what the series does: [S]."""
         largest = np.fmax.reduce(np.abs(self.changes), axis=1, initial=0.0)
-        far: Mask = (
-            self.is_judged & (self.score > FAR) & (np.abs(self.change) > BEYOND * largest)
-        )
+        far: Mask = self.is_judged & (self.score > FAR) & (np.abs(self.change) > BEYOND * largest)
         return far
 
     @cached_property
@@ -110,7 +108,7 @@ class Newest:
 
     @cached_property
     def width(self) -> Floats:
-        """How far, as a logarithm, any of them lay from that level; NaN where one is not above 0."""
+        """How far, as a logarithm, any lay from that level; NaN where one is not above 0: [S]."""
         past = self.tail[:, -PAST - 1 : -1]
         with np.errstate(divide="ignore", invalid="ignore"):
             away = np.abs(np.log(past / self.level[:, None]))
@@ -131,16 +129,18 @@ class Newest:
 
     @cached_property
     def _at_once(self) -> Mask:
-        """Which series are off by a factor that nearly all of them are off by: [S]."""
-        is_off = self.is_judged & self.is_unusual & np.isfinite(self.jump) & (self.width > 0)
-        n_news = int(self.is_judged.sum())
-        none = np.zeros_like(is_off)
-        if is_off.sum() < max(AT_ONCE, NEARLY_ALL * n_news):
-            return none
-        factor = float(np.median(self.jump[is_off]))
-        is_one = is_off & (np.abs(self.jump - factor) <= self.width)
-        is_many = is_one.sum() >= max(AT_ONCE, NEARLY_ALL * n_news)
-        return is_one if is_many and abs(factor) > math.log(BY_MORE) else none
+        """Which series fell or rose by a factor that nearly all of them did: [S]."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            steps = np.diff(np.log(self.tail[:, -PAST - 2 :]), axis=1)  # NaN below 0
+        step, widest = steps[:, -1], np.fmax.reduce(np.abs(steps[:, :-1]), axis=1)
+        is_off: Mask = self.is_unusual & np.isfinite(step) & np.isfinite(widest)
+        least = max(AT_ONCE, NEARLY_ALL * int(self.is_judged.sum()))
+        if is_off.sum() < least:
+            return np.zeros_like(is_off)
+        factor = float(np.median(step[is_off]))
+        is_one = is_off & (np.abs(step - factor) <= widest)
+        is_told: Mask = is_one & (is_one.sum() >= least) & (abs(factor) > math.log(BY_MORE))
+        return is_told
 
 
 def unusual(newest: Newest) -> list[Finding]:
@@ -182,9 +182,7 @@ def repeated(newest: Newest) -> list[Finding]:
     same = is_close(tail[:, 1:], tail[:, :-1])
     n_pairs = np.sum(~np.isnan(np.diff(tail, axis=1))[:, :-1], axis=1)
     rate = (same[:, :-1].sum(axis=1) + 1) / (n_pairs + 2)  # Laplace's rule of succession
-    is_asked = (
-        newest.is_judged & (now.last == now.newest) & (rate < USUALLY) & (tail[:, -1] != 0)
-    )
+    is_asked = newest.is_judged & (now.last == now.newest) & (rate < USUALLY) & (tail[:, -1] != 0)
     is_same = is_asked & same[:, -1]
     n, n_same = int(is_asked.sum()), int(is_same.sum())
     if not n_same or n_same < NEARLY_ALL * n:
