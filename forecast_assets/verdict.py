@@ -16,11 +16,11 @@ from forecast_assets import verdict_of_rows as rows
 from forecast_assets import verdict_of_values as values
 from forecast_assets.beside import DAYS, Beside, Weeks
 from forecast_assets.finding import Finding
+from forecast_assets.newest import Newest
 from forecast_assets.series import newest_week
 from forecast_assets.settings import Policy, Settings, VerdictSettings
 
 KINDS = tuple(VerdictSettings.model_fields)
-ACCEPTED = "It was accepted, and is published."
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ def _found(
     settings: Settings,
     as_of: datetime,
 ) -> Iterator[Finding]:
-    past, newest = history.History(beside), values.Newest(beside, settings.series.season_length)
+    past, newest = history.History(beside), Newest(beside, settings.series.season_length)
     n_passed = 0 if before is None else -(-(as_of - before.as_of) // timedelta(weeks=1))
     read, due = rows.Rows(raw), _week(as_of, settings)
     partial = rows.left_out(read, beside.now, due=due)

@@ -23,6 +23,7 @@ ORDER = [
     "finding",
     "verdict_of_rows",
     "verdict_of_history",
+    "newest",
     "verdict_of_values",
     "verdict",
     "models",
