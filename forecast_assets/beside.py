@@ -30,7 +30,10 @@ class Weeks:
 
     @classmethod
     def of(cls, frame: pd.DataFrame) -> Self:
-        """Lay out a frame that keeps the contract of `series`, and is in its order."""
+        """Lay out a frame that keeps the contract of `series`, and is in its order.
+
+        A version from before `coverage` was recorded passes for one that the source gave whole.
+        """
         ids = frame["unique_id"].to_numpy(dtype=object)
         begins = np.flatnonzero(np.append(True, ids[1:] != ids[:-1])) if len(ids) else np.array([])
         begins = begins.astype(np.int64)
@@ -41,7 +44,7 @@ class Weeks:
             day // DAYS,
             int(day[0]) % DAYS if len(day) else 0,
             frame["y"].to_numpy(dtype=np.float64),
-            frame["coverage"].to_numpy() > 0,
+            np.asarray(frame.get("coverage", np.ones(len(frame)))) > 0,
         )
 
     @cached_property

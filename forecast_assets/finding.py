@@ -12,22 +12,29 @@ from forecast_assets.settings import Policy
 
 @dataclass(frozen=True)
 class Finding:
-    """What was found of a fetch: which kind, how often, of which series, and in a paragraph.
+    """What was found of a fetch: which kind, how often, of which series, and what to do.
 
     `kind` is a key of `[verdict]`, `policy` what is set there. `series` is empty where it is about
-    all, or about none that is known by name.
+    all, or about none that is known by name. `what` is a sentence: how many, and which; `then` says
+    what that means, and what to do.
     """
 
     kind: str
     n: int
     series: tuple[str, ...]
-    says: str
+    what: str
+    then: str = ""
     policy: Policy = "publish"
 
+    @property
+    def says(self) -> str:
+        """All of it, in a paragraph."""
+        return f"{self.what} {self.then}".strip()
 
-def found(kind: str, n: int, series: Iterable[object], says: str) -> list[Finding]:
+
+def found(kind: str, n: int, series: Iterable[object], what: str, then: str = "") -> list[Finding]:
     """The finding, in a list; none where there is nothing."""
-    return [Finding(kind, n, tuple(map(str, series)), says)] if n else []
+    return [Finding(kind, n, tuple(map(str, series)), what, then)] if n else []
 
 
 def counted(n: int, what: str, plural: str | None = None) -> str:

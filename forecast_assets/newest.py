@@ -18,8 +18,8 @@ LEAST = 12  # of them, to say anything
 SIGMA = 1.4826  # a normal distribution's standard deviation, of its median absolute deviation
 FAR = 5.0  # such deviations from the usual change
 BEYOND = 1.25  # times the largest change before
-# Over the last 100 weeks of the demo and of benchmarks/public_series.py 2 of 2,187 values are told,
-# both of money in 2008; with 3.5 and 1 there would be 11.
+# Over the last 100 weeks of the demo and of benchmarks/public_series.py 3 of 2,187 values are told:
+# money in 2008, a peak of sunspots, and a part that is seldom asked for; with 3.5 and 1 it is 13.
 TENFOLD = 0.15  # how far a power of ten may be missed, in decades
 NARROW = 3.0  # the jump is so many times as far as any value lies from the usual level
 AT_ONCE = 5  # series that are off by one factor

@@ -134,8 +134,8 @@ def _once(*found: list[Finding]) -> list[Finding]:
     if len(every) < 2:  # noqa: PLR2004 - one needs no joining
         return every
     ids = tuple(sorted({name for one in every for name in one.series}))
-    says = " ".join(one.says for one in every)
-    return [Finding(every[0].kind, sum(one.n for one in every), ids, says)]
+    what = " ".join(one.what for one in every)
+    return [Finding(every[0].kind, sum(one.n for one in every), ids, what, every[0].then)]
 
 
 def _week(as_of: datetime, settings: Settings) -> int:

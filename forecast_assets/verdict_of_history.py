@@ -140,24 +140,27 @@ def rewritten_or_revised(history: History) -> list[Finding]:
         f" most: {', '.join(first)}{more}."
     )
     if n_compared >= LEAST and n >= HALF * n_compared:
-        says = (
-            f"{what} That is no revision: it is another history, and models would be judged by"
-            f" it. Ask the source whether it means these values."
+        then = (
+            "That is no revision: it is another history, and models would be judged by it. Ask the"
+            " source whether it means these values."
         )
-        return found("rewritten", n, ids, says)
-    says = f"{what} From there on the weeks are backtested again. `forecast-assets diff series`"
-    return found("revised", n, ids, f"{says} lists every one.")
+        return found("rewritten", n, ids, what, then)
+    then = (
+        "From there on the weeks are backtested again. `forecast-assets diff series` lists every"
+        " one."
+    )
+    return found("revised", n, ids, what, then)
 
 
 def moved(history: History) -> list[Finding]:
     """Tell of series whose whole history stands under the week after."""
     ids = history.beside.now.ids[history.is_moved]
-    says = (
+    what = (
         f"{counted(len(ids), 'series', 'series')} of {len(history.beside.now.ids):,} carry, under"
-        f" each week, the value that the previous version had a week earlier: {named(ids)}. Old"
-        f" data came under new dates. Ask the source for the week that is missing."
+        f" each week, the value that the previous version had a week earlier: {named(ids)}."
     )
-    return found("repeated", len(ids), ids, says)
+    then = "Old data came under new dates. Ask the source for the week that is missing."
+    return found("repeated", len(ids), ids, what, then)
 
 
 def rescaled(history: History) -> list[Finding]:
@@ -165,12 +168,15 @@ def rescaled(history: History) -> list[Finding]:
     is_scaled = ~np.isnan(history.factor)
     ids = history.beside.now.ids[is_scaled]
     told = [f"{one} ({f:.4g})" for one, f in zip(ids, history.factor[is_scaled], strict=True)]
-    says = (
+    what = (
         f"Nearly every value of {counted(len(ids), 'series', 'series')} is that of the previous"
-        f" version times one factor: {named(told)}. The unit changed, or the history was revised as"
-        f" a whole. Ask the source which; the next week has to be in the same unit."
+        f" version times one factor: {named(told)}."
     )
-    return found("rescaled", len(ids), ids, says)
+    then = (
+        "The unit changed, or the history was revised as a whole. Ask the source which; the next"
+        " week has to be in the same unit."
+    )
+    return found("rescaled", len(ids), ids, what, then)
 
 
 def shrunk(history: History, *, n_passed: int) -> list[Finding]:
@@ -190,35 +196,43 @@ def shrunk(history: History, *, n_passed: int) -> list[Finding]:
         return []
     told = [f"{one} ({k:,})" for one, k in zip(ids, n[n > 0], strict=True)]
     weeks = was.week[is_lost]
-    says = (
+    what = (
         f"{counted(int(n.sum()), 'week')} that the previous version had, from the one ending"
         f" {was.day(weeks.min())} to {was.day(weeks.max())}, are gone, of"
-        f" {counted(len(ids), 'series', 'series')}: {named(told)}. The source was cut off, or gave"
-        f" a part of its rows. Look whether it is whole, and run the week again."
+        f" {counted(len(ids), 'series', 'series')}: {named(told)}."
     )
-    return found("shrunk", int(n.sum()), ids, says)
+    then = (
+        "The source was cut off, or gave a part of its rows. Look whether it is whole, and run the"
+        " week again."
+    )
+    return found("shrunk", int(n.sum()), ids, what, then)
 
 
 def new_series(beside: Beside) -> list[Finding]:
     """Tell of series that the version before had not."""
     ids = beside.now.ids[(beside.in_was < 0) & (len(beside.was.ids) > 0)]
-    says = (
+    what = (
         f"{counted(len(ids), 'series', 'series')} that the previous version had not: {named(ids)}."
-        f" They are forecast from now on. Where one is an old series under another name, its past"
-        f" stays with the old one."
     )
-    return found("new_series", len(ids), ids, says)
+    then = (
+        "They are forecast from now on. Where one is an old series under another name, its past"
+        " stays with the old one."
+    )
+    return found("new_series", len(ids), ids, what, then)
 
 
 def vanished_series(beside: Beside) -> list[Finding]:
     """Tell of series that only the version before had."""
     ids = beside.was.ids[beside.in_now < 0]
-    says = (
+    what = (
         f"{len(ids):,} of {counted(len(beside.was.ids), 'series', 'series')} of the previous"
-        f" version are gone: {named(ids)}. They would get no forecast. Where they have ended, or"
-        f" you read another source now, that is right; else ask the source."
+        f" version are gone: {named(ids)}."
     )
-    return found("vanished_series", len(ids), ids, says)
+    then = (
+        "They would get no forecast. Where they have ended, or you read another source now, that"
+        " is right; else ask the source."
+    )
+    return found("vanished_series", len(ids), ids, what, then)
 
 
 def late(beside: Beside, *, due: int, was_due: int | None, partial: Sequence[str]) -> list[Finding]:
@@ -232,22 +246,24 @@ def late(beside: Beside, *, due: int, was_due: int | None, partial: Sequence[str
     n_behind = due - now.newest
     n_was = 0 if was_due is None or not len(was.ids) else max(0, was_due - was.newest)
     if n_behind > n_was and not (partial and n_behind == 1):
-        says = (
+        what = (
             f"The source is {counted(n_behind, 'week')} behind: its newest week ends"
-            f" {now.day(now.newest)}, and the one ending {now.day(due)} is over. What is forecast"
-            f" as next week has begun or passed. See why the source is late, and run the week again"
-            f" once it has caught up."
+            f" {now.day(now.newest)}, and the one ending {now.day(due)} is over."
         )
-        return found("late", n_behind, (), says)
+        then = (
+            "What is forecast as next week has begun or passed. See why the source is late, and"
+            " run the week again once it has caught up."
+        )
+        return found("late", n_behind, (), what, then)
     if not len(was.ids) or now.newest <= was.newest:
         return []
     at = beside.in_was
     was_last = was.last[at]
     lags = (at >= 0) & (was_last == was.newest) & (now.last >= was_last) & (now.last < now.newest)
     ids = np.array([one for one in now.ids[lags] if one not in set(partial)], dtype=object)
-    says = (
+    what = (
         f"{counted(len(ids), 'series', 'series')} of {len(now.ids):,} have no value for the week"
         f" ending {now.day(now.newest)}, and were up to date in the previous version: {named(ids)}."
-        f" What is forecast of them is for an earlier week. Ask the source for what is missing."
     )
-    return found("late", len(ids), ids, says)
+    then = "What is forecast of them is for an earlier week. Ask the source for what is missing."
+    return found("late", len(ids), ids, what, then)

@@ -13,6 +13,7 @@ import pandas as pd
 
 from forecast_assets.beside import DAYS, Ints, Mask, Weeks
 from forecast_assets.finding import Finding, counted, found, named
+from forecast_assets.schema import Values
 
 USUAL = 0.05  # the share of rows with a twin from which on that is how the source is
 NEARLY_ALL = 0.95  # of a series' rows on one weekday: it is a weekly one
@@ -26,11 +27,16 @@ class Rows:
 
     raw: pd.DataFrame
 
+    @property
+    def problem(self) -> Values:
+        """Why each was set aside; none of a version from before that was recorded."""
+        return self.raw.get("problem", pd.Series(None, index=self.raw.index, dtype=object))
+
     @cached_property
     def sound(self) -> pd.DataFrame:
         """Those that keep the contract."""
-        is_bad = self.raw["problem"].notna()
-        return self.raw[~is_bad] if is_bad.any() else self.raw
+        is_aside = self.problem.notna()
+        return self.raw[~is_aside] if is_aside.any() else self.raw
 
     @cached_property
     def of_series(self) -> tuple[Ints, pd.Index]:
@@ -41,16 +47,19 @@ class Rows:
 
 def malformed(rows: Rows) -> list[Finding]:
     """Tell of rows that were set aside, by reason."""
-    aside = rows.raw["problem"].dropna()
+    aside = rows.problem.dropna()
     reasons = aside.value_counts().sort_index().sort_values(ascending=False, kind="stable")
     told = named(f"{n:,} {why}" for why, n in reasons.items())
-    says = (
+    what = (
         f"{len(aside):,} of {counted(len(rows.raw), 'row')} break the contract and were set aside:"
-        f" {told}. No week is made of them. `forecast-assets show raw_data` has each as it came, in"
-        f" `given`; mend it at the source."
+        f" {told}."
+    )
+    then = (
+        "No week is made of them. `forecast-assets show raw_data` has each as it came, in `given`;"
+        " mend it at the source."
     )
     ids = rows.raw.loc[aside.index, "unique_id"].dropna().unique()
-    return found("malformed", len(aside), ids, says)
+    return found("malformed", len(aside), ids, what, then)
 
 
 def left_out(rows: Rows, now: Weeks, *, due: int) -> list[str]:
@@ -71,13 +80,15 @@ def left_out(rows: Rows, now: Weeks, *, due: int) -> list[str]:
 
 def partial(series: Sequence[str], *, n_all: int) -> list[Finding]:
     """Tell of newest weeks that were left out."""
-    says = (
+    what = (
         f"The newest week of {len(series):,} of {counted(n_all, 'series', 'series')} lacks days:"
-        f" {named(series)}. Half a week is none, so it was left out, and is forecast instead. Once"
-        f" the source has the other days, run the week again; `series.min_coverage` says how many"
-        f" there must be."
+        f" {named(series)}."
     )
-    return found("partial", len(series), series, says)
+    then = (
+        "Half a week is none, so it was left out, and is forecast instead. Once the source has the"
+        " other days, run the week again; `series.min_coverage` says how many there must be."
+    )
+    return found("partial", len(series), series, what, then)
 
 
 def duplicates(rows: Rows, *, after: pd.Timestamp, zone: ZoneInfo | None) -> list[Finding]:
@@ -99,12 +110,15 @@ def duplicates(rows: Rows, *, after: pd.Timestamp, zone: ZoneInfo | None) -> lis
         )
         twice = twice[np.asarray(local.notna())]
     told = [f"{one} / {at}" for one, at in zip(twice["unique_id"], twice["ds"], strict=True)]
-    says = (
+    what = (
         f"{counted(len(twice), 'row')} of {len(sound):,} have the series and the time of another"
-        f" one: {named(told)}. A sum counts them twice. Mend the query or the export that gives"
-        f' them; where they are right, set `verdict.duplicates = "publish"`.'
+        f" one: {named(told)}."
     )
-    return found("duplicates", len(twice), twice["unique_id"].unique(), says)
+    then = (
+        "A sum counts them twice. Mend the query or the export that gives them; where they are"
+        ' right, set `verdict.duplicates = "publish"`.'
+    )
+    return found("duplicates", len(twice), twice["unique_id"].unique(), what, then)
 
 
 def off_grid(rows: Rows, *, after: pd.Timestamp) -> list[Finding]:
@@ -118,9 +132,12 @@ def off_grid(rows: Rows, *, after: pd.Timestamp) -> list[Finding]:
     strays = sound[is_stray]
     days = strays["ds"].dt.strftime("%A, %Y-%m-%d")
     told = [f"{one} / {day}" for one, day in zip(strays["unique_id"], days, strict=True)]
-    says = (
+    what = (
         f"{counted(len(strays), 'row')} of weekly series lie on another weekday than nearly all of"
-        f" theirs: {named(told)}. One may have come into the week before or after its own. Look at"
-        f" the dates, and at `series.frequency`."
+        f" theirs: {named(told)}."
     )
-    return found("off_grid", len(strays), strays["unique_id"].unique(), says)
+    then = (
+        "One may have come into the week before or after its own. Look at the dates, and at"
+        " `series.frequency`."
+    )
+    return found("off_grid", len(strays), strays["unique_id"].unique(), what, then)

@@ -30,12 +30,15 @@ def unusual(newest: Newest) -> list[Finding]:
         f"{now.ids[i]} ({number(newest.tail[i, -2])}, now {number(newest.tail[i, -1])})"
         for i in places[:5]
     ] + [""] * max(0, len(places) - 5)
-    says = (
+    what = (
         f"The newest value of {len(places):,} of {counted(len(now.ids), 'series', 'series')} lies"
-        f" far outside of what the series does: {named(told)}. It is forecast from as it stands."
-        f" See whether the source means it; a wrong value is mended there."
+        f" far outside of what the series does: {named(told)}."
     )
-    return found("unusual", len(places), now.ids[np.sort(places)], says)
+    then = (
+        "It is forecast from as it stands. See whether the source means it; a wrong value is"
+        " mended there."
+    )
+    return found("unusual", len(places), now.ids[np.sort(places)], what, then)
 
 
 def rescaled(newest: Newest) -> list[Finding]:
@@ -45,12 +48,15 @@ def rescaled(newest: Newest) -> list[Finding]:
         f"{now.ids[i]} ({number(newest.level[i])}, now {number(newest.tail[i, -1])})"
         for i in places
     ]
-    says = (
+    what = (
         f"The newest value of {len(places):,} of {counted(len(now.ids), 'series', 'series')} is off"
-        f" the usual level by a factor: {named(told)}. Its unit changed, or a part of the week is"
-        f" missing. Ask the source, and have the whole history in one unit."
+        f" the usual level by a factor: {named(told)}."
     )
-    return found("rescaled", len(places), now.ids[places], says)
+    then = (
+        "Its unit changed, or a part of the week is missing. Ask the source, and have the whole"
+        " history in one unit."
+    )
+    return found("rescaled", len(places), now.ids[places], what, then)
 
 
 def repeated(newest: Newest) -> list[Finding]:
@@ -68,12 +74,12 @@ def repeated(newest: Newest) -> list[Finding]:
     if float(np.log(rate[is_same]).sum()) + ways > math.log(RARE):
         return []
     ids = now.ids[is_same]
-    says = (
+    what = (
         f"The week ending {now.day(now.newest)} has the value of the week before for {n_same:,} of"
-        f" {counted(n, 'series', 'series')} that usually change: {named(ids)}. Last week's data"
-        f" came under a new date. Ask the source for the week itself."
+        f" {counted(n, 'series', 'series')} that usually change: {named(ids)}."
     )
-    return found("repeated", n_same, ids, says)
+    then = "Last week's data came under a new date. Ask the source for the week itself."
+    return found("repeated", n_same, ids, what, then)
 
 
 def flat(newest: Newest) -> list[Finding]:
@@ -88,12 +94,15 @@ def flat(newest: Newest) -> list[Finding]:
     is_told = newest.beside.is_news & (run >= FLAT_LEAST) & (run <= FLAT_MOST)
     places = np.flatnonzero(is_told & (run > 2 * longest) & (longest > 0))
     told = [f"{now.ids[i]} ({run[i]} weeks at {number(tail[i, -1])})" for i in places]
-    says = (
+    what = (
         f"{counted(len(places), 'series', 'series')} stand still, longer than ever before:"
-        f" {named(told)}. A sensor that is stuck, or a value that is carried on, looks so. See"
-        f" whether the source still measures."
+        f" {named(told)}."
     )
-    return found("flat", len(places), now.ids[places], says)
+    then = (
+        "A sensor that is stuck, or a value that is carried on, looks so. See whether the source"
+        " still measures."
+    )
+    return found("flat", len(places), now.ids[places], what, then)
 
 
 def out_of_range(
@@ -113,12 +122,15 @@ def out_of_range(
         f"{now.ids[now.of_series[i]]} / {now.day(now.week[i])}: {number(now.y[i])}"
         for i in places[:5]
     ] + [""] * max(0, len(places) - 5)
-    says = (
+    what = (
         f"{counted(len(places), 'value')} of {counted(len(ids), 'series', 'series')} lie where none"
-        f" can: {named(told)}. Models would learn from them. Mend the source, or, where they are"
-        f" right, `[series.ranges]` and `forecast.minimum`."
+        f" can: {named(told)}."
     )
-    return found("out_of_range", len(places), ids, says)
+    then = (
+        "Models would learn from them. Mend the source, or, where they are right,"
+        " `[series.ranges]` and `forecast.minimum`."
+    )
+    return found("out_of_range", len(places), ids, what, then)
 
 
 def gaps(beside: Beside) -> list[Finding]:
@@ -130,12 +142,15 @@ def gaps(beside: Beside) -> list[Finding]:
     places = np.flatnonzero(is_told)
     ids = now.ids[np.unique(now.of_series[places])]
     told = [f"{now.ids[now.of_series[i]]} / {now.day(now.week[i])}" for i in places]
-    says = (
+    what = (
         f"{counted(len(places), 'week')} of {counted(len(ids), 'series', 'series')} have no value"
-        f" and were filled: {named(told)}. Models take what was filled for what came. Where the"
-        f" source has them by now, run the week again; `series.missing` says how gaps are filled."
+        f" and were filled: {named(told)}."
     )
-    return found("gaps", len(places), ids, says)
+    then = (
+        "Models take what was filled for what came. Where the source has them by now, run the week"
+        " again; `series.missing` says how gaps are filled."
+    )
+    return found("gaps", len(places), ids, what, then)
 
 
 def _range(name: str, ranges: Mapping[str, tuple[float, float]]) -> tuple[float, float]:

@@ -57,6 +57,7 @@ ORDER = [
     "loading",
     "lineage",
     "versions",
+    "judging",
     "audit",
     "prune",
     "pictures",

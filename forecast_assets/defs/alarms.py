@@ -11,7 +11,7 @@ import dagster as dg
 
 from forecast_assets.defs import post
 from forecast_assets.defs.automation import JOB
-from forecast_assets.defs.checks import ABOUT
+from forecast_assets.defs.data_checks import ABOUT
 from forecast_assets.defs.follow_up import NEW_DATA
 from forecast_assets.defs.moment import Clock, now
 from forecast_assets.defs.teller import cause_of
