@@ -11,6 +11,7 @@ from forecast_assets import metrics as scoring
 from forecast_assets import pictures, selection, sources, standings
 from forecast_assets import series as weekly
 from forecast_assets.defs import checks, data_checks
+from forecast_assets.defs.holding import mark_held
 from forecast_assets.defs.metadata import first_rows, picture, published, told_first
 from forecast_assets.defs.moment import ACCEPT_TAG, YES
 from forecast_assets.defs.week_asset import Frame, Told, its_moment, week_asset
@@ -60,6 +61,8 @@ def series(
     yield checks.series_can_be_backtested(weeks.frame, horizon=settings.backtest.horizon)
     yield from data_checks.results(findings, is_accepted=is_accepted)
     if held(findings) and not is_accepted:
+        content = store.tables["raw_data"].data_version(raw_data)
+        mark_held(context.run, context.instance, content=content)
         raise DataError(refusal(findings))
     yield published(
         store.tables["series"],
