@@ -243,7 +243,7 @@ def test_a_run_that_carries_on_a_held_one_is_judged_anew(
         assert run is not None
         assert "forecast_assets/held" in run.tags
         carried_on = dg.ReexecutionOptions.from_failure(held.run_id, instance)
-        accepted = {"forecast_assets/accept": "yes"}
+        accepted = {**run.tags, "forecast_assets/accept": "yes"}  # as the UI does
         with dg.execute_job(
             job, instance=instance, reexecution_options=carried_on, tags=accepted
         ) as result:

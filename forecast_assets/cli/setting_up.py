@@ -17,6 +17,7 @@ from forecast_assets.cli.printing import Record, print_records
 from forecast_assets.errors import ForecastAssetsError
 
 if TYPE_CHECKING:
+    import pandas as pd
     from pydantic import BaseModel
 
     from forecast_assets.settings import Settings
@@ -138,8 +139,8 @@ def _checked(now: datetime) -> Iterator[Line]:
             yield Line(one.__name__, str(error), is_well=False)
 
 
-def source(settings: "Settings", _: "Store", now: datetime) -> Iterator[Line]:
-    """Whether the source can be read, and its rows become weeks."""
+def source(settings: "Settings", store: "Store", now: datetime) -> Iterator[Line]:
+    """Whether the source can be read, its rows become weeks, and these would be published."""
     from forecast_assets import sources
     from forecast_assets.series import to_weeks
     from forecast_assets.sources.asked import Asked
@@ -164,6 +165,24 @@ def source(settings: "Settings", _: "Store", now: datetime) -> Iterator[Line]:
         f" {weeks.n_filled} weeks are filled"
     )
     yield Line("series", found, is_well=True, text=text)
+    yield from _judged(raw, weeks.frame, settings, store, now)
+
+
+def _judged(
+    raw: "pd.DataFrame", series: "pd.DataFrame", settings: "Settings", store: "Store", now: datetime
+) -> Iterator[Line]:
+    """The verdict on what a run would fetch now: a line for each finding."""
+    from forecast_assets.judging import version_before
+    from forecast_assets.verdict import judge
+
+    findings = judge(raw, series, version_before(store, now), settings, as_of=now)
+    for one in findings:
+        value = {"kind": one.kind, "policy": one.policy, "n": one.n, "series": list(one.series)}
+        held = "It would be held back: " if one.policy == "hold" else ""
+        is_well = None if one.policy == "warn" else not held
+        yield Line("verdict", value, is_well=is_well, text=f"{held}{one.says}")
+    if not findings:
+        yield Line("verdict", None, is_well=True, text="nothing new, nothing odd")
 
 
 def models(settings: "Settings", _: "Store", __: datetime) -> Iterator[Line]:
