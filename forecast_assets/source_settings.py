@@ -62,7 +62,7 @@ class DemoSource(Frozen):
     unique_id: ClassVar[str] = "unique_id"
     ds: ClassVar[str] = "ds"
     y: ClassVar[str] = "y"
-    timezone: ClassVar[str | None] = None
+    zone: ClassVar[ZoneInfo | None] = None
     on_bad_rows: ClassVar[str] = "fail"
 
 

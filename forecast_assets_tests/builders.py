@@ -31,6 +31,7 @@ def make_series(**values: Sequence[float]) -> pd.DataFrame:
                 "unique_id": unique_id,
                 "ds": pd.date_range(FIRST_WEEK, periods=len(y), freq="W-FRI"),
                 "y": np.asarray(y, dtype=float),
+                "coverage": 1.0,
             }
         )
         for unique_id, y in sorted(values.items())

@@ -32,7 +32,13 @@ def fetch(asked: Asked) -> pd.DataFrame:
     source = asked.settings.source
     rows = READERS[source.kind](source, asked)
     columns = {name: getattr(source, name) for name in ("unique_id", "ds", "y")}
-    return as_raw_data(rows, columns=columns, origin=described(asked.settings))
+    return as_raw_data(
+        rows,
+        columns=columns,
+        origin=described(asked.settings),
+        zone=source.zone,
+        is_kept_aside=source.on_bad_rows == "quarantine",
+    )
 
 
 def described(settings: Settings) -> str:

@@ -29,7 +29,7 @@ class Asked:
     @property
     def today(self) -> datetime:
         """`as_of` in the source's time zone; where it has none, in the schedule's."""
-        zone = getattr(self.settings.source, "zone", None) or self.settings.schedule.zone
+        zone = self.settings.source.zone or self.settings.schedule.zone
         return self.as_of.astimezone(zone)
 
 
