@@ -56,7 +56,7 @@ class Answers:
         try:
             for proxy in getproxies().values():
                 hidden.hide_address(proxy, is_from_environment=False)
-            self._client = httpx.Client(timeout=timeout)
+            self._client = httpx.Client(timeout=timeout, event_hooks={"response": [_held_back]})
         except (OSError, ValueError, ImportError, httpx.InvalidURL) as error:
             raise SourceError(
                 "The environment's certificates or proxies cannot be used, so nothing was fetched,"
@@ -160,7 +160,7 @@ class Answers:
 
     def _moved(self, request: Request, response: "httpx.Response") -> Request:
         """The request that a redirect asks for instead (RFC 9110, 15.4)."""
-        status, location = response.status_code, response.headers.get("Location")
+        status, location = response.status_code, response.extensions["location"]
         if not location:
             raise SourceError(
                 f"{request.shown} answered {named(status)}, and not where to. Nothing"
@@ -197,3 +197,8 @@ class Answers:
         )
         is_to_be_kept = bool(note.conditions) and "no-store" not in headers.get("Cache-Control", "")
         return Answer(body.file, request.url, note, body, is_to_be_kept)
+
+
+def _held_back(response: "httpx.Response") -> None:
+    """Keep a redirect from httpx, which takes every address apart, followed or not."""
+    response.extensions["location"] = response.headers.pop("Location", "")

@@ -64,6 +64,7 @@ class Watch:
     def _refuse_peer(self, stream: Any, request: Request) -> None:
         peer = ip_of(str(stream.get_extra_info("server_addr")[0]))
         if fault := request.bounds.fault(peer):
+            stream.close()
             raise SourceError(
                 f"{request.shown} leads to {peer}, which is {fault}. Nothing was asked there, and"
                 f" nothing was published. Ask who runs the server, or the name service."
