@@ -35,6 +35,7 @@ def addressed(url: str) -> str:
         return url
     try:
         parts = urlsplit(url)
+        _ = parts.port  # where it is no number, a sign in a password cut the address short
     except ValueError:
         return masked(url)
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"

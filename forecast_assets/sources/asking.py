@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import orjson
 
 from forecast_assets.errors import SourceError
-from forecast_assets.source_settings import HttpSource, addressed
+from forecast_assets.source_settings import HttpSource, addressed, masked
 from forecast_assets.sources.asked import Asked, dated
 from forecast_assets.sources.hidden import Hidden
 from forecast_assets.sources.hops import Bounds, Hops
@@ -119,7 +119,7 @@ def _parsed(
         is_askable = False  # what is wrong is not told, for it may stand in a password
     if not is_askable:
         raise SourceError(
-            f"`source.url` = {addressed(source.url)} is no address that can be asked: it has to"
+            f"`source.url` = {masked(source.url)} is no address that can be asked: it has to"
             f" begin with http:// or https:// and a host, and what is none of the signs of a URL"
             f" has to be percent-encoded, in a password too. Nothing was fetched, and earlier"
             f" versions stand. Correct it in forecast.toml."

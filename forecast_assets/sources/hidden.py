@@ -37,18 +37,14 @@ class Hidden:
     def hide_address(self, url: str, *, is_from_environment: bool) -> None:
         """Hide a name, a password and the query; of a URL of the environment's, its path too."""
         parts = urlsplit(url)
-        secrets = {unquote(one) for one in (parts.username, parts.password) if one}
-        secrets |= {userinfo for userinfo in [parts.netloc.rpartition("@")[0]] if userinfo}
-        found: set[str] = set()
+        words = [value for _, value in parse_qsl(parts.query)] + [unquote(parts.username or "")]
+        secrets = {one for one in words if len(one) >= SHORTEST}
+        secrets |= {unquote(parts.password or ""), parts.netloc.rpartition("@")[0]}
         if is_from_environment:
-            found = {one for one in (url, parts.path, parts.query) if len(one) > 1}
-        for value in [value for _, value in parse_qsl(parts.query)]:
-            self.hide(value)
-            found |= {value} if is_from_environment and len(value) >= SHORTEST else set()
-        for secret in secrets | found:
-            self._told_to_none |= _forms(secret)
-        for secret in found | (secrets if is_from_environment else set()):
-            self._from_environment |= _forms(secret)
+            secrets |= {one for one in (url, parts.path, parts.query) if len(one) > 1}
+        forms = {form for secret in secrets for form in _forms(secret)}
+        self._told_to_none |= forms
+        self._from_environment |= forms if is_from_environment else set()
 
     def scrub(self, text: str) -> str:
         """The text with `***` for every secret in it."""
