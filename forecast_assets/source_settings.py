@@ -29,6 +29,15 @@ def masked(text: str) -> str:
     return f"{scheme.group() if scheme else ''}***"
 
 
+def masked_throughout(value: Any) -> Any:
+    """A table or list of settings that may hold secrets, each text as it may be shown."""
+    if isinstance(value, dict):
+        return {key: masked_throughout(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [masked_throughout(inner) for inner in value]
+    return masked(value) if isinstance(value, str) else value
+
+
 def addressed(url: str) -> str:
     """A URL as it may be shown: its host and path, without a name, a password or a query."""
     if url.startswith("env:"):
@@ -51,6 +60,7 @@ def known_zone(zone: str) -> str:
 
 Secret = Annotated[str, Field(min_length=1), PlainSerializer(masked)]
 Address = Annotated[str, Field(min_length=1), PlainSerializer(addressed)]
+Body = Annotated[dict[str, Any], PlainSerializer(masked_throughout)]
 Name = Annotated[str, Field(min_length=1)]
 Zone = Annotated[str, AfterValidator(known_zone)]
 Seconds = Annotated[float, Field(gt=0, strict=False)]
@@ -128,7 +138,7 @@ class HttpSource(_Source):
     method: Literal["GET", "POST"] = "GET"
     headers: dict[str, Secret] = Field(default_factory=dict)
     params: dict[str, Secret] = Field(default_factory=dict)
-    body: dict[str, Any] | None = None  # of a POST, sent as JSON
+    body: Body | None = None  # of a POST, sent as JSON
     format: Format | None = None  # None: as the answer says
     records: Name | None = None  # the path to the rows in a JSON answer
     paging: Paging | None = None

@@ -10,6 +10,7 @@ from urllib.parse import quote, quote_plus
 import pytest
 
 from forecast_assets.errors import SettingsError, SourceError
+from forecast_assets.settings_file import parse
 from forecast_assets.sources import hidden
 from forecast_assets.sources.hidden import Hidden
 from forecast_assets_tests.channels import refusing_port
@@ -147,6 +148,23 @@ def test_httpx_tells_no_address_to_the_logs(
     with web(csv()) as server:
         fetch(tmp_path, server.url(), params={"key": "env:API_KEY"})
     assert [line.name for line in caplog.records if line.name.startswith("http")] == []
+
+
+def test_settings_are_shown_without_it(tmp_path: Path) -> None:
+    table = {
+        "kind": "http",
+        "url": "https://ann:plain-token@h.org/a?key=plain-token",
+        "method": "POST",
+        "headers": {"X": "plain-token", "Y": "env:KEY"},
+        "params": {"token": "plain-token"},
+        "body": {"n": 1, "deep": [{"token": "plain-token"}, "env:KEY"]},
+    }
+    settings = parse({"source": table}, root=tmp_path, var=tmp_path, origin="a test")
+    shown = settings.source.model_dump(mode="json")
+    assert "plain-token" not in str(shown)
+    assert shown["url"] == "https://h.org/a"
+    assert shown["headers"] == {"X": "***", "Y": "env:KEY"}
+    assert shown["body"] == {"n": 1, "deep": [{"token": "***"}, "env:KEY"]}
 
 
 def test_a_secret_that_the_environment_lacks_is_named(

@@ -255,3 +255,18 @@ def test_behind_a_proxy_the_rules_are_the_same(
             fetch(
                 tmp_path, "http://93.184.216.34/a", records="rows",
                 paging={"kind": "link", "path": "next"})  # fmt: skip
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_proxy_that_wants_to_know_who_asks_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scheme: str
+) -> None:
+    with web(Reply(status=407)) as proxy:
+        monkeypatch.setenv(f"{scheme.upper()}_PROXY", f"http://127.0.0.1:{proxy.port}")
+        with pytest.raises(
+            SourceError,
+            match=r"407 Proxy Authentication Required\. .* earlier versions stand\. Give its name"
+            r" and password in the environment's HTTP_PROXY or HTTPS_PROXY\.",
+        ):
+            fetch(tmp_path, f"{scheme}://93.184.216.34/data")
+        assert len(proxy.asked) == 1

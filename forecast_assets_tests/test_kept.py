@@ -55,6 +55,15 @@ def test_a_body_without_a_mark_is_not_kept(tmp_path: Path, header: dict[str, str
     assert kept(tmp_path) == []
 
 
+def test_what_is_posted_is_asked_without_a_condition(tmp_path: Path) -> None:
+    """To a POST, If-None-Match means: do nothing where something is there."""
+    with web(csv(ETag='"7"')) as server:
+        for _ in range(2):
+            fetch(tmp_path, server.url(), method="POST")
+    assert "If-None-Match" not in server.asked[1].headers
+    assert kept(tmp_path) == []
+
+
 def test_what_changed_takes_the_place_of_what_was_kept(tmp_path: Path) -> None:
     other = csv(CSV + b"b,2026-01-02,3\n", ETag='"8"')
     with web([csv(ETag='"7"'), other, Reply(status=304)]) as server:

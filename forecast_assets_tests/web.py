@@ -135,7 +135,7 @@ def _handler(web: Web, is_over: threading.Event) -> type[BaseHTTPRequestHandler]
             web.asked.append(asked)
             self._send(web.answer(asked))
 
-        do_POST = do_GET  # noqa: N815 - http.server calls it so
+        do_POST = do_CONNECT = do_GET  # noqa: N815 - http.server calls them so
 
         def _send(self, reply: Reply) -> None:
             if not reply.is_bare:

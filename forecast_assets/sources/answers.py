@@ -116,7 +116,8 @@ class Answers:
         """Ask, and follow redirects. What a kept body holds is asked only of who gave it."""
         for _ in range(MOST_REDIRECTS + 1):
             address = sha256(request.url.encode()).hexdigest()
-            conditions = kept.note.conditions if kept and kept.note.address == address else {}
+            is_kept = kept is not None and kept.note.address == address and request.method == "GET"
+            conditions = kept.note.conditions if kept and is_kept else {}
             with self._sent(request, conditions) as response:
                 if response.status_code == HTTPStatus.NO_CONTENT:
                     return None
@@ -195,7 +196,11 @@ class Answers:
             content_type=headers.get("Content-Type", ""),
             link=headers.get("Link", ""),
         )
-        is_to_be_kept = bool(note.conditions) and "no-store" not in headers.get("Cache-Control", "")
+        is_to_be_kept = (
+            request.method == "GET"  # to another method, a condition means something else
+            and bool(note.conditions)
+            and "no-store" not in headers.get("Cache-Control", "").lower()
+        )
         return Answer(body.file, request.url, note, body, is_to_be_kept)
 
 

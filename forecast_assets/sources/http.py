@@ -145,7 +145,7 @@ class _OnePage:
             page = Page(
                 url=answer.url,
                 is_json=kind == "json",
-                value=value,
+                value=value if self.source.paging else None,
                 link=answer.note.link,
                 sha256=answer.note.sha256,
                 n_rows=len(frame),

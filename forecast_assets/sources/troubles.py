@@ -20,7 +20,14 @@ if TYPE_CHECKING:
 WHOLE = (200, 201, 203)
 # Try again, of the 2xx and 4xx: accepted, reset, a part; time-out, too early, too many.
 PASSING = (202, 205, 206, 408, 425, 429)
+PROXY = "Give its name and password in the environment's HTTP_PROXY or HTTPS_PROXY."
 LASTING = (501, 505)  # of the 5xx: it cannot do that
+REMEDIES = {
+    304: "It was not asked whether anything changed: ask who runs the server.",
+    404: "Correct `source.url`, or ask who runs the server where the data went.",
+    407: PROXY,
+    410: "Correct `source.url`, or ask who runs the server where the data went.",
+}
 NO_SUCH_NAME = (socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME))
 
 
@@ -46,6 +53,11 @@ def on_the_way(error: Exception, request: Request, source: HttpSource) -> Source
         return SourceError(
             f"{request.shown} cannot be asked as forecast.toml says: {error}. Nothing was fetched,"
             f" and earlier versions stand. Correct [source]."
+        )
+    if isinstance(error, httpx.ProxyError) and re.match(r"40[0-7]\b", str(error)):
+        return SourceError(
+            f"The proxy on the way to {request.shown} refuses: {error}. Nothing was fetched, and"
+            f" earlier versions stand. {PROXY}"
         )
     if isinstance(error, httpx.ConnectTimeout):
         why = f"no connection within `source.connect_seconds` = {source.connect_seconds:g}"
@@ -104,11 +116,7 @@ def _remedy(status: int, request: Request, source: HttpSource) -> str:
         if names:
             return f"Check {listed(names)} in the environment: is it right, and still valid?"
         return 'Give what it asks for in `source.headers`, as "env:NAME".'
-    if status in (HTTPStatus.NOT_FOUND, HTTPStatus.GONE):
-        return "Correct `source.url`, or ask who runs the server where the data went."
-    if status == HTTPStatus.NOT_MODIFIED:
-        return "It was not asked whether anything changed: ask who runs the server."
-    return "Correct [source] in forecast.toml: what the server is asked for, and how."
+    return REMEDIES.get(status, "Correct [source] in forecast.toml: what is asked for, and how.")
 
 
 def _explained(response: "httpx.Response", hidden: Hidden) -> str:
