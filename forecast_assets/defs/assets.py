@@ -28,6 +28,7 @@ def raw_data(
     """The source's rows as published: mapped to `unique_id, ds, y`, nothing else changed."""
     asked = Asked(settings, its_moment(context).as_of, say=context.log.warning)
     rows = sources.fetch(asked)
+    aside = rows.loc[rows["problem"].notna(), ["problem", "given"]]
     return published(
         store.tables["raw_data"],
         rows,
@@ -36,6 +37,8 @@ def raw_data(
             "n_series": rows["unique_id"].nunique(),
             "first": str(rows["ds"].min().date()),
             "last": str(rows["ds"].max().date()),
+            "n_rows_set_aside": len(aside),
+            **({"rows_set_aside": first_rows(aside)} if len(aside) else {}),
         },
     )
 
