@@ -141,6 +141,12 @@ class HttpSource(_Source):
     timeout_seconds: Seconds = 60  # without a byte
     total_seconds: Seconds = 1800  # of one answer
 
+    @model_validator(mode="after")
+    def _a_post_has_a_body(self) -> Self:
+        if self.body is not None and self.method == "GET":
+            raise ValueError('a `body` needs `method = "POST"`')
+        return self
+
 
 class SqlSource(_Source):
     """A database that SQLAlchemy reaches: a query, or a table."""

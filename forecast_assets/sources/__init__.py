@@ -14,12 +14,13 @@ from forecast_assets.source_settings import addressed
 from forecast_assets.sources.asked import Asked
 from forecast_assets.sources.demo import read_demo
 from forecast_assets.sources.files import read_files
+from forecast_assets.sources.http import read_http
 from forecast_assets.sources.mapping import as_raw_data
 
 # A reader takes its own kind's settings, which differ in type from kind to kind.
 Reader = Callable[[Any, Asked], pd.DataFrame]
 
-READERS: Mapping[str, Reader] = {"demo": read_demo, "file": read_files}
+READERS: Mapping[str, Reader] = {"demo": read_demo, "file": read_files, "http": read_http}
 
 
 def fetch(asked: Asked) -> pd.DataFrame:

@@ -1,5 +1,6 @@
 """What a reader is asked, beside its own settings: for when, after what, and whom to tell."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -30,6 +31,18 @@ class Asked:
         """`as_of` in the source's time zone; where it has none, in the schedule's."""
         zone = self.settings.source.zone or self.settings.schedule.zone
         return self.as_of.astimezone(zone)
+
+
+def dated(text: str, moment: datetime) -> str:
+    """Put a day where `{as_of}` stands, as an ISO date, or `{as_of:FORMAT}`, as strftime writes it.
+
+    Every other brace stays.
+    """
+    return re.sub(
+        r"\{as_of(?::([^{}]*))?\}",
+        lambda found: moment.strftime(found[1] or "%Y-%m-%d"),
+        text,
+    )
 
 
 class Budget:
