@@ -75,6 +75,7 @@ class DemoSource(Frozen):
     y: ClassVar[str] = "y"
     zone: ClassVar[ZoneInfo | None] = None
     on_bad_rows: ClassVar[str] = "fail"
+    is_incremental: ClassVar[bool] = False
 
 
 class _Source(Frozen):
@@ -94,6 +95,11 @@ class _Source(Frozen):
     def zone(self) -> ZoneInfo | None:
         """The time zone itself; None where times are taken as they are written."""
         return ZoneInfo(self.timezone) if self.timezone else None
+
+    @property
+    def is_incremental(self) -> bool:
+        """Whether it reads only what is new since it was read before."""
+        return False
 
 
 class FileSource(_Source):
@@ -169,7 +175,7 @@ class SqlSource(_Source):
 
     @property
     def is_incremental(self) -> bool:
-        """Whether the query reads only what is new: it asks for `:last_ds`."""
+        """Whether the query reads only what is new: whether it asks for `:last_ds`."""
         return bool(re.search(r"(?<!:):last_ds\b", self.query or ""))
 
 

@@ -24,11 +24,11 @@ def coverage_of(*n_days: Sequence[int], of_all: Sequence[int] | None = None) -> 
 @pytest.mark.parametrize(
     ("n_days", "expected"),
     [
-        ([7, 7, 7, 3], [1, 1, 1, 0.43]),
-        ([1, 1, 1, 1], [1, 1, 1, 1]),
-        ([3, 7, 7, 7], [1, 1, 1, 1]),  # a tenth of three weeks is none of them: the least is usual
+        ([7, 7, 7, 7, 3], [1, 1, 1, 1, 0.43]),
+        ([1, 1, 1, 1, 1], [1, 1, 1, 1, 1]),
+        ([3, 7, 7, 7, 7], [1] * 5),  # a tenth of four weeks is none of them: the least is usual
         ([4], [1]),
-        ([7, 2], [1, 0.29]),
+        ([7, 7, 7, 2], [1] * 4),  # of three weeks nothing can be called usual
     ],
 )
 def test_a_week_is_held_against_the_usual_one(n_days: list[int], expected: list[float]) -> None:

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from random import Random
 
+import pandas as pd
+
 from forecast_assets.errors import SourceError
 from forecast_assets.settings import Settings
 
@@ -18,13 +20,19 @@ def _to_nobody(_: str) -> None:
 
 @dataclass(frozen=True)
 class Asked:
-    """One fetch. `last_ds` is the newest time that was fetched before, in the source's zone."""
+    """One fetch. `before` is the table raw_data as it was fetched last, where there is one."""
 
     settings: Settings
     as_of: datetime
-    last_ds: datetime = BEGINNING
+    before: pd.DataFrame | None = None
     say: Callable[[str], None] = _to_nobody
     rng: Random = field(default_factory=lambda: Random(0))  # noqa: S311 - it spreads waits
+
+    @property
+    def last_ds(self) -> datetime:
+        """The newest time that was fetched before, in the source's zone."""
+        newest = None if self.before is None else self.before["ds"].max()
+        return BEGINNING if newest is None or pd.isna(newest) else newest.to_pydatetime()
 
     @property
     def today(self) -> datetime:
