@@ -15,11 +15,18 @@ from forecast_assets.sources.asked import Asked
 from forecast_assets.sources.demo import read_demo
 from forecast_assets.sources.files import read_files
 from forecast_assets.sources.mapping import as_raw_data
+from forecast_assets.sources.python import read_python
+from forecast_assets.sources.sql import read_sql
 
 # A reader takes its own kind's settings, which differ in type from kind to kind.
 Reader = Callable[[Any, Asked], pd.DataFrame]
 
-READERS: Mapping[str, Reader] = {"demo": read_demo, "file": read_files}
+READERS: Mapping[str, Reader] = {
+    "demo": read_demo,
+    "file": read_files,
+    "python": read_python,
+    "sql": read_sql,
+}
 
 
 def fetch(asked: Asked) -> pd.DataFrame:

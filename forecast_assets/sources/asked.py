@@ -1,5 +1,6 @@
 """What a reader is asked, beside its own settings: for when, after what, and whom to tell."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -30,6 +31,13 @@ class Asked:
         """`as_of` in the source's time zone; where it has none, in the schedule's."""
         zone = getattr(self.settings.source, "zone", None) or self.settings.schedule.zone
         return self.as_of.astimezone(zone)
+
+
+def dated(text: str, moment: datetime) -> str:
+    """Put a moment where the text says `{as_of}` (its ISO date) or `{as_of:FORMAT}` (strftime)."""
+    return re.sub(
+        r"\{as_of(?::([^{}]+))?\}", lambda found: moment.strftime(found[1] or "%Y-%m-%d"), text
+    )
 
 
 class Budget:
