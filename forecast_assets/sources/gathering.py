@@ -65,8 +65,8 @@ class _Column:
         except TypeError as error:
             raise SourceError(
                 f"The column {self._name} of {self._origin} holds values of the type"
-                f" {str(error).split()[-1]}, which are no names, times or numbers. Nothing was published. Take out of"
-                f" them what is meant, in `source.query`."
+                f" {str(error).split()[-1]}, which are no names, times or numbers. Nothing was"
+                f" published. Take out of them what is meant, in `source.query`."
             ) from error
         return np.array(codes, dtype=np.int32)
 
@@ -111,5 +111,6 @@ def _ranks(values: pd.Series) -> np.ndarray[Any, Any]:
     if pd.api.types.is_datetime64_any_dtype(values):
         return values.dt.tz_localize(None).to_numpy().view("int64")
     if pd.api.types.is_numeric_dtype(values):
-        return values.to_numpy()
+        numbers: np.ndarray[Any, Any] = values.to_numpy()
+        return numbers
     return _ranks(values.astype("category"))

@@ -1,8 +1,8 @@
 """A function of the user's own as a source: called with `as_of`, it returns a frame."""
 
 import inspect
-import os
 import sys
+import sysconfig
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,37 +15,31 @@ import pandas as pd
 from forecast_assets.errors import SourceError, SourceUnavailable
 from forecast_assets.source_settings import PythonSource
 from forecast_assets.sources.asked import Asked
+from forecast_assets.sources.passing import may_pass
 from forecast_assets.sources.trying import persistently
 
-LIBRARIES = ("site-packages", "dist-packages", os.path.dirname(os.__file__))
+LIBRARIES = ("site-packages", "dist-packages", sysconfig.get_path("stdlib"))
 
 
 def read_python(source: PythonSource, asked: Asked) -> pd.DataFrame:
     """Import the function, from the path or beside forecast.toml, and return what it returns.
 
-    A ConnectionError or TimeoutError of it, built-in or a library's own, is tried again. Raises
-    SourceError where it cannot be imported or called so, raises anything else, or returns no frame.
+    An index that has a name becomes a column. A lost connection or a time-out, Python's own or a
+    library's, is tried again, and so is SourceUnavailable. Raises SourceError where the function
+    cannot be imported or called so, raises anything else, or returns no frame.
     """
     with _importable(asked.settings.root):
         function = _function(source.callable)
         returned = persistently(lambda: _called(function, source, asked), source, asked)
-    if hasattr(returned, "__arrow_c_stream__") and not isinstance(returned, pd.DataFrame):
-        import pyarrow as pa  # noqa: PLC0415 - only polars' and Arrow's own tables need it
-
-        returned = pa.table(returned).to_pandas()
+    if hasattr(returned, "to_pandas"):  # a table of polars or pyarrow
+        returned = returned.to_pandas()
     if not isinstance(returned, pd.DataFrame):
         raise SourceError(
             f"{source.callable} returns a {type(returned).__name__}, which is no frame. Nothing was"
             f" published. Let it return a pandas DataFrame, or a table of polars or pyarrow."
         )
-    frame = returned.copy()
-    if frame.empty:
-        raise SourceError(
-            f"{source.callable} returns a frame without rows. A week without data cannot be"
-            f" forecast, so nothing was published. Let it raise TimeoutError where there may be"
-            f" rows later, and it is called again."
-        )
-    return frame
+    named = [name for name in returned.index.names if name and name not in returned.columns]
+    return returned.reset_index(level=named)
 
 
 @contextmanager
@@ -99,9 +93,11 @@ def _takes_as_of(function: Callable[..., Any]) -> bool:
 def _called(function: Callable[..., Any], source: PythonSource, asked: Asked) -> Any:
     try:
         return function(as_of=asked.as_of)
+    except SourceError:  # it knows this package's errors, and means what it says
+        raise
     except Exception as error:
         said = f"{type(error).__name__}: {error}".rstrip(": .") + _where(error)
-        if _may_pass(error):
+        if may_pass(error):
             raise SourceUnavailable(
                 f"{source.callable} did not get its rows: {said}. Another try may pass."
             ) from error
@@ -112,20 +108,15 @@ def _called(function: Callable[..., Any], source: PythonSource, asked: Asked) ->
         ) from error
 
 
-def _may_pass(error: Exception) -> bool:
-    """Whether it is a lost connection or a time-out: Python's, or one of httpx or requests."""
-    names = {kind.__name__ for kind in type(error).__mro__}
-    return bool(names & {"ConnectionError", "TimeoutError", "Timeout", "TransportError"})
-
-
 def _where(error: BaseException) -> str:
-    """The last place in the user's own code that an error came through, or nothing."""
-    frames = traceback.extract_tb(error.__traceback__)
-    own = [
+    """The last place in the user's own code that an error came through, if it came through any."""
+    frames = [
         one
-        for one in frames
-        if one.filename != __file__
-        and not one.filename.startswith("<")
-        and not any(library in one.filename for library in LIBRARIES)
+        for one in traceback.extract_tb(error.__traceback__)
+        if one.filename != __file__ and not one.filename.startswith("<")
     ]
-    return f", at {own[-1].filename}:{own[-1].lineno}, `{own[-1].line}`" if own else ""
+    own = [one for one in frames if not any(place in one.filename for place in LIBRARIES)]
+    if not frames:
+        return ""
+    last = (own or frames)[-1]
+    return f", at {last.filename}:{last.lineno}, `{last.line}`"

@@ -25,7 +25,7 @@ from forecast_assets.sources.trying import persistently
 
 CHUNK = 10_000  # rows; a chunk is in memory before its bytes are counted
 # What drivers call the seconds that a connection may take to be made.
-CONNECT = {driver: "connect_timeout" for driver in ("psycopg", "psycopg2", "pymysql", "mysqldb")}
+CONNECT = dict.fromkeys(("psycopg", "psycopg2", "pymysql", "mysqldb"), "connect_timeout")
 LONGEST = 2**31 - 1  # milliseconds, of PostgreSQL's statement_timeout
 
 
@@ -176,7 +176,7 @@ def _query(text: str, connection: sa.Connection, asked: Asked) -> sa.TextClause:
 
 def _columns_of(
     name: str, columns: Sequence[str], connection: sa.Connection, origin: str
-) -> sa.Select[Any]:
+) -> sa.Executable:
     """The mapped columns of a table; of one that has not all of them, every column and no row."""
     schema, _, short = name.rpartition(".")
     inspector = sa.inspect(connection)
@@ -190,7 +190,8 @@ def _columns_of(
             f" Nothing was read. Correct `source.table`, or let this user see it."
         )
     table = sa.table(short, schema=schema or None)
-    nothing = sa.select(sa.literal_column("*")).select_from(table).where(sa.false())
+    every_column: sa.ColumnElement[Any] = sa.literal_column("*")
+    nothing = sa.select(every_column).select_from(table).where(sa.false())
     if set(columns) - set(connection.execute(nothing).keys()):
         return nothing
     return sa.select(*(sa.column(column) for column in columns)).select_from(table)
