@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import psutil
 import psycopg
 import pytest
 
@@ -63,6 +64,20 @@ class Server:
                 break
             time.sleep(0.05)
         pytest.fail(f"PostgreSQL does not start: {(self.folder / 'log').read_text()[-2000:]}")
+
+    def pause(self) -> None:
+        """Let it and every process of a connection hang: it takes and answers nothing."""
+        for one in self._family():
+            one.suspend()
+
+    def resume(self) -> None:
+        """Let it go on."""
+        for one in self._family():
+            one.resume()
+
+    def _family(self) -> "list[psutil.Process]":
+        postmaster = psutil.Process(self._process.pid)
+        return [postmaster, *postmaster.children()]
 
     def kill(self) -> None:
         """End it at once, its connections with it."""

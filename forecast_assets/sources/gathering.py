@@ -107,9 +107,10 @@ def _ranks(values: pd.Series) -> np.ndarray[Any, Any]:
         rank_of = np.empty(len(texts) + 1, dtype=np.int64)
         rank_of[sorted(range(len(texts)), key=texts.__getitem__)] = np.arange(len(texts))
         rank_of[-1] = -1
-        return rank_of[values.cat.codes]
+        return rank_of.take(values.cat.codes)
     if pd.api.types.is_datetime64_any_dtype(values):
-        return values.dt.tz_localize(None).to_numpy().view("int64")
+        values = values.dt.tz_localize(None)
+        return values.to_numpy().view(np.int64)
     if pd.api.types.is_numeric_dtype(values):
         numbers: np.ndarray[Any, Any] = values.to_numpy()
         return numbers

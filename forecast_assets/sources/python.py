@@ -18,7 +18,7 @@ from forecast_assets.sources.asked import Asked
 from forecast_assets.sources.passing import may_pass
 from forecast_assets.sources.trying import persistently
 
-LIBRARIES = ("site-packages", "dist-packages", sysconfig.get_path("stdlib"))
+STANDARD = sysconfig.get_path("stdlib")
 
 
 def read_python(source: PythonSource, asked: Asked) -> pd.DataFrame:
@@ -113,10 +113,10 @@ def _where(error: BaseException) -> str:
     frames = [
         one
         for one in traceback.extract_tb(error.__traceback__)
-        if one.filename != __file__ and not one.filename.startswith("<")
+        if one.filename != __file__ and not one.filename.startswith(("<", STANDARD))
     ]
-    own = [one for one in frames if not any(place in one.filename for place in LIBRARIES)]
     if not frames:
         return ""
+    own = [one for one in frames if "site-packages" not in one.filename]
     last = (own or frames)[-1]
     return f", at {last.filename}:{last.lineno}, `{last.line}`"
