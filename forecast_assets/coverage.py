@@ -11,6 +11,8 @@ SHARE = 0.1  # of them may have fewer days: holidays, and series that do not sel
 # A daily source with five short weeks a year keeps all of its days, one with rows on two days here
 # and four there is asked for the fewer.
 
+FEWEST = 4  # weeks before the newest; of fewer nothing can be called usual, and all are whole
+
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
@@ -34,12 +36,14 @@ def covered(series: Ints, nth_week: Ints, n_days: Ints, n_days_of_all: Ints) -> 
 
 def _of_usual(series: Ints, n_days: Ints) -> Floats:
     """Each week's days of the usual ones, 1 at most; `series` ascends, and weeks within each."""
-    sizes = np.bincount(series)
-    nth_last = np.cumsum(sizes)[series] - 1 - np.arange(len(series))
-    is_judged = ((nth_last >= 1) & (nth_last <= WEEKS)) | (sizes[series] == 1)
+    nth_last = np.cumsum(np.bincount(series))[series] - 1 - np.arange(len(series))
+    is_judged = (nth_last >= 1) & (nth_last <= WEEKS)
     judged, n = series[is_judged], n_days[is_judged]
     ranked = n[np.lexsort((n, judged))]
-    counts = np.bincount(judged, minlength=len(sizes))
-    usual = ranked[np.cumsum(counts) - counts + (SHARE * (counts - 1)).astype(np.int64)]
+    counts = np.bincount(judged, minlength=series.max(initial=0) + 1)
+    is_known = counts >= FEWEST
+    usual = np.ones(len(counts))
+    places = np.cumsum(counts) - counts + (SHARE * (counts - 1)).astype(np.int64)
+    usual[is_known] = ranked[places[is_known]]
     shares: Floats = np.minimum(1.0, n_days / usual[series])
     return shares

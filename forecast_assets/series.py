@@ -3,8 +3,10 @@
 Reading a source does not belong here, nor anything about models.
 """
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from functools import cached_property
 from typing import Self
 
 import numpy as np
@@ -53,8 +55,8 @@ def to_weeks(raw: pd.DataFrame, settings: Settings, *, as_of: datetime) -> Weekl
             f" published. Check the dates of the source, and `as_of` if you set one."
         )
     rows = _Rows.of(sound, week)
-    if settings.series.aggregate == "error":
-        _refuse_shared_weeks(sound[is_over], week[is_over])
+    if settings.series.aggregate == "error" and not pd.Index(rows.cell[is_over]).is_unique:
+        raise _refusal_of_shared_weeks(sound[is_over], week[is_over])
     cells = _cells(rows, is_over, settings.series.aggregate)
     _refuse_empty_series(rows, is_over, cells)
     is_end = _is_end(rows, cells)
@@ -120,17 +122,33 @@ class _Rows:
         time, y = rows["ds"].to_numpy(), rows["y"].to_numpy(dtype=np.float64)
         return cls(ids, series, day, (end - first) // 7, first, time, y)
 
+    @property
+    def n_weeks(self) -> int:
+        """How many weeks there are from the first row's to the last one's."""
+        return int(self.week.max()) + 1
+
+    @cached_property
+    def cell(self) -> Ints:
+        """A number for each series and week, ascending by series: [N]."""
+        return self.series * self.n_weeks + self.week
+
 
 def _cells(rows: _Rows, is_over: NDArray[np.bool_], how: str) -> pd.DataFrame:
     """One row for each week of each series with a value: `series, week, y, coverage`, sorted."""
-    n_weeks = int(rows.week.max()) + 1
+    n_weeks = rows.n_weeks
     is_known = is_over & ~np.isnan(rows.y)
-    cell = rows.series[is_known] * n_weeks + rows.week[is_known]
+    cell = rows.cell[is_known]
     y = pd.Series(rows.y[is_known], index=cell)
     if how == "last":
         y = y.iloc[np.argsort(rows.time[is_known], kind="stable")]
     groups = y.groupby(level=0, sort=True)
-    values = groups.sum() if how == "sum" else groups.mean() if how == "mean" else groups.last()
+    one: Mapping[str, Callable[[], pd.Series[float]]] = {
+        "sum": groups.sum,
+        "mean": groups.mean,
+        "last": groups.last,
+        "error": y.sort_index,
+    }
+    values = one[how]()
     index = values.index.to_numpy()
     series, week = index // n_weeks, index % n_weeks
     days = pd.unique(cell * 7 + rows.day[is_known] % 7)
@@ -151,13 +169,6 @@ def _is_end(rows: _Rows, cells: pd.DataFrame) -> "pd.Series[bool]":
     return is_first | (cells["week"] == newest[cells["series"]])
 
 
-def _refuse_shared_weeks(raw: pd.DataFrame, week: "pd.Series[pd.Timestamp]") -> None:
-    rows = raw.assign(ds=week)
-    is_shared = rows.duplicated(["unique_id", "ds"], keep=False)
-    if is_shared.any():
-        raise DataError(_shared_weeks(rows[is_shared], raw))
-
-
 def _refuse_empty_series(rows: _Rows, is_over: NDArray[np.bool_], cells: pd.DataFrame) -> None:
     has_value = np.isin(np.arange(len(rows.ids)), cells["series"])
     has_row = np.bincount(rows.series[is_over], minlength=len(rows.ids)) > 0
@@ -170,7 +181,9 @@ def _refuse_empty_series(rows: _Rows, is_over: NDArray[np.bool_], cells: pd.Data
         )
 
 
-def _shared_weeks(shared: pd.DataFrame, raw: pd.DataFrame) -> str:
+def _refusal_of_shared_weeks(raw: pd.DataFrame, week: "pd.Series[pd.Timestamp]") -> DataError:
+    rows = raw.assign(ds=week)
+    shared = rows[rows.duplicated(["unique_id", "ds"], keep=False)]
     weeks = shared.drop_duplicates(["unique_id", "ds"])
     same_time = raw.loc[shared.index].duplicated(["unique_id", "ds"], keep=False)
     cause = (
@@ -178,7 +191,7 @@ def _shared_weeks(shared: pd.DataFrame, raw: pd.DataFrame) -> str:
         if same_time.any()
         else "The source is finer than a week"
     )
-    return (
+    return DataError(
         f"{len(weeks)} weeks have more than one row ({len(shared)} rows): {_named(weeks)}. {cause}."
         f" Which value is the week's would be a guess, so nothing was published. Mend the source,"
         f" or set `series.aggregate` to sum, mean or last in forecast.toml."

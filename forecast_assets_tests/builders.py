@@ -39,6 +39,11 @@ def make_series(**values: Sequence[float]) -> pd.DataFrame:
     return pd.concat(frames, ignore_index=True)
 
 
+def make_raw(series: pd.DataFrame) -> pd.DataFrame:
+    """The table `raw_data` of a source that gives these weeks."""
+    return series[["unique_id", "ds", "y"]].assign(problem=None, given=None)
+
+
 def make_ragged(**begun: tuple[int, Sequence[float]]) -> pd.DataFrame:
     """The table `series`, each begun some weeks after FIRST_WEEK: keyword = (weeks, values)."""
     series = make_series(**{unique_id: y for unique_id, (_, y) in begun.items()})
@@ -55,7 +60,8 @@ def walk(n: int, *, seed: int, start: float = 100.0) -> list[float]:
 def write_source(tmp_path: Path, series: pd.DataFrame, name: str = "source.csv") -> Path:
     """The series as a csv file, for the `file` source."""
     path = tmp_path / name
-    series.assign(ds=series["ds"].dt.strftime("%Y-%m-%d")).to_csv(path, index=False)
+    days = series["ds"].dt.strftime("%Y-%m-%d")
+    series.assign(ds=days).to_csv(path, columns=["unique_id", "ds", "y"], index=False)
     return path
 
 

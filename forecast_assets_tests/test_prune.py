@@ -17,7 +17,7 @@ from forecast_assets.prune import Stale, find, remove
 from forecast_assets.store import Store
 from forecast_assets.tables import tables
 from forecast_assets.versions import select
-from forecast_assets_tests.builders import AS_OF, make_series
+from forecast_assets_tests.builders import AS_OF, make_raw, make_series
 from forecast_assets_tests.object_store import keys
 from forecast_assets_tests.stored import (
     BAKE_OFF,
@@ -109,7 +109,7 @@ def test_no_other_asset_loses_a_version(tmp_path: Path):
     store = make_store(tmp_path)
     for i in range(3):
         write_series(store, i)
-        store.write(make_series(a=[i]), make_commit("raw_data"))
+        store.write(make_raw(make_series(a=[i])), make_commit("raw_data"))
     for asset in ("series", "raw_data"):
         age(store, asset, 500)
     assert found(make_store(tmp_path)) == []

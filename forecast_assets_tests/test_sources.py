@@ -9,22 +9,23 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
-import fsspec
+import numpy as np
 import pandas as pd
 import pytest
-from fsspec.implementations.memory import MemoryFileSystem
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from forecast_assets import sources
-from forecast_assets.errors import DataError, ForecastAssetsError, SourceError, SourceUnavailable
+from forecast_assets.errors import DataError, ForecastAssetsError, SourceError
 from forecast_assets.settings import Settings
 from forecast_assets.settings_file import parse
 from forecast_assets.sources import described
 from forecast_assets.sources.asked import Asked
 from forecast_assets.sources.mapping import as_raw_data
+from forecast_assets.tables import tables
 
 REPEATABLE = hypothesis_settings(derandomize=True, deadline=None, max_examples=80, database=None)
 CSV = "unique_id,ds,y\n007,2026-01-02,1.5\n007,2026-01-09,\nNA,2026-01-02,2\n"
@@ -59,27 +60,6 @@ def rows(**changed: Any) -> pd.DataFrame:
 def mapped(frame: pd.DataFrame, columns: Mapping[str, str] = COLUMNS) -> pd.DataFrame:
     """The frame as raw_data, said to come from `the file`."""
     return as_raw_data(frame, columns=columns, origin="the file")
-
-
-class Unwell(MemoryFileSystem):  # type: ignore[misc]
-    """A file system that raises, at the named step, what stands in its address."""
-
-    protocol = "unwell"
-    cachable = False
-
-    def info(self, path: str, **kwargs: Any) -> Any:
-        """Describe a file of nine bytes, unless its name says otherwise."""
-        if "locked" in path:
-            raise PermissionError("access denied")
-        if "away" in path:
-            raise TimeoutError("no answer in 30 s")
-        return {"name": path, "size": 9, "type": "file", **kwargs}
-
-    def _open(self, path: str, *_: Any, **__: Any) -> Any:
-        raise ConnectionResetError(f"{path}: the line broke")
-
-
-fsspec.register_implementation("unwell", Unwell, clobber=True)
 
 
 def test_the_demo_is_six_weekly_series_without_a_gap() -> None:
@@ -137,36 +117,11 @@ def test_an_index_that_pandas_wrote_is_a_column(tmp_path: Path, index: str | lis
     pd.testing.assert_frame_equal(raw, mapped(rows()))
 
 
-def test_a_pattern_reads_every_file_in_the_order_of_names(tmp_path: Path) -> None:
-    for name in ("b", "a"):
-        (tmp_path / f"{name}.csv").write_text(f"unique_id,ds,y\n{name},2026-01-02,1\n")
-    (tmp_path / "c.csv").mkdir()
-    assert fetch(settings_of(tmp_path, "*.csv"))["unique_id"].tolist() == ["a", "b"]
-
-
-def test_an_address_is_read_wherever_fsspec_reaches(tmp_path: Path) -> None:
-    with fsspec.open("memory://sources/a.csv", "w") as file:
-        file.write(CSV)
-    assert len(fetch(settings_of(tmp_path, "memory://sources/a.csv"))) == 3
-    assert len(fetch(settings_of(tmp_path, "memory://sources/*.csv"))) == 3
-
-
 def test_columns_of_other_names_are_mapped(tmp_path: Path) -> None:
     raw = read(tmp_path, "a.csv", "v,t,i,x\n1,2026-01-02,a,?\n", unique_id="i", ds="t", y="v")
     assert raw[["unique_id", "ds", "y"]].to_numpy().tolist() == [
         ["a", pd.Timestamp("2026-01-02"), 1.0]
     ]
-
-
-@pytest.mark.parametrize("path", ["no.csv", "no*.csv", ".", "memory://no.csv"])
-def test_a_file_that_is_not_there_is_refused(tmp_path: Path, path: str) -> None:
-    with pytest.raises(
-        SourceError,
-        match=r"No file answers to `source\.path`: .*\. There is nothing to forecast from, and"
-        r" earlier versions stand\. Put the file there, or correct the path in forecast\.toml"
-        r" \(a relative one starts at .*\)\.",
-    ):
-        fetch(settings_of(tmp_path, path))
 
 
 @pytest.mark.parametrize(
@@ -218,45 +173,6 @@ def test_a_file_without_rows_is_refused(tmp_path: Path, name: str, content: str)
         read(tmp_path, name, content)
 
 
-@pytest.mark.parametrize("name", ["a.xlsx", "a", "a.gz"])
-def test_an_ending_that_is_not_known_is_refused(tmp_path: Path, name: str) -> None:
-    with pytest.raises(
-        SourceError,
-        match=rf"The ending of .*{re.escape(name)} is none of \.csv, \.parquet, \.json, \.jsonl,"
-        r" \.ndjson, so nothing says how to read it\. Nothing was read\. Rename the file to what it"
-        r" holds\.",
-    ):
-        read(tmp_path, name, CSV)
-
-
-def test_a_protocol_that_is_not_known_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(
-        SourceError,
-        match=r"`source\.path` = nope://a\.csv cannot be opened: Protocol not known: nope\. Nothing"
-        r" was read\. Correct the address, or install the package that its protocol or compression"
-        r" needs\.",
-    ):
-        fetch(settings_of(tmp_path, "nope://a.csv"))
-
-
-def test_a_file_that_may_not_be_read_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(
-        SourceError,
-        match=r"unwell://locked\.csv may not be read: access denied\. Nothing was read\. Give this"
-        r" user the right to\.",
-    ):
-        fetch(settings_of(tmp_path, "unwell://locked.csv"))
-
-
-@pytest.mark.parametrize("path", ["unwell://away.csv", "unwell://broken.csv"])
-def test_a_file_system_that_does_not_answer_is_worth_another_try(tmp_path: Path, path: str) -> None:
-    with pytest.raises(
-        SourceUnavailable,
-        match=rf"{path} did not answer: .*\. Nothing was read; another try may pass\.",
-    ):
-        fetch(settings_of(tmp_path, path))
-
-
 def test_a_column_that_is_not_there_is_refused_with_those_that_are() -> None:
     with pytest.raises(
         SourceError,
@@ -297,8 +213,8 @@ def test_no_series_at_all_is_refused() -> None:
         ("y", pd.to_timedelta(["1D", None]), "hold no number: row 1: Timedelta("),
         ("y", ["1", "inf"], "hold an infinite number: row 2: 'inf'"),
         ("y", [float("-inf"), 1.0], "hold an infinite number: row 1: -inf"),
-        ("ds", ["2026-01-02", None], "have no time: row 2: None"),
-        ("ds", pd.to_datetime(["2026-01-02", None]), "have no time: row 2: NaT"),
+        ("ds", ["2026-01-02", None], "hold no time: row 2: None"),
+        ("ds", pd.to_datetime(["2026-01-02", None]), "hold no time: row 2: NaT"),
         ("ds", ["02/03/2020", "2026-01-02"], "hold no ISO 8601 time (such as 2026-11-20): row 1:"),
         ("ds", ["9999-12-31", "2026-01-02"], "hold no ISO 8601 time (such as 2026-11-20): row 1:"),
         ("ds", [20260102, 20260109], "hold a bare number for a time: row 1: 20260102, row 2:"),
@@ -307,7 +223,7 @@ def test_no_series_at_all_is_refused() -> None:
             pd.Series(["9999-12-31", "2026-01-02"], dtype="datetime64[s]"),
             "hold a time outside the years 1678 to 2261: row 1: Timestamp('9999-12-31",
         ),
-        ("unique_id", ["a", None], "have no series (the id is missing): row 2: None"),
+        ("unique_id", ["a", None], "hold no series (the id is missing): row 2: None"),
         ("unique_id", ["a", " "], "hold no name for a series: row 2: ' '"),
         ("unique_id", [b"a", "a"], "hold no name for a series: row 1: b'a'"),
         ("unique_id", [{"a": 1}, "a"], "hold no name for a series: row 1: {'a': 1}"),
@@ -378,6 +294,86 @@ def test_rows_that_come_twice_are_left_for_the_series_to_judge() -> None:
     assert len(mapped(pd.concat([rows(), rows()]))) == 4
 
 
+VIENNA = ZoneInfo("Europe/Vienna")
+
+
+@pytest.mark.parametrize(
+    ("times", "expected"),
+    [
+        (["2026-03-28T23:30:00+01:00", "2026-03-30T00:30:00+02:00"], ["28 23:30", "30 00:30"]),
+        (["2026-03-28T23:30:00Z", "2026-03-29T23:30:00Z"], ["29 00:30", "30 01:30"]),
+        (["2026-03-28 23:30", "2026-03-29T23:30:00Z"], ["28 23:30", "30 01:30"]),
+        (["2026-03-28", "2026-03-30"], ["28 00:00", "30 00:00"]),
+        (
+            pd.to_datetime(["2026-03-28 23:30", "2026-03-29 23:30"]).tz_localize("UTC"),
+            ["29 00:30", "30 01:30"],
+        ),
+        ([date(2026, 3, 28), date(2026, 3, 30)], ["28 00:00", "30 00:00"]),
+    ],
+)
+def test_times_become_the_wall_clock_s_of_the_source_s_zone(
+    times: Any, expected: list[str]
+) -> None:
+    """The clock goes forward on 29 March: from +01:00 to +02:00."""
+    raw = as_raw_data(rows(ds=times), columns=COLUMNS, origin="the file", zone=VIENNA)
+    assert raw["ds"].tolist() == [pd.Timestamp(f"2026-03-{day}") for day in expected]
+
+
+def test_the_hour_that_comes_twice_is_two_rows() -> None:
+    twice = ["2026-10-25T02:30:00+02:00", "2026-10-25T02:30:00+01:00"]
+    raw = as_raw_data(rows(ds=twice), columns=COLUMNS, origin="the file", zone=VIENNA)
+    assert raw["ds"].tolist() == [pd.Timestamp("2026-10-25 02:30")] * 2
+
+
+def set_aside(frame: pd.DataFrame) -> pd.DataFrame:
+    """The frame as raw_data, bad rows kept aside."""
+    return as_raw_data(frame, columns=COLUMNS, origin="the file", is_kept_aside=True)
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "problem"),
+    [
+        ("y", "much", "`y` holds no number"),
+        ("y", "inf", "`y` holds an infinite number"),
+        ("ds", None, "`ds` holds no time"),
+        ("ds", "02/03/2020", "`ds` holds no ISO 8601 time (such as 2026-11-20)"),
+        ("unique_id", None, "`unique_id` holds no series (the id is missing)"),
+        ("unique_id", " ", "`unique_id` holds no name for a series"),
+    ],
+)
+def test_a_bad_row_is_set_aside_with_its_reason_and_as_it_came(
+    column: str, value: Any, problem: str
+) -> None:
+    raw = set_aside(pd.concat([rows(), rows(**{column: [value, "b"]}).head(1)]))
+    assert raw["problem"].tolist() == [None, None, problem]
+    came = {"unique_id": "a", "ds": "2026-01-02", "y": "1", column: value}
+    assert json.loads(raw["given"][2]) == came
+    assert pd.isna(raw[column][2])
+    assert raw.drop(columns=column).loc[2].notna().all()
+    pd.testing.assert_frame_equal(raw.head(2), mapped(rows()))
+
+
+def test_a_row_with_several_faults_tells_them_all() -> None:
+    bad = pd.DataFrame({"unique_id": ["a", b"x"], "ds": ["2026-01-02", "?"], "y": ["1", "?"]})
+    raw = set_aside(bad)
+    assert raw["problem"][1] == (
+        "`unique_id` holds no name for a series; `ds` holds no ISO 8601 time (such as 2026-11-20);"
+        " `y` holds no number"
+    )
+    assert json.loads(raw["given"][1]) == {"unique_id": "b'x'", "ds": "?", "y": "?"}
+
+
+def test_nothing_is_set_aside_where_no_row_is_sound() -> None:
+    with pytest.raises(DataError, match=r"2 of 2 rows of the file, column `y`, hold no number"):
+        set_aside(rows(y="?"))
+
+
+def test_bad_rows_of_a_file_are_set_aside_where_that_is_asked_for(tmp_path: Path) -> None:
+    raw = read(tmp_path, "a.csv", CSV + "a,2026-01-02,?\n", on_bad_rows="quarantine")
+    assert raw["problem"].tolist() == [None] * 3 + ["`y` holds no number"]
+    assert tables((80,))["raw_data"].check(raw)["given"].notna().sum() == 1
+
+
 def odd_values() -> st.SearchStrategy[object]:
     """What no one should publish, and now and then what one should."""
     return st.one_of(
@@ -411,11 +407,21 @@ def test_an_odd_frame_is_mapped_or_refused_on_purpose(
     made = [one.infer_objects() if data.draw(st.booleans()) else one for one in made]
     frame = pd.concat(made, axis=1) if made else pd.DataFrame()
     try:
-        raw = mapped(frame)
+        raw = as_raw_data(
+            frame,
+            columns=COLUMNS,
+            origin="the file",
+            zone=data.draw(st.sampled_from([None, VIENNA])),
+            is_kept_aside=data.draw(st.booleans()),
+        )
     except ForecastAssetsError:
         return
-    assert list(raw.columns) == RAW
-    assert raw[["unique_id", "ds"]].notna().all().all()
+    sound = raw[raw["problem"].isna()]
+    assert len(raw) == n_rows
+    assert sound[["unique_id", "ds"]].notna().all().all()
+    assert sound["given"].isna().all()
+    assert not np.isinf(raw["y"]).any()
+    assert list(tables((80,))["raw_data"].check(raw).columns) == RAW
 
 
 @REPEATABLE

@@ -115,11 +115,12 @@ def check(ctx: click.Context, *, is_json: bool) -> None:
     """Look at all that a week needs.
 
     Without running one: the settings, the source, its weeks, the models, the store, the channels;
-    all are tried. With --json a record a line, with `name`, `value` and `is_well`.
+    all are tried, and it is told what a run would hold back. With --json a record a line, with
+    `name`, `value` and `is_well` (null where there would be a warning).
     """
     lines = list(_checked(datetime.now(UTC)))
     print_lines(lines, is_json=is_json)
-    if not all(line.is_well for line in lines):
+    if any(line.is_well is False for line in lines):
         ctx.exit(NO)
 
 
@@ -175,14 +176,15 @@ def _judged(
     from forecast_assets.judging import version_before
     from forecast_assets.verdict import judge
 
-    findings = judge(raw, series, version_before(store, now), settings, as_of=now)
+    before = version_before(store, settings, as_of=now)
+    findings = judge(raw, series, before, settings, as_of=now)
     for one in findings:
-        value = {"kind": one.kind, "policy": one.policy, "n": one.n, "series": list(one.series)}
+        value = {"policy": one.policy, "n": one.n, "series": list(one.series)}
         held = "It would be held back: " if one.policy == "hold" else ""
         is_well = None if one.policy == "warn" else not held
-        yield Line("verdict", value, is_well=is_well, text=f"{held}{one.says}")
+        yield Line(one.kind, value, is_well=is_well, text=f"{held}{one.says}")
     if not findings:
-        yield Line("verdict", None, is_well=True, text="nothing new, nothing odd")
+        yield Line("new_week", None, is_well=True, text="none, and nothing that is odd")
 
 
 def models(settings: "Settings", _: "Store", __: datetime) -> Iterator[Line]:

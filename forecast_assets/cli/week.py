@@ -42,8 +42,8 @@ def run(ctx: click.Context, as_of: str | None, *, is_accepted: bool, is_json: bo
     """Run one week.
 
     Every asset and every model. Data that do not look like the next week are held back, with the
-    reason; --accept publishes them as they stand. With --json the forecast goes to the standard output, and how the
-    week goes to the other.
+    reason; --accept publishes them as they stand. With --json the forecast goes to the standard
+    output, and how the week goes to the other.
     """
     from forecast_assets import versions
     from forecast_assets.defs.run import run_week

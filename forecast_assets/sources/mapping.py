@@ -24,7 +24,7 @@ Mask = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class _Fault:
-    """What is wrong with a column in some of the rows."""
+    """What some of the rows hold in a column, and should not."""
 
     is_bad: Mask
     what: str
@@ -78,7 +78,7 @@ def as_raw_data(
     problem, given = np.full((2, len(rows)), None, dtype=object)
     for column, fault in found:
         for row in np.flatnonzero(fault.is_bad):
-            said = f"`{column}` {fault.what}"
+            said = f"`{column}` holds {fault.what}"
             problem[row] = f"{problem[row]}; {said}" if problem[row] else said
     bad = rows.loc[is_bad, list(dict.fromkeys(columns.values()))]
     given[is_bad] = [_as_json(row) for row in bad.astype(object).to_dict("records")]
@@ -129,8 +129,8 @@ def _ids(values: Values) -> _Read:
     plain = distinct.astype(object)
     is_name = plain.map(_is_name).astype(bool)
     faults = [
-        _Fault(codes < 0, "have no series (the id is missing)"),
-        _Fault(np.append(~is_name, False)[codes], "hold no name for a series"),
+        _Fault(codes < 0, "no series (the id is missing)"),
+        _Fault(np.append(~is_name, False)[codes], "no name for a series"),
     ]
     texts = plain.where(is_name).map(str, na_action="ignore").astype(object)
     return _read(_spread(codes, texts, None), faults)
@@ -151,8 +151,8 @@ def _numbers(values: Values) -> _Read:
     numbers = _floats(values)
     is_infinite = np.isinf(numbers.to_numpy())
     faults = [
-        _Fault((numbers.isna() & values.notna()).to_numpy(), "hold no number"),
-        _Fault(is_infinite, "hold an infinite number"),
+        _Fault((numbers.isna() & values.notna()).to_numpy(), "no number"),
+        _Fault(is_infinite, "an infinite number"),
     ]
     return _read(numbers.mask(is_infinite) if is_infinite.any() else numbers, faults)
 
@@ -183,21 +183,21 @@ def _times(values: Values, zone: ZoneInfo | None, *, origin: str) -> _Read:
     if pd.api.types.is_numeric_dtype(values):
         is_there = values.notna().to_numpy()
         faults = [
-            _Fault(~is_there, "have no time"),
-            _Fault(is_there, "hold a bare number for a time"),
+            _Fault(~is_there, "no time"),
+            _Fault(is_there, "a bare number for a time"),
         ]
         return _read(pd.Series(pd.NaT, index=values.index, dtype="datetime64[ns]"), faults)
     codes, distinct = _distinct(values)
     if pd.api.types.is_datetime64_any_dtype(distinct):
         is_far = ~distinct.dt.year.between(*YEARS)
-        what = "hold a time outside the years {} to {}".format(*YEARS)
+        what = "a time outside the years {} to {}".format(*YEARS)
         times = _wall_clock(distinct.mask(is_far), zone)
     else:
-        what = "hold no ISO 8601 time (such as 2026-11-20)"
+        what = "no ISO 8601 time (such as 2026-11-20)"
         times = _written(distinct.map(str), codes, zone, origin=origin)
         is_far = times.isna()
     faults = [
-        _Fault(codes < 0, "have no time"),
+        _Fault(codes < 0, "no time"),
         _Fault(np.append(is_far, False)[codes], what),
     ]
     return _read(_spread(codes, times, pd.NaT), faults)
@@ -252,8 +252,8 @@ def _refusal(rows: pd.DataFrame, column: str, fault: _Fault, *, origin: str) -> 
     ]
     return DataError(
         f"{len(bad)} of {len(rows)} rows of {origin}, column `{column}`,"
-        f" {fault.what}: {_counted(places, len(bad))}. Nothing was published, and earlier versions"
-        f" stand. Mend the source, map another column in [source] of forecast.toml, or set"
+        f" hold {fault.what}: {_counted(places, len(bad))}. Nothing was published, and earlier"
+        f" versions stand. Mend the source, map another column in [source] of forecast.toml, or set"
         f' `source.on_bad_rows = "quarantine"` there to go on without such rows.'
     )
 
