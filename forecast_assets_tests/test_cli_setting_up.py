@@ -11,7 +11,6 @@ from forecast_assets_tests.builders import make_raw, make_series, walk
 from forecast_assets_tests.commands import SMALL, configure, records, said
 from forecast_assets_tests.stored import make_commit, make_store, write_series
 
-
 Y = walk(40, seed=1)
 
 
@@ -105,7 +104,7 @@ def checked(exit_code: int) -> dict[str, tuple[Any, bool]]:
 
 def test_check_says_what_a_week_would_find_and_leaves_nothing_behind(folder: Path):
     before = sorted(folder.rglob("*"))
-    lines = said("check").splitlines()
+    lines = [line for line in said("check").splitlines() if "  late  " not in line]
     nothing_done = "0 rows of unfinished weeks are left out, 0 weeks are filled"
     assert lines == [
         f"ok  settings  {folder / 'forecast.toml'}",

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from forecast_assets.finding import Finding
 from forecast_assets.series import to_weeks
@@ -17,6 +19,7 @@ from forecast_assets.settings import Settings
 from forecast_assets.settings_file import parse
 from forecast_assets.sources.demo import demo_series
 from forecast_assets.verdict import KINDS, Before, by_policy, held, in_a_line, judge, refusal
+from forecast_assets_tests.builders import make_ragged, make_raw
 
 FIRST = pd.Timestamp("2024-01-05")  # a Friday
 N = 110  # weeks that the version before has
@@ -314,3 +317,27 @@ def test_the_same_input_gives_the_same_findings(tmp_path: Path):
     once = fetched(case.now, case.before, settings)
     assert once == fetched(case.now.copy(), case.before, settings)
     assert len(once) == 3
+
+
+ODD = st.one_of(
+    st.floats(allow_nan=False, allow_infinity=False), st.sampled_from([0.0, -0.0, 1e300, -1.0, 1.0])
+)
+PARTS = st.dictionaries(
+    st.sampled_from(["a", "=1+1", "ñ"]),
+    st.tuples(st.integers(0, 30), st.lists(ODD, min_size=2, max_size=40)),
+    min_size=1,
+)
+
+
+@given(now=PARTS, was=PARTS, of_before=st.booleans())
+def test_no_weeks_of_any_kind_are_beyond_it(
+    now: dict[str, Any], was: dict[str, Any], *, of_before: bool
+):
+    tables = {"source": {"kind": "file", "path": "x"}, "series": {"season_length": 4}}
+    settings = parse(tables, root=Path(), var=Path(), origin="a test")
+    first, second = make_ragged(**was), make_ragged(**now)
+    before = Before(first, MONDAY - timedelta(weeks=1)) if of_before else None
+    found = judge(make_raw(second), second, before, settings, as_of=MONDAY)
+    assert all(one.n > 0 and one.what.endswith(".") for one in found)
+    again = judge(make_raw(second), second, Before(second, MONDAY), settings, as_of=MONDAY)
+    assert {one.kind for one in again} <= {"unchanged"}
