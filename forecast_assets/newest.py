@@ -93,8 +93,7 @@ class Newest:
     @cached_property
     def jump(self) -> Floats:
         """The newest value over the usual level, as a logarithm; NaN where there is none: [S]."""
-        with np.errstate(divide="ignore", invalid="ignore"):
-            return np.log(self.tail[:, -1] / self.level)
+        return np.log(self.tail[:, -1] / self.level)
 
     @cached_property
     def level(self) -> Floats:
@@ -105,8 +104,7 @@ class Newest:
     def width(self) -> Floats:
         """How far, as a logarithm, any lay from that level; NaN where one is not above 0: [S]."""
         past = self.tail[:, -PAST - 1 : -1]
-        with np.errstate(divide="ignore", invalid="ignore"):
-            away = np.abs(np.log(past / self.level[:, None]))
+        away = np.abs(np.log(past / self.level[:, None]))
         is_open = np.any(past <= 0, axis=1)
         widest: Floats = np.where(is_open, np.nan, np.fmax.reduce(away, axis=1))
         return widest
@@ -125,8 +123,7 @@ class Newest:
     @cached_property
     def _at_once(self) -> Mask:
         """Which series fell or rose by a factor that nearly all of them did: [S]."""
-        with np.errstate(divide="ignore", invalid="ignore"):
-            steps = np.diff(np.log(self.tail[:, -PAST - 2 :]), axis=1)  # NaN below 0
+        steps = np.diff(np.log(self.tail[:, -PAST - 2 :]), axis=1)  # NaN below 0
         step, widest = steps[:, -1], np.fmax.reduce(np.abs(steps[:, :-1]), axis=1)
         is_off: Mask = self.is_unusual & np.isfinite(step) & np.isfinite(widest)
         least = max(AT_ONCE, NEARLY_ALL * int(self.is_judged.sum()))
@@ -148,8 +145,7 @@ def _score(value: Floats, past: Floats) -> Floats:
     spread = SIGMA * _median(away)
     n = np.maximum(np.sum(~np.isnan(away), axis=1), 1)
     spread = np.where(spread > 0, spread, np.nansum(away, axis=1) / n)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        scores: Floats = np.where(spread > 0, np.abs(value - middle) / spread, 0.0)
+    scores: Floats = np.where(spread > 0, np.abs(value - middle) / spread, 0.0)
     return scores
 
 

@@ -45,7 +45,8 @@ def judge(
     `before` is the version to compare with, if there is one. What that one had too is not told
     again, so that an old gap or a value that was accepted does not warn for ever.
     """
-    found = _found(raw, _beside(series, before), before, settings, as_of)
+    with np.errstate(all="ignore"):  # of zeros, and of values near the largest that there are
+        found = list(_found(raw, _beside(series, before), before, settings, as_of))
     told = sorted(found, key=lambda one: KINDS.index(one.kind))
     return [replace(one, policy=getattr(settings.verdict, one.kind)) for one in told]
 

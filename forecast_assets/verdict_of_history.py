@@ -68,8 +68,7 @@ class History:
         if not is_candidate.any():
             return factors
         at = tells & is_candidate[now.of_series]
-        with np.errstate(divide="ignore"):
-            ratio = pd.Series(now.y[at] / self.was[at])
+        ratio = pd.Series(now.y[at] / self.was[at])
         of = now.of_series[at]
         middle = ratio.groupby(of).transform("median").to_numpy()
         n_same = np.bincount(of[np.abs(ratio - middle) <= SAME * np.abs(middle)], minlength=len(n))
