@@ -130,6 +130,21 @@ def test_a_week_with_a_problem_is_told_to_those_who_ask_for_problems(tmp_path: P
         assert "None can be held out to judge a model by" in " ".join(body.get_content().split())
 
 
+def test_what_is_odd_in_the_data_is_told_first(tmp_path: Path):
+    with mail_server() as mail:
+        rule = {"urls": [mail.url()], "events": ["report"], "severity": "warning"}
+        settings = readers(tmp_path, {"rules": [rule]})
+        assert run_week(settings).success
+        revised = {name: [y[0] + 1, *y[1:]] for name, y in PANEL.items()}
+        write_source(tmp_path, make_series(**revised))
+        assert run_week(settings).success
+        (one,) = mail.mails
+        body = one.get_body(("plain",))
+        assert body is not None
+        assert f"What came is odd: revised ({len(PANEL)})." in " ".join(body.get_content().split())
+        assert "are others now, by" in html.unescape(attached(one))
+
+
 def test_a_reader_of_sound_series_hears_nothing_of_what_is_wrong_with_another(tmp_path: Path):
     with mail_server() as mail, webhook() as hook:
         urls = [mail.url("ann@x.org"), hook.url]

@@ -10,6 +10,7 @@ import pytest
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
+from forecast_assets.finding import Finding
 from forecast_assets.layout import MOST_STATIC
 from forecast_assets.report import briefly, cell, digits, headlines, render, share
 from forecast_assets.reported import Week
@@ -32,6 +33,7 @@ HOSTILE = [
     "two\nlines | and\r\nmore",
     "{{ 7 * 7 }} {% raw %}",
     "snake_case_ and _under_",
+    '=HYPERLINK("http://a.example";"b")',
 ]
 
 
@@ -210,6 +212,19 @@ def test_the_state_of_the_data_is_told():
         assert "week ending 2024-03-15" in text
 
 
+def test_what_is_odd_in_the_data_is_told_where_the_data_are():
+    odd = [Finding("late", n, (), f"Source {n} is <late>.", policy="warn") for n in range(1, 11)]
+    quiet = Finding("new_week", 1, (), "A week is new.")
+    for text in said(make_week(findings=[quiet, *odd])).values():
+        data = text[text.index("The data") :]
+        assert "In what came this week, next to the week before:" in data
+        assert [n for n in range(1, 12) if f"Source {n} is <late>." in data] == list(range(1, 9))
+        assert "… and 2 more" in data
+        assert "A week is new." not in text
+    for text in said(make_week(findings=[quiet])).values():
+        assert "In what came" not in text
+
+
 def test_the_commands_that_make_it_again_are_told():
     for text in said(make_week(made_from="series version 7")).values():
         assert "forecast-assets show next_week_forecast --run 01234567" in text
@@ -223,7 +238,8 @@ def test_a_name_cannot_break_the_page(name: str, n_series: int):
     series = many_series(n_series, n_weeks=6)
     first = series["unique_id"].iloc[0]
     series["unique_id"] = series["unique_id"].replace(first, name)
-    week = make_week(series, problems=[f"{name} is odd."], units={"*": name})
+    odd = Finding("unusual", 1, (name,), f"{name} is far off.", policy="warn")
+    week = make_week(series, problems=[f"{name} is odd."], units={"*": name}, findings=[odd])
     files = render(week)
     page = read(files["report.html"])
     assert f"{name} is odd." in " ".join(page.text)

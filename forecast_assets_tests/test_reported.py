@@ -1,5 +1,6 @@
 """The week that is told: which series, under which title."""
 
+from forecast_assets.finding import Finding
 from forecast_assets_tests.builders import make_ragged, make_series, walk
 from forecast_assets_tests.weeks import make_week
 
@@ -33,6 +34,12 @@ def test_a_series_whose_name_looks_like_a_pattern_is_told_by_its_name():
 def test_a_part_of_the_week_has_none_of_the_problems_of_the_whole():
     week = make_week(make_series(a=walk(20, seed=1), c=[1]), problems=["c is too short."])
     assert list(week.only(["a"]).problems) == []
+
+
+def test_a_part_of_the_week_has_the_findings_of_its_series_alone():
+    every = [Finding("flat", 1, ids, "It is flat.") for ids in (("a",), ("a", "b"), ("b",), ())]
+    series = make_series(a=walk(20, seed=1), b=walk(20, seed=2))
+    assert list(make_week(series, findings=every).only(["a"]).findings) == every[:1]
 
 
 def test_a_week_of_no_series_has_a_title():

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from forecast_assets.errors import SettingsError
 from forecast_assets.settings import ROOT, Settings, fits, span
 from forecast_assets.settings_file import load, parse, revealed
+from forecast_assets_tests.builders import make_settings
 
 HIDDEN = "hunter2"
 
@@ -39,6 +40,7 @@ def test_an_empty_file_means_every_default() -> None:
         "missing": "interpolate",
         "min_coverage": 0.8,
         "units": {},
+        "ranges": {},
     }
     assert settings.backtest.model_dump() == {
         "horizon": 1,
@@ -378,3 +380,36 @@ def test_a_folder_is_no_settings_file(tmp_path: Path) -> None:
 )
 def test_paths_start_at_the_root_and_var_where_it_was_moved_to(uri: str, where: str) -> None:
     assert parsed(f'[store]\nuri = "{uri}"').store_uri == where
+
+
+@pytest.mark.parametrize(
+    ("table", "given", "said"),
+    [
+        (
+            "verdict",
+            {"revisd": "hold"},
+            r"`verdict\.revisd` is unknown \(did you mean `revised`",
+        ),
+        (
+            "verdict",
+            {"late": "stop"},
+            r"`verdict\.late` is 'stop': input should be 'publish', 'warn' or",
+        ),
+        (
+            "series",
+            {"ranges": {"a": [2, 1]}},
+            r"`series\.ranges\.a` is \[2, 1\]: the first of the two",
+        ),
+        ("series", {"ranges": {"a": [1]}}, r"`series\.ranges\.a"),
+    ],
+)
+def test_a_policy_or_a_range_that_is_none_is_refused(
+    tmp_path: Path, table: str, given: dict[str, object], said: str
+):
+    with pytest.raises(SettingsError, match=said):
+        make_settings(tmp_path, **{table: given})
+
+
+def test_a_range_may_be_open(tmp_path: Path):
+    ranges = make_settings(tmp_path, series={"ranges": {"a": [0, float("inf")]}}).series.ranges
+    assert ranges == {"a": (0, float("inf"))}
