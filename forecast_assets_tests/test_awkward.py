@@ -11,6 +11,7 @@ from forecast_assets.combinations import COMBINATIONS
 from forecast_assets.defs.build import build_defs, build_store
 from forecast_assets.policies import POLICIES
 from forecast_assets.settings import Settings
+from forecast_assets.verdict import KINDS
 from forecast_assets.versions import select
 from forecast_assets_tests.builders import make_ragged, walk, week_settings
 
@@ -36,6 +37,8 @@ AWKWARD = {
 }
 MODELS = ["naive", "seasonal_naive", "drift", "window_average", "ses", "theta", "croston"]
 
+ODD_AS_IT_IS = dict.fromkeys(KINDS, "publish")
+
 
 def week(
     tmp_path: Path,
@@ -45,9 +48,8 @@ def week(
 ) -> tuple[Settings, dict[str, pd.DataFrame]]:
     """One week of a panel: the settings, and each table that it published."""
     tmp_path.mkdir(exist_ok=True)
-    settings = week_settings(
-        tmp_path, make_ragged(**series), **{"models": {"enabled": MODELS}, **tables}
-    )
+    given = {"models": {"enabled": MODELS}, "verdict": ODD_AS_IT_IS, **tables}
+    settings = week_settings(tmp_path, make_ragged(**series), **given)
     job = build_defs(settings).resolve_job_def("weekly_forecast")
     result = job.execute_in_process(instance=instance, raise_on_error=False)
     assert result.success
