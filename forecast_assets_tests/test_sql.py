@@ -120,14 +120,14 @@ def test_hostile_names_arrive_whole_and_do_nothing(server: Server, tmp_path: Pat
     quoted, value = f'"{HOSTILE}"', HOSTILE.replace("'", "''")
     made = (
         f'CREATE TABLE {quoted} ({quoted} text, "select" text, "Y%(y)s" numeric)',
-        f"INSERT INTO {quoted} VALUES ('{value}', '2026-01-02', 1)",
+        f"INSERT INTO {quoted} VALUES ('{value}', '2026-01-02', 1)",  # noqa: S608 - ours
     )
     write(path, *made)
     server.run("CREATE TABLE x ()", *made)
     columns = {"unique_id": HOSTILE, "ds": "select", "y": "Y%(y)s"}
     for url in (server.url(), f"sqlite:///{path}"):
         assert fetch(url, table=HOSTILE, **columns) == [(HOSTILE, "2026-01-02", 1.0)]
-    server.run(f"SELECT * FROM {quoted}, x")
+    server.run(f"SELECT * FROM {quoted}, x")  # noqa: S608 - ours
 
 
 @pytest.mark.parametrize(
@@ -168,7 +168,6 @@ def test_every_usual_type_becomes_an_id_a_time_or_a_number(
         ("ds", "'infinity'::date", r"refuses what it is asked: date too large"),
         ("y", "'a'::bytea", r"hold no number"),
         ("y", "'Infinity'::float8", r"hold an infinite number"),
-        ("y", "true", r"hold no number"),
     ],
 )
 def test_what_is_no_id_time_or_number_is_refused(
@@ -183,7 +182,7 @@ def test_what_is_no_id_time_or_number_is_refused(
 def test_a_query_is_told_for_when_and_what_was_last(server: Server, file: Path):
     text = "SELECT unique_id, ds, y FROM sales WHERE ds {} :last_ds AND ds <= :as_of"
     for url in (server.url(), f"sqlite:///{file}"):
-        assert fetch(url, query=text.format(">")) == []
+        assert read(url, query=text.format(">")).empty
         assert fetch(url, query="SELECT * FROM sales WHERE ds > :last_ds") == SALES[2:]
     assert fetch(server.url(), query=text.format(">=")) == SALES[:2]
     assert fetch(f"sqlite:///{file}", query=text.format(">=").replace(":last_ds", "date(:last_ds)"))
@@ -233,8 +232,8 @@ def test_no_rows_are_refused_but_of_an_incremental_query(file: Path):
 def test_a_table_that_is_not_there_is_refused_with_those_that_are(server: Server, file: Path):
     with pytest.raises(
         SourceError,
-        match=r"^sqlite://\S+/sales\.db has no table sale; it has sales\. Nothing was read\. Correct"
-        r" `source\.table`, or let this user see it\.$",
+        match=r"^sqlite://\S+/sales\.db has no table sale; it has sales\. Nothing was read\."
+        r" Correct `source\.table`, or let this user see it\.$",
     ):
         fetch(f"sqlite:///{file}", table="sale")
     with pytest.raises(SourceError, match=r"/postgres has no table other\.sales; it has none\. "):
@@ -266,8 +265,14 @@ def test_a_database_file_that_is_not_there_is_refused_and_not_made(tmp_path: Pat
         ("nonsense", r"^`source\.url` = \*\*\* is no address of a database\. Nothing was read\. W"),
         ("nope://u:%s@h/d", r"^nope://h/d cannot be reached from here: Can't load plugin: "),
         ("mysql+pymysql://u:%s@h/d", r"cannot be reached from here: No module named 'pymysql'\. N"),
-        ("postgresql://u:%s@h/d?nope=1", r"^postgresql://h/d refuses what it is asked: invalid co"),
-        ("postgresql://u:%s/w@h/d?nope=1", r"^postgresql://\*\*\* refuses what it is asked: "),
+        (
+            "postgresql://u:%s@127.0.0.1/d?nope=1",
+            r"^postgresql://127.0.0.1/d refuses what it is asked: invalid co",
+        ),
+        (
+            "postgresql://u:%s/w@127.0.0.1/d?nope=1",
+            r"^postgresql://\*\*\* refuses what it is asked: ",
+        ),
         ("postgresql://u:%s@h:port/d", r"^`source\.url` = postgresql://\*\*\* is no address of a"),
     ],
 )
@@ -382,11 +387,14 @@ def test_a_server_that_dies_midway_is_read_from_the_start_again(server: Server):
         assert PASSWORD not in said
         server.start()
 
+    with server.connected() as connection:
+        began = "pg_postmaster_start_time() = '{}'".format(
+            *connection.execute("SELECT pg_postmaster_start_time()").fetchone()
+        )
     dying = threading.Thread(target=lambda: (asleep(server), server.kill()))
     dying.start()
-    slowly = "SELECT *, CASE WHEN now() < :at THEN pg_sleep(60) END FROM sales"
-    query = slowly.replace(":at", f"to_timestamp({time.time() + 2})")
-    assert fetch(server.url(), query=query, say=start, max_retries=9) == SALES
+    query = f"SELECT *, CASE WHEN {began} THEN pg_sleep(60) END FROM sales"  # noqa: S608 - ours
+    assert fetch(server.url(), query=query, say=start) == SALES
     dying.join()
 
 
@@ -399,14 +407,14 @@ def asleep(server: Server) -> None:
 
 
 def test_too_many_connections_pass(server: Server):
-    server.run("CREATE ROLE crowd LOGIN PASSWORD 'crowd' CONNECTION LIMIT 0")
+    server.run("CREATE ROLE crowd LOGIN PASSWORD 'of many' CONNECTION LIMIT 0")
     server.run("GRANT SELECT ON sales TO crowd")
 
     def leave(said: str) -> None:
         assert 'too many connections for role "crowd"' in said
         server.run("ALTER ROLE crowd CONNECTION LIMIT 1")
 
-    assert fetch(server.url(user="crowd", password="crowd"), table="sales", say=leave) == SALES  # noqa: S106
+    assert fetch(server.url(user="crowd", password="of many"), table="sales", say=leave) == SALES  # noqa: S106
 
 
 def test_a_deadlock_and_a_lock_that_is_held_pass(server: Server):
@@ -496,21 +504,24 @@ def test_a_million_rows_are_streamed(server: Server):
     assert kilobytes < 150_000
 
 
-VALUES = st.one_of(
-    st.none(), st.integers(-9, 9), st.floats(allow_nan=False), st.sampled_from(["", "a", HOSTILE])
+ROWS = st.tuples(
+    st.none() | st.integers(-2, 2) | st.sampled_from(["", "1", "a", HOSTILE]),
+    st.none() | st.sampled_from(["2026-01-02", "2026-01-09", ""]),
+    st.none() | st.integers(-2, 2) | st.sampled_from([0.5, 1e300]),
 )
 
 
-@given(rows=st.lists(st.tuples(VALUES, VALUES, VALUES), max_size=9), data=st.data())
+@given(rows=st.lists(ROWS, max_size=9), data=st.data())
 def test_the_same_rows_give_the_same_frame_in_whatever_order_and_chunks(
     rows: list[Row], data: st.DataObject
 ):
-    def frame(rows: list[Row], n_first: int) -> list[str]:
+    def frame(rows: list[Row], n_first: int) -> list[list[str]]:
         gathered = Gathered(["unique_id", "ds", "y"], ids="unique_id", origin="a test")
         for chunk in (rows[:n_first], rows[n_first:]):
             gathered.add([[row[i] for row in chunk] for i in range(3)])
         found = gathered.frame(by=("ds", "unique_id", "y"))
-        return found.astype(object).where(found.notna(), None).astype(str).to_numpy().tolist()
+        return [[str(i), str(ds), float(y)] for i, ds, y in found.astype({"y": float}).to_numpy()]
 
     n_first = data.draw(st.integers(0, len(rows)))
-    assert frame(rows, n_first) == frame(data.draw(st.permutations(rows)), n_first)
+    first, second = frame(rows, n_first), frame(data.draw(st.permutations(rows)), n_first)
+    assert str(first) == str(second)
