@@ -143,7 +143,8 @@ def _rows(connection: sa.Connection, source: SqlSource, asked: Asked, over: Even
         for chunk in result.partitions(CHUNK):
             if over.is_set():
                 raise _too_slow(source)
-            budget.take(gathered.add([[row[i] for row in chunk] for i in places]), of=origin)
+            values = list(zip(*chunk, strict=True))
+            budget.take(gathered.add([values[i] for i in places]), of=origin)
             n_rows += len(chunk)
     if not n_rows and not source.is_incremental:
         raise SourceError(
