@@ -302,6 +302,22 @@ def reports() -> Iterator[Row]:
             yield at_most(f"{name}, whole process with its data, MB", ran.peak_mb, 1000)
 
 
+def fetches() -> Iterator[Row]:
+    """Five million rows of days to weeks; as many of weeks over http; both checked and stored."""
+    script = [sys.executable, str(HERE / "fetching.py")]
+    with Place() as place:
+        for kind in ("daily", "csv", "parquet", "json"):
+            place.run([*script, "write", kind, str(place.path)])
+            ran = place.run([*script, "measure", kind, str(place.path)])
+            if kind == "daily":
+                seconds = ran.steps["fetching"] + ran.steps["weeks"]
+                yield at_most("5 million daily rows to weeks, seconds", seconds, 15)
+                yield at_most("5 million daily rows to weeks and stored, MB", ran.peak_mb, 2000)
+            else:
+                name = f"10,000 series x 520 weeks over http as {kind}"
+                yield at_most(f"{name}, checked and stored, seconds", ran.seconds, 30)
+
+
 def tick_to_mail() -> Iterator[Row]:
     """The scheduled week of the demo, from its tick to the report in a mailbox."""
     for state in ("a week as every week", "the first week, all folds to compute"):
@@ -344,6 +360,7 @@ BENCHES = (
     scores_and_choices,
     sensors,
     reports,
+    fetches,
     tick_to_mail,
 )
 

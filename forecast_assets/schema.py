@@ -5,12 +5,14 @@ how they are computed does not belong here.
 """
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+from numpy.typing import NDArray
 
 from forecast_assets.errors import DataError, listed
 
@@ -108,7 +110,8 @@ class Table:
     def ordered(self, frame: pd.DataFrame) -> pd.DataFrame:
         """The rows in the order of the key; of all columns, where the table has no key."""
         by = [name for name in self.key or self.names if name in frame.columns]
-        return frame.sort_values(by, kind="stable", ignore_index=True)
+        order = _order([frame[name] for name in by])
+        return (frame if order is None else frame.iloc[order]).reset_index(drop=True)
 
     def data_version(self, frame: pd.DataFrame) -> str:
         """Identify the content of an arranged frame, the volatile columns left out (32 hex digits).
@@ -128,8 +131,8 @@ class Table:
             if not column.nullable
         }
         if self.key:
-            broken[f"the key ({', '.join(self.key)}) comes twice"] = frame.duplicated(
-                list(self.key), keep=False
+            broken[f"the key ({', '.join(self.key)}) comes twice"] = _comes_twice(
+                frame[list(self.key)]
             )
         broken |= {f"it does not hold that {says}": ~rule(frame) for says, rule in self.rules}
         said = [
@@ -201,15 +204,15 @@ def _times(values: Values, kind: Kind) -> Values:
     return times
 
 
-def _canonical(values: Values, kind: Kind) -> list[bytes]:
+def _canonical(values: Values, kind: Kind) -> list[Any]:
     """Bytes that depend on nothing but the values: lengths and nulls first, then the content."""
     null = values.isna().to_numpy()
     if kind == "string":
-        texts = [
-            b"" if missing else str(v).encode() for v, missing in zip(values, null, strict=True)
-        ]
-        lengths = np.fromiter(map(len, texts), dtype="<i8", count=len(texts))
-        return [null.tobytes(), lengths.tobytes(), b"".join(texts)]
+        texts = pa.array(values, type=pa.large_string(), from_pandas=True)
+        offsets = np.frombuffer(texts.buffers()[1], dtype="<i8", count=len(texts) + 1)
+        data = texts.buffers()[2]
+        joined = b"" if data is None else memoryview(data)[offsets[0] : offsets[-1]]
+        return [null.tobytes(), np.diff(offsets).tobytes(), joined]
     if kind == "float":
         floats = values.to_numpy(dtype="<f8", copy=True)
         floats[null] = np.nan  # a NaN has many bit patterns
@@ -220,6 +223,48 @@ def _canonical(values: Values, kind: Kind) -> list[bytes]:
             values.dt.as_unit("ns").astype("int64").to_numpy().astype("<i8").tobytes(),
         ]
     return [values.to_numpy().astype("<i8").tobytes()]
+
+
+def _comes_twice(keys: pd.DataFrame) -> "pd.Series[bool]":
+    """Which rows share their key with a neighbour; the rows are in the order of the key."""
+    is_same: Any = True
+    for name in keys:
+        values = keys[name].to_numpy()
+        is_same = is_same & (values[1:] == values[:-1])
+    return pd.Series(
+        np.append(is_same, False)[: len(keys)] | np.append(False, is_same)[: len(keys)]
+    )
+
+
+def _order(columns: Sequence[Values]) -> NDArray[np.intp] | None:
+    """The order of the rows by these columns, nulls last; None where they are in it.
+
+    Rows mostly are; to see it takes the first columns alone.
+    """
+    keys = []
+    is_tied: Any = True
+    for values in columns:
+        keys.append(key := _sortable(values))
+        if (is_tied & (key[1:] < key[:-1])).any():
+            keys += [_sortable(rest) for rest in columns[len(keys) :]]
+            return np.lexsort(keys[::-1])
+        is_tied = is_tied & (key[1:] == key[:-1])
+        if not is_tied.any():
+            break
+    return None
+
+
+def _sortable(values: Values) -> NDArray[Any]:
+    """Numbers in the order of the values, those of nulls the greatest."""
+    null = values.isna().to_numpy()
+    if values.dtype == object:
+        codes, _ = pd.factorize(values, sort=True)
+        return np.where(codes < 0, len(codes), codes)
+    if values.dtype.kind == "M":
+        moments = values.astype("int64").to_numpy()
+        return np.where(null, np.iinfo(np.int64).max, moments)
+    numbers = values.to_numpy()
+    return np.where(null, np.inf, numbers) if null.any() else numbers
 
 
 def _plain(value: object) -> str:

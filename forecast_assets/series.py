@@ -3,12 +3,17 @@
 Reading a source does not belong here, nor anything about models.
 """
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from functools import cached_property
+from typing import Self
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
+from forecast_assets.coverage import Floats, Ints, covered
 from forecast_assets.errors import DataError, listed
 from forecast_assets.settings import Settings
 
@@ -20,33 +25,44 @@ class WeeklySeries:
     """The weekly table, and what was done to the rows on the way."""
 
     frame: pd.DataFrame
+    n_set_aside: int  # rows that break the contract
     n_unfinished: int  # rows left out: their week was not over
     n_filled: int  # weeks that no row gave a value for
+    partial: tuple[str, ...]  # series whose newest week was left out: too few of its days are there
     short: tuple[str, ...]  # series of a single week: they cannot be backtested
 
 
 def to_weeks(raw: pd.DataFrame, settings: Settings, *, as_of: datetime) -> WeeklySeries:
-    """Turn raw rows `unique_id, ds, y` into weeks `unique_id, ds, y`, sorted, without gaps.
+    """Turn raw rows `unique_id, ds, y` into weeks `unique_id, ds, y, coverage`, sorted, no gaps.
 
-    A week is named by the day it ends, and counts only when that day, in the schedule's time zone,
-    lies before `as_of`.
+    A week is named by the day it ends, and counts only when that day lies before `as_of`, in the
+    source's time zone, or the schedule's where it has none. A series' first and newest week count
+    only from `series.min_coverage` of its usual days on. Rows with a `problem` are left out.
 
     Raises DataError where a week has several rows and `series.aggregate` is "error", a week has
     none and `series.missing` is "error", a series has no value, no series has two weeks, or no
     week is complete.
     """
-    week = _week_end(raw["ds"], settings.series.frequency)
-    today = pd.Timestamp(as_of.astimezone(settings.schedule.zone).date())
-    is_over = week < today
+    problem = raw.get("problem")
+    sound = raw if problem is None or problem.isna().all() else raw[problem.isna()]
+    week = _week_end(sound["ds"], settings.series.frequency)
+    today = pd.Timestamp(_today(as_of, settings))
+    is_over = (week < today).to_numpy()
     if not is_over.any():
         raise DataError(
-            f"None of {len(raw)} rows lies in a week that was over on {today.date()}: the first"
+            f"None of {len(sound)} rows lies in a week that was over on {today.date()}: the first"
             f" week ends on {week.min().date()}. There is nothing to learn from, so nothing was"
             f" published. Check the dates of the source, and `as_of` if you set one."
         )
-    rows = raw.assign(ds=week)[is_over]
-    weeks = _one_row_a_week(rows, raw, settings)
-    gridded = _on_grid(weeks)
+    rows = _Rows.of(sound, week)
+    if settings.series.aggregate == "error" and not pd.Index(rows.cell[is_over]).is_unique:
+        raise _refusal_of_shared_weeks(sound[is_over], week[is_over])
+    cells = _cells(rows, is_over, settings.series.aggregate)
+    _refuse_empty_series(rows, is_over, cells)
+    is_end = _is_end(rows, cells)
+    is_part = is_end & (cells["coverage"] < settings.series.min_coverage)
+    is_newest = cells["week"] == cells["week"].max()
+    gridded = _on_grid(cells[~is_part], rows)
     is_gap = gridded["y"].isna()
     frame = _filled(gridded, is_gap, settings)
     sizes = frame.groupby("unique_id", sort=True).size()
@@ -56,14 +72,25 @@ def to_weeks(raw: pd.DataFrame, settings: Settings, *, as_of: datetime) -> Weekl
             f"Every series has a single week: {listed(short)}. No forecast can be made or judged"
             f" from one value, so nothing was published. Give the source at least two weeks."
         )
-    return WeeklySeries(frame, int((~is_over).sum()), int(is_gap.sum()), short)
+    return WeeklySeries(
+        frame,
+        n_set_aside=len(raw) - len(sound),
+        n_unfinished=int((~is_over).sum()),
+        n_filled=int(is_gap.sum()),
+        partial=tuple(rows.ids[cells.loc[is_part & is_newest, "series"]]),
+        short=short,
+    )
 
 
 def newest_week(as_of: datetime, settings: Settings) -> date:
     """The last day of the newest week that was over at a moment."""
-    today = as_of.astimezone(settings.schedule.zone).date()
+    today = _today(as_of, settings)
     since = (today.weekday() - WEEKDAYS.index(settings.series.frequency) - 1) % 7 + 1
     return today - timedelta(days=since)
+
+
+def _today(as_of: datetime, settings: Settings) -> date:
+    return as_of.astimezone(settings.source.zone or settings.schedule.zone).date()
 
 
 def _week_end(times: "pd.Series[pd.Timestamp]", frequency: str) -> "pd.Series[pd.Timestamp]":
@@ -72,23 +99,91 @@ def _week_end(times: "pd.Series[pd.Timestamp]", frequency: str) -> "pd.Series[pd
     return times.dt.normalize() + pd.to_timedelta(days_left, unit="D")
 
 
-def _one_row_a_week(rows: pd.DataFrame, raw: pd.DataFrame, settings: Settings) -> pd.DataFrame:
-    keys = ["unique_id", "ds"]
-    how = settings.series.aggregate
-    if how == "error":
-        is_shared = rows.duplicated(keys, keep=False)
-        if is_shared.any():
-            raise DataError(_shared_weeks(rows[is_shared], raw))
-        return rows
+@dataclass(frozen=True)
+class _Rows:
+    """The rows as numbers: whose, on which day, in which week; weeks count from `first`."""
+
+    ids: NDArray[np.object_]  # [S], ascending
+    series: Ints  # [N]
+    day: Ints  # [N], since 1970
+    week: Ints  # [N]
+    first: int  # the day that week 0 ends, since 1970
+    time: NDArray[np.datetime64]  # [N]
+    y: Floats  # [N]
+
+    @classmethod
+    def of(cls, rows: pd.DataFrame, week: "pd.Series[pd.Timestamp]") -> Self:
+        series, ids = pd.factorize(rows["unique_id"].to_numpy(), sort=True)
+        day, end = (
+            times.to_numpy().astype("datetime64[D]").astype(np.int64)
+            for times in (rows["ds"], week)
+        )
+        first = int(end.min())
+        time, y = rows["ds"].to_numpy(), rows["y"].to_numpy(dtype=np.float64)
+        return cls(ids, series, day, (end - first) // 7, first, time, y)
+
+    @property
+    def n_weeks(self) -> int:
+        """How many weeks there are from the first row's to the last one's."""
+        return int(self.week.max()) + 1
+
+    @cached_property
+    def cell(self) -> Ints:
+        """A number for each series and week, ascending by series: [N]."""
+        return self.series * self.n_weeks + self.week
+
+
+def _cells(rows: _Rows, is_over: NDArray[np.bool_], how: str) -> pd.DataFrame:
+    """One row for each week of each series with a value: `series, week, y, coverage`, sorted."""
+    n_weeks = rows.n_weeks
+    is_known = is_over & ~np.isnan(rows.y)
+    cell = rows.cell[is_known]
+    y = pd.Series(rows.y[is_known], index=cell)
     if how == "last":
-        rows = rows.loc[raw.loc[rows.index].sort_values("ds", kind="stable").index]
-    groups = rows.groupby(keys, sort=True)["y"]
-    if how == "sum":
-        return groups.sum(min_count=1).reset_index()
-    return (groups.last() if how == "last" else groups.mean()).reset_index()
+        y = y.iloc[np.argsort(rows.time[is_known], kind="stable")]
+    groups = y.groupby(level=0, sort=True)
+    one: Mapping[str, Callable[[], pd.Series[float]]] = {
+        "sum": groups.sum,
+        "mean": groups.mean,
+        "last": groups.last,
+        "error": y.sort_index,
+    }
+    values = one[how]()
+    index = values.index.to_numpy()
+    series, week = index // n_weeks, index % n_weeks
+    days = pd.unique(cell * 7 + rows.day[is_known] % 7)
+    n_days = np.bincount(np.searchsorted(index, days // 7), minlength=len(index))
+    of_all = np.bincount(np.unique(days // 7 % n_weeks * 7 + days % 7) // 7, minlength=n_weeks)
+    coverage = covered(series, week, n_days, of_all) if len(index) else np.array([])
+    return pd.DataFrame(
+        {"series": series, "week": week, "y": values.to_numpy(), "coverage": coverage}
+    )
 
 
-def _shared_weeks(shared: pd.DataFrame, raw: pd.DataFrame) -> str:
+def _is_end(rows: _Rows, cells: pd.DataFrame) -> "pd.Series[bool]":
+    """Which cells are the first of their series, or have no row of it after them."""
+    newest = np.full(len(rows.ids), -1)
+    is_known = ~np.isnan(rows.y)
+    np.maximum.at(newest, rows.series[is_known], rows.week[is_known])
+    is_first = cells["series"].diff() != 0
+    return is_first | (cells["week"] == newest[cells["series"]])
+
+
+def _refuse_empty_series(rows: _Rows, is_over: NDArray[np.bool_], cells: pd.DataFrame) -> None:
+    has_value = np.isin(np.arange(len(rows.ids)), cells["series"])
+    has_row = np.bincount(rows.series[is_over], minlength=len(rows.ids)) > 0
+    without = rows.ids[has_row & ~has_value]
+    if len(without):
+        raise DataError(
+            f"{len(without)} series have no value in any week: {listed(without)}."
+            f" There is nothing to forecast them from, so nothing was published. Mend the source,"
+            f" or leave them out of it."
+        )
+
+
+def _refusal_of_shared_weeks(raw: pd.DataFrame, week: "pd.Series[pd.Timestamp]") -> DataError:
+    rows = raw.assign(ds=week)
+    shared = rows[rows.duplicated(["unique_id", "ds"], keep=False)]
     weeks = shared.drop_duplicates(["unique_id", "ds"])
     same_time = raw.loc[shared.index].duplicated(["unique_id", "ds"], keep=False)
     cause = (
@@ -96,7 +191,7 @@ def _shared_weeks(shared: pd.DataFrame, raw: pd.DataFrame) -> str:
         if same_time.any()
         else "The source is finer than a week"
     )
-    return (
+    return DataError(
         f"{len(weeks)} weeks have more than one row ({len(shared)} rows): {_named(weeks)}. {cause}."
         f" Which value is the week's would be a guess, so nothing was published. Mend the source,"
         f" or set `series.aggregate` to sum, mean or last in forecast.toml."
@@ -108,26 +203,25 @@ def _named(weeks: pd.DataFrame) -> str:
     return listed(f"{one} / {day}" for one, day in zip(weeks["unique_id"], days, strict=True))
 
 
-def _on_grid(weeks: pd.DataFrame) -> pd.DataFrame:
+def _on_grid(cells: pd.DataFrame, rows: _Rows) -> pd.DataFrame:
     """Every series with a row for each week from its first value to its last, sorted."""
-    known = weeks.dropna(subset="y")
-    without = sorted(set(weeks["unique_id"]) - set(known["unique_id"]))
-    if without:
-        raise DataError(
-            f"{len(without)} series have no value in any week: {listed(without)}."
-            f" There is nothing to forecast them from, so nothing was published. Mend the source,"
-            f" or leave them out of it."
-        )
-    groups = known.groupby("unique_id", sort=True)["ds"]
+    groups = cells.groupby("series", sort=True)["week"]
     first = groups.min()
-    n_weeks = ((groups.max() - first).dt.days // 7 + 1).to_numpy()
+    n_weeks = (groups.max() - first + 1).to_numpy()
     starts = n_weeks.cumsum() - n_weeks  # the row where each series begins
     nth = np.arange(n_weeks.sum()) - starts.repeat(n_weeks)
-    y = np.full(len(nth), np.nan)
-    nth_known = (known["ds"] - groups.transform("min")).dt.days // 7
-    y[starts[groups.ngroup()] + nth_known] = known["y"]
-    ds = first.to_numpy().repeat(n_weeks) + nth * np.timedelta64(7, "D")
-    return pd.DataFrame({"unique_id": first.index.repeat(n_weeks), "ds": ds, "y": y})
+    place = starts[groups.ngroup()] + (cells["week"] - groups.transform("min"))
+    y, coverage = np.full(len(nth), np.nan), np.zeros(len(nth))
+    y[place], coverage[place] = cells["y"], cells["coverage"]
+    day = rows.first + 7 * (first.to_numpy().repeat(n_weeks) + nth)
+    return pd.DataFrame(
+        {
+            "unique_id": rows.ids[first.index].repeat(n_weeks),
+            "ds": day.astype("datetime64[D]").astype("datetime64[ns]"),
+            "y": y,
+            "coverage": coverage,
+        }
+    )
 
 
 def _filled(weeks: pd.DataFrame, is_gap: "pd.Series[bool]", settings: Settings) -> pd.DataFrame:

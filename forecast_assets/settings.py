@@ -64,6 +64,7 @@ class SeriesSettings(Frozen):
     season_length: int = Field(52, ge=1, le=1000)
     aggregate: Literal["error", "sum", "mean", "last"] = "error"
     missing: Literal["error", "interpolate", "ffill", "zero"] = "interpolate"
+    min_coverage: float = Field(0.8, ge=0, le=1, strict=False)  # of a first or newest week's days
     units: dict[str, str] = Field(default_factory=dict)  # by series, for the report; * for any text
 
 

@@ -29,6 +29,15 @@ def masked(text: str) -> str:
     return f"{scheme.group() if scheme else ''}***"
 
 
+def masked_throughout(value: Any) -> Any:
+    """A table or list of settings that may hold secrets, each text as it may be shown."""
+    if isinstance(value, dict):
+        return {key: masked_throughout(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [masked_throughout(inner) for inner in value]
+    return masked(value) if isinstance(value, str) else value
+
+
 def addressed(url: str) -> str:
     """A URL as it may be shown: its host and path, without a name, a password or a query."""
     if url.startswith("env:"):
@@ -53,6 +62,7 @@ def known_zone(zone: str) -> str:
 
 Secret = Annotated[str, Field(min_length=1), PlainSerializer(masked)]
 Address = Annotated[str, Field(min_length=1), PlainSerializer(addressed)]
+Body = Annotated[dict[str, Any], PlainSerializer(masked_throughout)]
 Name = Annotated[str, Field(min_length=1)]
 Zone = Annotated[str, AfterValidator(known_zone)]
 Seconds = Annotated[float, Field(gt=0, strict=False)]
@@ -65,8 +75,9 @@ class DemoSource(Frozen):
     unique_id: ClassVar[str] = "unique_id"
     ds: ClassVar[str] = "ds"
     y: ClassVar[str] = "y"
-    timezone: ClassVar[str | None] = None
+    zone: ClassVar[ZoneInfo | None] = None
     on_bad_rows: ClassVar[str] = "fail"
+    is_incremental: ClassVar[bool] = False
 
 
 class _Source(Frozen):
@@ -86,6 +97,11 @@ class _Source(Frozen):
     def zone(self) -> ZoneInfo | None:
         """The time zone itself; None where times are taken as they are written."""
         return ZoneInfo(self.timezone) if self.timezone else None
+
+    @property
+    def is_incremental(self) -> bool:
+        """Whether it reads only what is new since it was read before."""
+        return False
 
 
 class FileSource(_Source):
@@ -130,13 +146,19 @@ class HttpSource(_Source):
     method: Literal["GET", "POST"] = "GET"
     headers: dict[str, Secret] = Field(default_factory=dict)
     params: dict[str, Secret] = Field(default_factory=dict)
-    body: dict[str, Any] | None = None  # of a POST, sent as JSON
+    body: Body | None = None  # of a POST, sent as JSON
     format: Format | None = None  # None: as the answer says
     records: Name | None = None  # the path to the rows in a JSON answer
     paging: Paging | None = None
     connect_seconds: Seconds = 10
     timeout_seconds: Seconds = 60  # without a byte
     total_seconds: Seconds = 1800  # of one answer
+
+    @model_validator(mode="after")
+    def _a_post_has_a_body(self) -> Self:
+        if self.body is not None and self.method == "GET":
+            raise ValueError('a `body` needs `method = "POST"`')
+        return self
 
 
 class SqlSource(_Source):
@@ -157,7 +179,7 @@ class SqlSource(_Source):
 
     @property
     def is_incremental(self) -> bool:
-        """Whether the query reads only what is new: it asks for `:last_ds`."""
+        """Whether the query reads only what is new: whether it asks for `:last_ds`."""
         return bool(re.search(r"(?<!:):last_ds\b", self.query or ""))
 
 

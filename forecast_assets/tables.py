@@ -4,6 +4,7 @@ What a contract is and how it is checked: `schema`. Who fills the tables: `defs`
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from types import MappingProxyType
 
 import pandas as pd
@@ -94,20 +95,42 @@ def _forecast_within_intervals(frame: pd.DataFrame) -> "pd.Series[bool]":
     return ~((frame["y_hat"] < lows) | (frame["y_hat"] > highs))
 
 
+def _sound_or_said_why(frame: pd.DataFrame) -> "pd.Series[bool]":
+    return frame["problem"].notna() | (frame["unique_id"].notna() & frame["ds"].notna())
+
+
 _RAW_DATA = Table(
     "raw_data",
     key=(),
     columns=(
-        UNIQUE_ID,
-        Column("ds", "datetime", "The time that the row is for, in the source's own time zone."),
+        replace(UNIQUE_ID, nullable=True),
+        Column(
+            "ds",
+            "datetime",
+            "The time that the row is for, in the source's own time zone.",
+            nullable=True,
+        ),
         Column("y", "float", "The value as published, in the series' unit.", nullable=True),
+        Column("problem", "string", "Why the row was set aside; null where sound.", nullable=True),
+        Column("given", "string", "A row set aside, as it came (JSON).", nullable=True),
     ),
+    rules=(("a row has an id and a time, or is set aside", _sound_or_said_why),),
 )
 
 _SERIES = Table(
     "series",
     key=("unique_id", "ds"),
-    columns=(UNIQUE_ID, DS, Column("y", "float", "The week's value, in the series' unit.")),
+    columns=(
+        UNIQUE_ID,
+        DS,
+        Column("y", "float", "The week's value, in the series' unit."),
+        Column(
+            "coverage",
+            "float",
+            "Of the days that the source usually has in a week of the series, the share that it"
+            " had; 0 where the week was filled.",
+        ),
+    ),
 )
 
 _BACKTEST_PREDICTIONS = Table(

@@ -31,11 +31,17 @@ def make_series(**values: Sequence[float]) -> pd.DataFrame:
                 "unique_id": unique_id,
                 "ds": pd.date_range(FIRST_WEEK, periods=len(y), freq="W-FRI"),
                 "y": np.asarray(y, dtype=float),
+                "coverage": 1.0,
             }
         )
         for unique_id, y in sorted(values.items())
     ]
     return pd.concat(frames, ignore_index=True)
+
+
+def make_raw(series: pd.DataFrame) -> pd.DataFrame:
+    """The table `raw_data` of a source that gives these weeks."""
+    return series[["unique_id", "ds", "y"]].assign(problem=None, given=None)
 
 
 def make_ragged(**begun: tuple[int, Sequence[float]]) -> pd.DataFrame:
@@ -54,7 +60,8 @@ def walk(n: int, *, seed: int, start: float = 100.0) -> list[float]:
 def write_source(tmp_path: Path, series: pd.DataFrame, name: str = "source.csv") -> Path:
     """The series as a csv file, for the `file` source."""
     path = tmp_path / name
-    series.assign(ds=series["ds"].dt.strftime("%Y-%m-%d")).to_csv(path, index=False)
+    days = series["ds"].dt.strftime("%Y-%m-%d")
+    series.assign(ds=days).to_csv(path, columns=["unique_id", "ds", "y"], index=False)
     return path
 
 

@@ -107,7 +107,7 @@ def test_a_closed_pipe_is_silent(folder: Path):
     ) as running:
         assert running.stdout is not None
         assert running.stderr is not None
-        assert running.stdout.readline() == b"unique_id,ds,y\n"
+        assert running.stdout.readline() == b"unique_id,ds,y,coverage\n"
         running.stdout.close()
         assert running.stderr.read() == b""
 

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from forecast_assets_tests.builders import AS_OF
+from forecast_assets_tests.builders import AS_OF, make_raw
 from forecast_assets_tests.commands import configure, records, said
 from forecast_assets_tests.stored import (
     BAKE_OFF,
@@ -74,15 +74,15 @@ def test_show_prints_the_newest_and_by_option_any_other(folder: Path):
     store = make_store(folder)
     write_series(store, 1, run_id="one")
     write_series(store, 1, 2.5, run_id="two", as_of=AS_OF.replace(month=2))
-    first = [{"unique_id": "a", "ds": "2024-01-05", "y": 1.0}]
+    first = [{"unique_id": "a", "ds": "2024-01-05", "y": 1.0, "coverage": 1.0}]
     assert len(records("show", "series")) == 2
     assert records("show", "series", "--version", "0") == first
     assert records("show", "series", "--run", "one") == first
     assert records("show", "series", "--as-of", "2026-01-31") == first
     assert said("show", "series", "--version", "0").split() == [
-        *("unique_id", "ds", "y"),
-        *("-----------", "----------", "---"),
-        *("a", "2024-01-05", "1"),
+        *("unique_id", "ds", "y", "coverage"),
+        *("-----------", "----------", "---", "----------"),
+        *("a", "2024-01-05", "1", "1"),
     ]
 
 
@@ -114,7 +114,7 @@ def test_a_long_table_is_cut_for_people_alone(folder: Path):
 def test_times_are_iso_for_programs(folder: Path):
     ds = pd.to_datetime(["2024-01-05T06:30", "2024-01-06T00:00"])
     rows = pd.DataFrame({"unique_id": "a", "ds": ds, "y": 1.0})
-    make_store(folder).write(rows, make_commit("raw_data"))
+    make_store(folder).write(make_raw(rows), make_commit("raw_data"))
     assert [r["ds"] for r in records("show", "raw_data")] == ["2024-01-05T06:30:00", "2024-01-06"]
 
 
@@ -130,11 +130,11 @@ def test_show_prints_as_many_rows_as_were_asked_for(folder: Path):
 def test_show_prints_csv(folder: Path):
     ds = pd.to_datetime(["2024-01-05T06:30", "2024-01-06T00:00"])
     rows = pd.DataFrame({"unique_id": 'a "b", c', "ds": ds, "y": [1.5, np.nan]})
-    make_store(folder).write(rows, make_commit("raw_data"))
+    make_store(folder).write(make_raw(rows), make_commit("raw_data"))
     assert said("show", "raw_data", "--csv").splitlines() == [
-        "unique_id,ds,y",
-        '"a ""b"", c",2024-01-05T06:30:00,1.5',
-        '"a ""b"", c",2024-01-06,',
+        "unique_id,ds,y,problem,given",
+        '"a ""b"", c",2024-01-05T06:30:00,1.5,,',
+        '"a ""b"", c",2024-01-06,,,',
     ]
     assert len(said("show", "raw_data", "--csv", "--limit", "1").splitlines()) == 2
     assert "give one of them" in said("show", "raw_data", "--csv", "--json", exit_code=2)

@@ -33,6 +33,7 @@ from forecast_assets.settings import (
 )
 from forecast_assets.settings_file import parse
 from forecast_assets.source_settings import KINDS
+from forecast_assets.sources.asked import Asked
 from forecast_assets_tests.builders import make_series, make_settings, walk, write_source
 from forecast_assets_tests.channels import mail_server
 from forecast_assets_tests.guides import (
@@ -157,7 +158,7 @@ def settings_of(block: Block, folder: Path) -> Settings:
 )
 def test_settings_in_a_guide_can_be_used(block: Block, folder: Path) -> None:
     settings = settings_of(block, folder)
-    weeks = to_weeks(sources.fetch(settings), settings, as_of=LATER)
+    weeks = to_weeks(sources.fetch(Asked(settings, LATER)), settings, as_of=LATER)
     assert not weeks.frame.empty
     y = np.array(walk(80, seed=3))
     asked = enabled(settings) if "[models" in block.text else ()
@@ -169,9 +170,9 @@ def test_settings_in_a_guide_can_be_used(block: Block, folder: Path) -> None:
 
 
 def test_the_weeks_of_the_example_are_as_the_guide_says(folder: Path) -> None:
-    (block,) = [one for one in blocks("toml") if 'kind = "file"' in one.text]
+    (block,) = [one for one in blocks("toml") if 'missing = "zero"' in one.text]
     settings = settings_of(block, folder)
-    weeks = to_weeks(sources.fetch(settings), settings, as_of=LATER).frame
+    weeks = to_weeks(sources.fetch(Asked(settings, LATER)), settings, as_of=LATER).frame
     graz, linz = (weeks[weeks["unique_id"] == name] for name in ("Graz", "Linz"))
     assert list(graz["ds"].dt.strftime("%d %B")) == ["30 October", "06 November"]
     assert (list(graz["y"]), list(linz["y"])) == ([215, 131], [77, 0, 80])

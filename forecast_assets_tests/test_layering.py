@@ -17,6 +17,7 @@ ORDER = [
     "settings",
     "settings_file",
     "sources",
+    "coverage",
     "series",
     "models",
     "backtest",

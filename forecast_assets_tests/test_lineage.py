@@ -12,7 +12,7 @@ from forecast_assets.errors import MixedVintages, UnknownVersion
 from forecast_assets.lineage import behind, read_by_run, refuse_mixtures
 from forecast_assets.store import Store
 from forecast_assets.tables import ASSETS
-from forecast_assets_tests.builders import AS_OF, make_series
+from forecast_assets_tests.builders import AS_OF, make_raw, make_series
 from forecast_assets_tests.stored import (
     BAKE_OFF,
     WEEK,
@@ -150,7 +150,7 @@ def whole_week(store: Store, *y: float, as_of: datetime = AS_OF) -> dict[str, Co
         made[asset] = store.write(frame, make_commit(asset, as_of=as_of, inputs=read))
 
     models = ["backtest of drift", "backtest of naive"]
-    write("raw_data", make_series(a=y))
+    write("raw_data", make_raw(make_series(a=y)))
     write("series", make_series(a=y), "raw_data")
     for name in models:
         model = name.split()[-1]

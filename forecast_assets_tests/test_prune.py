@@ -3,6 +3,7 @@
 import multiprocessing
 import shutil
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from forecast_assets.prune import Stale, find, remove
 from forecast_assets.store import Store
 from forecast_assets.tables import tables
 from forecast_assets.versions import select
-from forecast_assets_tests.builders import AS_OF, make_series
+from forecast_assets_tests.builders import AS_OF, make_raw, make_series
 from forecast_assets_tests.object_store import keys
 from forecast_assets_tests.stored import (
     BAKE_OFF,
@@ -108,7 +109,7 @@ def test_no_other_asset_loses_a_version(tmp_path: Path):
     store = make_store(tmp_path)
     for i in range(3):
         write_series(store, i)
-        store.write(make_series(a=[i]), make_commit("raw_data"))
+        store.write(make_raw(make_series(a=[i])), make_commit("raw_data"))
     for asset in ("series", "raw_data"):
         age(store, asset, 500)
     assert found(make_store(tmp_path)) == []
@@ -244,12 +245,11 @@ def write_elsewhere(folder: Path) -> int:
 def test_prunes_at_once_beside_runs_that_write_delete_each_file_once(tmp_path: Path):
     models = [f"model_{n}" for n in range(5)]
     superseded(tmp_path, *models, n=6)
-    context = multiprocessing.get_context("spawn")
-    with context.Pool(4) as pool:
-        runs = [pool.apply_async(write_elsewhere, (tmp_path,)) for _ in range(2)]
-        prunes = [pool.apply_async(prune_elsewhere, (tmp_path,)) for _ in range(2)]
-        assert sum(one.get(timeout=100) for one in prunes) == 25
-        assert [one.get(timeout=100) for one in runs] == [0, 0]
+    with ProcessPoolExecutor(4, mp_context=multiprocessing.get_context("spawn")) as pool:
+        runs = [pool.submit(write_elsewhere, tmp_path) for _ in range(2)]
+        prunes = [pool.submit(prune_elsewhere, tmp_path) for _ in range(2)]
+        assert sum(one.result(timeout=100) for one in prunes) == 25
+        assert [one.result(timeout=100) for one in runs] == [0, 0]
     store = make_store(tmp_path)
     findings = verify(store, [BAKE_OFF])
     assert [one.problem for one in findings if one.problem] == []

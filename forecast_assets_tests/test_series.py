@@ -1,7 +1,7 @@
 """Raw rows to weeks: which week a row belongs to, what a gap becomes, and what is refused."""
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +12,10 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from forecast_assets.errors import DataError
-from forecast_assets.series import WEEKDAYS, WeeklySeries, to_weeks
+from forecast_assets.series import WEEKDAYS, WeeklySeries, newest_week, to_weeks
 from forecast_assets.settings import Settings
 from forecast_assets.settings_file import parse
+from forecast_assets.sources.mapping import as_raw_data
 
 REPEATABLE = hypothesis_settings(derandomize=True, deadline=None, max_examples=60, database=None)
 LATER = datetime(2026, 6, 1, tzinfo=UTC)
@@ -92,7 +93,8 @@ def test_every_day_goes_to_the_week_that_contains_it(frequency: str) -> None:
         while end.strftime("W-%a").upper() != frequency:
             end += pd.Timedelta(days=1)
         counts[end] = counts.get(end, 0.0) + 1.0
-    weeks = to_weeks(rows, settings_of(frequency=frequency, aggregate="sum"), as_of=LATER)
+    settings = settings_of(frequency=frequency, aggregate="sum", min_coverage=0)
+    weeks = to_weeks(rows, settings, as_of=LATER)
     assert dict(zip(weeks.frame["ds"], weeks.frame["y"], strict=True)) == counts
 
 
@@ -182,7 +184,7 @@ def test_a_series_starts_and_ends_with_a_value(missing: str) -> None:
 def test_several_rows_a_week_become_one_as_the_policy_says(
     aggregate: str, first_week: float
 ) -> None:
-    weeks = to_weeks(daily(), settings_of(aggregate=aggregate), as_of=LATER)
+    weeks = to_weeks(daily(), settings_of(aggregate=aggregate, min_coverage=0), as_of=LATER)
     assert values(weeks) == [first_week, 10.0]
 
 
@@ -269,14 +271,15 @@ def test_weeks_are_a_sorted_grid_without_gaps(
 ) -> None:
     settings = settings_of(frequency=frequency, aggregate=aggregate, missing=missing)
     frame = to_weeks(rows, settings, as_of=LATER).frame
-    assert list(frame.columns) == ["unique_id", "ds", "y"]
+    assert list(frame.columns) == ["unique_id", "ds", "y", "coverage"]
+    assert frame["coverage"].between(0, 1).all()
     assert frame.equals(frame.sort_values(["unique_id", "ds"], ignore_index=True))
     assert not frame.duplicated(["unique_id", "ds"]).any()
     assert frame["y"].notna().all()
     assert (frame["ds"].dt.strftime("W-%a").str.upper() == frequency).all()
     steps = frame.groupby("unique_id")["ds"].diff().dropna()
     assert (steps == pd.Timedelta(weeks=1)).all()
-    assert set(frame["unique_id"]) == set(rows["unique_id"])
+    assert {"a", "b"} <= set(frame["unique_id"]) <= set(rows["unique_id"])
 
 
 @REPEATABLE
@@ -287,3 +290,109 @@ def test_the_order_of_rows_does_not_count(rows: pd.DataFrame, seed: int) -> None
     settings = settings_of(aggregate="last")
     expected = to_weeks(rows, settings, as_of=LATER).frame
     pd.testing.assert_frame_equal(to_weeks(shuffled, settings, as_of=LATER).frame, expected)
+
+
+def days_of(first: str, last: str, **series: float) -> pd.DataFrame:
+    """A row a day from the first to the last, for each keyword a series of this value."""
+    days = pd.date_range(first, last)
+    return pd.concat(
+        [pd.DataFrame({"unique_id": name, "ds": days, "y": y}) for name, y in series.items()],
+        ignore_index=True,
+    )
+
+
+# Five weeks to Friday 2026-01-30, of which the last ends on Tuesday.
+HALF = days_of("2025-12-27", "2026-01-27", a=1.0)
+MONDAY = datetime(2026, 2, 2, tzinfo=UTC)
+
+
+def test_half_a_week_is_not_taken_for_a_whole_one() -> None:
+    weeks = to_weeks(HALF, settings_of(aggregate="sum"), as_of=MONDAY)
+    assert values(weeks) == [7.0] * 4
+    assert weeks.partial == ("a",)
+    assert weeks.frame["ds"].max() == pd.Timestamp("2026-01-23")
+
+
+def test_half_a_week_counts_where_that_is_asked_for() -> None:
+    weeks = to_weeks(HALF, settings_of(aggregate="sum", min_coverage=0), as_of=MONDAY)
+    assert values(weeks) == [7.0] * 4 + [4.0]
+    assert weeks.frame["coverage"].round(2).tolist() == [1.0] * 4 + [0.57]
+    assert weeks.partial == ()
+
+
+def test_once_the_source_went_on_a_week_with_holes_is_a_week() -> None:
+    went_on = pd.concat([HALF, days_of("2026-01-31", "2026-02-01", a=1.0)], ignore_index=True)
+    weeks = to_weeks(went_on, settings_of(aggregate="sum"), as_of=MONDAY)
+    assert values(weeks) == [7.0] * 4 + [4.0]
+    assert weeks.frame["coverage"].round(2).tolist() == [1.0] * 4 + [0.57]
+
+
+def test_the_first_week_of_a_window_that_begins_within_it_is_left_out() -> None:
+    rows = days_of("2025-12-31", "2026-01-30", a=1.0)
+    settings = settings_of(aggregate="sum")
+    weeks = to_weeks(rows.iloc[-28 - 3 :], settings, as_of=MONDAY)
+    assert values(weeks) == [3.0] + [7.0] * 4  # of few weeks the shortest is usual
+    long = days_of("2025-09-03", "2026-01-30", a=1.0)
+    assert values(to_weeks(long, settings, as_of=MONDAY)) == [7.0] * 21
+
+
+def test_a_series_that_is_late_alone_is_left_out_alone() -> None:
+    rows = pd.concat([HALF, days_of("2025-12-27", "2026-01-30", b=2.0)], ignore_index=True)
+    weeks = to_weeks(rows, settings_of(aggregate="sum"), as_of=MONDAY)
+    assert weeks.partial == ("a",)
+    assert values(weeks, "b") == [14.0] * 5
+
+
+def test_a_week_that_was_filled_has_no_coverage() -> None:
+    weeks = to_weeks(holed(), settings_of(), as_of=LATER)
+    a = weeks.frame[weeks.frame["unique_id"] == "a"]
+    assert a["coverage"].tolist() == [1.0, 0.0, 0.0, 1.0]
+
+
+def test_rows_set_aside_are_left_out_and_counted() -> None:
+    rows = raw(a=dict.fromkeys(FRIDAYS, 1.0)).assign(problem=None)
+    bad = pd.DataFrame({"unique_id": [None], "ds": [pd.NaT], "y": [5.0], "problem": ["no id"]})
+    bad = bad.astype({"ds": "datetime64[ns]"})
+    weeks = to_weeks(pd.concat([rows, bad], ignore_index=True), settings_of(), as_of=LATER)
+    assert weeks.n_set_aside == 1
+    assert values(weeks) == [1.0] * 4
+
+
+def hours(first: str, last: str, zone: str) -> pd.DataFrame:
+    """A row of 1 for each hour that passes in a zone, written with its UTC offset."""
+    moments = pd.date_range(first, last, freq="h", tz=zone, inclusive="left")
+    texts = [moment.isoformat() for moment in moments]
+    return pd.DataFrame({"unique_id": "a", "ds": texts, "y": 1.0})
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "expected"),
+    [
+        ("2026-03-21", "2026-04-04", [168.0, 168.0 - 1]),
+        ("2026-10-17", "2026-10-31", [168.0, 168.0 + 1]),
+    ],
+)
+def test_a_week_of_hours_has_all_of_them_across_a_change_of_the_clock(
+    first: str, last: str, expected: list[float]
+) -> None:
+    """In Vienna the clock changes on Sunday, 29 March and 25 October 2026."""
+    source = {"kind": "python", "callable": "a:b", "timezone": "Europe/Vienna"}
+    tables = {"source": source, "series": {"aggregate": "sum"}}
+    settings = parse(tables, root=Path("/root"), var=Path("/var"), origin="a test")
+    columns = {name: name for name in ("unique_id", "ds", "y")}
+    rows = as_raw_data(
+        hours(first, last, "Europe/Vienna"), columns=columns, origin="it", zone=settings.source.zone
+    )
+    as_of = datetime(2026, 12, 1, tzinfo=UTC)
+    assert values(to_weeks(rows, settings, as_of=as_of)) == expected
+
+
+def test_the_source_s_zone_says_when_a_week_is_over() -> None:
+    """At noon UTC on Friday it is Saturday in Kiritimati, and the week is over."""
+    source = {"kind": "python", "callable": "a:b", "timezone": "Pacific/Kiritimati"}
+    settings = parse({"source": source}, root=Path("/root"), var=Path("/var"), origin="a test")
+    rows = raw(a=dict.fromkeys(FRIDAYS, 1.0))
+    noon = datetime(2026, 1, 23, 12, tzinfo=UTC)
+    assert to_weeks(rows, settings, as_of=noon).n_unfinished == 0
+    assert newest_week(noon, settings) == date(2026, 1, 23)
+    assert to_weeks(rows, settings_of(), as_of=noon).n_unfinished == 1

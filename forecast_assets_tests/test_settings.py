@@ -37,6 +37,7 @@ def test_an_empty_file_means_every_default() -> None:
         "season_length": 52,
         "aggregate": "error",
         "missing": "interpolate",
+        "min_coverage": 0.8,
         "units": {},
     }
     assert settings.backtest.model_dump() == {

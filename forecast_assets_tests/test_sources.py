@@ -9,7 +9,9 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
+import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given
@@ -23,9 +25,11 @@ from forecast_assets.settings_file import parse
 from forecast_assets.sources import described
 from forecast_assets.sources.asked import Asked
 from forecast_assets.sources.mapping import as_raw_data
+from forecast_assets.tables import tables
 
 REPEATABLE = hypothesis_settings(derandomize=True, deadline=None, max_examples=80, database=None)
 CSV = "unique_id,ds,y\n007,2026-01-02,1.5\n007,2026-01-09,\nNA,2026-01-02,2\n"
+RAW = ["unique_id", "ds", "y", "problem", "given"]
 COLUMNS = {"unique_id": "unique_id", "ds": "ds", "y": "y"}
 
 
@@ -67,6 +71,8 @@ def test_the_demo_is_six_weekly_series_without_a_gap() -> None:
         "unique_id": "object",
         "ds": "datetime64[ns]",
         "y": "float64",
+        "problem": "object",
+        "given": "object",
     }
 
 
@@ -100,7 +106,7 @@ def test_text_stays_as_published(tmp_path: Path) -> None:
     ],
 )
 def test_every_known_ending_is_read(tmp_path: Path, name: str, content: bytes) -> None:
-    first = read(tmp_path, name, content).iloc[0]
+    first = read(tmp_path, name, content).iloc[0][:3]
     assert first.tolist() == ["007", pd.Timestamp("2026-01-02"), 1.5]
 
 
@@ -113,7 +119,9 @@ def test_an_index_that_pandas_wrote_is_a_column(tmp_path: Path, index: str | lis
 
 def test_columns_of_other_names_are_mapped(tmp_path: Path) -> None:
     raw = read(tmp_path, "a.csv", "v,t,i,x\n1,2026-01-02,a,?\n", unique_id="i", ds="t", y="v")
-    assert raw.to_numpy().tolist() == [["a", pd.Timestamp("2026-01-02"), 1.0]]
+    assert raw[["unique_id", "ds", "y"]].to_numpy().tolist() == [
+        ["a", pd.Timestamp("2026-01-02"), 1.0]
+    ]
 
 
 @pytest.mark.parametrize(
@@ -205,8 +213,8 @@ def test_no_series_at_all_is_refused() -> None:
         ("y", pd.to_timedelta(["1D", None]), "hold no number: row 1: Timedelta("),
         ("y", ["1", "inf"], "hold an infinite number: row 2: 'inf'"),
         ("y", [float("-inf"), 1.0], "hold an infinite number: row 1: -inf"),
-        ("ds", ["2026-01-02", None], "have no time: row 2: None"),
-        ("ds", pd.to_datetime(["2026-01-02", None]), "have no time: row 2: NaT"),
+        ("ds", ["2026-01-02", None], "hold no time: row 2: None"),
+        ("ds", pd.to_datetime(["2026-01-02", None]), "hold no time: row 2: NaT"),
         ("ds", ["02/03/2020", "2026-01-02"], "hold no ISO 8601 time (such as 2026-11-20): row 1:"),
         ("ds", ["9999-12-31", "2026-01-02"], "hold no ISO 8601 time (such as 2026-11-20): row 1:"),
         ("ds", [20260102, 20260109], "hold a bare number for a time: row 1: 20260102, row 2:"),
@@ -215,7 +223,7 @@ def test_no_series_at_all_is_refused() -> None:
             pd.Series(["9999-12-31", "2026-01-02"], dtype="datetime64[s]"),
             "hold a time outside the years 1678 to 2261: row 1: Timestamp('9999-12-31",
         ),
-        ("unique_id", ["a", None], "have no series (the id is missing): row 2: None"),
+        ("unique_id", ["a", None], "hold no series (the id is missing): row 2: None"),
         ("unique_id", ["a", " "], "hold no name for a series: row 2: ' '"),
         ("unique_id", [b"a", "a"], "hold no name for a series: row 1: b'a'"),
         ("unique_id", [{"a": 1}, "a"], "hold no name for a series: row 1: {'a': 1}"),
@@ -229,8 +237,9 @@ def test_a_value_that_cannot_be_used_is_refused_with_its_row(
     with pytest.raises(
         DataError,
         match=rf"^\d of 2 rows of the file, column `{column}`, {re.escape(said)}.*\. Nothing was"
-        r" published, and earlier versions stand\. Mend the source, or map another column in"
-        r" \[source\] of forecast\.toml\.$",
+        r" published, and earlier versions stand\. Mend the source, map another column in"
+        r" \[source\] of forecast\.toml, or set `source\.on_bad_rows = \"quarantine\"` there to"
+        r" go on without such rows\.$",
     ):
         mapped(frame)
 
@@ -254,8 +263,8 @@ def test_times_of_several_zones_are_refused(times: list[object]) -> None:
     with pytest.raises(
         DataError,
         match=r"The times in the file are of 2 time zones: \S+ in 1 rows, \S+ in 1 rows\. Which"
-        r" week a row belongs to would be a guess, so nothing was published\. Write all times in"
-        r" one zone\.",
+        r" week a row belongs to would be a guess, so nothing was published\. Name the source's own"
+        r" zone in `source\.timezone`, such as \"Europe/Vienna\", or write all times in one\.",
     ):
         mapped(rows(ds=pd.Series(times, dtype=object)))
 
@@ -283,6 +292,86 @@ def test_dates_and_whole_number_ids_are_taken_as_they_are() -> None:
 
 def test_rows_that_come_twice_are_left_for_the_series_to_judge() -> None:
     assert len(mapped(pd.concat([rows(), rows()]))) == 4
+
+
+VIENNA = ZoneInfo("Europe/Vienna")
+
+
+@pytest.mark.parametrize(
+    ("times", "expected"),
+    [
+        (["2026-03-28T23:30:00+01:00", "2026-03-30T00:30:00+02:00"], ["28 23:30", "30 00:30"]),
+        (["2026-03-28T23:30:00Z", "2026-03-29T23:30:00Z"], ["29 00:30", "30 01:30"]),
+        (["2026-03-28 23:30", "2026-03-29T23:30:00Z"], ["28 23:30", "30 01:30"]),
+        (["2026-03-28", "2026-03-30"], ["28 00:00", "30 00:00"]),
+        (
+            pd.to_datetime(["2026-03-28 23:30", "2026-03-29 23:30"]).tz_localize("UTC"),
+            ["29 00:30", "30 01:30"],
+        ),
+        ([date(2026, 3, 28), date(2026, 3, 30)], ["28 00:00", "30 00:00"]),
+    ],
+)
+def test_times_become_the_wall_clock_s_of_the_source_s_zone(
+    times: Any, expected: list[str]
+) -> None:
+    """The clock goes forward on 29 March: from +01:00 to +02:00."""
+    raw = as_raw_data(rows(ds=times), columns=COLUMNS, origin="the file", zone=VIENNA)
+    assert raw["ds"].tolist() == [pd.Timestamp(f"2026-03-{day}") for day in expected]
+
+
+def test_the_hour_that_comes_twice_is_two_rows() -> None:
+    twice = ["2026-10-25T02:30:00+02:00", "2026-10-25T02:30:00+01:00"]
+    raw = as_raw_data(rows(ds=twice), columns=COLUMNS, origin="the file", zone=VIENNA)
+    assert raw["ds"].tolist() == [pd.Timestamp("2026-10-25 02:30")] * 2
+
+
+def set_aside(frame: pd.DataFrame) -> pd.DataFrame:
+    """The frame as raw_data, bad rows kept aside."""
+    return as_raw_data(frame, columns=COLUMNS, origin="the file", is_kept_aside=True)
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "problem"),
+    [
+        ("y", "much", "`y` holds no number"),
+        ("y", "inf", "`y` holds an infinite number"),
+        ("ds", None, "`ds` holds no time"),
+        ("ds", "02/03/2020", "`ds` holds no ISO 8601 time (such as 2026-11-20)"),
+        ("unique_id", None, "`unique_id` holds no series (the id is missing)"),
+        ("unique_id", " ", "`unique_id` holds no name for a series"),
+    ],
+)
+def test_a_bad_row_is_set_aside_with_its_reason_and_as_it_came(
+    column: str, value: Any, problem: str
+) -> None:
+    raw = set_aside(pd.concat([rows(), rows(**{column: [value, "b"]}).head(1)]))
+    assert raw["problem"].tolist() == [None, None, problem]
+    came = {"unique_id": "a", "ds": "2026-01-02", "y": "1", column: value}
+    assert json.loads(raw["given"][2]) == came
+    assert pd.isna(raw[column][2])
+    assert raw.drop(columns=column).loc[2].notna().all()
+    pd.testing.assert_frame_equal(raw.head(2), mapped(rows()))
+
+
+def test_a_row_with_several_faults_tells_them_all() -> None:
+    bad = pd.DataFrame({"unique_id": ["a", b"x"], "ds": ["2026-01-02", "?"], "y": ["1", "?"]})
+    raw = set_aside(bad)
+    assert raw["problem"][1] == (
+        "`unique_id` holds no name for a series; `ds` holds no ISO 8601 time (such as 2026-11-20);"
+        " `y` holds no number"
+    )
+    assert json.loads(raw["given"][1]) == {"unique_id": "b'x'", "ds": "?", "y": "?"}
+
+
+def test_nothing_is_set_aside_where_no_row_is_sound() -> None:
+    with pytest.raises(DataError, match=r"2 of 2 rows of the file, column `y`, hold no number"):
+        set_aside(rows(y="?"))
+
+
+def test_bad_rows_of_a_file_are_set_aside_where_that_is_asked_for(tmp_path: Path) -> None:
+    raw = read(tmp_path, "a.csv", CSV + "a,2026-01-02,?\n", on_bad_rows="quarantine")
+    assert raw["problem"].tolist() == [None] * 3 + ["`y` holds no number"]
+    assert tables((80,))["raw_data"].check(raw)["given"].notna().sum() == 1
 
 
 def odd_values() -> st.SearchStrategy[object]:
@@ -318,11 +407,21 @@ def test_an_odd_frame_is_mapped_or_refused_on_purpose(
     made = [one.infer_objects() if data.draw(st.booleans()) else one for one in made]
     frame = pd.concat(made, axis=1) if made else pd.DataFrame()
     try:
-        raw = mapped(frame)
+        raw = as_raw_data(
+            frame,
+            columns=COLUMNS,
+            origin="the file",
+            zone=data.draw(st.sampled_from([None, VIENNA])),
+            is_kept_aside=data.draw(st.booleans()),
+        )
     except ForecastAssetsError:
         return
-    assert list(raw.columns) == ["unique_id", "ds", "y"]
-    assert raw[["unique_id", "ds"]].notna().all().all()
+    sound = raw[raw["problem"].isna()]
+    assert len(raw) == n_rows
+    assert sound[["unique_id", "ds"]].notna().all().all()
+    assert sound["given"].isna().all()
+    assert not np.isinf(raw["y"]).any()
+    assert list(tables((80,))["raw_data"].check(raw).columns) == RAW
 
 
 @REPEATABLE

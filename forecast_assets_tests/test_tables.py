@@ -70,8 +70,8 @@ def test_the_columns_that_others_rely_on_are_there() -> None:
     names = {name: table.names for name, table in tables((80, 95)).items()}
     intervals = ["lo_80", "hi_80", "lo_95", "hi_95"]
     assert names == {
-        "raw_data": ["unique_id", "ds", "y"],
-        "series": ["unique_id", "ds", "y"],
+        "raw_data": ["unique_id", "ds", "y", "problem", "given"],
+        "series": ["unique_id", "ds", "y", "coverage"],
         "backtest_predictions": [
             *("model", "unique_id", "cutoff", "h", "ds", "y_hat", "fit_seconds", "error"),
         ],

@@ -9,7 +9,7 @@ import pytest
 from forecast_assets.commits import Commit
 from forecast_assets.errors import UnknownVersion
 from forecast_assets.versions import diff, select
-from forecast_assets_tests.builders import AS_OF
+from forecast_assets_tests.builders import AS_OF, make_raw
 from forecast_assets_tests.stored import (
     BAKE_OFF,
     WEEK,
@@ -114,8 +114,8 @@ def test_nulls_on_both_sides_are_no_change(tmp_path: Path):
 def test_rows_without_a_key_come_and_go(tmp_path: Path):
     store = make_store(tmp_path)
     rows = pd.DataFrame({"unique_id": "a", "ds": pd.Timestamp("2024-01-05"), "y": [1, 1, np.nan]})
-    old = store.write(rows, make_commit("raw_data"))
-    new = store.write(rows.assign(y=[1, 2, np.nan]), make_commit("raw_data"))
+    old = store.write(make_raw(rows), make_commit("raw_data"))
+    new = store.write(make_raw(rows.assign(y=[1, 2, np.nan])), make_commit("raw_data"))
     frame = diff(store, [old], [new])
     assert frame[["y", "occurrence", "change"]].to_numpy().tolist() == [
         [1.0, 1, "removed"],

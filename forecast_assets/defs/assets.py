@@ -4,12 +4,15 @@ The backtest, a graph of a step for each model: `bake_off`; what is made of the 
 `publication`. Contracts, owners and groups are filled in by `build`, the same way for all.
 """
 
+from datetime import datetime
+
 import dagster as dg
 import pandas as pd
 
 from forecast_assets import metrics as scoring
 from forecast_assets import pictures, selection, sources, standings
 from forecast_assets import series as weekly
+from forecast_assets.commits import newest
 from forecast_assets.defs import checks
 from forecast_assets.defs.metadata import first_rows, picture, published, told_first
 from forecast_assets.defs.week_asset import Frame, its_moment, week_asset
@@ -26,8 +29,10 @@ def raw_data(
     store: dg.ResourceParam[Store],
 ) -> Frame:
     """The source's rows as published: mapped to `unique_id, ds, y`, nothing else changed."""
-    asked = Asked(settings, its_moment(context).as_of, say=context.log.warning)
-    rows = sources.fetch(asked)
+    as_of = its_moment(context).as_of
+    before = _fetched_before(store, settings, as_of)
+    rows = sources.fetch(Asked(settings, as_of, before=before, say=context.log.warning))
+    aside = rows.loc[rows["problem"].notna(), ["problem", "given"]]
     return published(
         store.tables["raw_data"],
         rows,
@@ -36,8 +41,25 @@ def raw_data(
             "n_series": rows["unique_id"].nunique(),
             "first": str(rows["ds"].min().date()),
             "last": str(rows["ds"].max().date()),
+            "n_rows_set_aside": len(aside),
+            **({"rows_set_aside": first_rows(aside)} if len(aside) else {}),
         },
     )
+
+
+def code_version_of_rows(settings: Settings) -> str:
+    """Rows of another source, or mapped in another way, are made by other code."""
+    return f"2-{sources.identity(settings)}"
+
+
+def _fetched_before(store: Store, settings: Settings, as_of: datetime) -> pd.DataFrame | None:
+    """What the same source gave last, where it reads only what is new."""
+    if not settings.source.is_incremental:
+        return None
+    version = code_version_of_rows(settings)
+    known = [one for one in store.history("raw_data") if one.as_of <= as_of]
+    same = [one for one in known if one.code_version == version]
+    return store.read([newest(same)]) if same else None
 
 
 @week_asset

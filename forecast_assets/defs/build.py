@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import dagster as dg
 
 from forecast_assets.defs.alarms import build_alarms
-from forecast_assets.defs.assets import ASSETS
+from forecast_assets.defs.assets import ASSETS, code_version_of_rows
 from forecast_assets.defs.automation import build_job, build_schedule
 from forecast_assets.defs.bake_off import build_bake_off
 from forecast_assets.defs.follow_up import build_follow_up, build_poll
@@ -23,8 +23,8 @@ from forecast_assets.tables import tables
 OWNER = "team:forecast"
 GROUPS: Mapping[str, tuple[str, frozenset[str], str]] = {
     # asset: its group, its kinds, the version of the code that makes it
-    "raw_data": ("data", frozenset({"deltalake", "pandas"}), "1"),
-    "series": ("data", frozenset({"deltalake", "pandas"}), "1"),
+    "raw_data": ("data", frozenset({"deltalake", "pandas"}), ""),  # as its source's settings
+    "series": ("data", frozenset({"deltalake", "pandas"}), "2"),
     "backtest_predictions": ("bake_off", frozenset({"deltalake", "numpy"}), "1"),
     "metrics": ("bake_off", frozenset({"deltalake", "numpy"}), "1"),
     "best_model": ("bake_off", frozenset({"deltalake", "pandas"}), "1"),
@@ -48,7 +48,8 @@ def build_defs(settings: Settings) -> dg.Definitions:
     store = build_store(settings)
     job = build_job(settings)
     assets = dg.map_asset_specs(
-        lambda spec: _described(spec, store), [*ASSETS, *PUBLICATION, build_bake_off(models)]
+        lambda spec: _described(spec, store, settings),
+        [*ASSETS, *PUBLICATION, build_bake_off(models)],
     )
     sensors = [
         build_missed_week(settings, store, job),
@@ -74,14 +75,14 @@ def build_defs(settings: Settings) -> dg.Definitions:
     )
 
 
-def _described(spec: dg.AssetSpec, store: Store) -> dg.AssetSpec:
+def _described(spec: dg.AssetSpec, store: Store, settings: Settings) -> dg.AssetSpec:
     name = spec.key.path[-1]
     group, kinds, code_version = GROUPS[name]
     return spec.replace_attributes(
         group_name=group,
         kinds=set(kinds),
         owners=[OWNER],
-        code_version=code_version,
+        code_version=code_version_of_rows(settings) if name == "raw_data" else code_version,
         metadata={
             **spec.metadata,
             "dagster/column_schema": column_schema(store.tables[name]),

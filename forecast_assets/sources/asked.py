@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from random import Random
 
+import pandas as pd
+
 from forecast_assets.errors import SourceError
 from forecast_assets.settings import Settings
 
@@ -18,25 +20,36 @@ def _to_nobody(_: str) -> None:
 
 @dataclass(frozen=True)
 class Asked:
-    """One fetch. `last_ds` is the newest time that was fetched before, in the source's zone."""
+    """One fetch. `before` is the table raw_data as it was fetched last, where there is one."""
 
     settings: Settings
     as_of: datetime
-    last_ds: datetime = BEGINNING
+    before: pd.DataFrame | None = None
     say: Callable[[str], None] = _to_nobody
     rng: Random = field(default_factory=lambda: Random(0))  # noqa: S311 - it spreads waits
 
     @property
+    def last_ds(self) -> datetime:
+        """The newest time that was fetched before, in the source's zone."""
+        newest = None if self.before is None else self.before["ds"].max()
+        return BEGINNING if newest is None or pd.isna(newest) else newest.to_pydatetime()
+
+    @property
     def today(self) -> datetime:
         """`as_of` in the source's time zone; where it has none, in the schedule's."""
-        zone = getattr(self.settings.source, "zone", None) or self.settings.schedule.zone
+        zone = self.settings.source.zone or self.settings.schedule.zone
         return self.as_of.astimezone(zone)
 
 
 def dated(text: str, moment: datetime) -> str:
-    """Put a moment where the text says `{as_of}` (its ISO date) or `{as_of:FORMAT}` (strftime)."""
+    """Put a day where `{as_of}` stands, as an ISO date, or `{as_of:FORMAT}`, as strftime writes it.
+
+    Every other brace stays.
+    """
     return re.sub(
-        r"\{as_of(?::([^{}]+))?\}", lambda found: moment.strftime(found[1] or "%Y-%m-%d"), text
+        r"\{as_of(?::([^{}]*))?\}",
+        lambda found: moment.strftime(found[1] or "%Y-%m-%d"),
+        text,
     )
 
 

@@ -56,7 +56,7 @@ def parse(
     Raises SourceError where the body is not of the kind or has no rows, and where it takes more
     than the budget. Errors of a connection or a file system pass through.
     """
-    counted: Any = body if kind == "parquet" else _Counted(body, budget, name)
+    counted: Any = body if kind == "parquet" else Counted(body, budget, name)
     try:
         frame = PARSERS[kind](counted, columns, budget, name, records)
     except (ConnectionError, TimeoutError):  # the file system's, not the file's
@@ -74,16 +74,18 @@ def parse(
     return frame
 
 
-class _Counted(io.RawIOBase):
+class Counted(io.RawIOBase):
     """A body that counts what is read of it against a budget."""
 
     def __init__(self, body: IO[bytes], budget: Budget, name: str) -> None:
         self._body, self._budget, self._name = body, budget, name
 
     def readable(self) -> bool:
+        """It can be read."""
         return True
 
     def readinto(self, into: Any) -> int:
+        """Read a block, and count it."""
         block = self._body.read(min(len(into), BLOCK))
         self._budget.take(len(block), of=self._name)
         into[: len(block)] = block
@@ -129,16 +131,16 @@ def _parse_parquet(
 def _parse_json(
     body: IO[bytes], columns: Sequence[str], _: Budget, __: str, records: str | None
 ) -> pd.DataFrame:
-    with _uncollected():
-        return _records(at(json_of(body.read()), records), columns)
+    with uncollected():
+        return records_frame(at(json_of(body.read()), records), columns)
 
 
 def _parse_json_lines(
     body: IO[bytes], columns: Sequence[str], _: Budget, __: str, ___: str | None
 ) -> pd.DataFrame:
-    with _uncollected():
+    with uncollected():
         lines = io.BufferedReader(body, BLOCK)  # type: ignore[type-var]
-        return _records([json_of(line) for line in lines if line.strip()], columns)
+        return records_frame([json_of(line) for line in lines if line.strip()], columns)
 
 
 PARSERS: Mapping[str, Callable[..., pd.DataFrame]] = {
@@ -167,7 +169,8 @@ def at(value: Any, path: str | None) -> Any:
     return value
 
 
-def _records(rows: Any, columns: Sequence[str]) -> pd.DataFrame:
+def records_frame(rows: Any, columns: Sequence[str]) -> pd.DataFrame:
+    """Take the columns of a list of objects, as `parse` does. Raises TypeError where it is none."""
     if not isinstance(rows, list):
         raise TypeError(f"there is a {type(rows).__name__} where the list of rows should be")
     if not all(isinstance(row, dict) for row in rows):
@@ -202,7 +205,7 @@ def _frame(table: pa.Table) -> pd.DataFrame:
 
 
 @contextmanager
-def _uncollected() -> Iterator[None]:
+def uncollected() -> Iterator[None]:
     """Keep the collector out while millions of small objects are made, none of them garbage."""
     was_on = gc.isenabled()
     gc.disable()

@@ -2,13 +2,14 @@
 
 import time
 from collections.abc import Callable
-from typing import TypeVar
-
-import tenacity
+from typing import TYPE_CHECKING, TypeVar
 
 from forecast_assets.errors import SourceError, SourceUnavailable
 from forecast_assets.source_settings import Own
 from forecast_assets.sources.asked import Asked
+
+if TYPE_CHECKING:
+    import tenacity
 
 T = TypeVar("T")
 DOUBLINGS = 60  # of a second: 36 billion years
@@ -23,15 +24,17 @@ def persistently(call: Callable[[], T], source: Own, asked: Asked) -> T:
 
     Raises SourceError where the last try fails too; other errors pass through at once.
     """
+    import tenacity  # noqa: PLC0415 - only a source that may fail needs it
+
     began = time.monotonic()
 
-    def wait(state: tenacity.RetryCallState) -> float:
+    def wait(state: "tenacity.RetryCallState") -> float:
         doubled = 2.0 ** min(state.attempt_number - 1, DOUBLINGS)
         longest = min(source.retry_cap_seconds, source.retry_base_seconds * doubled)
         least = getattr(_error(state), "after_seconds", 0.0)
         return min(max(asked.rng.uniform(0, longest), least), source.retry_cap_seconds)
 
-    def told(state: tenacity.RetryCallState) -> None:
+    def told(state: "tenacity.RetryCallState") -> None:
         asked.say(
             f"Try {state.attempt_number} of {source.max_retries + 1}: {_error(state)} The next in"
             f" {state.upcoming_sleep:.3g} s."
@@ -54,5 +57,5 @@ def persistently(call: Callable[[], T], source: Own, asked: Asked) -> T:
         ) from error
 
 
-def _error(state: tenacity.RetryCallState) -> BaseException | None:
+def _error(state: "tenacity.RetryCallState") -> BaseException | None:
     return state.outcome.exception() if state.outcome else None
