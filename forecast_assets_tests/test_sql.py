@@ -65,18 +65,26 @@ def write(path: Path, *statements: str) -> None:
 
 
 def asked(
-    url: str, root: Path = Path("/"), *, say: Callable[[str], None] = print, **source: Any
+    url: str,
+    root: Path = Path("/"),
+    *,
+    before: pd.DataFrame | None = None,
+    say: Callable[[str], None] = print,
+    **source: Any,
 ) -> Asked:
     """What is asked of a database, once more where it may pass."""
     quick = {"max_retries": 1, "retry_base_seconds": 0.001}
     settings = make_settings(root, source={"kind": "sql", "url": url, **quick, **source})
-    last = source.get("query") and datetime(2026, 1, 2)  # noqa: DTZ001 - in the source's zone
-    return Asked(settings, AS_OF, say=say, **({"last_ds": last} if last else {}))
+    return Asked(settings, AS_OF, before, say=say)
 
 
 def fetch(url: str, root: Path = Path("/"), **source: Any) -> list[Row]:
     """The rows of raw_data that a database gives: a missing y as None, times as ISO dates."""
-    raw = sources.fetch(asked(url, root, **source))
+    return rows_of(sources.fetch(asked(url, root, **source)))
+
+
+def rows_of(raw: pd.DataFrame) -> list[Row]:
+    """The rows of raw_data."""
     y = raw["y"].astype(object).where(raw["y"].notna(), None)
     days = [one.isoformat().removesuffix("T00:00:00") for one in raw["ds"]]
     return list(zip(raw["unique_id"], days, y, strict=True))
@@ -93,6 +101,15 @@ def chain(error: BaseException | None) -> str:
     return f"{error} {error!r} {chain(error.__cause__ or error.__context__)}" if error else ""
 
 
+BEFORE = pd.DataFrame(
+    {
+        "unique_id": ["z", "a"],
+        "ds": pd.to_datetime(["2025-12-26", "2026-01-02"]).astype("datetime64[ns]"),
+        "y": [9.0, 9.0],
+        "problem": None,
+        "given": None,
+    }
+)
 SALES = [("a", "2026-01-02", 1.0), ("b", "2026-01-02", 2.5), ("a", "2026-01-09", None)]
 
 
@@ -161,7 +178,7 @@ def test_every_usual_type_becomes_an_id_a_time_or_a_number(
     ("column", "literal", "said"),
     [
         ("unique_id", "'a'::bytea", r"hold no name for a series: row 1: b'a'"),
-        ("unique_id", "NULL", r"have no series \(the id is missing\)"),
+        ("unique_id", "NULL", r"hold no series \(the id is missing\)"),
         ("unique_id", "'{}'::json", r"holds values of the type 'dict', which are no names, times"),
         ("ds", "5", r"hold a bare number for a time"),
         ("ds", "'9999-12-31'::date", r"hold a time outside the years 1678 to 2261"),
@@ -180,12 +197,22 @@ def test_what_is_no_id_time_or_number_is_refused(
 
 
 def test_a_query_is_told_for_when_and_what_was_last(server: Server, file: Path):
-    text = "SELECT unique_id, ds, y FROM sales WHERE ds {} :last_ds AND ds <= :as_of"
-    for url in (server.url(), f"sqlite:///{file}"):
-        assert read(url, query=text.format(">")).empty
-        assert fetch(url, query="SELECT * FROM sales WHERE ds > :last_ds") == SALES[2:]
-    assert fetch(server.url(), query=text.format(">=")) == SALES[:2]
-    assert fetch(f"sqlite:///{file}", query=text.format(">=").replace(":last_ds", "date(:last_ds)"))
+    text = "SELECT unique_id, ds, y FROM sales WHERE ds {} :last_ds AND ds < :as_of"
+    for url, last in ((server.url(), ":last_ds"), (f"sqlite:///{file}", "date(:last_ds)")):
+        since = text.format(">=").replace(":last_ds", last)
+        assert read(url, before=BEFORE, query=text.format(">")).empty
+        assert read(url, before=BEFORE, query=since)["unique_id"].tolist() == ["a", "b"]
+        assert fetch(url, query=text.format(">")) == SALES[:2]
+
+
+def test_new_rows_are_put_into_those_that_were_fetched_before(server: Server):
+    query = "SELECT * FROM sales WHERE ds >= :last_ds"
+    found = fetch(server.url(), before=BEFORE, query=query)
+    assert found == [("z", "2025-12-26", 9.0), *SALES]
+    nothing_new = f"{query} AND y > 100"
+    assert fetch(server.url(), before=BEFORE, query=nothing_new) == rows_of(BEFORE)
+    with pytest.raises(SourceError, match="has no column sold; it has unique_id, ds, y, note"):
+        fetch(server.url(), before=BEFORE, query=nothing_new, y="sold")
 
 
 def test_as_of_is_a_moment_and_last_ds_a_time_of_the_sources_zone(server: Server):
@@ -193,16 +220,21 @@ def test_as_of_is_a_moment_and_last_ds_a_time_of_the_sources_zone(server: Server
         "SELECT pg_typeof(:as_of)::text AS unique_id, :as_of AS ds, 1 AS y"
         " UNION ALL SELECT pg_typeof(:last_ds)::text, CAST(:last_ds AS timestamptz), 2"
     )
-    assert fetch(server.url(), query=query, timezone="America/New_York") == [
-        ("timestamp without time zone", "2026-01-02", 2.0),
-        ("timestamp with time zone", "2026-01-05T00:30:00", 1.0),
+    given = read(server.url(), before=BEFORE, query=query, timezone="America/New_York")
+    assert given["unique_id"].tolist() == [
+        "timestamp without time zone",
+        "timestamp with time zone",
+    ]
+    assert [one.isoformat() for one in given["ds"]] == [
+        "2026-01-02T00:00:00-05:00",
+        "2026-01-05T00:30:00-05:00",
     ]
 
 
 def test_in_sqlite_they_are_texts_as_its_own_functions_write_them(file: Path):
     query = "SELECT 'a' AS unique_id, :as_of AS ds, :last_ds = datetime('2026-01-02') AS y"
-    found = fetch(f"sqlite:///{file}", query=query, timezone="America/New_York")
-    assert found == [("a", "2026-01-05T00:30:00", 1.0)]
+    found = read(f"sqlite:///{file}", before=BEFORE, query=query, timezone="America/New_York")
+    assert found.to_numpy().tolist() == [["a", "2026-01-05 00:30:00", 1]]
 
 
 def test_a_colon_and_a_percent_sign_mean_what_they_do_in_sql(server: Server):

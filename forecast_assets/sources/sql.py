@@ -20,6 +20,7 @@ from forecast_assets.settings_file import revealed
 from forecast_assets.source_settings import SqlSource, addressed
 from forecast_assets.sources.asked import Asked, Budget
 from forecast_assets.sources.gathering import Gathered
+from forecast_assets.sources.parsing import uncollected
 from forecast_assets.sources.refusals import refusal
 from forecast_assets.sources.trying import persistently
 
@@ -134,7 +135,7 @@ def _rows(connection: sa.Connection, source: SqlSource, asked: Asked, over: Even
         asks = _columns_of(source.table, columns, connection, origin)
     n_rows, budget = 0, Budget(source.max_bytes)
     streamed = connection.execution_options(stream_results=True, max_row_buffer=CHUNK)
-    with streamed.execute(asks) as result:
+    with streamed.execute(asks) as result, uncollected():
         names = list(result.keys())
         if any(names.count(column) != 1 for column in columns):
             return pd.DataFrame(columns=names)  # which column is wanting, the mapping says
