@@ -44,9 +44,9 @@ def fetch(asked: Asked) -> pd.DataFrame:
     source = asked.settings.source
     before = asked.before if source.is_incremental else None
     rows = READERS[source.kind](source, asked)
-    if before is not None and rows.empty:
-        return before
     columns = {name: getattr(source, name) for name in ("unique_id", "ds", "y")}
+    if before is not None and rows.empty and set(columns.values()) <= set(rows.columns):
+        return before
     raw = as_raw_data(
         rows,
         columns=columns,
