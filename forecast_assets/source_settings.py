@@ -44,8 +44,10 @@ def addressed(url: str) -> str:
         return url
     try:
         parts = urlsplit(url)
-        _ = parts.port  # where it is no number, a sign in a password cut the address short
+        is_cut = parts.port is not None and "@" not in parts.netloc and "@" in url
     except ValueError:
+        return masked(url)
+    if is_cut or not parts.scheme:  # by a slash, a question mark or a hash in the password
         return masked(url)
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
@@ -166,6 +168,8 @@ class SqlSource(_Source):
     url: Address
     query: Name | None = None
     table: Name | None = None
+    connect_seconds: Seconds = 10
+    total_seconds: Seconds = 1800  # of one try, from the connection to the last row
 
     @model_validator(mode="after")
     def _one_of_them(self) -> Self:

@@ -11,17 +11,15 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
-import fsspec
 import numpy as np
 import pandas as pd
 import pytest
-from fsspec.implementations.memory import MemoryFileSystem
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from forecast_assets import sources
-from forecast_assets.errors import DataError, ForecastAssetsError, SourceError, SourceUnavailable
+from forecast_assets.errors import DataError, ForecastAssetsError, SourceError
 from forecast_assets.settings import Settings
 from forecast_assets.settings_file import parse
 from forecast_assets.sources import described
@@ -62,27 +60,6 @@ def rows(**changed: Any) -> pd.DataFrame:
 def mapped(frame: pd.DataFrame, columns: Mapping[str, str] = COLUMNS) -> pd.DataFrame:
     """The frame as raw_data, said to come from `the file`."""
     return as_raw_data(frame, columns=columns, origin="the file")
-
-
-class Unwell(MemoryFileSystem):  # type: ignore[misc]
-    """A file system that raises, at the named step, what stands in its address."""
-
-    protocol = "unwell"
-    cachable = False
-
-    def info(self, path: str, **kwargs: Any) -> Any:
-        """Describe a file of nine bytes, unless its name says otherwise."""
-        if "locked" in path:
-            raise PermissionError("access denied")
-        if "away" in path:
-            raise TimeoutError("no answer in 30 s")
-        return {"name": path, "size": 9, "type": "file", **kwargs}
-
-    def _open(self, path: str, *_: Any, **__: Any) -> Any:
-        raise ConnectionResetError(f"{path}: the line broke")
-
-
-fsspec.register_implementation("unwell", Unwell, clobber=True)
 
 
 def test_the_demo_is_six_weekly_series_without_a_gap() -> None:
@@ -140,36 +117,11 @@ def test_an_index_that_pandas_wrote_is_a_column(tmp_path: Path, index: str | lis
     pd.testing.assert_frame_equal(raw, mapped(rows()))
 
 
-def test_a_pattern_reads_every_file_in_the_order_of_names(tmp_path: Path) -> None:
-    for name in ("b", "a"):
-        (tmp_path / f"{name}.csv").write_text(f"unique_id,ds,y\n{name},2026-01-02,1\n")
-    (tmp_path / "c.csv").mkdir()
-    assert fetch(settings_of(tmp_path, "*.csv"))["unique_id"].tolist() == ["a", "b"]
-
-
-def test_an_address_is_read_wherever_fsspec_reaches(tmp_path: Path) -> None:
-    with fsspec.open("memory://sources/a.csv", "w") as file:
-        file.write(CSV)
-    assert len(fetch(settings_of(tmp_path, "memory://sources/a.csv"))) == 3
-    assert len(fetch(settings_of(tmp_path, "memory://sources/*.csv"))) == 3
-
-
 def test_columns_of_other_names_are_mapped(tmp_path: Path) -> None:
     raw = read(tmp_path, "a.csv", "v,t,i,x\n1,2026-01-02,a,?\n", unique_id="i", ds="t", y="v")
     assert raw[["unique_id", "ds", "y"]].to_numpy().tolist() == [
         ["a", pd.Timestamp("2026-01-02"), 1.0]
     ]
-
-
-@pytest.mark.parametrize("path", ["no.csv", "no*.csv", ".", "memory://no.csv"])
-def test_a_file_that_is_not_there_is_refused(tmp_path: Path, path: str) -> None:
-    with pytest.raises(
-        SourceError,
-        match=r"No file answers to `source\.path`: .*\. There is nothing to forecast from, and"
-        r" earlier versions stand\. Put the file there, or correct the path in forecast\.toml"
-        r" \(a relative one starts at .*\)\.",
-    ):
-        fetch(settings_of(tmp_path, path))
 
 
 @pytest.mark.parametrize(
@@ -219,45 +171,6 @@ def test_a_file_without_rows_is_refused(tmp_path: Path, name: str, content: str)
         r" published\. Look at what writes the file\.",
     ):
         read(tmp_path, name, content)
-
-
-@pytest.mark.parametrize("name", ["a.xlsx", "a", "a.gz"])
-def test_an_ending_that_is_not_known_is_refused(tmp_path: Path, name: str) -> None:
-    with pytest.raises(
-        SourceError,
-        match=rf"The ending of .*{re.escape(name)} is none of \.csv, \.parquet, \.json, \.jsonl,"
-        r" \.ndjson, so nothing says how to read it\. Nothing was read\. Rename the file to what it"
-        r" holds\.",
-    ):
-        read(tmp_path, name, CSV)
-
-
-def test_a_protocol_that_is_not_known_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(
-        SourceError,
-        match=r"`source\.path` = nope://a\.csv cannot be opened: Protocol not known: nope\. Nothing"
-        r" was read\. Correct the address, or install the package that its protocol or compression"
-        r" needs\.",
-    ):
-        fetch(settings_of(tmp_path, "nope://a.csv"))
-
-
-def test_a_file_that_may_not_be_read_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(
-        SourceError,
-        match=r"unwell://locked\.csv may not be read: access denied\. Nothing was read\. Give this"
-        r" user the right to\.",
-    ):
-        fetch(settings_of(tmp_path, "unwell://locked.csv"))
-
-
-@pytest.mark.parametrize("path", ["unwell://away.csv", "unwell://broken.csv"])
-def test_a_file_system_that_does_not_answer_is_worth_another_try(tmp_path: Path, path: str) -> None:
-    with pytest.raises(
-        SourceUnavailable,
-        match=rf"{path} did not answer: .*\. Nothing was read; another try may pass\.",
-    ):
-        fetch(settings_of(tmp_path, path))
 
 
 def test_a_column_that_is_not_there_is_refused_with_those_that_are() -> None:

@@ -14,15 +14,23 @@ from forecast_assets.settings import Settings
 from forecast_assets.source_settings import addressed
 from forecast_assets.sources.asked import Asked
 from forecast_assets.sources.demo import read_demo
-from forecast_assets.sources.files import read_files
+from forecast_assets.sources.files import read_files, shown
 from forecast_assets.sources.http import read_http
 from forecast_assets.sources.incremental import upserted
 from forecast_assets.sources.mapping import as_raw_data
+from forecast_assets.sources.python import read_python
+from forecast_assets.sources.sql import read_sql
 
 # A reader takes its own kind's settings, which differ in type from kind to kind.
 Reader = Callable[[Any, Asked], pd.DataFrame]
 
-READERS: Mapping[str, Reader] = {"demo": read_demo, "file": read_files, "http": read_http}
+READERS: Mapping[str, Reader] = {
+    "demo": read_demo,
+    "file": read_files,
+    "http": read_http,
+    "sql": read_sql,
+    "python": read_python,
+}
 
 
 def fetch(asked: Asked) -> pd.DataFrame:
@@ -59,9 +67,7 @@ def described(settings: Settings) -> str:
     """Name the source for messages and for the UI, without what is secret in its address."""
     source = settings.source
     if source.kind == "file":
-        return (
-            addressed(located) if "://" in (located := settings.located(source.path)) else located
-        )
+        return shown(settings.located(source.path))
     if source.kind in ("http", "sql"):
         return addressed(source.url)
     return source.callable if source.kind == "python" else "the demo data"

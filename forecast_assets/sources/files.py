@@ -3,13 +3,16 @@
 from collections.abc import Mapping
 from pathlib import PurePosixPath
 from typing import Any
+from urllib.parse import unquote
 
 import pandas as pd
 
-from forecast_assets.errors import SourceError, SourceUnavailable, listed
-from forecast_assets.source_settings import FileSource, Format
-from forecast_assets.sources.asked import Asked, Budget
+from forecast_assets.errors import ForecastAssetsError, SourceError, SourceUnavailable, listed
+from forecast_assets.source_settings import FileSource, Format, addressed
+from forecast_assets.sources.asked import Asked, Budget, dated
 from forecast_assets.sources.parsing import parse
+from forecast_assets.sources.passing import may_pass
+from forecast_assets.sources.trying import persistently
 
 COMPRESSIONS = {".gz": "gzip", ".bz2": "bz2", ".xz": "xz", ".zst": "zstd"}
 
@@ -17,43 +20,85 @@ COMPRESSIONS = {".gz": "gzip", ".bz2": "bz2", ".xz": "xz", ".zst": "zstd"}
 def read_files(source: FileSource, asked: Asked) -> pd.DataFrame:
     """Read every file that the path or pattern names, in the order of their names.
 
-    Text columns come back as text (an id of "007" stays so). Raises SourceError where no file is
-    there, one has no rows or cannot be parsed, or its ending is not known; SourceUnavailable
-    where the file system does not answer.
+    `{as_of}` in the path is the day that is asked for. Text columns come back as text (an id of
+    "007" stays so). Raises SourceError where no file is there (of a dated path: still not, after
+    every try), one has no rows or cannot be parsed, its ending is not known, or the file system
+    does not answer.
     """
-    settings = asked.settings
-    path = settings.located(source.path)
+    path = dated(asked.settings.located(source.path), asked.today)
+    return persistently(lambda: _read(path, source, asked), source, asked)
+
+
+def _read(path: str, source: FileSource, asked: Asked) -> pd.DataFrame:
     columns = (source.unique_id, source.ds, source.y)
     budget = Budget(source.max_bytes)
-    frames = []
     try:
         import fsspec  # noqa: PLC0415 - only this kind of source needs it
 
         system, pattern = fsspec.core.url_to_fs(path)
-        for name in _found(system, pattern):
+        system.invalidate_cache()  # of listings: what came since the last try is not in them
+        frames = []
+        for file in _found(system, pattern):
+            name = shown(system.unstrip_protocol(file)) if "://" in path else file
             kind, compression = _format(name)
-            with system.open(name, "rb", compression=compression) as file:
-                frames.append(parse(kind, file, name=name, columns=columns, budget=budget))
-    except FileNotFoundError as error:
-        raise SourceError(
-            f"No file answers to `source.path`: {path}. There is nothing to forecast from, and"
-            f" earlier versions stand. Put the file there, or correct the path in"
-            f" forecast.toml (a relative one starts at {settings.root})."
-        ) from error
-    except (ImportError, ValueError) as error:
-        raise SourceError(
-            f"`source.path` = {path} cannot be opened: {error}. Nothing was read. Correct the"
-            f" address, or install the package that its protocol or compression needs."
-        ) from error
-    except PermissionError as error:
-        raise SourceError(
-            f"{path} may not be read: {error}. Nothing was read. Give this user the right to."
-        ) from error
-    except OSError as error:
-        raise SourceUnavailable(
-            f"{path} did not answer: {error}. Nothing was read; another try may pass."
-        ) from error
-    return pd.concat(frames, ignore_index=True)
+            with system.open(file, "rb", compression=compression) as body:
+                frames.append(parse(kind, body, name=name, columns=columns, budget=budget))
+        return pd.concat(frames, ignore_index=True)
+    except ForecastAssetsError:
+        raise
+    except (FileNotFoundError, NotADirectoryError):
+        refused = _absent(path, source, asked)
+    except Exception as error:  # noqa: BLE001 - every file system has errors of its own
+        refused = _refusal(error, path)
+    # Here, where what the file system said, which may hold a password, is no longer its context.
+    raise refused
+
+
+def shown(path: str) -> str:
+    """A path as it may be shown: a URL without what is secret in it."""
+    return addressed(path) if "://" in path else path
+
+
+def _absent(path: str, source: FileSource, asked: Asked) -> SourceError:
+    if path != asked.settings.located(source.path):
+        return SourceUnavailable(
+            f"No file answers to `source.path` = {shown(source.path)} for {asked.today:%Y-%m-%d}:"
+            f" {shown(path)} is not there yet. Nothing was read; another try may find it."
+        )
+    return SourceError(
+        f"No file answers to `source.path`: {shown(path)}. There is nothing to forecast from, and"
+        f" earlier versions stand. Put the file there, or correct the path in forecast.toml (a"
+        f" relative one starts at {asked.settings.root})."
+    )
+
+
+def _refusal(error: Exception, path: str) -> SourceError:
+    """What a file system's error means, in words without what is secret in the path."""
+    said = str(error)
+    for secret in _secrets(path):
+        said = said.replace(secret, "***")
+    said = " ".join(said.split()).rstrip(".") or type(error).__name__
+    if isinstance(error, PermissionError) or type(error).__name__ == "NoCredentialsError":
+        return SourceError(
+            f"{shown(path)} may not be read: {said}. Nothing was read. Give this user the right to,"
+            f" or log in by the environment where Dagster's processes start."
+        )
+    if isinstance(error, OSError) or may_pass(error):
+        return SourceUnavailable(
+            f"{shown(path)} did not answer: {said}. Nothing was read; another try may pass."
+        )
+    return SourceError(
+        f"`source.path` = {shown(path)} cannot be opened: {said}. Nothing was read. Correct the"
+        f" address, or install the package that its protocol or compression needs."
+    )
+
+
+def _secrets(path: str) -> list[str]:
+    """A URL's name and password, together and alone, and its query; the longest first."""
+    rest = path.partition("://")[2]
+    name = rest.rpartition("@")[0]
+    parts = (name, name.partition(":")[2], rest.partition("?")[2])
+    return sorted(filter(None, (*parts, *map(unquote, parts))), key=len, reverse=True)
 
 
 def _found(system: Any, pattern: str) -> list[str]:

@@ -1,0 +1,205 @@
+"""A database as a source: a query or a table, read through SQLAlchemy and never written to.
+
+What its refusals mean, and which of them may pass, is for `refusals`.
+"""
+
+import os
+import socket
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from threading import Event, Timer
+from typing import Any
+
+import pandas as pd
+import sqlalchemy as sa
+from sqlalchemy.exc import SQLAlchemyError
+
+from forecast_assets.errors import SourceError, SourceUnavailable, listed
+from forecast_assets.settings_file import revealed
+from forecast_assets.source_settings import SqlSource, addressed
+from forecast_assets.sources.asked import Asked, Budget
+from forecast_assets.sources.gathering import Gathered
+from forecast_assets.sources.refusals import refusal
+from forecast_assets.sources.trying import persistently
+
+CHUNK = 10_000  # rows; a chunk is in memory before its bytes are counted
+# What drivers call the seconds that a connection may take to be made.
+CONNECT = dict.fromkeys(("psycopg", "psycopg2", "pymysql", "mysqldb"), "connect_timeout")
+LONGEST = 2**31 - 1  # milliseconds, of PostgreSQL's statement_timeout
+
+
+def read_sql(source: SqlSource, asked: Asked) -> pd.DataFrame:
+    """Read the query or the table: the mapped columns, sorted by time, series and value.
+
+    Of a query that asks for `:last_ds` there may be no rows. Raises SourceError where the database
+    cannot be used as it is asked, where there are no rows, and where it does not answer.
+    """
+    url = _address(source, asked)
+    return persistently(lambda: _read(url, source, asked), source, asked)
+
+
+def _address(source: SqlSource, asked: Asked) -> sa.URL:
+    """The address with its secrets; a database file's made absolute. Raises SourceError."""
+    try:
+        url = sa.make_url(revealed(source.url))
+    except (SQLAlchemyError, ValueError):
+        url = None  # outside of this block the error, which may hold a password, is forgotten
+    if url is None:
+        raise SourceError(
+            f"`source.url` = {addressed(source.url)} is no address of a database. Nothing was read."
+            f" Write it as SQLAlchemy does: postgresql+psycopg://user:password@host/database, or"
+            f" sqlite:///data/sales.db."
+        )
+    file = url.database or ""
+    if url.get_backend_name() != "sqlite" or file in ("", ":memory:") or file.startswith("file:"):
+        return url
+    path = Path(asked.settings.located(file))
+    if not path.is_file():
+        raise SourceError(
+            f"There is no database file {path}. Nothing was read, and none was made. Put it there,"
+            f" or correct `source.url` (a relative path starts at {asked.settings.root})."
+        )
+    return url.set(database=str(path))
+
+
+def _read(url: sa.URL, source: SqlSource, asked: Asked) -> pd.DataFrame:
+    over = Event()
+    try:
+        engine = sa.create_engine(
+            url,
+            poolclass=sa.NullPool,
+            hide_parameters=True,
+            connect_args=_connect_args(url, source),
+            execution_options={"postgresql_readonly": True},
+        )
+        with engine.connect() as connection, _ended(connection, source.total_seconds, over):
+            _prepare(connection, source, asked)
+            return _rows(connection, source, asked, over)
+    except (SQLAlchemyError, ImportError, TypeError, ValueError) as error:
+        refused = refusal(error, url, origin=addressed(source.url))
+    raise _too_slow(source) if over.is_set() else refused
+
+
+def _connect_args(url: sa.URL, source: SqlSource) -> Mapping[str, Any]:
+    name = CONNECT.get(url.get_driver_name())
+    return {name: max(1, round(source.connect_seconds))} if name and name not in url.query else {}
+
+
+@contextmanager
+def _ended(connection: sa.Connection, seconds: float, over: Event) -> Iterator[None]:
+    """Set `over` after so many seconds, and break off what the connection then waits for."""
+    driver: Any = connection.connection.driver_connection
+    errors = (OSError, connection.dialect.loaded_dbapi.Error)
+
+    def end() -> None:
+        over.set()
+        with suppress(*errors):
+            if hasattr(driver, "interrupt"):  # sqlite3
+                driver.interrupt()
+            elif hasattr(driver, "fileno"):  # a server that hangs does not hear of a cancellation
+                with socket.socket(fileno=os.dup(driver.fileno())) as line:
+                    line.shutdown(socket.SHUT_RDWR)
+
+    timer = Timer(seconds, end)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        timer.join()
+
+
+def _prepare(connection: sa.Connection, source: SqlSource, asked: Asked) -> None:
+    """Take the right to write away, and let times be read in the source's zone."""
+    if connection.dialect.name == "sqlite":
+        connection.exec_driver_sql("PRAGMA query_only = ON")
+    if connection.dialect.name == "postgresql":
+        milliseconds = min(LONGEST, max(1, round(source.total_seconds * 1000)))
+        connection.execute(
+            sa.select(
+                sa.func.set_config("TimeZone", str(asked.today.tzinfo), True),  # noqa: FBT003 - SQL
+                sa.func.set_config("statement_timeout", str(milliseconds), True),  # noqa: FBT003
+            )
+        )
+
+
+def _rows(connection: sa.Connection, source: SqlSource, asked: Asked, over: Event) -> pd.DataFrame:
+    columns = list(dict.fromkeys((source.unique_id, source.ds, source.y)))
+    origin = addressed(source.url)
+    if source.table is None:
+        asks: sa.Executable = _query(str(source.query), connection, asked)
+    else:
+        asks = _columns_of(source.table, columns, connection, origin)
+    result = connection.execution_options(stream_results=True, max_row_buffer=CHUNK).execute(asks)
+    names = list(result.keys())
+    if any(names.count(column) != 1 for column in columns):
+        return pd.DataFrame(columns=names)  # which column is wanting, the mapping says
+    places = [names.index(column) for column in columns]
+    gathered = Gathered(columns, ids=source.unique_id, origin=origin)
+    budget = Budget(source.max_bytes)
+    n_rows = 0
+    for chunk in result.partitions(CHUNK):
+        if over.is_set():
+            raise _too_slow(source)
+        budget.take(gathered.add([[row[i] for row in chunk] for i in places]), of=origin)
+        n_rows += len(chunk)
+    if not n_rows and not source.is_incremental:
+        raise SourceError(
+            f"{origin} gives no rows. A week without data cannot be forecast, so nothing was"
+            f" published. Look at what fills the database, and at `query` or `table` in [source] of"
+            f" forecast.toml."
+        )
+    return gathered.frame(by=(source.ds, source.unique_id, source.y))
+
+
+def _query(text: str, connection: sa.Connection, asked: Asked) -> sa.TextClause:
+    """The query with what it asks for: `:as_of` and `:last_ds`. Raises SourceError for others."""
+    query = sa.text(text)
+    # SQLite has no times, only texts: these are as its own `datetime()` writes them.
+    is_text = connection.dialect.name == "sqlite"
+    known = {
+        name: f"{moment:%Y-%m-%d %H:%M:%S}" if is_text else moment
+        for name, moment in {"as_of": asked.today, "last_ds": asked.last_ds}.items()
+    }
+    names = query.compile().params
+    if unknown := [f":{name}" for name in names if name not in known]:
+        raise SourceError(
+            f"`source.query` asks for {listed(unknown)}, and there are :as_of and :last_ds alone."
+            f" Nothing was read. Correct it; a colon that asks for nothing is written \\:."
+        )
+    # Without a type, so that the driver sends a time with its zone, and not SQLAlchemy without.
+    asked_for = [sa.bindparam(name, known[name], type_=sa.types.NullType()) for name in names]
+    return query.bindparams(*asked_for)
+
+
+def _columns_of(
+    name: str, columns: Sequence[str], connection: sa.Connection, origin: str
+) -> sa.Executable:
+    """The mapped columns of a table; of one that has not all of them, every column and no row."""
+    schema, _, short = name.rpartition(".")
+    inspector = sa.inspect(connection)
+    if not inspector.has_table(short, schema or None):
+        every = [
+            *inspector.get_table_names(schema or None),
+            *inspector.get_view_names(schema or None),
+        ]
+        raise SourceError(
+            f"{origin} has no table {name}; it has {listed(sorted(every), most=20) or 'none'}."
+            f" Nothing was read. Correct `source.table`, or let this user see it."
+        )
+    table = sa.table(short, schema=schema or None)
+    every_column: sa.ColumnElement[Any] = sa.literal_column("*")
+    nothing = sa.select(every_column).select_from(table).where(sa.false())
+    if set(columns) - set(connection.execute(nothing).keys()):
+        return nothing
+    return sa.select(*(sa.column(column) for column in columns)).select_from(table)
+
+
+def _too_slow(source: SqlSource) -> SourceUnavailable:
+    return SourceUnavailable(
+        f"{addressed(source.url)} gave no whole answer within `source.total_seconds` ="
+        f" {source.total_seconds:g}. What came was thrown away; another try may pass. Ask for less,"
+        f" or give it longer."
+    )
