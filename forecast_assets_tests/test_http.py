@@ -111,7 +111,7 @@ def test_a_request_holds_what_the_settings_say(
             as_of=datetime(2026, 11, 22, 23, 30, tzinfo=UTC),
             timezone="Europe/Vienna",
             method="POST",
-            headers={"authorization": "env:TOKEN"},
+            headers={"authorization": "env:TOKEN", "X-API-key": "one", "accept-encoding": "br"},
             params={"day": "{as_of}"},
             body={"until": ["{as_of}", {"deep": "env:DEPTH"}], "n": 3},
             records="data.rows",
@@ -121,7 +121,9 @@ def test_a_request_holds_what_the_settings_say(
     assert asked.method == "POST"
     assert asked.path.startswith("/of/2026/11?")
     assert asked.query == {"kind": "{kind}", "day": "2026-11-23"}
-    assert asked.headers["Authorization"] == "Bearer of secrets"
+    assert asked.headers["authorization"] == "Bearer of secrets"
+    assert asked.headers["X-API-key"] == "one"
+    assert asked.headers["Accept-Encoding"] == "gzip, deflate"
     assert asked.headers["Content-Type"] == "application/json"
     assert json.loads(asked.body) == {"until": ["2026-11-23", {"deep": "deep 2026"}], "n": 3}
 
@@ -131,6 +133,12 @@ def test_a_name_and_a_password_become_a_header(tmp_path: Path) -> None:
         fetch(tmp_path, server.url().replace("//", "//ann:s%40sam@"))
     assert server.asked[0].headers["Authorization"] == "Basic YW5uOnNAc2Ft"
     assert "@" not in server.asked[0].headers["Host"]
+    with web(csv()) as server:
+        url = server.url().replace("//", "//ann:s%40sam@")
+        fetch(tmp_path, url, headers={"authorization": "Bearer 7", "user-agent": "ours"})
+    assert server.asked[0].headers["authorization"] == "Bearer 7"
+    assert "Authorization" not in server.asked[0].headers
+    assert server.asked[0].headers["User-Agent"] == "ours"
 
 
 def test_a_get_has_no_body(tmp_path: Path) -> None:

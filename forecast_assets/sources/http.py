@@ -139,7 +139,8 @@ class _OnePage:
             try:
                 frame, value = self._rows(kind, answer.file, budgets)
             except SourceUnavailable:
-                self.answers.drop(self.request)
+                if answer.unfinished is None:  # what was kept is read otherwise by now
+                    self.answers.drop(self.request)
                 raise
             self.answers.keep(self.request, answer)
             page = Page(

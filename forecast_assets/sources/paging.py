@@ -58,7 +58,7 @@ class Pages:
         Raises SourceError where pages go round in a circle or are too many, where the next may not
         be asked, and where a page does not hold what its successor is named in.
         """
-        following = self._following(page)
+        following = self._following(page) if page.sha256 else None  # it has no content at all
         self._n_pages += 1
         if following is None:
             return None
