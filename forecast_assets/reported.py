@@ -19,7 +19,8 @@ class Week:
     """What the report tells: the week's tables, and the run behind them.
 
     `units` are by patterns of series' names, the first that fits counts; `problems` what the week's
-    asset checks complained of; `findings` what its data show; `made_from` the versions behind the forecast, for people.
+    asset checks complained of; `findings` what its data show; `made_from` the versions behind the
+    forecast, for people.
     """
 
     forecast: pd.DataFrame

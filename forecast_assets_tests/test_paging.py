@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from forecast_assets.errors import SourceError
-from forecast_assets.sources import paging
-from forecast_assets.sources.paging import next_of
+from forecast_assets.sources.http import paging
+from forecast_assets.sources.http.paging import next_of
 from forecast_assets_tests.web import ROWS, Reply, Request, Web, as_json, csv, fetch, web
 
 pytestmark = pytest.mark.usefixtures("no_proxy")

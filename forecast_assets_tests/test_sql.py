@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 from forecast_assets import sources
 from forecast_assets.errors import DataError, SourceError
 from forecast_assets.sources.asked import Asked
-from forecast_assets.sources.gathering import Gathered
 from forecast_assets.sources.sql import read_sql
+from forecast_assets.sources.sql.gathering import Gathered
 from forecast_assets_tests.builders import make_settings
 from forecast_assets_tests.databases import PASSWORD, Server, postgresql
 

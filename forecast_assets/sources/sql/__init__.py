@@ -19,9 +19,9 @@ from forecast_assets.errors import SourceError, SourceUnavailable, listed
 from forecast_assets.settings_file import revealed
 from forecast_assets.source_settings import SqlSource, addressed
 from forecast_assets.sources.asked import Asked, Budget
-from forecast_assets.sources.gathering import Gathered
 from forecast_assets.sources.parsing import uncollected
-from forecast_assets.sources.refusals import refusal
+from forecast_assets.sources.sql.gathering import Gathered
+from forecast_assets.sources.sql.refusals import refusal
 from forecast_assets.sources.trying import persistently
 
 CHUNK = 10_000  # rows; a chunk is in memory before its bytes are counted

@@ -10,8 +10,8 @@ from urllib.parse import parse_qsl, urlsplit
 
 from forecast_assets.errors import SourceError
 from forecast_assets.source_settings import CursorPaging, LinkPaging, PagePaging
-from forecast_assets.sources.asking import Request, joined
-from forecast_assets.sources.hops import Hops
+from forecast_assets.sources.http.asking import Request, joined
+from forecast_assets.sources.http.hops import Hops
 
 MOST_PAGES = 10_000
 # RFC 8288: an address in brackets, and what it is for.

@@ -17,13 +17,13 @@ from urllib.parse import urlsplit
 
 from forecast_assets.errors import SourceError, SourceUnavailable
 from forecast_assets.source_settings import HttpSource
-from forecast_assets.sources.asking import Request, joined
-from forecast_assets.sources.hidden import Hidden
-from forecast_assets.sources.hops import Hops
-from forecast_assets.sources.kept import Kept, KeptBodies, Note, Unfinished
-from forecast_assets.sources.troubles import named, on_the_way, refuse_status
-from forecast_assets.sources.unpacking import Budgets, unpacked_into
-from forecast_assets.sources.watch import Watch, hush
+from forecast_assets.sources.http.asking import Request, joined
+from forecast_assets.sources.http.hidden import Hidden
+from forecast_assets.sources.http.hops import Hops
+from forecast_assets.sources.http.kept import Kept, KeptBodies, Note, Unfinished
+from forecast_assets.sources.http.troubles import named, on_the_way, refuse_status
+from forecast_assets.sources.http.unpacking import Budgets, unpacked_into
+from forecast_assets.sources.http.watch import Watch, hush
 
 if TYPE_CHECKING:
     import httpx

@@ -16,9 +16,9 @@ import orjson
 from forecast_assets.errors import SourceError
 from forecast_assets.source_settings import HttpSource, addressed, masked
 from forecast_assets.sources.asked import Asked, dated
-from forecast_assets.sources.hidden import Hidden
-from forecast_assets.sources.hops import Bounds, Hops
-from forecast_assets.sources.unpacking import ACCEPTED
+from forecast_assets.sources.http.hidden import Hidden
+from forecast_assets.sources.http.hops import Bounds, Hops
+from forecast_assets.sources.http.unpacking import ACCEPTED
 
 if TYPE_CHECKING:
     import httpx

@@ -9,8 +9,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from forecast_assets.errors import SourceError, SourceUnavailable
-from forecast_assets.sources.asking import Request
-from forecast_assets.sources.hops import ip_of
+from forecast_assets.sources.http.asking import Request
+from forecast_assets.sources.http.hops import ip_of
 
 
 class Watch:

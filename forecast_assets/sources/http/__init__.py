@@ -16,14 +16,16 @@ import pandas as pd
 
 from forecast_assets.errors import SourceError, SourceUnavailable
 from forecast_assets.source_settings import Format, HttpSource
-from forecast_assets.sources.answers import Answer, Answers
 from forecast_assets.sources.asked import Asked
-from forecast_assets.sources.asking import Request, first_request
 from forecast_assets.sources.files import FORMATS
-from forecast_assets.sources.hidden import Hidden
-from forecast_assets.sources.hops import Hops
-from forecast_assets.sources.kept import KeptBodies
-from forecast_assets.sources.paging import Page, Pages
+from forecast_assets.sources.http.answers import Answer, Answers
+from forecast_assets.sources.http.asking import Request, first_request
+from forecast_assets.sources.http.hidden import Hidden
+from forecast_assets.sources.http.hops import Hops
+from forecast_assets.sources.http.kept import KeptBodies
+from forecast_assets.sources.http.paging import Page, Pages
+from forecast_assets.sources.http.stacking import lean, stacked
+from forecast_assets.sources.http.unpacking import Budgets
 from forecast_assets.sources.parsing import (
     PARSERS,
     UNREADABLE,
@@ -33,9 +35,7 @@ from forecast_assets.sources.parsing import (
     records_frame,
     uncollected,
 )
-from forecast_assets.sources.stacking import lean, stacked
 from forecast_assets.sources.trying import persistently
-from forecast_assets.sources.unpacking import Budgets
 
 T = TypeVar("T")
 CONTENT_TYPES: Mapping[str, Format] = {
