@@ -29,6 +29,8 @@ season_length = 4
 n_windows = 5
 [models]
 enabled = ["naive", "drift"]
+[verdict]
+late = "publish"
 """
 COMMAND = [sys.executable, "-c", "from forecast_assets.cli import main; main()"]
 

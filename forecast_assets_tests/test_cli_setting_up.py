@@ -7,8 +7,12 @@ from typing import Any
 import pytest
 
 from forecast_assets.settings_file import load
+from forecast_assets_tests.builders import make_raw, make_series, walk
 from forecast_assets_tests.commands import SMALL, configure, records, said
-from forecast_assets_tests.stored import make_store, write_series
+from forecast_assets_tests.stored import make_commit, make_store, write_series
+
+
+Y = walk(40, seed=1)
 
 
 @pytest.fixture
@@ -107,6 +111,7 @@ def test_check_says_what_a_week_would_find_and_leaves_nothing_behind(folder: Pat
         f"ok  settings  {folder / 'forecast.toml'}",
         f"ok  source    80 rows from {folder / 'source.csv'}",
         f"ok  series    2 series to 2024-10-04; {nothing_done}",
+        "ok  new week  The first version: 2 series, weeks ending 2024-01-05 to 2024-10-04.",
         "ok  models    2 can be made",
         f"ok  store     {folder / 'store'}",
         "ok  notices   no channel",
@@ -179,3 +184,16 @@ def test_check_sees_a_store_that_cannot_be_written_to(folder: Path):
     text, is_well = checked(1)["store"]
     assert "a file" in text
     assert not is_well
+
+
+def test_check_tells_what_a_run_would_hold_back(folder: Path):
+    store = make_store(folder)
+    raw = store.write(make_raw(make_series(gone=Y)), make_commit("raw_data"))
+    store.write(make_series(gone=Y), make_commit("series", inputs=[raw]))
+    (folder / "forecast.toml").write_text(SMALL + f'[store]\nuri = "{folder / "store"}"\n')
+    found = checked(1)
+    assert found["vanished_series"] == ({"policy": "hold", "n": 1, "series": ["gone"]}, False)
+    assert found["new_series"][1] is True
+    printed = said("check", exit_code=1)
+    assert "It would be held back: 1 of 1 series of the previous version are gone: gone." in printed
+    assert len(store.history("series")) == 1

@@ -97,3 +97,20 @@ def test_a_run_that_fails_says_so_with_1(folder: Path):
     output = said("run", exit_code=1)
     assert "No file answers to `source.path`" in output
     assert "The week failed; what failed is above. Earlier versions stand." in output
+
+
+def test_data_that_are_held_back_are_published_once_they_are_accepted(folder: Path):
+    said("run")
+    rows = (folder / "source.csv").read_text().splitlines()
+    (folder / "source.csv").write_text("\n".join(row for row in rows if row[:2] != "b,"))
+    held = said("run", exit_code=1)
+    assert "series failed: The data are held back" in held
+    assert "- vanished_series: 1 of 2 series of the previous version are gone: b." in held
+    assert "`forecast-assets run --accept`" in held
+    assert len(records("history", "series")) == 1
+    assert "The report:" in said("run", "--accept")
+    (line,) = [row for row in records("status") if row["name"] == "data"]
+    assert line == {"name": "data", "value": {"vanished_series": 1}, "is_well": False}
+    said("run")
+    (line,) = [row for row in records("status") if row["name"] == "data"]
+    assert line == {"name": "data", "value": {"unchanged": 1}, "is_well": True}

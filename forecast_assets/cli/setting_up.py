@@ -14,7 +14,7 @@ import click
 from forecast_assets.cli.asking import NO, as_json, ending, opened
 from forecast_assets.cli.lines import Line, print_lines
 from forecast_assets.cli.printing import Record, print_records
-from forecast_assets.errors import ForecastAssetsError
+from forecast_assets.errors import ForecastAssetsError, StoreError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -176,15 +176,15 @@ def _judged(
     from forecast_assets.judging import version_before
     from forecast_assets.verdict import judge
 
-    before = version_before(store, settings, as_of=now)
-    findings = judge(raw, series, before, settings, as_of=now)
-    for one in findings:
+    try:
+        before = version_before(store, settings, as_of=now)
+    except StoreError:  # of which `store` tells
+        return
+    for one in judge(raw, series, before, settings, as_of=now):
         value = {"policy": one.policy, "n": one.n, "series": list(one.series)}
         held = "It would be held back: " if one.policy == "hold" else ""
         is_well = None if one.policy == "warn" else not held
         yield Line(one.kind, value, is_well=is_well, text=f"{held}{one.says}")
-    if not findings:
-        yield Line("new_week", None, is_well=True, text="none, and nothing that is odd")
 
 
 def models(settings: "Settings", _: "Store", __: datetime) -> Iterator[Line]:
