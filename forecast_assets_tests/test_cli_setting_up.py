@@ -11,7 +11,6 @@ from forecast_assets_tests.builders import make_raw, make_series, walk
 from forecast_assets_tests.commands import SMALL, configure, records, said
 from forecast_assets_tests.stored import make_commit, make_store, write_series
 
-
 Y = walk(40, seed=1)
 
 
