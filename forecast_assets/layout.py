@@ -27,10 +27,12 @@ from forecast_assets.outlook import (
 from forecast_assets.reported import Week
 from forecast_assets.scale import NOTHING, Scale
 from forecast_assets.tables import column_suffix, interval_columns
+from forecast_assets.verdict import by_policy
 
 MOST_STATIC = 30  # series that are all written out, with a chart each
 MOST_TOLD = 20  # where there are more: the most surprising ones, and rows of every other list
 MOST_AHEAD = 8  # weeks ahead in a table; a chart has them all
+MOST_ODD = 8  # sentences of what the data show
 FEW = 3  # levels that are all named
 
 Texts = dict[str, Any]
@@ -47,6 +49,7 @@ def laid_out(week: Week) -> Texts:
     failed = findings.failures(week.metrics)
     ranked = findings.standings(week.metrics)
     weeks = findings.weeks_of(week.series)
+    odd = by_policy(week.findings, "hold", "warn")
     return {
         "title": week.title,
         "newest": week_of(week.forecast),
@@ -78,6 +81,8 @@ def laid_out(week: Week) -> Texts:
         "n_failures": len(failed),
         "too_short": int((week.metrics["status"] == INELIGIBLE).sum()),
         "weeks": weeks,
+        "odd": [one.what for one in odd[:MOST_ODD]],
+        "n_odd": len(odd),
         "behind": weeks.behind.head(MOST_TOLD).to_dict("records"),
         "standings": ranked.to_dict("records"),
         "n_compared": int(ranked["n_compared"].max()) if len(ranked) else 0,

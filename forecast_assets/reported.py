@@ -9,6 +9,7 @@ from typing import Self
 
 import pandas as pd
 
+from forecast_assets.finding import Finding
 from forecast_assets.forecast import week_of
 from forecast_assets.settings import fits
 
@@ -18,7 +19,7 @@ class Week:
     """What the report tells: the week's tables, and the run behind them.
 
     `units` are by patterns of series' names, the first that fits counts; `problems` what the week's
-    asset checks complained of; `made_from` the versions behind the forecast, for people.
+    asset checks complained of; `findings` what its data show; `made_from` the versions behind the forecast, for people.
     """
 
     forecast: pd.DataFrame
@@ -30,12 +31,14 @@ class Week:
     run_id: str
     units: Mapping[str, str] = field(default_factory=dict)
     problems: Sequence[str] = ()
+    findings: Sequence[Finding] = ()
     made_from: str = ""
 
     def only(self, patterns: Sequence[str]) -> Self:
         """The same week of the series whose names fit a pattern; maybe of none.
 
-        It has no `problems`, for a sentence about the whole week may name any series.
+        It has no `problems`, and no finding but those of these series alone, for a sentence about
+        the whole week may name any series.
         """
         told = [name for name in self.series["unique_id"].unique() if fits(name, patterns)]
         tables = ("forecast", "series", "best_model", "metrics", "accuracy")
@@ -44,6 +47,7 @@ class Week:
             self,
             **{name: frame[frame["unique_id"].isin(told)] for name, frame in frames.items()},
             problems=(),
+            findings=[one for one in self.findings if one.series and set(one.series) <= set(told)],
         )
 
     @property

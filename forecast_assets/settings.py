@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, Self, get_args
 from zoneinfo import ZoneInfo
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -55,6 +56,16 @@ def fits(name: str, patterns: Iterable[str]) -> bool:
 Event = Literal["report", "run_failed", "check_failed", "week_missed"]
 Severity = Literal["info", "warning", "error"]
 Span = Annotated[str, Field(pattern=r"^[1-9]\d{0,4}[mhd]$")]  # 30m, 6h, 2d: see `span`
+Policy = Literal["publish", "warn", "hold"]
+
+
+def _ascending(ends: tuple[float, float]) -> tuple[float, float]:
+    if not ends[0] < ends[1]:  # nor is NaN
+        raise ValueError("the first of the two is the lower")
+    return ends
+
+
+Range = Annotated[tuple[float, float], Field(strict=False), AfterValidator(_ascending)]
 
 
 class SeriesSettings(Frozen):
@@ -66,6 +77,30 @@ class SeriesSettings(Frozen):
     missing: Literal["error", "interpolate", "ffill", "zero"] = "interpolate"
     min_coverage: float = Field(0.8, ge=0, le=1, strict=False)  # of a first or newest week's days
     units: dict[str, str] = Field(default_factory=dict)  # by series, for the report; * for any text
+    ranges: dict[str, Range] = Field(default_factory=dict)  # likewise: where its values lie
+
+
+class VerdictSettings(Frozen):
+    """What is done about each thing that a fetch may show: told alone, warned of, or held back."""
+
+    new_week: Policy = "publish"
+    unchanged: Policy = "publish"
+    revised: Policy = "warn"
+    rewritten: Policy = "hold"
+    repeated: Policy = "hold"
+    shrunk: Policy = "hold"
+    late: Policy = "warn"
+    malformed: Policy = "warn"
+    partial: Policy = "warn"
+    duplicates: Policy = "warn"
+    off_grid: Policy = "warn"
+    gaps: Policy = "warn"
+    out_of_range: Policy = "hold"
+    new_series: Policy = "publish"
+    vanished_series: Policy = "hold"
+    unusual: Policy = "warn"
+    rescaled: Policy = "hold"
+    flat: Policy = "warn"
 
 
 class BacktestSettings(Frozen):
@@ -217,6 +252,7 @@ class Settings(Frozen):
 
     source: Source = DemoSource()
     series: SeriesSettings = SeriesSettings()
+    verdict: VerdictSettings = VerdictSettings()
     backtest: BacktestSettings = BacktestSettings()
     models: ModelsSettings = ModelsSettings()
     selection: SelectionSettings = SelectionSettings()

@@ -14,7 +14,7 @@ from forecast_assets.commits import Commit
 from forecast_assets.outbox import Outbox
 from forecast_assets.store import Store
 from forecast_assets.tables import tables
-from forecast_assets_tests.builders import AS_OF, make_series, make_settings, walk
+from forecast_assets_tests.builders import AS_OF, make_raw, make_series, make_settings, walk
 from forecast_assets_tests.channels import make_notice
 from forecast_assets_tests.commands import configure, records, said
 from forecast_assets_tests.stored import (
@@ -63,7 +63,8 @@ def write_week(
     past: int = 0,
 ) -> Commit:
     """A week as its run writes it: the forecast's commit."""
-    series = write_series(store, *Y)
+    raw = store.write(make_raw(make_series(a=Y)), make_commit("raw_data"))
+    series = write_series(store, *Y, inputs=[raw])
     failures = [make_scores().assign(model=one, status="failed", reason="x") for one in failed]
     scores = pd.concat([make_scores(), *failures])
     predictions = write_predictions(store, "naive", 1, inputs=[series])

@@ -122,7 +122,7 @@ def test_what_is_begun_by_hand_is_waited_for(
     settings: Settings, instance: dg.DagsterInstance, tmp_path: Path
 ):
     run(settings, instance)
-    write_source(tmp_path, make_series(**{name: y[:-1] for name, y in PANEL.items()}))
+    write_source(tmp_path, make_series(**{name: [*y, 130.0] for name, y in PANEL.items()}))
     materialize(settings, instance, "raw_data", "series")
     follower = Follower(settings, instance)
     assert "at the next look" in str(follower.look())
@@ -132,7 +132,7 @@ def test_what_is_begun_by_hand_is_waited_for(
     ]
     assert follower.look() == "A run is under way; what it leaves behind follows after it."
     instance.delete_run(begun[1].run_id)
-    write_source(tmp_path, make_series(**{name: y[:-2] for name, y in PANEL.items()}))
+    write_source(tmp_path, make_series(**{name: [*y, 130.0, 131.0] for name, y in PANEL.items()}))
     materialize(settings, instance, "raw_data", "series")
     assert "at the next look" in str(follower.look())  # something changed since
     assert isinstance(follower.look(), dg.RunRequest)
@@ -143,7 +143,7 @@ def test_a_run_that_fails_is_not_begun_again_and_again(
 ):
     """Dagster drops a request whose key it has seen: the failing run changes none."""
     run(settings, instance)
-    write_source(tmp_path, make_series(**{name: y[:-1] for name, y in PANEL.items()}))
+    write_source(tmp_path, make_series(**{name: [*y, 130.0] for name, y in PANEL.items()}))
     materialize(settings, instance, "raw_data", "series")
     follower = Follower(settings, instance)
     first = follower.looks()

@@ -100,6 +100,19 @@ def made_from(seen: Seen) -> Line:
     return Line("made_from", seen.forecast.made_from)
 
 
+def data(seen: Seen) -> Line:
+    """What the newest version of the data shows, in a line; not well where something was odd."""
+    from forecast_assets import versions
+    from forecast_assets.judging import judged
+    from forecast_assets.verdict import by_policy, in_a_line
+
+    (newest,) = versions.select(seen.store, "series")
+    findings = judged(seen.store, newest, seen.settings)
+    odd = by_policy(findings, "hold", "warn")
+    kinds = {one.kind: one.n for one in findings}
+    return Line("data", kinds, is_well=not odd, text=in_a_line(findings))
+
+
 def models_failed(seen: Seen) -> Line:
     """The models that failed in the backtest behind it."""
     scores = seen.store.read([seen.input_of(seen.choice, "metrics")])
@@ -188,6 +201,7 @@ LINES: Sequence[Callable[[Seen], Line]] = (
     run_id,
     n_series,
     made_from,
+    data,
     models_failed,
     champions_changed,
     not_by_champion,

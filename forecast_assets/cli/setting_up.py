@@ -17,6 +17,7 @@ from forecast_assets.cli.printing import Record, print_records
 from forecast_assets.errors import ForecastAssetsError
 
 if TYPE_CHECKING:
+    import pandas as pd
     from pydantic import BaseModel
 
     from forecast_assets.settings import Settings
@@ -114,11 +115,12 @@ def check(ctx: click.Context, *, is_json: bool) -> None:
     """Look at all that a week needs.
 
     Without running one: the settings, the source, its weeks, the models, the store, the channels;
-    all are tried. With --json a record a line, with `name`, `value` and `is_well`.
+    all are tried, and it is told what a run would hold back. With --json a record a line, with
+    `name`, `value` and `is_well` (null where there would be a warning).
     """
     lines = list(_checked(datetime.now(UTC)))
     print_lines(lines, is_json=is_json)
-    if not all(line.is_well for line in lines):
+    if any(line.is_well is False for line in lines):
         ctx.exit(NO)
 
 
@@ -138,8 +140,8 @@ def _checked(now: datetime) -> Iterator[Line]:
             yield Line(one.__name__, str(error), is_well=False)
 
 
-def source(settings: "Settings", _: "Store", now: datetime) -> Iterator[Line]:
-    """Whether the source can be read, and its rows become weeks."""
+def source(settings: "Settings", store: "Store", now: datetime) -> Iterator[Line]:
+    """Whether the source can be read, its rows become weeks, and these would be published."""
     from forecast_assets import sources
     from forecast_assets.series import to_weeks
     from forecast_assets.sources.asked import Asked
@@ -164,6 +166,25 @@ def source(settings: "Settings", _: "Store", now: datetime) -> Iterator[Line]:
         f" {weeks.n_filled} weeks are filled"
     )
     yield Line("series", found, is_well=True, text=text)
+    yield from _judged(raw, weeks.frame, settings, store, now)
+
+
+def _judged(
+    raw: "pd.DataFrame", series: "pd.DataFrame", settings: "Settings", store: "Store", now: datetime
+) -> Iterator[Line]:
+    """The verdict on what a run would fetch now: a line for each finding."""
+    from forecast_assets.judging import version_before
+    from forecast_assets.verdict import judge
+
+    before = version_before(store, settings, as_of=now)
+    findings = judge(raw, series, before, settings, as_of=now)
+    for one in findings:
+        value = {"policy": one.policy, "n": one.n, "series": list(one.series)}
+        held = "It would be held back: " if one.policy == "hold" else ""
+        is_well = None if one.policy == "warn" else not held
+        yield Line(one.kind, value, is_well=is_well, text=f"{held}{one.says}")
+    if not findings:
+        yield Line("new_week", None, is_well=True, text="none, and nothing that is odd")
 
 
 def models(settings: "Settings", _: "Store", __: datetime) -> Iterator[Line]:

@@ -27,6 +27,7 @@ Nothing was forecast yet. To begin:
     epilog=ending(
         "forecast-assets run",
         "forecast-assets run --as-of 2026-01-05",
+        "forecast-assets run --accept",
         "forecast-assets run --json > forecast.json",
         no="the week failed",
     )
@@ -34,19 +35,26 @@ Nothing was forecast yet. To begin:
 @click.option(
     "--as-of", metavar="TIME", help="The moment that the run stands for; now if not given."
 )
+@click.option("--accept", "is_accepted", is_flag=True, help="Publish data that would be held back.")
 @as_json
 @click.pass_context
-def run(ctx: click.Context, as_of: str | None, *, is_json: bool) -> None:
+def run(ctx: click.Context, as_of: str | None, *, is_accepted: bool, is_json: bool) -> None:
     """Run one week.
 
-    Every asset and every model. With --json the forecast goes to the standard output, and how the
-    week goes to the other.
+    Every asset and every model. Data that do not look like the next week are held back, with the
+    reason; --accept publishes them as they stand. With --json the forecast goes to the standard
+    output, and how the week goes to the other.
     """
     from forecast_assets import versions
     from forecast_assets.defs.run import run_week
 
     settings, store = opened()
-    run_id = run_week(settings, as_of=as_of, say=functools.partial(click.echo, err=is_json))
+    run_id = run_week(
+        settings,
+        as_of=as_of,
+        say=functools.partial(click.echo, err=is_json),
+        is_accepted=is_accepted,
+    )
     if run_id is None:
         click.echo("The week failed; what failed is above. Earlier versions stand.", err=True)
         if is_json:

@@ -11,8 +11,9 @@ import dagster as dg
 
 from forecast_assets.defs import post
 from forecast_assets.defs.automation import JOB
-from forecast_assets.defs.checks import ABOUT
+from forecast_assets.defs.data_checks import ABOUT
 from forecast_assets.defs.follow_up import NEW_DATA
+from forecast_assets.defs.holding import content_held
 from forecast_assets.defs.moment import Clock, now
 from forecast_assets.defs.teller import cause_of
 from forecast_assets.defs.under_way import is_ours, stands_for
@@ -84,34 +85,62 @@ def notices_of(record: dg.RunRecord, instance: dg.DagsterInstance) -> Iterator[N
     if not is_ours(run):
         return
     what = "The week" if run.job_name == JOB else f"The run of {_named(run)}"
-    moment = f"{stands_for(record):%Y-%m-%d %H:%M} UTC"
+    title = f"{what} as of {stands_for(record):%Y-%m-%d %H:%M} UTC"
     where = f"Its page: /runs/{run.run_id} of the UI."
-    if run.status == dg.DagsterRunStatus.FAILURE:
+    found = [one for one in _evaluations(run, instance) if not one.passed]
+    is_failed = run.status == dg.DagsterRunStatus.FAILURE
+    if is_failed and content_held(run):
+        yield _held_back(record, found, instance, title=title, where=where)
+        return
+    if is_failed:
         yield Notice(
             id=f"run_failed {_occasion(record)}",
             event="run_failed",
             severity="error",
-            title=f"{what} as of {moment} failed",
+            title=f"{title} failed",
             text=f"{_why(run, instance)}\n\nWhat was published before stands; nothing is"
             f" half-written. Mend the cause, then re-execute the run from failure in the UI, or"
             f" run the week again: `forecast-assets run --as-of"
             f" {stands_for(record).isoformat()}`. {where}",
         )
-    found = [one for one in _evaluations(run, instance) if not one.passed]
     if found:
         is_error = any(one.severity == dg.AssetCheckSeverity.ERROR for one in found)
-        said = "\n".join(
-            f"- {one.asset_key.to_user_string()}, {one.check_name}: {cell(str(one.description))}"
-            for one in found
-        )
         yield Notice(
             id=f"check_failed {run.run_id}",
             event="check_failed",
             severity="error" if is_error else "warning",
-            title=f"{what} as of {moment}: {len(found)} checks failed",
-            text=f"{said}\n\n{where}",
+            title=f"{title}: {len(found)} checks failed",
+            text=f"{_said(found)}\n\n{where}",
             series=_about(found),
         )
+
+
+def _held_back(
+    record: dg.RunRecord,
+    found: Sequence[dg.AssetCheckEvaluation],
+    instance: dg.DagsterInstance,
+    *,
+    title: str,
+    where: str,
+) -> Notice:
+    """One notice of a run that held its data back, warnings and all: once a week for a content."""
+    warned = [one for one in found if one.severity == dg.AssetCheckSeverity.WARN]
+    besides = f"\n\nIt warned, besides:\n\n{_said(warned)}" if warned else ""
+    return Notice(
+        id=f"held {content_held(record.dagster_run)} {stands_for(record):%G-W%V}",
+        event="run_failed",
+        severity="error",
+        title=f"{title} is held back",
+        text=f"{_why(record.dagster_run, instance)}{besides}\n\n{where}",
+    )
+
+
+def _said(found: Sequence[dg.AssetCheckEvaluation]) -> str:
+    """What checks complain of, a line each."""
+    return "\n".join(
+        f"- {one.asset_key.to_user_string()}, {one.check_name}: {cell(str(one.description))}"
+        for one in found
+    )
 
 
 def _occasion(record: dg.RunRecord) -> str:

@@ -13,12 +13,17 @@ from forecast_assets import metrics as scoring
 from forecast_assets import pictures, selection, sources, standings
 from forecast_assets import series as weekly
 from forecast_assets.commits import newest
-from forecast_assets.defs import checks
+from forecast_assets.defs import checks, data_checks
+from forecast_assets.defs.holding import mark_held
 from forecast_assets.defs.metadata import first_rows, picture, published, told_first
-from forecast_assets.defs.week_asset import Frame, its_moment, week_asset
+from forecast_assets.defs.moment import ACCEPT_TAG, YES
+from forecast_assets.defs.week_asset import Frame, Told, its_moment, week_asset
+from forecast_assets.errors import DataError
+from forecast_assets.judging import version_before
 from forecast_assets.settings import Settings
 from forecast_assets.sources.asked import Asked
 from forecast_assets.store import Store
+from forecast_assets.verdict import held, in_a_line, judge, refusal
 from forecast_assets.versions import earlier
 
 
@@ -56,10 +61,10 @@ def _fetched_before(store: Store, settings: Settings, as_of: datetime) -> pd.Dat
     """What the same source gave last, where it reads only what is new."""
     if not settings.source.is_incremental:
         return None
-    version = code_version_of_rows(settings)
     known = [one for one in store.history("raw_data") if one.as_of <= as_of]
-    same = [one for one in known if one.code_version == version]
-    return store.read([newest(same)]) if same else None
+    if not known or newest(known).code_version != code_version_of_rows(settings):
+        return None
+    return store.read([newest(known)])
 
 
 @week_asset
@@ -68,10 +73,20 @@ def series(
     raw_data: pd.DataFrame,
     settings: dg.ResourceParam[Settings],
     store: dg.ResourceParam[Store],
-) -> Frame:
-    """One value for each series and finished week, without gaps."""
-    weeks = weekly.to_weeks(raw_data, settings, as_of=its_moment(context).as_of)
-    return published(
+) -> Told:
+    """One value for each series and finished week, without gaps; held back where it is odd."""
+    moment = its_moment(context)
+    weeks = weekly.to_weeks(raw_data, settings, as_of=moment.as_of)
+    before = version_before(store, settings, as_of=moment.as_of, runs=moment.runs)
+    findings = judge(raw_data, weeks.frame, before, settings, as_of=moment.as_of)
+    is_accepted = context.run.tags.get(ACCEPT_TAG) == YES
+    yield checks.series_can_be_backtested(weeks.frame, horizon=settings.backtest.horizon)
+    yield from data_checks.results(findings, is_accepted=is_accepted)
+    if held(findings) and not is_accepted:
+        content = store.tables["raw_data"].data_version(raw_data)
+        mark_held(context.run, context.instance, content=content)
+        raise DataError(refusal(findings))
+    yield published(
         store.tables["series"],
         weeks.frame,
         {
@@ -81,8 +96,8 @@ def series(
             "last_week": str(weeks.frame["ds"].max().date()),
             "n_weeks_filled": weeks.n_filled,
             "n_rows_of_unfinished_weeks": weeks.n_unfinished,
+            "verdict": in_a_line(findings),
         },
-        check=checks.series_can_be_backtested(weeks.frame, horizon=settings.backtest.horizon),
     )
 
 

@@ -3,49 +3,51 @@
 An asset evaluates its own check on the frame at hand: a step of its own would read it again.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 import dagster as dg
 import pandas as pd
 
 from forecast_assets.accuracy import Verdict
+from forecast_assets.defs import data_checks
+from forecast_assets.defs.data_checks import ABOUT, MOST_ABOUT
 from forecast_assets.errors import listed
 from forecast_assets.ladder import CHAMPION
 
-ABOUT = "series"  # under this name a result lists whom it is about, where that is not everybody
-MOST_ABOUT = 100  # more are told to all: an event is no place for thousands of names
+CHECKS: Sequence[dg.AssetCheckSpec] = (
+    dg.AssetCheckSpec(
+        "series_can_be_backtested",
+        asset="series",
+        description="Every series is long enough to hold out a week that is forecast.",
+    ),
+    dg.AssetCheckSpec(
+        "no_model_failed",
+        asset="metrics",
+        description="Every model forecast every fold it was asked for.",
+    ),
+    dg.AssetCheckSpec(
+        "champions_forecast",
+        asset="next_week_forecast",
+        description="Every series has a forecast, made by the model that was chosen for it.",
+    ),
+    dg.AssetCheckSpec(
+        "live_forecasts_keep_their_promise",
+        asset="forecast_accuracy",
+        description="The last year's forecasts beat naive, and their intervals held as often as"
+        " they said, as far as chance lets one tell.",
+    ),
+    dg.AssetCheckSpec(
+        "everyone_was_told",
+        asset="weekly_report",
+        description="The report and every alarm were taken by the channels they are for.",
+    ),
+    *data_checks.SPECS,
+)
 
-CHECKS: Mapping[str, dg.AssetCheckSpec] = {
-    spec.asset_key.path[-1]: spec
-    for spec in (
-        dg.AssetCheckSpec(
-            "series_can_be_backtested",
-            asset="series",
-            description="Every series is long enough to hold out a week that is forecast.",
-        ),
-        dg.AssetCheckSpec(
-            "no_model_failed",
-            asset="metrics",
-            description="Every model forecast every fold it was asked for.",
-        ),
-        dg.AssetCheckSpec(
-            "champions_forecast",
-            asset="next_week_forecast",
-            description="Every series has a forecast, made by the model that was chosen for it.",
-        ),
-        dg.AssetCheckSpec(
-            "live_forecasts_keep_their_promise",
-            asset="forecast_accuracy",
-            description="The last year's forecasts beat naive, and their intervals held as often as"
-            " they said, as far as chance lets one tell.",
-        ),
-        dg.AssetCheckSpec(
-            "everyone_was_told",
-            asset="weekly_report",
-            description="The report and every alarm were taken by the channels they are for.",
-        ),
-    )
-}
+
+def specs_of(asset: str) -> list[dg.AssetCheckSpec]:
+    """The checks of an asset."""
+    return [spec for spec in CHECKS if spec.asset_key.path[-1] == asset]
 
 
 def series_can_be_backtested(series: pd.DataFrame, *, horizon: int) -> dg.AssetCheckResult:
@@ -53,7 +55,7 @@ def series_can_be_backtested(series: pd.DataFrame, *, horizon: int) -> dg.AssetC
     sizes = series.groupby("unique_id").size()
     short = list(sizes.index[sizes <= horizon])
     return _warning(
-        "series",
+        "series_can_be_backtested",
         short,
         good=f"All {len(sizes)} series have {horizon + 1} weeks or more.",
         bad=f"{len(short)} of {len(sizes)} series have no more than {horizon}"
@@ -69,7 +71,7 @@ def no_model_failed(metrics: pd.DataFrame) -> dg.AssetCheckResult:
     failed = metrics[metrics["status"] == "failed"]
     named = [f"{row.model} on {row.unique_id} ({row.reason})" for row in failed.itertuples()]
     return _warning(
-        "metrics",
+        "no_model_failed",
         named,
         good=f"None of {metrics['model'].nunique()} models failed on any of"
         f" {metrics['unique_id'].nunique()} series.",
@@ -85,7 +87,7 @@ def champions_forecast(forecast: pd.DataFrame) -> dg.AssetCheckResult:
     others = forecast[(forecast["rung"] != CHAMPION) & (forecast["h"] == 1)]
     named = [f"{row.unique_id} by {row.model} ({row.rung})" for row in others.itertuples()]
     return _warning(
-        "next_week_forecast",
+        "champions_forecast",
         named,
         good=f"All {forecast['unique_id'].nunique()} series were forecast by the model chosen"
         f" for them.",
@@ -100,7 +102,7 @@ def live_forecasts_keep_their_promise(verdict: Verdict) -> dg.AssetCheckResult:
     """Warn where published forecasts were worse than naive, or their intervals off."""
     found = [one for one in (verdict.worse_than_naive, *verdict.off_coverage) if one]
     return _warning(
-        "forecast_accuracy",
+        "live_forecasts_keep_their_promise",
         found,
         good=f"Of {verdict.n_weeks} weeks of published forecasts"
         + (
@@ -117,7 +119,7 @@ def live_forecasts_keep_their_promise(verdict: Verdict) -> dg.AssetCheckResult:
 def everyone_was_told(undelivered: Sequence[str]) -> dg.AssetCheckResult:
     """Warn of notices that a channel of `[notify]` did not take yet, or never will."""
     return _warning(
-        "weekly_report",
+        "everyone_was_told",
         list(undelivered),
         good="Every notice was taken by every channel that it is for.",
         bad=f"{len(undelivered)} notices were not taken: {listed(undelivered)}. The week itself is"
@@ -127,11 +129,11 @@ def everyone_was_told(undelivered: Sequence[str]) -> dg.AssetCheckResult:
 
 
 def _warning(
-    asset: str, found: list[str], *, good: str, bad: str, about: Iterable[str] = ()
+    name: str, found: list[str], *, good: str, bad: str, about: Iterable[str] = ()
 ) -> dg.AssetCheckResult:
     ids = list(dict.fromkeys(about))
     return dg.AssetCheckResult(
-        check_name=CHECKS[asset].name,
+        check_name=name,
         passed=not found,
         severity=dg.AssetCheckSeverity.WARN,
         description=bad if found else good,

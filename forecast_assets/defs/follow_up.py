@@ -9,7 +9,9 @@ from datetime import datetime
 
 import dagster as dg
 
+from forecast_assets.commits import newest
 from forecast_assets.defs.automation import every_model
+from forecast_assets.defs.holding import HELD_TAG, runs_that_held
 from forecast_assets.defs.moment import THE_REST, WEEK_TAG, Clock, now
 from forecast_assets.defs.under_way import UNFINISHED, is_ours
 from forecast_assets.lineage import BAKE_OFF, behind
@@ -38,6 +40,8 @@ def build_follow_up(settings: Settings, store: Store, *, clock: Clock = now) -> 
         found = behind(store, models=settings.models.enabled, as_of=clock())
         if found is None:
             return dg.SensorResult(skip_reason="Nothing is behind.", cursor="")
+        if found.assets[0] == SOURCE[-1] and _is_held(context.instance, store):
+            return dg.SensorResult(skip_reason="The newest data are held back.", cursor="")
         if context.cursor != found.state:
             first = found.assets[0]
             why = f"{first} and what follows are behind; made at the next look if all is quiet."
@@ -76,6 +80,12 @@ def build_poll(every: str, *, clock: Clock = now) -> dg.SensorDefinition:
         return dg.SensorResult(run_requests=[request], cursor=at.isoformat())
 
     return new_data
+
+
+def _is_held(instance: dg.DagsterInstance, store: Store) -> bool:
+    """Whether a run refused the newest rows of the source: they would be refused again."""
+    content = newest(store.history(SOURCE[0])).data_version
+    return any(runs_that_held(instance, **{HELD_TAG: content}))
 
 
 def _is_busy(instance: dg.DagsterInstance) -> bool:

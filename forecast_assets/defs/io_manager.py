@@ -11,6 +11,7 @@ import pandas as pd
 from dagster._core.execution.context.system import StepExecutionContext
 
 from forecast_assets.commits import Commit
+from forecast_assets.defs.holding import forget_parent
 from forecast_assets.defs.metadata import first_rows
 from forecast_assets.defs.moment import Moment, moment_of
 from forecast_assets.defs.refusal import refusing
@@ -99,6 +100,7 @@ def versioned_tables(context: dg.InitResourceContext) -> VersionedTables:
     """Every run needs it, and so it is where a run records its process."""
     if context.run and context.instance:
         mark(context.run.run_id, context.instance)
+        forget_parent(context.run, context.instance)
     return VersionedTables(context.resources.store)
 
 

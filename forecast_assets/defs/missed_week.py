@@ -12,7 +12,8 @@ import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
 from forecast_assets.defs.automation import request_for
-from forecast_assets.defs.moment import Clock, now
+from forecast_assets.defs.holding import content_held, runs_that_held
+from forecast_assets.defs.moment import AS_OF_TAG, Clock, now
 from forecast_assets.defs.post import tell
 from forecast_assets.defs.ticks import deadline, is_published, last_due
 from forecast_assets.defs.under_way import end_orphans, stands_for, weeks_under_way
@@ -81,7 +82,8 @@ def build_missed_week(
             found = Finding(str(error), is_late=True, act="alarm" if watch.seen == tick else None)
         cursor = Watch(watch.since, tick if found.is_late else None).cursor
         if found.act == "run":
-            tell(_started(tick, settings), settings, at=at)
+            if not found.is_told:
+                tell(_started(tick, settings), settings, at=at)
             request = request_for(tick, **{LATE_TAG: tick.isoformat()})
             return dg.SensorResult(run_requests=[request], cursor=cursor)
         if found.act == "alarm":
@@ -99,6 +101,7 @@ class Finding:
     said: str
     is_late: bool = False
     act: Literal["run", "alarm"] | None = None
+    is_told: bool = False  # that the week was held back, and so why it is late
 
 
 def _look(
@@ -116,20 +119,28 @@ def _look(
         return Finding("No week was due since this is watched.")
     if is_published(store, tick):
         return Finding(f"The forecast of {week} is there.")
-    running = [run for run in weeks_under_way(instance) if stands_for(run) >= tick]
-    if running:
+    if running := [run for run in weeks_under_way(instance) if stands_for(run) >= tick]:
         is_long = at > tick + 2 * deadline(settings)
         said = f"The run {running[0].dagster_run.run_id[:8]} of {week} is under way."
         return Finding(said, is_late=True, act="alarm" if is_long else None)
     if watch.seen != tick:
         return Finding(f"There is no forecast of {week}: the next look acts on it.", is_late=True)
+    return _second_try(tick, settings, instance)
+
+
+def _second_try(tick: datetime, settings: Settings, instance: dg.DagsterInstance) -> Finding:
+    """Tell how it stands with the late run of a week that is not there."""
     late = instance.get_runs(dg.RunsFilter(tags={LATE_TAG: tick.isoformat()}), limit=1)
+    if not late and settings.schedule.catch_up != "skip":
+        is_told = any(runs_that_held(instance, **{AS_OF_TAG: tick.isoformat()}))
+        return Finding("A late run was started.", is_late=True, act="run", is_told=is_told)
+    if late and content_held(late[0]):  # of which its own notice tells
+        said = f"The late run {late[0].run_id[:8]} holds the data back."
+        return Finding(said, is_late=True, is_told=True)
     if late:
         said = f"The late run {late[0].run_id[:8]} ended as {late[0].status.value}."
-    elif settings.schedule.catch_up == "skip":
-        said = 'No late run was started: `catch_up` is "skip".'
     else:
-        return Finding("A late run was started.", is_late=True, act="run")
+        said = 'No late run was started: `catch_up` is "skip".'
     return Finding(said, is_late=True, act="alarm")
 
 

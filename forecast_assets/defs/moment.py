@@ -12,6 +12,8 @@ import dagster as dg
 from forecast_assets.errors import SettingsError
 
 AS_OF_TAG = "forecast_assets/as_of"
+ACCEPT_TAG = "forecast_assets/accept"  # on a run that publishes what would be held back
+YES = "yes"  # its value
 WEEK_TAG = "forecast_assets/week"  # on runs that publish a week: the queue lets one run at a time
 WHOLE, THE_REST = "whole", "the rest"  # its values: from the data on, or from further down
 ONE_PARTITION = "dagster/partition"

@@ -17,6 +17,7 @@ from forecast_assets.notify import EVERY_SERIES, Notice, Patterns, addressed, re
 from forecast_assets.outbox import Outbox
 from forecast_assets.settings import Settings, Severity
 from forecast_assets.store import Store
+from forecast_assets.verdict import by_policy, in_a_line
 
 SECONDS = 40.0  # that a round of deliveries may take: a sensor's tick is ended after 60
 
@@ -41,7 +42,12 @@ def judged(week: report.Week, settings: Settings) -> report.Week:
             accuracy.judge(week.accuracy, week.series, levels=week.levels)
         ),
     ]
-    return replace(week, problems=[str(one.description) for one in found if not one.passed])
+    odd = by_policy(week.findings, "hold", "warn")
+    problems = (
+        [f"What came is odd: {in_a_line(odd)}. More of that under “The data”."] if odd else []
+    )
+    problems += [str(one.description) for one in found if not one.passed]
+    return replace(week, problems=problems)
 
 
 def send_report(

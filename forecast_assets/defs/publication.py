@@ -17,6 +17,7 @@ from forecast_assets.defs.metadata import first_rows, picture, published, told_f
 from forecast_assets.defs.moment import now
 from forecast_assets.defs.ticks import last_tick
 from forecast_assets.defs.week_asset import Frame, its_moment, week_asset
+from forecast_assets.judging import judged
 from forecast_assets.ladder import CHAMPION
 from forecast_assets.lineage import read_by_run
 from forecast_assets.settings import Settings
@@ -115,8 +116,9 @@ def weekly_report(
 ) -> Frame:
     """The week on one page, for people who never open this one; sent to whom it concerns."""
     moment = its_moment(context)
-    (commit,) = read_by_run(
-        store, "next_week_forecast", partitions=None, runs=moment.runs, as_of=moment.as_of
+    commit, data = (
+        read_by_run(store, asset, partitions=None, runs=moment.runs, as_of=moment.as_of)[0]
+        for asset in ("next_week_forecast", "series")
     )
     week = post.judged(
         report.Week(
@@ -128,6 +130,7 @@ def weekly_report(
             levels=settings.forecast.levels,
             run_id=context.run.run_id,
             units=settings.series.units,
+            findings=judged(store, data, settings),
             made_from=f"next_week_forecast {commit.version}, made from {commit.made_from}",
         ),
         settings,

@@ -10,7 +10,7 @@ from forecast_assets.defs import post
 from forecast_assets.defs.alarms import notices_of
 from forecast_assets.defs.automation import JOB
 from forecast_assets.defs.build import build_defs, build_store
-from forecast_assets.defs.moment import AS_OF_TAG, now, parse_as_of, refuse_future
+from forecast_assets.defs.moment import ACCEPT_TAG, AS_OF_TAG, YES, now, parse_as_of, refuse_future
 from forecast_assets.defs.refusal import Interrupted
 from forecast_assets.defs.teller import telling
 from forecast_assets.defs.under_way import end_orphans
@@ -19,8 +19,16 @@ from forecast_assets.settings import ROOT, Settings
 from forecast_assets.settings_file import dagster_home
 
 
-def run_week(settings: Settings, *, as_of: str | None, say: Callable[[str], None]) -> str | None:
+def run_week(
+    settings: Settings,
+    *,
+    as_of: str | None,
+    say: Callable[[str], None],
+    is_accepted: bool = False,
+) -> str | None:
     """Run the week and return the run's id; None where it failed. `say` is given each line.
+
+    Where it is accepted, data are published that would be held back.
 
     The run is kept in the Dagster instance that DAGSTER_HOME names, else in <var>/dagster, where
     `make ui` finds it. Raises SettingsError where `as_of` is no time, and KeyboardInterrupt where
@@ -28,6 +36,7 @@ def run_week(settings: Settings, *, as_of: str | None, say: Callable[[str], None
     """
     moment = None if as_of is None else parse_as_of(as_of)
     tags = {} if moment is None else {AS_OF_TAG: moment.isoformat()}
+    tags |= {ACCEPT_TAG: YES} if is_accepted else {}
     refuse_future(moment or now(), at=now())
     load_ahead(settings, build_store(settings), as_of=moment or now())
     job = build_defs(settings).resolve_job_def(JOB)

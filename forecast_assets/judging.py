@@ -1,0 +1,66 @@
+"""The verdict on a version of `series` that is stored, made again from what is there.
+
+What is found: `verdict`. Nothing is kept of it: the same versions give the same findings.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from forecast_assets.commits import Commit, newest
+from forecast_assets.errors import StoreError
+from forecast_assets.finding import Finding
+from forecast_assets.settings import Settings
+from forecast_assets.source_settings import DemoSource
+from forecast_assets.sources import identity
+from forecast_assets.store import Store
+from forecast_assets.verdict import Before, judge
+
+
+def version_before(
+    store: Store,
+    settings: Settings,
+    *,
+    as_of: datetime,
+    runs: Sequence[str] = (),
+    version: int | None = None,
+) -> Before | None:
+    """The newest version of `series` that stands for an earlier moment; none where none does.
+
+    Not one that any of `runs` wrote; of those alone that were written before `version`. The demo's
+    weeks are nothing to hold a team's own data against.
+    """
+    commits = [
+        one
+        for one in store.history("series")
+        if one.as_of < as_of
+        and one.run_id not in runs
+        and (version is None or one.version < version)
+    ]
+    if not commits:
+        return None
+    commit = newest(commits)
+    if settings.source.kind != "demo" and _is_demo(store, commit, settings):
+        return None
+    return Before(store.read([commit]), commit.as_of)
+
+
+def _is_demo(store: Store, commit: Commit, settings: Settings) -> bool:
+    demo = identity(settings.model_copy(update={"source": DemoSource()}))
+    raw = [store.commit(one) for one in commit.inputs if one.asset == "raw_data"]
+    return any(one.code_version.endswith(f"-{demo}") for one in raw)
+
+
+def judged(store: Store, commit: Commit, settings: Settings) -> list[Finding]:
+    """The findings of a version of `series`, by the settings in force.
+
+    Raises StoreError where its rows, or those that it was made from, cannot be read.
+    """
+    raw = next((one for one in commit.inputs if one.asset == "raw_data"), None)
+    if raw is None:
+        raise StoreError(
+            f"Version {commit.version} of series does not say which raw_data it was made from, so"
+            f" nothing is told of it. Run the week again."
+        )
+    before = version_before(store, settings, as_of=commit.as_of, version=commit.version)
+    rows = store.read([store.commit(raw)])
+    return judge(rows, store.read([commit]), before, settings, as_of=commit.as_of)

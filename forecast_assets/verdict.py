@@ -1,0 +1,150 @@
+"""The verdict on a fetch, from its content: what a person should know before it is published.
+
+`judge` holds the rows and weeks of a fetch against the version before, and returns what it found;
+`[verdict]` says what is done about each kind. The same input gives the same findings.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+import numpy as np
+import pandas as pd
+
+from forecast_assets import verdict_of_history as history
+from forecast_assets import verdict_of_rows as rows
+from forecast_assets import verdict_of_values as values
+from forecast_assets.beside import DAYS, Beside, Weeks
+from forecast_assets.finding import Finding
+from forecast_assets.newest import Newest
+from forecast_assets.series import newest_week
+from forecast_assets.settings import Policy, Settings, VerdictSettings
+
+KINDS = tuple(VerdictSettings.model_fields)
+
+
+@dataclass(frozen=True)
+class Before:
+    """The newest version of `series` before a fetch, and the moment that it stands for."""
+
+    frame: pd.DataFrame
+    as_of: datetime
+
+
+def judge(
+    raw: pd.DataFrame,
+    series: pd.DataFrame,
+    before: Before | None,
+    settings: Settings,
+    *,
+    as_of: datetime,
+) -> list[Finding]:
+    """Find what is worth knowing of a fetch, each with its policy, in the order of `[verdict]`.
+
+    `raw` holds the rows of raw_data and `series` the weeks that were made of them for `as_of`;
+    `before` is the version to compare with, if there is one. What that one had too is not told
+    again, so that an old gap or a value that was accepted does not warn for ever.
+    """
+    found = _found(raw, _beside(series, before), before, settings, as_of)
+    told = sorted(found, key=lambda one: KINDS.index(one.kind))
+    return [replace(one, policy=getattr(settings.verdict, one.kind)) for one in told]
+
+
+def held(findings: Sequence[Finding]) -> list[Finding]:
+    """Those that keep a fetch from being published."""
+    return [one for one in findings if one.policy == "hold"]
+
+
+def refusal(findings: Sequence[Finding]) -> str:
+    """Why a fetch is not published, and how to let it through: a paragraph, or a few."""
+    said = "\n".join(f"- {one.kind}: {one.says}" for one in held(findings))
+    return (
+        f"The data are held back: what came does not look like the next week of these series."
+        f" `series` was not written, nothing was made of it, and the forecast before stands.\n"
+        f"{said}\n"
+        f"Where the source is wrong, have it mended and run the week again: `forecast-assets run`."
+        f" Where it is right, publish it as it stands: `forecast-assets run --accept`, or in the UI"
+        f' a run with the tag forecast_assets/accept = "yes". What is never worth holding back is'
+        f" set in `[verdict]`."
+    )
+
+
+def by_policy(findings: Sequence[Finding], *policies: Policy) -> list[Finding]:
+    """Those of some policies."""
+    return [one for one in findings if one.policy in policies]
+
+
+def in_a_line(findings: Sequence[Finding]) -> str:
+    """The verdict in one line: what is not ordinary by its kind, else whether anything is new."""
+    odd = by_policy(findings, "hold", "warn")
+    told = [f"{_words(one.kind)} ({one.n:,})" for one in odd]
+    is_same = any(one.kind == "unchanged" for one in findings)
+    return ", ".join(told) or ("nothing new, nothing odd" if is_same else "nothing odd")
+
+
+def _words(kind: str) -> str:
+    return kind.replace("_", " ")
+
+
+def _beside(frame: pd.DataFrame, before: Before | None) -> Beside:
+    """Both versions laid out. Weeks that end on another day are not those of before."""
+    now, none = Weeks.of(frame), Weeks.of(frame.head(0))
+    was = none if before is None else Weeks.of(before.frame)
+    return Beside(now, was if was.weekday == now.weekday else none)
+
+
+def _found(
+    raw: pd.DataFrame,
+    beside: Beside,
+    before: Before | None,
+    settings: Settings,
+    as_of: datetime,
+) -> Iterator[Finding]:
+    past, newest = history.History(beside), Newest(beside, settings.series.season_length)
+    n_passed = 0 if before is None else -(-(as_of - before.as_of) // timedelta(weeks=1))
+    read, due = rows.Rows(raw), _week(as_of, settings)
+    partial = rows.left_out(read, beside.now, due=due)
+    yield from history.new_weeks(past)
+    yield from history.unchanged(past)
+    yield from history.rewritten_or_revised(past)
+    yield from _once(history.moved(past), values.repeated(newest))
+    yield from history.shrunk(past, n_passed=n_passed)
+    if settings.source.kind != "demo":  # its data are frozen
+        was_due = None if before is None else _week(before.as_of, settings)
+        yield from history.late(beside, due=due, was_due=was_due, partial=partial)
+    after = _end_of(beside.was)
+    yield from rows.malformed(read)
+    yield from rows.partial(partial, n_all=len(beside.now.ids))
+    yield from rows.duplicates(read, after=after, zone=settings.source.zone)
+    yield from rows.off_grid(read, after=after)
+    yield from values.gaps(beside)
+    yield from values.out_of_range(
+        beside, minimum=settings.forecast.minimum, ranges=settings.series.ranges
+    )
+    yield from history.new_series(beside)
+    yield from history.vanished_series(beside)
+    yield from values.unusual(newest)
+    yield from _once(history.rescaled(past), values.rescaled(newest))
+    yield from values.flat(newest)
+
+
+def _once(*found: list[Finding]) -> list[Finding]:
+    """Findings of one kind as one: its paragraphs, one after the other."""
+    every = [one for some in found for one in some]
+    if len(every) < 2:  # noqa: PLR2004 - one needs no joining
+        return every
+    ids = tuple(sorted({name for one in every for name in one.series}))
+    what = " ".join(one.what for one in every)
+    return [Finding(every[0].kind, sum(one.n for one in every), ids, what, every[0].then)]
+
+
+def _week(as_of: datetime, settings: Settings) -> int:
+    """The newest week that is over at a moment, as `Weeks` counts."""
+    return int(np.datetime64(newest_week(as_of, settings), "D").astype(np.int64)) // DAYS
+
+
+def _end_of(was: Weeks) -> pd.Timestamp:
+    """The last moment of the newest week of the version before; of none, before any."""
+    if not len(was.ids):
+        return pd.Timestamp.min
+    return pd.Timestamp(was.day(was.newest)) + pd.Timedelta(days=1, microseconds=-1)
