@@ -78,9 +78,9 @@ def _read(source: HttpSource, asked: Asked, hidden: Hidden) -> pd.DataFrame:
         while request:
             one = _OnePage(source, answers, request, budgets, is_first=not frames)
             frame, page, budgets = persistently(partial(_quietly, one.read, hidden), source, asked)
-            if not set(one.columns) <= set(frame.columns):
-                # It has no rows. What is missing is said where columns are mapped, with all that
-                # there is, and a server may name a column by whatever it was sent.
+            if not all(list(frame.columns).count(column) == 1 for column in one.columns):
+                # It has no rows. What is missing, or there twice, is said where columns are mapped;
+                # a server may name a column by whatever it was sent.
                 return frame.rename(columns=lambda name: hidden.scrub(str(name)))
             frames.append(frame)
             request = pages.after(page)
