@@ -1,7 +1,7 @@
 # The two commands are `make run` and `make test`; each sets up all that it needs.
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
-.PHONY: run test check bench bench-accuracy ui lock setup chromium clean
+.PHONY: run test check bench bench-accuracy ui lock setup chromium postgresql clean
 
 PYTHON ?= python3
 UV_VERSION := 0.13.9
@@ -16,7 +16,7 @@ run: setup $(DAGSTER_HOME)/dagster.yaml
 	@$(BIN)/forecast-assets run
 
 # Two files at a time, but for those with budgets: many tests wait for a server or a daemon.
-test: check chromium
+test: check chromium postgresql
 	$(BIN)/pytest -m "not alone" -n 2 --dist loadfile --no-loadscope-reorder
 	$(BIN)/pytest -m alone
 
@@ -63,6 +63,14 @@ chromium:
 	  sudo=$$(test "$$(id -u)" = 0 || echo sudo); \
 	  $$sudo apt-get update -qq && $$sudo apt-get install -y -qq chromium >/dev/null; } \
 	  || echo "No Chromium: the UI's test will fail and say how to install it" >&2
+
+# The server that the tests of the source `sql` start for themselves: Debian's package, as above.
+postgresql:
+	@command -v initdb >/dev/null || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || { \
+	  echo "Installing PostgreSQL for the tests of the source sql"; \
+	  sudo=$$(test "$$(id -u)" = 0 || echo sudo); \
+	  $$sudo apt-get update -qq && $$sudo apt-get install -y -qq postgresql >/dev/null; } \
+	  || echo "No PostgreSQL: the tests of the source sql will fail and say how to install it" >&2
 
 # Pins every dependency for every platform; names no registry.
 lock: setup

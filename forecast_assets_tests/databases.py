@@ -73,7 +73,8 @@ class Server:
     def resume(self) -> None:
         """Let it go on."""
         for one in self._family():
-            one.resume()
+            with contextlib.suppress(psutil.NoSuchProcess):
+                one.resume()
 
     def _family(self) -> "list[psutil.Process]":
         postmaster = psutil.Process(self._process.pid)

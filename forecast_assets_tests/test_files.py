@@ -160,8 +160,8 @@ def test_a_dated_path_is_that_of_the_day_asked_for_in_the_sources_zone(tmp_path:
 
 
 def test_only_as_of_is_replaced_in_a_dated_text():
-    text = "{as_of}/{as_of:%d.%m.%y}/{a,b}/{}/{as_of:}/{as_ofs}/%Y"
-    assert dated(text, MONDAY) == "2026-01-05/05.01.26/{a,b}/{}/{as_of:}/{as_ofs}/%Y"
+    text = "{as_of}/{as_of:%d.%m.%y}/{a,b}/{}/{as_ofs}/{of:%Y}/%Y"
+    assert dated(text, MONDAY) == "2026-01-05/05.01.26/{a,b}/{}/{as_ofs}/{of:%Y}/%Y"
 
 
 def test_a_drop_that_is_not_there_yet_is_waited_for(tmp_path: Path):

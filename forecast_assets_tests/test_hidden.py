@@ -11,8 +11,8 @@ import pytest
 
 from forecast_assets.errors import SettingsError, SourceError
 from forecast_assets.settings_file import parse
-from forecast_assets.sources import hidden
-from forecast_assets.sources.hidden import Hidden
+from forecast_assets.sources.http import hidden
+from forecast_assets.sources.http.hidden import Hidden
 from forecast_assets_tests.channels import refusing_port
 from forecast_assets_tests.web import CSV, ROWS, Reply, Web, as_json, csv, fetch, web
 

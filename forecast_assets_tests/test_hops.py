@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from forecast_assets.errors import SourceError
-from forecast_assets.sources.hops import Bounds, Hops, is_public
+from forecast_assets.sources.http.hops import Bounds, Hops, is_public
 from forecast_assets_tests.web import Reply, as_json, csv, fetch, web
 
 pytestmark = pytest.mark.usefixtures("no_proxy")

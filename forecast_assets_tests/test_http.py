@@ -9,12 +9,13 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from itertools import repeat
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pandas as pd
 import pytest
 
-from forecast_assets.errors import SettingsError, SourceError
+from forecast_assets.errors import ForecastAssetsError, SettingsError, SourceError
 from forecast_assets.settings_file import parse
 from forecast_assets.sources import described
 from forecast_assets_tests.web import (
@@ -111,7 +112,7 @@ def test_a_request_holds_what_the_settings_say(
             as_of=datetime(2026, 11, 22, 23, 30, tzinfo=UTC),
             timezone="Europe/Vienna",
             method="POST",
-            headers={"authorization": "env:TOKEN"},
+            headers={"authorization": "env:TOKEN", "X-API-key": "one", "accept-encoding": "br"},
             params={"day": "{as_of}"},
             body={"until": ["{as_of}", {"deep": "env:DEPTH"}], "n": 3},
             records="data.rows",
@@ -121,7 +122,9 @@ def test_a_request_holds_what_the_settings_say(
     assert asked.method == "POST"
     assert asked.path.startswith("/of/2026/11?")
     assert asked.query == {"kind": "{kind}", "day": "2026-11-23"}
-    assert asked.headers["Authorization"] == "Bearer of secrets"
+    assert asked.headers["authorization"] == "Bearer of secrets"
+    assert asked.headers["X-API-key"] == "one"
+    assert asked.headers["Accept-Encoding"] == "gzip, deflate"
     assert asked.headers["Content-Type"] == "application/json"
     assert json.loads(asked.body) == {"until": ["2026-11-23", {"deep": "deep 2026"}], "n": 3}
 
@@ -131,6 +134,12 @@ def test_a_name_and_a_password_become_a_header(tmp_path: Path) -> None:
         fetch(tmp_path, server.url().replace("//", "//ann:s%40sam@"))
     assert server.asked[0].headers["Authorization"] == "Basic YW5uOnNAc2Ft"
     assert "@" not in server.asked[0].headers["Host"]
+    with web(csv()) as server:
+        url = server.url().replace("//", "//ann:s%40sam@")
+        fetch(tmp_path, url, headers={"authorization": "Bearer 7", "user-agent": "ours"})
+    assert server.asked[0].headers["authorization"] == "Bearer 7"
+    assert "Authorization" not in server.asked[0].headers
+    assert server.asked[0].headers["User-Agent"] == "ours"
 
 
 def test_a_get_has_no_body(tmp_path: Path) -> None:
@@ -348,6 +357,19 @@ def test_a_column_that_is_not_there_is_refused_at_once(tmp_path: Path) -> None:
             refused(tmp_path, reply, "has no column value; it has unique_id, ds, y", y="value")
 
 
+@pytest.mark.parametrize("names", ["unique_id,ds,y,y", "unique_id,ds,y,z,z"])
+def test_a_column_that_is_there_twice_matters_where_it_is_mapped(
+    tmp_path: Path, names: str
+) -> None:
+    body = f"{names}\na,2026-01-02,1,2{',3' if 'z' in names else ''}\n".encode()
+    if "z" in names:
+        with web(csv(body)) as server:
+            assert told(fetch(tmp_path, server.url())) == [("a", "2026-01-02", 1.0)]
+    else:
+        refused(tmp_path, csv(body), "has more than one column y")
+        refused(tmp_path, csv(body), "has no column value", y="value")
+
+
 @pytest.mark.parametrize("value", [{"data": {"items": ROWS}}, {"error": "busy"}, 3, [1]])
 def test_json_without_rows_where_they_should_be_is_refused_at_once(
     tmp_path: Path, value: object
@@ -426,6 +448,59 @@ def test_rows_that_two_pages_give_are_one_table(tmp_path: Path) -> None:
             tmp_path, server.url(), records="rows", paging={"kind": "link", "path": "next"}
         )
     assert told(rows) == [("7", "2026-01-02", 1.0), ("007", "2026-01-02", 2.5)]
+
+
+def whole(body: bytes, media: str, headers: bytes = b"") -> bytes:
+    """A sound answer, to the byte."""
+    length = b"\r\nContent-Length: %d" % len(body)
+    return (
+        b"HTTP/1.1 200 OK\r\nContent-Type: "
+        + media.encode()
+        + headers
+        + length
+        + b"\r\n\r\n"
+        + body
+    )
+
+
+def garbled(answer: bytes, rng: Random) -> bytes:
+    """An answer with some bytes changed, left out or put in."""
+    text = bytearray(answer)
+    for _ in range(rng.choice([1, 2, 5, 20])):
+        at = rng.randrange(len(text))
+        text[at : at + rng.choice([0, 1, 1, 30])] = rng.randbytes(rng.choice([0, 1, 1, 4]))
+    return bytes(text)
+
+
+def test_a_garbled_answer_is_read_or_refused_on_purpose(tmp_path: Path) -> None:
+    zipped = b"\r\nContent-Encoding: gzip"
+    answers = [
+        whole(CSV, "text/csv", b'\r\nETag: "7"\r\nLink: <http://127.0.0.1:1/x>; rel="next"'),
+        whole(gzip.compress(CSV, mtime=0), "text/csv", zipped),
+        whole(json.dumps({"rows": ROWS, "next": "/data?2"}).encode(), "application/json"),
+        whole(parquet(), "application/parquet"),
+        b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/x?y=z#q\r\nContent-Length: 0\r\n\r\n",
+    ]
+    linked = {"kind": "link", "path": "next"}
+    ways: list[dict[str, Any]] = [
+        {},
+        {"format": "csv"},
+        {"records": "rows", "paging": linked},
+        {"paging": {"kind": "link"}},
+    ]
+    rng = Random(7)  # noqa: S311 - the same answers each time
+    quick = {"max_retries": 0, "timeout_seconds": 0.03, "max_bytes": 10**6}
+    said: list[str] = []
+    with web(csv()) as server:
+        for _ in range(100):
+            reply = Reply(garbled(rng.choice(answers), rng), is_bare=True)
+            server.answer = lambda _, reply=reply: reply
+            try:
+                assert len(fetch(tmp_path, server.url(), **quick, **rng.choice(ways)))
+            except ForecastAssetsError as error:
+                said.append(str(error))
+    assert 50 < len(said) < 100
+    assert all(text.endswith((".", "?")) for text in said)
 
 
 def test_a_body_that_cannot_be_written_is_told_of(tmp_path: Path) -> None:

@@ -52,9 +52,14 @@ def test_the_same_rows_again_change_nothing_but_the_order():
     pd.testing.assert_frame_equal(once, before)
 
 
-@pytest.mark.parametrize("dtype", ["category", "string"])
-def test_ids_may_be_kept_as_categories_and_mixed_with_plain_ones(dtype: str):
-    before, new = raw([("a", 2, 1), ("b", 2, 5)]), raw([("a", 2, 7)])
-    before["unique_id"] = before["unique_id"].astype(dtype)
+@pytest.mark.parametrize("before_is", ["object", "category", "string"])
+@pytest.mark.parametrize("new_is", ["object", "category"])
+def test_ids_may_be_kept_as_categories(before_is: str, new_is: str):
+    before, new = raw([("a", 2, 1), ("b", 2, 5)]), raw([("c", 2, 6), ("a", 2, 7)])
+    before["unique_id"] = before["unique_id"].astype(before_is)
+    new["unique_id"] = new["unique_id"].astype(new_is)
     found = upserted(before, new)
-    assert found.to_numpy().tolist() == raw([("b", 2, 5), ("a", 2, 7)]).to_numpy().tolist()
+    expected = raw([("b", 2, 5), ("c", 2, 6), ("a", 2, 7)])
+    assert found.astype({"unique_id": object}).to_numpy().tolist() == expected.to_numpy().tolist()
+    are_both = before_is == new_is == "category"
+    assert isinstance(found["unique_id"].dtype, pd.CategoricalDtype) == are_both

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from forecast_assets.errors import SourceError
-from forecast_assets.sources import paging
-from forecast_assets.sources.paging import next_of
+from forecast_assets.sources.http import paging
+from forecast_assets.sources.http.paging import next_of
 from forecast_assets_tests.web import ROWS, Reply, Request, Web, as_json, csv, fetch, web
 
 pytestmark = pytest.mark.usefixtures("no_proxy")
@@ -97,6 +97,8 @@ def test_numbers_go_up_until_a_page_is_empty(tmp_path: Path) -> None:
 def test_a_later_page_may_have_no_content_at_all(tmp_path: Path) -> None:
     with web([csv(), Reply(status=204)]) as server:
         assert len(fetch(tmp_path, server.url(), paging={"kind": "page"})) == 3
+    with web([page(ROW, "?page=2"), Reply(status=204)]) as server:
+        assert read(tmp_path, server, paging=LINK) == [1.5]
 
 
 def test_a_server_that_does_not_heed_the_number_is_refused(tmp_path: Path) -> None:

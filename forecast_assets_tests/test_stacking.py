@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forecast_assets.sources.stacking import lean, stacked
+from forecast_assets.sources.http.stacking import lean, stacked
 
 
 def frame(values: list[Any]) -> pd.DataFrame:

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from forecast_assets.errors import SourceError, SourceUnavailable
-from forecast_assets.sources.unpacking import Budgets, unpacked_into
+from forecast_assets.sources.http.unpacking import Budgets, unpacked_into
 from forecast_assets_tests.web import CSV, Reply, csv, fetch, web
 
 pytestmark = pytest.mark.usefixtures("no_proxy")

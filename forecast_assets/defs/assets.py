@@ -61,10 +61,10 @@ def _fetched_before(store: Store, settings: Settings, as_of: datetime) -> pd.Dat
     """What the same source gave last, where it reads only what is new."""
     if not settings.source.is_incremental:
         return None
-    version = code_version_of_rows(settings)
     known = [one for one in store.history("raw_data") if one.as_of <= as_of]
-    same = [one for one in known if one.code_version == version]
-    return store.read([newest(same)]) if same else None
+    if not known or newest(known).code_version != code_version_of_rows(settings):
+        return None
+    return store.read([newest(known)])
 
 
 @week_asset

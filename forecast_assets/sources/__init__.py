@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from forecast_assets.settings import Settings
-from forecast_assets.source_settings import addressed
+from forecast_assets.source_settings import SqlSource, addressed
 from forecast_assets.sources.asked import Asked
 from forecast_assets.sources.demo import read_demo
 from forecast_assets.sources.files import read_files, shown
@@ -19,7 +19,13 @@ from forecast_assets.sources.http import read_http
 from forecast_assets.sources.incremental import upserted
 from forecast_assets.sources.mapping import as_raw_data
 from forecast_assets.sources.python import read_python
-from forecast_assets.sources.sql import read_sql
+
+
+def _read_sql(source: SqlSource, asked: Asked) -> pd.DataFrame:
+    from forecast_assets.sources.sql import read_sql  # noqa: PLC0415 - SQLAlchemy takes 0.4 s
+
+    return read_sql(source, asked)
+
 
 # A reader takes its own kind's settings, which differ in type from kind to kind.
 Reader = Callable[[Any, Asked], pd.DataFrame]
@@ -28,7 +34,7 @@ READERS: Mapping[str, Reader] = {
     "demo": read_demo,
     "file": read_files,
     "http": read_http,
-    "sql": read_sql,
+    "sql": _read_sql,
     "python": read_python,
 }
 
@@ -44,9 +50,9 @@ def fetch(asked: Asked) -> pd.DataFrame:
     source = asked.settings.source
     before = asked.before if source.is_incremental else None
     rows = READERS[source.kind](source, asked)
-    if before is not None and rows.empty:
-        return before
     columns = {name: getattr(source, name) for name in ("unique_id", "ds", "y")}
+    if before is not None and rows.empty and set(columns.values()) <= set(rows.columns):
+        return before
     raw = as_raw_data(
         rows,
         columns=columns,

@@ -14,4 +14,10 @@ def upserted(before: pd.DataFrame, new: pd.DataFrame) -> pd.DataFrame:
     if before.empty or new.empty:
         return (before if new.empty else new).reset_index(drop=True)
     again = pd.MultiIndex.from_frame(before[KEY]).isin(pd.MultiIndex.from_frame(new[KEY]))
-    return pd.concat([before[~again], new], ignore_index=True)
+    stays = before[~again]
+    if all(isinstance(one["unique_id"].dtype, pd.CategoricalDtype) for one in (before, new)):
+        every = before["unique_id"].cat.categories.union(new["unique_id"].cat.categories)
+        stays, new = (
+            one.assign(unique_id=one["unique_id"].cat.set_categories(every)) for one in (stays, new)
+        )
+    return pd.concat([stays, new], ignore_index=True)

@@ -19,8 +19,9 @@ from forecast_assets.errors import SourceError, SourceUnavailable, listed
 from forecast_assets.settings_file import revealed
 from forecast_assets.source_settings import SqlSource, addressed
 from forecast_assets.sources.asked import Asked, Budget
-from forecast_assets.sources.gathering import Gathered
-from forecast_assets.sources.refusals import refusal
+from forecast_assets.sources.parsing import uncollected
+from forecast_assets.sources.sql.gathering import Gathered
+from forecast_assets.sources.sql.refusals import refusal
 from forecast_assets.sources.trying import persistently
 
 CHUNK = 10_000  # rows; a chunk is in memory before its bytes are counted
@@ -132,19 +133,20 @@ def _rows(connection: sa.Connection, source: SqlSource, asked: Asked, over: Even
         asks: sa.Executable = _query(str(source.query), connection, asked)
     else:
         asks = _columns_of(source.table, columns, connection, origin)
-    result = connection.execution_options(stream_results=True, max_row_buffer=CHUNK).execute(asks)
-    names = list(result.keys())
-    if any(names.count(column) != 1 for column in columns):
-        return pd.DataFrame(columns=names)  # which column is wanting, the mapping says
-    places = [names.index(column) for column in columns]
-    gathered = Gathered(columns, ids=source.unique_id, origin=origin)
-    budget = Budget(source.max_bytes)
-    n_rows = 0
-    for chunk in result.partitions(CHUNK):
-        if over.is_set():
-            raise _too_slow(source)
-        budget.take(gathered.add([[row[i] for row in chunk] for i in places]), of=origin)
-        n_rows += len(chunk)
+    n_rows, budget = 0, Budget(source.max_bytes)
+    streamed = connection.execution_options(stream_results=True, max_row_buffer=CHUNK)
+    with streamed.execute(asks) as result, uncollected():
+        names = list(result.keys())
+        if any(names.count(column) != 1 for column in columns):
+            return pd.DataFrame(columns=names)  # which column is wanting, the mapping says
+        places = [names.index(column) for column in columns]
+        gathered = Gathered(columns, ids=source.unique_id, origin=origin)
+        for chunk in result.partitions(CHUNK):
+            if over.is_set():
+                raise _too_slow(source)
+            values = list(zip(*chunk, strict=True))
+            budget.take(gathered.add([values[i] for i in places]), of=origin)
+            n_rows += len(chunk)
     if not n_rows and not source.is_incremental:
         raise SourceError(
             f"{origin} gives no rows. A week without data cannot be forecast, so nothing was"

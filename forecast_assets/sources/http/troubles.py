@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from forecast_assets.errors import SourceError, SourceUnavailable, listed
 from forecast_assets.source_settings import HttpSource
-from forecast_assets.sources.asking import Request
-from forecast_assets.sources.hidden import Hidden
+from forecast_assets.sources.http.asking import Request
+from forecast_assets.sources.http.hidden import Hidden
 
 if TYPE_CHECKING:
     import httpx

@@ -10,8 +10,8 @@ from urllib.parse import parse_qsl, urlsplit
 
 from forecast_assets.errors import SourceError
 from forecast_assets.source_settings import CursorPaging, LinkPaging, PagePaging
-from forecast_assets.sources.asking import Request, joined
-from forecast_assets.sources.hops import Hops
+from forecast_assets.sources.http.asking import Request, joined
+from forecast_assets.sources.http.hops import Hops
 
 MOST_PAGES = 10_000
 # RFC 8288: an address in brackets, and what it is for.
@@ -58,7 +58,7 @@ class Pages:
         Raises SourceError where pages go round in a circle or are too many, where the next may not
         be asked, and where a page does not hold what its successor is named in.
         """
-        following = self._following(page)
+        following = self._following(page) if page.sha256 else None  # it has no content at all
         self._n_pages += 1
         if following is None:
             return None

@@ -13,16 +13,17 @@ from hashlib import sha256
 from http import HTTPStatus
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Self
+from urllib.parse import urlsplit
 
 from forecast_assets.errors import SourceError, SourceUnavailable
 from forecast_assets.source_settings import HttpSource
-from forecast_assets.sources.asking import Request, joined
-from forecast_assets.sources.hidden import Hidden
-from forecast_assets.sources.hops import Hops
-from forecast_assets.sources.kept import Kept, KeptBodies, Note, Unfinished
-from forecast_assets.sources.troubles import named, on_the_way, refuse_status
-from forecast_assets.sources.unpacking import Budgets, unpacked_into
-from forecast_assets.sources.watch import Watch, hush
+from forecast_assets.sources.http.asking import Request, joined
+from forecast_assets.sources.http.hidden import Hidden
+from forecast_assets.sources.http.hops import Hops
+from forecast_assets.sources.http.kept import Kept, KeptBodies, Note, Unfinished
+from forecast_assets.sources.http.troubles import named, on_the_way, refuse_status
+from forecast_assets.sources.http.unpacking import Budgets, unpacked_into
+from forecast_assets.sources.http.watch import Watch, hush
 
 if TYPE_CHECKING:
     import httpx
@@ -54,7 +55,9 @@ class Answers:
         self._source, self._hops, self._hidden, self._kept = source, hops, hidden, kept
         timeout = httpx.Timeout(source.timeout_seconds, connect=source.connect_seconds)
         try:
-            for proxy in getproxies().values():
+            given = [getproxies().get(scheme) for scheme in ("http", "https", "all")]
+            proxies = [one if "://" in one else f"http://{one}" for one in given if one]
+            for proxy in proxies:
                 hidden.hide_address(proxy, is_from_environment=False)
             self._client = httpx.Client(timeout=timeout, event_hooks={"response": [_held_back]})
         except (OSError, ValueError, ImportError, httpx.InvalidURL) as error:
@@ -64,7 +67,8 @@ class Answers:
                 " HTTPS_PROXY, ALL_PROXY or NO_PROXY, whichever is set."
             ) from error
         hush()
-        self._watch = Watch(source.total_seconds)
+        hosts = {urlsplit(proxy).hostname or "" for proxy in proxies}
+        self._watch = Watch(source.total_seconds, proxies=hosts)
 
     def __enter__(self) -> Self:
         return self

@@ -9,6 +9,8 @@ from pandas.api.types import infer_dtype, union_categoricals
 
 def lean(frame: pd.DataFrame) -> pd.DataFrame:
     """The same values, those of a column that is all text as categories, all numbers as numbers."""
+    if frame.empty:
+        return frame
     return pd.DataFrame({name: _lean_column(frame[name]) for name in frame})
 
 

@@ -16,9 +16,9 @@ import orjson
 from forecast_assets.errors import SourceError
 from forecast_assets.source_settings import HttpSource, addressed, masked
 from forecast_assets.sources.asked import Asked, dated
-from forecast_assets.sources.hidden import Hidden
-from forecast_assets.sources.hops import Bounds, Hops
-from forecast_assets.sources.unpacking import ACCEPTED
+from forecast_assets.sources.http.hidden import Hidden
+from forecast_assets.sources.http.hops import Bounds, Hops
+from forecast_assets.sources.http.unpacking import ACCEPTED
 
 if TYPE_CHECKING:
     import httpx
@@ -59,10 +59,12 @@ class Request:
 
     def sent_headers(self) -> dict[str, str]:
         """The headers, as far as who is asked may see them."""
-        own = dict(self.headers) if self.is_at_home else {}
-        if self.is_at_home and self.body is not None:
-            own = {"Content-Type": "application/json", **own}
-        return {**OURS, **own, "Accept-Encoding": ACCEPTED}
+        every = dict(OURS)
+        if self.is_at_home:
+            every |= {} if self.body is None else {"Content-Type": "application/json"}
+            known = {name.lower(): name for name in every}
+            every |= {known.get(name.lower(), name): text for name, text in self.headers.items()}
+        return {**every, "Accept-Encoding": ACCEPTED}
 
     def to(self, url: str, bounds: Bounds) -> "Request":
         """The same, to an address that an answer named.
@@ -87,16 +89,16 @@ def first_request(source: HttpSource, asked: Asked, hidden: Hidden, hops: Hops) 
     """
     given = dated(hidden.reveal(source.url), asked.today)
     params = {name: dated(hidden.reveal(text), asked.today) for name, text in source.params.items()}
-    headers = {name.title(): hidden.reveal(text) for name, text in source.headers.items()}
+    headers = {name: hidden.reveal(text) for name, text in source.headers.items()}
     for value in (*params.values(), *headers.values()):
         hidden.hide(value)
-    _refuse_headers({name: hidden.reveal(text) for name, text in source.headers.items()})
+    _refuse_headers(headers)
     whole, basic = _parsed(given, params, source, hidden)
     url = str(whole)
     return Request(
         method=source.method,
         url=url,
-        headers={**basic, **headers},
+        headers=headers if "authorization" in map(str.lower, headers) else {**basic, **headers},
         body=_told(source.body, asked, hidden),
         home=origin_of(url),
         bounds=hops.first(url),

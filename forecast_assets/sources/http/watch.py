@@ -2,15 +2,15 @@
 
 import logging
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from socket import SHUT_RDWR
 from typing import Any
 from urllib.parse import urlsplit
 
 from forecast_assets.errors import SourceError, SourceUnavailable
-from forecast_assets.sources.asking import Request
-from forecast_assets.sources.hops import ip_of
+from forecast_assets.sources.http.asking import Request
+from forecast_assets.sources.http.hops import ip_of
 
 
 class Watch:
@@ -20,8 +20,8 @@ class Watch:
     may be looked up a second time with another result: both are seen here.
     """
 
-    def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
+    def __init__(self, seconds: float, *, proxies: Collection[str]) -> None:
+        self._seconds, self._proxies = seconds, proxies  # by their hosts
         self._streams: list[Any] = []
         self._is_late = threading.Event()
 
@@ -56,7 +56,7 @@ class Watch:
                 stream = info["return_value"]
                 open_ones = [one for one in self._streams if _socket(one).fileno() >= 0]
                 self._streams = [*open_ones, stream]
-                if reached[-1] == urlsplit(request.url).hostname:  # and is no proxy
+                if reached[-1] not in {*self._proxies} - {urlsplit(request.url).hostname}:
                     self._refuse_peer(stream, request)
 
         return told

@@ -16,14 +16,16 @@ import pandas as pd
 
 from forecast_assets.errors import SourceError, SourceUnavailable
 from forecast_assets.source_settings import Format, HttpSource
-from forecast_assets.sources.answers import Answer, Answers
 from forecast_assets.sources.asked import Asked
-from forecast_assets.sources.asking import Request, first_request
 from forecast_assets.sources.files import FORMATS
-from forecast_assets.sources.hidden import Hidden
-from forecast_assets.sources.hops import Hops
-from forecast_assets.sources.kept import KeptBodies
-from forecast_assets.sources.paging import Page, Pages
+from forecast_assets.sources.http.answers import Answer, Answers
+from forecast_assets.sources.http.asking import Request, first_request
+from forecast_assets.sources.http.hidden import Hidden
+from forecast_assets.sources.http.hops import Hops
+from forecast_assets.sources.http.kept import KeptBodies
+from forecast_assets.sources.http.paging import Page, Pages
+from forecast_assets.sources.http.stacking import lean, stacked
+from forecast_assets.sources.http.unpacking import Budgets
 from forecast_assets.sources.parsing import (
     PARSERS,
     UNREADABLE,
@@ -33,9 +35,7 @@ from forecast_assets.sources.parsing import (
     records_frame,
     uncollected,
 )
-from forecast_assets.sources.stacking import lean, stacked
 from forecast_assets.sources.trying import persistently
-from forecast_assets.sources.unpacking import Budgets
 
 T = TypeVar("T")
 CONTENT_TYPES: Mapping[str, Format] = {
@@ -78,9 +78,9 @@ def _read(source: HttpSource, asked: Asked, hidden: Hidden) -> pd.DataFrame:
         while request:
             one = _OnePage(source, answers, request, budgets, is_first=not frames)
             frame, page, budgets = persistently(partial(_quietly, one.read, hidden), source, asked)
-            if not set(one.columns) <= set(frame.columns):
-                # It has no rows. What is missing is said where columns are mapped, with all that
-                # there is, and a server may name a column by whatever it was sent.
+            if not all(list(frame.columns).count(column) == 1 for column in one.columns):
+                # It has no rows. What is missing, or there twice, is said where columns are mapped;
+                # a server may name a column by whatever it was sent.
                 return frame.rename(columns=lambda name: hidden.scrub(str(name)))
             frames.append(frame)
             request = pages.after(page)
@@ -139,7 +139,8 @@ class _OnePage:
             try:
                 frame, value = self._rows(kind, answer.file, budgets)
             except SourceUnavailable:
-                self.answers.drop(self.request)
+                if answer.unfinished is None:  # what was kept is read otherwise by now
+                    self.answers.drop(self.request)
                 raise
             self.answers.keep(self.request, answer)
             page = Page(
