@@ -396,13 +396,17 @@ def test_bad_data_fails_at_once_and_leaves_the_week_before(
 
 
 def test_a_source_that_does_not_answer_is_tried_again(tmp_path: Path, instance: dg.DagsterInstance):
-    settings = week_settings(
-        tmp_path, make_series(**PANEL), source={"kind": "file", "path": "ftp://127.0.0.1:1/x.csv"}
-    )
+    away = {"kind": "file", "path": "ftp://127.0.0.1:1/x.csv"}
+    quick = {"max_retries": 3, "retry_base_seconds": 0.001}
+    settings = week_settings(tmp_path, make_series(**PANEL), source={**away, **quick})
     result = materialize(settings, instance, "raw_data")
     assert not result.success
-    assert len([event for event in result.all_events if event.is_step_up_for_retry]) == 2
+    told = [entry.user_message for entry in instance.all_logs(result.run_id)]
+    tries = [line for line in told if line.startswith("Try ")]
+    assert [line.partition(":")[0] for line in tries] == ["Try 1 of 4", "Try 2 of 4", "Try 3 of 4"]
+    assert not [event for event in result.all_events if event.is_step_up_for_retry]
     assert "did not answer" in failures(result)
+    assert "That was try 4 of 4" in failures(result)
 
 
 def week_job() -> dg.JobDefinition:
