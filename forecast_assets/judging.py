@@ -8,12 +8,12 @@ from datetime import datetime
 
 from forecast_assets.commits import Commit, newest
 from forecast_assets.errors import StoreError
-from forecast_assets.finding import Finding
 from forecast_assets.settings import Settings
 from forecast_assets.source_settings import DemoSource
 from forecast_assets.sources import identity
 from forecast_assets.store import Store
 from forecast_assets.verdict import Before, judge
+from forecast_assets.verdict.finding import Finding
 
 
 def version_before(

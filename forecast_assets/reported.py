@@ -9,9 +9,9 @@ from typing import Self
 
 import pandas as pd
 
-from forecast_assets.finding import Finding
 from forecast_assets.forecast import week_of
 from forecast_assets.settings import fits
+from forecast_assets.verdict.finding import Finding
 
 
 @dataclass(frozen=True)

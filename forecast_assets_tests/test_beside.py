@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from forecast_assets.beside import Beside, Weeks, is_close
+from forecast_assets.verdict.beside import Beside, Weeks, is_close
 from forecast_assets_tests.builders import make_ragged, make_series
 
 

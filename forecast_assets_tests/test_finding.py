@@ -2,7 +2,7 @@
 
 import pytest
 
-from forecast_assets.finding import Finding, counted, found, named, number, percent
+from forecast_assets.verdict.finding import Finding, counted, found, named, number, percent
 
 
 def test_what_was_found_and_what_to_do_are_one_paragraph():

@@ -10,10 +10,10 @@ import pytest
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-from forecast_assets.finding import Finding
 from forecast_assets.layout import MOST_STATIC
 from forecast_assets.report import briefly, cell, digits, headlines, render, share
 from forecast_assets.reported import Week
+from forecast_assets.verdict.finding import Finding
 from forecast_assets_tests.builders import make_ragged, make_series, walk
 from forecast_assets_tests.weeks import make_choice, make_scores_of, make_week, many_series
 

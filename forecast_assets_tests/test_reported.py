@@ -1,6 +1,6 @@
 """The week that is told: which series, under which title."""
 
-from forecast_assets.finding import Finding
+from forecast_assets.verdict.finding import Finding
 from forecast_assets_tests.builders import make_ragged, make_series, walk
 from forecast_assets_tests.weeks import make_week
 

@@ -13,12 +13,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forecast_assets.finding import Finding
 from forecast_assets.series import to_weeks
 from forecast_assets.settings import Settings
 from forecast_assets.settings_file import parse
 from forecast_assets.sources.demo import demo_series
 from forecast_assets.verdict import KINDS, Before, by_policy, held, in_a_line, judge, refusal
+from forecast_assets.verdict.finding import Finding
 from forecast_assets_tests.builders import make_ragged, make_raw
 
 FIRST = pd.Timestamp("2024-01-05")  # a Friday

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import dagster as dg
 
-from forecast_assets.finding import Finding
+from forecast_assets.verdict.finding import Finding
 
 ABOUT = "series"  # under this name a result lists whom it is about, where that is not everybody
 MOST_ABOUT = 100  # more are told to all: an event is no place for thousands of names

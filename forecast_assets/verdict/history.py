@@ -1,6 +1,6 @@
 """What became of the weeks that the version before had: new, gone, revised, moved, rescaled.
 
-Whether values are likely in themselves: `verdict_of_values`.
+Whether values are likely in themselves: `values`.
 """
 
 from collections.abc import Sequence
@@ -10,8 +10,8 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
-from forecast_assets.beside import Beside, Floats, Ints, Mask, is_close
-from forecast_assets.finding import Finding, counted, found, named, number, percent
+from forecast_assets.verdict.beside import Beside, Floats, Ints, Mask, is_close
+from forecast_assets.verdict.finding import Finding, counted, found, named, number, percent
 
 HALF = 0.5  # of the compared values: more are no revision, but another history
 LEAST = 8  # values that are compared before a history is called another one, moved or rescaled

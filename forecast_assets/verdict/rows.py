@@ -1,6 +1,6 @@
 """What the rows of a fetch show that their weeks do not: set aside, given twice, on a stray day.
 
-What their weeks show: `verdict_of_history` and `verdict_of_values`.
+What their weeks show: `history` and `values`.
 """
 
 from collections.abc import Sequence
@@ -11,9 +11,9 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import pandas as pd
 
-from forecast_assets.beside import DAYS, Ints, Mask, Weeks
-from forecast_assets.finding import Finding, counted, found, named
 from forecast_assets.schema import Values
+from forecast_assets.verdict.beside import DAYS, Ints, Mask, Weeks
+from forecast_assets.verdict.finding import Finding, counted, found, named
 
 USUAL = 0.05  # the share of rows with a twin from which on that is how the source is
 NEARLY_ALL = 0.95  # of a series' rows on one weekday: it is a weekly one

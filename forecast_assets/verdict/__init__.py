@@ -11,14 +11,14 @@ from datetime import datetime, timedelta
 import numpy as np
 import pandas as pd
 
-from forecast_assets import verdict_of_history as history
-from forecast_assets import verdict_of_rows as rows
-from forecast_assets import verdict_of_values as values
-from forecast_assets.beside import DAYS, Beside, Weeks
-from forecast_assets.finding import Finding
-from forecast_assets.newest import Newest
 from forecast_assets.series import newest_week
 from forecast_assets.settings import Policy, Settings, VerdictSettings
+from forecast_assets.verdict import history as history
+from forecast_assets.verdict import rows as rows
+from forecast_assets.verdict import values as values
+from forecast_assets.verdict.beside import DAYS, Beside, Weeks
+from forecast_assets.verdict.finding import Finding
+from forecast_assets.verdict.newest import Newest
 
 KINDS = tuple(VerdictSettings.model_fields)
 

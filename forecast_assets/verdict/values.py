@@ -1,6 +1,6 @@
 """Whether the newest values are likely: in range, usual, in the usual unit, no repeats, not stuck.
 
-What the version before had too is not told again. What became of its weeks: `verdict_of_history`.
+What the version before had too is not told again. What became of its weeks: `history`.
 """
 
 import math
@@ -8,10 +8,10 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from forecast_assets.beside import Beside, is_close
-from forecast_assets.finding import Finding, counted, found, named, number
-from forecast_assets.newest import Newest
 from forecast_assets.settings import fits
+from forecast_assets.verdict.beside import Beside, is_close
+from forecast_assets.verdict.finding import Finding, counted, found, named, number
+from forecast_assets.verdict.newest import Newest
 
 YEAR = 52  # weeks that a gap is told within
 RARE = 1e-3  # the chance that a sound week repeats the one before

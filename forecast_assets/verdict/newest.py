@@ -1,7 +1,7 @@
 """The newest value of each series beside its past: how far off the usual, and in which unit.
 
 Medians all the way: a spike of last year must not hide that of today. What is said of it:
-`verdict_of_values`.
+`values`.
 """
 
 import math
@@ -10,7 +10,7 @@ from functools import cached_property
 
 import numpy as np
 
-from forecast_assets.beside import Beside, Floats, Ints, Mask
+from forecast_assets.verdict.beside import Beside, Floats, Ints, Mask
 
 YEAR = 52  # weeks; from here on a season is one, and its holidays move by a week
 PAST = 104  # changes that say what is usual
