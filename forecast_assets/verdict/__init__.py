@@ -13,9 +13,7 @@ import pandas as pd
 
 from forecast_assets.series import newest_week
 from forecast_assets.settings import Policy, Settings, VerdictSettings
-from forecast_assets.verdict import history as history
-from forecast_assets.verdict import rows as rows
-from forecast_assets.verdict import values as values
+from forecast_assets.verdict import history, rows, values
 from forecast_assets.verdict.beside import DAYS, Beside, Weeks
 from forecast_assets.verdict.finding import Finding
 from forecast_assets.verdict.newest import Newest
