@@ -168,7 +168,7 @@ def test_looks_for_new_data_that_fail_are_told_once_a_day(
         watcher = Watcher(tmp_path, instance, notify=channel(hook))
         watcher.look()
         tags = {"dagster/sensor_name": "new_data", "forecast_assets/process": "p"}
-        for day in ("2026-11-23", "2026-11-23", "2026-11-24"):
+        for day in ("2026-11-16", "2026-11-16", "2026-11-17"):
             said = {**tags, "forecast_assets/as_of": day}
             failed = dg.DagsterRunStatus.FAILURE
             create_run_for_test(instance, job_name="x", status=failed, tags=said)

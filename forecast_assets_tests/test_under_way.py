@@ -125,4 +125,13 @@ def test_a_run_stands_for_its_tag_or_for_when_it_was_created(
 ):
     run = create_run_for_test(instance, job_name="a_job", tags=tags)
     (record,) = instance.get_run_records(dg.RunsFilter(run_ids=[run.run_id]))
-    assert stands_for(record) == (moment or record.create_timestamp)
+    assert stands_for(record, instance) == (moment or record.create_timestamp)
+
+
+def test_a_run_that_carries_on_another_stands_for_its_moment(instance: dg.DagsterInstance):
+    first = create_run_for_test(instance, job_name="a_job")
+    again = create_run_for_test(
+        instance, job_name="a_job", root_run_id=first.run_id, parent_run_id=first.run_id
+    )
+    records = {one.dagster_run.run_id: one for one in instance.get_run_records()}
+    assert stands_for(records[again.run_id], instance) == records[first.run_id].create_timestamp

@@ -85,7 +85,7 @@ def notices_of(record: dg.RunRecord, instance: dg.DagsterInstance) -> Iterator[N
     if not is_ours(run):
         return
     what = "The week" if run.job_name == JOB else f"The run of {_named(run)}"
-    title = f"{what} as of {stands_for(record):%Y-%m-%d %H:%M} UTC"
+    title = f"{what} as of {stands_for(record, instance):%Y-%m-%d %H:%M} UTC"
     where = f"Its page: /runs/{run.run_id} of the UI."
     found = [one for one in _evaluations(run, instance) if not one.passed]
     is_failed = run.status == dg.DagsterRunStatus.FAILURE
@@ -94,14 +94,14 @@ def notices_of(record: dg.RunRecord, instance: dg.DagsterInstance) -> Iterator[N
         return
     if is_failed:
         yield Notice(
-            id=f"run_failed {_occasion(record)}",
+            id=f"run_failed {_occasion(record, instance)}",
             event="run_failed",
             severity="error",
             title=f"{title} failed",
             text=f"{_why(run, instance)}\n\nWhat was published before stands; nothing is"
             f" half-written. Mend the cause, then re-execute the run from failure in the UI, or"
             f" run the week again: `forecast-assets run --as-of"
-            f" {stands_for(record).isoformat()}`. {where}",
+            f" {stands_for(record, instance).isoformat()}`. {where}",
         )
     if found:
         is_error = any(one.severity == dg.AssetCheckSeverity.ERROR for one in found)
@@ -127,7 +127,7 @@ def _held_back(
     warned = [one for one in found if one.severity == dg.AssetCheckSeverity.WARN]
     besides = f"\n\nIt warned, besides:\n\n{_said(warned)}" if warned else ""
     return Notice(
-        id=f"held {content_held(record.dagster_run)} {stands_for(record):%G-W%V}",
+        id=f"held {content_held(record.dagster_run)} {stands_for(record, instance):%G-W%V}",
         event="run_failed",
         severity="error",
         title=f"{title} is held back",
@@ -143,11 +143,11 @@ def _said(found: Sequence[dg.AssetCheckEvaluation]) -> str:
     )
 
 
-def _occasion(record: dg.RunRecord) -> str:
+def _occasion(record: dg.RunRecord, instance: dg.DagsterInstance) -> str:
     """What is told once: a run; of looks for new data, which may fail every hour, a day."""
     run = record.dagster_run
     is_look = run.tags.get(SENSOR_TAG) == NEW_DATA
-    return f"{NEW_DATA} {stands_for(record):%Y-%m-%d}" if is_look else run.run_id
+    return f"{NEW_DATA} {stands_for(record, instance):%Y-%m-%d}" if is_look else run.run_id
 
 
 def _named(run: dg.DagsterRun) -> str:

@@ -94,7 +94,9 @@ def build_schedule(
             )
         if _is_there(tick):
             return dg.SkipReason(f"The forecast of {week} is there already.")
-        if any(stands_for(record) >= tick for record in weeks_under_way(context.instance)):
+        if any(
+            stands_for(one, context.instance) >= tick for one in weeks_under_way(context.instance)
+        ):
             return dg.SkipReason(f"A run of {week} is under way.")
         return [request_for(one) for one in _asked(tick)]
 

@@ -119,7 +119,7 @@ def _look(
         return Finding("No week was due since this is watched.")
     if is_published(store, tick):
         return Finding(f"The forecast of {week} is there.")
-    if running := [run for run in weeks_under_way(instance) if stands_for(run) >= tick]:
+    if running := [run for run in weeks_under_way(instance) if stands_for(run, instance) >= tick]:
         is_long = at > tick + 2 * deadline(settings)
         said = f"The run {running[0].dagster_run.run_id[:8]} of {week} is under way."
         return Finding(said, is_late=True, act="alarm" if is_long else None)

@@ -12,7 +12,7 @@ from pathlib import Path
 import dagster as dg
 import psutil
 
-from forecast_assets.defs.moment import AS_OF_TAG, RANGE_START, WEEK_TAG, WHOLE, parse_as_of
+from forecast_assets.defs.moment import RANGE_START, WEEK_TAG, WHOLE, moment_of
 from forecast_assets.errors import SettingsError
 from forecast_assets.tables import ASSETS
 
@@ -70,14 +70,12 @@ def weeks_under_way(instance: dg.DagsterInstance) -> list[dg.RunRecord]:
     ]
 
 
-def stands_for(record: dg.RunRecord) -> datetime:
-    """The moment that a run stands for, in UTC: its tag's, else when it was created."""
-    said = record.dagster_run.tags.get(AS_OF_TAG)
-    created = record.create_timestamp.astimezone(UTC)
+def stands_for(record: dg.RunRecord, instance: dg.DagsterInstance) -> datetime:
+    """The moment that a run stands for, in UTC; of one that refuses its own, when it was made."""
     try:
-        return created if said is None else parse_as_of(said)
+        return moment_of(record.dagster_run, instance).as_of
     except SettingsError:  # a tag written by hand: the run itself will say so
-        return created
+        return record.create_timestamp.astimezone(UTC)
 
 
 def _selected(run: dg.DagsterRun) -> set[str]:
