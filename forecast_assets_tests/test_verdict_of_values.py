@@ -31,7 +31,7 @@ def test_a_spike_is_told_once():
 
 @pytest.mark.parametrize("size", [1e9, -1e9, 0.0])
 def test_a_series_that_never_moved_has_no_usual_change(size: float):
-    with np.errstate(divide="ignore"):  # as `judge` does
+    with np.errstate(all="ignore"):  # as `judge` does
         assert unusual(newest(make_series(a=[5.0] * 59 + [size]))) == []
 
 
