@@ -223,7 +223,7 @@ def test_the_tables_of_alarms_name_what_the_code_has(tmp_path: Path) -> None:
     defs = build_defs(make_settings(tmp_path, schedule={"poll": "1h"}))
     every = [*(defs.schedules or ()), *(defs.sensors or ())]
     assert named(rows_of("name", OPERATE)) == {one.name for one in every}
-    assert named(rows_of("check", OPERATE)) == {spec.name for spec in CHECKS.values()}
+    assert named(rows_of("check", OPERATE)) == {spec.name for spec in CHECKS}
     assert named(rows_of("`events`", OPERATE)) == set(get_args(Event))
 
 
