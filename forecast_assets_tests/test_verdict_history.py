@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from forecast_assets.beside import Beside, Weeks
-from forecast_assets.verdict_of_history import (
+from forecast_assets.verdict.beside import Beside, Weeks
+from forecast_assets.verdict.history import (
     History,
     late,
     moved,

@@ -4,9 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from forecast_assets.beside import Beside, Weeks
-from forecast_assets.newest import Newest
-from forecast_assets.verdict_of_values import flat, gaps, out_of_range, repeated, rescaled, unusual
+from forecast_assets.verdict.beside import Beside, Weeks
+from forecast_assets.verdict.newest import Newest
+from forecast_assets.verdict.values import flat, gaps, out_of_range, repeated, rescaled, unusual
 from forecast_assets_tests.builders import make_series, walk
 
 PANEL = {f"s{i}": walk(60, seed=i) for i in range(6)}

@@ -4,8 +4,8 @@ from zoneinfo import ZoneInfo
 
 import pandas as pd
 
-from forecast_assets.beside import Weeks
-from forecast_assets.verdict_of_rows import Rows, duplicates, left_out, malformed, off_grid
+from forecast_assets.verdict.beside import Weeks
+from forecast_assets.verdict.rows import Rows, duplicates, left_out, malformed, off_grid
 from forecast_assets_tests.builders import make_raw, make_series, walk
 
 VIENNA = ZoneInfo("Europe/Vienna")
