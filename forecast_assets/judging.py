@@ -1,10 +1,12 @@
-"""The verdict on a version of `series` that is stored, made again from what is there.
+"""What a fetch is held against, and put into: the versions that were stored before.
 
 What is found: `verdict`. Nothing is kept of it: the same versions give the same findings.
 """
 
 from collections.abc import Sequence
 from datetime import datetime
+
+import pandas as pd
 
 from forecast_assets.commits import Commit, newest
 from forecast_assets.errors import StoreError
@@ -42,6 +44,25 @@ def version_before(
     if settings.source.kind != "demo" and _is_demo(store, commit, settings):
         return None
     return Before(store.read([commit]), commit.as_of)
+
+
+def code_version_of_rows(settings: Settings) -> str:
+    """Rows of another source, or mapped in another way, are made by other code."""
+    return f"2-{identity(settings)}"
+
+
+def rows_before(store: Store, settings: Settings, *, as_of: datetime) -> pd.DataFrame | None:
+    """What the same source gave last, of what was published; none where it is read whole.
+
+    What was held back is not built upon: it may be mended at the source.
+    """
+    if not settings.source.is_incremental:
+        return None
+    published = [one for one in store.history("series") if one.as_of <= as_of]
+    made_from = newest(published).inputs if published else ()
+    raw = [store.commit(one) for one in made_from if one.asset == "raw_data"]
+    same = [one for one in raw if one.code_version == code_version_of_rows(settings)]
+    return store.read(same[:1]) if same else None
 
 
 def _is_demo(store: Store, commit: Commit, settings: Settings) -> bool:

@@ -59,7 +59,7 @@ def to_weeks(raw: pd.DataFrame, settings: Settings, *, as_of: datetime) -> Weekl
         raise _refusal_of_shared_weeks(sound[is_over], week[is_over])
     cells = _cells(rows, is_over, settings.series.aggregate)
     _refuse_empty_series(rows, is_over, cells)
-    is_end = _is_end(rows, cells)
+    is_end = _is_end(cells)
     is_part = is_end & (cells["coverage"] < settings.series.min_coverage)
     is_newest = cells["week"] == cells["week"].max()
     gridded = _on_grid(cells[~is_part], rows)
@@ -149,6 +149,12 @@ def _cells(rows: _Rows, is_over: NDArray[np.bool_], how: str) -> pd.DataFrame:
         "error": y.sort_index,
     }
     values = one[how]()
+    if np.isinf(values).any():
+        raise DataError(
+            f"{int(np.isinf(values).sum())} weeks have rows whose {how} is larger than any number"
+            f" can be, of the series {listed(rows.ids[values.index[np.isinf(values)] // n_weeks])}."
+            f" Nothing was published. Look for values that are far too large."
+        )
     index = values.index.to_numpy()
     series, week = index // n_weeks, index % n_weeks
     days = pd.unique(cell * 7 + rows.day[is_known] % 7)
@@ -160,13 +166,9 @@ def _cells(rows: _Rows, is_over: NDArray[np.bool_], how: str) -> pd.DataFrame:
     )
 
 
-def _is_end(rows: _Rows, cells: pd.DataFrame) -> "pd.Series[bool]":
-    """Which cells are the first of their series, or have no row of it after them."""
-    newest = np.full(len(rows.ids), -1)
-    is_known = ~np.isnan(rows.y)
-    np.maximum.at(newest, rows.series[is_known], rows.week[is_known])
-    is_first = cells["series"].diff() != 0
-    return is_first | (cells["week"] == newest[cells["series"]])
+def _is_end(cells: pd.DataFrame) -> "pd.Series[bool]":
+    """Which cells are the first or the newest of their series, of weeks that are over."""
+    return (cells["series"].diff() != 0) | (cells["series"].diff(-1) != 0)
 
 
 def _refuse_empty_series(rows: _Rows, is_over: NDArray[np.bool_], cells: pd.DataFrame) -> None:

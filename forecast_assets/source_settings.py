@@ -42,6 +42,8 @@ def addressed(url: str) -> str:
     """A URL as it may be shown: its host and path, without a name, a password or a query."""
     if url.startswith("env:"):
         return url
+    if "::" in url:  # fsspec's chains, such as filecache::https://…
+        return masked(url)
     try:
         parts = urlsplit(url)
         is_cut = parts.port is not None and "@" not in parts.netloc and "@" in url
@@ -64,6 +66,11 @@ Secret = Annotated[str, Field(min_length=1), PlainSerializer(masked)]
 Address = Annotated[str, Field(min_length=1), PlainSerializer(addressed)]
 Body = Annotated[dict[str, Any], PlainSerializer(masked_throughout)]
 Name = Annotated[str, Field(min_length=1)]
+Path = Annotated[
+    str,
+    Field(min_length=1),
+    PlainSerializer(lambda path: addressed(path) if "://" in path else path, return_type=str),
+]
 Zone = Annotated[str, AfterValidator(known_zone)]
 Seconds = Annotated[float, Field(gt=0, strict=False)]
 
@@ -108,7 +115,7 @@ class FileSource(_Source):
     """Files on a disk or on anything that fsspec reaches: csv, parquet or json."""
 
     kind: Literal["file"]
-    path: Name
+    path: Path
 
 
 class LinkPaging(Frozen):

@@ -46,6 +46,16 @@ def test_a_series_that_does_not_sell_every_day_is_whole_with_its_fewest_days() -
     assert coverage_of([2, 1, 3, 1, 2, 1, 1, 4, 1]) == [[1] * 9]
 
 
+def test_a_week_that_was_as_short_a_year_ago_is_whole() -> None:
+    """A holiday, which moves by a week now and then."""
+    year = [5] * 30 + [3] + [5] * 21
+    for shift in (0, 1):
+        (shares,) = coverage_of(year + [5] * (30 + shift) + [3])
+        assert shares[-1] == 1
+    (shares,) = coverage_of(year + [5] * 40 + [3])
+    assert shares[-1] == 0.6
+
+
 def test_what_was_usual_over_a_year_ago_does_not_count() -> None:
     (shares,) = coverage_of([7] * 60 + [5] * 53)
     assert shares[-1] == 1

@@ -45,6 +45,12 @@ def test_all_earlier_rows_of_a_key_give_way_to_all_new_ones():
     pd.testing.assert_frame_equal(upserted(before, new), expected)
 
 
+def test_rows_that_were_set_aside_go_for_they_may_have_been_mended():
+    before = raw([("a", 2, 1), ("b", 2, 5)]).assign(problem=[None, "`y` holds no number"])
+    new = raw([("c", 2, 7)]).assign(problem=None)
+    assert upserted(before, new)["unique_id"].tolist() == ["a", "c"]
+
+
 def test_the_same_rows_again_change_nothing_but_the_order():
     before = raw([("a", 2, 1), ("b", 2, 5), ("a", 9, 3)])
     once = upserted(before, before.tail(1))

@@ -1,5 +1,6 @@
 """The verdict on versions that are stored: which one each is compared with."""
 
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import pytest
 
 from forecast_assets.commits import Commit
 from forecast_assets.errors import StoreError
-from forecast_assets.judging import judged, version_before
+from forecast_assets.judging import code_version_of_rows, judged, rows_before, version_before
 from forecast_assets.sources import identity
 from forecast_assets.store import Store
 from forecast_assets_tests.builders import AS_OF, make_raw, make_series, make_settings
@@ -65,3 +66,27 @@ def test_a_version_that_does_not_say_what_it_was_made_from_is_refused(tmp_path: 
     store = make_store(tmp_path)
     with pytest.raises(StoreError, match="does not say which raw_data it was made from"):
         judged(store, write_series(store, 1, 2), make_settings(tmp_path))
+
+
+SQL = {"kind": "sql", "url": "sqlite:///x.db", "query": "SELECT * FROM x WHERE ds > :last_ds"}
+
+
+def test_what_is_new_is_put_into_what_was_published_and_not_into_what_was_held(tmp_path: Path):
+    store, settings = make_store(tmp_path), make_settings(tmp_path, source=SQL)
+    version = code_version_of_rows(settings)
+    write(store, 1, 2, code_version=version)
+    held = make_commit("raw_data", as_of=AS_OF + WEEK)
+    rows = make_raw(make_series(a=[1, 2, 99]))
+    store.write(rows, replace(held, code_version=version))
+    found = rows_before(store, settings, as_of=AS_OF + 2 * WEEK)
+    assert found is not None
+    assert found["y"].tolist() == [1, 2]
+
+
+def test_nothing_is_put_into_the_rows_of_another_source(tmp_path: Path):
+    store, settings = make_store(tmp_path), make_settings(tmp_path, source=SQL)
+    write(store, 1, 2, code_version="2-another0")
+    assert rows_before(store, settings, as_of=AS_OF + WEEK) is None
+    whole = make_settings(tmp_path, source=FILE)
+    write(store, 1, 2, weeks=1, code_version=code_version_of_rows(whole))
+    assert rows_before(store, whole, as_of=AS_OF + WEEK) is None

@@ -1,7 +1,7 @@
 """Raw rows to weeks: which week a row belongs to, what a gap becomes, and what is refused."""
 
 from collections.abc import Mapping
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -320,11 +320,30 @@ def test_half_a_week_counts_where_that_is_asked_for() -> None:
     assert weeks.partial == ()
 
 
-def test_once_the_source_went_on_a_week_with_holes_is_a_week() -> None:
-    went_on = pd.concat([HALF, days_of("2026-01-31", "2026-02-01", a=1.0)], ignore_index=True)
-    weeks = to_weeks(went_on, settings_of(aggregate="sum"), as_of=MONDAY)
-    assert values(weeks) == [7.0] * 4 + [4.0]
-    assert weeks.frame["coverage"].round(2).tolist() == [1.0] * 4 + [0.57]
+def test_a_newest_week_with_holes_is_left_out_though_the_source_went_on() -> None:
+    weekend = days_of("2026-01-31", "2026-02-01", a=1.0)
+    weeks = to_weeks(pd.concat([HALF, weekend]), settings_of(aggregate="sum"), as_of=MONDAY)
+    assert values(weeks) == [7.0] * 4
+    assert weeks.partial == ("a",)
+
+
+def test_once_a_week_came_after_it_a_week_with_holes_counts() -> None:
+    autumn = days_of("2025-10-04", "2026-01-27", a=1.0)
+    next_week = days_of("2026-01-31", "2026-02-06", a=1.0)
+    as_of = MONDAY + timedelta(weeks=1)
+    weeks = to_weeks(pd.concat([autumn, next_week]), settings_of(aggregate="sum"), as_of=as_of)
+    assert values(weeks) == [7.0] * 16 + [4.0, 7.0]
+    assert weeks.frame["coverage"].round(2).tolist() == [1.0] * 16 + [0.57, 1.0]
+
+
+def test_a_sum_that_no_number_holds_is_refused() -> None:
+    rows = raw(a={"2026-01-01": 1.5e308, "2026-01-02": 1.5e308, "2026-01-09": 1.0})
+    with pytest.raises(
+        DataError,
+        match=r"1 weeks have rows whose sum is larger than any number can be, of the series a\."
+        r" Nothing was published\. Look for values that are far too large\.",
+    ):
+        to_weeks(rows, settings_of(aggregate="sum"), as_of=LATER)
 
 
 def test_the_first_week_of_a_window_that_begins_within_it_is_left_out() -> None:

@@ -217,6 +217,9 @@ def test_no_series_at_all_is_refused() -> None:
         ("ds", pd.to_datetime(["2026-01-02", None]), "hold no time: row 2: NaT"),
         ("ds", ["02/03/2020", "2026-01-02"], "hold no ISO 8601 time (such as 2026-11-20): row 1:"),
         ("ds", ["9999-12-31", "2026-01-02"], "hold no ISO 8601 time (such as 2026-11-20): row 1:"),
+        ("ds", ["now", "2026-01-02"], "hold no ISO 8601 time (such as 2026-11-20): row 1: 'now'"),
+        ("ds", ["1999.5", "2026"], "hold no ISO 8601 time (such as 2026-11-20): row 1: '1999.5'"),
+        ("y", [Decimal("sNaN"), Decimal(1)], "hold no number: row 1: Decimal('sNaN')"),
         ("ds", [20260102, 20260109], "hold a bare number for a time: row 1: 20260102, row 2:"),
         (
             "ds",
@@ -361,6 +364,11 @@ def test_a_row_with_several_faults_tells_them_all() -> None:
         " `y` holds no number"
     )
     assert json.loads(raw["given"][1]) == {"unique_id": "b'x'", "ds": "?", "y": "?"}
+
+
+def test_a_bad_time_beside_times_of_one_offset_is_set_aside() -> None:
+    raw = set_aside(rows(ds=["2026-01-02T00:00Z", "?"]))
+    assert raw["problem"].notna().tolist() == [False, True]
 
 
 def test_nothing_is_set_aside_where_no_row_is_sound() -> None:

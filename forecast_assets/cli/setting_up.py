@@ -3,6 +3,7 @@
 A thing to check is a function that yields its lines, named in `CHECKS`.
 """
 
+import functools
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -143,10 +144,13 @@ def _checked(now: datetime) -> Iterator[Line]:
 def source(settings: "Settings", store: "Store", now: datetime) -> Iterator[Line]:
     """Whether the source can be read, its rows become weeks, and these would be published."""
     from forecast_assets import sources
+    from forecast_assets.judging import rows_before
     from forecast_assets.series import to_weeks
     from forecast_assets.sources.asked import Asked
 
-    raw = sources.fetch(Asked(settings, now))
+    before = rows_before(store, settings, as_of=now)
+    say = functools.partial(click.echo, err=True)
+    raw = sources.fetch(Asked(_impatient(settings), now, before=before, say=say))
     origin = sources.described(settings)
     yield Line("source", origin, is_well=True, text=f"{len(raw)} rows from {origin}")
     try:
@@ -167,6 +171,14 @@ def source(settings: "Settings", store: "Store", now: datetime) -> Iterator[Line
     )
     yield Line("series", found, is_well=True, text=text)
     yield from _judged(raw, weeks.frame, settings, store, now)
+
+
+def _impatient(settings: "Settings") -> "Settings":
+    """The settings, but for how often the source is tried: somebody waits."""
+    if getattr(settings.source, "max_retries", 0) <= 1:
+        return settings
+    source = settings.source.model_copy(update={"max_retries": 1})
+    return settings.model_copy(update={"source": source})
 
 
 def _judged(

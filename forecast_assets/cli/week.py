@@ -97,7 +97,9 @@ def status(*, is_json: bool) -> None:
 def _print_week(settings: "Settings", store: "Store", run_id: str) -> None:
     from forecast_assets import versions
     from forecast_assets.cli.glance import page_among
+    from forecast_assets.judging import judged
     from forecast_assets.report import headlines
+    from forecast_assets.verdict import by_policy, in_a_line
 
     week = {
         asset: store.read(versions.select(store, asset, run_id=run_id))
@@ -106,6 +108,10 @@ def _print_week(settings: "Settings", store: "Store", run_id: str) -> None:
     rows = headlines(week["next_week_forecast"], week["series"])
     click.echo()
     print_records([_headline(row, settings.forecast.levels) for row in rows])
+    (weeks,) = versions.select(store, "series", run_id=run_id)
+    findings = judged(store, weeks, settings)
+    if by_policy(findings, "hold", "warn"):
+        click.echo(f"\nThe data:       {in_a_line(findings)}; more: forecast-assets status")
     page = settings.var / page_among(week["weekly_report"]["file"])
     click.echo(f"\nThe report:     {page}")
     click.echo(f"Earlier weeks:  {relpath(sys.argv[0])} history next_week_forecast")

@@ -4,22 +4,19 @@ The backtest, a graph of a step for each model: `bake_off`; what is made of the 
 `publication`. Contracts, owners and groups are filled in by `build`, the same way for all.
 """
 
-from datetime import datetime
-
 import dagster as dg
 import pandas as pd
 
 from forecast_assets import metrics as scoring
 from forecast_assets import pictures, selection, sources, standings
 from forecast_assets import series as weekly
-from forecast_assets.commits import newest
 from forecast_assets.defs import checks, data_checks
 from forecast_assets.defs.holding import mark_held
 from forecast_assets.defs.metadata import first_rows, picture, published, told_first
 from forecast_assets.defs.moment import ACCEPT_TAG, YES
 from forecast_assets.defs.week_asset import Frame, Told, its_moment, week_asset
 from forecast_assets.errors import DataError
-from forecast_assets.judging import version_before
+from forecast_assets.judging import rows_before, version_before
 from forecast_assets.settings import Settings
 from forecast_assets.sources.asked import Asked
 from forecast_assets.store import Store
@@ -35,7 +32,7 @@ def raw_data(
 ) -> Frame:
     """The source's rows as published: mapped to `unique_id, ds, y`, nothing else changed."""
     as_of = its_moment(context).as_of
-    before = _fetched_before(store, settings, as_of)
+    before = rows_before(store, settings, as_of=as_of)
     rows = sources.fetch(Asked(settings, as_of, before=before, say=context.log.warning))
     aside = rows.loc[rows["problem"].notna(), ["problem", "given"]]
     return published(
@@ -50,21 +47,6 @@ def raw_data(
             **({"rows_set_aside": first_rows(aside)} if len(aside) else {}),
         },
     )
-
-
-def code_version_of_rows(settings: Settings) -> str:
-    """Rows of another source, or mapped in another way, are made by other code."""
-    return f"2-{sources.identity(settings)}"
-
-
-def _fetched_before(store: Store, settings: Settings, as_of: datetime) -> pd.DataFrame | None:
-    """What the same source gave last, where it reads only what is new."""
-    if not settings.source.is_incremental:
-        return None
-    known = [one for one in store.history("raw_data") if one.as_of <= as_of]
-    if not known or newest(known).code_version != code_version_of_rows(settings):
-        return None
-    return store.read([newest(known)])
 
 
 @week_asset

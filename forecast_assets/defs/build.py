@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import dagster as dg
 
 from forecast_assets.defs.alarms import build_alarms
-from forecast_assets.defs.assets import ASSETS, code_version_of_rows
+from forecast_assets.defs.assets import ASSETS
 from forecast_assets.defs.automation import build_job, build_schedule
 from forecast_assets.defs.bake_off import build_bake_off
 from forecast_assets.defs.follow_up import build_follow_up, build_poll
@@ -15,6 +15,7 @@ from forecast_assets.defs.missed_week import build_missed_week
 from forecast_assets.defs.publication import PUBLICATION
 from forecast_assets.defs.teller import teller
 from forecast_assets.defs.workers import compute
+from forecast_assets.judging import code_version_of_rows
 from forecast_assets.models import enabled
 from forecast_assets.settings import Settings
 from forecast_assets.store import Store

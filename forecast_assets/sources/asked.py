@@ -30,9 +30,12 @@ class Asked:
 
     @property
     def last_ds(self) -> datetime:
-        """The newest time that was fetched before, in the source's zone."""
-        newest = None if self.before is None else self.before["ds"].max()
-        return BEGINNING if newest is None or pd.isna(newest) else newest.to_pydatetime()
+        """The newest time that was fetched before, of those that are past, in the source's zone."""
+        if self.before is None:
+            return BEGINNING
+        today = pd.Timestamp(self.today.replace(tzinfo=None))
+        newest = self.before["ds"][self.before["ds"] <= today].max()
+        return BEGINNING if pd.isna(newest) else newest.to_pydatetime()
 
     @property
     def today(self) -> datetime:

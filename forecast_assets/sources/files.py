@@ -46,8 +46,10 @@ def _read(path: str, source: FileSource, asked: Asked) -> pd.DataFrame:
         return pd.concat(frames, ignore_index=True)
     except ForecastAssetsError:
         raise
-    except (FileNotFoundError, NotADirectoryError):
-        refused = _absent(path, source, asked)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        cause = error.__cause__
+        is_away = cause is not None and getattr(cause, "status", 0) not in (403, 404, 410)
+        refused = _refusal(error, path) if is_away else _absent(path, source, asked)
     except Exception as error:  # noqa: BLE001 - every file system has errors of its own
         refused = _refusal(error, path)
     # Here, where what the file system said, which may hold a password, is no longer its context.

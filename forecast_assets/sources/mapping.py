@@ -18,6 +18,7 @@ from forecast_assets.errors import DataError, SourceError, listed
 from forecast_assets.schema import Values
 
 YEARS = (1678, 2261)  # all of them fit into 64 bits of nanoseconds
+WRITTEN = r"\s*\d{4}-?\d\d-?\d\d(?:[Tt ].*)?\s*"  # `now` and 1999.5 are no times, to a person
 OFFSET = r"\d[Tt ]\d.*?([Zz]|[+-]\d\d(?::?\d\d)?)$"  # at the end of a time of day
 Mask = NDArray[np.bool_]
 
@@ -148,6 +149,10 @@ def _read(values: Values, faults: list[_Fault]) -> _Read:
 
 
 def _numbers(values: Values) -> _Read:
+    if values.dtype == object and pd.api.types.infer_dtype(values, skipna=False) == "decimal":
+        # One that signals raises wherever pandas touches it.
+        plain = [str(one) if one.is_snan() else one for one in values]
+        values = pd.Series(plain, index=values.index, name=values.name, dtype=object)
     numbers = _floats(values)
     is_infinite = np.isinf(numbers.to_numpy())
     faults = [
@@ -207,8 +212,10 @@ def _written(
     texts: Values, codes: NDArray[np.intp], zone: ZoneInfo | None, *, origin: str
 ) -> Values:
     """Times from ISO 8601 texts; missing where a text is none."""
+    is_time = texts.str.fullmatch(WRITTEN).to_numpy(dtype=bool)
+    texts = texts.where(is_time, "none")
     offsets = texts.str.extract(OFFSET)[0].fillna("none")
-    counts = offsets.iloc[codes[codes >= 0]].value_counts()
+    counts = offsets.iloc[codes[(codes >= 0) & np.append(is_time, False)[codes]]].value_counts()
     if zone is None and len(counts) > 1:
         raise DataError(
             f"The times in {origin} are of {len(counts)} time zones: "

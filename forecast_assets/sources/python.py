@@ -95,7 +95,7 @@ def _called(function: Callable[..., Any], source: PythonSource, asked: Asked) ->
         return function(as_of=asked.as_of)
     except SourceError:  # it knows this package's errors, and means what it says
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         said = f"{type(error).__name__}: {error}".rstrip(": .") + _where(error)
         if may_pass(error):
             raise SourceUnavailable(

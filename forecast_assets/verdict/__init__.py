@@ -19,6 +19,8 @@ from forecast_assets.verdict.finding import Finding
 from forecast_assets.verdict.newest import Newest
 
 KINDS = tuple(VerdictSettings.model_fields)
+MANY, FEW = 20, 0.05  # of so many series, less than this share does not hold back the others
+NEVER_FEW = ("out_of_range",)  # a value that cannot be is wrong, be it one of ten thousand
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,11 @@ class Before:
 
     frame: pd.DataFrame
     as_of: datetime
+
+    @property
+    def n_series(self) -> int:
+        """How many series it has."""
+        return int(self.frame["unique_id"].nunique())
 
 
 def judge(
@@ -46,7 +53,15 @@ def judge(
     with np.errstate(all="ignore"):  # of zeros, and of values near the largest that there are
         found = list(_found(raw, _beside(series, before), before, settings, as_of))
     told = sorted(found, key=lambda one: KINDS.index(one.kind))
-    return [replace(one, policy=getattr(settings.verdict, one.kind)) for one in told]
+    n_series = max(series["unique_id"].nunique(), before.n_series if before else 0)
+    return [replace(one, policy=_policy(one, n_series, settings)) for one in told]
+
+
+def _policy(one: Finding, n_series: int, settings: Settings) -> Policy:
+    """What is set for the kind; but where few of many series are odd, the others are published."""
+    policy: Policy = getattr(settings.verdict, one.kind)
+    are_few = n_series >= MANY and 0 < len(one.series) < FEW * n_series
+    return "warn" if policy == "hold" and are_few and one.kind not in NEVER_FEW else policy
 
 
 def held(findings: Sequence[Finding]) -> list[Finding]:
@@ -107,7 +122,8 @@ def _found(
     yield from history.unchanged(past)
     yield from history.rewritten_or_revised(past)
     yield from _once(history.moved(past), values.repeated(newest))
-    yield from history.shrunk(past, n_passed=n_passed)
+    is_zero = settings.series.missing == "zero"
+    yield from history.shrunk(past, n_passed=n_passed, is_zero=is_zero)
     if settings.source.kind != "demo":  # its data are frozen
         was_due = None if before is None else _week(before.as_of, settings)
         yield from history.late(beside, due=due, was_due=was_due, partial=partial)

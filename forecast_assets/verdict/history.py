@@ -18,6 +18,9 @@ LEAST = 8  # values that are compared before a history is called another one, mo
 NEARLY_ALL = 0.9
 SAME = 0.005  # how far the ratios of rescaled values may lie apart: they are rounded
 FIRST = 3  # values that are written out
+MONTH = 4  # weeks
+YEAR = 52  # weeks that a window keeps at least
+MATERIAL = 0.005  # of a value: a lesser change is rounding, or a revision
 NO_FACTOR = 0.02  # a factor closer to 1 is a revision
 
 
@@ -115,12 +118,34 @@ def unchanged(history: History) -> list[Finding]:
 def rewritten_or_revised(history: History) -> list[Finding]:
     """Tell of values that the version before gave otherwise.
 
-    A history that was moved by a week, or multiplied, is told as that alone.
+    A series of which half the compared weeks, of 8 at least, differ by more than rounding is
+    rewritten; others are revised. A history that was moved by a week, or multiplied, is told as
+    that alone.
     """
     now = history.beside.now
     is_told = (history.is_moved | ~np.isnan(history.factor))[now.of_series]
     is_changed = history.is_changed & ~is_told
-    n, n_compared = int(is_changed.sum()), int((history.is_compared & ~is_told).sum())
+    if not is_changed.any():
+        return []
+    scale = np.where(history.was == 0, np.abs(now.y), np.abs(history.was))
+    is_material = is_changed & (np.abs(now.y - history.was) > MATERIAL * scale)
+    n_compared = history.counts(history.is_compared)
+    is_rewritten = (n_compared >= LEAST) & (history.counts(is_material) >= HALF * n_compared)
+    at_large = is_changed & is_rewritten[now.of_series]
+    then = (
+        "That is no revision: it is another history, and models would be judged by it. Ask the"
+        " source whether it means these values."
+    )
+    rewritten = _changed("rewritten", history, at_large, then)
+    then = (
+        "From there on the weeks are backtested again. `forecast-assets diff series` lists every"
+        " one."
+    )
+    return rewritten + _changed("revised", history, is_changed & ~at_large, then)
+
+
+def _changed(kind: str, history: History, is_changed: Mask, then: str) -> list[Finding]:
+    now, n = history.beside.now, int(is_changed.sum())
     if not n:
         return []
     ids = now.ids[np.unique(now.of_series[is_changed])]
@@ -133,22 +158,12 @@ def rewritten_or_revised(history: History) -> list[Finding]:
     ]
     more = f" and {n - len(first):,} more" if n > len(first) else ""
     what = (
-        f"{n:,} of {counted(n_compared, 'value')} that the previous version had, of"
-        f" {counted(len(ids), 'series', 'series')}, are others now, by"
+        f"{n:,} of {counted(int(history.is_compared.sum()), 'value')} that the previous version"
+        f" had, of {counted(len(ids), 'series', 'series')}, are others now, by"
         f" {percent(float(np.median(change)))} in the middle and {percent(float(change.max()))} at"
         f" most: {', '.join(first)}{more}."
     )
-    if n_compared >= LEAST and n >= HALF * n_compared:
-        then = (
-            "That is no revision: it is another history, and models would be judged by it. Ask the"
-            " source whether it means these values."
-        )
-        return found("rewritten", n, ids, what, then)
-    then = (
-        "From there on the weeks are backtested again. `forecast-assets diff series` lists every"
-        " one."
-    )
-    return found("revised", n, ids, what, then)
+    return found(kind, n, ids, what, then)
 
 
 def moved(history: History) -> list[Finding]:
@@ -178,17 +193,25 @@ def rescaled(history: History) -> list[Finding]:
     return found("rescaled", len(ids), ids, what, then)
 
 
-def shrunk(history: History, *, n_passed: int) -> list[Finding]:
-    """Tell of weeks that are gone; at the front so many may be as have passed since."""
+def shrunk(history: History, *, n_passed: int, is_zero: bool = False) -> list[Finding]:
+    """Tell of weeks that are gone; at the front so many may be as have passed since.
+
+    Where a week without rows is a zero (`is_zero`), one inside a series is revised, not gone.
+    """
     now, was, at = history.beside.now, history.beside.was, history.beside.in_now
     if not len(was.ids):
         return []
     of = at[was.of_series]
-    is_gone = was.is_given & (of >= 0) & np.isnan(now.at(now.places(of, was.week)))
+    places = now.places(of, was.week)
+    is_gone = was.is_given & (of >= 0) & ((places < 0) | ~(is_zero | now.is_given[places]))
     is_front = is_gone & (was.week < now.first[of])
     n_front = np.add.reduceat(is_front, was.starts[:-1], dtype=np.int64)
     n_rolled = np.maximum(n_passed, now.last[at] - was.last)
-    is_lost = is_gone & ~(is_front & (n_front <= n_rolled)[was.of_series])
+    # A window that is cut on one day for all, such as the first of a month, skips some weeks.
+    cut = now.first[at[n_front > 0]]
+    is_cut = len(cut) > 0 and (cut == cut[0]).all() and now.newest - cut[0] >= YEAR
+    is_rolled = n_front <= n_rolled + (MONTH if is_cut else 0)
+    is_lost = is_gone & ~(is_front & is_rolled[was.of_series])
     n = np.add.reduceat(is_lost, was.starts[:-1], dtype=np.int64)
     ids = was.ids[n > 0]
     if not len(ids):
@@ -222,7 +245,8 @@ def new_series(beside: Beside) -> list[Finding]:
 
 def vanished_series(beside: Beside) -> list[Finding]:
     """Tell of series that only the version before had."""
-    ids = beside.was.ids[beside.in_now < 0]
+    earliest = beside.now.first.min(initial=0)  # what ended before it left a rolling window
+    ids = beside.was.ids[(beside.in_now < 0) & (beside.was.last >= earliest)]
     what = (
         f"{len(ids):,} of {counted(len(beside.was.ids), 'series', 'series')} of the previous"
         f" version are gone: {named(ids)}."

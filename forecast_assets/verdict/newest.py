@@ -24,7 +24,8 @@ TENFOLD = 0.15  # how far a power of ten may be missed, in decades
 NARROW = 3.0  # the jump is so many times as far as any value lies from the usual level
 AT_ONCE = 5  # series that are off by one factor
 NEARLY_ALL = 0.9
-BY_MORE = 1.4  # than that a factor is told for
+UNITS = (7, 10, 100, 1000, 10**6, 2.20462, 1.60934, 3.78541, 42, 12)  # days, prefixes, lb, mi, gal
+UNIT_SLACK = 0.1  # how far a factor may be from one of them: a holiday halves all series at once
 AROUND = 1  # weeks that a holiday may lie from that of a year ago
 
 
@@ -131,7 +132,8 @@ class Newest:
             return np.zeros_like(is_off)
         factor = float(np.median(step[is_off]))
         is_one = is_off & (np.abs(step - factor) <= widest)
-        is_told: Mask = is_one & (is_one.sum() >= least) & (abs(factor) > math.log(BY_MORE))
+        is_unit = np.abs(np.abs(factor) - np.log(UNITS)).min() < math.log1p(UNIT_SLACK)
+        is_told: Mask = is_one & (is_one.sum() >= least) & is_unit
         return is_told
 
 

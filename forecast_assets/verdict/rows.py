@@ -101,7 +101,9 @@ def duplicates(rows: Rows, *, after: pd.Timestamp, zone: ZoneInfo | None) -> lis
     times, distinct = pd.factorize(sound["ds"])
     again = pd.Series(rows.of_series[0] * len(distinct) + times).duplicated().to_numpy()
     is_again = again & (sound["ds"] > after).to_numpy()
-    if not is_again.any() or again.sum() >= USUAL * len(sound):
+    is_old = (sound["ds"] <= after).to_numpy()
+    known = is_old if is_old.any() else np.ones_like(is_old)  # a first version has no other
+    if not is_again.any() or again[known].mean() >= USUAL:
         return []
     twice = sound[is_again]
     if zone is not None:

@@ -15,6 +15,7 @@ from forecast_assets.verdict.newest import Newest
 
 YEAR = 52  # weeks that a gap is told within
 RARE = 1e-3  # the chance that a sound week repeats the one before
+TOGETHER = 0.05  # of the weeks before, in which nearly all series repeated their value at once
 USUALLY = 0.5  # a series that repeats its value less often than this usually changes
 NEARLY_ALL = 0.9
 FLAT_LEAST, FLAT_MOST = 4, 26  # weeks that a flat line is told for: then it is how the series is
@@ -69,6 +70,11 @@ def repeated(newest: Newest) -> list[Finding]:
     is_same = is_asked & same[:, -1]
     n, n_same = int(is_asked.sum()), int(is_same.sum())
     if not n_same or n_same < NEARLY_ALL * n:
+        return []
+    pairs = same & (is_asked & (rate < USUALLY))[:, None]  # [S, P]
+    n_weeks = int(np.sum(~np.isnan(tail[is_asked]).all(axis=0))) - 2
+    n_together = int((pairs[:, :-1].sum(axis=0) >= NEARLY_ALL * n).sum())
+    if (n_together + 1) / (n_weeks + 2) > TOGETHER:  # prices of one list change together
         return []
     ways = math.lgamma(n + 1) - math.lgamma(n_same + 1) - math.lgamma(n - n_same + 1)
     if float(np.log(rate[is_same]).sum()) + ways > math.log(RARE):
@@ -134,11 +140,12 @@ def out_of_range(
 
 
 def gaps(beside: Beside) -> list[Finding]:
-    """Tell of weeks of the last year that were filled, and that the version before had not."""
+    """Tell of weeks that were filled and that the version before had not; at first, of a year."""
     now, was = beside.now, beside.was
-    is_told = ~now.is_given & (now.week > now.newest - YEAR)
+    is_new = now.week > now.newest - YEAR
     if len(was.ids):
-        is_told &= was.places(beside.in_was[now.of_series], now.week) < 0
+        is_new = was.places(beside.in_was[now.of_series], now.week) < 0
+    is_told = ~now.is_given & is_new
     places = np.flatnonzero(is_told)
     ids = now.ids[np.unique(now.of_series[places])]
     told = [f"{now.ids[now.of_series[i]]} / {now.day(now.week[i])}" for i in places]

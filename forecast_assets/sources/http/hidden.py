@@ -11,7 +11,8 @@ from forecast_assets.settings_file import revealed
 BLOCK = 1 << 20  # bytes
 # A value that stands in forecast.toml itself may be any word: a short one is no secret.
 SHORTEST = 6
-SHORTEST_PART = 8  # of a value of several words: `Bearer` is none
+SHORTEST_PART = 3  # of a value of several words
+SCHEMES = {"basic", "bearer", "digest", "token"}  # which are no secrets
 
 
 class Hidden:
@@ -72,7 +73,8 @@ class Hidden:
 
 def _forms(secret: str) -> set[str]:
     """A secret as it is, and as URLs, JSON, Python and `Basic` write it; its longer words too."""
-    words = {word for word in secret.split() if len(word) >= SHORTEST_PART}
+    words = {word for word in secret.split() if len(word) >= SHORTEST_PART} - {secret}
+    words = {word for word in words if word.lower() not in SCHEMES}
     forms = set()
     for one in {secret, secret.strip(), *words} - {""}:
         urls = {quote(one, safe=""), quote(one), quote_plus(one)}
