@@ -23,6 +23,7 @@ def main() -> None:
     in_force = settings_file.load()
     as_of = datetime.fromisoformat(sys.argv[1]).replace(tzinfo=UTC)
     weeks = series.to_weeks(sources.fetch(Asked(in_force, as_of)), in_force, as_of=as_of).frame
+    weeks = weeks[["unique_id", "ds", "y"]]
     planned = backtest.plan(weeks, in_force.backtest)
     warnings.simplefilter("ignore")
     started, n_fits = time.perf_counter(), 0

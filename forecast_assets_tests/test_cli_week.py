@@ -108,7 +108,9 @@ def test_data_that_are_held_back_are_published_once_they_are_accepted(folder: Pa
     assert "- vanished_series: 1 of 2 series of the previous version are gone: b." in held
     assert "`forecast-assets run --accept`" in held
     assert len(records("history", "series")) == 1
-    assert "The report:" in said("run", "--accept")
+    published = said("run", "--accept")
+    assert "The report:" in published
+    assert "The data:       vanished series (1); more: forecast-assets status" in published
     (line,) = [row for row in records("status") if row["name"] == "data"]
     assert line == {"name": "data", "value": {"vanished_series": 1}, "is_well": False}
     said("run")

@@ -19,7 +19,7 @@ from forecast_assets.settings_file import parse
 from forecast_assets.sources.demo import demo_series
 from forecast_assets.verdict import KINDS, Before, by_policy, held, in_a_line, judge, refusal
 from forecast_assets.verdict.finding import Finding
-from forecast_assets_tests.builders import make_ragged, make_raw
+from forecast_assets_tests.builders import make_ragged, make_raw, make_series, make_settings, walk
 
 FIRST = pd.Timestamp("2024-01-05")  # a Friday
 N = 110  # weeks that the version before has
@@ -273,6 +273,16 @@ def test_what_holds_is_a_paragraph_that_says_how_to_let_it_through(tmp_path: Pat
     said = refusal(found)
     assert "vanished_series: 1 of 6 series of the previous version are gone: wels." in said
     assert "forecast-assets run --accept" in said
+
+
+@pytest.mark.parametrize(("n_gone", "policy"), [(1, "warn"), (2, "hold")])
+def test_one_series_of_many_does_not_hold_the_others_back(n_gone: int, policy: str, tmp_path: Path):
+    was = make_series(**{f"s{i:02}": walk(30, seed=i) for i in range(25)})
+    gone = [f"s{i:02}" for i in range(n_gone)]
+    now = was[~was["unique_id"].isin(gone)].reset_index(drop=True)
+    before = Before(was, MONDAY - timedelta(weeks=1))
+    found = judge(make_raw(now), now, before, make_settings(tmp_path), as_of=MONDAY)
+    assert {one.kind: one.policy for one in found}["vanished_series"] == policy
 
 
 def test_a_policy_is_a_setting(tmp_path: Path):

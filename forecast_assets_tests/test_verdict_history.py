@@ -12,6 +12,7 @@ from forecast_assets.verdict.history import (
     rescaled,
     rewritten_or_revised,
     shrunk,
+    vanished_series,
 )
 from forecast_assets_tests.builders import make_ragged, make_series, walk
 
@@ -29,6 +30,39 @@ def test_from_half_of_the_values_on_it_is_another_history(n_changed: int, kind: 
     y = Y + np.where(np.arange(40) < n_changed, np.linspace(1, 9, 40), 0)
     (one,) = rewritten_or_revised(history(make_series(a=y), make_series(a=Y)))
     assert (one.kind, one.n, one.series) == (kind, n_changed, ("a",))
+
+
+def test_a_history_is_judged_series_by_series():
+    """Two of five are rewritten, a third is rounded otherwise."""
+    was = {name: np.array(walk(40, seed=i)) for i, name in enumerate("abcde")}
+    now = {**was, "a": was["b"], "b": was["a"], "c": was["c"] * 1.0001}
+    now["c"][:5] = was["c"][:5]
+    rewritten, revised = rewritten_or_revised(history(make_series(**now), make_series(**was)))
+    assert (rewritten.kind, rewritten.series) == ("rewritten", ("a", "b"))
+    assert (revised.kind, revised.series) == ("revised", ("c",))
+
+
+def test_a_window_that_begins_on_the_first_of_a_month_may_skip_some_weeks():
+    was = make_series(a=range(80), b=range(80))
+    for n_gone, n_told in ((5, 0), (6, 2 * 6)):
+        now = was[was["ds"] > was["ds"][n_gone - 1]].reset_index(drop=True)
+        assert sum(one.n for one in shrunk(history(now, was), n_passed=1)) == n_told
+
+
+def test_a_week_without_a_sale_is_revised_to_zero_and_not_gone():
+    was = make_series(a=[1, 2, 3])
+    now = make_series(a=[1, 0, 3]).assign(coverage=[1.0, 0.0, 1.0])
+    assert len(shrunk(history(now, was), n_passed=0)) == 1
+    assert shrunk(history(now, was), n_passed=0, is_zero=True) == []
+
+
+def test_a_series_that_ended_before_the_window_has_not_vanished():
+    was = make_ragged(a=(0, [1, 2, 3]), b=(0, [1] * 10))
+    for n_gone, names in ((3, ()), (2, ("a",))):
+        now = was[(was["unique_id"] == "b") & (was["ds"] > was["ds"][n_gone - 1])]
+        now = now.reset_index(drop=True)
+        found = vanished_series(Beside(Weeks.of(now), Weeks.of(was)))
+        assert tuple(name for one in found for name in one.series) == names
 
 
 def test_a_revision_names_values_and_how_far_they_went():

@@ -69,6 +69,20 @@ def test_last_week_again_is_told_where_it_cannot_be_chance():
     assert repeated(newest(closed)) == []
 
 
+def test_prices_of_one_list_change_together_or_not_at_all():
+    """In six weeks of ten none of twelve prices changes: that nobody has changed is no news."""
+    rng = np.random.default_rng(4)
+    moves = np.cumsum(rng.random(60) < 0.4)
+    moves[-1] = moves[-2]
+    prices = {f"p{i}": 10 + i + np.cumsum(rng.normal(size=61))[moves] for i in range(12)}
+    assert repeated(newest(make_series(**prices))) == []
+
+
+def test_all_series_at_half_are_a_holiday_and_no_unit():
+    half = {name: 0.6 * y[-1] for name, y in PANEL.items()}
+    assert rescaled(newest(ending(**half))) == []
+
+
 def test_parts_that_are_seldom_asked_for_repeat_themselves():
     rng = np.random.default_rng(1)
     seldom = {f"p{i}": np.where(rng.random(60) < 0.1, 5.0, 1.0) for i in range(50)}
@@ -96,6 +110,15 @@ def test_the_first_range_that_fits_counts_and_the_minimum_besides():
     (one,) = out_of_range(both, minimum=0, ranges={})
     assert one.series == ("ab",)
     assert out_of_range(both, minimum=None, ranges={}) == []
+
+
+def test_gaps_of_any_age_are_told_when_they_come():
+    """A row under a default date makes weeks that nobody gave."""
+    known, early = make_series(a=walk(60, seed=1)), make_series(a=[1.0] * 120)
+    now = early.assign(coverage=[1.0, *[0.0] * 59, *[1.0] * 60])
+    was = known.assign(ds=known["ds"] + pd.Timedelta(weeks=60))
+    (one,) = gaps(Beside(Weeks.of(now), Weeks.of(was)))
+    assert one.n == 59
 
 
 def test_a_gap_is_told_when_it_comes():

@@ -245,8 +245,8 @@ def new_series(beside: Beside) -> list[Finding]:
 
 def vanished_series(beside: Beside) -> list[Finding]:
     """Tell of series that only the version before had."""
-    earliest = beside.now.first.min(initial=0)  # what ended before it left a rolling window
-    ids = beside.was.ids[(beside.in_now < 0) & (beside.was.last >= earliest)]
+    ended = beside.was.last < beside.now.first.min()  # and left a window that rolled on
+    ids = beside.was.ids[(beside.in_now < 0) & ~ended]
     what = (
         f"{len(ids):,} of {counted(len(beside.was.ids), 'series', 'series')} of the previous"
         f" version are gone: {named(ids)}."

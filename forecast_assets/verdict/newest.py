@@ -24,8 +24,8 @@ TENFOLD = 0.15  # how far a power of ten may be missed, in decades
 NARROW = 3.0  # the jump is so many times as far as any value lies from the usual level
 AT_ONCE = 5  # series that are off by one factor
 NEARLY_ALL = 0.9
-UNITS = (7, 10, 100, 1000, 10**6, 2.20462, 1.60934, 3.78541, 42, 12)  # days, prefixes, lb, mi, gal
-UNIT_SLACK = 0.1  # how far a factor may be from one of them: a holiday halves all series at once
+UNITS = (7, 10, 12, 42, 100, 1000, 10**6, 2.20462, 3.78541)  # days, prefixes, pounds, gallons
+UNIT_SLACK = 0.03  # how far a factor may be from one of them: a holiday halves all series at once
 AROUND = 1  # weeks that a holiday may lie from that of a year ago
 
 
