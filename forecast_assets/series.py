@@ -27,8 +27,9 @@ class WeeklySeries:
     frame: pd.DataFrame
     n_set_aside: int  # rows that break the contract
     n_unfinished: int  # rows left out: their week was not over
+    n_part: int  # first and newest weeks of series left out: too few of their days are there
     n_filled: int  # weeks that no row gave a value for
-    partial: tuple[str, ...]  # series whose newest week was left out: too few of its days are there
+    partial: tuple[str, ...]  # series whose newest week is one of those
     short: tuple[str, ...]  # series of a single week: they cannot be backtested
 
 
@@ -76,6 +77,7 @@ def to_weeks(raw: pd.DataFrame, settings: Settings, *, as_of: datetime) -> Weekl
         frame,
         n_set_aside=len(raw) - len(sound),
         n_unfinished=int((~is_over).sum()),
+        n_part=int(is_part.sum()),
         n_filled=int(is_gap.sum()),
         partial=tuple(rows.ids[cells.loc[is_part & is_newest, "series"]]),
         short=short,

@@ -22,6 +22,7 @@ from forecast_assets.errors import SourceError
 from forecast_assets.sources.asked import Asked, dated
 from forecast_assets_tests.buckets import bucket
 from forecast_assets_tests.builders import make_settings
+from forecast_assets_tests.web import Reply, web
 
 HEADER = b"unique_id,ds,y\n"
 CSV = HEADER + b"007,2026-01-02,1.5\n007,2026-01-09,\nNA,2026-01-02,2\n"
@@ -40,6 +41,18 @@ def asked(root: Path, path: str, *, say: Callable[[str], None] = print, **source
 def ids(root: Path, path: str, **source: Any) -> list[str]:
     """The series in the files at a path, row by row."""
     return list(sources.fetch(asked(root, path, **source))["unique_id"])
+
+
+@pytest.mark.parametrize(
+    ("status", "words"), [(503, "did not answer: 503"), (404, "No file answers to")]
+)
+def test_an_address_that_is_away_is_tried_again_and_one_that_is_gone_is_not(
+    tmp_path: Path, status: int, words: str
+) -> None:
+    said: list[str] = []
+    with web(Reply(status=status)) as server, pytest.raises(SourceError, match=words):
+        sources.fetch(asked(tmp_path, server.url("/x.csv"), say=said.append))
+    assert len(said) == (status == 503)
 
 
 def chain(error: BaseException | None) -> str:

@@ -52,7 +52,7 @@ def fetch(asked: Asked) -> pd.DataFrame:
     rows = READERS[source.kind](source, asked)
     columns = {name: getattr(source, name) for name in ("unique_id", "ds", "y")}
     if before is not None and rows.empty and set(columns.values()) <= set(rows.columns):
-        return before
+        return upserted(before, before.head(0))
     raw = as_raw_data(
         rows,
         columns=columns,

@@ -14,6 +14,7 @@ from forecast_assets.sources.parsing import parse
 from forecast_assets.sources.passing import may_pass
 from forecast_assets.sources.trying import persistently
 
+GONE = (401, 403, 404, 410)  # statuses that another try would not change
 COMPRESSIONS = {".gz": "gzip", ".bz2": "bz2", ".xz": "xz", ".zst": "zstd"}
 
 
@@ -47,9 +48,9 @@ def _read(path: str, source: FileSource, asked: Asked) -> pd.DataFrame:
     except ForecastAssetsError:
         raise
     except (FileNotFoundError, NotADirectoryError) as error:
-        cause = error.__cause__
-        is_away = cause is not None and getattr(cause, "status", 0) not in (403, 404, 410)
-        refused = _refusal(error, path) if is_away else _absent(path, source, asked)
+        cause = error.__cause__  # of fsspec's http, which takes any failure for an absent file
+        is_away = isinstance(cause, Exception) and getattr(cause, "status", 0) not in GONE
+        refused = _refusal(OSError(str(cause)), path) if is_away else _absent(path, source, asked)
     except Exception as error:  # noqa: BLE001 - every file system has errors of its own
         refused = _refusal(error, path)
     # Here, where what the file system said, which may hold a password, is no longer its context.
@@ -109,6 +110,8 @@ def _found(system: Any, pattern: str) -> list[str]:
         # `info` tells a file that is not there from a file system that does not answer.
         found = {pattern: system.info(pattern)}
     except FileNotFoundError:
+        if not any(sign in pattern for sign in "*?["):
+            raise
         found = system.glob(pattern, detail=True)
     files = sorted(name for name, info in found.items() if info["type"] == "file")
     if not files:
