@@ -108,6 +108,20 @@ def test_what_may_be_secret_is_not_shown(url: str, shown: str) -> None:
     assert parsed(text).notify.model_dump(mode="json")["urls"] == [shown]
 
 
+@pytest.mark.parametrize(
+    ("path", "shown"),
+    [
+        ("data/x.csv", "data/x.csv"),
+        ("s3://key:secret@bucket/x.csv", "s3://bucket/x.csv"),
+        ("https://me:secret@host/x.csv?sig=secret", "https://host/x.csv"),
+        ("filecache::https://me:secret@host/x.csv", "***"),
+    ],
+)
+def test_a_path_is_shown_without_what_may_be_secret(path: str, shown: str) -> None:
+    source = parsed(f'[source]\nkind = "file"\npath = "{path}"').source
+    assert source.model_dump(mode="json")["path"] == shown
+
+
 @pytest.mark.parametrize("table", ["[notify]", "[[notify.rules]]", "[notfy]", "[models.mine]"])
 @pytest.mark.parametrize("given", ['urls = "{}"', 'url = ["{}"]', 'urls = [["{}"]]'])
 def test_no_traceback_shows_what_may_be_secret(table: str, given: str) -> None:
