@@ -42,7 +42,7 @@ def addressed(url: str) -> str:
     """A URL as it may be shown: its host and path, without a name, a password or a query."""
     if url.startswith("env:"):
         return url
-    if "::" in url:  # fsspec's chains, such as filecache::https://…
+    if "::" in re.sub(r"\[.*?\]", "", url):  # fsspec's chains, such as filecache::https://…
         return masked(url)
     try:
         parts = urlsplit(url)

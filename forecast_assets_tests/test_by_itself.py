@@ -41,6 +41,8 @@ cron = "{minutes} * * * *"
 timezone = "UTC"
 [notify]
 urls = ["env:READERS"]
+[verdict]
+late = "publish"
 """
 
 

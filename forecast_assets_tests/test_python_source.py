@@ -81,8 +81,13 @@ def root(tmp_path: Path) -> Iterator[Path]:
     (tmp_path / "our_rows.py").write_text(MODULE)
     (tmp_path / "broken_rows.py").write_text("import pandas\nraise KeyError('no setting')\n")
     path = list(sys.path)
+    _forget()  # what a guide's example, or another test, is called
     yield tmp_path
     assert sys.path == path
+    _forget()
+
+
+def _forget() -> None:
     for name in ("our_rows", "broken_rows"):
         sys.modules.pop(name, None)
 

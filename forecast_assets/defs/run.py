@@ -1,8 +1,10 @@
 """One run of the week's job in this process, told step by step as it happens."""
 
+import fcntl
 import os
 import shutil
 from collections.abc import Callable
+from pathlib import Path
 
 import dagster as dg
 
@@ -40,7 +42,7 @@ def run_week(
     refuse_future(moment or now(), at=now())
     load_ahead(settings, build_store(settings), as_of=moment or now())
     job = build_defs(settings).resolve_job_def(JOB)
-    with dg.DagsterInstance.from_config(made_home(settings)) as instance, telling(say):
+    with _opened(made_home(settings)) as instance, telling(say):
         end_orphans(instance)
         try:
             result = job.execute_in_process(
@@ -55,6 +57,13 @@ def run_week(
             raise KeyboardInterrupt
         _tell(result.run_id, settings, instance)
     return result.run_id if result.success else None
+
+
+def _opened(home: str) -> dg.DagsterInstance:
+    """The instance of a folder. One process at a time: Dagster 1.13 fails where two begin it."""
+    with Path(home, ".begun").open("a") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        return dg.DagsterInstance.from_config(home)
 
 
 def _tell(run_id: str, settings: Settings, instance: dg.DagsterInstance) -> None:
