@@ -204,7 +204,8 @@ def test_every_model_is_a_partition(page: Page, shot: Shot):
 @pytest.mark.parametrize(("asset", "check"), CHECKS.items())
 def test_every_check_is_seen_to_pass(page: Page, shot: Shot, asset: str, check: str):
     page.goto(f"/assets/{asset}?view=checks")
-    expect(page.get_by_text(check).first).to_be_visible()
+    # A name that is cut in the list stands there a second time, hidden, to be measured.
+    expect(page.get_by_text(check).filter(visible=True).first).to_be_visible()
     expect(page.get_by_text("Passed", exact=True).first).to_be_visible()
     shot(f"check_{check}")
 
