@@ -4,6 +4,8 @@ The backtest, a graph of a step for each model: `bake_off`; what is made of the 
 `publication`. Contracts, owners and groups are filled in by `build`, the same way for all.
 """
 
+from random import Random
+
 import dagster as dg
 import pandas as pd
 
@@ -33,7 +35,9 @@ def raw_data(
     """The source's rows as published: mapped to `unique_id, ds, y`, nothing else changed."""
     as_of = its_moment(context).as_of
     before = rows_before(store, settings, as_of=as_of)
-    rows = sources.fetch(Asked(settings, as_of, before=before, say=context.log.warning))
+    rng = Random(context.run.run_id)  # noqa: S311 - it spreads waits, of each run in its own way
+    asked = Asked(settings, as_of, before=before, say=context.log.warning, rng=rng)
+    rows = sources.fetch(asked)
     aside = rows.loc[rows["problem"].notna(), ["problem", "given"]]
     return published(
         store.tables["raw_data"],
