@@ -66,8 +66,11 @@ class MixedVintages(StoreError):
     """Inputs descend from different versions of the same table."""
 
 
-def listed(items: Iterable[object], *, most: int = 5) -> str:
-    """Join the first few items for a message, and count the rest."""
+def listed(items: Iterable[object], *, most: int = 5, of: int | None = None) -> str:
+    """Join the first few items for a message, and count the rest; `of` is how many there are.
+
+    Where that is None, the items are all.
+    """
     every = [str(item) for item in items]
-    rest = len(every) - most
+    rest = (len(every) if of is None else of) - most
     return ", ".join(every[:most]) + (f" and {rest} more" if rest > 0 else "")

@@ -253,18 +253,13 @@ def _is_missing(value: Any) -> bool:
 
 def _refusal(rows: pd.DataFrame, column: str, fault: _Fault, *, origin: str) -> DataError:
     bad = rows.loc[fault.is_bad, column]
-    first = bad.head(6)
+    first = bad.head()
     places = [
         f"row {row}: {value!r}" for row, value in zip(first.index + 1, first.tolist(), strict=True)
     ]
     return DataError(
         f"{len(bad)} of {len(rows)} rows of {origin}, column `{column}`,"
-        f" hold {fault.what}: {_counted(places, len(bad))}. Nothing was published, and earlier"
+        f" hold {fault.what}: {listed(places, of=len(bad))}. Nothing was published, and earlier"
         f" versions stand. Mend the source, map another column in [source] of forecast.toml, or set"
         f' `source.on_bad_rows = "quarantine"` there to go on without such rows.'
     )
-
-
-def _counted(places: list[str], n: int) -> str:
-    rest = n - 5
-    return ", ".join(places[:5]) + (f" and {rest} more" if rest > 0 else "")

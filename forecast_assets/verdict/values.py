@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from forecast_assets.errors import listed
 from forecast_assets.settings import fits
 from forecast_assets.verdict.beside import Beside, is_close
 from forecast_assets.verdict.finding import Finding, counted, found, named, number
@@ -30,10 +31,10 @@ def unusual(newest: Newest) -> list[Finding]:
     told = [
         f"{now.ids[i]} ({number(newest.tail[i, -2])}, now {number(newest.tail[i, -1])})"
         for i in places[:5]
-    ] + [""] * max(0, len(places) - 5)
+    ]
     what = (
         f"The newest value of {len(places):,} of {counted(len(now.ids), 'series', 'series')} lies"
-        f" far outside of what the series does: {named(told)}."
+        f" far outside of what the series does: {listed(told, of=len(places))}."
     )
     then = (
         "It is forecast from as it stands. See whether the source means it; a wrong value is"
@@ -71,7 +72,7 @@ def repeated(newest: Newest) -> list[Finding]:
     n, n_same = int(is_asked.sum()), int(is_same.sum())
     if not n_same or n_same < NEARLY_ALL * n:
         return []
-    pairs = same & (is_asked & (rate < USUALLY))[:, None]  # [S, P]
+    pairs = same & is_asked[:, None]  # [S, P]
     n_weeks = int(np.sum(~np.isnan(tail[is_asked]).all(axis=0))) - 2
     n_together = int((pairs[:, :-1].sum(axis=0) >= NEARLY_ALL * n).sum())
     if (n_together + 1) / (n_weeks + 2) > TOGETHER:  # prices of one list change together
@@ -127,10 +128,10 @@ def out_of_range(
     told = [
         f"{now.ids[now.of_series[i]]} / {now.day(now.week[i])}: {number(now.y[i])}"
         for i in places[:5]
-    ] + [""] * max(0, len(places) - 5)
+    ]
     what = (
         f"{counted(len(places), 'value')} of {counted(len(ids), 'series', 'series')} lie where none"
-        f" can: {named(told)}."
+        f" can: {listed(told, of=len(places))}."
     )
     then = (
         "Models would learn from them. Mend the source, or, where they are right,"
