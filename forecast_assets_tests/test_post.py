@@ -166,7 +166,14 @@ def test_a_reader_of_sound_series_hears_nothing_of_what_is_wrong_with_another(tm
 
 
 @pytest.mark.parametrize(
-    "name", ["<script>alert(1)</script>", "a/b\\c", 'nö "quoted" 🚢', "it's " * 40 + "."]
+    "name",
+    [
+        "<script>alert(1)</script>",
+        "a/b\\c",
+        'nö "quoted" 🚢',
+        "it's " * 40 + ".",
+        '=HYPERLINK("http://a.example/x","pay")',
+    ],
 )
 def test_a_hostile_name_arrives_as_it_is(tmp_path: Path, name: str):
     with mail_server() as mail:

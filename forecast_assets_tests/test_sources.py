@@ -206,6 +206,7 @@ def test_no_series_at_all_is_refused() -> None:
     [
         ("y", ["1", "much"], "hold no number: row 2: 'much'"),
         ("y", ["1,5", "2"], "hold no number: row 1: '1,5'"),
+        ("y", ["=1+1", "2"], "hold no number: row 1: '=1+1'"),
         ("y", [[1], "2"], "hold no number: row 1: [1]"),
         ("y", pd.Series([10**400, 1], dtype=object), "hold no number: row 1: 1000"),
         ("y", [1j, 2.0], "hold no number: row 1: 1j"),
