@@ -14,7 +14,7 @@ from forecast_assets.store import Store
 
 
 @dataclass(frozen=True)
-class Finding:
+class Audited:
     """Whether one version is sound: null `problem` where it is.
 
     Of a version that was pruned only the record can be: `pruned_at` is since when.
@@ -28,29 +28,29 @@ class Finding:
     pruned_at: datetime | None = None
 
 
-def verify(store: Store, assets: Iterable[str]) -> list[Finding]:
+def verify(store: Store, assets: Iterable[str]) -> list[Audited]:
     """Read every version of the assets again and compare it with what was recorded of it."""
     return [finding for asset in assets for finding in _findings(store, asset)]
 
 
-def _findings(store: Store, asset: str) -> list[Finding]:
+def _findings(store: Store, asset: str) -> list[Audited]:
     try:
         commits = store.history(asset)
     except UnknownVersion:
         raise
     except StoreError as error:
         first = store.first_unreadable(asset)
-        return [Finding(asset, first, None, 0, f"it and what follows cannot be read: {error}")]
+        return [Audited(asset, first, None, 0, f"it and what follows cannot be read: {error}")]
     pruned = store.pruned(asset) if commits else {}
     found = []
     for one in commits:
         since = pruned.get(one.version)
         problem = _problem_of_record(one) or (None if since else _problem_of_rows(store, one))
-        found.append(Finding(asset, one.version, one.partition, one.n_rows, problem, since))
+        found.append(Audited(asset, one.version, one.partition, one.n_rows, problem, since))
     return found + _missed(store, asset, commits)
 
 
-def _missed(store: Store, asset: str, commits: Sequence[Commit]) -> list[Finding]:
+def _missed(store: Store, asset: str, commits: Sequence[Commit]) -> list[Audited]:
     """Versions that others were made from and that are not there any more, or not the same."""
     missed = {}
     for one, made in _uses(store, asset):
@@ -58,7 +58,7 @@ def _missed(store: Store, asset: str, commits: Sequence[Commit]) -> list[Finding
         if not is_there or commits[one.version].data_version != one.data_version:
             what = "another was written in its place" if is_there else "it is gone"
             problem = f"{what}: {made.as_input.named}, version {made.version}, was made from it"
-            missed[one] = Finding(asset, one.version, one.partition, 0, problem)
+            missed[one] = Audited(asset, one.version, one.partition, 0, problem)
     return list(missed.values())
 
 

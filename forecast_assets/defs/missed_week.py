@@ -79,7 +79,7 @@ def build_missed_week(
         try:
             found = _look(tick, watch, settings, store, context.instance, at=at)
         except StoreError as error:
-            found = Finding(str(error), is_late=True, act="alarm" if watch.seen == tick else None)
+            found = Standing(str(error), is_late=True, act="alarm" if watch.seen == tick else None)
         cursor = Watch(watch.since, tick if found.is_late else None).cursor
         if found.act == "run":
             if not found.is_told:
@@ -95,7 +95,7 @@ def build_missed_week(
 
 
 @dataclass(frozen=True)
-class Finding:
+class Standing:
     """How it stands with the newest week that is due, in a sentence, and what that calls for."""
 
     said: str
@@ -112,36 +112,36 @@ def _look(
     instance: dg.DagsterInstance,
     *,
     at: datetime,
-) -> Finding:
+) -> Standing:
     """Tell how it stands with the week of a tick whose deadline has passed."""
     week = f"the week of {tick:%Y-%m-%d %H:%M} UTC"
     if tick < watch.since and not store.history("next_week_forecast"):
-        return Finding("No week was due since this is watched.")
+        return Standing("No week was due since this is watched.")
     if is_published(store, tick):
-        return Finding(f"The forecast of {week} is there.")
+        return Standing(f"The forecast of {week} is there.")
     if running := [run for run in weeks_under_way(instance) if stands_for(run, instance) >= tick]:
         is_long = at > tick + 2 * deadline(settings)
         said = f"The run {running[0].dagster_run.run_id[:8]} of {week} is under way."
-        return Finding(said, is_late=True, act="alarm" if is_long else None)
+        return Standing(said, is_late=True, act="alarm" if is_long else None)
     if watch.seen != tick:
-        return Finding(f"There is no forecast of {week}: the next look acts on it.", is_late=True)
+        return Standing(f"There is no forecast of {week}: the next look acts on it.", is_late=True)
     return _second_try(tick, settings, instance)
 
 
-def _second_try(tick: datetime, settings: Settings, instance: dg.DagsterInstance) -> Finding:
+def _second_try(tick: datetime, settings: Settings, instance: dg.DagsterInstance) -> Standing:
     """Tell how it stands with the late run of a week that is not there."""
     late = instance.get_runs(dg.RunsFilter(tags={LATE_TAG: tick.isoformat()}), limit=1)
     if not late and settings.schedule.catch_up != "skip":
         is_told = any(runs_that_held(instance, **{AS_OF_TAG: tick.isoformat()}))
-        return Finding("A late run was started.", is_late=True, act="run", is_told=is_told)
+        return Standing("A late run was started.", is_late=True, act="run", is_told=is_told)
     if late and content_held(late[0]):  # of which its own notice tells
         said = f"The late run {late[0].run_id[:8]} holds the data back."
-        return Finding(said, is_late=True, is_told=True)
+        return Standing(said, is_late=True, is_told=True)
     if late:
         said = f"The late run {late[0].run_id[:8]} ended as {late[0].status.value}."
     else:
         said = 'No late run was started: `catch_up` is "skip".'
-    return Finding(said, is_late=True, act="alarm")
+    return Standing(said, is_late=True, act="alarm")
 
 
 def _started(tick: datetime, settings: Settings) -> Notice:
