@@ -24,9 +24,15 @@ import pandas as pd
 from bench import Row, at_most
 from public_series import GROUPS, Group
 
-from forecast_assets import intervals
-from forecast_assets.backtest import SeriesFolds
-from forecast_assets.combinations import (
+from forecast_assets.backtesting.executor import Compute
+from forecast_assets.backtesting.folds import SeriesFolds
+from forecast_assets.config.loader import parse
+from forecast_assets.config.settings import DEFAULT_MODELS, Settings
+from forecast_assets.defs.build import build_store
+from forecast_assets.defs.resources import compute as compute_resource
+from forecast_assets.forecasting import intervals
+from forecast_assets.forecasting.backtest_results import FAILED, SCORED, Evidence
+from forecast_assets.forecasting.ensembles import (
     COMBINATIONS,
     Combination,
     Weigh,
@@ -34,17 +40,11 @@ from forecast_assets.combinations import (
     median,
     with_combinations,
 )
-from forecast_assets.compute import Compute
-from forecast_assets.defs.build import build_store
-from forecast_assets.defs.workers import compute as compute_resource
-from forecast_assets.evidence import FAILED, SCORED, Evidence
-from forecast_assets.forecast import drawn_from
-from forecast_assets.ladder import newest_weights
-from forecast_assets.metrics import measure, table
+from forecast_assets.forecasting.fallback import newest_weights
+from forecast_assets.forecasting.forecast import drawn_from
+from forecast_assets.forecasting.metrics import measure, table
+from forecast_assets.forecasting.selection import choose
 from forecast_assets.models.base import Values
-from forecast_assets.selection import choose
-from forecast_assets.settings import DEFAULT_MODELS, Settings
-from forecast_assets.settings_file import parse
 
 RESULTS = Path(__file__).resolve().parent / "results"
 ORIGINS, WINDOWS, LEAST = 100, 52, 26

@@ -120,9 +120,9 @@ class Place:
 
     def mae(self) -> pd.Series:
         """Each model's mean absolute error over naive's, over all series."""
+        from forecast_assets.config.loader import parse  # noqa: PLC0415 - only one row needs it
         from forecast_assets.defs.build import build_store  # noqa: PLC0415 - as above
-        from forecast_assets.settings_file import parse  # noqa: PLC0415 - only one row needs it
-        from forecast_assets.versions import select  # noqa: PLC0415 - as above
+        from forecast_assets.storage.versions import select  # noqa: PLC0415 - as above
 
         settings = parse({}, root=self.path, var=self.path / "var", origin="the benchmark")
         store = build_store(settings)
@@ -151,7 +151,7 @@ def cold_weeks() -> Iterator[Row]:
         again = place.week(LAST_WEEK)
         yield at_most("the same week again, whole process, seconds", again.seconds, 25)
         yield at_most("fits in the same week again", sum(place.told("n_fits").values()), 0)
-        from forecast_assets.settings import DEFAULT_MODELS  # noqa: PLC0415 - see Place.told
+        from forecast_assets.config.settings import DEFAULT_MODELS  # noqa: PLC0415 - see Place.told
 
         one_more = {"models": {"enabled": [*DEFAULT_MODELS, "theta_log"]}}
         place.configure(**every_week, **one_more)
@@ -198,7 +198,7 @@ def against_statsforecast() -> Iterator[Row]:
     It gives each process half of the series, so that one waits where they are not alike. Where they
     are (48 series of one length) it has nothing to lose, and this is 4 % slower.
     """
-    from forecast_assets.sources.demo import demo_series  # noqa: PLC0415 - see Place.told
+    from forecast_assets.data.sources.fetch import demo_series  # noqa: PLC0415 - see Place.told
 
     demo = demo_series().assign(ds=lambda rows: pd.to_datetime(rows["ds"]))
     n_windows, ours, theirs = 150, [], []
@@ -221,12 +221,12 @@ def against_statsforecast() -> Iterator[Row]:
 
 def closed_forms() -> Iterator[Row]:
     """The families that need no loop, and the keys of many folds."""
-    from forecast_assets.backtest import plan  # noqa: PLC0415 - see Place.told
-    from forecast_assets.compute import Compute  # noqa: PLC0415 - as above
-    from forecast_assets.crew import Crew  # noqa: PLC0415 - as above
-    from forecast_assets.fold_cache import FoldCache, fold_keys  # noqa: PLC0415 - as above
+    from forecast_assets.backtesting.cache import FoldCache, fold_keys  # noqa: PLC0415 - as above
+    from forecast_assets.backtesting.dask_pool import Crew  # noqa: PLC0415 - as above
+    from forecast_assets.backtesting.executor import Compute  # noqa: PLC0415 - as above
+    from forecast_assets.backtesting.folds import plan  # noqa: PLC0415 - see Place.told
+    from forecast_assets.config.loader import parse  # noqa: PLC0415 - as above
     from forecast_assets.models import find  # noqa: PLC0415 - as above
-    from forecast_assets.settings_file import parse  # noqa: PLC0415 - as above
 
     def refused() -> None:
         raise AssertionError("a closed form asked for workers")

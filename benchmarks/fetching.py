@@ -16,13 +16,13 @@ import pandas as pd
 import pyarrow as pa
 from pyarrow import csv, parquet
 
-from forecast_assets import sources
-from forecast_assets.commits import Commit
-from forecast_assets.series import to_weeks
-from forecast_assets.settings_file import parse
-from forecast_assets.sources.asked import Asked
-from forecast_assets.store import Store
-from forecast_assets.tables import tables
+from forecast_assets.config.loader import parse
+from forecast_assets.data.sources import fetch
+from forecast_assets.data.sources.request import Asked
+from forecast_assets.data.weekly import to_weeks
+from forecast_assets.storage.commit import Commit
+from forecast_assets.storage.store import Store
+from forecast_assets.storage.tables import tables
 
 AS_OF = datetime(2027, 1, 1, tzinfo=UTC)
 SHAPES = {"daily": (2_500, 2_000, "D")}  # series, times of each
@@ -74,7 +74,7 @@ def measure(kind: str, folder: Path, source: dict[str, object]) -> None:
         )
         store.write(frame, commit)
 
-    raw = sources.fetch(Asked(settings, AS_OF))
+    raw = fetch.fetch(Asked(settings, AS_OF))
     told("fetching")
     weeks = to_weeks(raw, settings, as_of=AS_OF).frame
     told("weeks")

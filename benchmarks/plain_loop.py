@@ -13,18 +13,21 @@ from datetime import UTC, datetime
 
 import numpy as np
 
-from forecast_assets import backtest, series, settings_file, sources
+from forecast_assets.backtesting import folds
+from forecast_assets.config import loader
+from forecast_assets.data import weekly
+from forecast_assets.data.sources import fetch
+from forecast_assets.data.sources.request import Asked
 from forecast_assets.models import Model, enabled
-from forecast_assets.sources.asked import Asked
 
 
 def main() -> None:
     """Print the seconds of the fits and how many there were."""
-    in_force = settings_file.load()
+    in_force = loader.load()
     as_of = datetime.fromisoformat(sys.argv[1]).replace(tzinfo=UTC)
-    weeks = series.to_weeks(sources.fetch(Asked(in_force, as_of)), in_force, as_of=as_of).frame
+    weeks = weekly.to_weeks(fetch.fetch(Asked(in_force, as_of)), in_force, as_of=as_of).frame
     weeks = weeks[["unique_id", "ds", "y"]]
-    planned = backtest.plan(weeks, in_force.backtest)
+    planned = folds.plan(weeks, in_force.backtest)
     warnings.simplefilter("ignore")
     started, n_fits = time.perf_counter(), 0
     for model in enabled(in_force):

@@ -10,7 +10,7 @@ from importlib import import_module
 import numpy as np
 import pandas as pd
 
-from forecast_assets.sources.demo import demo_series
+from forecast_assets.data.sources.fetch import demo_series
 
 
 @dataclass(frozen=True)

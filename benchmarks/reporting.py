@@ -11,10 +11,11 @@ import numpy as np
 import pandas as pd
 from made_up import weekly
 
-from forecast_assets.accuracy import score_published
-from forecast_assets.metrics import LOSSES
-from forecast_assets.report import Week, briefly, render
-from forecast_assets.tables import tables
+from forecast_assets.forecasting.live_accuracy import score_published
+from forecast_assets.forecasting.metrics import LOSSES
+from forecast_assets.reporting.render import briefly, render
+from forecast_assets.reporting.summary import Week
+from forecast_assets.storage.tables import tables
 
 LEVELS = (80, 95)
 N_MODELS, N_WEEKS, N_DUE = 20, 52, 10

@@ -13,13 +13,13 @@ import numpy as np
 import pandas as pd
 from made_up import weekly
 
-from forecast_assets.backtest import Folds, as_predictions, plan
-from forecast_assets.metrics import gather, measure, table
-from forecast_assets.policies import POLICIES
-from forecast_assets.selection import choose
-from forecast_assets.settings import Settings
-from forecast_assets.settings_file import parse
-from forecast_assets.standings import by_weeks_ahead, over_all
+from forecast_assets.backtesting.folds import Folds, as_predictions, plan
+from forecast_assets.config.loader import parse
+from forecast_assets.config.settings import Settings
+from forecast_assets.forecasting.leaderboard import by_weeks_ahead, over_all
+from forecast_assets.forecasting.metrics import gather, measure, table
+from forecast_assets.forecasting.policies import POLICIES
+from forecast_assets.forecasting.selection import choose
 
 
 def settings_of(n_windows: int, **selection: str) -> Settings:

@@ -13,17 +13,16 @@ import dagster as dg
 import pandas as pd
 from dagster._core.test_utils import create_run_for_test
 
-from forecast_assets.commits import Commit
-from forecast_assets.defs.alarms import OVERLAP, build_alarms
-from forecast_assets.defs.automation import JOB, build_job
+from forecast_assets.config.loader import parse
+from forecast_assets.config.settings import Settings
 from forecast_assets.defs.build import build_defs, build_store
-from forecast_assets.defs.follow_up import build_follow_up
-from forecast_assets.defs.missed_week import build_missed_week
-from forecast_assets.defs.ticks import last_tick
-from forecast_assets.settings import Settings
-from forecast_assets.settings_file import parse
-from forecast_assets.store import Store
-from forecast_assets.tables import ASSETS
+from forecast_assets.defs.schedules import JOB, build_job, last_tick
+from forecast_assets.defs.sensors.missed_run import build_missed_week
+from forecast_assets.defs.sensors.run_failures import OVERLAP, build_alarms
+from forecast_assets.defs.sensors.stale_assets import build_follow_up
+from forecast_assets.storage.commit import Commit
+from forecast_assets.storage.store import Store
+from forecast_assets.storage.tables import ASSETS
 
 WEEKS = 500
 MODELS = ("naive", "drift", "window_average")

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from forecast_assets.defs.under_way import identity
-from forecast_assets.settings import Settings
-from forecast_assets.settings_file import parse
+from forecast_assets.config.loader import parse
+from forecast_assets.config.settings import Settings
+from forecast_assets.defs.runs import identity
 
 FIRST_WEEK = "2024-01-05"  # a Friday
 AS_OF = datetime(2026, 1, 5, tzinfo=UTC)

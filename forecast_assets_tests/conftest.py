@@ -7,10 +7,10 @@ import dagster as dg
 import hypothesis
 import pytest
 
-from forecast_assets.crew import Crew
-from forecast_assets_tests import object_store, unruly
+from forecast_assets.backtesting.dask_pool import Crew
+from forecast_assets_tests import misbehaving_models, object_store
 from forecast_assets_tests.browser import find_chromium
-from forecast_assets_tests.computing import ODD_MODELS, local_crew
+from forecast_assets_tests.worker_builders import ODD_MODELS, local_crew
 
 # The same examples in every run, however busy the machine is.
 hypothesis.settings.register_profile("ours", derandomize=True, deadline=None, database=None)
@@ -60,7 +60,7 @@ def odd_models(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 def unruly_models(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The folder of a module whose model ends its process, on the path here and there."""
     folder = tmp_path_factory.mktemp("unruly")
-    (folder / "unruly_models.py").write_text(unruly.MODULE)
+    (folder / "unruly_models.py").write_text(misbehaving_models.MODULE)
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.syspath_prepend(str(folder))
         yield folder

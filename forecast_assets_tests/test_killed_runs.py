@@ -20,12 +20,12 @@ import psutil
 import pytest
 from click.testing import CliRunner
 
-from forecast_assets.audit import verify
 from forecast_assets.cli import main
-from forecast_assets.versions import select
+from forecast_assets.storage.audit import verify
+from forecast_assets.storage.versions import select
 from forecast_assets_tests.builders import make_series, walk, write_source
-from forecast_assets_tests.stored import make_store
-from forecast_assets_tests.unruly import below, comes_true, has_ended, models_below
+from forecast_assets_tests.misbehaving_models import below, comes_true, has_ended, models_below
+from forecast_assets_tests.store_builders import make_store
 
 pytestmark = pytest.mark.alone
 
@@ -126,7 +126,7 @@ def test_the_run_after_a_killed_one_is_complete_and_says_what_an_undisturbed_one
 
 def is_for_models(pid: int) -> bool:
     with suppress(psutil.NoSuchProcess):
-        return "forecast_assets.watched" in psutil.Process(pid).cmdline()
+        return "forecast_assets.backtesting.sandbox_main" in psutil.Process(pid).cmdline()
     return False
 
 

@@ -7,15 +7,15 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from forecast_assets.commits import Commit
+from forecast_assets.config.loader import load
+from forecast_assets.config.settings import ROOT
 from forecast_assets.defs.build import build_defs, build_store
-from forecast_assets.settings import ROOT
-from forecast_assets.settings_file import load
-from forecast_assets.store import Store
-from forecast_assets.tables import ASSETS
-from forecast_assets.versions import select
+from forecast_assets.storage.commit import Commit
+from forecast_assets.storage.store import Store
+from forecast_assets.storage.tables import ASSETS
+from forecast_assets.storage.versions import select
 from forecast_assets_tests.builders import make_settings
-from forecast_assets_tests.commands import configure, process
+from forecast_assets_tests.cli_runner import configure, process
 
 OLDER, NEWER = "2024-09-16", "2024-10-07"  # three weeks apart, both within the source
 

@@ -22,8 +22,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Locator, Page, ViewportSize, expect, sync_playwright
 
+from forecast_assets.config.settings import ROOT
 from forecast_assets.defs.checks import CHECKS as EVERY_CHECK
-from forecast_assets.settings import ROOT
 from forecast_assets_tests.browser import CHROMIUM_ARGS
 
 ASSETS = (

@@ -7,14 +7,14 @@ import dagster as dg
 import pandas as pd
 import pytest
 
-from forecast_assets.audit import verify
-from forecast_assets.combinations import COMBINATIONS
+from forecast_assets.config.loader import load
+from forecast_assets.config.settings import Settings
 from forecast_assets.defs.build import build_defs, build_store
-from forecast_assets.settings import Settings
-from forecast_assets.settings_file import load
-from forecast_assets.store import Store
-from forecast_assets.tables import ASSETS
-from forecast_assets.versions import select
+from forecast_assets.forecasting.ensembles import COMBINATIONS
+from forecast_assets.storage.audit import verify
+from forecast_assets.storage.store import Store
+from forecast_assets.storage.tables import ASSETS
+from forecast_assets.storage.versions import select
 from forecast_assets_tests.builders import make_series, walk, week_settings, write_source
 
 ALL_MODELS = {

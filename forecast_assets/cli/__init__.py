@@ -8,13 +8,13 @@ What a command needs is imported when it runs: `--help` and a press of TAB are t
 
 import click
 
-from forecast_assets.cli.asking import Commands, ending
-from forecast_assets.cli.completing import completion
-from forecast_assets.cli.looking_back import diff, history, show, verify
-from forecast_assets.cli.setting_up import check, config
-from forecast_assets.cli.tidying import prune
-from forecast_assets.cli.watching import healthcheck, notify
-from forecast_assets.cli.week import run, status
+from forecast_assets.cli.check import check
+from forecast_assets.cli.config import config
+from forecast_assets.cli.history import diff, history, show, verify
+from forecast_assets.cli.maintenance import healthcheck, notify, prune
+from forecast_assets.cli.options import Commands, completion, ending
+from forecast_assets.cli.run import run
+from forecast_assets.cli.status import status
 
 COMMANDS = (
     run,

@@ -4,22 +4,22 @@ from collections.abc import Mapping
 
 import dagster as dg
 
-from forecast_assets.defs.alarms import build_alarms
-from forecast_assets.defs.assets import ASSETS
-from forecast_assets.defs.automation import build_job, build_schedule
-from forecast_assets.defs.bake_off import build_bake_off
-from forecast_assets.defs.follow_up import build_follow_up, build_poll
+from forecast_assets.config.settings import Settings
+from forecast_assets.data.quality.baseline import code_version_of_rows
+from forecast_assets.defs.backtest_assets import build_bake_off
+from forecast_assets.defs.console_logger import teller
+from forecast_assets.defs.data_assets import ASSETS
 from forecast_assets.defs.io_manager import versioned_tables
 from forecast_assets.defs.metadata import column_schema
-from forecast_assets.defs.missed_week import build_missed_week
-from forecast_assets.defs.publication import PUBLICATION
-from forecast_assets.defs.teller import teller
-from forecast_assets.defs.workers import compute
-from forecast_assets.judging import code_version_of_rows
+from forecast_assets.defs.publication_assets import PUBLICATION
+from forecast_assets.defs.resources import compute
+from forecast_assets.defs.schedules import build_job, build_schedule
+from forecast_assets.defs.sensors.missed_run import build_missed_week
+from forecast_assets.defs.sensors.run_failures import build_alarms
+from forecast_assets.defs.sensors.stale_assets import build_follow_up, build_poll
 from forecast_assets.models import enabled
-from forecast_assets.settings import Settings
-from forecast_assets.store import Store
-from forecast_assets.tables import tables
+from forecast_assets.storage.store import Store
+from forecast_assets.storage.tables import tables
 
 OWNER = "team:forecast"
 GROUPS: Mapping[str, tuple[str, frozenset[str], str]] = {

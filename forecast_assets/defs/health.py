@@ -8,13 +8,13 @@ from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
-from forecast_assets.defs import post
-from forecast_assets.defs.ticks import is_published, last_due
-from forecast_assets.defs.under_way import orphans
+from forecast_assets.config.loader import dagster_home
+from forecast_assets.config.settings import Settings
+from forecast_assets.defs import notifications
+from forecast_assets.defs.runs import orphans
+from forecast_assets.defs.schedules import is_published, last_due
 from forecast_assets.errors import listed
-from forecast_assets.settings import Settings
-from forecast_assets.settings_file import dagster_home
-from forecast_assets.store import Store
+from forecast_assets.storage.store import Store
 
 SILENCE = timedelta(minutes=5)  # of a daemon that beats every half minute, a long tick allowed for
 NO_DAEMON = "no Dagster daemon ever ran here, so that the week does not run by itself"
@@ -43,7 +43,7 @@ def ailments(settings: Settings, store: Store, *, at: datetime, has_daemon: bool
             found.append(f"the process of {len(gone)} runs is gone: {listed(gone)}")
     elif has_daemon:
         found.append(NO_DAEMON)
-    waiting = post.undelivered(settings, at=at)
+    waiting = notifications.undelivered(settings, at=at)
     if waiting:
         found.append(f"{len(waiting)} notices are not delivered: {listed(waiting)}")
     return found

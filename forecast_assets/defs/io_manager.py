@@ -10,14 +10,12 @@ import dagster as dg
 import pandas as pd
 from dagster._core.execution.context.system import StepExecutionContext
 
-from forecast_assets.commits import Commit
-from forecast_assets.defs.holding import forget_parent
+from forecast_assets.defs.asset_decorator import refusing
 from forecast_assets.defs.metadata import first_rows
-from forecast_assets.defs.moment import Moment, moment_of
-from forecast_assets.defs.refusal import refusing
-from forecast_assets.defs.under_way import mark
-from forecast_assets.lineage import read_by_run, refuse_mixtures
-from forecast_assets.store import Store
+from forecast_assets.defs.runs import Moment, forget_parent, mark, moment_of
+from forecast_assets.storage.commit import Commit
+from forecast_assets.storage.lineage import read_by_run, refuse_mixtures
+from forecast_assets.storage.store import Store
 
 PUBLISHED = "next_week_forecast"
 READ_BY_EVERY_MODEL = "series"  # and so kept in memory from one model's step to the next's

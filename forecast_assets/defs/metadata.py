@@ -8,7 +8,7 @@ from typing import Any
 import dagster as dg
 import pandas as pd
 
-from forecast_assets.schema import Kind, Table
+from forecast_assets.storage.contract import Kind, Table
 
 ROWS_SHOWN = 25
 DAGSTER_TYPES: Mapping[Kind, str] = {

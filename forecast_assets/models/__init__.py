@@ -10,8 +10,8 @@ from forecast_assets.models.base import (
     NotForThisSeries,
     min_train_size,
 )
-from forecast_assets.models.model import Model
 from forecast_assets.models.registry import MODELS, enabled, find, make, names
+from forecast_assets.models.spec import Model
 
 __all__ = [
     "MODELS",

@@ -10,8 +10,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from forecast_assets.models.base import Values
-from forecast_assets.models.harmonics import fourier, two_seasons
+from forecast_assets.models.base import Values, fourier, two_seasons
 
 HARMONICS = 2  # pairs of sine and cosine for the year
 MOST_ITERATIONS = 100

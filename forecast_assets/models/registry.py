@@ -12,11 +12,10 @@ from importlib import metadata
 from types import MappingProxyType
 from typing import Any
 
+from forecast_assets.config.settings import Settings
 from forecast_assets.errors import ModelError, listed
 from forecast_assets.models import transforms
-from forecast_assets.models.identity import PACKAGE
-from forecast_assets.models.model import Model
-from forecast_assets.settings import Settings
+from forecast_assets.models.spec import PACKAGE, Model
 
 __all__ = ["ENTRY_POINTS", "MODELS", "Model", "enabled", "find", "make", "names", "registered"]
 
@@ -62,10 +61,10 @@ MODELS: Mapping[str, Model] = MappingProxyType(
             Model("mstl_ets", f"{_FORECAST}:MSTLWithETS", _DECOMPOSED),
             Model("mstl_arima", f"{_FORECAST}:MSTLWithARIMA", _DECOMPOSED, refit_every=QUARTER),
             Model("tbats", f"{_FORECAST}:TBATS", _STATSFORECAST),
-            Model("ridge", f"{PACKAGE}.models.regression:Ridge", ("scikit-learn", "numpy")),
+            Model("ridge", f"{PACKAGE}.models.machine_learning:Ridge", ("scikit-learn", "numpy")),
             Model(
                 "boosted_trees",
-                f"{PACKAGE}.models.trees:BoostedTrees",
+                f"{PACKAGE}.models.machine_learning:BoostedTrees",
                 _TREES,
                 refit_every=QUARTER,
             ),

@@ -1,0 +1,1 @@
+"""Backtest every model on every series, each fold once."""

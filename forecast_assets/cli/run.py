@@ -1,0 +1,108 @@
+"""The commands of the week: `run`, told as it goes, and `status`, how it stands."""
+
+import functools
+import sys
+from os.path import relpath
+from typing import TYPE_CHECKING
+
+import click
+
+from forecast_assets.cli.options import NO, as_json, ending, opened
+from forecast_assets.cli.output import Record, print_records, records_of
+
+if TYPE_CHECKING:
+    from forecast_assets.config.settings import Settings
+    from forecast_assets.storage.store import Store
+
+
+NOTHING_YET = """\
+Nothing was forecast yet. To begin:
+  forecast-assets check   looks whether all is there that a week needs
+  forecast-assets run     runs one"""
+
+
+@click.command(
+    epilog=ending(
+        "forecast-assets run",
+        "forecast-assets run --as-of 2026-01-05",
+        "forecast-assets run --accept",
+        "forecast-assets run --json > forecast.json",
+        no="the week failed",
+    )
+)
+@click.option(
+    "--as-of", metavar="TIME", help="The moment that the run stands for; now if not given."
+)
+@click.option("--accept", "is_accepted", is_flag=True, help="Publish data that would be held back.")
+@as_json
+@click.pass_context
+def run(ctx: click.Context, as_of: str | None, *, is_accepted: bool, is_json: bool) -> None:
+    """Run one week.
+
+    Every asset and every model. Data that do not look like the next week are held back, with the
+    reason; --accept publishes them as they stand. With --json the forecast goes to the standard
+    output, and how the week goes to the other.
+    """
+    from forecast_assets.defs.launcher import run_week
+    from forecast_assets.storage import versions
+
+    settings, store = opened()
+    run_id = run_week(
+        settings,
+        as_of=as_of,
+        say=functools.partial(click.echo, err=is_json),
+        is_accepted=is_accepted,
+    )
+    if run_id is None:
+        click.echo("The week failed; what failed is above. Earlier versions stand.", err=True)
+        if is_json:
+            print_records([], is_json=True)
+        ctx.exit(NO)
+    if is_json:
+        forecast = store.read(versions.select(store, "next_week_forecast", run_id=run_id))
+        print_records(records_of(forecast), is_json=True)
+    else:
+        _print_week(settings, store, run_id)
+
+
+def _print_week(settings: "Settings", store: "Store", run_id: str) -> None:
+    from forecast_assets.cli.status import page_among
+    from forecast_assets.data.quality.baseline import judged
+    from forecast_assets.data.quality.evaluate import by_policy, in_a_line
+    from forecast_assets.reporting.render import headlines
+    from forecast_assets.storage import versions
+
+    week = {
+        asset: store.read(versions.select(store, asset, run_id=run_id))
+        for asset in ("next_week_forecast", "series", "weekly_report")
+    }
+    rows = headlines(week["next_week_forecast"], week["series"])
+    click.echo()
+    print_records([_headline(row, settings.forecast.levels) for row in rows])
+    (weeks,) = versions.select(store, "series", run_id=run_id)
+    findings = judged(store, weeks, settings)
+    if by_policy(findings, "hold", "warn"):
+        click.echo(f"\nThe data:       {in_a_line(findings)}; more: forecast-assets status")
+    page = settings.var / page_among(week["weekly_report"]["file"])
+    click.echo(f"\nThe report:     {page}")
+    click.echo(f"Earlier weeks:  {relpath(sys.argv[0])} history next_week_forecast")
+    click.echo("The UI:         make ui, then http://127.0.0.1:3000")
+
+
+def _headline(row: Record, levels: tuple[float, ...]) -> Record:
+    from forecast_assets.config.settings import column_suffix
+    from forecast_assets.storage.tables import CHAMPION
+
+    is_champion = row["rung"] == CHAMPION
+    return {
+        "series": row["unique_id"],
+        "week": row["ds"],
+        "last week": row["last_y"],
+        "forecast": row["y_hat"],
+        **{
+            f"{end} {suffix} %": row[f"{end}_{suffix}"]
+            for suffix in map(column_suffix, levels)
+            for end in ("lo", "hi")
+        },
+        "model": row["model"] if is_champion else f"{row['model']} ({row['rung']})",
+    }

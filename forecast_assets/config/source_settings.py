@@ -1,0 +1,171 @@
+"""`[source]` of forecast.toml, a frozen table for each kind, and how secrets in it are shown.
+
+What a setting does belongs to the reader of its kind: `sources`.
+"""
+
+import difflib
+import re
+from typing import Annotated, Any, ClassVar, Literal, Self, get_args
+from zoneinfo import ZoneInfo, available_timezones
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer, model_validator
+
+from forecast_assets.config.redaction import addressed, masked, masked_throughout
+from forecast_assets.errors import listed
+
+
+class Frozen(BaseModel):
+    """A table of forecast.toml: frozen, unknown keys refused."""
+
+    # Hidden, for a traceback prints what pydantic was given, and that may hold a password.
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, hide_input_in_errors=True)
+
+
+def known_zone(zone: str) -> str:
+    """A time zone's name. Raises ValueError where there is none of that name."""
+    if zone not in available_timezones():
+        near = difflib.get_close_matches(zone, available_timezones(), n=3)
+        raise ValueError(f"no such time zone; nearest: {listed(near) or 'none'}")
+    return zone
+
+
+Secret = Annotated[str, Field(min_length=1), PlainSerializer(masked)]
+Address = Annotated[str, Field(min_length=1), PlainSerializer(addressed)]
+Body = Annotated[dict[str, Any], PlainSerializer(masked_throughout)]
+Name = Annotated[str, Field(min_length=1)]
+Path = Annotated[
+    str,
+    Field(min_length=1),
+    PlainSerializer(lambda path: addressed(path) if "://" in path else path, return_type=str),
+]
+Zone = Annotated[str, AfterValidator(known_zone)]
+Seconds = Annotated[float, Field(gt=0, strict=False)]
+
+
+class DemoSource(Frozen):
+    """The six weekly series that the package carries."""
+
+    kind: Literal["demo"] = "demo"
+    unique_id: ClassVar[str] = "unique_id"
+    ds: ClassVar[str] = "ds"
+    y: ClassVar[str] = "y"
+    zone: ClassVar[ZoneInfo | None] = None
+    on_bad_rows: ClassVar[str] = "fail"
+    is_incremental: ClassVar[bool] = False
+
+
+class _Source(Frozen):
+    """What every kind but the demo has: columns, what to do with bad rows, how often to try."""
+
+    unique_id: Name = "unique_id"
+    ds: Name = "ds"
+    y: Name = "y"
+    timezone: Zone | None = None  # that weeks and days are counted in
+    on_bad_rows: Literal["fail", "quarantine"] = "fail"
+    max_bytes: int = Field(2_000_000_000, ge=1)  # of all bodies together, and of what they unpack
+    max_retries: int = Field(42, ge=0, le=10_000)
+    retry_base_seconds: Seconds = 1
+    retry_cap_seconds: Seconds = 300
+
+    @property
+    def zone(self) -> ZoneInfo | None:
+        """The time zone itself; None where times are taken as they are written."""
+        return ZoneInfo(self.timezone) if self.timezone else None
+
+    @property
+    def is_incremental(self) -> bool:
+        """Whether it reads only what is new since it was read before."""
+        return False
+
+
+class FileSource(_Source):
+    """Files on a disk or on anything that fsspec reaches: csv, parquet or json."""
+
+    kind: Literal["file"]
+    path: Path
+
+
+class LinkPaging(Frozen):
+    """The next page is where the answer says: at a path in its JSON, or in its `Link` header."""
+
+    kind: Literal["link"]
+    path: Name | None = None
+
+
+class PagePaging(Frozen):
+    """Pages have numbers, given as a parameter, until one is empty."""
+
+    kind: Literal["page"]
+    parameter: Name = "page"
+    first: int = 1
+
+
+class CursorPaging(Frozen):
+    """The answer holds, at a path in its JSON, what to ask the next page with."""
+
+    kind: Literal["cursor"]
+    parameter: Name = "cursor"
+    path: Name
+
+
+Paging = Annotated[LinkPaging | PagePaging | CursorPaging, Field(discriminator="kind")]
+Format = Literal["csv", "json", "jsonl", "parquet"]
+
+
+class HttpSource(_Source):
+    """An address that answers with JSON, CSV or Parquet, in one piece or in pages."""
+
+    kind: Literal["http"]
+    url: Address
+    method: Literal["GET", "POST"] = "GET"
+    headers: dict[str, Secret] = Field(default_factory=dict)
+    params: dict[str, Secret] = Field(default_factory=dict)
+    body: Body | None = None  # of a POST, sent as JSON
+    format: Format | None = None  # None: as the answer says
+    records: Name | None = None  # the path to the rows in a JSON answer
+    paging: Paging | None = None
+    connect_seconds: Seconds = 10
+    timeout_seconds: Seconds = 60  # without a byte
+    total_seconds: Seconds = 1800  # of one answer
+
+    @model_validator(mode="after")
+    def _a_post_has_a_body(self) -> Self:
+        if self.body is not None and self.method == "GET":
+            raise ValueError('a `body` needs `method = "POST"`')
+        return self
+
+
+class SqlSource(_Source):
+    """A database that SQLAlchemy reaches: a query, or a table."""
+
+    kind: Literal["sql"]
+    url: Address
+    query: Name | None = None
+    table: Name | None = None
+    connect_seconds: Seconds = 10
+    total_seconds: Seconds = 1800  # of one try, from the connection to the last row
+
+    @model_validator(mode="after")
+    def _one_of_them(self) -> Self:
+        if (self.query is None) == (self.table is None):
+            raise ValueError("give one of `query` and `table`")
+        return self
+
+    @property
+    def is_incremental(self) -> bool:
+        """Whether the query reads only what is new: whether it asks for `:last_ds`."""
+        return bool(re.search(r"(?<!:):last_ds\b", self.query or ""))
+
+
+class PythonSource(_Source):
+    """A function that returns a frame."""
+
+    kind: Literal["python"]
+    callable: str = Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")
+
+
+Source = Annotated[
+    DemoSource | FileSource | HttpSource | SqlSource | PythonSource, Field(discriminator="kind")
+]
+KINDS = tuple(get_args(get_args(Source)[0]))
+Own = FileSource | HttpSource | SqlSource | PythonSource  # every kind but the demo

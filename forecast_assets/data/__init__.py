@@ -1,0 +1,1 @@
+"""Turn the source's rows into one value for each series and week."""

@@ -1,0 +1,1 @@
+"""Compare each fetch with the version before it and report findings."""

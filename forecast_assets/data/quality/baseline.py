@@ -1,0 +1,87 @@
+"""What a fetch is held against, and put into: the versions that were stored before.
+
+What is found: `verdict`. Nothing is kept of it: the same versions give the same findings.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+import pandas as pd
+
+from forecast_assets.config.settings import Settings
+from forecast_assets.config.source_settings import DemoSource
+from forecast_assets.data.quality.evaluate import Before, judge
+from forecast_assets.data.quality.finding import Finding
+from forecast_assets.data.sources.fetch import identity
+from forecast_assets.errors import StoreError
+from forecast_assets.storage.commit import Commit, newest
+from forecast_assets.storage.store import Store
+
+
+def version_before(
+    store: Store,
+    settings: Settings,
+    *,
+    as_of: datetime,
+    runs: Sequence[str] = (),
+    version: int | None = None,
+) -> Before | None:
+    """The newest version of `series` that stands for an earlier moment; none where none does.
+
+    Not one that any of `runs` wrote; of those alone that were written before `version`. The demo's
+    weeks are nothing to hold a team's own data against.
+    """
+    commits = [
+        one
+        for one in store.history("series")
+        if one.as_of < as_of
+        and one.run_id not in runs
+        and (version is None or one.version < version)
+    ]
+    if not commits:
+        return None
+    commit = newest(commits)
+    if settings.source.kind != "demo" and _is_demo(store, commit, settings):
+        return None
+    return Before(store.read([commit]), commit.as_of)
+
+
+def code_version_of_rows(settings: Settings) -> str:
+    """Rows of another source, or mapped in another way, are made by other code."""
+    return f"2-{identity(settings)}"
+
+
+def rows_before(store: Store, settings: Settings, *, as_of: datetime) -> pd.DataFrame | None:
+    """What the same source gave last, of what was published; none where it is read whole.
+
+    What was held back is not built upon: it may be mended at the source.
+    """
+    if not settings.source.is_incremental:
+        return None
+    published = [one for one in store.history("series") if one.as_of <= as_of]
+    made_from = newest(published).inputs if published else ()
+    raw = [store.commit(one) for one in made_from if one.asset == "raw_data"]
+    same = [one for one in raw if one.code_version == code_version_of_rows(settings)]
+    return store.read(same[:1]) if same else None
+
+
+def _is_demo(store: Store, commit: Commit, settings: Settings) -> bool:
+    demo = identity(settings.model_copy(update={"source": DemoSource()}))
+    raw = [store.commit(one) for one in commit.inputs if one.asset == "raw_data"]
+    return any(one.code_version.endswith(f"-{demo}") for one in raw)
+
+
+def judged(store: Store, commit: Commit, settings: Settings) -> list[Finding]:
+    """The findings of a version of `series`, by the settings in force.
+
+    Raises StoreError where its rows, or those that it was made from, cannot be read.
+    """
+    raw = next((one for one in commit.inputs if one.asset == "raw_data"), None)
+    if raw is None:
+        raise StoreError(
+            f"Version {commit.version} of series does not say which raw_data it was made from, so"
+            f" nothing is told of it. Run the week again."
+        )
+    before = version_before(store, settings, as_of=commit.as_of, version=commit.version)
+    rows = store.read([store.commit(raw)])
+    return judge(rows, store.read([commit]), before, settings, as_of=commit.as_of)

@@ -1,0 +1,1 @@
+"""Read the source's rows: files, HTTP, SQL or a Python function."""

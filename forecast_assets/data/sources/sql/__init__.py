@@ -1,0 +1,1 @@
+"""Read rows from a SQL database."""

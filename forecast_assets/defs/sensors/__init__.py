@@ -1,0 +1,1 @@
+"""Define the sensors of the code location."""

@@ -1,0 +1,1 @@
+"""Score the models, choose one for each series and forecast."""

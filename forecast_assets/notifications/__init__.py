@@ -1,0 +1,1 @@
+"""Queue notifications and deliver them through Apprise."""

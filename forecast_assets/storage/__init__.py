@@ -1,0 +1,1 @@
+"""Store every version of every table as Delta tables."""

@@ -1,0 +1,217 @@
+"""The command line as a whole: how it helps, refuses, and behaves in a terminal and a pipe."""
+
+import json
+import re
+import shlex
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+
+from forecast_assets.cli import COMMANDS, main
+from forecast_assets_tests.builders import make_series, walk
+from forecast_assets_tests.cli_runner import COMMAND, call, configure, in_terminal, process, said
+from forecast_assets_tests.misbehaving_models import comes_true
+from forecast_assets_tests.store_builders import (
+    BAKE_OFF,
+    make_commit,
+    make_store,
+    write_predictions,
+    write_series,
+)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a small forecast.toml that is in force; runs write below it."""
+    return configure(tmp_path, monkeypatch)
+
+
+# Help
+def examples(command: click.Command) -> list[str]:
+    """The examples that a help page ends with."""
+    page = said(command.name or "", "--help") if command is not main else said("--help")
+    listed = page.partition("  Examples:\n")[2].partition("\n\n")[0]
+    return [line.strip() for line in listed.splitlines()]
+
+
+@pytest.mark.usefixtures("folder")
+def test_every_example_of_every_help_page_works():
+    """The commands' order makes the store that the later ones look back on."""
+    for command in (*COMMANDS, main):
+        shown = examples(command)
+        assert 2 <= len(shown) <= 4
+        for example in shown:
+            program, *args = shlex.split(re.sub(r" >.*", "", example))
+            assert program == "forecast-assets"
+            no_daemon = args[0] == "healthcheck" and "--no-daemon" not in args  # as is the truth
+            said(*args, exit_code=int(no_daemon))
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
+def test_every_help_page_ends_with_the_exit_codes_that_it_has(command: click.Command):
+    page = said(command.name or "", "--help")
+    assert re.search(r"\n\n  Exit codes: 0 done; (1 .*; )?2 it could not be asked\.\n$", page)
+    answers_no = {"run", "check", "verify", "healthcheck", "notify"}
+    assert ("; 1 " in page) == (command.name in answers_no)
+
+
+def test_the_commands_are_told_in_whole_sentences():
+    told = said("--help").partition("Commands:\n")[2].partition("\n\n")[0].splitlines()
+    assert [line.split()[0] for line in told] == [command.name for command in COMMANDS]
+    assert all(line.endswith(".") and not line.endswith("...") for line in told)
+
+
+@pytest.mark.parametrize("args", [["--help"], ["show", "--help"], ["completion", "fish"]])
+def test_help_answers_without_what_a_command_needs(args: list[str]):
+    heavy = ("dagster", "pandas", "numpy", "pydantic", "deltalake", "statsforecast", "scipy")
+    assert loaded(*args).isdisjoint(heavy)
+
+
+def test_status_needs_neither_dagster_nor_any_model_s_library(folder: Path):
+    write_series(make_store(folder), 1)
+    assert loaded("status").isdisjoint(("dagster", "statsforecast", "sklearn", "matplotlib"))
+
+
+def loaded(*args: str) -> set[str]:
+    """The modules that a command has loaded when it is done."""
+    code = (
+        "import atexit, json, sys\n"
+        "atexit.register(lambda: print(json.dumps(list(sys.modules)), file=sys.stderr))\n"
+        "from forecast_assets.cli import main; main()"
+    )
+    ran = subprocess.run([sys.executable, "-c", code, *args], capture_output=True, check=True)
+    return set(json.loads(ran.stderr))
+
+
+# Pipes, terminals, signals
+def test_a_closed_pipe_is_silent(folder: Path):
+    rows = make_series(**{f"series_{n}": walk(500, seed=n) for n in range(20)})
+    make_store(folder).write(rows, make_commit("series"))
+    with subprocess.Popen(
+        [*COMMAND, "show", "series", "--csv"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as running:
+        assert running.stdout is not None
+        assert running.stderr is not None
+        assert running.stdout.readline() == b"unique_id,ds,y,coverage\n"
+        running.stdout.close()
+        assert running.stderr.read() == b""
+
+
+@pytest.mark.parametrize(
+    ("environ", "encoding"),
+    [
+        ({"LANG": "C", "LC_ALL": "C"}, "utf-8"),
+        ({"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}, "utf-8"),
+        ({"PYTHONIOENCODING": "latin-1"}, "latin-1"),
+    ],
+    ids=["C", "C without UTF-8", "Latin-1"],
+)
+def test_every_locale_will_do(folder: Path, environ: dict[str, str], encoding: str):
+    make_store(folder).write(make_series(**{"søndag\n日": [1]}), make_commit("series"))
+    ran = process("history", "series", environ=environ)
+    assert (ran.returncode, ran.stderr) == (0, b"")
+    ran = process("show", "series", environ=environ)
+    assert (ran.returncode, ran.stderr) == (0, b"")
+    name = ran.stdout.decode(encoding).splitlines()[2].partition("  ")[0]
+    assert name == ("søndag 日" if encoding == "utf-8" else "søndag ?")
+    ran = process("show", "series", "--json", environ=environ)
+    assert json.loads(ran.stdout)[0]["unique_id"] == "søndag\n日"
+
+
+def test_a_table_is_as_wide_as_the_terminal_and_whole_in_a_pipe(folder: Path):
+    store = make_store(folder)
+    series = write_series(store, 1)
+    write_predictions(store, "naive", 1, inputs=[series])
+    narrow = in_terminal("show", BAKE_OFF, columns=50)
+    assert max(map(len, narrow.splitlines()[:3])) <= 50
+    assert "… and the columns y_hat, fit_seconds, error; --json prints them all." in narrow
+    assert "y_hat" in in_terminal("show", BAKE_OFF, columns=200).splitlines()[0]
+    assert "y_hat" in process("show", BAKE_OFF).stdout.decode().splitlines()[0]
+    nowhere = in_terminal("show", BAKE_OFF, columns=0)  # a terminal that does not say
+    assert max(map(len, nowhere.splitlines()[:3])) <= 80
+
+
+def test_colours_are_for_terminals_that_want_them(folder: Path):
+    assert folder.is_dir()
+    assert "\x1b[32mok\x1b[0m  settings" in in_terminal("check", columns=80)
+    assert in_terminal("check", columns=80, environ={"NO_COLOR": "1"}).startswith("ok  settings")
+    assert process("check").stdout.startswith(b"ok  settings")
+
+
+SLOW = """
+[source]
+kind = "demo"
+[models]
+enabled = ["naive", "auto_arima"]
+"""
+
+
+def test_an_interrupt_ends_a_run_with_130_and_no_traceback(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    folder = configure(tmp_path, monkeypatch, SLOW)
+    printed = folder / "printed"
+    with printed.open("wb") as output:
+        running = subprocess.Popen([*COMMAND, "run"], stdout=output, stderr=output)
+        try:
+            assert comes_true(lambda: "backtest[naive]" in printed.read_text(), within=60)
+            running.send_signal(signal.SIGINT)
+            assert running.wait(timeout=60) == 130
+        finally:
+            running.kill()
+            running.wait()
+    assert "Traceback" not in printed.read_text()
+    assert printed.read_text().endswith("\nInterrupted. What was published before stands.\n")
+    assert "Interrupted" not in said("history", "series")
+
+
+# Refusals
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [
+        (["history", "nope"], "Error: There is no asset 'nope', so no version of it. The assets"),
+        (["show", "nope"], "Error: There is no asset 'nope'"),
+        (["diff", "nope", "0", "1"], "Error: There is no asset 'nope'"),
+        (["verify", "nope"], "Error: There is no asset 'nope'"),
+        (["history", BAKE_OFF, "--partition", "x"], "has no version of a partition 'x'"),
+        (["show", BAKE_OFF, "--partition", "x"], "nothing that answers to partition x"),
+        (["show", "series", "--version", "9"], "answers to version 9: it has versions 0 to 0"),
+        (["show", "series", "--run", "zz"], "nothing that answers to run zz"),
+        (["show", "series", "--as-of", "2020-01-01"], "known on 2020-01-01T00:00:00+00:00"),
+        (["show", "series", "--as-of", "Monday"], "'Monday' is no ISO 8601 time, such as 2026"),
+        (["show", "metrics"], "it has no version at all"),
+        (["diff", "series", "0", "9"], "answers to version 9"),
+        (["run", "--as-of", "Monday"], "Error: `as_of` is 'Monday', which is no ISO 8601 time"),
+        (["show", "series", "--version", "x"], "'x' is not a valid integer"),
+        (["nonsense"], "No such command 'nonsense'"),
+    ],
+)
+def test_what_cannot_be_asked_is_refused_with_2(folder: Path, args: list[str], says: str):
+    store = make_store(folder)
+    write_series(store, 1)
+    write_predictions(store, "naive", 1)
+    output = said(*args, exit_code=2)
+    assert says in output
+    assert "Traceback" not in output
+
+
+def test_missing_settings_are_refused_with_2(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("FORECAST_CONFIG", str(folder / "other.toml"))
+    for command in (["history", "series"], ["verify"], ["config"], ["run"]):
+        assert "Error: There is no settings file" in said(*command, exit_code=2)
+
+
+def test_an_unreadable_store_is_refused_with_2(folder: Path):
+    (folder / "store").write_text("a file where the store must be")
+    assert "Error: Could not read the history of series" in said("history", "series", exit_code=2)
+
+
+def test_errors_go_to_stderr_and_answers_to_stdout(folder: Path):
+    write_series(make_store(folder), 1)
+    result = call("show", "nope", "--json")
+    assert (result.stdout, result.stderr[:6]) == ("", "Error:")
+    assert call("show", "series", "--json").stderr == ""

@@ -1,0 +1,62 @@
+"""Completion: scripts that their shells can read, and what TAB offers."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from forecast_assets.cli import main
+from forecast_assets.storage.tables import ASSETS
+from forecast_assets_tests.cli_runner import configure, said
+
+
+def offered(*words: str) -> list[str]:
+    """What bash is offered where TAB is pressed in the last of these words."""
+    asked = {
+        "_FORECAST_ASSETS_COMPLETE": "bash_complete",
+        "COMP_WORDS": " ".join(["forecast-assets", *words]),
+        "COMP_CWORD": str(len(words)),
+    }
+    printed = CliRunner().invoke(main, env=asked, catch_exceptions=False).output
+    return [line.partition(",")[2] for line in printed.splitlines() if line]
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a small forecast.toml that is in force."""
+    return configure(tmp_path, monkeypatch)
+
+
+def test_commands_and_options_are_offered():
+    assert offered("s") == ["status", "show"]
+    assert offered("show", "--a") == ["--as-of"]
+
+
+def test_assets_are_offered():
+    assert offered("history", "") == list(ASSETS)
+    assert offered("verify", "series", "me") == ["metrics"]
+
+
+def test_the_enabled_models_are_offered_as_partitions():
+    assert offered("show", "backtest_predictions", "--partition", "") == ["naive", "drift"]
+    assert offered("show", "backtest_predictions", "--partition", "d") == ["drift"]
+
+
+def test_broken_settings_offer_nothing_and_say_nothing(folder: Path):
+    (folder / "forecast.toml").write_text("broken")
+    assert offered("show", "backtest_predictions", "--partition", "") == []
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_a_script_asks_for_what_is_offered(shell: str):
+    script = said("completion", shell)
+    assert f"_FORECAST_ASSETS_COMPLETE={shell}_complete" in script
+    program = shutil.which(shell)
+    if program:
+        subprocess.run([program, "-n", "/dev/stdin"], input=script, text=True, check=True)
+
+
+def test_another_shell_is_refused():
+    assert "'tcsh' is not one of 'bash', 'zsh', 'fish'" in said("completion", "tcsh", exit_code=2)

@@ -1,0 +1,219 @@
+"""The week at a glance: each line says what the store holds, and whether that is well."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from forecast_assets.cli.output import Line
+from forecast_assets.cli.status import LINES, look, newest_versions, page_among
+from forecast_assets.forecasting.live_accuracy import score_published
+from forecast_assets.notifications.queue import Outbox
+from forecast_assets.storage.commit import Commit
+from forecast_assets.storage.store import Store
+from forecast_assets.storage.tables import tables
+from forecast_assets_tests.builders import AS_OF, make_raw, make_series, make_settings, walk
+from forecast_assets_tests.cli_runner import configure, records, said
+from forecast_assets_tests.notification_servers import make_notice
+from forecast_assets_tests.store_builders import (
+    WEEK,
+    data_files,
+    make_commit,
+    make_scores,
+    make_store,
+    write_predictions,
+    write_series,
+)
+
+Y = walk(40, seed=1)
+NOW = datetime.now(UTC)
+
+
+def make_choice(model: str, *, previous: str | None) -> pd.DataFrame:
+    """The table `best_model` of the series `a`."""
+    row = dict.fromkeys(tables([80])["best_model"].names, None)
+    row |= {"unique_id": "a", "model": model, "rung": "champion", "policy": "best"}
+    row |= {"n_may_be_best": 1, "previous_model": previous, "reason": "it is the best"}
+    return pd.DataFrame([row | {"switched": previous not in (None, model)}])
+
+
+def make_forecast(*, cutoff: int, y_hat: float, half_width: float, rung: str) -> pd.DataFrame:
+    """The table `next_week_forecast` of the series `a`, after its week of that number."""
+    row = dict.fromkeys(tables([80, 95])["next_week_forecast"].names, None)
+    day = make_series(a=Y)["ds"][cutoff]
+    row |= {"unique_id": "a", "h": 1, "ds": day + WEEK, "cutoff": day, "y_hat": y_hat}
+    for level, factor in ((80, 1), (95, 2)):
+        row |= {f"lo_{level}": y_hat - factor * half_width}
+        row |= {f"hi_{level}": y_hat + factor * half_width}
+    row |= {"model": "naive", "rung": rung, "made_at": day + WEEK, "as_of": day + WEEK}
+    frame = pd.DataFrame([row])
+    times = frame[["made_at", "as_of"]].apply(lambda column: column.dt.tz_localize("UTC"))
+    return frame.assign(**times)
+
+
+def write_week(
+    store: Store,
+    *,
+    rung: str = "champion",
+    failed: tuple[str, ...] = (),
+    previous: str | None = None,
+    half_width: float = 2.0,
+    past: int = 0,
+) -> Commit:
+    """A week as its run writes it: the forecast's commit."""
+    raw = store.write(make_raw(make_series(a=Y)), make_commit("raw_data"))
+    series = write_series(store, *Y, inputs=[raw])
+    failures = [make_scores().assign(model=one, status="failed", reason="x") for one in failed]
+    scores = pd.concat([make_scores(), *failures])
+    predictions = write_predictions(store, "naive", 1, inputs=[series])
+    metrics = store.write(scores, make_commit("metrics", inputs=[predictions, series]))
+    chosen = make_commit("best_model", inputs=[metrics])
+    choice = store.write(make_choice("naive", previous=previous), chosen)
+    read = [choice, series, predictions]
+    said = make_forecast(cutoff=39, y_hat=Y[-1], half_width=half_width, rung=rung)
+    forecast = store.write(said, make_commit("next_week_forecast", run_id="run-1", inputs=read))
+    published = [
+        make_forecast(cutoff=39 - n, y_hat=Y[40 - n] + 1, half_width=half_width, rung="champion")
+        for n in range(1, past + 1)
+    ]
+    scored = score_published(pd.concat([*published, said]), make_series(a=Y), levels=(80, 95))
+    store.write(scored, make_commit("forecast_accuracy", inputs=[forecast, series]))
+    files = store.keep_files("reports/1", {"report.html": "<p>1", "report.md": "# 1"})
+    store.write(files, make_commit("weekly_report", inputs=[forecast]))
+    return forecast
+
+
+def seen(store: Store) -> Mapping[str, Line]:
+    lines = look(make_settings(store.var), store, now=NOW)
+    return {line.name: line for line in lines}
+
+
+def not_well(lines: Mapping[str, Line]) -> list[str]:
+    return [name for name, line in lines.items() if line.is_well is False]
+
+
+def test_a_quiet_week_is_well(tmp_path: Path):
+    store = make_store(tmp_path)
+    write_week(store)
+    lines = seen(store)
+    assert list(lines) == [line.__name__ for line in LINES]
+    assert not_well(lines) == []
+    told = {name: line.said for name, line in lines.items()}
+    assert told["week"] == "2024-10-11"
+    assert told["as_of"] == f"{AS_OF:%Y-%m-%d %H:%M}"
+    assert told["made_at"].endswith(", just now")
+    assert (told["run_id"], told["n_series"]) == ("run-1", "1")
+    assert told["made_from"] == "best_model 0, series 0, backtest_predictions 0"
+    quiet = ("models_failed", "champions_changed", "not_by_champion")
+    assert [told[name] for name in quiet] == ["none", "none", "none"]
+    due = ("forecasts_due", "error_over_naive", "coverage")
+    assert [told[name] for name in due] == ["0", "–", "–"]
+    assert told["report"] == str(tmp_path / "reports/1/report.html")
+
+
+@pytest.mark.parametrize("part", ["week/for_ab", "a/b"])
+def test_the_report_is_the_whole_one_beside_those_of_some_series(part: str):
+    files = [f"{part}/report.html", f"{part}/report.md", "week/report.html", "week/report.md"]
+    assert page_among(files) == "week/report.html"
+
+
+def test_what_a_channel_did_not_take_is_told_for_a_week_after_it_was_given_up(tmp_path: Path):
+    store, outbox = make_store(tmp_path), Outbox(make_settings(tmp_path).var / "outbox")
+    write_week(store)
+    put_at = NOW - timedelta(days=6)
+    outbox.put(make_notice(), ["env:GONE"], now=put_at)
+    outbox.deliver(make_settings(tmp_path), now=put_at, seconds=30)
+    settings = make_settings(tmp_path)
+    moments = (NOW, NOW + timedelta(days=2))
+    early, late = ({one.name: one for one in look(settings, store, now=now)} for now in moments)
+    assert not_well(early) == ["not_delivered"]
+    assert early["not_delivered"].said.startswith(
+        "The week of 2 January to env:GONE (given up: The settings"
+    )
+    assert not_well(late) == []
+
+
+def test_what_went_wrong_is_named(tmp_path: Path):
+    store = make_store(tmp_path)
+    write_week(store, rung="naive", failed=("tbats", "theta"), previous="ses")
+    (tmp_path / "reports/1/report.html").unlink()
+    lines = seen(store)
+    assert not_well(lines) == ["models_failed", "not_by_champion", "report"]
+    assert lines["models_failed"].value == ["tbats", "theta"]
+    assert lines["models_failed"].said == "tbats on 1 series, theta on 1 series"
+    assert lines["not_by_champion"].said == "a: naive (naive)"
+    changed = lines["champions_changed"]
+    assert (changed.value, changed.said, changed.is_well) == (["a"], "a: ses → naive", None)
+
+
+@pytest.mark.parametrize(
+    ("half_width", "wrong", "share"), [(2.0, [], 1.0), (0.1, ["coverage"], 0.0)]
+)
+def test_how_past_forecasts_turned_out_is_held_against_what_was_promised(
+    tmp_path: Path, half_width: float, wrong: list[str], share: float
+):
+    store = make_store(tmp_path)
+    write_week(store, past=12, half_width=half_width)
+    lines = seen(store)
+    assert lines["forecasts_due"].value == 12
+    found = make_series(a=Y)["y"].diff().abs().tail(12)
+    assert lines["error_over_naive"].value == pytest.approx(12 / found.sum())
+    assert lines["coverage"].value == {"80": share, "95": share}
+    told = [f"{share:.0%} in the {level} % interval" for level in (80, 95)]
+    assert lines["coverage"].said == ", ".join(told)
+    assert [name for name in not_well(lines) if name == "coverage"] == wrong
+
+
+@pytest.mark.parametrize(("levels", "told"), [([50, 80], {"80": 1.0}), ([50], {})])
+def test_levels_that_were_not_asked_for_then_are_left_out(
+    tmp_path: Path, levels: list[int], told: dict[str, float]
+):
+    store = make_store(tmp_path)
+    write_week(store, past=3)
+    settings = make_settings(tmp_path, forecast={"levels": levels})
+    lines = {line.name: line for line in look(settings, store, now=NOW)}
+    assert lines["coverage"].value == told
+    assert lines["coverage"].said == ("100% in the 80 % interval" if told else "–")
+    assert lines["forecasts_due"].value == 3
+
+
+def test_a_version_that_is_lost_costs_its_line_alone(tmp_path: Path):
+    write_week(make_store(tmp_path))
+    store = make_store(tmp_path)
+    data_files(store, "metrics")[0].unlink()
+    lines = seen(store)
+    assert not_well(lines) == ["models_failed"]
+    assert "Could not read version 0 of metrics" in lines["models_failed"].said
+
+
+def test_a_forecast_that_does_not_say_what_it_was_made_from_says_that(tmp_path: Path):
+    store = make_store(tmp_path)
+    said = make_forecast(cutoff=39, y_hat=1.0, half_width=1.0, rung="champion")
+    store.write(said, make_commit("next_week_forecast"))
+    lines = seen(store)
+    assert lines["models_failed"].is_well is False
+    assert "does not say which best_model it was made from" in lines["models_failed"].said
+
+
+def test_the_newest_version_of_each_asset_is_told(tmp_path: Path):
+    store = make_store(tmp_path)
+    for model in ("naive", "drift"):
+        write_predictions(store, model, 1, 2, run_id=f"run of {model}")
+    (row,) = newest_versions(store)
+    told = [row[name] for name in ("asset", "version", "partitions", "run_id", "n_rows")]
+    assert told == ["backtest_predictions", 1, 2, "run of drift", 4]
+
+
+@pytest.mark.parametrize("has_series", [False, True])
+def test_without_a_forecast_it_says_how_to_begin(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, has_series: bool
+):
+    configure(tmp_path, monkeypatch)
+    if has_series:
+        write_series(make_store(tmp_path), 1)
+    told = said("status")
+    assert told.startswith("Nothing was forecast yet. To begin:\n  forecast-assets check ")
+    assert ("\nseries " in told) == has_series
+    assert [row["name"] for row in records("status")] == ["series"] * has_series

@@ -1,0 +1,430 @@
+"""forecast.toml: what is in force without a word, and what is refused in which words."""
+
+import re
+import tomllib
+import traceback
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from forecast_assets.config.loader import load, parse
+from forecast_assets.config.redaction import revealed
+from forecast_assets.config.settings import ROOT, Settings, fits, span
+from forecast_assets.errors import SettingsError
+from forecast_assets_tests.builders import make_settings
+
+HIDDEN = "hunter2"
+
+
+def parsed(text: str) -> Settings:
+    """The settings of a forecast.toml with this text, its root and var made up."""
+    given = tomllib.loads(text)
+    return parse(given, root=Path("/root"), var=Path("/var"), origin="forecast.toml")
+
+
+def written(folder: Path, text: str) -> str:
+    """The path of a forecast.toml with this text."""
+    path = folder / "forecast.toml"
+    path.write_text(text, encoding="utf-8")
+    return str(path)
+
+
+def test_an_empty_file_means_every_default() -> None:
+    settings = parsed("")
+    assert settings.source.kind == "demo"
+    assert settings.series.model_dump() == {
+        "frequency": "W-FRI",
+        "season_length": 52,
+        "aggregate": "error",
+        "missing": "interpolate",
+        "min_coverage": 0.8,
+        "units": {},
+        "ranges": {},
+    }
+    assert settings.backtest.model_dump() == {
+        "horizon": 1,
+        "n_windows": 52,
+        "step": 1,
+        "refit_every": None,
+    }
+    assert settings.compute.model_dump() == {
+        "workers": 0,
+        "dask_address": None,
+        "cluster": {},
+        "fold_seconds": 60,
+        "model_seconds": 3600,
+        "memory_mb": 2048,
+    }
+    assert "tbats" not in settings.models.enabled
+    assert settings.models.own == {}
+    assert settings.selection.model_dump() == {
+        "metric": "mase",
+        "policy": "combination",
+        "scope": "series",
+        "combination": "combination_median",
+        "margin": 0.05,
+        "patience": 2,
+    }
+    assert settings.forecast.levels == (80, 95)
+    assert settings.schedule.model_dump() == {
+        "cron": "0 0 * * MON",
+        "timezone": "UTC",
+        "catch_up": "latest",
+        "deadline": "6h",
+        "poll": None,
+    }
+    assert settings.notify.model_dump() == {"urls": (), "rules": ()}
+
+
+def test_the_file_at_the_root_says_the_defaults_and_the_units_of_the_demo() -> None:
+    here, default = load({}).model_dump(), parsed("").model_dump()
+    assert here["series"].pop("units")["us_*"] == "thousand barrels a day"
+    assert default["series"].pop("units") == {}
+    assert here == default
+
+
+def test_a_rule_names_whom_to_tell_of_what() -> None:
+    text = '[[notify.rules]]\nurls = ["env:OPS"]\nevents = ["run_failed"]\nseverity = "error"'
+    (rule,) = parsed(text).notify.rules
+    assert rule.model_dump() == {
+        "urls": ("env:OPS",),
+        "events": ("run_failed",),
+        "severity": "error",
+        "series": ("*",),
+    }
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("env:OPS", "env:OPS"),
+        ("mailto://me:secret@host", "mailto://***"),
+        ("a secret alone", "***"),
+    ],
+)
+def test_what_may_be_secret_is_not_shown(url: str, shown: str) -> None:
+    text = f'[notify]\nurls = ["{url}"]'
+    assert parsed(text).notify.model_dump(mode="json")["urls"] == [shown]
+
+
+@pytest.mark.parametrize(
+    ("path", "shown"),
+    [
+        ("data/x.csv", "data/x.csv"),
+        ("s3://key:secret@bucket/x.csv", "s3://bucket/x.csv"),
+        ("https://me:secret@host/x.csv?sig=secret", "https://host/x.csv"),
+        ("filecache::https://me:secret@host/x.csv", "***"),
+    ],
+)
+def test_a_path_is_shown_without_what_may_be_secret(path: str, shown: str) -> None:
+    source = parsed(f'[source]\nkind = "file"\npath = "{path}"').source
+    assert source.model_dump(mode="json")["path"] == shown
+
+
+@pytest.mark.parametrize("table", ["[notify]", "[[notify.rules]]", "[notfy]", "[models.mine]"])
+@pytest.mark.parametrize("given", ['urls = "{}"', 'url = ["{}"]', 'urls = [["{}"]]'])
+def test_no_traceback_shows_what_may_be_secret(table: str, given: str) -> None:
+    text = f"{table}\n{given.format(f'mailto://me:{HIDDEN}@host')}"
+    with pytest.raises(SettingsError, match=r"cannot be used: .*(unknown|should)") as refused:
+        parsed(text)
+    assert HIDDEN not in "".join(traceback.format_exception(refused.value))
+
+
+@pytest.mark.parametrize(
+    ("name", "pattern", "does"),
+    [
+        ("us_crude", "us_*", True),
+        ("us_crude", "US_*", False),
+        ("us_crude", "us_", False),
+        ("a\nb", "*", True),
+        ("a[1]", "a[1]", True),
+        ("a1", "a[1]", True),
+        ("a[1]", "a[1]*", False),
+    ],
+)
+def test_a_name_fits_a_pattern_that_it_is_or_that_describes_it(
+    name: str, pattern: str, *, does: bool
+) -> None:
+    assert fits(name, ["nothing", pattern]) == does
+    assert not fits(name, [])
+
+
+def test_a_secret_comes_from_the_environment() -> None:
+    assert revealed("env:OPS", {"OPS": "json://host"}) == "json://host"
+    assert revealed("json://host", {}) == "json://host"
+    with pytest.raises(SettingsError, match=r"the environment has no OPS, so .* Set OPS where"):
+        revealed("env:OPS", {"OPS": ""})
+
+
+def test_a_span_is_a_number_and_its_unit() -> None:
+    assert [span(text) for text in ("30m", "6h", "2d")] == [
+        timedelta(minutes=30),
+        timedelta(hours=6),
+        timedelta(days=2),
+    ]
+    with pytest.raises(SettingsError, match=r"`schedule\.deadline` is '6 hours': string should"):
+        parsed('[schedule]\ndeadline = "6 hours"')
+
+
+def test_settings_do_not_change() -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        parsed("").series.season_length = 4  # type: ignore[misc]
+
+
+def test_a_table_of_ones_own_is_a_model() -> None:
+    own = parsed('[models.mine]\nfactory = "team.models:Mine"\nparams = { depth = 3 }').models.own
+    assert (own["mine"].factory, own["mine"].params) == ("team.models:Mine", {"depth": 3})
+
+
+def test_a_table_without_a_factory_changes_a_model() -> None:
+    own = parsed("[models.theta]\nrefit_every = 520\n[models.naive_log]").models.own
+    assert (own["theta"].factory, own["theta"].refit_every) == (None, 520)
+    assert own["naive_log"].model_dump() == {"factory": None, "params": {}, "refit_every": None}
+
+
+def test_a_table_of_a_model_does_not_enable_it() -> None:
+    enabled = parsed('[models.mine]\nfactory = "a:B"').models.enabled
+    assert "mine" not in enabled
+    assert enabled == parsed("").models.enabled
+
+
+def test_whole_numbers_will_do_for_seconds_and_megabytes() -> None:
+    compute = parsed("[compute]\nfold_seconds = 5\nmodel_seconds = 0.5\nmemory_mb = 512").compute
+    assert (compute.fold_seconds, compute.model_seconds, compute.memory_mb) == (5, 0.5, 512)
+
+
+def test_the_workers_are_those_of_an_address_or_of_one_cluster() -> None:
+    assert parsed('[compute]\ndask_address = "tls://s:8786"').compute.dask_address == "tls://s:8786"
+    assert parsed('[compute]\ncluster.slurm = { queue = "short" }').compute.cluster == {
+        "slurm": {"queue": "short"}
+    }
+    assert parsed("[compute]\ncluster.local = {}").compute.cluster == {"local": {}}
+
+
+def test_a_source_without_a_kind_is_the_demo() -> None:
+    assert parsed("[source]").source.kind == "demo"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        # misspelt: the nearest that exists is named
+        ("[serie]", "`serie` is unknown (did you mean `series`?)"),
+        ("[series]\nfreqency = 1", "`series.freqency` is unknown (did you mean `frequency`?)"),
+        ("[source]\nkindd = 1", "`source.kindd` is unknown (did you mean `kind`?)"),
+        (
+            '[source]\nkind = "file"\npath = "x"\npaht = 1',
+            "`source.paht` is unknown (did you mean `path`?)",
+        ),
+        ("[models]\nenable = []", "`models.enable` is unknown (did you mean `enabled`?)"),
+        (
+            '[models.mine]\nfactory = "a:B"\nparam = {}',
+            "`models.mine.param` is unknown (did you mean `params`?)",
+        ),
+        (
+            '[models.mine]\nfactory = "a:B"\nrefit_evry = 2',
+            "`models.mine.refit_evry` is unknown (did you mean `refit_every`?)",
+        ),
+        ("[compute]\nworker = 1", "`compute.worker` is unknown (did you mean `workers`?)"),
+        ("[compute]\ndask = 1", "`compute.dask` is unknown (did you mean `dask_address`?)"),
+        ("[compute]\nmemory = 1", "`compute.memory` is unknown (did you mean `memory_mb`?)"),
+        ("[comput]\nworkers = 1", "`comput` is unknown (did you mean `compute`?)"),
+        ("[series]\nqqq = 1", "`series.qqq` is unknown. Nothing ran"),
+        ('root = "x"', "`root` is unknown"),
+        ("[var]", "`var` is unknown"),
+        # a wrong type
+        ("series = 1", "`series` is 1: input should be a valid dictionary"),
+        ('source = "demo"', "`source` is 'demo': input should be a valid dictionary"),
+        (
+            '[series]\nseason_length = "52"',
+            "`series.season_length` is '52': input should be a valid integer",
+        ),
+        ("[backtest]\nstep = 1.0", "`backtest.step` is 1.0: input should be a valid integer"),
+        ("[backtest]\nstep = true", "`backtest.step` is True: input should be a valid integer"),
+        ('[source]\nkind = "file"\npath = 3', "`source.path` is 3: input should be a valid string"),
+        ('[forecast]\nlevels = ["80"]', "`forecast.levels.0` is '80': input should be a valid"),
+        ("[forecast]\nlevels = [true]", "`forecast.levels.0` is True: input should be a valid"),
+        ("[schedule]\ntimezone = 1", "`schedule.timezone` is 1: input should be a valid string"),
+        # out of range
+        ("[series]\nseason_length = 0", "`series.season_length` is 0: input should be greater"),
+        (
+            '[series]\nfrequency = "D"',
+            "`series.frequency` is 'D': input should be 'W-MON', 'W-TUE'",
+        ),
+        ("[backtest]\nn_windows = 10001", "`backtest.n_windows` is 10001: input should be less"),
+        ('[selection]\nmetric = "mse"', "`selection.metric` is 'mse': input should be 'mae', 'rm"),
+        ("[forecast]\nlevels = [100]", "`forecast.levels.0` is 100: input should be less than 100"),
+        ("[forecast]\nlevels = [nan]", "`forecast.levels.0` is nan: input should be"),
+        ("[forecast]\nlevels = []", "`forecast.levels` is []: tuple should have at least 1 item"),
+        ("[forecast]\nlevels = [95, 80]", "is [95, 80]: levels must ascend, each given once"),
+        ("[forecast]\nlevels = [80, 80]", "is [80, 80]: levels must ascend, each given once"),
+        ("[models]\nenabled = []", "`models.enabled` is []: tuple should have at least 1 item"),
+        ('[models]\nenabled = ["a", "b", "a"]', "is ['a', 'b', 'a']: comes twice: a"),
+        ('[models]\nenabled = ["a-b"]', "`models.enabled.0` is 'a-b': string should match pattern"),
+        ('[store]\nuri = ""', "`store.uri` is '': string should have at least 1 character"),
+        (
+            '[source]\nkind = "ftp"',
+            "`source.kind` is 'ftp', which is none of: demo, file, http, sql, python",
+        ),
+        (
+            '[source]\nkind = "file"\npath = ""',
+            "`source.path` is '': string should have at least 1",
+        ),
+        ('[source]\nkind = "file"\npath = "x"\ny = ""', "`source.y` is '': string should have"),
+        ('[source]\nkind = "file"', "`source.path` field required"),
+        ('[source]\npath = "x"', '`source.path` needs `source.kind = "file"`'),
+        ('[models.mine]\nfactory = "x"', "`models.mine.factory` is 'x': string should match"),
+        ('[models.mine]\nfactory = "a.b:C.D"', "`models.mine.factory` is 'a.b:C.D': string should"),
+        ('[models.mine]\nparams = "x"', "`models.mine.params` is 'x': input should be a valid dic"),
+        ("[models.mine]\nrefit_every = 0", "`models.mine.refit_every` is 0: input should be great"),
+        (
+            "[models.mine]\nrefit_every = 521",
+            "`models.mine.refit_every` is 521: input should be le",
+        ),
+        (
+            "[models.mine]\nrefit_every = 4.0",
+            "`models.mine.refit_every` is 4.0: input should be a valid integer",
+        ),
+        ("[models]\nmine = 3", "`models.mine` is unknown. Nothing ran"),
+        ("[backtest]\nrefit_every = 0", "`backtest.refit_every` is 0: input should be greater"),
+        ("[backtest]\nrefit_every = 521", "`backtest.refit_every` is 521: input should be less"),
+        ("[backtest]\nrefit_every = true", "`backtest.refit_every` is True: input should be a val"),
+        ("[compute]\nworkers = -1", "`compute.workers` is -1: input should be greater"),
+        ("[compute]\nworkers = 4097", "`compute.workers` is 4097: input should be less"),
+        ("[compute]\nfold_seconds = 0", "`compute.fold_seconds` is 0: input should be greater"),
+        ("[compute]\nmodel_seconds = -1", "`compute.model_seconds` is -1: input should be greater"),
+        ("[compute]\nmemory_mb = 0", "`compute.memory_mb` is 0: input should be greater"),
+        (
+            '[compute]\ndask_address = "localhost:8786"',
+            "`compute.dask_address` is 'localhost:8786': string should match pattern",
+        ),
+        ("[compute]\ncluster.slurm = 1", "`compute.cluster.slurm` is 1: input should be a valid d"),
+        (
+            "[compute]\ncluster.slurm = {}\ncluster.local = {}",
+            "`compute.cluster`: dictionary should have at most 1 item",
+        ),
+        (
+            '[compute]\ndask_address = "tcp://s:8786"\ncluster.local = {}',
+            "`compute`: `dask_address` and `cluster` answer one question: give one of them. No",
+        ),
+        (
+            '[schedule]\ntimezone = "Europe/Berln"',
+            "`schedule.timezone` is 'Europe/Berln': no such time zone; nearest: Europe/Berlin,",
+        ),
+        ('[schedule]\ntimezone = "qqqq"', "no such time zone; nearest: none"),
+        (
+            '[schedule]\ncron = "weekly"',
+            "`schedule.cron` is 'weekly': a cron expression has five fields: minute hour day",
+        ),
+    ],
+)
+def test_a_setting_that_cannot_be_used_is_refused_by_name(text: str, said: str) -> None:
+    with pytest.raises(SettingsError, match=re.escape(said)):
+        parsed(text)
+
+
+def test_all_that_cannot_be_used_is_said_at_once() -> None:
+    with pytest.raises(
+        SettingsError,
+        match=r"^2 settings in forecast\.toml cannot be used: `backtest\.horizon` is 0: .*;"
+        r" `backtest\.steps` is unknown \(did you mean `step`\?\)\. Nothing ran with it\."
+        r" Correct the file; docs/settings\.md lists every setting and its default\.$",
+    ):
+        parsed("[backtest]\nhorizon = 0\nsteps = 2")
+
+
+def test_the_config_variable_names_the_file(tmp_path: Path) -> None:
+    path = written(tmp_path, "[backtest]\nhorizon = 3")
+    settings = load({"FORECAST_CONFIG": path})
+    assert settings.backtest.horizon == 3
+    assert settings.root == tmp_path.resolve()
+    assert settings.var == tmp_path.resolve() / "var"
+
+
+def test_an_empty_variable_is_like_none() -> None:
+    settings = load({"FORECAST_CONFIG": "", "FORECAST_VAR": ""})
+    assert (settings.root, settings.var) == (ROOT, ROOT / "var")
+
+
+def test_the_var_variable_moves_what_runs_write(tmp_path: Path) -> None:
+    config = written(tmp_path, "")
+    settings = load({"FORECAST_CONFIG": config, "FORECAST_VAR": str(tmp_path / "elsewhere")})
+    assert settings.store_uri == str(tmp_path / "elsewhere" / "store")
+
+
+def test_a_missing_file_is_refused_with_its_path(tmp_path: Path) -> None:
+    with pytest.raises(
+        SettingsError,
+        match=r"There is no settings file .*no\.toml\. Without one nothing says what to forecast,"
+        r" so nothing ran\. Set FORECAST_CONFIG to your forecast\.toml, or restore that file;"
+        r" an empty file means every default\.",
+    ):
+        load({"FORECAST_CONFIG": str(tmp_path / "no.toml")})
+
+
+@pytest.mark.parametrize("content", [b"[series", b"series: weekly", b"\xff\xfe[series]"])
+def test_a_file_that_is_not_toml_is_refused(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "forecast.toml"
+    path.write_bytes(content)
+    with pytest.raises(
+        SettingsError,
+        match=r"The settings file .*forecast\.toml cannot be read: .+\. Nothing ran\. Mend it and"
+        r" try again\.",
+    ):
+        load({"FORECAST_CONFIG": str(path)})
+
+
+def test_a_folder_is_no_settings_file(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"cannot be read: .*Is a directory"):
+        load({"FORECAST_CONFIG": str(tmp_path)})
+
+
+@pytest.mark.parametrize(
+    ("uri", "where"),
+    [
+        ("var/store", "/var/store"),
+        ("./var/store", "/var/store"),
+        ("var", "/var"),
+        ("data/store", "/root/data/store"),
+        (".", "/root"),
+        ("/absolute", "/absolute"),
+        ("s3://bucket/store", "s3://bucket/store"),
+    ],
+)
+def test_paths_start_at_the_root_and_var_where_it_was_moved_to(uri: str, where: str) -> None:
+    assert parsed(f'[store]\nuri = "{uri}"').store_uri == where
+
+
+@pytest.mark.parametrize(
+    ("table", "given", "said"),
+    [
+        (
+            "verdict",
+            {"revisd": "hold"},
+            r"`verdict\.revisd` is unknown \(did you mean `revised`",
+        ),
+        (
+            "verdict",
+            {"late": "stop"},
+            r"`verdict\.late` is 'stop': input should be 'publish', 'warn' or",
+        ),
+        (
+            "series",
+            {"ranges": {"a": [2, 1]}},
+            r"`series\.ranges\.a` is \[2, 1\]: the first of the two",
+        ),
+        ("series", {"ranges": {"a": [1]}}, r"`series\.ranges\.a"),
+    ],
+)
+def test_a_policy_or_a_range_that_is_none_is_refused(
+    tmp_path: Path, table: str, given: dict[str, object], said: str
+):
+    with pytest.raises(SettingsError, match=said):
+        make_settings(tmp_path, **{table: given})
+
+
+def test_a_range_may_be_open(tmp_path: Path):
+    ranges = make_settings(tmp_path, series={"ranges": {"a": [0, float("inf")]}}).series.ranges
+    assert ranges == {"a": (0, float("inf"))}

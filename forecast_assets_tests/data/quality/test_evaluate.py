@@ -1,0 +1,361 @@
+"""The verdicts of thirty invented weeks, and how seldom a sound week is complained of."""
+
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from forecast_assets.config.loader import parse
+from forecast_assets.config.settings import Settings
+from forecast_assets.data.quality.evaluate import (
+    KINDS,
+    Before,
+    by_policy,
+    held,
+    in_a_line,
+    judge,
+    refusal,
+)
+from forecast_assets.data.quality.finding import Finding
+from forecast_assets.data.sources.fetch import demo_series
+from forecast_assets.data.weekly import to_weeks
+from forecast_assets_tests.builders import make_ragged, make_raw, make_series, make_settings, walk
+
+FIRST = pd.Timestamp("2024-01-05")  # a Friday
+N = 110  # weeks that the version before has
+MONDAY = datetime(2026, 2, 16, tzinfo=UTC)  # after the Friday that week 110 ends
+DAY = pd.Timedelta(days=1)
+WEEK = 7 * DAY
+SUNDAY = 6
+SHOPS = ("graz", "linz", "wels", "wien", "steyr", "krems")
+
+
+def shops(n: int = N + 1, *, seed: int = 1) -> pd.DataFrame:
+    """Rows of six shops with a season, some noise, and a slow growth: n weeks from FIRST on."""
+    rng = np.random.default_rng(seed)
+    week = np.arange(N + 60)
+    frames = []
+    for i, name in enumerate(SHOPS):
+        season = 1 + 0.2 * np.sin(2 * np.pi * (week + 7 * i) / 52)
+        y = 100 * (i + 1) * season * (1 + 0.001 * week) * rng.normal(1, 0.03, len(week))
+        ds = FIRST + pd.to_timedelta(7 * week, unit="D")
+        frames.append(pd.DataFrame({"unique_id": name, "ds": ds, "y": np.round(y, 2)})[:n])
+    return pd.concat(frames, ignore_index=True)
+
+
+def days() -> pd.DataFrame:
+    """The same shops, a row a day, six days a week: they are closed on Sundays."""
+    rng = np.random.default_rng(2)
+    parts = []
+    for back in range(7):
+        part = shops().assign(ds=lambda rows, n=back: rows["ds"] - n * DAY)
+        part["y"] = np.round(part["y"] / 6 * rng.normal(1, 0.05, len(part)), 2)
+        parts.append(part[part["ds"].dt.weekday != SUNDAY])
+    return pd.concat(parts, ignore_index=True)
+
+
+def at(rows: pd.DataFrame, shop: str, week: int = N) -> "pd.Series[bool]":
+    """The rows of one shop in one week."""
+    return (rows["unique_id"] == shop) & (rows["ds"] == FIRST + pd.Timedelta(weeks=week))
+
+
+def changed(rows: pd.DataFrame, mask: "pd.Series[bool]", how: Callable[[Any], Any]) -> pd.DataFrame:
+    """The rows, the values of some of them made others."""
+    return rows.assign(y=rows["y"].where(~mask, how(rows["y"])))
+
+
+def newest(rows: pd.DataFrame) -> "pd.Series[bool]":
+    return rows["ds"] == rows["ds"].max()
+
+
+def fetched(
+    rows: pd.DataFrame,
+    before: pd.DataFrame | None,
+    settings: Settings,
+    *,
+    as_of: datetime = MONDAY,
+    since: timedelta = timedelta(weeks=1),
+) -> list[Finding]:
+    """The verdict on rows, next to those that were fetched so long before."""
+    earlier = as_of - since
+    was = None if before is None else Before(_weeks(before, settings, earlier).frame, earlier)
+    raw = _raw(rows)
+    return judge(raw, to_weeks(raw, settings, as_of=as_of).frame, was, settings, as_of=as_of)
+
+
+def _raw(rows: pd.DataFrame) -> pd.DataFrame:
+    return rows.assign(**{name: rows.get(name) for name in ("problem", "given")})
+
+
+def _weeks(rows: pd.DataFrame, settings: Settings, as_of: datetime) -> Any:
+    return to_weeks(_raw(rows), settings, as_of=as_of)
+
+
+def set_aside(rows: pd.DataFrame) -> pd.DataFrame:
+    """Two rows of which nothing could be read."""
+    bad = pd.DataFrame({"unique_id": [None, "graz"], "ds": [FIRST, pd.NaT], "y": [1.0, 2.0]})
+    bad["problem"] = ["`unique_id` have no series", "`ds` have no time"]
+    return pd.concat([_raw(rows), bad.assign(given="{}")], ignore_index=True)
+
+
+@dataclass(frozen=True)
+class Case:
+    """An invented week: the rows now, those before, and the kinds that are to be found."""
+
+    now: pd.DataFrame
+    kinds: set[str]
+    before: pd.DataFrame | None = field(default_factory=lambda: shops(N))
+    tables: dict[str, dict[str, Any]] = field(default_factory=dict)
+    since: timedelta = timedelta(weeks=1)
+    as_of: datetime = MONDAY
+
+
+SUMMED = {"series": {"aggregate": "sum"}}
+ONE = shops()
+NEW = {"new_week"}
+LAST = FIRST + N * WEEK
+DAILY = days()
+HOLIDAY = changed(ONE, ONE["ds"].isin([FIRST + 58 * WEEK, FIRST + 110 * WEEK]), lambda y: y * 0.4)
+ROLLED = ONE[ONE["ds"] > FIRST]
+HOURS = pd.DataFrame(
+    {
+        "unique_id": "meter",
+        "ds": pd.date_range("2025-08-02", "2025-10-31 23:00", freq="h", tz="Europe/Vienna"),
+    }
+).assign(y=1.0)
+HOURS["ds"] = HOURS["ds"].dt.tz_localize(None)
+HOURS["y"] += np.random.default_rng(3).random(len(HOURS))
+
+CASES = {
+    "the first fetch of all": Case(ONE, NEW, before=None),
+    "an ordinary week": Case(ONE, NEW),
+    "nothing new since an hour ago": Case(ONE, {"unchanged"}, ONE, since=timedelta(hours=1)),
+    "the source was not updated": Case(shops(N), {"unchanged", "late"}),
+    "two weeks at once, after one was late": Case(ONE, NEW, shops(N - 1), since=timedelta(weeks=2)),
+    "one value revised": Case(
+        changed(ONE, at(ONE, "graz", 90), lambda y: y + 5), NEW | {"revised"}
+    ),
+    "the last two weeks revised": Case(
+        changed(ONE, ONE["ds"] > FIRST + (N - 3) * WEEK, lambda y: y * 1.01), NEW | {"revised"}
+    ),
+    "history up 10 % overnight": Case(
+        changed(ONE, ~newest(ONE), lambda y: y * 1.1), NEW | {"rescaled"}
+    ),
+    "another history altogether": Case(
+        changed(ONE, ~newest(ONE), lambda y: y + shops(seed=9)["y"] / 9), NEW | {"rewritten"}
+    ),
+    "last week's data under a new date": Case(
+        pd.concat([shops(N), shops(N)[newest(shops(N))].assign(ds=FIRST + N * WEEK)]),
+        NEW | {"repeated"},
+    ),
+    "last week's file, every date moved": Case(
+        shops(N).assign(ds=lambda rows: rows["ds"] + WEEK), NEW | {"repeated"}
+    ),
+    "half a week taken for a whole one": Case(
+        DAILY[DAILY["ds"] <= LAST - 4 * DAY],
+        {"unchanged", "partial"},
+        DAILY[DAILY["ds"] <= LAST - WEEK],
+        SUMMED,
+    ),
+    "half a week of one shop": Case(
+        DAILY[~(DAILY["unique_id"].eq("linz") & (DAILY["ds"] > LAST - 4 * DAY))],
+        NEW | {"partial"},
+        DAILY[DAILY["ds"] <= LAST - WEEK],
+        SUMMED,
+    ),
+    "half a week, its total alone": Case(
+        changed(ONE, newest(ONE), lambda y: y * 0.45), NEW | {"rescaled"}
+    ),
+    "a shop closed": Case(changed(ONE, at(ONE, "wels"), lambda y: y * 0), NEW | {"unusual"}),
+    "a shop gone from the source": Case(ONE[ONE["unique_id"] != "wels"], NEW | {"vanished_series"}),
+    "a shop opened": Case(ONE, NEW | {"new_series"}, shops(N)[shops(N)["unique_id"] != "wels"]),
+    "the unit from kg to t, from now on": Case(
+        changed(ONE, at(ONE, "wien"), lambda y: y / 1000), NEW | {"rescaled"}
+    ),
+    "the unit from kg to t, the history too": Case(
+        changed(ONE, ONE["unique_id"] == "wien", lambda y: y / 1000), NEW | {"rescaled"}
+    ),
+    "a file cut off in the middle": Case(
+        ONE[: 3 * (N + 1) + 40], NEW | {"shrunk", "vanished_series"}
+    ),
+    "a week gone from the middle": Case(ONE[~at(ONE, "graz", 80)], NEW | {"shrunk"}),
+    "a window that rolls on": Case(ROLLED, NEW),
+    "a window that rolled too far": Case(ONE[ONE["ds"] > FIRST + 20 * WEEK], NEW | {"shrunk"}),
+    "a holiday, as a year ago": Case(HOLIDAY, NEW, HOLIDAY[~newest(HOLIDAY)]),
+    "one shop is late": Case(ONE[~at(ONE, "krems")], NEW | {"late"}),
+    "a shop that skipped a week": Case(
+        ONE[~at(ONE, "graz", N - 1)],
+        NEW | {"gaps"},
+        shops(N)[~at(shops(N), "graz", N - 1)],
+    ),
+    "an old gap": Case(ONE[~at(ONE, "graz", 100)], NEW, shops(N)[~at(shops(N), "graz", 100)]),
+    "a sensor that is stuck": Case(
+        changed(
+            ONE,
+            ONE["unique_id"].eq("linz") & (ONE["ds"] > FIRST + (N - 4) * WEEK),
+            lambda y: y * 0 + 210,
+        ),
+        NEW | {"flat"},
+        changed(
+            ONE,
+            ONE["unique_id"].eq("linz") & (ONE["ds"] > FIRST + (N - 4) * WEEK),
+            lambda y: y * 0 + 210,
+        )[~newest(ONE)],
+    ),
+    "a spike": Case(changed(ONE, at(ONE, "graz"), lambda y: y * 3), NEW | {"unusual"}),
+    "a level that shifts": Case(
+        changed(ONE, at(ONE, "steyr"), lambda y: y * 0.5), NEW | {"unusual"}
+    ),
+    "a value that none can be": Case(
+        changed(ONE, at(ONE, "graz"), lambda y: -y),
+        NEW | {"out_of_range", "unusual"},
+        tables={"forecast": {"minimum": 0}},
+    ),
+    "a percentage above a hundred": Case(
+        ONE, NEW | {"out_of_range"}, tables={"series": {"ranges": {"gr*": [0, 90]}}}
+    ),
+    "two rows that came twice": Case(
+        pd.concat([ONE, ONE[newest(ONE)][:2]]),
+        NEW | {"duplicates"},
+        tables={"series": {"aggregate": "last"}},
+    ),
+    "an hour that came twice in autumn": Case(
+        HOURS,
+        NEW,
+        HOURS[HOURS["ds"] < "2025-10-25"],
+        {
+            "series": {"aggregate": "sum"},
+            "source": {"kind": "file", "path": "x.csv", "timezone": "Europe/Vienna"},
+        },
+        as_of=datetime(2025, 11, 3, tzinfo=UTC),
+    ),
+    "a stray weekday": Case(
+        ONE.assign(ds=ONE["ds"].where(~at(ONE, "linz"), ONE["ds"] - 2 * DAY)), NEW | {"off_grid"}
+    ),
+    "two rows that nobody can read": Case(set_aside(ONE), NEW | {"malformed"}),
+}
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+def test_an_invented_week_is_judged_as_it_is(case: Case, tmp_path: Path):
+    tables = {"source": {"kind": "file", "path": "x.csv"}, **case.tables}
+    settings = parse(tables, root=tmp_path, var=tmp_path, origin="a test")
+    found = fetched(case.now, case.before, settings, as_of=case.as_of, since=case.since)
+    assert {one.kind for one in found} == case.kinds, [one.says for one in found]
+
+
+def demo_weeks() -> pd.DataFrame:
+    """The demo, as rows of raw_data."""
+    rows = demo_series()
+    return _raw(rows.assign(ds=pd.to_datetime(rows["ds"])))
+
+
+def test_sound_weeks_of_the_demo_are_seldom_complained_of(tmp_path: Path):
+    settings = parse({}, root=tmp_path, var=tmp_path, origin="a test")
+    rows = demo_weeks()
+    weeks, told = sorted(rows["ds"].unique())[-101:], []
+    for last, day in itertools.pairwise(weeks):
+        as_of = pd.Timestamp(day).to_pydatetime().replace(tzinfo=UTC) + timedelta(days=3)
+        before, now = (
+            _weeks(rows[rows["ds"] <= one], settings, at).frame
+            for one, at in ((last, as_of - timedelta(weeks=1)), (day, as_of))
+        )
+        was = Before(before, as_of - timedelta(weeks=1))
+        found = judge(rows[rows["ds"] <= day], now, was, settings, as_of=as_of)
+        told += by_policy(found, "warn", "hold")
+    assert [(one.kind, one.series) for one in told] == [("flat", ("us_crude_production",))]
+
+
+def test_what_holds_is_a_paragraph_that_says_how_to_let_it_through(tmp_path: Path):
+    settings = parse({}, root=tmp_path, var=tmp_path, origin="a test")
+    found = fetched(CASES["a shop gone from the source"].now, shops(N), settings)
+    assert [one.kind for one in held(found)] == ["vanished_series"]
+    said = refusal(found)
+    assert "vanished_series: 1 of 6 series of the previous version are gone: wels." in said
+    assert "forecast-assets run --accept" in said
+
+
+@pytest.mark.parametrize(("n_gone", "policy"), [(1, "warn"), (2, "hold")])
+def test_one_series_of_many_does_not_hold_the_others_back(n_gone: int, policy: str, tmp_path: Path):
+    was = make_series(**{f"s{i:02}": walk(30, seed=i) for i in range(25)})
+    gone = [f"s{i:02}" for i in range(n_gone)]
+    now = was[~was["unique_id"].isin(gone)].reset_index(drop=True)
+    before = Before(was, MONDAY - timedelta(weeks=1))
+    found = judge(make_raw(now), now, before, make_settings(tmp_path), as_of=MONDAY)
+    assert {one.kind: one.policy for one in found}["vanished_series"] == policy
+
+
+def test_a_policy_is_a_setting(tmp_path: Path):
+    tables = {"verdict": {"vanished_series": "publish", "new_week": "hold"}}
+    settings = parse(tables, root=tmp_path, var=tmp_path, origin="a test")
+    found = fetched(CASES["a shop gone from the source"].now, shops(N), settings)
+    assert {one.kind: one.policy for one in found} == {
+        "new_week": "hold",
+        "vanished_series": "publish",
+    }
+
+
+def test_what_was_found_is_said_in_a_line(tmp_path: Path):
+    settings = parse({}, root=tmp_path, var=tmp_path, origin="a test")
+
+    def line(name: str) -> str:
+        case = CASES[name]
+        return in_a_line(fetched(case.now, case.before, settings, since=case.since))
+
+    assert line("an ordinary week") == "nothing odd"
+    assert line("nothing new since an hour ago") == "nothing new, nothing odd"
+    assert line("a file cut off in the middle") == "shrunk (70), vanished series (2)"
+
+
+def test_every_kind_is_in_an_invented_week():
+    assert set().union(*(case.kinds for case in CASES.values())) == set(KINDS)
+
+
+def test_weeks_that_end_on_another_day_are_not_compared(tmp_path: Path):
+    settings = parse({}, root=tmp_path, var=tmp_path, origin="a test")
+    raw = _raw(ONE)
+    was = _weeks(ONE.assign(ds=ONE["ds"] - DAY), settings, MONDAY).frame
+    was = was.assign(ds=was["ds"] - DAY)
+    now = _weeks(ONE, settings, MONDAY).frame
+    found = judge(raw, now, Before(was, MONDAY), settings, as_of=MONDAY)
+    assert [one.says.partition(":")[0] for one in found] == ["The first version"]
+
+
+def test_the_same_input_gives_the_same_findings(tmp_path: Path):
+    settings = parse({}, root=tmp_path, var=tmp_path, origin="a test")
+    case = CASES["a file cut off in the middle"]
+    once = fetched(case.now, case.before, settings)
+    assert once == fetched(case.now.copy(), case.before, settings)
+    assert len(once) == 3
+
+
+ODD = st.one_of(
+    st.floats(allow_nan=False, allow_infinity=False), st.sampled_from([0.0, -0.0, 1e300, -1.0, 1.0])
+)
+PARTS = st.dictionaries(
+    st.sampled_from(["a", "=1+1", "ñ"]),
+    st.tuples(st.integers(0, 30), st.lists(ODD, min_size=2, max_size=40)),
+    min_size=1,
+)
+
+
+@given(now=PARTS, was=PARTS, of_before=st.booleans())
+def test_no_weeks_of_any_kind_are_beyond_it(
+    now: dict[str, Any], was: dict[str, Any], *, of_before: bool
+):
+    tables = {"source": {"kind": "file", "path": "x"}, "series": {"season_length": 4}}
+    settings = parse(tables, root=Path(), var=Path(), origin="a test")
+    first, second = make_ragged(**was), make_ragged(**now)
+    before = Before(first, MONDAY - timedelta(weeks=1)) if of_before else None
+    found = judge(make_raw(second), second, before, settings, as_of=MONDAY)
+    assert all(one.n > 0 and one.what.endswith(".") for one in found)
+    again = judge(make_raw(second), second, Before(second, MONDAY), settings, as_of=MONDAY)
+    assert {one.kind for one in again} <= {"unchanged"}

@@ -1,0 +1,25 @@
+"""What a reader is asked: for which day, as texts of the settings name it."""
+
+from datetime import datetime
+
+import pytest
+
+from forecast_assets.data.sources.request import dated
+
+MOMENT = datetime(2026, 1, 5, 7, 30)  # noqa: DTZ001 - in the source's own time
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("no day at all", "no day at all"),
+        ("{as_of}", "2026-01-05"),
+        ("a/{as_of:%Y/%m}/{as_of:%d}.csv", "a/2026/01/05.csv"),
+        ("{as_of:W%V %H:%M}", "W02 07:30"),
+        ("{as_of:}", "2026-01-05"),
+        ("{other} {} {{as_of}} {as_off} {as_of!r}", "{other} {} {2026-01-05} {as_off} {as_of!r}"),
+        ('{"day": "{as_of}"}', '{"day": "2026-01-05"}'),
+    ],
+)
+def test_a_day_is_put_in_and_every_other_brace_stays(text: str, expected: str) -> None:
+    assert dated(text, MOMENT) == expected

@@ -1,0 +1,264 @@
+"""The guides do as they say: commands run, examples load, tables name what the code has."""
+
+import os
+import shutil
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, get_args
+
+import dagster as dg
+import numpy as np
+import pytest
+import yaml
+from dagster._daemon.types import DaemonHeartbeat
+from pydantic import BaseModel
+
+from forecast_assets.config.loader import parse
+from forecast_assets.config.settings import ROOT, Event, ModelSettings, NotifyRule, Settings
+from forecast_assets.config.source_settings import KINDS
+from forecast_assets.data.sources import fetch
+from forecast_assets.data.sources.request import Asked
+from forecast_assets.data.weekly import to_weeks
+from forecast_assets.defs.build import build_defs
+from forecast_assets.defs.checks import CHECKS
+from forecast_assets.defs.health import DAEMONS
+from forecast_assets.models import MODELS, enabled
+from forecast_assets.models.registry import ENTRY_POINTS
+from forecast_assets_tests.builders import make_series, make_settings, walk, write_source
+from forecast_assets_tests.markdown_blocks import (
+    GUIDES,
+    README,
+    Block,
+    anchors,
+    blocks,
+    commands,
+    links,
+    read,
+    rows_of,
+    sections,
+)
+from forecast_assets_tests.notification_servers import mail_server
+
+NOT_RUN = {
+    "make run": "sets up an environment: CI begins with it",
+    "make test": "is this",
+    "make ui": "runs until it is stopped; test_ui starts it",
+    "make bench-accuracy": "takes a quarter of an hour",
+}
+HANDLED = {"", "sh", "toml", "python", "csv", "ini", "yaml", "dockerfile", "sql"}
+WITH_SERVERS = ('kind = "http"', 'kind = "sql"', "s3://")  # for test_guides_sources
+MOST_LINES_OF_README = 150
+LATER = datetime(2027, 1, 1, tzinfo=UTC)  # than every row in a guide
+SMALL = """
+[source]
+kind = "file"
+path = "weeks.csv"
+[series]
+season_length = 4
+[backtest]
+n_windows = 4
+[models]
+enabled = ["naive", "theta", "last_year", "tsb"]
+[models.last_year]
+factory = "our_team.models:LastYear"
+[compute]
+workers = 1
+[notify]
+urls = ["env:READERS"]
+"""
+BIN = Path(sys.executable).parent
+OPERATE, SETTINGS = (read(ROOT / "docs" / name) for name in ("operate.md", "settings.md"))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder with every file that a guide's fence names, and with two short series."""
+    folder = tmp_path_factory.mktemp("guides")
+    for block in blocks("python", "csv"):
+        (folder / block.file).parent.mkdir(exist_ok=True)
+        (folder / block.file).write_text(block.text)
+    write_source(folder, make_series(a=walk(80, seed=1), b=walk(80, seed=2)), "weeks.csv")
+    (folder / "forecast.toml").write_text(SMALL)
+    shutil.copy(ROOT / "dagster.yaml", folder)
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.syspath_prepend(str(folder))
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def ran(folder: Path) -> "Iterator[Mapping[str, subprocess.CompletedProcess[str]]]":
+    """What became of every command, run in the order of the guides; a daemon was just heard."""
+    home = folder / "var" / "dagster"
+    home.mkdir(parents=True)
+    shutil.copy(ROOT / "dagster.yaml", home)
+    with dg.DagsterInstance.from_config(str(home)) as instance:
+        for name in DAEMONS:
+            beat = DaemonHeartbeat(datetime.now(UTC).timestamp(), name, "it", [])
+            instance.add_daemon_heartbeat(beat)
+    python_path = [str(folder), str(ROOT), os.environ.get("PYTHONPATH", "")]
+    with mail_server() as mail:
+        environ = {
+            **os.environ,
+            "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
+            "PYTHONPATH": os.pathsep.join(filter(None, python_path)),
+            "FORECAST_CONFIG": str(folder / "forecast.toml"),
+            "FORECAST_VAR": str(folder / "var"),
+            "DAGSTER_HOME": str(home),
+            "OMP_NUM_THREADS": "1",
+            "READERS": mail.url("ann@example.org"),
+        }
+        yield {
+            command: subprocess.run(
+                ["bash", "-euo", "pipefail", "-c", command],
+                cwd=folder,
+                env=environ,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                check=False,
+            )
+            for command in commands()
+            if command not in NOT_RUN
+        }
+
+
+@pytest.mark.parametrize("command", [one for one in commands() if one not in NOT_RUN])
+def test_a_command_runs(
+    ran: "Mapping[str, subprocess.CompletedProcess[str]]", command: str
+) -> None:
+    assert ran[command].returncode == 0, ran[command].stdout[-3000:]
+
+
+def test_what_is_not_run_is_in_a_guide_and_in_the_makefile() -> None:
+    assert set(NOT_RUN) <= set(commands())
+    targets = (ROOT / "Makefile").read_text()
+    assert [one for one in NOT_RUN if f"\n{one.removeprefix('make ')}:" not in targets] == []
+
+
+def test_every_block_is_of_a_language_that_is_tried_here() -> None:
+    fences = [line for guide in GUIDES for line in read(guide).splitlines() if line[:3] == "```"]
+    assert {line[3:].split(" ")[0] for line in fences} <= HANDLED
+
+
+def settings_of(block: Block, folder: Path) -> Settings:
+    return parse(tomllib.loads(block.text), root=folder, var=folder / "var", origin=block.guide)
+
+
+ALONE = [one for one in blocks("toml") if not any(mark in one.text for mark in WITH_SERVERS)]
+
+
+@pytest.mark.parametrize(
+    "block", [one for one in ALONE if not one.file], ids=lambda one: one.text[:30]
+)
+def test_settings_in_a_guide_can_be_used(block: Block, folder: Path) -> None:
+    settings = settings_of(block, folder)
+    weeks = to_weeks(fetch.fetch(Asked(settings, LATER)), settings, as_of=LATER)
+    assert not weeks.frame.empty
+    y = np.array(walk(80, seed=3))
+    asked = enabled(settings) if "[models" in block.text else ()
+    for model in asked:
+        forecaster = model.fit(y[:70], season_length=4)
+        if model.is_moved:
+            forecaster = forecaster.update(y[70:])
+        assert np.isfinite(forecaster.predict(2)).all()
+
+
+def test_the_weeks_of_the_example_are_as_the_guide_says(folder: Path) -> None:
+    (block,) = [one for one in blocks("toml") if 'missing = "zero"' in one.text]
+    settings = settings_of(block, folder)
+    weeks = to_weeks(fetch.fetch(Asked(settings, LATER)), settings, as_of=LATER).frame
+    graz, linz = (weeks[weeks["unique_id"] == name] for name in ("Graz", "Linz"))
+    assert list(graz["ds"].dt.strftime("%d %B")) == ["30 October", "06 November"]
+    assert (list(graz["y"]), list(linz["y"])) == ([215, 131], [77, 0, 80])
+
+
+def test_an_entry_point_is_of_the_group_that_is_looked_up() -> None:
+    (block,) = [one for one in blocks("toml") if one.file == "pyproject.toml"]
+    assert list(tomllib.loads(block.text)["project"]["entry-points"]) == [ENTRY_POINTS]
+
+
+def test_services_run_programs_that_are_installed() -> None:
+    units = [line for block in blocks("ini") for line in block.text.splitlines()]
+    started = [line.partition("=")[2] for line in units if line.startswith("ExecStart=")]
+    (compose,) = [yaml.safe_load(block.text) for block in blocks("yaml")]
+    services = compose["services"]
+    started += [one["command"] for one in services.values()]
+    started += [services["daemon"]["healthcheck"]["test"]]
+    assert len(started) == 5
+    for command in started:
+        program, *rest = command.split()
+        assert (BIN / Path(program).name).is_file()
+        assert {Path(part).name for part in rest if part.startswith("/")} <= {"workspace.yaml"}
+
+
+@pytest.mark.parametrize("guide", GUIDES, ids=lambda guide: guide.name)
+def test_a_link_leads_somewhere(guide: Path) -> None:
+    for link in links(guide):
+        file, _, anchor = link.partition("#")
+        target = guide.parent / file if file else guide
+        assert target.is_file(), link
+        assert not anchor or anchor in anchors(target), link
+
+
+def test_the_readme_is_short_and_leads_to_every_guide() -> None:
+    assert len(read(README).splitlines()) <= MOST_LINES_OF_README
+    assert {f"docs/{guide.name}" for guide in GUIDES[1:]} <= set(links(README))
+
+
+def named(rows: Mapping[str, list[str]]) -> set[str]:
+    return {cell.strip("`") for cell in rows}
+
+
+def test_the_tables_of_alarms_name_what_the_code_has(tmp_path: Path) -> None:
+    defs = build_defs(make_settings(tmp_path, schedule={"poll": "1h"}))
+    every = [*(defs.schedules or ()), *(defs.sensors or ())]
+    assert named(rows_of("name", OPERATE)) == {one.name for one in every}
+    assert named(rows_of("check", OPERATE)) == {spec.name for spec in CHECKS}
+    assert named(rows_of("`events`", OPERATE)) == set(get_args(Event))
+
+
+def test_the_table_of_models_names_every_one() -> None:
+    cells = rows_of("by", read(ROOT / "docs" / "add-a-model.md")).values()
+    names = [name for (cell,) in cells for name in cell.split("`")[1::2]]
+    assert sorted(names) == sorted(MODELS)
+
+
+TABLES: Mapping[str, tuple[type[BaseModel], ...]] = {
+    "[source]": KINDS,
+    "[models.NAME]": (ModelSettings,),
+    "[[notify.rules]]": (NotifyRule,),
+    **{
+        f"[{name}]": (type(field.default),)
+        for name, field in Settings.model_fields.items()
+        if name not in ("source", "root", "var")
+    },
+}
+
+
+def default_of(models: tuple[type[BaseModel], ...], key: str) -> Any:
+    """The default of a setting as TOML has it: null where there is none."""
+    field = next(model.model_fields[key] for model in models if key in model.model_fields)
+    value = None if field.is_required() else field.get_default(call_default_factory=True)
+    return list(value) if isinstance(value, tuple) else value
+
+
+@pytest.mark.parametrize(("table", "models"), TABLES.items())
+def test_every_setting_is_listed_with_its_default(
+    table: str, models: tuple[type[BaseModel], ...]
+) -> None:
+    said = dict(sections(SETTINGS))[f"`{table}`"]
+    rows = rows_of("key", f"{said}\n")
+    known = {name for model in models for name in model.model_fields}
+    assert {key.strip("`") for key in rows} == known
+    for key, (default, meaning) in rows.items():
+        told = None if default == "–" else tomllib.loads(f"x = {default.strip('`')}")["x"]
+        assert told == default_of(models, key.strip("`")), key
+        assert meaning, key
+
+
+def test_no_setting_is_listed_that_is_not_there() -> None:
+    assert {heading.strip("`") for heading, _ in sections(SETTINGS)} == set(TABLES)

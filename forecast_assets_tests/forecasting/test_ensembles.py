@@ -1,0 +1,124 @@
+"""Combinations: what each member weighs, what it may know, and what is left when some fail."""
+
+import math
+
+import numpy as np
+import pytest
+
+from forecast_assets.forecasting.ensembles import (
+    COMBINATIONS,
+    LEAST_FOLDS,
+    MEMBERS,
+    alike,
+    by_best_subset,
+    by_inverse_error,
+    mean,
+    median,
+)
+from forecast_assets.models.base import Values
+
+
+def arranged(*models: list[float]) -> Values:
+    """Each model's values at the folds of one series, one week ahead: [M, 1, K, 1]."""
+    return np.array(models)[:, None, :, None]
+
+
+def everyone(n: int) -> "np.typing.NDArray[np.bool_]":
+    return np.ones((n, 1), dtype=bool)
+
+
+def at_folds(name: str, *models: list[float], y: list[float], behind: int = 1) -> list[float]:
+    """What a combination says at each fold."""
+    said = COMBINATIONS[name].folds(
+        arranged(*models), arranged(y)[0], everyone(len(models)), behind=behind
+    )
+    return [float(value) for value in said[0, :, 0]]
+
+
+def test_the_mean_and_the_median_of_three():
+    three = [1.0, 2.0], [2.0, 2.0], [9.0, 5.0]
+    assert at_folds("combination_mean", *three, y=[0.0, 0.0]) == [4.0, 3.0]
+    assert at_folds("combination_median", *three, y=[0.0, 0.0]) == [2.0, 2.0]
+
+
+def test_the_median_of_four_lies_between_the_middle_ones():
+    assert at_folds("combination_median", [1.0], [2.0], [4.0], [9.0], y=[0.0]) == [3.0]
+
+
+def test_inverse_error_weighs_by_the_folds_before():
+    """Errors of 1 and 3 weigh 3/4 and 1/4 from the second fold on; before, nothing is known."""
+    said = at_folds("combination_inverse_error", [1.0, 0.0, 0.0], [3.0, 8.0, 8.0], y=[0.0] * 3)
+    assert said[:2] == [2.0, 2.0]
+    # Mean errors are 1/2 and 11/2: shares of 11/12 and 1/12.
+    assert said[2] == pytest.approx(8 / 12)
+
+
+def test_the_few_of_the_least_error_so_far_are_members():
+    """Of equals the first; before any fold all, for nothing tells them apart."""
+    errors = arranged(*([float(size)] for size in (9, 1, 2, 3, 8, 4, 4, 4)))
+    assert list(np.flatnonzero(alike(errors, everyone(8))[:, 0])) == [1, 2, 3, 5, 6]
+    assert alike(errors, everyone(8)).sum() == pytest.approx(1.0)
+    assert list(alike(errors[:, :, :0], everyone(8))[:, 0]) == [1 / 8] * 8
+    inverse = by_inverse_error(errors, everyone(8))[:, 0]
+    np.testing.assert_allclose(inverse[[1, 2, 5]] / inverse[1], [1, 1 / 2, 1 / 4])
+    assert np.count_nonzero(inverse) == MEMBERS
+
+
+def test_a_model_without_an_error_weighs_all():
+    weights = by_inverse_error(arranged([0.0, 0.0], [1.0, 2.0], [0.0, 0.0]), everyone(3))
+    assert list(weights[:, 0]) == [0.5, 0.0, 0.5]
+
+
+def test_the_best_subset_is_found_greedily():
+    """Two that err to opposite sides beat the one that errs least, and a third makes it worse."""
+    errors = arranged([2.0] * 10, [-2.0] * 10, [1.5] * 10)
+    weights = by_best_subset(errors, everyone(3))
+    # 1.5; (1.5 - 2) / 2 = -0.25; (3 - 2) / 3 = 0.33; (3 - 4) / 4 = -0.25; (4.5 - 4) / 5 = 0.1.
+    assert list(weights[:, 0]) == pytest.approx([0.0, 0.4, 0.6])
+
+
+def test_few_folds_choose_no_subset():
+    errors = arranged([1.0] * (LEAST_FOLDS - 1), [5.0] * (LEAST_FOLDS - 1))
+    assert list(by_best_subset(errors, everyone(2))[:, 0]) == [0.5, 0.5]
+
+
+@pytest.mark.parametrize("name", list(COMBINATIONS))
+@pytest.mark.parametrize("behind", [1, 3])
+def test_no_fold_sees_a_week_that_was_not_over(name: str, behind: int):
+    """What comes later may change at will: the folds before say the same."""
+    rng = np.random.default_rng(3)
+    y, y_hat = rng.normal(size=(1, 30, 1)), rng.normal(size=(4, 1, 30, 1))
+    one = COMBINATIONS[name]
+    before = one.folds(y_hat, y, everyone(4), behind=behind)
+    for k in (0, 9, 20, 29):
+        changed = y.copy()
+        changed[:, max(k - behind + 1, 0) :] += 100.0  # not known at fold k
+        after = one.folds(y_hat, changed, everyone(4), behind=behind)
+        np.testing.assert_array_equal(after[:, : k + 1], before[:, : k + 1])
+
+
+@pytest.mark.parametrize("name", list(COMBINATIONS))
+def test_who_is_no_member_has_no_say(name: str):
+    rng = np.random.default_rng(4)
+    y, y_hat = rng.normal(size=(2, 20, 1)), rng.normal(size=(3, 2, 20, 1))
+    is_able = np.array([[True, True], [True, False], [True, True]])
+    y_hat[1, 1] = math.nan
+    said = COMBINATIONS[name].folds(y_hat, y, is_able, behind=1)
+    alone = COMBINATIONS[name].folds(y_hat[[0, 2], 1:], y[1:], everyone(2), behind=1)
+    np.testing.assert_allclose(said[1:], alone, rtol=1e-12)
+
+
+@pytest.mark.parametrize("name", list(COMBINATIONS))
+def test_without_a_member_nothing_is_said(name: str):
+    said = COMBINATIONS[name].folds(
+        np.full((2, 1, 12, 1), math.nan), np.zeros((1, 12, 1)), ~everyone(2), behind=1
+    )
+    assert np.isnan(said).all()
+
+
+@pytest.mark.parametrize("pool", [mean, median])
+def test_who_fails_on_the_newest_week_leaves_it_to_the_others(pool: "type[mean]"):
+    y_hat = np.array([[[1.0]], [[math.nan]], [[3.0]]])
+    weights = np.array([[0.25], [0.5], [0.25]])
+    assert pool(y_hat, weights)[0, 0] == 2.0
+    assert np.isnan(pool(y_hat[1:2], weights[1:2])[0, 0])

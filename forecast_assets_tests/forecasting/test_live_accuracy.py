@@ -1,0 +1,285 @@
+"""Published forecasts against what came, computed by hand."""
+
+import dagster as dg
+import numpy as np
+import pandas as pd
+import pytest
+
+from forecast_assets.defs.checks import live_forecasts_keep_their_promise
+from forecast_assets.forecasting.live_accuracy import (
+    LEAST,
+    Verdict,
+    _apart,
+    judge,
+    rolling,
+    score_published,
+    summary,
+)
+from forecast_assets.forecasting.significance import chance_of_share
+from forecast_assets.storage.tables import tables
+from forecast_assets_tests.builders import AS_OF, make_series
+
+SERIES = make_series(a=[10.0, 12.0, 15.0, 11.0])
+DS = list(SERIES["ds"])
+
+
+def published(cutoff: int, y_hat: float, *, model: str = "m", half_width: float = 2.0) -> dict:
+    """One forecast, one week after the week of that number."""
+    return {
+        "unique_id": "a",
+        "h": 1,
+        "ds": DS[cutoff] + pd.Timedelta(weeks=1),
+        "y_hat": y_hat,
+        "lo_80": y_hat - half_width,
+        "hi_80": y_hat + half_width,
+        "backtest_mae": 2.0,
+        "model": model,
+        "rung": "champion",
+        "cutoff": DS[cutoff],
+        "made_at": AS_OF,
+        "as_of": AS_OF,
+    }
+
+
+def scored(*rows: dict, levels: tuple[float, ...] = (80,)) -> pd.DataFrame:
+    """The scores of the given forecasts, which keep their contract."""
+    frame = score_published(pd.DataFrame(rows), SERIES, levels=levels)
+    return tables(levels)["forecast_accuracy"].check(frame)
+
+
+def test_a_forecast_is_held_against_the_value_and_against_naive():
+    row = scored(published(1, 16.5)).iloc[0]
+    assert (row["y"], row["error"], row["abs_error"]) == (15.0, 1.5, 1.5)
+    assert row["naive_abs_error"] == 3.0
+    assert row["in_80"]
+
+
+def test_a_forecast_that_is_too_low_has_a_negative_error():
+    row = scored(published(1, 11.0)).iloc[0]
+    assert row["error"] == -4.0
+    assert not row["in_80"]
+
+
+def test_a_forecast_whose_week_is_not_over_is_not_scored():
+    assert scored(published(3, 9.0)).empty
+
+
+def test_of_forecasts_of_one_week_from_one_cutoff_the_last_that_was_made_in_time_counts():
+    in_time, later = pd.Timestamp(DS[0], tz="UTC") + pd.Timedelta(days=3), pd.Timestamp(AS_OF)
+    early, again, hindsight, replay = (
+        {**published(0, float(i), model=name), "made_at": made_at}
+        for i, (name, made_at) in enumerate(
+            [("early", in_time), ("again", in_time), ("hindsight", later), ("replay", later)]
+        )
+    )
+    assert list(scored(early, again)["model"]) == ["again"]
+    assert list(scored(early, again, hindsight)["model"]) == ["again"]
+    assert list(scored(hindsight, replay)["model"]) == ["hindsight"]
+
+
+def test_the_error_against_the_value_as_first_known_is_kept():
+    first = scored(published(0, 13.0))
+    revised = SERIES.assign(y=SERIES["y"].replace(12.0, 12.5))
+    row = score_published(
+        pd.DataFrame([published(0, 13.0)]), revised, levels=(80,), before=first
+    ).iloc[0]
+    assert (row["y_first"], row["error_first"]) == (12.0, 1.0)
+    assert (row["y"], row["error"]) == (12.5, 0.5)
+
+
+def test_a_series_in_large_units_does_not_drown_the_others():
+    """Nine err by three steps and one, in units of 1e9, by one: as naive would."""
+    y = np.array([float(week % 2) for week in range(30)])
+    series = make_series(**{f"s{i}": y for i in range(9)}, vast=1e9 * y)
+    rows = [
+        {
+            **published(0, 0.0),
+            "unique_id": one.unique_id,
+            "ds": one.ds,
+            "cutoff": one.ds - pd.Timedelta(weeks=1),
+            "y_hat": one.y + (1e9 if one.unique_id == "vast" else 3.0),
+            "backtest_mae": 1e9 if one.unique_id == "vast" else 1.5,
+        }
+        for one in series[series["ds"] > series["ds"].min()].itertuples()
+    ]
+    found = summary(score_published(pd.DataFrame(rows), series, levels=(80,)), series, levels=(80,))
+    assert found["over_naive"].item() == pytest.approx((9 * 3 + 1) / 10)
+    assert found["over_promise"].item() == pytest.approx((9 * 3 + 1) / (9 * 1.5 + 1))
+
+
+def test_a_forecast_from_another_cutoff_is_another_forecast():
+    assert len(scored(published(0, 1.0), published(1, 2.0))) == 2
+
+
+def test_a_level_that_was_not_published_then_is_null():
+    row = scored(published(1, 16.0), levels=(80, 95)).iloc[0]
+    assert row["lo_95"] != row["lo_95"]
+    assert not row["in_95"]
+
+
+@pytest.mark.parametrize(("half_width", "inside"), [(1.5, True), (1.4, False)])
+def test_the_ends_of_an_interval_belong_to_it(half_width: float, inside: bool):  # noqa: FBT001
+    assert bool(scored(published(1, 16.5, half_width=half_width)).iloc[0]["in_80"]) is inside
+
+
+def test_the_value_as_first_known_stays_when_it_is_revised():
+    early = score_published(pd.DataFrame([published(0, 11.0)]), SERIES, levels=(80,))
+    revised = SERIES.assign(y=[10.0, 13.0, 15.0, 11.0])
+    rows = pd.DataFrame([published(0, 11.0), published(1, 14.0)])
+    found = score_published(rows, revised, levels=(80,), before=early)
+    assert list(found["y"]) == [13.0, 15.0]
+    assert list(found["y_first"]) == [12.0, 15.0]
+    assert found["error"].iloc[0] == -2.0
+
+
+def test_a_version_that_promised_nothing_yet_is_scored_without():
+    rows = pd.DataFrame([published(0, 11.0)]).drop(columns="backtest_mae")
+    assert score_published(rows, SERIES, levels=(80,))["backtest_mae"].isna().all()
+
+
+def test_the_summary_is_as_computed_by_hand():
+    """Steps of 2, 3 and 4: their mean is 3. Errors of 1 (above) and 4 (below), naive's 2 and 3."""
+    rows = [published(0, 13.0), published(1, 11.0)]
+    row = summary(score_published(pd.DataFrame(rows), SERIES, levels=(80,)), SERIES, levels=(80,))
+    assert len(row) == 1
+    found = row.iloc[0]
+    assert found["n"] == 2
+    assert found["mase"] == pytest.approx((1 / 3 + 4 / 3) / 2)
+    assert found["over_naive"] == pytest.approx(5 / 5)
+    assert found["over_promise"] == pytest.approx(5 / 4)
+    assert found["bias"] == pytest.approx((1 / 3 - 4 / 3) / 2)
+    assert found["coverage_80"] == 0.5
+
+
+def test_the_summary_by_model_keeps_models_apart():
+    rows = [published(0, 13.0, model="m"), published(1, 11.0, model="k")]
+    found = summary(
+        score_published(pd.DataFrame(rows), SERIES, levels=(80,)), SERIES, levels=(80,), by="model"
+    )
+    assert list(found["model"]) == ["k", "m"]
+    assert list(found["n"]) == [1, 1]
+
+
+def test_the_rolling_summary_takes_the_quarter_up_to_each_week():
+    errors = [1.0] * 13 + [3.0] * 13
+    scored, series = a_year(errors, half_width=2.0)
+    found = rolling(scored, series, levels=(80,))
+    assert list(found["ds"]) == sorted(scored["ds"], reverse=True)
+    assert list(found["n"]) == [13] * 14 + list(range(12, 0, -1))
+    assert list(found["mase"].iloc[[0, 6, 13, 25]]) == pytest.approx([3, (7 * 3 + 6) / 13, 1, 1])
+    assert list(found["coverage_80"].iloc[[0, 13]]) == pytest.approx([0.0, 1.0])
+    assert found["over_promise"].iloc[0] == pytest.approx(3.0 / 2.0)
+
+
+def a_year(errors: list[float], *, half_width: float) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """A series that steps up and down by one, and forecasts of its last weeks that err so."""
+    series = make_series(a=[float(week % 2) for week in range(len(errors) + 5)])
+    rows = [
+        {
+            **published(0, row.y + error, half_width=half_width),
+            "ds": row.ds,
+            "cutoff": row.ds - pd.Timedelta(weeks=1),
+        }
+        for row, error in zip(series.tail(len(errors)).itertuples(), errors, strict=True)
+    ]
+    return score_published(pd.DataFrame(rows), series, levels=(80,)), series
+
+
+def test_forecasts_that_keep_their_promise_are_not_warned_of():
+    errors = [0.1, 0.2, 0.3, 0.4, 0.9] * 6  # four of five within 0.5
+    verdict = judge(*a_year(errors, half_width=0.5), levels=(80,))
+    assert (verdict.n_weeks, verdict.worse_than_naive, verdict.off_coverage) == (30, None, ())
+
+
+def test_intervals_that_are_too_narrow_are_warned_of():
+    errors = [0.1, 0.6, 0.7, 0.4, 0.9] * 6
+    verdict = judge(*a_year(errors, half_width=0.5), levels=(80,))
+    assert verdict.off_coverage == ("40% of values lay in the 80 % interval",)
+
+
+def test_intervals_that_always_hold_are_warned_of_too():
+    verdict = judge(*a_year([0.1, 0.2] * 20, half_width=5.0), levels=(80,))
+    assert verdict.off_coverage == ("100% of values lay in the 80 % interval",)
+
+
+def test_errors_beyond_naives_are_warned_of():
+    verdict = judge(*a_year([1.4, 1.5, 1.8] * 10, half_width=9.0), levels=(80,))
+    assert verdict.worse_than_naive is not None
+    assert verdict.worse_than_naive.startswith("errors are 1.57 times naive's (by chance: 0.0%)")
+
+
+def test_a_few_weeks_say_nothing():
+    errors = [5.0] * (LEAST - 1)
+    verdict = judge(*a_year(errors, half_width=0.5), levels=(80,))
+    assert (verdict.worse_than_naive, verdict.off_coverage) == (None, ())
+
+
+def test_a_week_that_cannot_be_measured_hides_no_warning():
+    """A series that never moved has no step to measure its error by."""
+    scores, series = a_year([1.4, 1.5, 1.8] * 10, half_width=9.0)
+    first = scores["ds"].min() - pd.Timedelta(weeks=1)
+    flat = scores.head(1).assign(
+        unique_id="flat", ds=first, cutoff=first - pd.Timedelta(weeks=1), y=5.0
+    )
+    known = series.assign(unique_id="flat", y=5.0)
+    verdict = judge(pd.concat([scores, flat]), pd.concat([series, known]), levels=(80,))
+    assert verdict.worse_than_naive is not None
+
+
+@pytest.mark.parametrize("horizon", [4, 13])
+def test_forecasts_that_overlap_are_not_taken_for_more_than_they_are(horizon: int):
+    """A shock lies outside the intervals of as many weeks as the horizon has."""
+    rng = np.random.default_rng(horizon)
+    n_weeks, called = LEAST * horizon, 0
+    ds = pd.date_range("2024-01-05", periods=n_weeks, freq="W-FRI")
+    for _ in range(300):
+        shocks = rng.normal(size=(n_weeks + horizon, 6))
+        sums = np.array([shocks[i : i + horizon].sum(axis=0) for i in range(n_weeks)])
+        inside = (np.abs(sums) <= 1.2816 * np.sqrt(horizon)).mean(axis=1)
+        weeks = _apart(pd.DataFrame({"share": inside}, index=ds), horizon)
+        called += chance_of_share(weeks["share"].to_numpy(), 0.8) < 0.01
+    assert len(weeks) == LEAST
+    assert called / 300 < 0.04
+
+
+def test_a_verdict_on_forecasts_far_ahead_takes_longer():
+    scores, series = a_year([0.1, 0.2] * 20, half_width=5.0)
+    assert judge(scores, series, levels=(80,)).off_coverage
+    far = judge(scores.assign(h=6), series, levels=(80,))
+    assert (far.n_weeks, far.n_needed, far.off_coverage) == (40, 48, ())
+
+
+def test_one_series_is_judged_by_its_yes_and_no():
+    """11 of 20 or fewer are 1 in 100 at 80 %, and so rare is nothing on the other side."""
+    chances = {
+        n: chance_of_share(np.array([1.0] * n + [0.0] * (20 - n)), 0.8)
+        for n in (11, 12, 16, 19, 20)
+    }
+    assert chances[16] == pytest.approx(1.0)
+    assert chances[11] < chances[12] < chances[19] < chances[16]
+    assert chances[20] < chances[19]
+    assert chances[11] == pytest.approx(0.00998, abs=1e-5)
+
+
+def test_sound_coverage_is_seldom_called_unsound():
+    rng = np.random.default_rng(8)
+    weeks = rng.random((2000, 52, 6)) < 0.8
+    called = [chance_of_share(one.mean(axis=1), 0.8) < 0.01 for one in weeks]
+    assert np.mean(called) < 0.02
+
+
+def test_the_check_warns_of_what_the_verdict_found_and_of_nothing_else():
+    too_few = live_forecasts_keep_their_promise(Verdict(3, 8, None, ()))
+    assert too_few.passed
+    assert "3 weeks of published forecasts nothing can be told yet: it takes 8" in str(
+        too_few.description
+    )
+    sound = live_forecasts_keep_their_promise(Verdict(20, 8, None, ()))
+    assert sound.passed
+    assert "Of 20 weeks of published forecasts none shows" in str(sound.description)
+    off = live_forecasts_keep_their_promise(
+        Verdict(20, 8, "errors are 1.40 times naive's", ("61% of values lay in the 80 % interval",))
+    )
+    assert not off.passed
+    assert "errors are 1.40 times naive's; 61% of values" in str(off.description)
+    assert off.severity == dg.AssetCheckSeverity.WARN

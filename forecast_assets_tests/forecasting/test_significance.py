@@ -1,0 +1,130 @@
+"""How sure a comparison is: every statistic beside a second, plainer implementation."""
+
+import math
+
+import numpy as np
+import pytest
+from arch.bootstrap import MCS
+from scipy import stats
+
+from forecast_assets.forecasting.significance import (
+    chance_of_share,
+    may_be_best,
+    mean_and_error,
+    p_of_gain,
+)
+from forecast_assets.models.base import Values
+
+
+def plain_p(gains: list[float], horizon: int) -> float:
+    """Harvey, Leybourne & Newbold (1997), eq. 9, with the sums written out."""
+    n, mean = len(gains), sum(gains) / len(gains)
+    gamma = [
+        sum((gains[t] - mean) * (gains[t - k] - mean) for t in range(k, n)) / n
+        for k in range(horizon)
+    ]
+    statistic = mean / math.sqrt((gamma[0] + 2 * sum(gamma[1:])) / n)
+    statistic *= math.sqrt((n + 1 - 2 * horizon + horizon * (horizon - 1) / n) / n)
+    return float(stats.t(df=n - 1).sf(statistic))
+
+
+@pytest.mark.parametrize("horizon", [1, 2, 3])
+def test_the_test_against_naive_agrees_with_its_plain_definition(horizon: int):
+    gains = np.random.default_rng(5).normal(0.3, 1, 40)
+    assert p_of_gain(gains, overlap=horizon) == pytest.approx(plain_p(list(gains), horizon))
+
+
+def test_a_steady_gain_on_naive_is_unlikely_by_chance():
+    rng = np.random.default_rng(5)
+    assert p_of_gain(rng.normal(1.0, 0.5, 40), overlap=1) < 0.001
+    assert p_of_gain(rng.normal(-1.0, 0.5, 40), overlap=1) > 0.999
+
+
+def test_no_spread_in_the_gains_has_no_test():
+    assert math.isnan(p_of_gain(np.zeros(30), overlap=1))
+    assert math.isnan(p_of_gain(np.array([1.0]), overlap=1))
+    assert math.isnan(p_of_gain(np.array([]), overlap=1))
+
+
+def test_overlapping_forecasts_make_a_mean_less_certain():
+    """Each error comes twice: half as many say something."""
+    once = np.random.default_rng(3).normal(size=500)
+    _, alone = mean_and_error(once, overlap=1)
+    _, taken_twice = mean_and_error(np.repeat(once, 2), overlap=2)
+    assert taken_twice == pytest.approx(alone, rel=0.05)
+
+
+def those_in(*losses: "list[float] | Values", overlap: int = 1) -> list[bool]:
+    """Which of the models may be the best, on one series."""
+    return may_be_best(np.array(losses)[:, None], overlap=overlap)[:, 0].tolist()
+
+
+def steady(mean: float, seed: int, n: int = 52) -> Values:
+    """Losses that are the same on the whole, and not from week to week."""
+    return mean + np.abs(np.random.default_rng(seed).normal(size=n))
+
+
+def test_the_confidence_set_agrees_with_another_implementation():
+    """But for candidates whose chance lies so near to 0.1 that the draws decide."""
+    n_out = 0
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        losses = np.abs(rng.normal(size=(7, 52))) + np.linspace(0, 0.8, 7)[:, None]
+        theirs = MCS(
+            losses.T, size=0.1, reps=4000, block_size=4, method="max", bootstrap="circular", seed=1
+        )
+        theirs.compute()
+        chances = theirs.pvalues["Pvalue"].sort_index().to_numpy()
+        is_clear = np.abs(chances - 0.1) > 0.04
+        n_out += (chances < 0.06).sum()
+        ours = np.array(those_in(*losses))
+        np.testing.assert_array_equal(ours[is_clear], (chances > 0.1)[is_clear])
+    assert n_out > 8
+
+
+def test_the_best_is_in_and_the_far_worse_is_out():
+    assert those_in(steady(1.0, 1), steady(1.05, 2), steady(5.0, 3)) == [True, True, False]
+
+
+def test_models_that_say_the_same_are_as_good():
+    losses = steady(1.0, 1)
+    assert those_in(losses, losses) == [True, True]
+    assert those_in(losses, losses, losses + 1) == [True, True, False]
+    assert those_in(np.zeros(9), np.zeros(9)) == [True, True]
+
+
+def test_who_is_worse_by_the_same_every_week_is_surely_worse():
+    losses = steady(1.0, 1)
+    assert those_in(losses, losses + 0.01) == [True, False]
+
+
+def test_who_has_no_losses_is_out_and_changes_nothing():
+    good, bad = steady(1.0, 1), steady(5.0, 2)
+    assert those_in(good, np.full(52, math.nan), bad) == [True, False, False]
+    assert those_in(good) == [True]
+    assert those_in(np.full(52, math.nan)) == [False]
+
+
+def test_one_week_tells_nobody_apart():
+    assert those_in([1.0], [2.0], [math.nan]) == [True, True, False]
+
+
+def test_series_are_judged_each_by_itself(monkeypatch: pytest.MonkeyPatch):
+    rng = np.random.default_rng(7)
+    losses = np.abs(rng.normal(size=(4, 30, 20))) + np.linspace(0, 1, 4)[:, None, None]
+    together = may_be_best(losses, overlap=1)
+    for s in range(30):
+        np.testing.assert_array_equal(together[:, s], may_be_best(losses[:, [s]], overlap=1)[:, 0])
+    monkeypatch.setattr("forecast_assets.forecasting.significance.AT_ONCE", 1)
+    np.testing.assert_array_equal(may_be_best(losses, overlap=1), together)
+    assert 0 < (~together).sum() < together.size
+
+
+def test_a_share_that_is_off_is_unlikely_by_chance():
+    rng = np.random.default_rng(1)
+    shares = rng.binomial(20, 0.8, size=40) / 20
+    assert chance_of_share(shares, 0.8) > 0.05
+    assert chance_of_share(shares, 0.95) < 0.001
+    # All of 20 are as rare as that or rarer but for 19 of them: 20 * 0.05 * 0.95 ** 19.
+    assert chance_of_share(np.ones(20), 0.95) == pytest.approx(1 - 0.95**19)
+    assert chance_of_share(np.zeros(20), 0.95) < 1e-20

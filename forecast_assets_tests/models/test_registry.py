@@ -1,0 +1,523 @@
+"""Models by name: whose they are, how settings change them, what identifies them."""
+
+import importlib
+import pickle
+import re
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from forecast_assets.config.settings import DEFAULT_MODELS, Settings
+from forecast_assets.errors import ModelError
+from forecast_assets.models import MODELS, Model, enabled, find, make, names, registry, spec
+from forecast_assets_tests.builders import make_settings
+
+OWN = """
+import numpy as np
+
+class Median:
+    def __init__(self, last=3):
+        if last < 1:
+            raise ValueError("a median of nothing")
+        self.last = last
+    def fit(self, y, *, season_length):
+        self.level = float(np.median(y[-self.last:]))
+        return self
+    def predict(self, h):
+        return np.full(h, self.level)
+
+class Moved(Median):
+    def update(self, y_new):
+        return self.fit(y_new, season_length=1)
+
+class Silent:
+    pass
+"""
+
+
+def forget(package: str = "") -> None:
+    """Go on as a new process would: the package not imported, nothing looked up."""
+    for name in [name for name in sys.modules if name.partition(".")[0] == package]:
+        del sys.modules[name]
+    importlib.invalidate_caches()
+    for cached in (
+        registry._from_entry_points,  # noqa: SLF001 - it says what is installed
+        spec._distributions,  # noqa: SLF001 - as above
+        spec.digest_of_source,
+        spec.imported,
+        spec.version,
+    ):
+        cached.cache_clear()
+
+
+@pytest.fixture(autouse=True)
+def _fresh_look() -> Iterator[None]:
+    """Each test brings packages of its own, and leaves none."""
+    forget()
+    yield
+    forget()
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder on the path with a user's module; what is imported from it is forgotten after."""
+    (tmp_path / "our_models.py").write_text(OWN)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    before = set(sys.modules)
+    yield tmp_path
+    for name in set(sys.modules) - before:
+        if str(tmp_path) in str(getattr(sys.modules[name], "__spec__", "")):
+            del sys.modules[name]
+
+
+def install(place: Path, name: str, version: str = "1.0", **points: str) -> None:
+    """A distribution as an installer leaves it, its models in its entry points."""
+    folder = place / f"{name}-{version}.dist-info"
+    folder.mkdir()
+    (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+    (folder / "top_level.txt").write_text(f"{name}\n")
+    lines = [f"{point} = {value}" for point, value in points.items()]
+    (folder / "entry_points.txt").write_text("\n".join(["[forecast_assets.models]", *lines, ""]))
+    importlib.invalidate_caches()
+
+
+def own(
+    tmp_path: Path, *listed: str, backtest: dict[str, int] | None = None, **tables: Any
+) -> Settings:
+    """Settings with tables of models; `median` is a user's own where nothing else is said."""
+    tables = tables or {"median": {"factory": "our_models:Median"}}
+    models = {"enabled": list(listed or tables), **tables}
+    return make_settings(tmp_path, models=models, backtest=backtest or {})
+
+
+# Names
+def test_the_default_models_are_all_but_the_dearest():
+    assert set(MODELS) - set(DEFAULT_MODELS) == {"tbats"}
+    assert set(DEFAULT_MODELS) <= set(names())
+
+
+def test_a_model_is_named_as_it_is_listed():
+    assert {name: model.name for name, model in MODELS.items()} == {name: name for name in MODELS}
+    for model in MODELS.values():
+        model.check()
+
+
+def test_an_unknown_model_is_refused_with_what_there_is(tmp_path: Path):
+    settings = make_settings(tmp_path, models={"enabled": ["naive", "thetta"]})
+    with pytest.raises(
+        ModelError,
+        match=r"^There is no model 'thetta'. It cannot be run, so nothing was. The models are"
+        r" naive, .*, theta, .*, tsb, and each of them on a transformed target, as theta_log; a"
+        r" model of your own needs a table \[models.thetta\] with its `factory` in forecast.toml.$",
+    ):
+        enabled(settings)
+
+
+@pytest.mark.parametrize(
+    "name", ["", "log", "_log", "theta_", "theta_lg", "theta_log_sqrt", "Theta"]
+)
+def test_a_name_that_is_nearly_one_is_none(name: str):
+    with pytest.raises(ModelError, match=re.escape(f"There is no model {name!r}.")):
+        find(name)
+
+
+def test_a_model_on_a_transformed_target_is_its_model_but_for_the_name_and_the_transform():
+    theta, logged, boxed = find("theta"), find("theta_log"), find("auto_arima_box_cox")
+    assert replace(logged, name="theta", transform="", libraries=theta.libraries) == theta
+    assert (logged.transform, boxed.transform) == ("log", "box_cox")
+    assert boxed.refit_every == find("auto_arima").refit_every == 13
+    assert np.isfinite(make("naive_sqrt").fit(np.array([4.0, 9.0]), season_length=52).predict(1))
+
+
+def test_what_is_a_formula_moved_or_global_is_known_without_a_fit():
+    def those(kind: str) -> set[str]:
+        return {name for name, model in MODELS.items() if getattr(model, kind)}
+
+    assert those("is_closed_form") == {"naive", "seasonal_naive", "drift", "window_average"}
+    assert those("is_global") == {"boosted_trees"}
+    assert {"theta", "sarimax", "boosted_trees"} < those("is_moved")
+    assert not those("is_moved") & {"naive", "ses", "tbats", "ridge", "croston", "tsb"}
+    assert those("is_packaged") == set(MODELS)
+
+
+def test_a_transform_makes_no_formula_and_moves_no_global_model():
+    assert not find("naive_log").is_closed_form
+    assert find("theta_log").is_moved
+    assert find("boosted_trees_log").is_global
+    assert not find("boosted_trees_log").is_moved
+    assert find("boosted_trees_log").refit_every == 1
+
+
+# A user's own
+def test_a_model_of_the_users_own_joins_by_the_settings(place: Path):
+    table = {"factory": "our_models:Median", "params": {"last": 1}}
+    settings = own(place, "median", "naive", median=table)
+    fitted = make("median", settings).fit(np.array([1.0, 4.0]), season_length=52)
+    assert list(fitted.predict(1)) == [4.0]
+    assert [model.name for model in enabled(settings)] == ["median", "naive"]
+    assert "median" in names(settings)
+    assert not find("median", settings).is_packaged
+
+
+def test_a_model_of_the_users_own_has_its_transforms_too(place: Path):
+    table = {"factory": "our_models:Median", "params": {"last": 1}}
+    (model,) = enabled(own(place, "mine_sqrt", mine=table))
+    assert (model.name, model.transform, model.params) == ("mine_sqrt", "sqrt", {"last": 1})
+    assert model.fit(np.array([1.0, 4.0]), season_length=52).predict(1) == pytest.approx([4.0])
+
+
+def test_a_formula_of_the_users_own_is_watched_as_any_other_model(place: Path):
+    source = OWN.replace("def predict", "def forecast_folds(self): ...\n    def predict")
+    (place / "our_formula.py").write_text(source)
+    assert not Model("mine", "our_formula:Median").is_closed_form
+
+
+@pytest.mark.parametrize("name", ["theta", "theta_log", "boosted_trees_box_cox"])
+def test_a_model_of_the_users_own_cannot_take_a_taken_name(place: Path, name: str):
+    settings = own(place, **{name: {"factory": "our_models:Median"}})
+    with pytest.raises(
+        ModelError,
+        match=rf"^A table of forecast.toml gives a model a name that is taken: {name}. Which of the"
+        r" two is meant would be a guess, so nothing ran. Give your model another name.$",
+    ):
+        names(settings)
+
+
+@pytest.mark.parametrize(
+    ("factory", "says"),
+    [
+        ("no_such_package:Model", "ModuleNotFoundError: No module named 'no_such_package'"),
+        ("our_models:Nothing", "AttributeError: module 'our_models' has no attribute 'Nothing'"),
+        ("our_broken:Model", "ZeroDivisionError: division by zero"),
+    ],
+)
+def test_a_class_that_cannot_be_imported_says_where_it_was_looked_for(
+    place: Path, factory: str, says: str
+):
+    (place / "our_broken.py").write_text("1 / 0")
+    with pytest.raises(
+        ModelError,
+        match=rf"^The class of the model mine cannot be imported from {factory}: {says}. Nothing"
+        r" ran with it. Correct its `factory`, in \[models.mine\] of forecast.toml or in the entry"
+        r" point that gives it, and see that its package is installed here.$",
+    ):
+        enabled(own(place, mine={"factory": factory}))
+    with pytest.raises(ModelError, match="cannot be imported"):
+        Model("mine", factory).make()
+
+
+@pytest.mark.usefixtures("place")
+def test_a_class_without_fit_and_predict_is_no_model():
+    with pytest.raises(
+        ModelError,
+        match=r"^The model mine \(our_models:Silent\) has no fit, predict, so it cannot be run."
+        r" Give it both: fit\(y, \*, season_length\) and predict\(h\).$",
+    ):
+        Model("mine", "our_models:Silent").check()
+
+
+@pytest.mark.usefixtures("place")
+@pytest.mark.parametrize(
+    ("params", "says", "is_seen_before"),
+    [
+        ({"depth": 3}, "TypeError: .*unexpected keyword argument 'depth'", True),
+        ({"last": 0}, "ValueError: a median of nothing", False),
+    ],
+)
+def test_parameters_that_the_class_refuses_are_named(
+    params: dict[str, int], says: str, *, is_seen_before: bool
+):
+    model = Model("mine", "our_models:Median", params=params)
+    message = (
+        rf"^The model mine \(our_models:Median\) refuses its parameters {re.escape(str(params))}:"
+        rf" {says}. It was not run. Correct `params` in \[models.mine\] of forecast.toml.$"
+    )
+    with pytest.raises(ModelError, match=message):
+        model.make()
+    if is_seen_before:
+        with pytest.raises(ModelError, match=r"refuses its parameters .* 'depth'\. It was not run"):
+            model.check()
+
+
+def test_parameters_that_a_library_refuses_are_named(tmp_path: Path):
+    settings = own(tmp_path, "theta", theta={"params": {"sesaon_length": 1}})
+    with pytest.raises(ModelError, match=r"theta .* refuses its parameters .*'sesaon_length'"):
+        make("theta", settings)
+
+
+def test_any_model_of_statsforecast_is_made_by_a_table(tmp_path: Path):
+    """As docs/add-a-model.md shows; an upgrade of the library is seen in its fingerprint."""
+    table = {
+        "factory": "forecast_assets.models.by_statsforecast:FromStatsforecast",
+        "params": {"kind": "AutoTheta", "season_length": 1},
+    }
+    (model,) = enabled(own(tmp_path, auto_theta=table))
+    assert "statsforecast" in model.identity["libraries"]
+    assert np.isfinite(model.fit(np.arange(30.0), season_length=52).predict(1)).all()
+
+
+# Tables that change a model
+def test_a_table_without_a_factory_changes_a_registered_model(tmp_path: Path):
+    settings = own(
+        tmp_path,
+        "window_average",
+        "auto_arima",
+        "naive",
+        window_average={"params": {"window": 2}},
+        auto_arima={"refit_every": 4},
+    )
+    average, arima, naive = enabled(settings)
+    assert average.fit(np.array([1.0, 2.0, 4.0]), season_length=52).predict(1) == [3.0]
+    assert (arima.refit_every, arima.params) == (4, {})
+    assert naive == MODELS["naive"]
+
+
+def test_a_transformed_model_has_the_changes_of_its_model_and_its_own(tmp_path: Path):
+    """In whichever order the tables stand in the file."""
+    changes = {
+        "window_average_log": {"params": {"window": 3}},
+        "drift_sqrt": {"refit_every": 1},
+        "window_average": {"params": {"window": 2, "unknown": 1}},
+    }
+    settings = own(tmp_path, **changes)
+    assert find("window_average_log", settings).params == {"window": 3, "unknown": 1}
+    assert find("window_average_sqrt", settings).params == {"window": 2, "unknown": 1}
+
+
+def test_a_table_of_a_transformed_model_takes_no_second_transform(tmp_path: Path):
+    settings = own(tmp_path, naive_log={"params": {}})
+    with pytest.raises(ModelError, match="no model 'naive_log_sqrt'"):
+        find("naive_log_sqrt", settings)
+
+
+def test_a_table_without_a_factory_for_a_model_that_is_not_there_is_refused(tmp_path: Path):
+    settings = own(tmp_path, "naive", mine={"params": {"last": 1}})
+    with pytest.raises(
+        ModelError,
+        match=r"^\[models.mine\] has no `factory`, and there is no model 'mine' that it could"
+        r" change. Nothing ran. Give it `factory`, or name one of: naive, .*, tsb.$",
+    ):
+        enabled(settings)
+
+
+# How often a model is fitted
+@pytest.mark.parametrize("name", ["ridge", "boosted_trees_log"])
+def test_a_cadence_is_refused_where_a_model_cannot_be_moved(tmp_path: Path, name: str):
+    settings = own(tmp_path, **{name: {"refit_every": 4}})
+    with pytest.raises(
+        ModelError,
+        match=rf"^\[models.{name}\] sets `refit_every` to 4, and the model \(.*\) has no `update`"
+        r" to be moved forward with between fits. Nothing ran. Take the setting out, or give the"
+        r" model `update\(y_new\) -> self`.$",
+    ):
+        enabled(settings)
+
+
+def test_a_cadence_for_all_is_of_those_that_can_be_moved(place: Path):
+    tables = {
+        "theta": {"refit_every": 2},
+        "auto_ets": {"params": {}},
+        "moved": {"factory": "our_models:Moved"},
+        "median": {"factory": "our_models:Median"},
+    }
+    listed = [*tables, "ridge", "auto_arima", "holt_log", "boosted_trees", "boosted_trees_log"]
+    found = enabled(own(place, *listed, backtest={"refit_every": 26}, **tables))
+    assert {model.name: model.refit_every for model in found} == {
+        "theta": 2,
+        "auto_ets": 26,
+        "moved": 26,
+        "median": 1,
+        "ridge": 1,
+        "auto_arima": 26,
+        "holt_log": 26,
+        "boosted_trees": 26,
+        "boosted_trees_log": 1,
+    }
+
+
+# Models that installed packages give
+def test_an_installed_package_gives_its_models(place: Path):
+    (place / "theirs.py").write_text(OWN)
+    install(place, "theirs", their_median="theirs:Median", their_moved="theirs:Moved")
+    assert {"their_median", "their_moved"} < set(names())
+    model = find("their_median_log")
+    assert model.fit(np.full(4, 5.0), season_length=52).predict(1) == pytest.approx([5.0])
+    settings = own(place, "their_moved", their_moved={"refit_every": 5, "params": {"last": 1}})
+    (moved,) = enabled(settings)
+    assert (moved.refit_every, moved.params) == (5, {"last": 1})
+
+
+def test_a_package_that_breaks_is_no_trouble_until_its_model_is_used(place: Path):
+    (place / "broken.py").write_text("raise RuntimeError('no licence')")
+    install(place, "broken", their_model="broken:Model", their_other="not_there:Model")
+    assert {"their_model", "their_other"} < set(names())
+    assert [model.name for model in enabled(own(place, "naive"))] == ["naive"]
+    assert "broken" not in sys.modules
+    with pytest.raises(
+        ModelError, match=r"their_model cannot be imported from broken:Model: RuntimeError: no lic"
+    ):
+        enabled(own(place, "their_model"))
+
+
+def test_two_packages_that_give_the_same_name_are_refused(place: Path):
+    install(place, "first", their_model="first:Model")
+    install(place, "second", their_model="second.models:Model")
+    with pytest.raises(
+        ModelError,
+        match=r"^Two installed packages give a model 'their_model' in their entry points"
+        r" forecast_assets.models: (first:Model and second.models:Model|second.models:Model and"
+        r" first:Model). Which is meant would be a guess, so nothing ran. Uninstall one of them.$",
+    ):
+        names()
+
+
+@pytest.mark.parametrize("name", ["theta", "theta_log"])
+def test_a_package_cannot_take_a_name_of_ours(place: Path, name: str):
+    install(place, "theirs", **{name: "theirs:Model"})
+    with pytest.raises(
+        ModelError, match=f"^An entry point gives a model a name that is taken: {name}. Which of"
+    ):
+        names()
+
+
+def test_a_table_cannot_take_the_name_of_a_package_s_model(place: Path):
+    install(place, "theirs", their_model="theirs:Model")
+    settings = own(place, their_model={"factory": "our_models:Median"})
+    with pytest.raises(ModelError, match=r"^A table of forecast.toml gives .* taken: their_model"):
+        names(settings)
+
+
+# What identifies a model
+@pytest.mark.usefixtures("place")
+def test_a_fingerprint_changes_with_all_that_decides_the_forecasts():
+    one = Model("m", "our_models:Moved", params={"last": 3})
+    others = [
+        replace(one, name="k"),
+        replace(one, factory="our_models:Median"),
+        replace(one, params={"last": 4}),
+        replace(one, libraries=("numpy", "pandas")),
+        replace(one, refit_every=2),
+        replace(one, transform="log"),
+        replace(one, transform="sqrt"),
+        replace(one, transform="box_cox"),
+    ]
+    assert len({model.fingerprint for model in [one, *others]}) == 9
+    assert all(re.fullmatch("[0-9a-f]{32}", model.fingerprint) for model in others)
+    assert replace(one).fingerprint == one.fingerprint
+
+
+def test_every_model_of_ours_names_libraries_that_are_installed():
+    prints = {model.fingerprint for model in MODELS.values()}
+    assert len(prints) == len(MODELS)
+    assert all(
+        version for model in MODELS.values() for version in model.identity["libraries"].values()
+    )
+    assert "coreforecast" in find("naive_box_cox").identity["libraries"]
+    assert "coreforecast" not in find("naive_log").identity["libraries"]
+
+
+@pytest.mark.parametrize("is_namespace", [False, True])
+@pytest.mark.parametrize(
+    "package", ["our_team", "forecast_assets_extra"], ids=["any name", "a name like ours"]
+)
+def test_a_fingerprint_covers_every_file_of_the_users_package(
+    place: Path, package: str, *, is_namespace: bool
+):
+    folder = place / package
+    (folder / "parts").mkdir(parents=True)
+    if not is_namespace:
+        (folder / "__init__.py").write_text("")
+    (folder / "models.py").write_text(OWN)
+    (folder / "parts" / "weights.py").write_text("HALF = 0.5")
+    (folder / "notes.txt").write_text("")
+    (folder / "template.py").write_text("print 'not of this Python'")
+    model = Model("mine", f"{package}.models:Median")
+
+    def fingerprint() -> str:
+        forget(package)
+        return replace(model).fingerprint
+
+    first = fingerprint()
+    (folder / "notes.txt").write_text("this decides nothing")
+    assert fingerprint() == first
+    (folder / "parts" / "weights.py").write_text("HALF = 0.4")
+    second = fingerprint()
+    (folder / "models.py").write_text(OWN.replace("median", "mean"))
+    assert len({first, second, fingerprint()}) == 3
+
+
+def test_a_fingerprint_is_the_same_where_the_path_names_a_place_twice(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """As in a run that a daemon starts: Dagster puts its working directory before all others."""
+    (place / "our_team").mkdir()
+    (place / "our_team" / "models.py").write_text(OWN)
+    model = Model("mine", "our_team.models:Median")
+    first = model.fingerprint
+    monkeypatch.setattr(sys, "path", [str(place), *sys.path])
+    forget("our_team")
+    assert replace(model).fingerprint == first
+
+
+def test_a_fingerprint_covers_the_users_module_where_it_is_in_no_package(place: Path):
+    model = Model("mine", "our_models:Median")
+    first = model.fingerprint
+    (place / "our_models.py").write_text(OWN + "\n# more\n")
+    assert replace(model).fingerprint == first, "this process has imported it already"
+    forget("our_models")
+    assert replace(model).fingerprint != first
+
+
+def test_a_fingerprint_covers_the_versions_of_what_the_users_package_imports(place: Path):
+    (place / "their_maths.py").write_text("")
+    (place / "our_models.py").write_text("import json\nfrom their_maths import *\n" + OWN)
+    model = Model("mine", "our_models:Median")
+    install(place, "their_maths", version="1.0")
+    assert model.identity["libraries"].keys() == {"numpy", "their_maths"}
+    assert model.identity["libraries"]["their_maths"] == "1.0"
+    first = model.fingerprint
+    (place / "their_maths-1.0.dist-info" / "METADATA").write_text(
+        "Metadata-Version: 2.1\nName: their_maths\nVersion: 1.1\n"
+    )
+    forget("our_models")
+    assert replace(model).fingerprint != first
+
+
+def test_an_installed_package_is_identified_by_its_version_and_the_model_s_own_file(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+):
+    packages = place / "site-packages"
+    (packages / "theirs").mkdir(parents=True)
+    (packages / "theirs" / "__init__.py").write_text("")
+    (packages / "theirs" / "models.py").write_text(OWN)
+    (packages / "theirs" / "other.py").write_text("")
+    install(packages, "theirs", version="2.5", their_model="theirs.models:Median")
+    monkeypatch.syspath_prepend(str(packages))
+    model = find("their_model")
+    assert model.identity["libraries"]["theirs"] == "2.5"
+    first = model.fingerprint
+    (packages / "theirs" / "other.py").write_text("1")
+    forget("theirs")
+    assert find("their_model").fingerprint == first
+    (packages / "theirs" / "models.py").write_text(OWN + "\n# more\n")
+    forget("theirs")
+    assert find("their_model").fingerprint != first
+
+
+@pytest.mark.usefixtures("place")
+def test_a_model_travels_without_what_was_looked_up_here(place: Path):
+    """The worker that it arrives at says what it has there, which is compared."""
+    model = Model("mine", "our_models:Median", params={"last": 2}, refit_every=1, transform="log")
+    here = model.fingerprint
+    sent = pickle.dumps(model)
+    (place / "our_models.py").write_text(OWN + "\n# another version\n")
+    forget("our_models")
+    arrived = pickle.loads(sent)  # noqa: S301 - dumped above
+    assert arrived == model
+    assert arrived.fingerprint != here
+    assert model.fingerprint == here

@@ -1,0 +1,291 @@
+"""Transformed targets: there and back, what is declined, and which middle a forecast is."""
+
+import pickle
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from forecast_assets.models import NotForThisSeries, find, make
+from forecast_assets.models.base import Values
+from forecast_assets.models.naive import WindowAverage
+from forecast_assets.models.transforms import TRANSFORMS, wrapped
+
+REPEATABLE = settings(derandomize=True, deadline=None, max_examples=60, database=None)
+EACH = pytest.mark.parametrize("name", TRANSFORMS)
+VALUES = st.lists(st.floats(0, 1e9), min_size=1, max_size=30).map(np.array)
+LAMBDAS = st.floats(1e-300, 1) | st.sampled_from([0.0, 1e-12, 1e-6, 1.0])
+
+
+class Telling:
+    """Keeps what it is given on the transformed scale, and says what it is told to say."""
+
+    min_train_size = 3
+
+    def __init__(self, *says: float) -> None:
+        self.says, self.saw = says, np.empty(0)
+
+    def fit(self, y: Values, *, season_length: int) -> "Telling":
+        """Keep the values."""
+        del season_length
+        self.saw = y
+        return self
+
+    def predict(self, h: int) -> Values:
+        """Say it."""
+        return np.array(self.says[:h])
+
+
+class MovedTelling(Telling):
+    """The same, moved forward."""
+
+    def update(self, y_new: Values) -> "MovedTelling":
+        """Keep these too."""
+        self.saw = np.concatenate([self.saw, y_new])
+        return self
+
+
+class GlobalTelling:
+    """Says of each series its last value, on the transformed scale; keeps the frame."""
+
+    is_global = True
+
+    def fit(self, series: pd.DataFrame, *, season_length: int) -> "GlobalTelling":
+        """Keep the frame."""
+        del season_length
+        self.saw = series
+        return self
+
+    def predict(self, h: int) -> Values:
+        """Each series' last value, h times."""
+        last = self.saw.groupby("unique_id")["y"].last().to_numpy()
+        return np.repeat(last[:, None], h, axis=1)
+
+
+def lognormal(n: int, *, seed: int) -> Values:
+    """Noise whose median is 20 and whose mean is 33: half of it is below 20."""
+    return np.exp(np.random.default_rng(seed).normal(np.log(20), 1.0, size=n))
+
+
+def frame(*ys: Values) -> pd.DataFrame:
+    """Series of any lengths that end on the same day, as a global model is given them."""
+    parts = [
+        pd.DataFrame(
+            {
+                "unique_id": i,
+                "ds": pd.date_range(end="2026-01-02", periods=len(y), freq="7D"),
+                "y": y,
+            }
+        )
+        for i, y in enumerate(ys)
+    ]
+    return pd.concat(parts, ignore_index=True)
+
+
+# There and back
+@EACH
+@REPEATABLE
+@given(y=VALUES, lam=LAMBDAS)
+def test_the_way_back_undoes_the_way_there(name: str, y: Values, lam: float):
+    transform = TRANSFORMS[name]
+    there = transform.there(y, lam)
+    assert (there >= 0).all()
+    assert transform.back(there, lam) == pytest.approx(y, rel=1e-6, abs=1e-9)
+
+
+@EACH
+@REPEATABLE
+@given(pair=st.tuples(st.floats(0, 1e9), st.floats(0, 1e9)), lam=LAMBDAS)
+def test_a_transform_keeps_the_order(name: str, pair: tuple[float, float], lam: float):
+    low, high = TRANSFORMS[name].there(np.array(sorted(pair)), lam)
+    assert low <= high
+
+
+@EACH
+def test_zero_is_a_value_and_stays_zero(name: str):
+    for lam in (0.0, 0.5, 1.0):
+        assert TRANSFORMS[name].there(np.zeros(2), lam).tolist() == [0.0, 0.0]
+        assert TRANSFORMS[name].back(np.zeros(2), lam).tolist() == [0.0, 0.0]
+
+
+def test_the_transforms_are_the_formulas_of_the_textbook():
+    y = np.array([0.0, 0.5, 3.0, 1e4])
+
+    def there(name: str, lam: float = 0.0) -> list[float]:
+        return list(TRANSFORMS[name].there(y, lam))
+
+    assert there("log") == pytest.approx([np.log(1 + value) for value in y])
+    assert there("sqrt") == pytest.approx([value**0.5 for value in y])
+    for lam in (0.3, 1.0):
+        plain = [((1 + value) ** lam - 1) / lam for value in y]
+        assert there("box_cox", lam) == pytest.approx(plain)
+
+
+def test_box_cox_is_the_logarithm_near_zero_and_the_value_at_one():
+    y = np.array([0.0, 0.5, 3.0, 1e4])
+    transform = TRANSFORMS["box_cox"]
+    assert transform.there(y, 0.0) == pytest.approx(np.log1p(y))
+    assert transform.there(y, 1e-9) == pytest.approx(np.log1p(y), rel=1e-6)
+    assert transform.there(y, 1.0) == pytest.approx(y)
+    assert transform.back(transform.there(y, 1e-14), 1e-14) == pytest.approx(y)
+
+
+def test_the_parameter_makes_the_spread_the_same_at_every_level():
+    """Noise that grows with the level wants the logarithm; noise that does not, no transform."""
+    rng, level = np.random.default_rng(1), np.linspace(3, 8, 120)
+    learn = TRANSFORMS["box_cox"].learn
+    growing = np.exp(level + rng.normal(scale=0.1, size=120))
+    assert learn(growing, 12) < 0.1
+    assert learn(growing, 1) < 0.1
+    assert learn(100 * level + rng.normal(scale=10, size=120), 12) > 0.9
+
+
+@pytest.mark.parametrize("season_length", [1, 2, 12, 52])
+@pytest.mark.parametrize("n", [1, 2, 3, 5, 30])
+def test_a_parameter_is_found_for_any_series(n: int, season_length: int):
+    y = lognormal(n, seed=n)
+    for values in (y, np.zeros(n), np.full(n, 7.0)):
+        assert 0 <= TRANSFORMS["box_cox"].learn(values, season_length) <= 1
+
+
+# A model behind a transform
+@EACH
+def test_a_model_sees_the_transformed_values_and_its_forecast_is_taken_back(name: str):
+    y = lognormal(30, seed=2)
+    kept, inner = y.copy(), Telling(1.0, 2.0)
+    model = wrapped(inner, name).fit(y, season_length=4)
+    lam = TRANSFORMS[name].learn(y, 4)
+    assert inner.saw == pytest.approx(TRANSFORMS[name].there(y, lam))
+    assert model.predict(2) == pytest.approx(TRANSFORMS[name].back(np.array([1.0, 2.0]), lam))
+    assert y.tobytes() == kept.tobytes()
+
+
+@EACH
+def test_a_naive_forecast_is_the_same_on_any_scale(name: str):
+    y = lognormal(30, seed=3)
+    assert make(f"naive_{name}").fit(y, season_length=4).predict(3) == pytest.approx([y[-1]] * 3)
+
+
+@EACH
+@pytest.mark.parametrize("level", [0.0, 7.0])
+def test_a_constant_series_goes_on_as_it_was(name: str, level: float):
+    y = np.full(30, level)
+    assert make(f"ses_{name}").fit(y, season_length=4).predict(1) == pytest.approx([level])
+
+
+@EACH
+def test_a_forecast_below_what_the_transform_gives_is_held_at_zero(name: str):
+    """No value of zero or more is there; a square would even turn it into a large one."""
+    model = wrapped(Telling(-1e-9, -0.5, -2.0, -1e6), name).fit(np.arange(9.0), season_length=4)
+    assert model.predict(4).tolist() == [0.0] * 4
+
+
+@EACH
+def test_a_forecast_that_is_no_number_stays_none(name: str):
+    model = wrapped(Telling(np.nan, 0.0), name).fit(np.arange(9.0), season_length=4)
+    assert np.isnan(model.predict(2)).tolist() == [True, False]
+
+
+@EACH
+def test_negative_values_are_declined(name: str):
+    says = f"^{name} is for values of zero or more$"
+    with pytest.raises(NotForThisSeries, match=says):
+        make(f"naive_{name}").fit(np.array([3.0, -0.1]), season_length=4)
+    fitted = make(f"theta_{name}").fit(np.arange(20.0), season_length=4)
+    with pytest.raises(NotForThisSeries, match=says):
+        fitted.update(np.array([-1.0]))
+    with pytest.raises(NotForThisSeries, match=says):
+        wrapped(GlobalTelling(), name).fit(frame(np.arange(5.0), -np.ones(5)), season_length=4)
+
+
+@pytest.mark.parametrize("model", [WindowAverage(200), make("ses")], ids=["mean", "ses"])
+def test_a_mean_of_logarithms_forecasts_the_median(model: Any):
+    """The noise's median is 20, its mean 33."""
+
+    def typical(model: Any) -> float:
+        many = [model.fit(lognormal(200, seed=i), season_length=52).predict(1) for i in range(30)]
+        return float(np.mean(many))
+
+    assert typical(model) == pytest.approx(33, rel=0.1)
+    assert typical(wrapped(model, "log")) == pytest.approx(20, rel=0.1)
+
+
+def test_a_median_costs_less_absolute_error_than_the_mean():
+    """Which is why nothing is added on the way back."""
+    y, ahead = lognormal(400, seed=5), lognormal(400, seed=6)
+    mean = WindowAverage(400).fit(y, season_length=52).predict(1)
+    median = wrapped(WindowAverage(400), "log").fit(y, season_length=52).predict(1)
+    assert np.abs(ahead - median).mean() < np.abs(ahead - mean).mean()
+
+
+def test_a_model_behind_a_transform_asks_for_as_many_values_and_moves_as_it_does_alone():
+    assert wrapped(Telling(), "log").min_train_size == 3
+    assert not hasattr(wrapped(Telling(), "log"), "update")
+    assert hasattr(wrapped(MovedTelling(), "log"), "update")
+    assert make("sarimax_log").min_train_size(52) == 104
+    assert make("boosted_trees_log").min_train_size == 8
+    assert not hasattr(make("boosted_trees_log"), "update")
+    assert wrapped(GlobalTelling(), "log").min_train_size == 1
+
+
+@EACH
+def test_new_values_are_transformed_as_those_of_the_fit_were(name: str):
+    """Box and Cox's parameter stands between fits, as the model's own parameters do."""
+    y, new = lognormal(60, seed=7), np.linspace(0, 1000, 20)
+    inner = MovedTelling(1.0)
+    model = wrapped(inner, name).fit(y, season_length=4)
+    before = model.predict(1)
+    assert model.update(new) is model
+    lam = TRANSFORMS[name].learn(y, 4)
+    both = np.concatenate([y, new])
+    assert inner.saw == pytest.approx(TRANSFORMS[name].there(both, lam))
+    assert model.predict(1) == before
+
+
+@EACH
+def test_a_transformed_model_moved_forward_is_near_a_new_fit_and_survives_pickle(name: str):
+    y = 100 + lognormal(73, seed=8)
+    fitted = make(f"auto_ets_{name}").fit(y[:60], season_length=12)
+    copied = pickle.loads(pickle.dumps(fitted))  # noqa: S301 - dumped here
+    told = fitted.update(y[60:]).predict(2)
+    assert copied.update(y[60:]).predict(2).tobytes() == told.tobytes()
+    again = make(f"auto_ets_{name}").fit(y, season_length=12).predict(2)
+    assert told == pytest.approx(again, rel=0.1)
+
+
+# A global model behind a transform
+@EACH
+def test_a_global_model_s_series_have_a_transform_each(name: str):
+    """Each forecast is taken back as its own series went there; one series has a single week."""
+    ys = [lognormal(60, seed=9), np.array([4.0]), 500 + 10 * lognormal(9, seed=10), np.zeros(30)]
+    series = frame(*ys)
+    kept, inner = series.copy(), GlobalTelling()
+    y_hat = wrapped(inner, name).fit(series, season_length=4).predict(2)
+    assert y_hat == pytest.approx(np.array([[y[-1]] * 2 for y in ys]))
+    learnt = [TRANSFORMS[name].there(y, TRANSFORMS[name].learn(y, 4)) for y in ys]
+    assert inner.saw["y"].to_numpy() == pytest.approx(np.concatenate(learnt))
+    assert inner.saw[["unique_id", "ds"]].equals(kept[["unique_id", "ds"]])
+    assert series.equals(kept)
+
+
+@EACH
+def test_boosted_trees_on_a_transformed_target_keep_to_each_series_scale(name: str):
+    ys = [10.0**i * (5 + lognormal(90, seed=20 + i) / 20) for i in range(4)]
+    y_hat = make(f"boosted_trees_{name}").fit(frame(*ys), season_length=12).predict(3)
+    assert y_hat.shape == (4, 3)
+    for said, y in zip(y_hat, ys, strict=True):
+        assert (y.min() / 2 < said).all()
+        assert (said < 2 * y.max()).all()
+
+
+@EACH
+@REPEATABLE
+@given(y=st.lists(st.floats(0, 1e6), min_size=4, max_size=40).map(np.array))
+def test_a_transformed_formula_forecasts_within_what_it_saw(name: str, y: Values):
+    (y_hat,) = find(f"window_average_{name}").fit(y, season_length=4).predict(1)
+    last = y[-4:]
+    slack = 1e-6 * (1 + last.max())
+    assert last.min() - slack <= y_hat <= last.max() + slack

@@ -1,0 +1,158 @@
+"""Verifying: every damage to a version is found and named."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from forecast_assets.errors import UnknownVersion
+from forecast_assets.storage.audit import verify
+from forecast_assets.storage.store import Store
+from forecast_assets_tests.builders import AS_OF, walk
+from forecast_assets_tests.store_builders import (
+    BAKE_OFF,
+    data_files,
+    log_entry,
+    make_commit,
+    make_store,
+    make_weeks,
+    write_predictions,
+    write_series,
+)
+
+
+def problems(store: Store, *assets: str) -> dict[tuple[str, int], str]:
+    findings = verify(store, assets or list(store.tables))
+    return {(f.asset, f.version): f.problem for f in findings if f.problem}
+
+
+def flip(path: Path, offset: int) -> None:
+    data = bytearray(path.read_bytes())
+    data[offset] ^= 1
+    path.write_bytes(bytes(data))
+
+
+def replace_by_its_neighbour(file: Path) -> None:
+    """A valid file of other values and the same length: Delta sees no difference."""
+    others = [path for path in file.parent.glob("*.parquet") if path != file]
+    assert {path.stat().st_size for path in others} == {file.stat().st_size}
+    shutil.copyfile(others[0], file)
+
+
+def test_untouched_versions_are_sound(tmp_path: Path):
+    store = make_weeks(tmp_path)
+    write_series(store, 1)
+    findings = verify(store, store.tables)
+    assert [(f.asset, f.version, f.partition, f.problem) for f in findings] == [
+        ("series", 0, None, None),
+        *((BAKE_OFF, n, "drift" if n % 2 else "naive", None) for n in range(6)),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("damage", "says"),
+    [
+        (Path.unlink, "cannot be read: Could not read version 1 of series in the store"),
+        (lambda file: flip(file, 60), "cannot be read|not what was recorded"),
+        (lambda file: file.write_bytes(b""), "cannot be read: Could not read version 1"),
+        (lambda file: file.write_bytes(b"PAR1" * 30), "cannot be read: Could not read version 1"),
+        (replace_by_its_neighbour, "its content is not what was recorded"),
+    ],
+    ids=["deleted", "bit flipped", "emptied", "garbage", "replaced"],
+)
+def test_a_damaged_data_file_is_named_by_its_version(
+    tmp_path: Path, damage: Callable[[Path], object], says: str
+):
+    store = make_store(tmp_path)
+    for y in range(3):
+        write_series(store, *walk(3, seed=y))
+    damage(data_files(store, "series")[1])
+    for opened in (store, make_store(tmp_path)):
+        found = problems(opened, "series")
+        assert list(found) == [("series", 1)]
+        assert any(one in found["series", 1] for one in says.split("|"))
+
+
+def test_no_flipped_byte_of_a_data_file_goes_unnoticed(tmp_path: Path):
+    store = make_store(tmp_path)
+    commit = write_predictions(store, "naive", 1, np.nan, 3)
+    (file,) = data_files(store, BAKE_OFF)
+    sound = file.read_bytes()
+    n_named = 0
+    for offset in range(0, len(sound), 25):
+        flip(file, offset)
+        if problems(store, BAKE_OFF):
+            n_named += 1
+        else:  # a byte that no value hangs on
+            assert store.content(commit) == commit.content
+        file.write_bytes(sound)
+    assert n_named > 10
+
+
+@pytest.mark.parametrize("lost", [0, 1, 2])
+def test_a_deleted_log_entry_is_named_by_its_version(tmp_path: Path, lost: int):
+    store = make_store(tmp_path)
+    for y in range(3):
+        last = write_series(store, y)
+    write_predictions(store, "naive", 1, inputs=[last])
+    log_entry(store, "series", lost).unlink()
+    found = problems(make_store(tmp_path))
+    assert list(found) == [("series", lost)]
+    assert ("it is gone" if lost == 2 else "what follows cannot be read") in found["series", lost]
+
+
+def test_a_damaged_log_entry_is_named_by_its_version(tmp_path: Path):
+    store = make_store(tmp_path)
+    for y in range(3):
+        write_series(store, y)
+    entry = log_entry(store, "series", 1)
+    entry.write_text(entry.read_text().replace(AS_OF.isoformat(), "2026-99-99"))
+    assert list(problems(make_store(tmp_path))) == [("series", 1)]
+
+
+def test_a_version_that_another_was_written_in_place_of_is_named(tmp_path: Path):
+    store = make_store(tmp_path)
+    series = write_series(store, 1)
+    write_predictions(store, "naive", 1, inputs=[series])
+    shutil.rmtree(store.location("series"))
+    write_series(make_store(tmp_path), 2)
+    assert problems(make_store(tmp_path), "series") == {
+        ("series", 0): "another was written in its place: backtest_predictions of naive, version 0,"
+        " was made from it"
+    }
+
+
+def test_a_report_s_file_that_changed_or_is_gone_is_named(tmp_path: Path):
+    store = make_store(tmp_path)
+    for n in range(2):
+        rows = store.keep_files(f"reports/{n}", {"report.html": f"<p>{n}", "report.md": f"# {n}"})
+        store.write(rows, make_commit("weekly_report"))
+    assert not problems(store)
+    (tmp_path / "reports/1/report.html").write_text("<p>2")
+    (tmp_path / "reports/1/report.md").unlink()
+    found = problems(store)
+    assert list(found) == [("weekly_report", 1)]
+    assert "reports/1/report.html is not what was recorded; " in found["weekly_report", 1]
+    assert found["weekly_report", 1].endswith("reports/1/report.md is gone")
+
+
+def test_an_unknown_asset_cannot_be_verified(tmp_path: Path):
+    with pytest.raises(UnknownVersion, match=r"no asset 'nope'"):
+        verify(make_store(tmp_path), ["nope"])
+
+
+def test_no_change_of_what_a_version_says_of_itself_goes_unnoticed(tmp_path: Path):
+    store = make_store(tmp_path)
+    write_series(store, *walk(9, seed=1))
+    entry = log_entry(store, "series", 0)
+    said = entry.read_text()
+    for old, new in (
+        ('"code_version":"1"', '"code_version":"2"'),
+        ('"n_rows":"9"', '"n_rows":"8"'),
+    ):
+        assert old in said
+        entry.write_text(said.replace(old, new))
+        found = problems(make_store(tmp_path), "series")
+        assert found == {("series", 0): "its record in the log is not what was written"}

@@ -1,0 +1,77 @@
+"""The record of what was pruned, and the files of versions."""
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from forecast_assets.errors import StoreError
+from forecast_assets.storage import tombstones
+from forecast_assets.storage.tombstones import DataFile
+from forecast_assets_tests.store_builders import (
+    BAKE_OFF,
+    data_files,
+    make_store,
+    write_predictions,
+    write_series,
+)
+
+NOW = datetime(2026, 1, 5, tzinfo=UTC)
+ONE = DataFile("series", 0, "seal", "part.parquet", 7)
+
+
+def test_what_is_recorded_stays_on_record(tmp_path: Path):
+    assert tombstones.recorded(str(tmp_path)) == {}
+    tombstones.record(str(tmp_path), [ONE], now=NOW)
+    other = DataFile("metrics", 3, "seal", "part.parquet", 7)
+    tombstones.record(str(tmp_path), [other], now=NOW + timedelta(weeks=1))
+    assert tombstones.recorded(str(tmp_path)) == {ONE: NOW, other: NOW + timedelta(weeks=1)}
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_what_was_pruned_twice_was_pruned_first_then(tmp_path: Path, order: int):
+    for now in [NOW, NOW + timedelta(weeks=1)][::order]:
+        tombstones.record(str(tmp_path), [ONE], now=now)
+    assert tombstones.recorded(str(tmp_path)) == {ONE: NOW}
+
+
+def test_the_files_of_a_version_are_those_of_its_partition(tmp_path: Path):
+    store = make_store(tmp_path)
+    commits = [write_predictions(store, model, 1) for model in ("naive", "drift", "naive")]
+    files = [tombstones.data_files(store.location(BAKE_OFF), commit) for commit in commits]
+    on_disk = data_files(store, BAKE_OFF)
+    assert [len(some) for some in files] == [1, 1, 1]
+    for (one,), path, commit in zip(files, on_disk, commits, strict=True):
+        assert store.location(BAKE_OFF) / Path(one.file) == path
+        assert one.n_bytes == path.stat().st_size
+        assert (one.version, one.seal) == (commit.version, commit.described["seal"])
+
+
+def test_all_files_are_there_and_the_newest_stand(tmp_path: Path):
+    store = make_store(tmp_path)
+    for y in range(2):
+        write_series(store, y)
+    location = store.location("series")
+    old, new = (path.name for path in data_files(store, "series"))
+    assert tombstones.there(location) == {old, new}
+    assert tombstones.newest_files(location) == {new}
+    assert [tombstones.delete(location, old) for _ in range(2)] == [1, 0]
+    assert tombstones.there(location) == {new}
+
+
+def test_a_damaged_record_is_refused(tmp_path: Path):
+    tombstones.record(str(tmp_path), [ONE], now=NOW)
+    (entry,) = (tmp_path / tombstones.NAME / "_delta_log").glob("*.json")
+    entry.write_text("not JSON")
+    with pytest.raises(StoreError, match="Could not read the record of what was pruned in the st"):
+        tombstones.recorded(str(tmp_path))
+
+
+def test_a_file_that_may_not_be_deleted_is_named(tmp_path: Path):
+    store = make_store(tmp_path)
+    write_series(store, 1)
+    (file,) = data_files(store, "series")
+    file.unlink()
+    (file / "a folder in its place").mkdir(parents=True)
+    with pytest.raises(StoreError, match=rf"Could not write \(delete\) {file.name} in the store"):
+        tombstones.delete(store.location("series"), file.name)
