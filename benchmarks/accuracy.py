@@ -24,25 +24,25 @@ import pandas as pd
 from bench import Row, at_most
 from public_series import GROUPS, Group
 
-from forecast_assets.backtesting.executor import Compute
+from forecast_assets.backtesting.executor import BacktestExecutor
 from forecast_assets.backtesting.folds import SeriesFolds
 from forecast_assets.config.loader import parse
 from forecast_assets.config.settings import DEFAULT_MODELS, Settings
 from forecast_assets.defs.build import build_store
 from forecast_assets.defs.resources import compute as compute_resource
 from forecast_assets.forecasting import intervals
-from forecast_assets.forecasting.backtest_results import FAILED, SCORED, Evidence
+from forecast_assets.forecasting.backtest_results import FAILED, SCORED, BacktestResults
 from forecast_assets.forecasting.ensembles import (
     COMBINATIONS,
-    Combination,
+    Ensemble,
     Weigh,
+    add_ensembles,
     mean,
     median,
-    with_combinations,
 )
 from forecast_assets.forecasting.fallback import newest_weights
-from forecast_assets.forecasting.forecast import drawn_from
-from forecast_assets.forecasting.metrics import measure, table
+from forecast_assets.forecasting.forecast import interval_half_widths
+from forecast_assets.forecasting.metrics import compute, to_frame
 from forecast_assets.forecasting.selection import choose
 from forecast_assets.models.base import Values
 
@@ -94,15 +94,15 @@ def these(*names: str) -> Weigh:
 
 
 FOUR = these("auto_ets", "auto_ces", "auto_arima", "optimized_theta")
-MEMBERS: Mapping[str, Combination] = {
+MEMBERS: Mapping[str, Ensemble] = {
     **{
-        f"{pool.__name__} of the {k} best": Combination(few_best(k), pool)
+        f"{pool.__name__} of the {k} best": Ensemble(few_best(k), pool)
         for k in (3, 5, 7, 10)
         for pool in (mean, median)
     },
-    "mean of all": Combination(few_best(len(DEFAULT_MODELS)), mean),
-    "median of all": Combination(few_best(len(DEFAULT_MODELS)), median),
-    "median of ets, ces, arima, theta": Combination(FOUR, median),
+    "mean of all": Ensemble(few_best(len(DEFAULT_MODELS)), mean),
+    "median of all": Ensemble(few_best(len(DEFAULT_MODELS)), median),
+    "median of ets, ces, arima, theta": Ensemble(FOUR, median),
 }
 
 
@@ -110,7 +110,7 @@ MEMBERS: Mapping[str, Combination] = {
 class Origin:
     """What a run at one week would have known, and what the week after was."""
 
-    evidence: Evidence  # of the folds before, combinations in it
+    evidence: BacktestResults  # of the folds before, combinations in it
     series: Sequence[SeriesFolds]  # up to the cutoff, no folds
     said: Mapping[str, Values]  # [S] each: what each candidate said of the week after
     y: Values  # [S]
@@ -130,19 +130,19 @@ def settings_of(group: Group, folder: Path, **selection: object) -> Settings:
     )
 
 
-def backtested(group: Group, folder: Path) -> Evidence:
+def backtested(group: Group, folder: Path) -> BacktestResults:
     """Every model of the default set over every fold that is needed."""
     settings = settings_of(group, folder)
     series = group.read().sort_values(["unique_id", "ds"], ignore_index=True)
     given = {"settings": settings, "store": build_store(settings), "compute": compute_resource}
     with dg.build_resources(given) as resources:
-        answers: Compute = resources.compute
+        answers: BacktestExecutor = resources.compute
         runs = answers.run_all(answers.backtests(series, settings.models.enabled))
     predictions = pd.concat([run.predictions(settings) for run in runs], ignore_index=True)
-    return Evidence.of(predictions, series, settings)
+    return BacktestResults.of(predictions, series, settings)
 
 
-def origins(evidence: Evidence, settings: Settings) -> Iterator[Origin]:
+def origins(evidence: BacktestResults, settings: Settings) -> Iterator[Origin]:
     """The last weeks in order, each with what was known by then."""
     bounds = np.cumsum([0, *evidence.n_folds])
     for back in range(ORIGINS, 0, -1):
@@ -159,7 +159,7 @@ def origins(evidence: Evidence, settings: Settings) -> Iterator[Origin]:
         is_scored = np.array(
             [np.isfinite(y_hat[:, a:b]).all(axis=(1, 2)) for a, b in pairwise(known)]
         ).T
-        models = Evidence(
+        models = BacktestResults(
             [
                 replace(one, ds=one.ds[:end], y=one.y[:end], ends=one.ends[which])
                 for one, end, which in zip(every, ends, seen, strict=True)
@@ -184,7 +184,7 @@ def origins(evidence: Evidence, settings: Settings) -> Iterator[Origin]:
             )[:, np.argsort(np.concatenate([block.series for block in models.blocks()]))]
             said[name] = one.pool(newest[:, :, None], weights)[:, 0]
         yield Origin(
-            with_combinations(models, COMBINATIONS, behind=settings.backtest.behind),
+            add_ensembles(models, COMBINATIONS, behind=settings.backtest.behind),
             [
                 replace(one, ds=one.ds[:end], y=one.y[:end], ends=one.ends[:0])
                 for one, end in zip(every, ends, strict=True)
@@ -194,7 +194,7 @@ def origins(evidence: Evidence, settings: Settings) -> Iterator[Origin]:
         )
 
 
-def judged(group: Group, evidence: Evidence, folder: Path) -> pd.DataFrame:
+def judged(group: Group, evidence: BacktestResults, folder: Path) -> pd.DataFrame:
     """What each rule would have published: one row a rule, series and week."""
     rules = {name: settings_of(group, folder, **given) for name, given in RULES.items()}
     any_settings = rules[DEFAULT]
@@ -202,9 +202,9 @@ def judged(group: Group, evidence: Evidence, folder: Path) -> pd.DataFrame:
     rows = []
     for week, origin in enumerate(origins(evidence, any_settings)):
         ids = [one.unique_id for one in origin.series]
-        measured = measure(origin.evidence, any_settings)
+        measured = compute(origin.evidence, any_settings)
         weekly = frame_of(origin.series)
-        metrics = table(origin.evidence, measured, weekly, any_settings)
+        metrics = to_frame(origin.evidence, measured, weekly, any_settings)
         metrics = metrics[metrics["n_folds"] > 0]
         for rule, settings in rules.items():
             choice = choose(metrics, settings, previous=before[rule])
@@ -217,7 +217,10 @@ def judged(group: Group, evidence: Evidence, folder: Path) -> pd.DataFrame:
         rows += [outcome(one, week, origin, [one] * len(ids)) for one in MEMBERS]
         for name, constants in INTERVALS.items():
             with patch.multiple(intervals, **constants):
-                noises = [intervals.noise(one.y)[one.ends - 1] for one in origin.evidence.planned]
+                noises = [
+                    intervals.recent_volatility(one.y)[one.ends - 1]
+                    for one in origin.evidence.planned
+                ]
                 other = replace(origin.evidence, noise=np.concatenate(noises))
                 changed, makers = replace(origin, evidence=other), [DEFAULT] * len(ids)
                 rows.append(published(f"intervals: {name}", week, changed, makers, any_settings))
@@ -254,7 +257,7 @@ def published(
     """As `outcome`, with the intervals that would have been published."""
     found = outcome(rule, week, origin, makers)
     levels = settings.forecast.levels
-    widths, _ = drawn_from(origin.series, makers, origin.evidence, settings)
+    widths, _ = interval_half_widths(origin.series, makers, origin.evidence, settings)
     error = found["error"].to_numpy()
     for level, width in zip(levels, widths[:, :, 0], strict=True):
         found[f"in_{level:g}"] = np.where(np.isnan(width), np.nan, error <= width)

@@ -222,17 +222,17 @@ def against_statsforecast() -> Iterator[Row]:
 def closed_forms() -> Iterator[Row]:
     """The families that need no loop, and the keys of many folds."""
     from forecast_assets.backtesting.cache import FoldCache, fold_keys  # noqa: PLC0415 - as above
-    from forecast_assets.backtesting.dask_pool import Crew  # noqa: PLC0415 - as above
-    from forecast_assets.backtesting.executor import Compute  # noqa: PLC0415 - as above
+    from forecast_assets.backtesting.dask_pool import DaskPool  # noqa: PLC0415 - as above
+    from forecast_assets.backtesting.executor import BacktestExecutor  # noqa: PLC0415 - as above
     from forecast_assets.backtesting.folds import plan  # noqa: PLC0415 - see Place.told
     from forecast_assets.config.loader import parse  # noqa: PLC0415 - as above
-    from forecast_assets.models import find  # noqa: PLC0415 - as above
+    from forecast_assets.models import find_model  # noqa: PLC0415 - as above
 
     def refused() -> None:
         raise AssertionError("a closed form asked for workers")
 
     settings = parse({}, root=HERE, var=HERE, origin="the benchmark")
-    compute = Compute(settings, FoldCache(HERE / "none"), Crew(refused))
+    compute = BacktestExecutor(settings, FoldCache(HERE / "none"), DaskPool(refused))
     series = weekly(10_000, n_weeks=520)
     names = ["naive", "seasonal_naive", "drift", "window_average"]
     asked = compute.backtests(series, names)
@@ -241,7 +241,9 @@ def closed_forms() -> Iterator[Row]:
         yield at_least(f"{name}, million folds a second", 0.52 / seconds, 2)
     planned = plan(series, settings.backtest)
     panel = asked[0].panel
-    seconds = timed(lambda: fold_keys(planned, find("ses"), panel, horizon=1, season_length=52))
+    seconds = timed(
+        lambda: fold_keys(planned, find_model("ses"), panel, horizon=1, season_length=52)
+    )
     yield at_most("keys of 10,000 series x 52 cutoffs, seconds", seconds, 3)
 
 

@@ -18,7 +18,7 @@ from pyarrow import csv, parquet
 
 from forecast_assets.config.loader import parse
 from forecast_assets.data.sources import fetch
-from forecast_assets.data.sources.request import Asked
+from forecast_assets.data.sources.request import FetchRequest
 from forecast_assets.data.weekly import to_weeks
 from forecast_assets.storage.commit import Commit
 from forecast_assets.storage.store import Store
@@ -74,7 +74,7 @@ def measure(kind: str, folder: Path, source: dict[str, object]) -> None:
         )
         store.write(frame, commit)
 
-    raw = fetch.fetch(Asked(settings, AS_OF))
+    raw = fetch.fetch(FetchRequest(settings, AS_OF))
     told("fetching")
     weeks = to_weeks(raw, settings, as_of=AS_OF).frame
     told("weeks")

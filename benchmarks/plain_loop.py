@@ -17,15 +17,15 @@ from forecast_assets.backtesting import folds
 from forecast_assets.config import loader
 from forecast_assets.data import weekly
 from forecast_assets.data.sources import fetch
-from forecast_assets.data.sources.request import Asked
-from forecast_assets.models import Model, enabled
+from forecast_assets.data.sources.request import FetchRequest
+from forecast_assets.models import ModelSpec, enabled
 
 
 def main() -> None:
     """Print the seconds of the fits and how many there were."""
     in_force = loader.load()
     as_of = datetime.fromisoformat(sys.argv[1]).replace(tzinfo=UTC)
-    weeks = weekly.to_weeks(fetch.fetch(Asked(in_force, as_of)), in_force, as_of=as_of).frame
+    weeks = weekly.to_weeks(fetch.fetch(FetchRequest(in_force, as_of)), in_force, as_of=as_of).frame
     weeks = weeks[["unique_id", "ds", "y"]]
     planned = folds.plan(weeks, in_force.backtest)
     warnings.simplefilter("ignore")
@@ -38,7 +38,7 @@ def main() -> None:
     print(json.dumps({"seconds": time.perf_counter() - started, "n_fits": n_fits}))
 
 
-def one_series(model: Model, y: np.ndarray, ends: np.ndarray) -> int:
+def one_series(model: ModelSpec, y: np.ndarray, ends: np.ndarray) -> int:
     """Forecast one series at each cutoff."""
     fitted, at, n_fits = None, -1, 0
     for end in ends:
@@ -51,7 +51,7 @@ def one_series(model: Model, y: np.ndarray, ends: np.ndarray) -> int:
     return n_fits
 
 
-def all_series(model: Model, weeks, planned) -> int:  # noqa: ANN001 - a frame and a plan
+def all_series(model: ModelSpec, weeks, planned) -> int:  # noqa: ANN001 - a frame and a plan
     """Forecast every series at each cutoff."""
     frame = weeks.assign(unique_id=weeks["unique_id"].astype("category").cat.codes)
     days = sorted({one.ds[end - 1] for one in planned for end in one.ends})

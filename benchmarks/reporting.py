@@ -13,8 +13,8 @@ from made_up import weekly
 
 from forecast_assets.forecasting.live_accuracy import score_published
 from forecast_assets.forecasting.metrics import LOSSES
-from forecast_assets.reporting.render import briefly, render
-from forecast_assets.reporting.summary import Week
+from forecast_assets.reporting.render import render, render_brief
+from forecast_assets.reporting.summary import WeeklyReport
 from forecast_assets.storage.tables import tables
 
 LEVELS = (80, 95)
@@ -93,7 +93,7 @@ def main() -> None:
     series = weekly(n_series, n_weeks=N_WEEKS)
     said = [published(series, ago, rng) for ago in range(N_DUE, -1, -1)]
     ids = said[-1]["unique_id"].to_numpy()
-    week = Week(
+    week = WeeklyReport(
         forecast=said[-1],
         series=series,
         best_model=choices(ids),
@@ -107,7 +107,7 @@ def main() -> None:
     texts = render(week)
     print(f"rendering {time.perf_counter() - started:.3f} s", flush=True)
     started = time.perf_counter()
-    briefly(week)
+    render_brief(week)
     print(f"brief {time.perf_counter() - started:.3f} s", flush=True)
     for name, text in texts.items():
         (folder / name).write_text(text, encoding="utf-8")

@@ -13,11 +13,12 @@ import numpy as np
 import pandas as pd
 from made_up import weekly
 
-from forecast_assets.backtesting.folds import Folds, as_predictions, plan
+from forecast_assets.backtesting.folds import FoldForecasts, plan, to_frame
 from forecast_assets.config.loader import parse
 from forecast_assets.config.settings import Settings
-from forecast_assets.forecasting.leaderboard import by_weeks_ahead, over_all
-from forecast_assets.forecasting.metrics import gather, measure, table
+from forecast_assets.forecasting.leaderboard import by_horizon, leaderboard
+from forecast_assets.forecasting.metrics import collect, compute
+from forecast_assets.forecasting.metrics import to_frame as metrics_frame
 from forecast_assets.forecasting.policies import POLICIES
 from forecast_assets.forecasting.selection import choose
 
@@ -36,11 +37,11 @@ def predictions(series: pd.DataFrame, settings: Settings, n_models: int) -> pd.D
     y = np.concatenate([one.y[one.ends] for one in planned])
     none = np.full(len(y), None, dtype=object)
     said = [
-        Folds((y + rng.normal(0, 5 + m, len(y)))[:, None], np.full(len(y), 0.01), none)
+        FoldForecasts((y + rng.normal(0, 5 + m, len(y)))[:, None], np.full(len(y), 0.01), none)
         for m in range(n_models)
     ]
     return pd.concat(
-        [as_predictions(f"m{m:02d}", planned, folds, horizon=1) for m, folds in enumerate(said)],
+        [to_frame(f"m{m:02d}", planned, folds, horizon=1) for m, folds in enumerate(said)],
         ignore_index=True,
     )
 
@@ -61,11 +62,11 @@ def main() -> None:
     scored: list[pd.DataFrame] = []
 
     def score() -> None:
-        evidence = gather(said, series, settings)
-        scores = measure(evidence, settings)
-        scored.append(table(evidence, scores, series, settings))
-        over_all(evidence, scores, metric="mase", overlap=1)
-        by_weeks_ahead(evidence, scores)
+        evidence = collect(said, series, settings)
+        scores = compute(evidence, settings)
+        scored.append(metrics_frame(evidence, scores, series, settings))
+        leaderboard(evidence, scores, metric="mase", overlap=1)
+        by_horizon(evidence, scores)
 
     def choose_by_all() -> None:
         for policy in POLICIES:

@@ -8,9 +8,9 @@ ForecastAssetsError
 ├── ModelError           a model is unknown, or cannot be made
 ├── ComputeError         the workers cannot be reached, or cannot run what they are sent
 └── StoreError           the store cannot be read or written
-    ├── UnknownVersion       nothing stored answers to what was asked for
-    ├── PrunedVersion        its rows were deleted, as they can be made again
-    └── MixedVintages        inputs that do not belong together
+    ├── VersionNotFoundError       nothing stored answers to what was asked for
+    ├── VersionPrunedError        its rows were deleted, as they can be made again
+    └── MixedVintagesError        inputs that do not belong together
 
 Every message is a paragraph: what and which, the consequence, and what mends it.
 """
@@ -54,19 +54,25 @@ class StoreError(ForecastAssetsError):
     """The store cannot be read or written."""
 
 
-class UnknownVersion(StoreError):
+class VersionNotFoundError(StoreError):
     """Nothing stored answers to the version, time, run or partition asked for."""
 
 
-class PrunedVersion(StoreError):
+class VersionPrunedError(StoreError):
     """The rows of a version were deleted, as they can be made again."""
 
 
-class MixedVintages(StoreError):
+class MixedVintagesError(StoreError):
     """Inputs descend from different versions of the same table."""
 
 
-def listed(items: Iterable[object], *, most: int = 5, of: int | None = None) -> str:
+# The names of version 0.1 until the next release.
+UnknownVersion = VersionNotFoundError
+PrunedVersion = VersionPrunedError
+MixedVintages = MixedVintagesError
+
+
+def format_list(items: Iterable[object], *, most: int = 5, of: int | None = None) -> str:
     """Join the first few items for a message, and count the rest; `of` is how many there are.
 
     Where that is None, the items are all.

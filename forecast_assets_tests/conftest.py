@@ -7,7 +7,7 @@ import dagster as dg
 import hypothesis
 import pytest
 
-from forecast_assets.backtesting.dask_pool import Crew
+from forecast_assets.backtesting.dask_pool import DaskPool
 from forecast_assets_tests import misbehaving_models, object_store
 from forecast_assets_tests.browser import find_chromium
 from forecast_assets_tests.worker_builders import ODD_MODELS, local_crew
@@ -25,7 +25,7 @@ def instance() -> Iterator[dg.DagsterInstance]:
 
 
 @pytest.fixture(scope="session")
-def crew() -> Iterator[Crew]:
+def crew() -> Iterator[DaskPool]:
     """Two workers; each keeps a process that has the models' libraries imported."""
     with local_crew() as found:
         yield found

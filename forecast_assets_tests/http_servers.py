@@ -19,7 +19,7 @@ import pandas as pd
 
 from forecast_assets.config.loader import parse
 from forecast_assets.data.sources import fetch as sources
-from forecast_assets.data.sources.request import Asked
+from forecast_assets.data.sources.request import FetchRequest
 
 HERE = "127.0.0.1"
 AS_OF = datetime(2026, 11, 23, tzinfo=UTC)
@@ -197,5 +197,5 @@ def fetch(
     quick = {"max_retries": 3, "retry_base_seconds": 0.001, "timeout_seconds": 5}
     table = {"kind": "http", "url": url, **quick, **source}
     settings = parse({"source": table}, root=folder, var=folder / "var", origin="a test")
-    rows = sources.fetch(Asked(settings, as_of, say=say, rng=Random(7)))  # noqa: S311
+    rows = sources.fetch(FetchRequest(settings, as_of, say=say, rng=Random(7)))  # noqa: S311
     return rows[["unique_id", "ds", "y"]]

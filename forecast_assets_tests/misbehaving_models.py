@@ -11,10 +11,10 @@ from tempfile import NamedTemporaryFile
 import psutil
 import pytest
 
-from forecast_assets.backtesting.fitting import Answer, Question
-from forecast_assets.backtesting.folds import Fold, Panel, Unit, plan
+from forecast_assets.backtesting.fitting import FitConfig, FitResult
+from forecast_assets.backtesting.folds import FitUnit, FoldForecast, Panel, plan
 from forecast_assets.config.settings import BacktestSettings
-from forecast_assets.models import Model
+from forecast_assets.models import ModelSpec
 from forecast_assets_tests.builders import make_series
 
 MODULE = '''
@@ -228,32 +228,32 @@ time.sleep(float(os.environ.get("UNRULY_IMPORT_SECONDS", 0)))
 '''
 
 
-def unruly(way: str = "", **params: float) -> Model:
+def unruly(way: str = "", **params: float) -> ModelSpec:
     """The model that goes that way, on all series or on those that begin with `on`."""
-    return Model("unruly", "unruly_models:Unruly", params={"way": way, **params})
+    return ModelSpec("unruly", "unruly_models:Unruly", params={"way": way, **params})
 
 
-def question(model: Model) -> Question:
+def question(model: ModelSpec) -> FitConfig:
     """One week ahead."""
-    return Question(model, 1, 4)
+    return FitConfig(model, 1, 4)
 
 
-def panel_of(*values: Sequence[float], n_windows: int = 3) -> tuple[Panel, list[Unit]]:
+def panel_of(*values: Sequence[float], n_windows: int = 3) -> tuple[Panel, list[FitUnit]]:
     """A panel of these series, and a unit for each of the last weeks of each."""
     series = make_series(**{f"s{i}": y for i, y in enumerate(values)})
     planned = plan(series, BacktestSettings(n_windows=n_windows))
     units = [
-        Unit(i, end, ((i, end),)) for i, one in enumerate(planned) for end in one.ends.tolist()
+        FitUnit(i, end, ((i, end),)) for i, one in enumerate(planned) for end in one.ends.tolist()
     ]
     return Panel.of(planned), units
 
 
-def folds(answers: Sequence[Answer]) -> list[Fold]:
+def folds(answers: Sequence[FitResult]) -> list[FoldForecast]:
     """The folds of several answers, in order."""
     return [fold for one in answers for fold in one.folds]
 
 
-def said(answers: Sequence[Answer]) -> list[float | str]:
+def said(answers: Sequence[FitResult]) -> list[float | str]:
     """What each fold said: its first number, or its error."""
     return [
         float(fold.y_hat[0]) if fold.y_hat is not None else str(fold.error)

@@ -16,12 +16,12 @@ from typing import Any, Literal
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
-from forecast_assets.notifications.routing import Notice
+from forecast_assets.notifications.routing import Notification
 
 HERE = "127.0.0.1"
 
 
-def make_notice(notice_id: str = "report 2026-01-02", **changes: Any) -> Notice:
+def make_notice(notice_id: str = "report 2026-01-02", **changes: Any) -> Notification:
     """A notice of the week's report, changed where asked."""
     said: dict[str, Any] = {
         "event": "report",
@@ -29,7 +29,7 @@ def make_notice(notice_id: str = "report 2026-01-02", **changes: Any) -> Notice:
         "title": "The week of 2 January",
         "text": "All went *well*.\n",
     }
-    return Notice(id=notice_id, **{**said, **changes})
+    return Notification(id=notice_id, **{**said, **changes})
 
 
 @dataclass

@@ -8,7 +8,7 @@ import pandas as pd
 
 from forecast_assets.config.settings import column_suffix
 from forecast_assets.forecasting.live_accuracy import score_published
-from forecast_assets.reporting.summary import Week
+from forecast_assets.reporting.summary import WeeklyReport
 from forecast_assets.storage.tables import tables
 from forecast_assets_tests.builders import AS_OF, make_series, walk
 
@@ -23,7 +23,7 @@ def make_week(
     n_due: int = 10,
     half: float = 2.0,
     **changes: Any,
-) -> Week:
+) -> WeeklyReport:
     """A week that naive forecasts: with intervals of `half` a width, and `n_due` weeks of record.
 
     A series of fewer weeks has a record of fewer. `changes` replaces fields of the week.
@@ -46,7 +46,7 @@ def make_week(
         "levels": levels,
         "run_id": RUN,
     }
-    return Week(**{**week, **changes})
+    return WeeklyReport(**{**week, **changes})
 
 
 def make_choice(ids: Sequence[str], **changes: Any) -> pd.DataFrame:

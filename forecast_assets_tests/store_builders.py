@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from forecast_assets.storage.commit import Commit, Input
+from forecast_assets.storage.commit import Commit, InputVersion
 from forecast_assets.storage.store import Store
 from forecast_assets.storage.tables import tables
 from forecast_assets_tests.builders import AS_OF, FIRST_WEEK, make_series
@@ -106,9 +106,9 @@ def make_forecast(levels: Sequence[float] = (80, 95), *, week: str = FIRST_WEEK)
     return pd.DataFrame([row], columns=names)
 
 
-def make_input(asset: str, version: int, *, data_version: str = "00") -> Input:
+def make_input(asset: str, version: int, *, data_version: str = "00") -> InputVersion:
     """A version that another was made from, there or not."""
-    return Input(asset, None, version, data_version)
+    return InputVersion(asset, None, version, data_version)
 
 
 def write_from_elsewhere(folder: Path, models: Sequence[str]) -> list[tuple[int, str | None, str]]:

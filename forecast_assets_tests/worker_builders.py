@@ -8,12 +8,12 @@ from typing import Any
 import pandas as pd
 
 from forecast_assets.backtesting.cache import FoldCache
-from forecast_assets.backtesting.dask_pool import Crew
-from forecast_assets.backtesting.executor import Compute
+from forecast_assets.backtesting.dask_pool import DaskPool
+from forecast_assets.backtesting.executor import BacktestExecutor
 from forecast_assets.backtesting.folds import Panel, plan
-from forecast_assets.backtesting.model_job import Asked, ModelRun
+from forecast_assets.backtesting.model_job import BacktestRequest, ModelBacktest
 from forecast_assets.config.settings import Settings
-from forecast_assets.models import Model, find
+from forecast_assets.models import ModelSpec, find_model
 
 ODD_MODELS = '''
 import random
@@ -131,13 +131,13 @@ class Pooled:
 '''
 
 
-def odd_model(kind: str = "Odd", *, refit_every: int = 1, **params: Any) -> Model:
+def odd_model(kind: str = "Odd", *, refit_every: int = 1, **params: Any) -> ModelSpec:
     """A model of the user's own, of the module that the fixture `odd_models` puts on the path."""
-    return Model("odd", f"odd_models:{kind}", params=params, refit_every=refit_every)
+    return ModelSpec("odd", f"odd_models:{kind}", params=params, refit_every=refit_every)
 
 
 @contextmanager
-def local_crew() -> Iterator[Crew]:
+def local_crew() -> Iterator[DaskPool]:
     """Two workers in this process, started with the first chunk that is sent."""
     with ExitStack() as stack:
 
@@ -154,25 +154,27 @@ def local_crew() -> Iterator[Crew]:
             stack.enter_context(cluster)
             return stack.enter_context(Client(cluster, set_as_default=False))
 
-        crew = Crew(connect)
+        crew = DaskPool(connect)
         try:
             yield crew
         finally:
             crew.close()
 
 
-def no_crew() -> Crew:
+def no_crew() -> DaskPool:
     """Workers that must not be sent anything."""
 
     def connect() -> Any:
         raise AssertionError("a cluster was asked for")
 
-    return Crew(connect)
+    return DaskPool(connect)
 
 
-def make_compute(settings: Settings, crew: Crew | None = None, *, run_id: str = "run") -> Compute:
+def make_compute(
+    settings: Settings, crew: DaskPool | None = None, *, run_id: str = "run"
+) -> BacktestExecutor:
     """What a run computes with; its fold cache lies below the settings' folder."""
-    return Compute(settings, fold_cache(settings), crew or no_crew(), run_id=run_id)
+    return BacktestExecutor(settings, fold_cache(settings), crew or no_crew(), run_id=run_id)
 
 
 def fold_cache(settings: Settings) -> FoldCache:
@@ -185,20 +187,20 @@ def cache_folder(settings: Settings) -> Path:
     return settings.var / "fold_cache"
 
 
-def ask(model: Model | str, series: pd.DataFrame, settings: Settings) -> Asked:
+def ask(model: ModelSpec | str, series: pd.DataFrame, settings: Settings) -> BacktestRequest:
     """What the backtest asks of a model."""
     planned = plan(series, settings.backtest)
-    named = find(model, settings) if isinstance(model, str) else model
-    return Asked(named, planned, Panel.of(planned))
+    named = find_model(model, settings) if isinstance(model, str) else model
+    return BacktestRequest(named, planned, Panel.of(planned))
 
 
 def run(
-    model: Model | str,
+    model: ModelSpec | str,
     series: pd.DataFrame,
     settings: Settings,
-    crew: Crew | None = None,
+    crew: DaskPool | None = None,
     *,
     run_id: str = "run",
-) -> ModelRun:
+) -> ModelBacktest:
     """One model's backtest in a run of its own."""
     return make_compute(settings, crew, run_id=run_id).run(ask(model, series, settings))

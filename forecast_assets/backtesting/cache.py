@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from forecast_assets.backtesting.folds import Fold, Panel, SeriesFolds, is_declined
+from forecast_assets.backtesting.folds import FoldForecast, Panel, SeriesFolds, is_declined
 from forecast_assets.errors import StoreError
 from forecast_assets.models.base import Positions
-from forecast_assets.models.spec import Model
+from forecast_assets.models.spec import ModelSpec
 
 KEY_BYTES = 16
 LOOKED_UP_AT_ONCE = 10_000  # below SQLite's limit of 32,766 variables a statement
@@ -43,7 +43,7 @@ log = logging.getLogger(__name__)
 
 def fold_keys(
     planned: Sequence[SeriesFolds],
-    model: Model,
+    model: ModelSpec,
     panel: Panel,
     *,
     horizon: int,
@@ -72,7 +72,9 @@ def fold_keys(
     return keys
 
 
-def fit_key(model: Model, panel: Panel, series: int, anchor: int, *, season_length: int) -> bytes:
+def fit_key(
+    model: ModelSpec, panel: Panel, series: int, anchor: int, *, season_length: int
+) -> bytes:
     """The key of a fit that is moved forward: of the model, the season and what the fit sees."""
     digest = hashlib.blake2b(
         f"{model.fingerprint} {season_length} ".encode(), digest_size=KEY_BYTES
@@ -104,7 +106,9 @@ class FoldCache:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def get(self, model: Model, keys: Sequence[bytes], *, run_id: str = "") -> dict[bytes, Fold]:
+    def get(
+        self, model: ModelSpec, keys: Sequence[bytes], *, run_id: str = ""
+    ) -> dict[bytes, FoldForecast]:
         """The folds that are known, by key. A damaged file is set aside and counts as empty.
 
         Raises StoreError where the file cannot be opened or read for any other reason.
@@ -118,10 +122,12 @@ class FoldCache:
                 is_ours = run is None or run == run_id.encode()
                 if is_ours and seal == _seal(key, y_hat, seconds, error, run):
                     said = None if y_hat is None else np.frombuffer(y_hat, dtype="<f8")
-                    known[key] = Fold(said, seconds, error.decode() if error else None)
+                    known[key] = FoldForecast(said, seconds, error.decode() if error else None)
         return known
 
-    def put(self, model: Model, folds: Mapping[bytes, Fold], *, run_id: str = "") -> None:
+    def put(
+        self, model: ModelSpec, folds: Mapping[bytes, FoldForecast], *, run_id: str = ""
+    ) -> None:
         """Keep the folds, all of them or none. Raises StoreError."""
         rows = []
         for key, fold in folds.items():
@@ -137,7 +143,7 @@ class FoldCache:
                     "INSERT OR REPLACE INTO fold VALUES (?, ?, ?, ?, ?, ?)", rows
                 )
 
-    def get_fits(self, model: Model, keys: Sequence[bytes]) -> dict[bytes, bytes]:
+    def get_fits(self, model: ModelSpec, keys: Sequence[bytes]) -> dict[bytes, bytes]:
         """The fits that are known, by key. Raises StoreError as `get` does."""
         if not self._path(model).exists():
             return {}
@@ -145,18 +151,18 @@ class FoldCache:
             rows = _looked_up(connection, FITS, keys)
             return {key: fitted for key, fitted, seal in rows if seal == _seal(key, fitted)}
 
-    def put_fits(self, model: Model, fits: Mapping[bytes, bytes]) -> None:
+    def put_fits(self, model: ModelSpec, fits: Mapping[bytes, bytes]) -> None:
         """Keep the fits, all of them or none. Raises StoreError."""
         rows = [(key, fitted, _seal(key, fitted)) for key, fitted in fits.items()]
         if rows:
             with self._opened(model) as connection, connection:
                 connection.executemany("INSERT OR REPLACE INTO fit VALUES (?, ?, ?)", rows)
 
-    def _path(self, model: Model) -> Path:
+    def _path(self, model: ModelSpec) -> Path:
         return self._folder / f"{model.name}-{model.fingerprint[:16]}.sqlite"
 
     @contextmanager
-    def _opened(self, model: Model) -> Iterator[sqlite3.Connection]:
+    def _opened(self, model: ModelSpec) -> Iterator[sqlite3.Connection]:
         path = self._path(model)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)

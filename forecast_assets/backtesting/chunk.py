@@ -11,15 +11,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
-from forecast_assets.backtesting.fitting import Answer, Question
-from forecast_assets.backtesting.folds import Fold, Panel, Unit
+from forecast_assets.backtesting.fitting import FitConfig, FitResult
+from forecast_assets.backtesting.folds import FitUnit, FoldForecast, Panel
 from forecast_assets.backtesting.sandbox import (
     LOADING_SECONDS,
-    Budget,
-    CannotStart,
-    Ended,
-    Refused,
-    Runner,
+    EnvironmentMismatch,
+    ModelProcess,
+    ProcessStartError,
+    ProcessTerminated,
+    ResourceLimits,
 )
 from forecast_assets.backtesting.sandbox_main import LOADING
 
@@ -28,24 +28,24 @@ PACKAGED = ""  # the package's own models share a process
 
 
 @dataclass(frozen=True)
-class Chunk:
+class WorkChunk:
     """Fits of one model for one worker. `fingerprint`: the model as the sender knows it."""
 
-    question: Question
+    question: FitConfig
     fingerprint: str
-    units: Sequence[Unit]
-    budget: Budget
+    units: Sequence[FitUnit]
+    budget: ResourceLimits
 
 
 @dataclass(frozen=True)
-class Report:
+class ChunkResult:
     """What came of a chunk: answers for its first units, and why the model was ended, by series.
 
     The units after a model's end have no answer yet. `refused` says why the chunk was not run at
     all. Times are of the worker's own clock.
     """
 
-    answers: Sequence[Answer]
+    answers: Sequence[FitResult]
     ended: Mapping[int, str]
     began: float
     seconds: float
@@ -55,11 +55,11 @@ class Report:
 
 def run_chunk(
     panel: Panel,
-    chunk: Chunk,
+    chunk: WorkChunk,
     *,
     versions: Mapping[str, str],
     is_wanted: Callable[[], bool] = lambda: True,
-) -> Report:
+) -> ChunkResult:
     """Run the units in order, up to the first at which the model has to be ended.
 
     A unit that its process died at is tried once more, in a new one: others can kill a process too.
@@ -68,7 +68,7 @@ def run_chunk(
     Raises CannotStart, and NotWanted as soon as `is_wanted` says no.
     """
     began, started = time.time(), time.perf_counter()
-    answers: list[Answer] = []
+    answers: list[FitResult] = []
     ended: dict[int, str] = {}
     deaths: Counter[int] = Counter()
     peak_mb, stop, last = 0.0, len(chunk.units), None
@@ -87,9 +87,9 @@ def run_chunk(
                         is_wanted=is_wanted,
                     )
                 )
-        except Refused as refused:
-            return Report((), {}, began, 0.0, refused=str(refused))
-        except Ended as end:
+        except EnvironmentMismatch as refused:
+            return ChunkResult((), {}, began, 0.0, refused=str(refused))
+        except ProcessTerminated as end:
             at = LOADING if end.unit == LOADING else max(first + end.unit, len(answers))
             deaths[at] += 1
             most = STARTS if at == LOADING else TRIES
@@ -97,15 +97,15 @@ def run_chunk(
                 stop, last = max(at, len(answers)), end
         peak_mb = max(peak_mb, runner.peak_mb)
     if last:
-        answers.append(failed(chunk.units[stop], str(last), last.seconds))
+        answers.append(failed_result(chunk.units[stop], str(last), last.seconds))
         ended[chunk.units[stop].series] = str(last)
-    return Report(answers, ended, began, time.perf_counter() - started, peak_mb)
+    return ChunkResult(answers, ended, began, time.perf_counter() - started, peak_mb)
 
 
-def failed(unit: Unit, said: str, seconds: float = 0.0) -> Answer:
+def failed_result(unit: FitUnit, said: str, seconds: float = 0.0) -> FitResult:
     """The answer of a unit that gave none."""
     share = seconds / len(unit.folds)
-    return Answer([Fold(None, share, said)] * len(unit.folds), seconds)
+    return FitResult([FoldForecast(None, share, said)] * len(unit.folds), seconds)
 
 
 def not_tried(said: str) -> str:
@@ -116,16 +116,18 @@ def not_tried(said: str) -> str:
 def _refuse_other(here: Mapping[str, str], there: Mapping[str, str]) -> None:
     others = [name for name in here if here[name] != there[name]]
     if others:
-        raise Refused(", ".join(f"{name} is {there[name]}, not {here[name]}" for name in others))
+        raise EnvironmentMismatch(
+            ", ".join(f"{name} is {there[name]}, not {here[name]}" for name in others)
+        )
 
 
-_idle: list[tuple[str, Runner]] = []
+_idle: list[tuple[str, ModelProcess]] = []
 _warming: list[threading.Thread] = []
 _lock = threading.Lock()
 
 
 @contextmanager
-def _process(chunk: Chunk) -> Iterator[Runner]:
+def _process(chunk: WorkChunk) -> Iterator[ModelProcess]:
     """An idle process that ran models of this kind, or a new one; kept where nothing went wrong.
 
     A model of the user's own has a process to itself: what it does to it is its own affair.
@@ -144,15 +146,15 @@ def _process(chunk: Chunk) -> Iterator[Runner]:
         _idle.append((kind, runner))
 
 
-def _new() -> Runner:
+def _new() -> ModelProcess:
     """Start a process, and another where one does not start: others can kill it there, too."""
     for _ in range(STARTS - 1):
-        with suppress(CannotStart):
-            return Runner()
-    return Runner()
+        with suppress(ProcessStartError):
+            return ModelProcess()
+    return ModelProcess()
 
 
-def _taken(kind: str) -> Runner | None:
+def _taken(kind: str) -> ModelProcess | None:
     """Take an idle process of the kind out, and those that have ended."""
     with _lock:
         ended = [one for one in _idle if not one[1].is_alive]
@@ -163,7 +165,7 @@ def _taken(kind: str) -> Runner | None:
     return fitting[0][1] if fitting else None
 
 
-def warm_up(question: Question, *, n_processes: int) -> None:
+def start_processes(question: FitConfig, *, n_processes: int) -> None:
     """See that processes load what a model of the package needs, beside whatever else goes on.
 
     The import of a library takes seconds, which are half of a short run's. Processes that are there
@@ -172,10 +174,10 @@ def warm_up(question: Question, *, n_processes: int) -> None:
     fingerprint = question.model.fingerprint
 
     def load() -> None:
-        nothing, budget = Panel.of([]), Budget(LOADING_SECONDS, math.inf)
-        with suppress(CannotStart):  # if it is to be said, a chunk says it
-            runner = Runner()
-            with suppress(Ended):
+        nothing, budget = Panel.of([]), ResourceLimits(LOADING_SECONDS, math.inf)
+        with suppress(ProcessStartError):  # if it is to be said, a chunk says it
+            runner = ModelProcess()
+            with suppress(ProcessTerminated):
                 list(runner.run(question, (), nothing, budget, fingerprint=fingerprint))
             with _lock:
                 _idle.append((PACKAGED, runner))

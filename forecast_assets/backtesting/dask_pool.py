@@ -11,9 +11,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 from uuid import uuid4
 
-from forecast_assets.backtesting.chunk import Chunk, Report, close_idle, run_chunk
+from forecast_assets.backtesting.chunk import ChunkResult, WorkChunk, close_idle, run_chunk
 from forecast_assets.backtesting.folds import Panel
-from forecast_assets.backtesting.sandbox import NotWanted
+from forecast_assets.backtesting.sandbox import TaskCancelled
 from forecast_assets.backtesting.sandbox_main import versions
 from forecast_assets.config.settings import ComputeSettings
 from forecast_assets.errors import ComputeError
@@ -26,7 +26,7 @@ ASKED_EVERY_SECONDS = 2.0
 ANSWERS_WITHIN_SECONDS = 20.0  # the scheduler, where it is there at all
 
 
-class Crew:
+class DaskPool:
     """A Dask cluster, connected to when the first chunk is sent and not before.
 
     Raises ComputeError where the cluster cannot be reached, loses all its workers, or has workers
@@ -44,7 +44,7 @@ class Crew:
         self._asked = self._seen = 0.0
         self._n_threads = 0
 
-    def send(self, tag: Any, panel: Panel, chunk: Chunk) -> None:
+    def send(self, tag: Any, panel: Panel, chunk: WorkChunk) -> None:
         """Send a chunk; its report comes back with the tag. The panel travels once a worker."""
         client = self._opened()
         if panel.digest not in self._panels:
@@ -70,7 +70,7 @@ class Crew:
         self._look()
         return max(self._n_threads, 1)
 
-    def receive(self, timeout: float) -> tuple[Any, str, Report | None, str] | None:
+    def receive(self, timeout: float) -> tuple[Any, str, ChunkResult | None, str] | None:
         """Wait for a report: its tag, its worker, itself or why there is none; null after timeout.
 
         There is none where the worker itself ended, again and again, while it ran the chunk.
@@ -127,11 +127,11 @@ class Crew:
                 raise
         return self._client
 
-    def _handed_over(self, done: Future) -> tuple[str, Report]:
+    def _handed_over(self, done: Future) -> tuple[str, ChunkResult]:
         """Fetch a report; where its worker ended with it, another runs the chunk again."""
         while True:
             try:
-                said: tuple[str, Report] = done.result(timeout=ANSWERS_WITHIN_SECONDS)
+                said: tuple[str, ChunkResult] = done.result(timeout=ANSWERS_WITHIN_SECONDS)
             except TimeoutError:
                 if done.status == "error":
                     raise  # the chunk's own
@@ -177,7 +177,7 @@ def _itself(panel: Panel) -> Panel:
     return panel
 
 
-def _reported(panel: Panel, chunk: Chunk, here: Mapping[str, str]) -> tuple[str, Report]:
+def _reported(panel: Panel, chunk: WorkChunk, here: Mapping[str, str]) -> tuple[str, ChunkResult]:
     from dask.distributed import Reschedule, Status, get_worker  # noqa: PLC0415 - a worker has it
 
     worker = get_worker()
@@ -189,7 +189,7 @@ def _reported(panel: Panel, chunk: Chunk, here: Mapping[str, str]) -> tuple[str,
 
     try:
         return str(worker.name), run_chunk(panel, chunk, versions=here, is_wanted=is_wanted)
-    except NotWanted:
+    except TaskCancelled:
         raise Reschedule from None  # for whoever wants it after all
 
 

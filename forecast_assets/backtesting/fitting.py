@@ -15,10 +15,17 @@ from typing import Any
 
 import numpy as np
 
-from forecast_assets.backtesting.folds import ALL_SERIES, NOT_FOR, TOO_SHORT, Fold, Panel, Unit
+from forecast_assets.backtesting.folds import (
+    ALL_SERIES,
+    NOT_FOR,
+    TOO_SHORT,
+    FitUnit,
+    FoldForecast,
+    Panel,
+)
 from forecast_assets.errors import ModelError
 from forecast_assets.models.base import NotForThisSeries, min_train_size
-from forecast_assets.models.spec import Model
+from forecast_assets.models.spec import ModelSpec
 
 UNCONVERGED = "ConvergenceWarning"  # so statsmodels and scikit-learn call it
 MOST_SAID = 1000  # characters of an error, which is kept for each of its folds
@@ -27,50 +34,54 @@ FoldId = tuple[int, int]  # a series, and how many of its values the model sees
 
 
 @dataclass(frozen=True)
-class Question:
+class FitConfig:
     """What is asked of every fit alike."""
 
-    model: Model
+    model: ModelSpec
     horizon: int
     season_length: int
 
 
 @dataclass(frozen=True)
-class Answer:
+class FitResult:
     """What one unit said: its folds in order, seconds, fits, and the fit where asked for."""
 
-    folds: Sequence[Fold]
+    folds: Sequence[FoldForecast]
     seconds: float
     n_fits: int = 0
     fitted: bytes | None = None
 
 
-def answer(question: Question, unit: Unit, panel: Panel, tick: Callable[[], None]) -> Answer:
+def run_unit(
+    question: FitConfig, unit: FitUnit, panel: Panel, tick: Callable[[], None]
+) -> FitResult:
     """Forecast the folds of one unit; whatever the model raises becomes their error.
 
     `tick` is called before each step that has a time budget of its own.
     """
     started = time.perf_counter()
-    data = (_AllSeries if unit.series == ALL_SERIES else _OneSeries)(panel, unit)
+    data = (_GlobalData if unit.series == ALL_SERIES else _LocalData)(panel, unit)
     try:
-        model = _Moved(question, unit, data)
+        model = _RollingModel(question, unit, data)
     except BaseException as error:  # noqa: BLE001 - a model may raise anything, SystemExit too
-        return Answer([Fold(None, 0.0, named(error))] * len(unit.folds), 0.0)
-    folds: dict[FoldId, Fold] = {}
+        return FitResult([FoldForecast(None, 0.0, error_text(error))] * len(unit.folds), 0.0)
+    folds: dict[FoldId, FoldForecast] = {}
     for at, asked in data.steps():
         ready = [fold for fold in asked if fold[1] >= model.needed]
         for fold in asked:
-            folds[fold] = Fold(None, 0.0, too_short(model.needed, fold[1]))
+            folds[fold] = FoldForecast(None, 0.0, too_short(model.needed, fold[1]))
         if ready:
             tick()
-            folds |= zip(ready, _said(model, at, ready, question), strict=True)
+            folds |= zip(ready, _forecast_at(model, at, ready, question), strict=True)
     in_order = [folds[fold] for fold in unit.folds]
     is_useless = unit.fitted is not None and model.n_fits > 0
     kept = model.fitted if unit.is_kept or is_useless else None
-    return Answer(in_order, time.perf_counter() - started, model.n_fits, kept)
+    return FitResult(in_order, time.perf_counter() - started, model.n_fits, kept)
 
 
-def _said(model: "_Moved", at: int, ready: Sequence[FoldId], question: Question) -> list[Fold]:
+def _forecast_at(
+    model: "_RollingModel", at: int, ready: Sequence[FoldId], question: FitConfig
+) -> list[FoldForecast]:
     """The forecasts at one cutoff, or the same error for each."""
     began = time.perf_counter()
     error, y_hat = "", np.empty((0, question.horizon))
@@ -79,11 +90,11 @@ def _said(model: "_Moved", at: int, ready: Sequence[FoldId], question: Question)
             y_hat = model.data.rows(np.asarray(model.at(at).predict(question.horizon)), at, ready)
             y_hat = y_hat.astype(np.float64)
     except BaseException as raised:  # noqa: BLE001 - a model may raise anything, SystemExit too
-        error = named(raised)
+        error = error_text(raised)
     seconds = (time.perf_counter() - began) / len(ready)
     if error:
-        return [Fold(None, seconds, error)] * len(ready)
-    return [checked(one, question.horizon, seconds) for one in y_hat]
+        return [FoldForecast(None, seconds, error)] * len(ready)
+    return [validate_forecast(one, question.horizon, seconds) for one in y_hat]
 
 
 @contextmanager
@@ -97,7 +108,7 @@ def _converging() -> Iterator[None]:
             raise one.category(str(one.message))
 
 
-def named(error: BaseException) -> str:
+def error_text(error: BaseException) -> str:
     """What an exception becomes as a fold's error."""
     try:
         said = str(error)
@@ -115,24 +126,26 @@ def too_short(needed: int, size: int) -> str:
     return f"{TOO_SHORT}it needs {needed} values and has {size}"
 
 
-def checked(y_hat: Any, horizon: int, seconds: float) -> Fold:
+def validate_forecast(y_hat: Any, horizon: int, seconds: float) -> FoldForecast:
     """What a model said as a fold: a forecast, where it is `horizon` finite numbers."""
     if y_hat.shape != (horizon,):
         wrong = f"forecast of shape {list(y_hat.shape)}, asked for [{horizon}]"
-        return Fold(None, seconds, wrong)
+        return FoldForecast(None, seconds, wrong)
     if not np.isfinite(y_hat).all():
-        return Fold(None, seconds, f"forecast is not finite: {y_hat.tolist()}")
-    return Fold(y_hat, seconds)
+        return FoldForecast(None, seconds, f"forecast is not finite: {y_hat.tolist()}")
+    return FoldForecast(y_hat, seconds)
 
 
-class _Moved:
+class _RollingModel:
     """The model at one cutoff after another: fitted at the anchor, moved on from there.
 
     Every cutoff starts from the same pickled fit, so that what is said there does not depend on
     which others were asked for.
     """
 
-    def __init__(self, question: Question, unit: Unit, data: "_OneSeries | _AllSeries") -> None:
+    def __init__(
+        self, question: FitConfig, unit: FitUnit, data: "_LocalData | _GlobalData"
+    ) -> None:
         self.data = data
         self.n_fits = 0
         self.fitted = unit.fitted
@@ -187,10 +200,10 @@ class _Moved:
             np.random.seed(abs(cutoff))  # noqa: NPY002 - the one that libraries fall back on
 
 
-class _OneSeries:
+class _LocalData:
     """A series as a local model is given it; a cutoff is a number of values."""
 
-    def __init__(self, panel: Panel, unit: Unit) -> None:
+    def __init__(self, panel: Panel, unit: FitUnit) -> None:
         self._y = panel.series(unit.series)
         self._folds = unit.folds
 
@@ -212,10 +225,10 @@ class _OneSeries:
         return y_hat[None]
 
 
-class _AllSeries:
+class _GlobalData:
     """All series as a global model is given them; a cutoff is the number of a day."""
 
-    def __init__(self, panel: Panel, unit: Unit) -> None:
+    def __init__(self, panel: Panel, unit: FitUnit) -> None:
         self._panel, self._folds = panel, unit.folds
 
     def steps(self) -> Iterator[tuple[int, list[FoldId]]]:

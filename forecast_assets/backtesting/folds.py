@@ -46,7 +46,7 @@ class SeriesFolds:
 
 
 @dataclass(frozen=True)
-class Fold:
+class FoldForecast:
     """What a model said at one cutoff: a forecast of shape [h], or an error."""
 
     y_hat: Values | None
@@ -55,7 +55,7 @@ class Fold:
 
 
 @dataclass(frozen=True, eq=False)
-class Folds:
+class FoldForecasts:
     """Many folds as columns, in the order of their plan: series by series, cutoff by cutoff."""
 
     y_hat: Values  # [F, H], NaN where the model did not forecast
@@ -63,7 +63,7 @@ class Folds:
     errors: NDArray[np.object_]  # [F], null where it did
 
     @classmethod
-    def of(cls, folds: Sequence[Fold], *, horizon: int) -> Self:
+    def of(cls, folds: Sequence[FoldForecast], *, horizon: int) -> Self:
         """Lay out single folds as columns."""
         y_hat = np.full((len(folds), horizon), np.nan)
         for i, fold in enumerate(folds):
@@ -99,7 +99,7 @@ def plan(series: pd.DataFrame, backtest: BacktestSettings) -> list[SeriesFolds]:
     of more weeks than the horizon has at least one fold.
     """
     planned = []
-    for one in each_series(series):
+    for one in split_series(series):
         last = len(one.y) - backtest.horizon
         room = 1 + max(last // 2 - 1, 0) // backtest.step
         n_folds = min(backtest.n_windows, room) if last >= 1 else 0
@@ -108,15 +108,15 @@ def plan(series: pd.DataFrame, backtest: BacktestSettings) -> list[SeriesFolds]:
     return planned
 
 
-def latest(series: pd.DataFrame) -> list[SeriesFolds]:
+def latest_folds(series: pd.DataFrame) -> list[SeriesFolds]:
     """One fold a series, its cutoff the last week known: the one that forecasts the future."""
     return [
         SeriesFolds(one.unique_id, one.ds, one.y, np.array([len(one.y)], dtype=np.int64))
-        for one in each_series(series)
+        for one in split_series(series)
     ]
 
 
-def each_series(series: pd.DataFrame) -> list[SeriesFolds]:
+def split_series(series: pd.DataFrame) -> list[SeriesFolds]:
     """The weekly table cut into its series, in order, as arrays and without folds."""
     ids = series["unique_id"].to_numpy()
     ds = series["ds"].to_numpy(dtype="datetime64[ns]")
@@ -129,8 +129,8 @@ def each_series(series: pd.DataFrame) -> list[SeriesFolds]:
     ]
 
 
-def as_predictions(
-    model: str, planned: Sequence[SeriesFolds], folds: Folds, *, horizon: int
+def to_frame(
+    model: str, planned: Sequence[SeriesFolds], folds: FoldForecasts, *, horizon: int
 ) -> pd.DataFrame:
     """Lay out one model's folds as rows of backtest_predictions, `horizon` rows a fold."""
     ids = np.repeat([one.unique_id for one in planned], [len(one.ends) for one in planned])
@@ -207,7 +207,7 @@ class Panel:
 
 
 @dataclass(frozen=True)
-class Unit:
+class FitUnit:
     """One fit, and the folds that it serves: (series, values up to the cutoff), ascending.
 
     The fit sees `anchor` values of the series; for all series at once, the weeks up to the day of
@@ -222,7 +222,7 @@ class Unit:
 
 
 @dataclass(frozen=True)
-class Span:
+class WorkerSpan:
     """A stretch of time in which a worker ran a model: seconds of its own clock, from 1970."""
 
     model: str

@@ -13,21 +13,21 @@ import numpy as np
 import pandas as pd
 
 from forecast_assets.backtesting.cache import FoldCache, fit_key, fold_keys
-from forecast_assets.backtesting.chunk import Chunk, Report, failed, not_tried
-from forecast_assets.backtesting.fitting import Answer, FoldId, Question
+from forecast_assets.backtesting.chunk import ChunkResult, WorkChunk, failed_result, not_tried
+from forecast_assets.backtesting.fitting import FitConfig, FitResult, FoldId
 from forecast_assets.backtesting.folds import (
     ALL_SERIES,
-    Fold,
-    Folds,
+    FitUnit,
+    FoldForecast,
+    FoldForecasts,
     Panel,
     SeriesFolds,
-    Span,
-    Unit,
-    as_predictions,
+    WorkerSpan,
+    to_frame,
 )
-from forecast_assets.backtesting.sandbox import Budget
+from forecast_assets.backtesting.sandbox import ResourceLimits
 from forecast_assets.config.settings import Settings
-from forecast_assets.models.spec import Model
+from forecast_assets.models.spec import ModelSpec
 
 CHUNK_SECONDS = 0.5
 # Sending a chunk costs 2 ms; where a worker dies, one is lost.
@@ -36,10 +36,10 @@ MOST_UNITS = 20_000  # of the cheapest fits, whose cost is not known yet to be s
 
 
 @dataclass(frozen=True)
-class Asked:
+class BacktestRequest:
     """A model, and the folds that are wanted of it; the panel holds every series of the plan."""
 
-    model: Model
+    model: ModelSpec
     planned: Sequence[SeriesFolds]
     panel: Panel
 
@@ -63,16 +63,16 @@ class Progress:
 
 
 @dataclass(frozen=True)
-class ModelRun:
+class ModelBacktest:
     """One model's folds, in the order of the plan, and what they cost this time."""
 
     model: str
     planned: Sequence[SeriesFolds]
-    folds: Folds
+    folds: FoldForecasts
     n_fits: int = 0
     seconds: float = 0.0  # of all workers together
     peak_mb: float = 0.0  # of the largest process that it ran in
-    spans: Sequence[Span] = ()
+    spans: Sequence[WorkerSpan] = ()
 
     @property
     def data_version(self) -> str:
@@ -85,15 +85,17 @@ class ModelRun:
     def predictions(self, settings: Settings) -> pd.DataFrame:
         """The folds as rows of backtest_predictions."""
         horizon = settings.backtest.horizon
-        return as_predictions(self.model, self.planned, self.folds, horizon=horizon)
+        return to_frame(self.model, self.planned, self.folds, horizon=horizon)
 
 
-class Job:
+class ModelJob:
     """What is asked of one model, less what the cache knows, cut into fits."""
 
-    def __init__(self, asked: Asked, settings: Settings, cache: FoldCache, *, run_id: str) -> None:
+    def __init__(
+        self, asked: BacktestRequest, settings: Settings, cache: FoldCache, *, run_id: str
+    ) -> None:
         self.asked = asked
-        self.fresh: dict[bytes, Fold] = {}
+        self.fresh: dict[bytes, FoldForecast] = {}
         self.fresh_fits: dict[bytes, bytes] = {}
         self._horizon = settings.backtest.horizon
         self._season_length = settings.series.season_length
@@ -111,12 +113,12 @@ class Job:
         self._waiting = deque(self._units(cache))
         self._allowed_seconds = settings.compute.model_seconds
         a_fold = settings.compute.fold_seconds
-        self._budget = Budget(
+        self._budget = ResourceLimits(
             self._allowed_seconds if asked.model.is_global else a_fold, settings.compute.memory_mb
         )
         self._n_answered = self._n_fits = 0
         self._answered_seconds = self._seconds = self._peak_mb = 0.0
-        self._spans: list[Span] = []
+        self._spans: list[WorkerSpan] = []
         self._began: float | None = None
 
     @property
@@ -129,7 +131,7 @@ class Job:
         """Whether every fold is known."""
         return not self._unknown
 
-    def next_chunk(self, *, n_workers: int) -> Chunk:
+    def next_chunk(self, *, n_workers: int) -> WorkChunk:
         """Take the next fits: about half a second of work, less where little is left."""
         cost = self._unit_seconds()
         n = 1  # until it is known what one costs
@@ -139,14 +141,14 @@ class Job:
         n = min(n, len(self._waiting), MOST_UNITS)
         units = [self._waiting.popleft() for _ in range(n)]
         model = self.asked.model
-        question = Question(model, self._horizon, self._season_length)
-        return Chunk(question, model.fingerprint, units, self._budget)
+        question = FitConfig(model, self._horizon, self._season_length)
+        return WorkChunk(question, model.fingerprint, units, self._budget)
 
-    def take(self, chunk: Chunk, worker: str, report: Report | None, said: str) -> None:
+    def take(self, chunk: WorkChunk, worker: str, report: ChunkResult | None, said: str) -> None:
         """Take in what came back of a chunk, or why nothing did."""
         if report is None:
             for unit in chunk.units:
-                self._answered(unit, failed(unit, said))
+                self._answered(unit, failed_result(unit, said))
             return
         self._waiting.extendleft(reversed(chunk.units[len(report.answers) :]))
         for unit, answer in zip(chunk.units, report.answers, strict=False):  # the first of them
@@ -156,7 +158,7 @@ class Job:
             self._n_fits += answer.n_fits
         self._seconds += report.seconds
         self._peak_mb = max(self._peak_mb, report.peak_mb)
-        self._spans.append(Span(self.asked.model.name, worker, report.began, report.seconds))
+        self._spans.append(WorkerSpan(self.asked.model.name, worker, report.began, report.seconds))
         for series, why in report.ended.items():
             self._give_up([unit for unit in self._waiting if unit.series == series], not_tried(why))
         if self._seconds > self._allowed_seconds:
@@ -177,13 +179,13 @@ class Job:
             left,
         )
 
-    def done(self) -> ModelRun:
+    def done(self) -> ModelBacktest:
         """All folds, in the order of the plan."""
         in_order = [self._known[key] for key in self._keys]
-        return ModelRun(
+        return ModelBacktest(
             self.asked.model.name,
             self.asked.planned,
-            Folds.of(in_order, horizon=self._horizon),
+            FoldForecasts.of(in_order, horizon=self._horizon),
             n_fits=self._n_fits,
             seconds=self._seconds,
             peak_mb=self._peak_mb,
@@ -202,7 +204,7 @@ class Job:
                     found[i, end] = key
         return found
 
-    def _units(self, cache: FoldCache) -> list[Unit]:
+    def _units(self, cache: FoldCache) -> list[FitUnit]:
         """The unknown folds by the fit that serves them, series by series."""
         k = self.asked.model.refit_every
         if self.asked.model.is_global:
@@ -213,19 +215,19 @@ class Job:
             in_order = list(self._unknown)
             place = {(i, end): (i, _anchor(end, k)) for i, end in in_order}
         units = [
-            Unit(series, anchor, tuple(folds))
+            FitUnit(series, anchor, tuple(folds))
             for (series, anchor), folds in groupby(in_order, key=place.__getitem__)
         ]
         return self._with_fits(units, cache) if k > 1 else units
 
-    def _with_fits(self, units: Sequence[Unit], cache: FoldCache) -> list[Unit]:
+    def _with_fits(self, units: Sequence[FitUnit], cache: FoldCache) -> list[FitUnit]:
         """The units with the fits that are known; each series' newest one will be kept."""
         model = self.asked.model
         keys = [self._fit_key(unit) for unit in units]
         known = cache.get_fits(model, keys)
         newest = {unit.series: unit.anchor for unit in units}
         return [
-            Unit(
+            FitUnit(
                 unit.series,
                 unit.anchor,
                 unit.folds,
@@ -235,7 +237,7 @@ class Job:
             for unit, key in zip(units, keys, strict=True)
         ]
 
-    def _fit_key(self, unit: Unit) -> bytes:
+    def _fit_key(self, unit: FitUnit) -> bytes:
         return fit_key(
             self.asked.model,
             self.asked.panel,
@@ -244,18 +246,18 @@ class Job:
             season_length=self._season_length,
         )
 
-    def _answered(self, unit: Unit, answer: Answer) -> None:
+    def _answered(self, unit: FitUnit, answer: FitResult) -> None:
         for fold_id, fold in zip(unit.folds, answer.folds, strict=True):
             key = self._unknown.pop(fold_id)
             self.fresh[key] = self._known[key] = fold
         if answer.fitted is not None:
             self.fresh_fits[self._fit_key(unit)] = answer.fitted
 
-    def _give_up(self, units: Sequence[Unit], said: str) -> None:
+    def _give_up(self, units: Sequence[FitUnit], said: str) -> None:
         given_up = set(map(id, units))
         self._waiting = deque(unit for unit in self._waiting if id(unit) not in given_up)
         for unit in units:
-            self._answered(unit, failed(unit, said))
+            self._answered(unit, failed_result(unit, said))
 
     def _unit_seconds(self) -> float | None:
         """What a fit costs: as measured in this run, else as last time; null where nobody knows."""

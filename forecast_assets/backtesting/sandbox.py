@@ -24,8 +24,8 @@ from typing import IO
 import psutil
 
 from forecast_assets.backtesting import sandbox_main
-from forecast_assets.backtesting.fitting import Answer, Question
-from forecast_assets.backtesting.folds import Panel, Unit
+from forecast_assets.backtesting.fitting import FitConfig, FitResult
+from forecast_assets.backtesting.folds import FitUnit, Panel
 from forecast_assets.backtesting.sandbox_main import LOADING, PLACE
 
 LOADING_SECONDS = 120.0  # for the imports of a model, which are not its fits
@@ -38,14 +38,14 @@ ONE_THREAD = (
 
 
 @dataclass(frozen=True)
-class Budget:
+class ResourceLimits:
     """What one step of a model may take: seconds, and megabytes of its process's memory."""
 
     seconds: float
     memory_mb: float
 
 
-class Ended(Exception):
+class ProcessTerminated(Exception):
     """The process was ended, or ended itself, at a unit of its work.
 
     `may_pass`: the unit may not be to blame, since others can kill a process, and fits before it
@@ -57,19 +57,19 @@ class Ended(Exception):
         self.unit, self.seconds, self.may_pass = unit, seconds, may_pass
 
 
-class CannotStart(Exception):
+class ProcessStartError(Exception):
     """A process for models cannot be started here."""
 
 
-class Refused(Exception):
+class EnvironmentMismatch(Exception):
     """The answers would not be those of the code and libraries that whoever asks has."""
 
 
-class NotWanted(Exception):
+class TaskCancelled(Exception):
     """Nobody waits for the answers any more."""
 
 
-class Runner:
+class ModelProcess:
     """The watching side."""
 
     def __init__(self) -> None:
@@ -82,14 +82,14 @@ class Runner:
         place.truncate(PLACE.size)
         self._at = self._open.enter_context(mmap.mmap(place.fileno(), PLACE.size))
         self._panel, self._since = "", 0.0
-        self._verdict: Ended | NotWanted | None = None
+        self._verdict: ProcessTerminated | TaskCancelled | None = None
         self.peak_mb = 0.0
         with there:
             try:
                 process = _started(there.fileno(), place.fileno(), self._said)
             except OSError as error:
                 self._open.close()
-                raise CannotStart(str(error)) from error
+                raise ProcessStartError(str(error)) from error
         self._process = self._open.enter_context(process)
         self._seen = psutil.Process(process.pid)
         self.versions = self._first_word()
@@ -106,14 +106,14 @@ class Runner:
 
     def run(
         self,
-        question: Question,
-        units: Sequence[Unit],
+        question: FitConfig,
+        units: Sequence[FitUnit],
         panel: Panel,
-        budget: Budget,
+        budget: ResourceLimits,
         *,
         fingerprint: str,
         is_wanted: Callable[[], bool] = lambda: True,
-    ) -> Iterator[Answer]:
+    ) -> Iterator[FitResult]:
         """Yield the units' answers in order.
 
         Raises Ended where the process is no more, NotWanted where it was ended for that, and
@@ -133,9 +133,9 @@ class Runner:
             self._panel = panel.digest
             n_left = len(units)
             while n_left:
-                told: list[Answer] | str = pickle.loads(self._here.recv_bytes())  # noqa: S301 - ours
+                told: list[FitResult] | str = pickle.loads(self._here.recv_bytes())  # noqa: S301 - ours
                 if isinstance(told, str):
-                    raise Refused(told)
+                    raise EnvironmentMismatch(told)
                 n_left -= len(told)
                 yield from told
         except (EOFError, OSError):
@@ -149,7 +149,7 @@ class Runner:
         raise self._verdict or self._death()
 
     def _watch(
-        self, budget: Budget, is_wanted: Callable[[], bool], is_done: threading.Event
+        self, budget: ResourceLimits, is_wanted: Callable[[], bool], is_done: threading.Event
     ) -> None:
         """Look after the process while it runs, and end it where it must not go on."""
         place = PLACE.unpack(self._at)
@@ -157,12 +157,12 @@ class Runner:
             now = time.monotonic()
             if PLACE.unpack(self._at) != place:
                 place, self._since = PLACE.unpack(self._at), now
-            self._verdict = self._judged(budget, place[0]) if is_wanted() else NotWanted()
+            self._verdict = self._judged(budget, place[0]) if is_wanted() else TaskCancelled()
             if self._verdict or not self.is_alive:
                 self._kill()
                 return
 
-    def _judged(self, budget: Budget, unit: int) -> Ended | None:
+    def _judged(self, budget: ResourceLimits, unit: int) -> ProcessTerminated | None:
         """What the process did wrong, if anything."""
         memory_mb, seconds = self._memory_mb(), time.monotonic() - self._since
         self.peak_mb = max(self.peak_mb, memory_mb)
@@ -174,7 +174,7 @@ class Runner:
             said, may_pass = f"took more than {allowed:g} seconds", is_frozen
         else:
             return None
-        return Ended(said, unit=unit, seconds=seconds, may_pass=may_pass)
+        return ProcessTerminated(said, unit=unit, seconds=seconds, may_pass=may_pass)
 
     def _memory_mb(self) -> float:
         try:
@@ -182,7 +182,7 @@ class Runner:
         except psutil.NoSuchProcess:  # its end shows elsewhere
             return 0.0
 
-    def _death(self) -> Ended:
+    def _death(self) -> ProcessTerminated:
         """How the process ended that said no more."""
         until = time.monotonic() + ENDING_SECONDS
         while self.is_alive and time.monotonic() < until:
@@ -195,7 +195,7 @@ class Runner:
         said = f"the model's process {'closed its line' if is_mute else f'ended with {how}'}"
         unit, _ = PLACE.unpack(self._at)
         seconds = time.monotonic() - self._since
-        return Ended(said, unit=unit, seconds=seconds, may_pass=True)
+        return ProcessTerminated(said, unit=unit, seconds=seconds, may_pass=True)
 
     def _first_word(self) -> dict[str, str]:
         """The versions there, which it says when it is ready. Raises CannotStart."""
@@ -208,7 +208,7 @@ class Runner:
         self._said.seek(0)
         text = self._said.read().decode(errors="replace").strip()
         self._open.close()
-        raise CannotStart(text[-2000:] or f"it ended with code {code} and without a word")
+        raise ProcessStartError(text[-2000:] or f"it ended with code {code} and without a word")
 
     def close(self) -> None:
         """End the process and all that it started, at once."""

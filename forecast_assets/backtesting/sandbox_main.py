@@ -22,8 +22,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from forecast_assets.backtesting.fitting import Answer, Question, answer
-from forecast_assets.backtesting.folds import Panel, Unit
+from forecast_assets.backtesting.fitting import FitConfig, FitResult, run_unit
+from forecast_assets.backtesting.folds import FitUnit, Panel
 
 TOLD_EVERY_SECONDS = 0.05  # answers travel in batches: one at a time costs more than a cheap fit
 NICENESS = 5  # whoever hands out work, or shows it, comes first
@@ -68,13 +68,13 @@ def main(line: int, place: int) -> None:
 def _answer_all(
     there: Connection,
     at: mmap.mmap,
-    question: Question,
+    question: FitConfig,
     fingerprint: str,
-    units: Sequence[Unit],
+    units: Sequence[FitUnit],
     panel: Any,
 ) -> None:
     steps, told, process = 0, time.monotonic(), os.getpid()
-    done: list[Answer] = []
+    done: list[FitResult] = []
     with suppress(BaseException):  # where it cannot be imported or made, each answer says so
         if question.model.fingerprint != fingerprint:
             there.send_bytes(pickle.dumps(f"{question.model.name} is {question.model.identity}"))
@@ -89,7 +89,7 @@ def _answer_all(
             at[:] = PLACE.pack(place, steps)
 
         tick()
-        done.append(answer(question, unit, panel, tick))
+        done.append(run_unit(question, unit, panel, tick))
         if time.monotonic() - told > TOLD_EVERY_SECONDS or place == len(units) - 1:
             if os.getpid() != process:
                 os._exit(1)  # a copy that the model made of us: one answer a unit

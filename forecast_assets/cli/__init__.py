@@ -12,7 +12,7 @@ from forecast_assets.cli.check import check
 from forecast_assets.cli.config import config
 from forecast_assets.cli.history import diff, history, show, verify
 from forecast_assets.cli.maintenance import healthcheck, notify, prune
-from forecast_assets.cli.options import Commands, completion, ending
+from forecast_assets.cli.options import Commands, completion, help_epilog
 from forecast_assets.cli.run import run
 from forecast_assets.cli.status import status
 
@@ -35,7 +35,7 @@ COMMANDS = (
 @click.group(
     cls=Commands,
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog=ending(
+    epilog=help_epilog(
         "forecast-assets run",
         "forecast-assets status",
         "forecast-assets show --help",

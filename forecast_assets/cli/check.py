@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from forecast_assets.cli.options import NO, as_json, ending, opened
-from forecast_assets.cli.output import Line, print_lines
+from forecast_assets.cli.options import NO, as_json, help_epilog, open_store
+from forecast_assets.cli.output import StatusLine, print_lines
 from forecast_assets.errors import ForecastAssetsError, StoreError
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 @click.command(
-    epilog=ending(
+    epilog=help_epilog(
         "forecast-assets check", "forecast-assets check --json", no="something is not well"
     )
 )
@@ -41,38 +41,38 @@ def check(ctx: click.Context, *, is_json: bool) -> None:
         ctx.exit(NO)
 
 
-def _checked(now: datetime) -> Iterator[Line]:
+def _checked(now: datetime) -> Iterator[StatusLine]:
     from forecast_assets.config import loader
 
     try:
-        settings, store = opened()
+        settings, store = open_store()
     except ForecastAssetsError as error:  # without settings there is nothing else to look at
-        yield Line("settings", str(error), is_well=False)
+        yield StatusLine("settings", str(error), is_well=False)
         return
-    yield Line("settings", str(loader.in_force()), is_well=True)
+    yield StatusLine("settings", str(loader.config_path()), is_well=True)
     for one in CHECKS:
         try:
             yield from one(settings, store, now)
         except ForecastAssetsError as error:
-            yield Line(one.__name__, str(error), is_well=False)
+            yield StatusLine(one.__name__, str(error), is_well=False)
 
 
-def source(settings: "Settings", store: "Store", now: datetime) -> Iterator[Line]:
+def source(settings: "Settings", store: "Store", now: datetime) -> Iterator[StatusLine]:
     """Whether the source can be read, its rows become weeks, and these would be published."""
-    from forecast_assets.data.quality.baseline import rows_before
+    from forecast_assets.data.quality.baseline import previous_rows
     from forecast_assets.data.sources import fetch
-    from forecast_assets.data.sources.request import Asked
+    from forecast_assets.data.sources.request import FetchRequest
     from forecast_assets.data.weekly import to_weeks
 
-    before = rows_before(store, settings, as_of=now)
+    before = previous_rows(store, settings, as_of=now)
     say = functools.partial(click.echo, err=True)
-    raw = fetch.fetch(Asked(_impatient(settings), now, before=before, say=say))
-    origin = fetch.described(settings)
-    yield Line("source", origin, is_well=True, text=f"{len(raw)} rows from {origin}")
+    raw = fetch.fetch(FetchRequest(_impatient(settings), now, before=before, say=say))
+    origin = fetch.display_name(settings)
+    yield StatusLine("source", origin, is_well=True, text=f"{len(raw)} rows from {origin}")
     try:
         weeks = to_weeks(raw, settings, as_of=now)
     except ForecastAssetsError as error:
-        yield Line("series", str(error), is_well=False)
+        yield StatusLine("series", str(error), is_well=False)
         return
     found = {
         "n_series": int(weeks.frame["unique_id"].nunique()),
@@ -85,7 +85,7 @@ def source(settings: "Settings", store: "Store", now: datetime) -> Iterator[Line
         f" {weeks.n_unfinished} rows of unfinished weeks are left out,"
         f" {weeks.n_filled} weeks are filled"
     )
-    yield Line("series", found, is_well=True, text=text)
+    yield StatusLine("series", found, is_well=True, text=text)
     yield from _judged(raw, weeks.frame, settings, store, now)
 
 
@@ -99,41 +99,41 @@ def _impatient(settings: "Settings") -> "Settings":
 
 def _judged(
     raw: "pd.DataFrame", series: "pd.DataFrame", settings: "Settings", store: "Store", now: datetime
-) -> Iterator[Line]:
+) -> Iterator[StatusLine]:
     """The verdict on what a run would fetch now: a line for each finding."""
-    from forecast_assets.data.quality.baseline import version_before
-    from forecast_assets.data.quality.evaluate import judge
+    from forecast_assets.data.quality.baseline import previous_series
+    from forecast_assets.data.quality.evaluate import evaluate
 
     try:
-        before = version_before(store, settings, as_of=now)
+        before = previous_series(store, settings, as_of=now)
     except StoreError:  # of which `store` tells
         return
-    for one in judge(raw, series, before, settings, as_of=now):
+    for one in evaluate(raw, series, before, settings, as_of=now):
         value = {"policy": one.policy, "n": one.n, "series": list(one.series)}
         held = "It would be held back: " if one.policy == "hold" else ""
         is_well = None if one.policy == "warn" else not held
-        yield Line(one.kind, value, is_well=is_well, text=f"{held}{one.says}")
+        yield StatusLine(one.kind, value, is_well=is_well, text=f"{held}{one.says}")
 
 
-def models(settings: "Settings", _: "Store", __: datetime) -> Iterator[Line]:
+def models(settings: "Settings", _: "Store", __: datetime) -> Iterator[StatusLine]:
     """Whether every model that is enabled can be made."""
-    from forecast_assets.models import find
+    from forecast_assets.models import find_model
 
     names = settings.models.enabled
     refused = []
     for name in names:
         try:
-            model = find(name, settings)
+            model = find_model(name, settings)
             model.check()
             model.make()
         except ForecastAssetsError as error:
-            refused.append(Line("models", str(error), is_well=False))
+            refused.append(StatusLine("models", str(error), is_well=False))
     yield from refused or [
-        Line("models", list(names), is_well=True, text=f"{len(names)} can be made")
+        StatusLine("models", list(names), is_well=True, text=f"{len(names)} can be made")
     ]
 
 
-def store(settings: "Settings", store: "Store", _: datetime) -> Iterator[Line]:
+def store(settings: "Settings", store: "Store", _: datetime) -> Iterator[StatusLine]:
     """Whether the store can be read and written, and so the folder of all that runs write."""
     from forecast_assets.storage.delta import try_writing
 
@@ -142,21 +142,21 @@ def store(settings: "Settings", store: "Store", _: datetime) -> Iterator[Line]:
             try_writing(store.location(asset))
     try_writing(store.uri)
     try_writing(str(settings.var))
-    yield Line("store", store.uri, is_well=True)
+    yield StatusLine("store", store.uri, is_well=True)
 
 
-def notices(settings: "Settings", _: "Store", __: datetime) -> Iterator[Line]:
+def notices(settings: "Settings", _: "Store", __: datetime) -> Iterator[StatusLine]:
     """Whether each channel of `[notify]` can be used as its URL stands; none is contacted."""
     from forecast_assets.notifications.apprise_client import check_url
-    from forecast_assets.notifications.routing import configured
+    from forecast_assets.notifications.routing import all_channels
 
-    urls = configured(settings)
-    refused = [Line("notices", why, is_well=False) for url in urls if (why := check_url(url))]
+    urls = all_channels(settings)
+    refused = [StatusLine("notices", why, is_well=False) for url in urls if (why := check_url(url))]
     told = f"{len(urls)} channels; `forecast-assets notify` tries them" if urls else "no channel"
-    yield from refused or [Line("notices", len(urls), is_well=True, text=told)]
+    yield from refused or [StatusLine("notices", len(urls), is_well=True, text=told)]
 
 
-CHECKS: Sequence[Callable[["Settings", "Store", datetime], Iterator[Line]]] = (
+CHECKS: Sequence[Callable[["Settings", "Store", datetime], Iterator[StatusLine]]] = (
     source,
     models,
     store,

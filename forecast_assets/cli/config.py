@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from forecast_assets.cli.options import as_json, ending
+from forecast_assets.cli.options import as_json, help_epilog
 from forecast_assets.cli.output import Record, print_records
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 COMMENTS_AT = 44
 
 
-@click.command(epilog=ending("forecast-assets config", "forecast-assets config --json"))
+@click.command(epilog=help_epilog("forecast-assets config", "forecast-assets config --json"))
 @as_json
 def config(*, is_json: bool) -> None:
     """Print the settings in force.
@@ -31,7 +31,7 @@ def config(*, is_json: bool) -> None:
     from forecast_assets.config import loader
 
     settings = loader.load()
-    file = loader.in_force()
+    file = loader.config_path()
     places = [
         _place("FORECAST_CONFIG", str(file), "the settings"),
         _place("FORECAST_VAR", str(settings.var), "what runs write"),

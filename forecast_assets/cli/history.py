@@ -11,10 +11,10 @@ from forecast_assets.cli.options import (
     as_json,
     asset_argument,
     assets_argument,
-    ending,
+    help_epilog,
     limit_option,
     moment,
-    opened,
+    open_store,
     partition_option,
 )
 from forecast_assets.cli.output import ROWS_SHOWN, Record, print_csv, print_records, records_of
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 @click.command(
-    epilog=ending(
+    epilog=help_epilog(
         "forecast-assets history next_week_forecast",
         "forecast-assets history backtest_predictions --partition naive --limit 5",
         "forecast-assets history metrics --json",
@@ -40,7 +40,7 @@ def history(asset: str, partition: str | None, limit: int | None, *, is_json: bo
     Who wrote it, when, for which moment, and from what; the oldest first. A person is shown the
     newest 50.
     """
-    _, store = opened()
+    _, store = open_store()
     commits = store.history(asset, partition=partition)
     pruned = store.pruned(asset) if commits else {}
     most = limit or (None if is_json else ROWS_SHOWN)
@@ -53,7 +53,7 @@ def history(asset: str, partition: str | None, limit: int | None, *, is_json: bo
 
 
 @click.command(
-    epilog=ending(
+    epilog=help_epilog(
         "forecast-assets show next_week_forecast",
         "forecast-assets show metrics --version 0 --limit 10",
         "forecast-assets show next_week_forecast --as-of 2026-11-01",
@@ -89,7 +89,7 @@ def show(
 
     if is_json and is_csv:
         raise click.UsageError("--json and --csv ask for two answers: give one of them")
-    _, store = opened()
+    _, store = open_store()
     found = versions.select(
         store,
         asset,
@@ -107,7 +107,7 @@ def show(
 
 
 @click.command(
-    epilog=ending(
+    epilog=help_epilog(
         "forecast-assets diff next_week_forecast 0 1",
         "forecast-assets diff metrics 0 1 --json",
     )
@@ -124,7 +124,7 @@ def diff(asset: str, old: int, new: int, partition: str | None, *, is_json: bool
     """
     from forecast_assets.storage import versions
 
-    _, store = opened()
+    _, store = open_store()
     chosen = None if partition is None else [partition]
     before, after = (
         versions.select(store, asset, partitions=chosen, version=version) for version in (old, new)
@@ -137,7 +137,7 @@ def diff(asset: str, old: int, new: int, partition: str | None, *, is_json: bool
 
 
 @click.command(
-    epilog=ending(
+    epilog=help_epilog(
         "forecast-assets verify",
         "forecast-assets verify series next_week_forecast --json",
         no="a version is not sound",
@@ -154,7 +154,7 @@ def verify(ctx: click.Context, assets: Sequence[str], *, is_json: bool) -> None:
     from forecast_assets.storage import audit
     from forecast_assets.storage.tables import ASSETS
 
-    _, store = opened()
+    _, store = open_store()
     findings = audit.verify(store, assets or ASSETS)
     unsound = [finding for finding in findings if finding.problem]
     n_pruned = sum(finding.pruned_at is not None for finding in findings)

@@ -6,18 +6,18 @@ from typing import TYPE_CHECKING
 
 import click
 
-from forecast_assets.cli.options import NO, as_json, ending, opened
-from forecast_assets.cli.output import Line, print_lines, print_records, size
+from forecast_assets.cli.options import NO, as_json, help_epilog, open_store
+from forecast_assets.cli.output import StatusLine, humanize_bytes, print_lines, print_records
 
 if TYPE_CHECKING:
-    from forecast_assets.storage.retention import Stale
+    from forecast_assets.storage.retention import PruneCandidate
 
 
 TEST_SECONDS = 30.0  # that a channel has to take a test message
 
 
 @click.command(
-    epilog=ending(
+    epilog=help_epilog(
         "forecast-assets healthcheck",
         "forecast-assets healthcheck --no-daemon",
         "forecast-assets healthcheck --json",
@@ -38,11 +38,11 @@ def healthcheck(ctx: click.Context, *, no_daemon: bool, is_json: bool) -> None:
     week without a forecast by its deadline, a daemon that fell silent, a run whose process is gone,
     and a notice that is not delivered. Nothing is changed. With --json a record for each.
     """
-    from forecast_assets.defs.health import ailments
+    from forecast_assets.defs.health import health_problems
 
-    settings, store = opened()
+    settings, store = open_store()
     now = datetime.now(UTC)
-    found = ailments(settings, store, at=now, has_daemon=not no_daemon)
+    found = health_problems(settings, store, at=now, has_daemon=not no_daemon)
     if is_json:
         print_records([{"ailment": one} for one in found], is_json=True)
     elif found:
@@ -55,7 +55,7 @@ def healthcheck(ctx: click.Context, *, no_daemon: bool, is_json: bool) -> None:
 
 
 @click.command(
-    epilog=ending(
+    epilog=help_epilog(
         "forecast-assets notify", "forecast-assets notify --json", no="a channel did not take it"
     )
 )
@@ -67,13 +67,13 @@ def notify(ctx: click.Context, *, is_json: bool) -> None:
     To each URL of [notify], and say how it answered. With --json a record a channel, with `name`,
     `value` (why it did not take it) and `is_well`.
     """
-    from forecast_assets.config.redaction import masked
+    from forecast_assets.config.redaction import mask
     from forecast_assets.notifications.apprise_client import send
-    from forecast_assets.notifications.routing import Notice, configured
+    from forecast_assets.notifications.routing import Notification, all_channels
 
-    settings, _ = opened()
+    settings, _ = open_store()
     now = datetime.now(UTC)
-    notice = Notice(
+    notice = Notification(
         id=f"test {now.isoformat()}",
         event="report",
         severity="info",
@@ -81,11 +81,11 @@ def notify(ctx: click.Context, *, is_json: bool) -> None:
         text=f"Sent by `forecast-assets notify` on {now:%Y-%m-%d %H:%M} UTC. Nothing is to be"
         " done: reports and alarms will come this way.",
     )
-    urls = configured(settings)
+    urls = all_channels(settings)
     lines = []
     for url in urls:
         why = send(notice, url, seconds=TEST_SECONDS)
-        lines.append(Line(masked(url), why, is_well=why is None, text=why or "taken"))
+        lines.append(StatusLine(mask(url), why, is_well=why is None, text=why or "taken"))
     if not lines and not is_json:
         click.echo("No channel is set. Write Apprise URLs into `[notify] urls` in forecast.toml.")
         return
@@ -103,7 +103,7 @@ TOLD = {
 
 
 @click.command(
-    epilog=ending(
+    epilog=help_epilog(
         "forecast-assets prune",
         "forecast-assets prune --keep-weeks 52 --json",
         "forecast-assets prune --yes",
@@ -130,9 +130,9 @@ def prune(keep_weeks: int, *, is_sure: bool, is_json: bool) -> None:
     from forecast_assets.config.loader import dagster_home
     from forecast_assets.storage import retention as pruning
 
-    settings, store = opened()
+    settings, store = open_store()
     now = datetime.now(UTC)
-    found = pruning.find(
+    found = pruning.find_prunable(
         store,
         fold_cache=settings.var / "fold_cache",
         dagster_home=dagster_home(settings),
@@ -155,14 +155,14 @@ def prune(keep_weeks: int, *, is_sure: bool, is_json: bool) -> None:
         print_records(rows, is_json=True)
     elif found:
         _print_sums(found)
-        freed = size(sum(one.n_bytes for one in found))
+        freed = humanize_bytes(sum(one.n_bytes for one in found))
         said = f"Deleted: {freed}." if is_sure else f"{freed} would go; --yes deletes them."
         click.echo(f"\n{said}")
     else:
         click.echo(f"Nothing to delete: all of it was needed in the last {keep_weeks} weeks.")
 
 
-def _print_sums(found: "Sequence[Stale]") -> None:
+def _print_sums(found: "Sequence[PruneCandidate]") -> None:
     rows = []
     for kind, told in TOLD.items():
         some = [one for one in found if one.kind == kind]
@@ -172,7 +172,7 @@ def _print_sums(found: "Sequence[Stale]") -> None:
                     "what": told,
                     "n": len(some),
                     "files": sum(one.n_files for one in some),
-                    "size": size(sum(one.n_bytes for one in some)),
+                    "size": humanize_bytes(sum(one.n_bytes for one in some)),
                     "from": f"{some[0].since:%Y-%m-%d}",
                     "to": f"{some[-1].since:%Y-%m-%d}",
                 }

@@ -54,7 +54,7 @@ class Commands(click.Group):
             ctx.exit(INTERRUPTED)
 
 
-def ending(*examples: str, no: str | None = None) -> str:
+def help_epilog(*examples: str, no: str | None = None) -> str:
     r"""How every help page ends: examples that can be run as they stand, and the exit codes.
 
     Click keeps the line breaks of a paragraph that begins with \b.
@@ -64,7 +64,7 @@ def ending(*examples: str, no: str | None = None) -> str:
     return f"\b\nExamples:\n{lines}\n\nExit codes: {'; '.join(codes)}."
 
 
-def opened() -> "tuple[Settings, Store]":
+def open_store() -> "tuple[Settings, Store]":
     """The settings in force, and the store that they name. Raises SettingsError."""
     from forecast_assets.config import loader
     from forecast_assets.storage.store import Store
@@ -119,7 +119,7 @@ def limit_option(which: str) -> Decorator:
 
 
 @click.command(
-    epilog=ending(
+    epilog=help_epilog(
         "forecast-assets completion bash >> ~/.bashrc",
         "forecast-assets completion zsh >> ~/.zshrc",
         "forecast-assets completion fish > ~/.config/fish/completions/forecast-assets.fish",

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from forecast_assets.errors import listed
+from forecast_assets.errors import format_list
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,11 +39,11 @@ def print_records(
         return
     shown = records[:most]
     names = list(shown[0])
-    rows = [[for_people(row[name], name) for name in names] for row in shown]
+    rows = [[format_value(row[name], name) for name in names] for row in shown]
     is_text = [not _is_number(value) for value in shown[0].values()]
     left_out: Sequence[str] = []
     if sys.stdout.isatty():
-        rows, left_out = fitted(names, rows, is_text, width=shutil.get_terminal_size().columns)
+        rows, left_out = fit_width(names, rows, is_text, width=shutil.get_terminal_size().columns)
     _print_table(names[: len(rows[0])], rows, is_text)
     more = [f"{len(records) - len(shown)} more rows"] if len(records) > len(shown) else []
     more += [f"the columns {', '.join(left_out)}"] if left_out else []
@@ -58,7 +58,7 @@ def print_csv(records: Sequence[Record]) -> None:
     writer.writerows(for_json(row) for row in records)
 
 
-def fitted(
+def fit_width(
     names: Sequence[str], rows: Sequence[Sequence[str]], is_text: Sequence[bool], *, width: int
 ) -> tuple[list[list[str]], list[str]]:
     """Cut a table to a width: the cells, and the columns that are left out.
@@ -87,20 +87,20 @@ def records_of(frame: "pd.DataFrame") -> list[Record]:
     return [{str(name): value for name, value in row.items()} for row in frame.to_dict("records")]
 
 
-def for_people(value: object, name: str = "") -> str:
+def format_value(value: object, name: str = "") -> str:
     """A value as a person reads it; a dash where there is none."""
     if value is None or value != value:  # noqa: PLR0124 - NaN and NaT
         return "–"
     if isinstance(value, float):
-        from forecast_assets.reporting.number_format import digits
+        from forecast_assets.reporting.number_format import format_number
 
-        return digits(value)
+        return format_number(value)
     if name in ABBREVIATED:
         return str(value)[:8]
     if isinstance(value, datetime):
         return f"{value:%Y-%m-%d}" if _is_day(value) else f"{value:%Y-%m-%d %H:%M}"
     if isinstance(value, list | tuple):
-        return listed(value) or "none"
+        return format_list(value) or "none"
     return "".join(one if one.isprintable() else " " for one in str(value))
 
 
@@ -117,7 +117,7 @@ def for_json(value: Any) -> Any:
     return str(value) if isinstance(value, Path) else value
 
 
-def ago(span: timedelta) -> str:
+def humanize_age(span: timedelta) -> str:
     """How long ago, in the unit that a person would use."""
     minutes = int(span.total_seconds() // 60)
     for unit, length in (("day", 24 * 60), ("hour", 60), ("minute", 1)):
@@ -127,7 +127,7 @@ def ago(span: timedelta) -> str:
     return "just now"
 
 
-def size(n_bytes: int) -> str:
+def humanize_bytes(n_bytes: int) -> str:
     """A number of bytes as a person reads it."""
     amount = float(n_bytes)
     for unit in ("bytes", "kB", "MB"):
@@ -161,7 +161,7 @@ def _is_day(value: datetime) -> bool:
 
 
 @dataclass(frozen=True)
-class Line:
+class StatusLine:
     """One line: its name, its value for programs, and the text that a person reads for it.
 
     `is_well` is null where there is nothing to judge.
@@ -175,10 +175,10 @@ class Line:
     @property
     def said(self) -> str:
         """The line as a person reads it, its name aside."""
-        return for_people(self.value, self.name) if self.text is None else self.text
+        return format_value(self.value, self.name) if self.text is None else self.text
 
 
-def print_lines(lines: Sequence[Line], *, is_json: bool = False) -> None:
+def print_lines(lines: Sequence[StatusLine], *, is_json: bool = False) -> None:
     """Print lines: for programs `name`, `value` and `is_well`."""
     if is_json:
         kept = ("name", "value", "is_well")
@@ -189,7 +189,7 @@ def print_lines(lines: Sequence[Line], *, is_json: bool = False) -> None:
         click.echo(f"{_mark(one)}  {one.name.replace('_', ' '):<{width}}  {one.said}")
 
 
-def _mark(line: Line) -> str:
+def _mark(line: StatusLine) -> str:
     if line.is_well is None:
         return "  "
     return click.style("ok", fg="green") if line.is_well else click.style("NO", fg="red", bold=True)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from forecast_assets.cli.options import NO, as_json, ending, opened
+from forecast_assets.cli.options import NO, as_json, help_epilog, open_store
 from forecast_assets.cli.output import Record, print_records, records_of
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ Nothing was forecast yet. To begin:
 
 
 @click.command(
-    epilog=ending(
+    epilog=help_epilog(
         "forecast-assets run",
         "forecast-assets run --as-of 2026-01-05",
         "forecast-assets run --accept",
@@ -46,7 +46,7 @@ def run(ctx: click.Context, as_of: str | None, *, is_accepted: bool, is_json: bo
     from forecast_assets.defs.launcher import run_week
     from forecast_assets.storage import versions
 
-    settings, store = opened()
+    settings, store = open_store()
     run_id = run_week(
         settings,
         as_of=as_of,
@@ -66,24 +66,24 @@ def run(ctx: click.Context, as_of: str | None, *, is_accepted: bool, is_json: bo
 
 
 def _print_week(settings: "Settings", store: "Store", run_id: str) -> None:
-    from forecast_assets.cli.status import page_among
-    from forecast_assets.data.quality.baseline import judged
-    from forecast_assets.data.quality.evaluate import by_policy, in_a_line
-    from forecast_assets.reporting.render import headlines
+    from forecast_assets.cli.status import main_report_file
+    from forecast_assets.data.quality.baseline import evaluate_stored
+    from forecast_assets.data.quality.evaluate import one_line, with_policy
+    from forecast_assets.reporting.render import forecast_rows
     from forecast_assets.storage import versions
 
     week = {
         asset: store.read(versions.select(store, asset, run_id=run_id))
         for asset in ("next_week_forecast", "series", "weekly_report")
     }
-    rows = headlines(week["next_week_forecast"], week["series"])
+    rows = forecast_rows(week["next_week_forecast"], week["series"])
     click.echo()
     print_records([_headline(row, settings.forecast.levels) for row in rows])
     (weeks,) = versions.select(store, "series", run_id=run_id)
-    findings = judged(store, weeks, settings)
-    if by_policy(findings, "hold", "warn"):
-        click.echo(f"\nThe data:       {in_a_line(findings)}; more: forecast-assets status")
-    page = settings.var / page_among(week["weekly_report"]["file"])
+    findings = evaluate_stored(store, weeks, settings)
+    if with_policy(findings, "hold", "warn"):
+        click.echo(f"\nThe data:       {one_line(findings)}; more: forecast-assets status")
+    page = settings.var / main_report_file(week["weekly_report"]["file"])
     click.echo(f"\nThe report:     {page}")
     click.echo(f"Earlier weeks:  {relpath(sys.argv[0])} history next_week_forecast")
     click.echo("The UI:         make ui, then http://127.0.0.1:3000")

@@ -11,21 +11,21 @@ from typing import TYPE_CHECKING
 
 import click
 
-from forecast_assets.cli.options import as_json, ending, opened
-from forecast_assets.cli.output import Line, Record, ago, print_lines, print_records
+from forecast_assets.cli.options import as_json, help_epilog, open_store
+from forecast_assets.cli.output import Record, StatusLine, humanize_age, print_lines, print_records
 from forecast_assets.cli.run import NOTHING_YET
-from forecast_assets.errors import StoreError, listed
+from forecast_assets.errors import StoreError, format_list
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from forecast_assets.config.settings import Settings
-    from forecast_assets.forecasting.live_accuracy import Verdict
+    from forecast_assets.forecasting.live_accuracy import LiveAccuracyCheck
     from forecast_assets.storage.commit import Commit
     from forecast_assets.storage.store import Store
 
 
-@click.command(epilog=ending("forecast-assets status", "forecast-assets status --json"))
+@click.command(epilog=help_epilog("forecast-assets status", "forecast-assets status --json"))
 @as_json
 def status(*, is_json: bool) -> None:
     """Tell the week at a glance.
@@ -34,11 +34,11 @@ def status(*, is_json: bool) -> None:
     line, with `name`, `value` and `is_well` (null where there is nothing to judge), and then one an
     asset, whose value is its newest version.
     """
-    settings, store = opened()
-    lines = look(settings, store, now=datetime.now(UTC))
+    settings, store = open_store()
+    lines = status_lines(settings, store, now=datetime.now(UTC))
     assets = newest_versions(store)
     if is_json:
-        newest = [Line(str(row["asset"]), row) for row in assets]
+        newest = [StatusLine(str(row["asset"]), row) for row in assets]
         print_lines([*lines, *newest], is_json=True)
         return
     if lines:
@@ -51,7 +51,7 @@ def status(*, is_json: bool) -> None:
 
 
 @dataclass(frozen=True)
-class Seen:
+class StatusContext:
     """The newest forecast, and the versions that it was made from, each read once."""
 
     settings: "Settings"
@@ -70,7 +70,7 @@ class Seen:
         return self.input_of(self.forecast, "best_model")
 
     @cached_property
-    def accuracy(self) -> "tuple[pd.DataFrame, Verdict] | None":
+    def accuracy(self) -> "tuple[pd.DataFrame, LiveAccuracyCheck] | None":
         """How the forecasts that are due turned out, over all, and the verdict; none before."""
         from forecast_assets.config.settings import column_suffix
         from forecast_assets.forecasting import live_accuracy
@@ -85,7 +85,7 @@ class Seen:
         asked = self.settings.forecast.levels  # maybe others than when it was written
         levels = [level for level in asked if f"in_{column_suffix(level)}" in scored]
         found = live_accuracy.summary(scored, series, levels=levels)
-        return found, live_accuracy.judge(scored, series, levels=levels)
+        return found, live_accuracy.check_accuracy(scored, series, levels=levels)
 
     def input_of(self, commit: "Commit", asset: str) -> "Commit":
         """The version of an asset that a version was made from. Raises StoreError."""
@@ -98,55 +98,55 @@ class Seen:
         return self.store.commit(found)
 
 
-def week(seen: Seen) -> Line:
+def week(seen: StatusContext) -> StatusLine:
     """The first week that is forecast."""
-    return Line("week", seen.rows["ds"].min())
+    return StatusLine("week", seen.rows["ds"].min())
 
 
-def as_of(seen: Seen) -> Line:
+def as_of(seen: StatusContext) -> StatusLine:
     """The moment that the forecast stands for."""
-    return Line("as_of", seen.forecast.as_of)
+    return StatusLine("as_of", seen.forecast.as_of)
 
 
-def made_at(seen: Seen) -> Line:
+def made_at(seen: StatusContext) -> StatusLine:
     """When it was written."""
     at = seen.forecast.written_at or seen.now
-    return Line("made_at", at, text=f"{at:%Y-%m-%d %H:%M}, {ago(seen.now - at)}")
+    return StatusLine("made_at", at, text=f"{at:%Y-%m-%d %H:%M}, {humanize_age(seen.now - at)}")
 
 
-def run_id(seen: Seen) -> Line:
+def run_id(seen: StatusContext) -> StatusLine:
     """The run that wrote it."""
-    return Line("run_id", seen.forecast.run_id)
+    return StatusLine("run_id", seen.forecast.run_id)
 
 
-def n_series(seen: Seen) -> Line:
+def n_series(seen: StatusContext) -> StatusLine:
     """How many series have a forecast."""
-    return Line("n_series", int(seen.rows["unique_id"].nunique()))
+    return StatusLine("n_series", int(seen.rows["unique_id"].nunique()))
 
 
-def made_from(seen: Seen) -> Line:
+def made_from(seen: StatusContext) -> StatusLine:
     """The versions that it was made from."""
-    return Line("made_from", seen.forecast.made_from)
+    return StatusLine("made_from", seen.forecast.made_from)
 
 
-def data(seen: Seen) -> Line:
+def data(seen: StatusContext) -> StatusLine:
     """What the newest version of the data shows, in a line; not well where something was odd."""
-    from forecast_assets.data.quality.baseline import judged
-    from forecast_assets.data.quality.evaluate import by_policy, in_a_line
+    from forecast_assets.data.quality.baseline import evaluate_stored
+    from forecast_assets.data.quality.evaluate import one_line, with_policy
     from forecast_assets.storage import versions
 
     (newest,) = versions.select(seen.store, "series")
-    findings = judged(seen.store, newest, seen.settings)
-    odd = by_policy(findings, "hold", "warn")
+    findings = evaluate_stored(seen.store, newest, seen.settings)
+    odd = with_policy(findings, "hold", "warn")
     kinds = {one.kind: one.n for one in findings}
-    return Line("data", kinds, is_well=not odd, text=in_a_line(findings))
+    return StatusLine("data", kinds, is_well=not odd, text=one_line(findings))
 
 
-def models_failed(seen: Seen) -> Line:
+def models_failed(seen: StatusContext) -> StatusLine:
     """The models that failed in the backtest behind it."""
     scores = seen.store.read([seen.input_of(seen.choice, "metrics")])
     counts = scores[scores["status"] == "failed"].groupby("model").size()
-    return Line(
+    return StatusLine(
         "models_failed",
         list(counts.index),
         is_well=counts.empty,
@@ -154,25 +154,25 @@ def models_failed(seen: Seen) -> Line:
     )
 
 
-def champions_changed(seen: Seen) -> Line:
+def champions_changed(seen: StatusContext) -> StatusLine:
     """The series whose model is another one than the week before."""
     choice = seen.store.read([seen.choice])
     changed = choice[choice["switched"]]
     told = zip(changed["unique_id"], changed["previous_model"], changed["model"], strict=True)
-    return Line(
+    return StatusLine(
         "champions_changed",
         list(changed["unique_id"]),
         text=_few([f"{series}: {before} → {now}" for series, before, now in told]),
     )
 
 
-def not_by_champion(seen: Seen) -> Line:
+def not_by_champion(seen: StatusContext) -> StatusLine:
     """The series that another model than the chosen one had to forecast."""
     from forecast_assets.storage.tables import CHAMPION
 
     others = seen.rows[seen.rows["rung"] != CHAMPION].drop_duplicates("unique_id")
     told = zip(others["unique_id"], others["model"], others["rung"], strict=True)
-    return Line(
+    return StatusLine(
         "not_by_champion",
         list(others["unique_id"]),
         is_well=others.empty,
@@ -180,50 +180,50 @@ def not_by_champion(seen: Seen) -> Line:
     )
 
 
-def forecasts_due(seen: Seen) -> Line:
+def forecasts_due(seen: StatusContext) -> StatusLine:
     """How many past forecasts were for weeks that are over."""
-    return Line("forecasts_due", int(seen.accuracy[0]["n"].iloc[0]) if seen.accuracy else 0)
+    return StatusLine("forecasts_due", int(seen.accuracy[0]["n"].iloc[0]) if seen.accuracy else 0)
 
 
-def error_over_naive(seen: Seen) -> Line:
+def error_over_naive(seen: StatusContext) -> StatusLine:
     """Their error over naive's; not well where that is worse by more than chance."""
     if seen.accuracy is None:
-        return Line("error_over_naive", None)
+        return StatusLine("error_over_naive", None)
     found, verdict = seen.accuracy
     ratio = float(found["over_naive"].iloc[0])
-    return Line("error_over_naive", ratio, not verdict.worse_than_naive, f"{ratio:.2f}")
+    return StatusLine("error_over_naive", ratio, not verdict.worse_than_naive, f"{ratio:.2f}")
 
 
-def coverage(seen: Seen) -> Line:
+def coverage(seen: StatusContext) -> StatusLine:
     """The share of values in each interval; not well where it is off by more than chance."""
     if seen.accuracy is None:
-        return Line("coverage", None)
+        return StatusLine("coverage", None)
     found, verdict = seen.accuracy
     names = [name for name in map(str, found) if name.startswith("coverage_")]
     shares = {name.removeprefix("coverage_"): float(found[name].iloc[0]) for name in names}
     told = [f"{share:.0%} in the {level} % interval" for level, share in shares.items()]
-    return Line("coverage", shares, not verdict.off_coverage, ", ".join(told) or "–")
+    return StatusLine("coverage", shares, not verdict.off_coverage, ", ".join(told) or "–")
 
 
-def report(seen: Seen) -> Line:
+def report(seen: StatusContext) -> StatusLine:
     """Where the newest report is."""
     from forecast_assets.storage import versions
 
     files = seen.store.read(versions.select(seen.store, "weekly_report"))["file"]
-    page = seen.store.var / page_among(files)
-    return Line("report", str(page), page.is_file())
+    page = seen.store.var / main_report_file(files)
+    return StatusLine("report", str(page), page.is_file())
 
 
-def not_delivered(seen: Seen) -> Line:
+def not_delivered(seen: StatusContext) -> StatusLine:
     """The notices that a channel did not take yet, or was given up for within a week."""
-    from forecast_assets.notifications.queue import Outbox
+    from forecast_assets.notifications.queue import NotificationQueue
 
-    failed = Outbox(seen.settings.var / "outbox").undelivered(now=seen.now)
+    failed = NotificationQueue(seen.settings.var / "outbox").undelivered(now=seen.now)
     told = [f"{one.title} to {one.channel} ({one.state}: {one.reason})" for one in failed]
-    return Line("not_delivered", told, is_well=not failed, text=_few(told))
+    return StatusLine("not_delivered", told, is_well=not failed, text=_few(told))
 
 
-LINES: Sequence[Callable[[Seen], Line]] = (
+LINES: Sequence[Callable[[StatusContext], StatusLine]] = (
     week,
     as_of,
     made_at,
@@ -242,18 +242,18 @@ LINES: Sequence[Callable[[Seen], Line]] = (
 )
 
 
-def look(settings: "Settings", store: "Store", *, now: datetime) -> list[Line]:
+def status_lines(settings: "Settings", store: "Store", *, now: datetime) -> list[StatusLine]:
     """The lines of the newest forecast; none where there is no forecast yet."""
     from forecast_assets.storage import versions
 
     if not store.history("next_week_forecast"):
         return []
     (forecast,) = versions.select(store, "next_week_forecast")
-    seen = Seen(settings, store, forecast, now=now)
+    seen = StatusContext(settings, store, forecast, now=now)
     return [_tried(line, seen) for line in LINES]
 
 
-def page_among(files: Iterable[str]) -> str:
+def main_report_file(files: Iterable[str]) -> str:
     """The page of the whole report among the files of weekly_report: a part's lies deeper."""
     return min((name for name in files if name.endswith(".html")), key=lambda one: one.count("/"))
 
@@ -283,13 +283,13 @@ def newest_versions(store: "Store") -> list[Record]:
     return rows
 
 
-def _tried(line: Callable[[Seen], Line], seen: Seen) -> Line:
+def _tried(line: Callable[[StatusContext], StatusLine], seen: StatusContext) -> StatusLine:
     """The line; where the store does not give what it needs, that is what it says."""
     try:
         return line(seen)
     except StoreError as error:
-        return Line(line.__name__, None, is_well=False, text=str(error))
+        return StatusLine(line.__name__, None, is_well=False, text=str(error))
 
 
 def _few(told: Sequence[str]) -> str:
-    return listed(told, most=3) or "none"
+    return format_list(told, most=3) or "none"

@@ -26,7 +26,7 @@ def load(environ: Mapping[str, str] = os.environ) -> Settings:
     Raises SettingsError where the file is missing or not TOML, and where a setting is unknown, of
     a wrong type or out of range.
     """
-    path = in_force(environ)
+    path = config_path(environ)
     try:
         given = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
@@ -43,7 +43,7 @@ def load(environ: Mapping[str, str] = os.environ) -> Settings:
     return parse(given, root=path.parent, var=var, origin=str(path))
 
 
-def in_force(environ: Mapping[str, str] = os.environ) -> Path:
+def config_path(environ: Mapping[str, str] = os.environ) -> Path:
     """The settings file that `load` reads, there or not."""
     return Path(environ.get("FORECAST_CONFIG") or ROOT / "forecast.toml").resolve()
 

@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl, quote, quote_plus, unquote, unquote_plus, ur
 from forecast_assets.errors import SettingsError
 
 
-def masked(text: str) -> str:
+def mask(text: str) -> str:
     """A value that may hold a secret, as it may be shown: `env:NAME`, or its scheme alone."""
     if text.startswith("env:"):
         return text
@@ -19,32 +19,32 @@ def masked(text: str) -> str:
     return f"{scheme.group() if scheme else ''}***"
 
 
-def masked_throughout(value: Any) -> Any:
+def mask_nested(value: Any) -> Any:
     """A table or list of settings that may hold secrets, each text as it may be shown."""
     if isinstance(value, dict):
-        return {key: masked_throughout(inner) for key, inner in value.items()}
+        return {key: mask_nested(inner) for key, inner in value.items()}
     if isinstance(value, list):
-        return [masked_throughout(inner) for inner in value]
-    return masked(value) if isinstance(value, str) else value
+        return [mask_nested(inner) for inner in value]
+    return mask(value) if isinstance(value, str) else value
 
 
-def addressed(url: str) -> str:
+def redact_url(url: str) -> str:
     """A URL as it may be shown: its host and path, without a name, a password or a query."""
     if url.startswith("env:"):
         return url
     if "::" in re.sub(r"\[.*?\]", "", url):  # fsspec's chains, such as filecache::https://…
-        return masked(url)
+        return mask(url)
     try:
         parts = urlsplit(url)
         is_cut = parts.port is not None and "@" not in parts.netloc and "@" in url
     except ValueError:
-        return masked(url)
+        return mask(url)
     if is_cut or not parts.scheme:  # by a slash, a question mark or a hash in the password
-        return masked(url)
+        return mask(url)
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
-def revealed(text: str, environ: Mapping[str, str] = os.environ) -> str:
+def resolve_env(text: str, environ: Mapping[str, str] = os.environ) -> str:
     """A setting that may be secret, as it is to be used: `env:NAME` is read from the environment.
 
     Raises SettingsError where the environment has no such name.
@@ -63,7 +63,7 @@ def revealed(text: str, environ: Mapping[str, str] = os.environ) -> str:
 PIECE_CHARACTERS = 6  # a shorter piece of a URL is blanked where it stands alone: `a` is in words
 
 
-def blanked(text: str, address: str) -> str:
+def redact_url_parts(text: str, address: str) -> str:
     """The text with `***` for every piece of an address but its scheme and the names of options."""
     text = re.sub(r"(\w+://)\S+", r"\1***", text)
     for piece in sorted(_pieces(address), key=len, reverse=True):
@@ -89,7 +89,7 @@ SHORTEST_PART = 3  # of a value of several words
 SCHEMES = {"basic", "bearer", "digest", "token"}  # which are no secrets
 
 
-class Hidden:
+class SecretRedactor:
     """The secrets of one fetch, in every form that they may be written in."""
 
     def __init__(self) -> None:
@@ -98,7 +98,7 @@ class Hidden:
 
     def reveal(self, text: str) -> str:
         """A setting as it is to be used; what the environment gives is a secret from then on."""
-        value = revealed(text)
+        value = resolve_env(text)
         if text.startswith("env:"):
             self._from_environment |= _forms(value)
             self._told_to_none |= _forms(value)

@@ -19,8 +19,8 @@ from pydantic import (
     model_validator,
 )
 
-from forecast_assets.config.source_settings import DemoSource, Frozen, Secret, Source, Zone
-from forecast_assets.errors import listed
+from forecast_assets.config.source_settings import DemoSource, FrozenModel, Secret, Source, Zone
+from forecast_assets.errors import format_list
 
 
 def column_suffix(level: float) -> str:
@@ -47,13 +47,13 @@ Combination = Literal[
 Metric = Literal["mae", "rmse", "mape", "smape", "mase", "rmsse", "wis"]
 
 
-def span(text: str) -> timedelta:
+def parse_duration(text: str) -> timedelta:
     """Read a span of time: a number and its unit, m, h or d."""
     units = {"m": "minutes", "h": "hours", "d": "days"}
     return timedelta(**{units[text[-1]]: int(text[:-1])})
 
 
-def fits(name: str, patterns: Iterable[str]) -> bool:
+def matches_any(name: str, patterns: Iterable[str]) -> bool:
     """Whether a series' name is one of the patterns, or fits one: `*` is any text, case matters."""
     return any(name == pattern or fnmatchcase(name, pattern) for pattern in patterns)
 
@@ -61,7 +61,7 @@ def fits(name: str, patterns: Iterable[str]) -> bool:
 Event = Literal["report", "run_failed", "check_failed", "week_missed"]
 Severity = Literal["info", "warning", "error"]
 Span = Annotated[str, Field(pattern=r"^[1-9]\d{0,4}[mhd]$")]  # 30m, 6h, 2d: see `span`
-Policy = Literal["publish", "warn", "hold"]
+FindingPolicy = Literal["publish", "warn", "hold"]
 
 
 def _ascending(ends: tuple[float, float]) -> tuple[float, float]:
@@ -73,7 +73,7 @@ def _ascending(ends: tuple[float, float]) -> tuple[float, float]:
 Range = Annotated[tuple[float, float], Field(strict=False), AfterValidator(_ascending)]
 
 
-class SeriesSettings(Frozen):
+class SeriesSettings(FrozenModel):
     """How raw rows become one value a week."""
 
     frequency: Literal["W-MON", "W-TUE", "W-WED", "W-THU", "W-FRI", "W-SAT", "W-SUN"] = "W-FRI"
@@ -85,30 +85,30 @@ class SeriesSettings(Frozen):
     ranges: dict[str, Range] = Field(default_factory=dict)  # likewise: where its values lie
 
 
-class VerdictSettings(Frozen):
+class DataQualitySettings(FrozenModel):
     """What is done about each thing that a fetch may show: told alone, warned of, or held back."""
 
-    new_week: Policy = "publish"
-    unchanged: Policy = "publish"
-    revised: Policy = "warn"
-    rewritten: Policy = "hold"
-    repeated: Policy = "hold"
-    shrunk: Policy = "hold"
-    late: Policy = "warn"
-    malformed: Policy = "warn"
-    partial: Policy = "warn"
-    duplicates: Policy = "warn"
-    off_grid: Policy = "warn"
-    gaps: Policy = "warn"
-    out_of_range: Policy = "hold"
-    new_series: Policy = "publish"
-    vanished_series: Policy = "hold"
-    unusual: Policy = "warn"
-    rescaled: Policy = "hold"
-    flat: Policy = "warn"
+    new_week: FindingPolicy = "publish"
+    unchanged: FindingPolicy = "publish"
+    revised: FindingPolicy = "warn"
+    rewritten: FindingPolicy = "hold"
+    repeated: FindingPolicy = "hold"
+    shrunk: FindingPolicy = "hold"
+    late: FindingPolicy = "warn"
+    malformed: FindingPolicy = "warn"
+    partial: FindingPolicy = "warn"
+    duplicates: FindingPolicy = "warn"
+    off_grid: FindingPolicy = "warn"
+    gaps: FindingPolicy = "warn"
+    out_of_range: FindingPolicy = "hold"
+    new_series: FindingPolicy = "publish"
+    vanished_series: FindingPolicy = "hold"
+    unusual: FindingPolicy = "warn"
+    rescaled: FindingPolicy = "hold"
+    flat: FindingPolicy = "warn"
 
 
-class BacktestSettings(Frozen):
+class BacktestSettings(FrozenModel):
     """How far ahead, at how many cutoffs, and how many weeks between them."""
 
     horizon: int = Field(1, ge=1, le=520)
@@ -122,7 +122,7 @@ class BacktestSettings(Frozen):
         return -(-self.horizon // self.step)
 
 
-class ModelSettings(Frozen):
+class ModelSettings(FrozenModel):
     """A model of the user's own, or, without a factory, what to change in a registered one."""
 
     factory: str | None = Field(None, pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")
@@ -150,14 +150,16 @@ class ModelsSettings(BaseModel):
     def _once_each(cls, enabled: tuple[str, ...]) -> tuple[str, ...]:
         twice = sorted({name for name in enabled if enabled.count(name) > 1})
         if twice:
-            raise ValueError(f"comes twice: {listed(twice)}")
+            raise ValueError(f"comes twice: {format_list(twice)}")
         reserved = [name for name in enabled if name.startswith("combination_")]
         if reserved:
-            raise ValueError(f"every combination competes, and is no model: {listed(reserved)}")
+            raise ValueError(
+                f"every combination competes, and is no model: {format_list(reserved)}"
+            )
         return enabled
 
 
-class SelectionSettings(Frozen):
+class SelectionSettings(FrozenModel):
     """By which metric, and by which rule, a series gets its model."""
 
     metric: Metric = "mase"
@@ -168,7 +170,7 @@ class SelectionSettings(Frozen):
     patience: int = Field(2, ge=1, le=52)  # weeks that the margin holds before it is replaced
 
 
-class ForecastSettings(Frozen):
+class ForecastSettings(FrozenModel):
     """Which prediction intervals are published."""
 
     minimum: float | None = Field(None, strict=False)  # no value of any series can lie below it
@@ -184,13 +186,13 @@ class ForecastSettings(Frozen):
         return levels
 
 
-class StoreSettings(Frozen):
+class StoreSettings(FrozenModel):
     """Where every version of every table is kept: a folder, or an object store's address."""
 
     uri: str = Field("var/store", min_length=1)
 
 
-class ComputeSettings(Frozen):
+class ComputeSettings(FrozenModel):
     """Where models run, and what each may take before it is ended."""
 
     workers: int = Field(0, ge=0, le=4096)  # 0: one a core; of the local cluster
@@ -212,7 +214,7 @@ class ComputeSettings(Frozen):
         return self
 
 
-class ScheduleSettings(Frozen):
+class ScheduleSettings(FrozenModel):
     """When the week runs by itself; the time zone also says when a week is over."""
 
     cron: str = "0 0 * * MON"
@@ -234,7 +236,7 @@ class ScheduleSettings(Frozen):
         return ZoneInfo(self.timezone)
 
 
-class NotifyRule(Frozen):
+class NotifyRule(FrozenModel):
     """Who is told of what: a notice goes to `urls` where all that the rule asks for holds."""
 
     urls: tuple[Secret, ...] = Field(min_length=1, strict=False)
@@ -245,19 +247,19 @@ class NotifyRule(Frozen):
     )  # names, * for any text: see `fits`
 
 
-class NotifySettings(Frozen):
+class NotifySettings(FrozenModel):
     """Apprise URLs: `urls` are told everything, those of a rule what it asks for."""
 
     urls: tuple[Secret, ...] = Field((), strict=False)
     rules: tuple[NotifyRule, ...] = Field((), strict=False)
 
 
-class Settings(Frozen):
+class Settings(FrozenModel):
     """All settings in force. `root` is the folder that relative paths start from."""
 
     source: Source = DemoSource()
     series: SeriesSettings = SeriesSettings()
-    verdict: VerdictSettings = VerdictSettings()
+    verdict: DataQualitySettings = DataQualitySettings()
     backtest: BacktestSettings = BacktestSettings()
     models: ModelsSettings = ModelsSettings()
     selection: SelectionSettings = SelectionSettings()

@@ -10,11 +10,11 @@ from zoneinfo import ZoneInfo, available_timezones
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer, model_validator
 
-from forecast_assets.config.redaction import addressed, masked, masked_throughout
-from forecast_assets.errors import listed
+from forecast_assets.config.redaction import mask, mask_nested, redact_url
+from forecast_assets.errors import format_list
 
 
-class Frozen(BaseModel):
+class FrozenModel(BaseModel):
     """A table of forecast.toml: frozen, unknown keys refused."""
 
     # Hidden, for a traceback prints what pydantic was given, and that may hold a password.
@@ -25,24 +25,24 @@ def known_zone(zone: str) -> str:
     """A time zone's name. Raises ValueError where there is none of that name."""
     if zone not in available_timezones():
         near = difflib.get_close_matches(zone, available_timezones(), n=3)
-        raise ValueError(f"no such time zone; nearest: {listed(near) or 'none'}")
+        raise ValueError(f"no such time zone; nearest: {format_list(near) or 'none'}")
     return zone
 
 
-Secret = Annotated[str, Field(min_length=1), PlainSerializer(masked)]
-Address = Annotated[str, Field(min_length=1), PlainSerializer(addressed)]
-Body = Annotated[dict[str, Any], PlainSerializer(masked_throughout)]
+Secret = Annotated[str, Field(min_length=1), PlainSerializer(mask)]
+Address = Annotated[str, Field(min_length=1), PlainSerializer(redact_url)]
+Body = Annotated[dict[str, Any], PlainSerializer(mask_nested)]
 Name = Annotated[str, Field(min_length=1)]
 Path = Annotated[
     str,
     Field(min_length=1),
-    PlainSerializer(lambda path: addressed(path) if "://" in path else path, return_type=str),
+    PlainSerializer(lambda path: redact_url(path) if "://" in path else path, return_type=str),
 ]
 Zone = Annotated[str, AfterValidator(known_zone)]
 Seconds = Annotated[float, Field(gt=0, strict=False)]
 
 
-class DemoSource(Frozen):
+class DemoSource(FrozenModel):
     """The six weekly series that the package carries."""
 
     kind: Literal["demo"] = "demo"
@@ -54,7 +54,7 @@ class DemoSource(Frozen):
     is_incremental: ClassVar[bool] = False
 
 
-class _Source(Frozen):
+class _Source(FrozenModel):
     """What every kind but the demo has: columns, what to do with bad rows, how often to try."""
 
     unique_id: Name = "unique_id"
@@ -85,14 +85,14 @@ class FileSource(_Source):
     path: Path
 
 
-class LinkPaging(Frozen):
+class LinkPaging(FrozenModel):
     """The next page is where the answer says: at a path in its JSON, or in its `Link` header."""
 
     kind: Literal["link"]
     path: Name | None = None
 
 
-class PagePaging(Frozen):
+class PagePaging(FrozenModel):
     """Pages have numbers, given as a parameter, until one is empty."""
 
     kind: Literal["page"]
@@ -100,7 +100,7 @@ class PagePaging(Frozen):
     first: int = 1
 
 
-class CursorPaging(Frozen):
+class CursorPaging(FrozenModel):
     """The answer holds, at a path in its JSON, what to ask the next page with."""
 
     kind: Literal["cursor"]
@@ -168,4 +168,4 @@ Source = Annotated[
     DemoSource | FileSource | HttpSource | SqlSource | PythonSource, Field(discriminator="kind")
 ]
 KINDS = tuple(get_args(get_args(Source)[0]))
-Own = FileSource | HttpSource | SqlSource | PythonSource  # every kind but the demo
+UserSource = FileSource | HttpSource | SqlSource | PythonSource  # every kind but the demo

@@ -14,7 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from forecast_assets.config.settings import Settings
-from forecast_assets.errors import DataError, listed
+from forecast_assets.errors import DataError, format_list
 
 WEEKS = 52  # that the usual number of days is taken from
 SHARE = 0.1  # of them may have fewer days: holidays, and series that do not sell every day
@@ -108,7 +108,7 @@ def to_weeks(raw: pd.DataFrame, settings: Settings, *, as_of: datetime) -> Weekl
             f" week ends on {week.min().date()}. There is nothing to learn from, so nothing was"
             f" published. Check the dates of the source, and `as_of` if you set one."
         )
-    rows = _Rows.of(sound, week)
+    rows = _RowArrays.of(sound, week)
     if settings.series.aggregate == "error" and not pd.Index(rows.cell[is_over]).is_unique:
         raise _refusal_of_shared_weeks(sound[is_over], week[is_over])
     cells = _cells(rows, is_over, settings.series.aggregate)
@@ -123,7 +123,7 @@ def to_weeks(raw: pd.DataFrame, settings: Settings, *, as_of: datetime) -> Weekl
     short = tuple(sizes.index[sizes == 1])
     if len(short) == len(sizes):
         raise DataError(
-            f"Every series has a single week: {listed(short)}. No forecast can be made or judged"
+            f"Every series has a single week: {format_list(short)}. No forecast can be made or judged"
             f" from one value, so nothing was published. Give the source at least two weeks."
         )
     return WeeklySeries(
@@ -155,7 +155,7 @@ def _week_end(times: "pd.Series[pd.Timestamp]", frequency: str) -> "pd.Series[pd
 
 
 @dataclass(frozen=True)
-class _Rows:
+class _RowArrays:
     """The rows as numbers: whose, on which day, in which week; weeks count from `first`."""
 
     ids: NDArray[np.object_]  # [S], ascending
@@ -188,7 +188,7 @@ class _Rows:
         return self.series * self.n_weeks + self.week
 
 
-def _cells(rows: _Rows, is_over: NDArray[np.bool_], how: str) -> pd.DataFrame:
+def _cells(rows: _RowArrays, is_over: NDArray[np.bool_], how: str) -> pd.DataFrame:
     """One row for each week of each series with a value: `series, week, y, coverage`, sorted."""
     n_weeks = rows.n_weeks
     is_known = is_over & ~np.isnan(rows.y)
@@ -207,7 +207,7 @@ def _cells(rows: _Rows, is_over: NDArray[np.bool_], how: str) -> pd.DataFrame:
     if np.isinf(values).any():
         raise DataError(
             f"{int(np.isinf(values).sum())} weeks have rows whose {how} is larger than any number"
-            f" can be, of the series {listed(rows.ids[values.index[np.isinf(values)] // n_weeks])}."
+            f" can be, of the series {format_list(rows.ids[values.index[np.isinf(values)] // n_weeks])}."
             f" Nothing was published. Look for values that are far too large."
         )
     index = values.index.to_numpy()
@@ -226,13 +226,13 @@ def _is_end(cells: pd.DataFrame) -> "pd.Series[bool]":
     return (cells["series"].diff() != 0) | (cells["series"].diff(-1) != 0)
 
 
-def _refuse_empty_series(rows: _Rows, is_over: NDArray[np.bool_], cells: pd.DataFrame) -> None:
+def _refuse_empty_series(rows: _RowArrays, is_over: NDArray[np.bool_], cells: pd.DataFrame) -> None:
     has_value = np.isin(np.arange(len(rows.ids)), cells["series"])
     has_row = np.bincount(rows.series[is_over], minlength=len(rows.ids)) > 0
     without = rows.ids[has_row & ~has_value]
     if len(without):
         raise DataError(
-            f"{len(without)} series have no value in any week: {listed(without)}."
+            f"{len(without)} series have no value in any week: {format_list(without)}."
             f" There is nothing to forecast them from, so nothing was published. Mend the source,"
             f" or leave them out of it."
         )
@@ -257,10 +257,10 @@ def _refusal_of_shared_weeks(raw: pd.DataFrame, week: "pd.Series[pd.Timestamp]")
 
 def _named(weeks: pd.DataFrame) -> str:
     days = weeks["ds"].dt.strftime("%Y-%m-%d")
-    return listed(f"{one} / {day}" for one, day in zip(weeks["unique_id"], days, strict=True))
+    return format_list(f"{one} / {day}" for one, day in zip(weeks["unique_id"], days, strict=True))
 
 
-def _on_grid(cells: pd.DataFrame, rows: _Rows) -> pd.DataFrame:
+def _on_grid(cells: pd.DataFrame, rows: _RowArrays) -> pd.DataFrame:
     """Every series with a row for each week from its first value to its last, sorted."""
     groups = cells.groupby("series", sort=True)["week"]
     first = groups.min()

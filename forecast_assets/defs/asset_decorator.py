@@ -10,7 +10,7 @@ import dagster as dg
 import pandas as pd
 
 from forecast_assets.defs import checks
-from forecast_assets.defs.runs import Moment, moment_of
+from forecast_assets.defs.runs import RunContext, run_context_of
 from forecast_assets.errors import ForecastAssetsError, SourceUnavailable, StoreError
 
 RETRIES = dg.RetryPolicy(
@@ -24,7 +24,7 @@ class Interrupted(dg.DagsterError, dg.DagsterExecutionInterruptedError):
 
 
 @contextmanager
-def refusing() -> Iterator[None]:
+def fail_fast() -> Iterator[None]:
     """End the step at once on an error that trying again cannot mend; let the others through.
 
     A Ctrl-C, or a termination from the UI, ends the run.
@@ -43,11 +43,11 @@ def _may_pass(error: ForecastAssetsError) -> bool:
     return isinstance(error, SourceUnavailable) or type(error) is StoreError
 
 
-Frame = dg.MaterializeResult[pd.DataFrame]
-Told = Iterator[dg.AssetCheckResult | Frame]
+AssetResult = dg.MaterializeResult[pd.DataFrame]
+AssetOutputs = Iterator[dg.AssetCheckResult | AssetResult]
 
 
-def week_asset(function: Callable[..., Frame | Told]) -> dg.AssetsDefinition:
+def week_asset(function: Callable[..., AssetResult | AssetOutputs]) -> dg.AssetsDefinition:
     """An asset of the week: retried where that can help, checked, and part of any one run.
 
     Its function returns the frame. One that may refuse it after its checks yields those first:
@@ -55,8 +55,8 @@ def week_asset(function: Callable[..., Frame | Told]) -> dg.AssetsDefinition:
     """
 
     @functools.wraps(function)
-    def refused(*args: Any, **kwargs: Any) -> Told:
-        with refusing():
+    def refused(*args: Any, **kwargs: Any) -> AssetOutputs:
+        with fail_fast():
             made = function(*args, **kwargs)
             yield from [made] if isinstance(made, dg.MaterializeResult) else made
 
@@ -71,6 +71,6 @@ def week_asset(function: Callable[..., Frame | Told]) -> dg.AssetsDefinition:
     return asset
 
 
-def its_moment(context: dg.AssetExecutionContext) -> Moment:
+def run_context(context: dg.AssetExecutionContext) -> RunContext:
     """The moment of the run that an asset is made in."""
-    return moment_of(context.run, context.instance)
+    return run_context_of(context.run, context.instance)

@@ -13,27 +13,27 @@ from typing import Any
 import dagster as dg
 import pandas as pd
 
-from forecast_assets.backtesting.executor import Compute
-from forecast_assets.backtesting.folds import Span
-from forecast_assets.backtesting.model_job import ModelRun, Progress
+from forecast_assets.backtesting.executor import BacktestExecutor
+from forecast_assets.backtesting.folds import WorkerSpan
+from forecast_assets.backtesting.model_job import ModelBacktest, Progress
 from forecast_assets.config.settings import Settings
 from forecast_assets.defs import checks
 from forecast_assets.defs.asset_decorator import (
     RETRIES,
-    Frame,
-    its_moment,
-    refusing,
+    AssetResult,
+    fail_fast,
+    run_context,
     week_asset,
 )
 from forecast_assets.defs.console_logger import tell_progress
-from forecast_assets.defs.metadata import first_rows, picture, published, told_first
+from forecast_assets.defs.metadata import asset_result, columns_first, first_rows, svg_metadata
 from forecast_assets.defs.runs import ONE_PARTITION, RANGE_END, RANGE_START
-from forecast_assets.errors import SettingsError, listed
+from forecast_assets.errors import SettingsError, format_list
 from forecast_assets.forecasting import leaderboard, selection
 from forecast_assets.forecasting import metrics as scoring
 from forecast_assets.reporting import plots
 from forecast_assets.storage.store import Store
-from forecast_assets.storage.versions import earlier
+from forecast_assets.storage.versions import previous_versions
 
 
 @week_asset
@@ -42,24 +42,24 @@ def metrics(
     series: pd.DataFrame,
     settings: dg.ResourceParam[Settings],
     store: dg.ResourceParam[Store],
-) -> Frame:
+) -> AssetResult:
     """Every candidate's scores on every series: of models that forecast every planned fold."""
-    evidence = scoring.gather(backtest_predictions, series, settings)
-    measured = scoring.measure(evidence, settings)
-    scores = scoring.table(evidence, measured, series, settings)
+    evidence = scoring.collect(backtest_predictions, series, settings)
+    measured = scoring.compute(evidence, settings)
+    scores = scoring.to_frame(evidence, measured, series, settings)
     metric = settings.selection.metric
-    together = leaderboard.over_all(
+    together = leaderboard.leaderboard(
         evidence, measured, metric=metric, overlap=settings.backtest.behind
     )
     means = together.set_index("model")[metric].dropna()
-    return published(
+    return asset_result(
         store.tables["metrics"],
         scores,
         {
-            "score_plot": picture(plots.draw_scores(scores, metric=metric), alt=metric),
+            "score_plot": svg_metadata(plots.draw_scores(scores, metric=metric), alt=metric),
             "rows": first_rows(_leaderboard(scores, metric)),
             "over_all_series": first_rows(together),
-            "by_weeks_ahead": first_rows(leaderboard.by_weeks_ahead(evidence, measured)),
+            "by_weeks_ahead": first_rows(leaderboard.by_horizon(evidence, measured)),
             "n_scored": int((scores["status"] == "scored").sum()),
             "n_failed": int((scores["status"] == "failed").sum()),
             "n_ineligible": int((scores["status"] == "ineligible").sum()),
@@ -72,7 +72,7 @@ def metrics(
 def _leaderboard(scores: pd.DataFrame, metric: str) -> pd.DataFrame:
     """The scores as a person reads them: series by series, the best model first."""
     ranked = scores.sort_values(["unique_id", metric], kind="stable")
-    return told_first(ranked, ["unique_id", "model", metric, "skill_vs_naive"])
+    return columns_first(ranked, ["unique_id", "model", metric, "skill_vs_naive"])
 
 
 @week_asset
@@ -81,12 +81,12 @@ def best_model(
     metrics: pd.DataFrame,
     settings: dg.ResourceParam[Settings],
     store: dg.ResourceParam[Store],
-) -> Frame:
+) -> AssetResult:
     """The model that forecasts each series, by which rule, and whether that is news."""
-    before = earlier(
+    before = previous_versions(
         store,
         "best_model",
-        before=its_moment(context).as_of,
+        before=run_context(context).as_of,
         made_from="metrics",
         other_than=store.tables["metrics"].data_version(metrics),
         most=settings.selection.patience,
@@ -96,11 +96,11 @@ def best_model(
     metric = settings.selection.metric
     chosen = pd.MultiIndex.from_frame(choice[["unique_id", "model"]])
     scores = metrics.set_index(["unique_id", "model"])[metric].reindex(chosen)
-    return published(
+    return asset_result(
         store.tables["best_model"],
         choice,
         {
-            "rows": first_rows(told_first(choice, ["unique_id", "model", "score", "reason"])),
+            "rows": first_rows(columns_first(choice, ["unique_id", "model", "score", "reason"])),
             "policy": settings.selection.policy,
             "n_better_than_naive": int((choice["skill_vs_naive"] > 0).sum()),
             f"mean_{metric}": float(scores.mean()),
@@ -116,7 +116,7 @@ DASHBOARD_TAG = "forecast_assets/dask_dashboard"
 Record = dict[str, Any]
 
 
-def asked_models(run: dg.DagsterRun, models: Sequence[str], keys: Sequence[str]) -> list[str]:
+def partition_models(run: dg.DagsterRun, models: Sequence[str], keys: Sequence[str]) -> list[str]:
     """The models that a run is to backtest, in the order of the settings.
 
     Raises SettingsError where the run's tags ask for other models than Dagster hands it, as it does
@@ -128,10 +128,10 @@ def asked_models(run: dg.DagsterRun, models: Sequence[str], keys: Sequence[str])
         asked = list(models[models.index(first) : models.index(last) + 1])
     if not asked or set(asked) != set(keys):
         raise SettingsError(
-            f"This run was asked for the models {first} to {last} ({listed(asked) or 'none'}) and"
-            f" given {listed(sorted(keys)) or 'none'}. What it would publish is not what its plan"
+            f"This run was asked for the models {first} to {last} ({format_list(asked) or 'none'}) and"
+            f" given {format_list(sorted(keys)) or 'none'}. What it would publish is not what its plan"
             f" says, so no model ran. Give the range in the order of `enabled`:"
-            f" {listed(models, most=40)}."
+            f" {format_list(models, most=40)}."
         )
     return [name for name in models if name in asked]
 
@@ -141,8 +141,8 @@ def fan(
     context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings]
 ) -> Iterator[dg.DynamicOutput[list[str]]]:
     """Open a branch for each model of this run: it is given its model, and those after it."""
-    with refusing():
-        models = asked_models(context.run, settings.models.enabled, context.partition_keys)
+    with fail_fast():
+        models = partition_models(context.run, settings.models.enabled, context.partition_keys)
     for i, model in enumerate(models):
         yield dg.DynamicOutput(models[i:], mapping_key=model)
 
@@ -152,13 +152,13 @@ def backtest(
     context: dg.OpExecutionContext,
     models: list,  # type: ignore[type-arg]  # as above
     series: pd.DataFrame,
-    compute: dg.ResourceParam[Compute],
+    compute: dg.ResourceParam[BacktestExecutor],
 ) -> Record:
     """Forecast every planned fold with the first model; what fails becomes part of the record.
 
     Workers that it leaves idle begin with the models after it.
     """
-    with refusing():
+    with fail_fast():
         asked, *ahead = compute.backtests(series, models)
         run = compute.run(asked, ahead=ahead, watch=_Log(context, compute))
     record = {**_record(run), "run_id": compute.run_id}
@@ -172,7 +172,7 @@ def backtest(
 class _Log:
     """Tells how a model goes: every few seconds in the UI's log, at each report to a terminal."""
 
-    def __init__(self, context: dg.OpExecutionContext, compute: Compute) -> None:
+    def __init__(self, context: dg.OpExecutionContext, compute: BacktestExecutor) -> None:
         self._context, self._compute = context, compute
         self._told = time.monotonic()
 
@@ -193,7 +193,7 @@ def publish(
     records: list[dict],  # type: ignore[type-arg]  # Dagster knows no parametrized dict here
     series: pd.DataFrame,
     settings: dg.ResourceParam[Settings],
-    compute: dg.ResourceParam[Compute],
+    compute: dg.ResourceParam[BacktestExecutor],
 ) -> dg.Output[object]:
     """Write each model's predictions as a partition of its own."""
     by_model = {str(record["model"]): record for record in records}
@@ -206,9 +206,9 @@ def publish(
                 allow_retries=False,
             )
         context.add_asset_metadata(_told(record), partition_key=model)
-    spans = [Span(*span) for record in records for span in record["spans"]]
+    spans = [WorkerSpan(*span) for record in records for span in record["spans"]]
     if spans:
-        timeline = picture(plots.draw_timeline(spans), alt="which model ran when, where")
+        timeline = svg_metadata(plots.draw_timeline(spans), alt="which model ran when, where")
         context.log_event(
             dg.AssetObservation("backtest_predictions", metadata={"timeline": timeline})
         )
@@ -223,7 +223,7 @@ def publish(
     return dg.Output(frame, data_version=dg.DataVersion(digest))
 
 
-def build_bake_off(models: Sequence[str]) -> dg.AssetsDefinition:
+def build_backtest_predictions(models: Sequence[str]) -> dg.AssetsDefinition:
     """The asset `backtest_predictions`, one partition for each of the models."""
 
     @dg.graph_asset(
@@ -238,7 +238,7 @@ def build_bake_off(models: Sequence[str]) -> dg.AssetsDefinition:
     return backtest_predictions
 
 
-def _record(run: ModelRun) -> Record:
+def _record(run: ModelBacktest) -> Record:
     failures = run.folds.failures
     return {
         "model": run.model,

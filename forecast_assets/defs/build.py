@@ -5,8 +5,8 @@ from collections.abc import Mapping
 import dagster as dg
 
 from forecast_assets.config.settings import Settings
-from forecast_assets.data.quality.baseline import code_version_of_rows
-from forecast_assets.defs.backtest_assets import build_bake_off
+from forecast_assets.data.quality.baseline import source_code_version
+from forecast_assets.defs.backtest_assets import build_backtest_predictions
 from forecast_assets.defs.console_logger import teller
 from forecast_assets.defs.data_assets import ASSETS
 from forecast_assets.defs.io_manager import versioned_tables
@@ -50,7 +50,7 @@ def build_defs(settings: Settings) -> dg.Definitions:
     job = build_job(settings)
     assets = dg.map_asset_specs(
         lambda spec: _described(spec, store, settings),
-        [*ASSETS, *PUBLICATION, build_bake_off(models)],
+        [*ASSETS, *PUBLICATION, build_backtest_predictions(models)],
     )
     sensors = [
         build_missed_week(settings, store, job),
@@ -83,7 +83,7 @@ def _described(spec: dg.AssetSpec, store: Store, settings: Settings) -> dg.Asset
         group_name=group,
         kinds=set(kinds),
         owners=[OWNER],
-        code_version=code_version_of_rows(settings) if name == "raw_data" else code_version,
+        code_version=source_code_version(settings) if name == "raw_data" else code_version,
         metadata={
             **spec.metadata,
             "dagster/column_schema": column_schema(store.tables[name]),

@@ -9,8 +9,8 @@ import dagster as dg
 import pandas as pd
 
 from forecast_assets.data.quality.finding import Finding
-from forecast_assets.errors import listed
-from forecast_assets.forecasting.live_accuracy import Verdict
+from forecast_assets.errors import format_list
+from forecast_assets.forecasting.live_accuracy import LiveAccuracyCheck
 from forecast_assets.storage.tables import CHAMPION
 
 ABOUT = "series"  # under this name a result lists whom it is about, where that is not everybody
@@ -121,7 +121,7 @@ def series_can_be_backtested(series: pd.DataFrame, *, horizon: int) -> dg.AssetC
         short,
         good=f"All {len(sizes)} series have {horizon + 1} weeks or more.",
         bad=f"{len(short)} of {len(sizes)} series have no more than {horizon}"
-        f" week{'s' * (horizon > 1)}: {listed(short)}. None can be held out to judge a model by, so"
+        f" week{'s' * (horizon > 1)}: {format_list(short)}. None can be held out to judge a model by, so"
         f" they get the naive forecast, without an interval. Wait for more weeks, or leave them out"
         f" of the source.",
         about=short,
@@ -137,7 +137,7 @@ def no_model_failed(metrics: pd.DataFrame) -> dg.AssetCheckResult:
         named,
         good=f"None of {metrics['model'].nunique()} models failed on any of"
         f" {metrics['unique_id'].nunique()} series.",
-        bad=f"{len(named)} times a model failed on a series: {listed(named)}. There it does not"
+        bad=f"{len(named)} times a model failed on a series: {format_list(named)}. There it does not"
         f" compete; the week is forecast by the others. Mend the model, or take it out of"
         f" `enabled` in forecast.toml.",
         about=failed["unique_id"],
@@ -153,14 +153,14 @@ def champions_forecast(forecast: pd.DataFrame) -> dg.AssetCheckResult:
         named,
         good=f"All {forecast['unique_id'].nunique()} series were forecast by the model chosen"
         f" for them.",
-        bad=f"{len(named)} series are not forecast by a champion: {listed(named)}. Either the"
+        bad=f"{len(named)} series are not forecast by a champion: {format_list(named)}. Either the"
         f" chosen model failed on the newest week, or no model forecast every fold of the series."
         f" The page of best_model tells which.",
         about=others["unique_id"],
     )
 
 
-def live_forecasts_keep_their_promise(verdict: Verdict) -> dg.AssetCheckResult:
+def live_forecasts_keep_their_promise(verdict: LiveAccuracyCheck) -> dg.AssetCheckResult:
     """Warn where published forecasts were worse than naive, or their intervals off."""
     found = [one for one in (verdict.worse_than_naive, *verdict.off_coverage) if one]
     return _warning(
@@ -184,7 +184,7 @@ def everyone_was_told(undelivered: Sequence[str]) -> dg.AssetCheckResult:
         "everyone_was_told",
         list(undelivered),
         good="Every notice was taken by every channel that it is for.",
-        bad=f"{len(undelivered)} notices were not taken: {listed(undelivered)}. The week itself is"
+        bad=f"{len(undelivered)} notices were not taken: {format_list(undelivered)}. The week itself is"
         f" published. What waits is tried again for a day, by the sensor `alarms` and by the next"
         f" run; `forecast-assets notify` tries a channel now and says how it answers.",
     )

@@ -24,10 +24,10 @@ def teller(_: dg.InitLoggerContext) -> logging.Logger:
 
 
 @contextmanager
-def telling(say: Callable[[str], None]) -> Iterator[None]:
+def console_progress(say: Callable[[str], None]) -> Iterator[None]:
     """Give `say` each line while the block runs."""
     with os.fdopen(os.dup(STDERR), "w") as terminal:  # a step redirects the original
-        logger, listener = logging.getLogger(TELLER), _Listener(say, terminal)
+        logger, listener = logging.getLogger(TELLER), _ConsoleHandler(say, terminal)
         logger.addHandler(listener)
         try:
             yield
@@ -40,7 +40,7 @@ def tell_progress(progress: Progress) -> None:
     logging.getLogger(TELLER).debug("%s", progress, extra={"progress": progress})
 
 
-class _Listener(logging.Handler):
+class _ConsoleHandler(logging.Handler):
     """Turns Dagster's log records into lines: one for each step that ended, each failure whole."""
 
     def __init__(self, say: Callable[[str], None], terminal: TextIO) -> None:

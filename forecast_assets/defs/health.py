@@ -13,7 +13,7 @@ from forecast_assets.config.settings import Settings
 from forecast_assets.defs import notifications
 from forecast_assets.defs.runs import orphans
 from forecast_assets.defs.schedules import is_published, last_due
-from forecast_assets.errors import listed
+from forecast_assets.errors import format_list
 from forecast_assets.storage.store import Store
 
 SILENCE = timedelta(minutes=5)  # of a daemon that beats every half minute, a long tick allowed for
@@ -21,7 +21,9 @@ NO_DAEMON = "no Dagster daemon ever ran here, so that the week does not run by i
 DAEMONS = ("SCHEDULER", "SENSOR", "QUEUED_RUN_COORDINATOR", "MONITORING")
 
 
-def ailments(settings: Settings, store: Store, *, at: datetime, has_daemon: bool) -> list[str]:
+def health_problems(
+    settings: Settings, store: Store, *, at: datetime, has_daemon: bool
+) -> list[str]:
     """What is not well, a sentence each; nothing is changed.
 
     `has_daemon` says that the week is to run by a Dagster daemon, which then has to be up.
@@ -40,12 +42,12 @@ def ailments(settings: Settings, store: Store, *, at: datetime, has_daemon: bool
             gone = [run.run_id[:8] for run in orphans(instance)]
             found += _silent_daemons(instance, at=at) if has_daemon else []
         if gone:
-            found.append(f"the process of {len(gone)} runs is gone: {listed(gone)}")
+            found.append(f"the process of {len(gone)} runs is gone: {format_list(gone)}")
     elif has_daemon:
         found.append(NO_DAEMON)
     waiting = notifications.undelivered(settings, at=at)
     if waiting:
-        found.append(f"{len(waiting)} notices are not delivered: {listed(waiting)}")
+        found.append(f"{len(waiting)} notices are not delivered: {format_list(waiting)}")
     return found
 
 

@@ -10,11 +10,11 @@ import dagster as dg
 import pandas as pd
 from dagster._core.execution.context.system import StepExecutionContext
 
-from forecast_assets.defs.asset_decorator import refusing
+from forecast_assets.defs.asset_decorator import fail_fast
 from forecast_assets.defs.metadata import first_rows
-from forecast_assets.defs.runs import Moment, forget_parent, mark, moment_of
+from forecast_assets.defs.runs import RunContext, clear_inherited_hold, run_context_of, tag_process
 from forecast_assets.storage.commit import Commit
-from forecast_assets.storage.lineage import read_by_run, refuse_mixtures
+from forecast_assets.storage.lineage import check_same_vintage, resolve_inputs
 from forecast_assets.storage.store import Store
 
 PUBLISHED = "next_week_forecast"
@@ -22,36 +22,36 @@ READ_BY_EVERY_MODEL = "series"  # and so kept in memory from one model's step to
 Frames = Callable[[str], pd.DataFrame]  # a partitioned asset's value: its frame by partition
 
 
-class VersionedTables(dg.IOManager):
+class DeltaVersionIOManager(dg.IOManager):
     """Reads and writes every asset of the week in one store."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._moments: dict[str, Moment] = {}
+        self._moments: dict[str, RunContext] = {}
         self._read: dict[tuple[str, str], dict[tuple[str, str | None], Commit]] = {}
         self._kept: tuple[list[Commit], pd.DataFrame] | None = None
 
-    def _moment(self, step: StepExecutionContext) -> Moment:
+    def _moment(self, step: StepExecutionContext) -> RunContext:
         """The moment of the step's run, looked up once: it is asked for at every input."""
         if step.run_id not in self._moments:
-            self._moments = {step.run_id: moment_of(step.dagster_run, step.instance)}
+            self._moments = {step.run_id: run_context_of(step.dagster_run, step.instance)}
         return self._moments[step.run_id]
 
     def load_input(self, context: dg.InputContext) -> pd.DataFrame:
         """Read the version that belongs to this run; refuse what does not belong together."""
         step = context.step_context
         asset = context.asset_key.path[-1]
-        with refusing():
+        with fail_fast():
             moment = self._moment(step)
             partitions = (
                 sorted(context.asset_partition_keys) if context.has_asset_partitions else None
             )
-            commits = read_by_run(
+            commits = resolve_inputs(
                 self._store, asset, partitions=partitions, runs=moment.runs, as_of=moment.as_of
             )
             read = self._read.setdefault((step.run_id, step.step.key), {})
             read.update({(commit.asset, commit.partition): commit for commit in commits})
-            refuse_mixtures(self._store, list(read.values()), for_asset=step.step.key)
+            check_same_vintage(self._store, list(read.values()), for_asset=step.step.key)
             if asset != READ_BY_EVERY_MODEL:
                 return self._store.read(commits)
             if self._kept is None or self._kept[0] != commits:
@@ -65,7 +65,7 @@ class VersionedTables(dg.IOManager):
         partitions = (
             sorted(context.asset_partition_keys) if context.has_asset_partitions else [None]
         )
-        with refusing():
+        with fail_fast():
             moment = self._moment(step)
             for partition in partitions:
                 frame = obj if isinstance(obj, pd.DataFrame) else obj(str(partition))
@@ -94,12 +94,12 @@ class VersionedTables(dg.IOManager):
     required_resource_keys={"store"},
     description="Reads and writes every asset of the week in one store, a version each time.",
 )
-def versioned_tables(context: dg.InitResourceContext) -> VersionedTables:
+def versioned_tables(context: dg.InitResourceContext) -> DeltaVersionIOManager:
     """Every run needs it, and so it is where a run records its process."""
     if context.run and context.instance:
-        mark(context.run.run_id, context.instance)
-        forget_parent(context.run, context.instance)
-    return VersionedTables(context.resources.store)
+        tag_process(context.run.run_id, context.instance)
+        clear_inherited_hold(context.run, context.instance)
+    return DeltaVersionIOManager(context.resources.store)
 
 
 def _behind(commit: Commit) -> Iterator[dg.AssetObservation]:

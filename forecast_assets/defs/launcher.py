@@ -8,13 +8,13 @@ from pathlib import Path
 
 import dagster as dg
 
-from forecast_assets.backtesting.executor import load_ahead
+from forecast_assets.backtesting.executor import prewarm
 from forecast_assets.config.loader import dagster_home
 from forecast_assets.config.settings import ROOT, Settings
 from forecast_assets.defs import notifications
 from forecast_assets.defs.asset_decorator import Interrupted
 from forecast_assets.defs.build import build_defs, build_store
-from forecast_assets.defs.console_logger import telling
+from forecast_assets.defs.console_logger import console_progress
 from forecast_assets.defs.runs import (
     ACCEPT_TAG,
     AS_OF_TAG,
@@ -47,9 +47,9 @@ def run_week(
     tags = {} if moment is None else {AS_OF_TAG: moment.isoformat()}
     tags |= {ACCEPT_TAG: YES} if is_accepted else {}
     refuse_future(moment or now(), at=now())
-    load_ahead(settings, build_store(settings), as_of=moment or now())
+    prewarm(settings, build_store(settings), as_of=moment or now())
     job = build_defs(settings).resolve_job_def(JOB)
-    with _opened(made_home(settings)) as instance, telling(say):
+    with _opened(ensure_dagster_home(settings)) as instance, console_progress(say):
         end_orphans(instance)
         try:
             result = job.execute_in_process(
@@ -77,7 +77,7 @@ def _tell(run_id: str, settings: Settings, instance: dg.DagsterInstance) -> None
     """Tell whom it concerns of what failed: where no daemon is up, nobody else does."""
     record = instance.get_run_record_by_id(run_id)
     notices = list(notices_of(record, instance)) if record is not None else []
-    n_new = sum(notifications.tell(notice, settings, at=now()) for notice in notices)
+    n_new = sum(notifications.enqueue(notice, settings, at=now()) for notice in notices)
     if n_new:
         notifications.deliver(settings, at=now())
 
@@ -89,7 +89,7 @@ def _is_interrupt(event: dg.DagsterEvent) -> bool:
     return error is not None and error.cls_name in names
 
 
-def made_home(settings: Settings) -> str:
+def ensure_dagster_home(settings: Settings) -> str:
     """The folder of the Dagster instance, made where it is not there yet."""
     home = dagster_home(settings)
     home.mkdir(parents=True, exist_ok=True)

@@ -8,7 +8,7 @@ from typing import Any
 import dagster as dg
 import pandas as pd
 
-from forecast_assets.storage.contract import Kind, Table
+from forecast_assets.storage.contract import Kind, TableContract
 
 ROWS_SHOWN = 25
 DAGSTER_TYPES: Mapping[Kind, str] = {
@@ -22,7 +22,7 @@ DAGSTER_TYPES: Mapping[Kind, str] = {
 }
 
 
-def column_schema(table: Table) -> dg.TableSchema:
+def column_schema(table: TableContract) -> dg.TableSchema:
     """A contract as the UI shows it: columns, types, descriptions, the key."""
     return dg.TableSchema(
         columns=[
@@ -42,8 +42,8 @@ def column_schema(table: Table) -> dg.TableSchema:
     )
 
 
-def published(
-    table: Table,
+def asset_result(
+    table: TableContract,
     frame: pd.DataFrame,
     metadata: Mapping[str, Any] | None = None,
     *,
@@ -73,12 +73,12 @@ def first_rows(frame: pd.DataFrame) -> dg.MetadataValue:
     return dg.MetadataValue.table(records, dg.TableSchema(columns))
 
 
-def told_first(frame: pd.DataFrame, names: list[str]) -> pd.DataFrame:
+def columns_first(frame: pd.DataFrame, names: list[str]) -> pd.DataFrame:
     """The frame with these columns first: a page of the UI shows three or four."""
     return frame[[*names, *frame.columns.difference(names, sort=False)]]
 
 
-def picture(svg: str, *, alt: str) -> dg.MetadataValue:
+def svg_metadata(svg: str, *, alt: str) -> dg.MetadataValue:
     """A picture that travels with the event: it needs no server of its own."""
     data = base64.b64encode(svg.encode()).decode()
     return dg.MetadataValue.md(f"![{alt}](data:image/svg+xml;base64,{data})")

@@ -12,47 +12,57 @@ import dagster as dg
 import pandas as pd
 
 from forecast_assets.config.settings import Settings, Severity
-from forecast_assets.data.quality.evaluate import by_policy, in_a_line
+from forecast_assets.data.quality.evaluate import one_line, with_policy
 from forecast_assets.defs import checks
 from forecast_assets.forecasting import live_accuracy
-from forecast_assets.notifications.queue import Outbox
-from forecast_assets.notifications.routing import EVERY_SERIES, Notice, Patterns, addressed, readers
+from forecast_assets.notifications.queue import NotificationQueue
+from forecast_assets.notifications.routing import (
+    EVERY_SERIES,
+    Notification,
+    Patterns,
+    recipients,
+    report_recipients,
+)
 from forecast_assets.reporting import render, summary
 from forecast_assets.storage.store import Store
 
 SECONDS = 40.0  # that a round of deliveries may take: a sensor's tick is ended after 60
 
 
-def outbox(settings: Settings) -> Outbox:
+def outbox(settings: Settings) -> NotificationQueue:
     """Where notices wait until they are delivered."""
-    return Outbox(settings.var / "outbox")
+    return NotificationQueue(settings.var / "outbox")
 
 
-def tell(notice: Notice, settings: Settings, *, at: datetime) -> bool:
+def enqueue(notice: Notification, settings: Settings, *, at: datetime) -> bool:
     """Put a notice in the outbox for all whom it concerns; false where it was put before."""
-    return outbox(settings).put(notice, addressed(notice, settings), now=at)
+    return outbox(settings).put(notice, recipients(notice, settings), now=at)
 
 
-def judged(week: summary.Week, settings: Settings) -> summary.Week:
+def with_problems(week: summary.WeeklyReport, settings: Settings) -> summary.WeeklyReport:
     """The week with what the checks of its tables complain of, as its problems."""
     found = [
         checks.series_can_be_backtested(week.series, horizon=settings.backtest.horizon),
         checks.no_model_failed(week.metrics),
         checks.champions_forecast(week.forecast),
         checks.live_forecasts_keep_their_promise(
-            live_accuracy.judge(week.accuracy, week.series, levels=week.levels)
+            live_accuracy.check_accuracy(week.accuracy, week.series, levels=week.levels)
         ),
     ]
-    odd = by_policy(week.findings, "hold", "warn")
-    problems = (
-        [f"What came is odd: {in_a_line(odd)}. More of that under “The data”."] if odd else []
-    )
+    odd = with_policy(week.findings, "hold", "warn")
+    problems = [f"What came is odd: {one_line(odd)}. More of that under “The data”."] if odd else []
     problems += [str(one.description) for one in found if not one.passed]
     return replace(week, problems=problems)
 
 
 def send_report(
-    week: summary.Week, store: Store, settings: Settings, *, folder: str, version: str, at: datetime
+    week: summary.WeeklyReport,
+    store: Store,
+    settings: Settings,
+    *,
+    folder: str,
+    version: str,
+    at: datetime,
 ) -> list[pd.DataFrame]:
     """Send the week's report to its readers, to each of the series that are theirs.
 
@@ -62,14 +72,14 @@ def send_report(
     """
 
     @functools.cache
-    def edition_of(patterns: Patterns) -> summary.Week:
-        return week if patterns == EVERY_SERIES else judged(week.only(patterns), settings)
+    def edition_of(patterns: Patterns) -> summary.WeeklyReport:
+        return week if patterns == EVERY_SERIES else with_problems(week.only(patterns), settings)
 
     def severity_of(patterns: Patterns) -> Severity:
         return "warning" if edition_of(patterns).problems else "info"
 
     kept = []
-    for patterns, urls in readers(settings, severity_of=severity_of).items():
+    for patterns, urls in report_recipients(settings, severity_of=severity_of).items():
         edition, place = edition_of(patterns), folder
         if edition.forecast.empty:
             continue
@@ -77,12 +87,12 @@ def send_report(
             digest = hashlib.blake2b(repr(patterns).encode(), digest_size=4).hexdigest()
             place = f"{folder}/for_{digest}"
             kept.append(store.keep_files(place, render.render(edition)))
-        notice = Notice(
+        notice = Notification(
             id=f"report {version} {patterns}",
             event="report",
             severity=severity_of(patterns),
             title=edition.title,
-            text=render.briefly(edition),
+            text=render.render_brief(edition),
             files=(store.var / place / "report.html",),
             series=patterns,
         )
@@ -105,7 +115,9 @@ def undelivered(settings: Settings, *, at: datetime) -> list[str]:
     ]
 
 
-def report_check(instance: dg.DagsterInstance, settings: Settings, *, at: datetime) -> None:
+def report_delivery_check(
+    instance: dg.DagsterInstance, settings: Settings, *, at: datetime
+) -> None:
     """Show on the report's page what became of deliveries after its run."""
     result = checks.everyone_was_told(undelivered(settings, at=at))
     instance.report_runless_asset_event(

@@ -8,19 +8,19 @@ import functools
 import dagster as dg
 import pandas as pd
 
-from forecast_assets.backtesting.executor import Compute
+from forecast_assets.backtesting.executor import BacktestExecutor
 from forecast_assets.config.settings import Settings
-from forecast_assets.data.quality.baseline import judged
+from forecast_assets.data.quality.baseline import evaluate_stored
 from forecast_assets.defs import checks, notifications
-from forecast_assets.defs.asset_decorator import Frame, its_moment, week_asset
-from forecast_assets.defs.metadata import first_rows, picture, published, told_first
+from forecast_assets.defs.asset_decorator import AssetResult, run_context, week_asset
+from forecast_assets.defs.metadata import asset_result, columns_first, first_rows, svg_metadata
 from forecast_assets.defs.runs import now
 from forecast_assets.defs.schedules import last_tick
 from forecast_assets.forecasting import forecast, live_accuracy
 from forecast_assets.reporting import plots, render, summary
 from forecast_assets.storage import tables
-from forecast_assets.storage.commit import distinct, newest
-from forecast_assets.storage.lineage import read_by_run
+from forecast_assets.storage.commit import latest_per_content, newest
+from forecast_assets.storage.lineage import resolve_inputs
 from forecast_assets.storage.store import Store
 from forecast_assets.storage.tables import CHAMPION, interval_columns
 
@@ -33,10 +33,10 @@ def next_week_forecast(
     backtest_predictions: pd.DataFrame,
     settings: dg.ResourceParam[Settings],
     store: dg.ResourceParam[Store],
-    compute: dg.ResourceParam[Compute],
-) -> Frame:
+    compute: dg.ResourceParam[BacktestExecutor],
+) -> AssetResult:
     """Next week's value of every series, with intervals, and the model that made it."""
-    moment = its_moment(context)
+    moment = run_context(context)
     made = forecast.forecast(
         best_model,
         series,
@@ -48,15 +48,15 @@ def next_week_forecast(
     )
     ends = interval_columns(settings.forecast.levels)
     fan = plots.draw_forecast(made, series, levels=settings.forecast.levels)
-    return published(
+    return asset_result(
         store.tables["next_week_forecast"],
         made,
         {
-            "forecast_plot": picture(fan, alt="every series' last half year and its forecast"),
+            "forecast_plot": svg_metadata(fan, alt="every series' last half year and its forecast"),
             "rows": first_rows(
-                told_first(made.drop(columns="members"), ["unique_id", "y_hat", "model", *ends])
+                columns_first(made.drop(columns="members"), ["unique_id", "y_hat", "model", *ends])
             ),
-            "week": str(tables.week_of(made)),
+            "week": str(tables.target_week(made)),
             "n_series": made["unique_id"].nunique(),
             "n_forecasts_not_by_champion": int((made["rung"] != CHAMPION).sum()),
         },
@@ -71,11 +71,11 @@ def forecast_accuracy(
     series: pd.DataFrame,
     settings: dg.ResourceParam[Settings],
     store: dg.ResourceParam[Store],
-) -> Frame:
+) -> AssetResult:
     """Every forecast published so far whose week is over, against what came."""
-    as_of = its_moment(context).as_of
+    as_of = run_context(context).as_of
     known = [one for one in store.history("next_week_forecast") if one.as_of < as_of]
-    published_before = [store.read([commit]) for commit in distinct(known)]
+    published_before = [store.read([commit]) for commit in latest_per_content(known)]
     scores_before = [one for one in store.history("forecast_accuracy") if one.as_of < as_of]
     levels = settings.forecast.levels
     scored = live_accuracy.score_published(
@@ -86,7 +86,7 @@ def forecast_accuracy(
     )
     told = functools.partial(live_accuracy.summary, scored, series, levels=levels)
     over_all = told().drop(columns=["of", "n"]).dropna(axis="columns").to_dict("records")
-    return published(
+    return asset_result(
         store.tables["forecast_accuracy"],
         scored,
         {
@@ -98,7 +98,7 @@ def forecast_accuracy(
             "rows": first_rows(scored.sort_values("ds", ascending=False, kind="stable")),
         },
         check=checks.live_forecasts_keep_their_promise(
-            live_accuracy.judge(scored, series, levels=levels)
+            live_accuracy.check_accuracy(scored, series, levels=levels)
         ),
     )
 
@@ -113,15 +113,15 @@ def weekly_report(
     forecast_accuracy: pd.DataFrame,
     settings: dg.ResourceParam[Settings],
     store: dg.ResourceParam[Store],
-) -> Frame:
+) -> AssetResult:
     """The week on one page, for people who never open this one; sent to whom it concerns."""
-    moment = its_moment(context)
+    moment = run_context(context)
     commit, data = (
-        read_by_run(store, asset, partitions=None, runs=moment.runs, as_of=moment.as_of)[0]
+        resolve_inputs(store, asset, partitions=None, runs=moment.runs, as_of=moment.as_of)[0]
         for asset in ("next_week_forecast", "series")
     )
-    week = notifications.judged(
-        summary.Week(
+    week = notifications.with_problems(
+        summary.WeeklyReport(
             forecast=next_week_forecast,
             series=series,
             best_model=best_model,
@@ -130,12 +130,12 @@ def weekly_report(
             levels=settings.forecast.levels,
             run_id=context.run.run_id,
             units=settings.series.units,
-            findings=judged(store, data, settings),
+            findings=evaluate_stored(store, data, settings),
             made_from=f"next_week_forecast {commit.version}, made from {commit.made_from}",
         ),
         settings,
     )
-    folder = f"reports/{tables.week_of(next_week_forecast)}_{context.run.run_id[:8]}"
+    folder = f"reports/{tables.target_week(next_week_forecast)}_{context.run.run_id[:8]}"
     texts = render.render(week)
     files = [store.keep_files(folder, texts)]
     at = now()  # a run that carries on an older one began long ago
@@ -143,7 +143,7 @@ def weekly_report(
         files += notifications.send_report(
             week, store, settings, folder=folder, version=commit.data_version, at=at
         )
-    return published(
+    return asset_result(
         store.tables["weekly_report"],
         pd.concat(files, ignore_index=True),
         {

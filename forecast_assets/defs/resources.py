@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from forecast_assets.backtesting.cache import FoldCache
-from forecast_assets.backtesting.dask_pool import Crew, n_workers_here
-from forecast_assets.backtesting.executor import Compute, load_ahead
+from forecast_assets.backtesting.dask_pool import DaskPool, n_workers_here
+from forecast_assets.backtesting.executor import BacktestExecutor, prewarm
 from forecast_assets.config.settings import ComputeSettings, Settings
-from forecast_assets.defs.runs import moment_of
+from forecast_assets.defs.runs import run_context_of
 from forecast_assets.errors import ComputeError, SettingsError
 
 if TYPE_CHECKING:
@@ -36,19 +36,19 @@ LOCAL_CLUSTER = {
     required_resource_keys={"settings", "store"},
     description="Models over their folds: the fold cache, and Dask's workers for what it lacks.",
 )
-def compute(context: dg.InitResourceContext) -> Iterator[Compute]:
+def compute(context: dg.InitResourceContext) -> Iterator[BacktestExecutor]:
     """Answer folds for one run; the cluster it needed is let go with the run."""
     settings: Settings = context.resources.settings
     run = context.run
     with ExitStack() as stack:
-        crew = Crew(lambda: _client(stack, settings.compute))
+        crew = DaskPool(lambda: _client(stack, settings.compute))
         cache = FoldCache(settings.var / "fold_cache")
-        answers = Compute(settings, cache, crew, run_id=run.run_id if run else "")
+        answers = BacktestExecutor(settings, cache, crew, run_id=run.run_id if run else "")
         try:
             if run and context.instance:
                 with suppress(SettingsError):  # a moment that cannot be is refused by the steps
-                    moment = moment_of(run, context.instance)
-                    load_ahead(settings, context.resources.store, as_of=moment.as_of)
+                    moment = run_context_of(run, context.instance)
+                    prewarm(settings, context.resources.store, as_of=moment.as_of)
             yield answers
         finally:
             crew.close()  # while the cluster is still there

@@ -26,7 +26,7 @@ RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_p
 
 
 @dataclass(frozen=True)
-class Moment:
+class RunContext:
     """`as_of`: what the run may know; `made_at`: when it began; `runs`: it and its parents."""
 
     as_of: datetime
@@ -34,7 +34,7 @@ class Moment:
     runs: Sequence[str]
 
 
-def moment_of(run: dg.DagsterRun, instance: dg.DagsterInstance) -> Moment:
+def run_context_of(run: dg.DagsterRun, instance: dg.DagsterInstance) -> RunContext:
     """The moment of a run: its tag's, else when it, or the run it carries on, was created.
 
     Raises SettingsError where the tag holds no time, and where one partition was picked for a run
@@ -58,7 +58,7 @@ def moment_of(run: dg.DagsterRun, instance: dg.DagsterInstance) -> Moment:
     as_of = made_at if said is None else parse_as_of(said)
     refuse_future(as_of, at=made_at)
     chain = dict.fromkeys([run.run_id, run.parent_run_id, run.root_run_id])
-    return Moment(as_of, made_at, [run_id for run_id in chain if run_id])
+    return RunContext(as_of, made_at, [run_id for run_id in chain if run_id])
 
 
 Clock = Callable[[], datetime]
@@ -95,27 +95,27 @@ HELD_TAG = "forecast_assets/held"  # on a run that refused its data: their data 
 NONE = "none"  # of a run that carries on one that did
 
 
-def mark_held(run: dg.DagsterRun, instance: dg.DagsterInstance, *, content: str) -> None:
+def tag_held(run: dg.DagsterRun, instance: dg.DagsterInstance, *, content: str) -> None:
     """Record on a run that it held these data back."""
     instance.add_run_tags(run.run_id, {HELD_TAG: content})
 
 
-def forget_parent(run: dg.DagsterRun, instance: dg.DagsterInstance) -> None:
+def clear_inherited_hold(run: dg.DagsterRun, instance: dg.DagsterInstance) -> None:
     """Take back what a run inherits of one that held its data: its own are yet to be judged."""
-    if content_held(run):
+    if held_version(run):
         instance.add_run_tags(run.run_id, {HELD_TAG: NONE})
 
 
-def content_held(run: dg.DagsterRun) -> str | None:
+def held_version(run: dg.DagsterRun) -> str | None:
     """The data version of what a run held back; null where it held nothing."""
     content = run.tags.get(HELD_TAG, NONE)
     return None if content == NONE else content
 
 
-def runs_that_held(instance: dg.DagsterInstance, **tags: str) -> Iterator[dg.DagsterRun]:
+def held_runs(instance: dg.DagsterInstance, **tags: str) -> Iterator[dg.DagsterRun]:
     """The failed runs with these tags that held their data back, the newest first."""
     failed = dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE], tags=tags)
-    return (run for run in instance.get_runs(failed) if content_held(run))
+    return (run for run in instance.get_runs(failed) if held_version(run))
 
 
 PROCESS_TAG = "forecast_assets/process"
@@ -127,7 +127,7 @@ STARTED = [
 UNFINISHED = [dg.DagsterRunStatus.QUEUED, *STARTED]
 
 
-def mark(run_id: str, instance: dg.DagsterInstance) -> None:
+def tag_process(run_id: str, instance: dg.DagsterInstance) -> None:
     """Record on a run which process of which machine it runs in."""
     # A run that carries on another one inherits its tags: the id tells whose this is.
     instance.add_run_tags(run_id, {PROCESS_TAG: f"{run_id} {identity(os.getpid())}"})
@@ -157,12 +157,12 @@ def end_orphans(instance: dg.DagsterInstance) -> list[str]:
     return [run.run_id for run in ended]
 
 
-def is_ours(run: dg.DagsterRun) -> bool:
+def is_project_run(run: dg.DagsterRun) -> bool:
     """Whether it is a run of this package: an instance may hold those of other projects."""
     return PROCESS_TAG in run.tags or WEEK_TAG in run.tags or bool(_selected(run) & set(ASSETS))
 
 
-def weeks_under_way(instance: dg.DagsterInstance) -> list[dg.RunRecord]:
+def active_weekly_runs(instance: dg.DagsterInstance) -> list[dg.RunRecord]:
     """The runs that make a week from its data on and have not ended, the newest first."""
     return [
         record
@@ -172,10 +172,10 @@ def weeks_under_way(instance: dg.DagsterInstance) -> list[dg.RunRecord]:
     ]
 
 
-def stands_for(record: dg.RunRecord, instance: dg.DagsterInstance) -> datetime:
+def as_of_of(record: dg.RunRecord, instance: dg.DagsterInstance) -> datetime:
     """The moment that a run stands for, in UTC; of one that refuses its own, when it was made."""
     try:
-        return moment_of(record.dagster_run, instance).as_of
+        return run_context_of(record.dagster_run, instance).as_of
     except SettingsError:  # a tag written by hand: the run itself will say so
         return record.create_timestamp.astimezone(UTC)
 

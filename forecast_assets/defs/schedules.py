@@ -12,7 +12,7 @@ import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 from dagster._utils.schedules import is_valid_cron_schedule, reverse_cron_string_iterator
 
-from forecast_assets.config.settings import Settings, span
+from forecast_assets.config.settings import Settings, parse_duration
 from forecast_assets.defs.runs import (
     AS_OF_TAG,
     RANGE_END,
@@ -20,9 +20,9 @@ from forecast_assets.defs.runs import (
     WEEK_TAG,
     WHOLE,
     Clock,
+    active_weekly_runs,
+    as_of_of,
     now,
-    stands_for,
-    weeks_under_way,
 )
 from forecast_assets.errors import SettingsError, StoreError
 from forecast_assets.storage.store import Store
@@ -45,7 +45,7 @@ def last_due(settings: Settings, *, now: datetime) -> datetime:
 
 def deadline(settings: Settings) -> timedelta:
     """How long after its tick a week's forecast may come."""
-    return span(settings.schedule.deadline)
+    return parse_duration(settings.schedule.deadline)
 
 
 def is_published(store: Store, tick: datetime) -> bool:
@@ -143,7 +143,7 @@ def build_schedule(
         if _is_there(tick):
             return dg.SkipReason(f"The forecast of {week} is there already.")
         if any(
-            stands_for(one, context.instance) >= tick for one in weeks_under_way(context.instance)
+            as_of_of(one, context.instance) >= tick for one in active_weekly_runs(context.instance)
         ):
             return dg.SkipReason(f"A run of {week} is under way.")
         return [request_for(one) for one in _asked(tick)]

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from forecast_assets.backtesting.folds import SeriesFolds, is_declined, plan
 from forecast_assets.config.settings import Settings
 from forecast_assets.errors import DataError
-from forecast_assets.forecasting.intervals import Pool, noise, scaled
+from forecast_assets.forecasting.intervals import ErrorPool, recent_volatility, scaled
 from forecast_assets.models.base import Positions, Values
 
 BLOCK_FOLDS = 20_000  # of one model; bounds the memory of what is worked out at once
@@ -24,14 +24,14 @@ SCORED, FAILED, INELIGIBLE = "scored", "failed", "ineligible"
 
 
 @dataclass(frozen=True, eq=False)
-class Block:
+class SeriesBlock:
     """Some series with the same cutoffs. Their folds lie at `folds` of the whole: [S, K]."""
 
     series: Positions  # [S]
     folds: Positions  # [S, K]
     weeks: Positions  # [K]; of the cutoffs
     last: Values  # [S, K]; the value at the cutoff
-    noise: Values  # [S, K]; as in `intervals`, known at the cutoff
+    recent_volatility: Values  # [S, K]; as in `intervals`, known at the cutoff
     y: Values  # [S, K, H]
     y_hat: Values  # [M, S, K, H]; NaN where a model did not forecast
     is_scored: NDArray[np.bool_]  # [M, S]: forecast every fold
@@ -48,14 +48,14 @@ class Block:
 
 
 @dataclass(frozen=True, eq=False)
-class Evidence:
+class BacktestResults:
     """All models' folds end to end, series by series, cutoff by cutoff; S series have folds."""
 
     planned: Sequence[SeriesFolds]  # [S]
     models: Sequence[str]  # [M]
     weeks: Positions  # [F]; of the cutoffs, counted from 1970 on
     last: Values  # [F]
-    noise: Values  # [F]
+    recent_volatility: Values  # [F]
     y: Values  # [F, H]
     y_hat: Values  # [M, F, H]
     fit_seconds: Values  # [M, S]
@@ -94,7 +94,7 @@ class Evidence:
             models,
             np.concatenate([as_weeks(one.ds[one.ends - 1]) for one in planned]),
             np.concatenate([one.y[one.ends - 1] for one in planned]),
-            np.concatenate([noise(one.y)[one.ends - 1] for one in planned]),
+            np.concatenate([recent_volatility(one.y)[one.ends - 1] for one in planned]),
             np.concatenate([_after(one, horizon) for one in planned]),
             np.stack([y_hat[at] for at in rows]).reshape(shape),
             np.stack([np.add.reduceat(seconds[at], starts) for at in rows]) / horizon,
@@ -131,14 +131,18 @@ class Evidence:
             return np.array([np.sqrt((s * s).mean()) if len(s) else np.nan for s in steps])
         return np.array([np.abs(s).mean() if len(s) else np.nan for s in steps])
 
-    def pools(self, model: int, at: Positions) -> list[Pool]:
+    def pools(self, model: int, at: Positions) -> list[ErrorPool]:
         """A model's scaled errors on all series that it is scored on, one pool a week ahead."""
         which = np.flatnonzero(self.status[model] == SCORED)
         is_in = np.zeros(len(self.planned), dtype=bool)
         is_in[which[:: max(-(-len(which) // POOL_SERIES), 1)]] = True
-        folds = np.flatnonzero(np.repeat(is_in, self.n_folds) & (self.noise > 0))
-        size = scaled(np.abs(self.y_hat[model, folds] - self.y[folds]), self.noise[folds])
-        return [Pool.of(size[:, h], self.weeks[folds], at, h=h + 1) for h in range(self.y.shape[1])]
+        folds = np.flatnonzero(np.repeat(is_in, self.n_folds) & (self.recent_volatility > 0))
+        size = scaled(
+            np.abs(self.y_hat[model, folds] - self.y[folds]), self.recent_volatility[folds]
+        )
+        return [
+            ErrorPool.of(size[:, h], self.weeks[folds], at, h=h + 1) for h in range(self.y.shape[1])
+        ]
 
     def joined(self, other: Self) -> Self:
         """The same folds with the models of both."""
@@ -151,7 +155,7 @@ class Evidence:
             reason=np.concatenate([self.reason, other.reason]),
         )
 
-    def blocks(self) -> Iterator[Block]:
+    def blocks(self) -> Iterator[SeriesBlock]:
         """The series in blocks that can be worked out at once: each in one of them."""
         n_folds = self.n_folds
         starts = np.cumsum(n_folds) - n_folds
@@ -165,19 +169,19 @@ class Evidence:
             for first in range(0, len(alike), size):
                 which = alike[first : first + size]
                 folds = starts[which][:, None] + np.arange(n)
-                yield Block(
+                yield SeriesBlock(
                     which,
                     folds,
                     self.weeks[folds[0]],
                     self.last[folds],
-                    self.noise[folds],
+                    self.recent_volatility[folds],
                     self.y[folds],
                     self.y_hat[:, folds],
                     self.status[:, which] == SCORED,
                 )
 
 
-def in_common(
+def comparable_candidates_and_series(
     is_eligible: NDArray[np.bool_],
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """The candidates to compare over series, and the series to compare them on: [S, C] -> [C], [S].

@@ -19,7 +19,7 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 
-from forecast_assets.forecasting.backtest_results import INELIGIBLE, SCORED, Evidence
+from forecast_assets.forecasting.backtest_results import INELIGIBLE, SCORED, BacktestResults
 from forecast_assets.models.base import Values
 
 Weigh = Callable[[Values, NDArray[np.bool_]], Values]
@@ -31,7 +31,7 @@ NO_MEMBER = "no model forecast every fold"
 LEAST_FOLDS = 8  # that a choice among subsets rests on; with fewer, the few best weigh the same
 
 
-def alike(errors: Values, is_able: NDArray[np.bool_]) -> Values:
+def equal_weights(errors: Values, is_able: NDArray[np.bool_]) -> Values:
     """Each member weighs the same: [M, S, k, H] and [M, S] -> [M, S]."""
     return _shares(_members(errors, is_able).astype(np.float64))
 
@@ -46,11 +46,11 @@ def by_inverse_error(errors: Values, is_able: NDArray[np.bool_]) -> Values:
     return _shares(np.where(members, inverse, 0.0))
 
 
-def by_best_subset(errors: Values, is_able: NDArray[np.bool_]) -> Values:
+def greedy_weights(errors: Values, is_able: NDArray[np.bool_]) -> Values:
     """Those whose mean has the least absolute error, found one by one, each as often as taken."""
     n_models, n_series, n_folds, _ = errors.shape
     if n_folds < LEAST_FOLDS:
-        return alike(errors, is_able)
+        return equal_weights(errors, is_able)
     flat = np.where(is_able[:, :, None], errors.reshape(n_models, n_series, -1), np.inf)
     total = np.zeros(flat.shape[1:])
     taken, kept = np.zeros((n_models, n_series)), np.zeros((n_models, n_series))
@@ -85,7 +85,7 @@ def median(y_hat: Values, weights: Values) -> Values:
 
 
 @dataclass(frozen=True)
-class Combination:
+class Ensemble:
     """How members' forecasts become one: what each weighs, and how they are pooled."""
 
     weigh: Weigh
@@ -104,17 +104,19 @@ class Combination:
         return pooled
 
 
-COMBINATIONS: Mapping[str, Combination] = MappingProxyType(
+COMBINATIONS: Mapping[str, Ensemble] = MappingProxyType(
     {
-        "combination_mean": Combination(alike, mean),
-        "combination_median": Combination(alike, median),
-        "combination_inverse_error": Combination(by_inverse_error, mean),
-        "combination_best_subset": Combination(by_best_subset, mean),
+        "combination_mean": Ensemble(equal_weights, mean),
+        "combination_median": Ensemble(equal_weights, median),
+        "combination_inverse_error": Ensemble(by_inverse_error, mean),
+        "combination_best_subset": Ensemble(greedy_weights, mean),
     }
 )
 
 
-def with_combinations(evidence: Evidence, names: Collection[str], *, behind: int) -> Evidence:
+def add_ensembles(
+    evidence: BacktestResults, names: Collection[str], *, behind: int
+) -> BacktestResults:
     """The evidence, and what those combinations of its models would have said, beside it."""
     some = [name for name in COMBINATIONS if name in names]
     y_hat = np.full((len(some), *evidence.y.shape), np.nan)

@@ -9,21 +9,21 @@ from typing import NamedTuple
 
 import numpy as np
 
-from forecast_assets.backtesting.executor import Compute
+from forecast_assets.backtesting.executor import BacktestExecutor
 from forecast_assets.backtesting.folds import Panel, SeriesFolds
-from forecast_assets.backtesting.model_job import Asked
+from forecast_assets.backtesting.model_job import BacktestRequest
 from forecast_assets.config.settings import Settings
-from forecast_assets.forecasting.backtest_results import SCORED, Evidence
+from forecast_assets.forecasting.backtest_results import SCORED, BacktestResults
 from forecast_assets.forecasting.ensembles import COMBINATIONS
 from forecast_assets.models.base import Values
-from forecast_assets.models.registry import find
+from forecast_assets.models.registry import find_model
 from forecast_assets.storage.tables import COMBINATION, NAIVE, RUNNER_UP
 
 SURVIVORS = "combination_median"  # what the third rung forecasts with
 Rung = tuple[str, str]  # a candidate's name, and the name of the rung it would stand on
 
 
-class Made(NamedTuple):
+class SeriesForecast(NamedTuple):
     """A series' forecast: whose it is, on which rung, what it says, and of whom it is combined."""
 
     model: str
@@ -32,26 +32,26 @@ class Made(NamedTuple):
     members: Sequence[str]  # those that forecast; none for a single model
 
 
-def rungs(model: str, rung: str, runner_up: str | None) -> list[Rung]:
+def fallback_order(model: str, rung: str, runner_up: str | None) -> list[Rung]:
     """A series' ladder, from its choice on."""
     second = [(runner_up, RUNNER_UP)] if runner_up is not None else []
     return [(model, rung), *second, (SURVIVORS, COMBINATION), ("naive", NAIVE)]
 
 
-def climb(
+def forecast_with_fallback(
     ladders: Mapping[str, Sequence[Rung]],
     targets: Sequence[SeriesFolds],
-    evidence: Evidence,
+    evidence: BacktestResults,
     settings: Settings,
-    compute: Compute,
-) -> dict[str, Made]:
+    compute: BacktestExecutor,
+) -> dict[str, SeriesForecast]:
     """The first rung of each series that forecasts its newest week, by `unique_id`.
 
     `targets` are all series, each with that one fold. A model is asked for the series whose rung
     needs it, and for no other; all models of rungs that stand equally high at once.
     """
-    newest = _Newest(targets, evidence, settings, compute)
-    made: dict[str, Made] = {}
+    newest = _LatestForecasts(targets, evidence, settings, compute)
+    made: dict[str, SeriesForecast] = {}
     for depth in range(max(map(len, ladders.values()))):
         tried = {
             unique_id: ladder[depth]
@@ -64,19 +64,21 @@ def climb(
             members = needed[unique_id]
             y_hat = newest.forecast(unique_id, name, members)
             if np.isfinite(y_hat).all():
-                made[unique_id] = Made(name, rung, y_hat, newest.heard(unique_id, name, members))
+                made[unique_id] = SeriesForecast(
+                    name, rung, y_hat, newest.heard(unique_id, name, members)
+                )
     return {unique_id: made[unique_id] for unique_id in ladders}
 
 
-class _Newest:
+class _LatestForecasts:
     """What models say of the newest week: each is asked once for a series."""
 
     def __init__(
         self,
         targets: Sequence[SeriesFolds],
-        evidence: Evidence,
+        evidence: BacktestResults,
         settings: Settings,
-        compute: Compute,
+        compute: BacktestExecutor,
     ) -> None:
         self._targets, self._panel = targets, Panel.of(targets)
         self._evidence, self._settings, self._compute = evidence, settings, compute
@@ -113,7 +115,10 @@ class _Newest:
         order = [name for name in self._evidence.models if name in asked]
         order += [name for name in asked if name not in order]
         runs = self._compute.run_all(
-            [Asked(find(m, self._settings), self._only(asked[m]), self._panel) for m in order]
+            [
+                BacktestRequest(find_model(m, self._settings), self._only(asked[m]), self._panel)
+                for m in order
+            ]
         )
         for model, run in zip(order, runs, strict=True):
             ids = [one.unique_id for one in run.planned if len(one.ends)]
@@ -159,7 +164,7 @@ class _Newest:
         ]
 
 
-def newest_weights(evidence: Evidence, name: str) -> Values:
+def newest_weights(evidence: BacktestResults, name: str) -> Values:
     """What each model weighs in a combination for the newest week: [M, S]; all folds are known."""
     weights = np.zeros((len(evidence.models), len(evidence.planned)))
     for block in evidence.blocks():

@@ -9,13 +9,13 @@ from datetime import datetime
 import numpy as np
 import pandas as pd
 
-from forecast_assets.backtesting.executor import Compute
-from forecast_assets.backtesting.folds import SeriesFolds, latest
+from forecast_assets.backtesting.executor import BacktestExecutor
+from forecast_assets.backtesting.folds import SeriesFolds, latest_folds
 from forecast_assets.config.settings import Settings, column_suffix
-from forecast_assets.forecasting.backtest_results import Evidence, as_weeks
-from forecast_assets.forecasting.ensembles import with_combinations
-from forecast_assets.forecasting.fallback import climb, rungs
-from forecast_assets.forecasting.intervals import noise, radii
+from forecast_assets.forecasting.backtest_results import BacktestResults, as_weeks
+from forecast_assets.forecasting.ensembles import add_ensembles
+from forecast_assets.forecasting.fallback import fallback_order, forecast_with_fallback
+from forecast_assets.forecasting.intervals import half_widths, recent_volatility
 from forecast_assets.models.base import Values
 
 
@@ -25,7 +25,7 @@ def forecast(
     predictions: pd.DataFrame,
     settings: Settings,
     *,
-    compute: Compute,
+    compute: BacktestExecutor,
     as_of: datetime,
     made_at: datetime,
 ) -> pd.DataFrame:
@@ -34,20 +34,20 @@ def forecast(
     An interval is drawn from the errors that the same candidate made in its backtest; where there
     are too few for its level it is null. No forecast lies below the settings' minimum.
     """
-    evidence = Evidence.of(predictions, series, settings)
-    targets = latest(series)
+    evidence = BacktestResults.of(predictions, series, settings)
+    targets = latest_folds(series)
     columns = (best_model[name] for name in ("unique_id", "model", "rung", "runner_up"))
-    choice = {unique_id: rungs(*rest) for unique_id, *rest in zip(*columns, strict=True)}
+    choice = {unique_id: fallback_order(*rest) for unique_id, *rest in zip(*columns, strict=True)}
     chosen = [one for one in targets if one.unique_id in choice]
     ladders = {one.unique_id: choice[one.unique_id] for one in chosen}
-    made = climb(ladders, targets, evidence, settings, compute)
+    made = forecast_with_fallback(ladders, targets, evidence, settings, compute)
     makers = [one.model for one in made.values()]
     y_hat = np.stack([one.y_hat for one in made.values()])  # [S, H]
     members = [", ".join(one.members) or None for one in made.values()]
-    widths, mae = drawn_from(
+    widths, mae = interval_half_widths(
         chosen,
         makers,
-        with_combinations(evidence, set(makers), behind=settings.backtest.behind),
+        add_ensembles(evidence, set(makers), behind=settings.backtest.behind),
         settings,
     )
     horizon = settings.backtest.horizon
@@ -76,8 +76,11 @@ def forecast(
     )
 
 
-def drawn_from(
-    chosen: Sequence[SeriesFolds], makers: Sequence[str], evidence: Evidence, settings: Settings
+def interval_half_widths(
+    chosen: Sequence[SeriesFolds],
+    makers: Sequence[str],
+    evidence: BacktestResults,
+    settings: Settings,
 ) -> tuple[Values, Values]:
     """The radii of each series' interval by its maker's errors, and their mean: [L, S, H], [S, H].
 
@@ -88,7 +91,7 @@ def drawn_from(
     mae = np.full((len(chosen), horizon), np.nan)
     place = {one.unique_id: i for i, one in enumerate(chosen)}
     to = np.array([place.get(one.unique_id, -1) for one in evidence.planned], dtype=np.int64)
-    now = np.array([noise(one.y)[-1] for one in chosen])
+    now = np.array([recent_volatility(one.y)[-1] for one in chosen])
     by = np.array(makers)
     weeks = np.unique(as_weeks(np.array([one.ds[-1] for one in chosen])))
     for m, name in enumerate(evidence.models):
@@ -102,9 +105,9 @@ def drawn_from(
                 continue
             rows, size = rows[here], np.abs(block.errors[m, here])
             at = np.array([block.now])
-            widths = radii(
+            widths = half_widths(
                 size,
-                block.noise[here],
+                block.recent_volatility[here],
                 block.weeks,
                 levels,
                 [pool.at(np.searchsorted(weeks, at)) for pool in pools],

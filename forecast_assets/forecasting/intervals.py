@@ -25,7 +25,7 @@ POINTS = 50  # that the pool is kept as
 AT_ONCE = 4_000_000  # numbers; bounds the memory
 
 
-def noise(y: Values) -> Values:
+def recent_volatility(y: Values) -> Values:
     """The mean size of a series' weekly steps so far, recent ones counting more: [n] -> [n].
 
     In the series' unit; 0 as long as nothing ever moved, above 0 from then on.
@@ -53,7 +53,7 @@ def scaled(abs_errors: Values, noise_at: Values) -> Values:
 
 
 @dataclass(frozen=True, eq=False)
-class Pool:
+class ErrorPool:
     """The scaled errors of many series that were known at each of T weeks, as a few like them."""
 
     points: Values  # [T, POINTS]: their weighted quantiles at (i + 1/2) / POINTS
@@ -83,7 +83,7 @@ class Pool:
         return type(self)(self.points[which], self.weight[which])
 
 
-def quantiles(scores: Values, weights: Values, levels: Sequence[float], pool: Pool) -> Values:
+def quantiles(scores: Values, weights: Values, levels: Sequence[float], pool: ErrorPool) -> Values:
     """The weighted quantiles of n scores and a pool at T weeks: [N, n], [T, n] -> [L, N, T].
 
     A level's quantile is the least score that those up to it reach `level` % of the whole weight
@@ -126,12 +126,12 @@ def _nth_point(points: Values, needed: Values, point: Values) -> Values:
     return np.where(nth * (1 - 1e-12) <= POINTS, found, np.inf)
 
 
-def radii(
+def half_widths(
     abs_errors: Values,
     noise_at: Values,
     weeks: Positions,
     levels: Sequence[float],
-    pools: Sequence[Pool],
+    pools: Sequence[ErrorPool],
     *,
     at: Positions,
     noise_then: Values,
@@ -148,7 +148,7 @@ def radii(
     never_moved = noise_then == 0
     rows = np.flatnonzero(never_moved.any(axis=1))
     if len(rows):
-        nothing = Pool.of(scores[0, :0, 0], weeks[:0], at, h=1)
+        nothing = ErrorPool.of(scores[0, :0, 0], weeks[:0], at, h=1)
         alone = _by_weeks_ahead(scores[rows], age, levels, [nothing] * len(pools))
         found[:, rows] = np.where(never_moved[rows, :, None], alone, found[:, rows])
     widths: Values = found * noise_then[:, :, None]
@@ -156,7 +156,7 @@ def radii(
 
 
 def _by_weeks_ahead(
-    scores: Values, age: Positions, levels: Sequence[float], pools: Sequence[Pool]
+    scores: Values, age: Positions, levels: Sequence[float], pools: Sequence[ErrorPool]
 ) -> Values:
     """The quantiles of scores of that age: [S, K, H], [T, K] -> [L, S, T, H]."""
     found = [

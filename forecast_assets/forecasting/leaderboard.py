@@ -11,15 +11,17 @@ import pandas as pd
 from forecast_assets.forecasting.backtest_results import (
     INELIGIBLE,
     SCORED,
-    Evidence,
-    in_common,
+    BacktestResults,
+    comparable_candidates_and_series,
 )
 from forecast_assets.forecasting.metrics import Scores
-from forecast_assets.forecasting.significance import may_be_best, mean_and_error
+from forecast_assets.forecasting.significance import hac_mean_and_error, model_confidence_set
 from forecast_assets.models.base import Values
 
 
-def over_all(evidence: Evidence, scores: Scores, *, metric: str, overlap: int) -> pd.DataFrame:
+def leaderboard(
+    evidence: BacktestResults, scores: Scores, *, metric: str, overlap: int
+) -> pd.DataFrame:
     """One row a candidate, the least mean of the metric first.
 
     The metric, `mase` and `skill_vs_naive` are means over the series of `evidence.in_common`, null
@@ -28,7 +30,10 @@ def over_all(evidence: Evidence, scores: Scores, *, metric: str, overlap: int) -
     naive error before the first cutoff. `coverage_L` is the share of all values in their interval,
     and `coverage_L_error` its standard error, of weekly shares.
     """
-    is_scored, counts = evidence.status == SCORED, in_common(evidence.status.T != INELIGIBLE)[1]
+    is_scored, counts = (
+        evidence.status == SCORED,
+        comparable_candidates_and_series(evidence.status.T != INELIGIBLE)[1],
+    )
     size, _ = _scaled(evidence)
     at = np.isfinite(size) & (is_scored & counts)[:, _series_of(evidence), None]
     weekly = _by_week(evidence, np.where(at, size, 0.0), at)
@@ -43,19 +48,19 @@ def over_all(evidence: Evidence, scores: Scores, *, metric: str, overlap: int) -
         "model": list(evidence.models),
         **{name: mean(name) for name in dict.fromkeys((metric, "mase", "skill_vs_naive"))},
         "n_series": is_scored.sum(axis=1),
-        "may_be_best": may_be_best(weekly[:, None, is_known], overlap=overlap)[:, 0],
+        "may_be_best": model_confidence_set(weekly[:, None, is_known], overlap=overlap)[:, 0],
     }
     for name, inside in scores.n_inside.items():
         n_inside, n = (one.sum(axis=2) for one in (inside, scores.n_intervals[name]))  # [C, W]
         with np.errstate(invalid="ignore"):
             found[f"coverage_{name}"] = n_inside.sum(axis=1) / n.sum(axis=1)
             shares = [i[m > 0] / m[m > 0] for i, m in zip(n_inside, n, strict=True)]
-        errors = [float(mean_and_error(share, overlap=overlap)[1]) for share in shares]
+        errors = [float(hac_mean_and_error(share, overlap=overlap)[1]) for share in shares]
         found[f"coverage_{name}_error"] = np.array(errors)
     return pd.DataFrame(found).sort_values(metric, ignore_index=True, kind="stable")
 
 
-def by_weeks_ahead(evidence: Evidence, scores: Scores) -> pd.DataFrame:
+def by_horizon(evidence: BacktestResults, scores: Scores) -> pd.DataFrame:
     """Each candidate over all series that it is scored on, one row for each week ahead.
 
     `mase`, `rmsse` and `bias` are the means over series of errors over naive's before the first
@@ -91,12 +96,12 @@ def by_weeks_ahead(evidence: Evidence, scores: Scores) -> pd.DataFrame:
     ).sort_values(["h", "mase"], ignore_index=True, kind="stable")
 
 
-def _series_of(evidence: Evidence) -> "np.typing.NDArray[np.int64]":
+def _series_of(evidence: BacktestResults) -> "np.typing.NDArray[np.int64]":
     """The series that each fold belongs to: [F]."""
     return np.repeat(np.arange(len(evidence.planned)), evidence.n_folds)
 
 
-def _scaled(evidence: Evidence, *, is_squared: bool = False) -> tuple[Values, Values]:
+def _scaled(evidence: BacktestResults, *, is_squared: bool = False) -> tuple[Values, Values]:
     """Every error over its series' naive error, its size and itself: [C, F, H] each."""
     with np.errstate(divide="ignore", invalid="ignore"):
         scale = evidence.naive_error(is_squared=is_squared)[_series_of(evidence)]
@@ -104,7 +109,9 @@ def _scaled(evidence: Evidence, *, is_squared: bool = False) -> tuple[Values, Va
     return np.abs(errors), errors
 
 
-def _by_week(evidence: Evidence, values: Values, counts: "np.typing.NDArray[np.bool_]") -> Values:
+def _by_week(
+    evidence: BacktestResults, values: Values, counts: "np.typing.NDArray[np.bool_]"
+) -> Values:
     """The mean of what counts at each cutoff, over series and weeks ahead: [C, W]."""
     weeks, week = np.unique(evidence.weeks, return_inverse=True)
     total, n = (
@@ -146,7 +153,7 @@ def standings(metrics: pd.DataFrame) -> pd.DataFrame:
         wide(metrics[name].astype(float).where(is_scored))
         for name in ("mase", "skill_vs_naive", "may_be_best")
     )
-    counts = in_common(wide(metrics["status"] != INELIGIBLE) == 1)[1]
+    counts = comparable_candidates_and_series(wide(metrics["status"] != INELIGIBLE) == 1)[1]
     is_there = ~np.isnan(mase)
     counts &= is_there.any(axis=1)
     least = np.fmin.reduce(mase[counts], axis=1, initial=np.inf)

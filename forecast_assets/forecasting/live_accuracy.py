@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from forecast_assets.config.settings import column_suffix
-from forecast_assets.forecasting.significance import chance_of_share, p_of_gain
+from forecast_assets.forecasting.significance import coverage_pvalue, diebold_mariano_pvalue
 from forecast_assets.storage.tables import interval_columns, tables
 
 KEY = ["unique_id", "ds", "h", "cutoff"]
@@ -37,7 +37,7 @@ def score_published(
     is no naive error to hold against it. `before` is the table of an earlier run: it knows what a
     week's value was when it was first known.
     """
-    once = _that_count(published)
+    once = _deduplicate(published)
     scored = once.merge(series, on=["unique_id", "ds"], validate="many_to_one")
     at_cutoff = series.rename(columns={"ds": "cutoff", "y": "y_at_cutoff"})
     scored = scored.merge(at_cutoff, on=["unique_id", "cutoff"], validate="many_to_one")
@@ -59,7 +59,7 @@ def score_published(
     return scored.loc[:, tables(levels)["forecast_accuracy"].names]
 
 
-def _that_count(published: pd.DataFrame) -> pd.DataFrame:
+def _deduplicate(published: pd.DataFrame) -> pd.DataFrame:
     """One forecast for each week and cutoff of a series."""
     over = published["ds"].dt.tz_localize("UTC") + pd.Timedelta(days=1)
     is_ahead = published["made_at"] < over
@@ -80,7 +80,7 @@ def summary(
     """
     rows = _measured(scored, series, levels)
     totals = _totals(rows, rows[by] if by else pd.Series("all", rows.index))
-    return _told(totals, levels).reset_index(names=by or "of")
+    return _to_summary(totals, levels).reset_index(names=by or "of")
 
 
 def rolling(scored: pd.DataFrame, series: pd.DataFrame, *, levels: Sequence[float]) -> pd.DataFrame:
@@ -88,11 +88,11 @@ def rolling(scored: pd.DataFrame, series: pd.DataFrame, *, levels: Sequence[floa
     rows = _measured(scored, series, levels)
     totals = _totals(rows, rows["ds"])
     together = totals.rolling(f"{7 * QUARTER}D").sum()
-    return _told(together, levels).iloc[::-1].reset_index(names="ds")
+    return _to_summary(together, levels).iloc[::-1].reset_index(names="ds")
 
 
 @dataclass(frozen=True)
-class Verdict:
+class LiveAccuracyCheck:
     """Whether live forecasts keep what was promised, as far as chance lets one tell.
 
     `worse_than_naive` and `off_coverage` name what was found, each with its figures; `n_weeks` is
@@ -105,7 +105,9 @@ class Verdict:
     off_coverage: Sequence[str]
 
 
-def judge(scored: pd.DataFrame, series: pd.DataFrame, *, levels: Sequence[float]) -> Verdict:
+def check_accuracy(
+    scored: pd.DataFrame, series: pd.DataFrame, *, levels: Sequence[float]
+) -> LiveAccuracyCheck:
     """Hold the last year's forecasts against naive and against the levels of their intervals.
 
     The unit is the week, for what is wrong in a week is wrong for many series at once; where
@@ -118,24 +120,30 @@ def judge(scored: pd.DataFrame, series: pd.DataFrame, *, levels: Sequence[float]
     span = pd.Timedelta(weeks=max(WEEKS, n_needed))
     recent = rows[rows["ds"] > rows["ds"].max() - span]
     weeks = recent.groupby("ds", sort=True).mean(numeric_only=True)
-    losses = _apart(weeks[["scaled", "scaled_naive"]].dropna(), overlap)
+    losses = _non_overlapping_means(weeks[["scaled", "scaled_naive"]].dropna(), overlap)
     worse, off = None, []
     if len(losses) >= LEAST:
-        chance = float(p_of_gain((losses["scaled"] - losses["scaled_naive"]).to_numpy(), overlap=1))
+        chance = float(
+            diebold_mariano_pvalue(
+                (losses["scaled"] - losses["scaled_naive"]).to_numpy(), overlap=1
+            )
+        )
         if chance < RARE:
             worse = (
                 f"errors are {losses['scaled'].mean() / losses['scaled_naive'].mean():.2f} times"
                 f" naive's (by chance: {chance:.1%})"
             )
     for level in levels:
-        shares = _apart(weeks[[f"covered_{column_suffix(level)}"]].dropna(), overlap).to_numpy()
-        is_off = chance_of_share(shares[:, 0], level / 100) < RARE / len(levels)
+        shares = _non_overlapping_means(
+            weeks[[f"covered_{column_suffix(level)}"]].dropna(), overlap
+        ).to_numpy()
+        is_off = coverage_pvalue(shares[:, 0], level / 100) < RARE / len(levels)
         if len(shares) >= LEAST and is_off:
             off.append(f"{shares.mean():.0%} of values lay in the {level:g} % interval")
-    return Verdict(len(weeks), n_needed, worse, tuple(off))
+    return LiveAccuracyCheck(len(weeks), n_needed, worse, tuple(off))
 
 
-def _apart(weeks: pd.DataFrame, overlap: int) -> pd.DataFrame:
+def _non_overlapping_means(weeks: pd.DataFrame, overlap: int) -> pd.DataFrame:
     """The means of as many weeks as overlap, up to the newest; a rest of older ones drops out."""
     n = len(weeks) // overlap
     newest = weeks.tail(n * overlap)
@@ -169,7 +177,7 @@ def _totals(rows: pd.DataFrame, by: "pd.Series[Any]") -> pd.DataFrame:
     return pd.concat([total.assign(n=groups.size()), counts], axis=1)
 
 
-def _told(totals: pd.DataFrame, levels: Sequence[float]) -> pd.DataFrame:
+def _to_summary(totals: pd.DataFrame, levels: Sequence[float]) -> pd.DataFrame:
     """What `summary` tells, from the totals of each group."""
     found = pd.DataFrame({"n": totals["n"].astype(int)})
     found["mase"] = _ratio(totals["scaled"], totals["n_scaled"])

@@ -12,23 +12,32 @@ from numpy.typing import NDArray
 
 from forecast_assets.backtesting.folds import plan
 from forecast_assets.config.settings import Settings, column_suffix
-from forecast_assets.forecasting.backtest_results import INELIGIBLE, SCORED, Block, Evidence
-from forecast_assets.forecasting.ensembles import COMBINATIONS, with_combinations
-from forecast_assets.forecasting.intervals import Pool, radii, weighted_interval_score
-from forecast_assets.forecasting.significance import may_be_best, mean_and_error, p_of_gain
+from forecast_assets.forecasting.backtest_results import (
+    INELIGIBLE,
+    SCORED,
+    BacktestResults,
+    SeriesBlock,
+)
+from forecast_assets.forecasting.ensembles import COMBINATIONS, add_ensembles
+from forecast_assets.forecasting.intervals import ErrorPool, half_widths, weighted_interval_score
+from forecast_assets.forecasting.significance import (
+    diebold_mariano_pvalue,
+    hac_mean_and_error,
+    model_confidence_set,
+)
 from forecast_assets.models.base import Values
 
 LOSSES = ("mae", "rmse", "mape", "smape", "mase", "rmsse", "bias")
 SCALED = ("mase", "rmsse")
 
 
-def gather(predictions: pd.DataFrame, series: pd.DataFrame, settings: Settings) -> Evidence:
+def collect(predictions: pd.DataFrame, series: pd.DataFrame, settings: Settings) -> BacktestResults:
     """What every candidate, combinations included, said at every fold.
 
     Raises DataError where a model's folds are not those that the data and the settings plan.
     """
-    evidence = Evidence.of(predictions, series, settings)
-    return with_combinations(evidence, COMBINATIONS, behind=settings.backtest.behind)
+    evidence = BacktestResults.of(predictions, series, settings)
+    return add_ensembles(evidence, COMBINATIONS, behind=settings.backtest.behind)
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,7 +50,7 @@ class Scores:
     n_intervals: dict[str, Values]  # [C, W, H] each: forecasts that had one
 
 
-def measure(evidence: Evidence, settings: Settings) -> Scores:
+def compute(evidence: BacktestResults, settings: Settings) -> Scores:
     """Measure every candidate of the evidence on every series that has folds."""
     shape = (len(evidence.models), len(evidence.planned))
     is_scored = evidence.status == SCORED
@@ -60,7 +69,9 @@ def measure(evidence: Evidence, settings: Settings) -> Scores:
         for name, values in _measured(block, evidence, widths, settings).items():
             found[name][:, block.series] = values
         errors = np.where(block.is_scored[:, :, None, None], np.abs(block.errors), np.nan)
-        is_in[:, block.series] = may_be_best(errors.mean(axis=3), overlap=settings.backtest.behind)
+        is_in[:, block.series] = model_confidence_set(
+            errors.mean(axis=3), overlap=settings.backtest.behind
+        )
         known = ~np.isnan(widths) & block.is_scored[:, :, None, None]  # [L, C, S, K, H]
         n_inside[:, :, at] += (known & (np.abs(block.errors) <= widths)).sum(axis=2)
         n_intervals[:, :, at] += known.sum(axis=2)
@@ -72,8 +83,8 @@ def measure(evidence: Evidence, settings: Settings) -> Scores:
     )
 
 
-def table(
-    evidence: Evidence, scores: Scores, series: pd.DataFrame, settings: Settings
+def to_frame(
+    evidence: BacktestResults, scores: Scores, series: pd.DataFrame, settings: Settings
 ) -> pd.DataFrame:
     """Lay the scores out, one row a candidate and series, in the columns of `metrics`.
 
@@ -98,7 +109,7 @@ def table(
     return pd.concat([scored, lone], ignore_index=True)
 
 
-def _losses(evidence: Evidence) -> dict[str, Values]:
+def _losses(evidence: BacktestResults) -> dict[str, Values]:
     """Each loss of K folds and H weeks ahead on each series: [C, S]; e is forecast less value y.
 
     mae = mean |e|; rmse = sqrt(mean e^2); bias = mean e;
@@ -129,7 +140,7 @@ def _losses(evidence: Evidence) -> dict[str, Values]:
     return found
 
 
-def _training(evidence: Evidence) -> pd.DataFrame:
+def _training(evidence: BacktestResults) -> pd.DataFrame:
     """Each series up to its first cutoff."""
     sizes = [int(one.ends[0]) for one in evidence.planned]
     parts = list(zip(evidence.planned, sizes, strict=True))
@@ -142,18 +153,20 @@ def _training(evidence: Evidence) -> pd.DataFrame:
     )
 
 
-def _rolling_radii(block: Block, pools: Sequence[Sequence[Pool]], settings: Settings) -> Values:
+def _rolling_radii(
+    block: SeriesBlock, pools: Sequence[Sequence[ErrorPool]], settings: Settings
+) -> Values:
     """The radius that each candidate's interval would have had at each fold: [L, C, S, K, H]."""
     sizes = np.abs(block.errors)
     found = [
-        radii(
+        half_widths(
             size,
-            block.noise,
+            block.recent_volatility,
             block.weeks,
             settings.forecast.levels,
             pool,
             at=block.weeks,
-            noise_then=block.noise,
+            noise_then=block.recent_volatility,
         )
         for size, pool in zip(sizes, pools, strict=True)
     ]
@@ -161,7 +174,7 @@ def _rolling_radii(block: Block, pools: Sequence[Sequence[Pool]], settings: Sett
 
 
 def _measured(
-    block: Block, evidence: Evidence, widths: Values, settings: Settings
+    block: SeriesBlock, evidence: BacktestResults, widths: Values, settings: Settings
 ) -> dict[str, Values]:
     """What a loss does not tell: coverage, WIS, the comparison with others; each [C, S]."""
     overlap, levels = settings.backtest.behind, settings.forecast.levels
@@ -177,12 +190,12 @@ def _measured(
     with np.errstate(divide="ignore", invalid="ignore"):
         skill = 1 - mae.mean(axis=2) / naive.mean(axis=1)
     scores["skill_vs_naive"] = np.where(np.isfinite(skill), skill, np.nan)
-    scores["p_vs_naive"] = p_of_gain(naive - mae, overlap=overlap)
+    scores["p_vs_naive"] = diebold_mariano_pvalue(naive - mae, overlap=overlap)
     scores["standard_error"] = _standard_error(block, evidence, wis, settings)
     return scores
 
 
-def _known_to_all(scores: Values, block: Block) -> Values:
+def _known_to_all(scores: Values, block: SeriesBlock) -> Values:
     """Null on a fold that is not known of every candidate that competes: [C, S, K, H].
 
     How early a candidate has an interval depends on what it did elsewhere, and must not help it.
@@ -192,7 +205,9 @@ def _known_to_all(scores: Values, block: Block) -> Values:
     return np.where(known[:, :, None], scores, np.nan)
 
 
-def _standard_error(block: Block, evidence: Evidence, wis: Values, settings: Settings) -> Values:
+def _standard_error(
+    block: SeriesBlock, evidence: BacktestResults, wis: Values, settings: Settings
+) -> Values:
     """The standard error of the settings' metric: [C, S]."""
     metric, error = settings.selection.metric, np.abs(block.errors)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -211,7 +226,7 @@ def _standard_error(block: Block, evidence: Evidence, wis: Values, settings: Set
         for i, known in enumerate(patterns):
             rows = np.flatnonzero(which.reshape(-1) == i)
             of_them = terms[:, rows][:, :, known]
-            mean[:, rows], spread[:, rows] = mean_and_error(
+            mean[:, rows], spread[:, rows] = hac_mean_and_error(
                 of_them, overlap=settings.backtest.behind
             )
         if metric in ("rmse", "rmsse"):

@@ -12,14 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from forecast_assets.config.settings import SelectionSettings
-from forecast_assets.forecasting.backtest_results import in_common
+from forecast_assets.forecasting.backtest_results import comparable_candidates_and_series
 from forecast_assets.models.base import Positions, Values
 
 NOBODY = -1
 
 
 @dataclass(frozen=True, eq=False)
-class Field:
+class Candidates:
     """Who competes: S series, C candidates from the simplest on.
 
     `incumbent` is the last choice, NOBODY where there is none that competes; `n_beaten` in how many
@@ -61,7 +61,7 @@ class Field:
         Which series count: `evidence.in_common`. Who failed on one of them does not compete. Series
         are taken for independent, so the squares of their standard errors add up.
         """
-        usual, counts = in_common(is_eligible)
+        usual, counts = comparable_candidates_and_series(is_eligible)
         n = max(int(counts.sum()), 1)
         scores = np.where(usual, self.scores[counts].sum(axis=0) / n, np.nan)
         squares = np.nan_to_num(self.standard_errors[counts]) ** 2
@@ -79,16 +79,16 @@ class Field:
 
 
 Chosen = tuple[Positions, Sequence[str]]  # a candidate for each series; why, where not the least
-Policy = Callable[[Field, SelectionSettings], Chosen]
+Policy = Callable[[Candidates, SelectionSettings], Chosen]
 
 
-def best(field: Field, settings: SelectionSettings) -> Chosen:
+def best(field: Candidates, settings: SelectionSettings) -> Chosen:
     """Choose the least score."""
     del settings
     return field.least, [""] * len(field.scores)
 
 
-def one_standard_error(field: Field, settings: SelectionSettings) -> Chosen:
+def one_standard_error(field: Candidates, settings: SelectionSettings) -> Chosen:
     """Choose the simplest whose score lies within one standard error of the least.
 
     Breiman, Friedman, Olshen & Stone (1984), Classification and regression trees, section 3.4.3.
@@ -104,7 +104,7 @@ def one_standard_error(field: Field, settings: SelectionSettings) -> Chosen:
     ]
 
 
-def incumbent(field: Field, settings: SelectionSettings) -> Chosen:
+def incumbent(field: Candidates, settings: SelectionSettings) -> Chosen:
     """Keep the last choice until it is beaten by the margin as many times as patience has it."""
     least = field.least
     stays = np.where(field.incumbent == NOBODY, least, field.incumbent)
@@ -122,7 +122,7 @@ def incumbent(field: Field, settings: SelectionSettings) -> Chosen:
     return chosen, why
 
 
-def combination(field: Field, settings: SelectionSettings) -> Chosen:
+def combination(field: Candidates, settings: SelectionSettings) -> Chosen:
     """Choose the combination that the settings name."""
     least, at = field.least, list(field.names).index(settings.combination)
     chosen = np.where(np.isnan(field.scores[:, at]), least, at)

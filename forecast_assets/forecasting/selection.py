@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from forecast_assets.config.settings import SelectionSettings, Settings
 from forecast_assets.forecasting.ensembles import COMBINATIONS
-from forecast_assets.forecasting.policies import NOBODY, POLICIES, Field, is_beaten
+from forecast_assets.forecasting.policies import NOBODY, POLICIES, Candidates, is_beaten
 from forecast_assets.models.base import Positions, Values
 from forecast_assets.storage.tables import CHAMPION, NAIVE
 
@@ -46,7 +46,7 @@ def choose(
     undefined = np.asarray(np.isnan(scores).all(axis=1) & has_mae)
     before = _by_series(previous[0]) if previous else {}
     ranking = np.where(undefined[:, None], by_mae, scores)
-    field = Field(
+    field = Candidates(
         names,
         ranking,
         np.where(undefined[:, None], np.nan, wide(metrics["standard_error"].where(scored))),
@@ -103,7 +103,7 @@ NOT_SCORED = {
 
 
 def _choices(
-    field: Field, by_mae: NDArray[np.bool_], n_folds: Positions, rule: SelectionSettings
+    field: Candidates, by_mae: NDArray[np.bool_], n_folds: Positions, rule: SelectionSettings
 ) -> list[dict[str, Any]]:
     """What the rule makes of each row of the field, and how it is told."""
     chosen, why = POLICIES[rule.policy](field, rule)

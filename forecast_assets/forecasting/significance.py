@@ -15,7 +15,7 @@ RESAMPLED = 200  # times; a chance of 10 % is then known to 2 points
 AT_ONCE = 4_000_000  # numbers; bounds the memory
 
 
-def mean_and_error(terms: Values, *, overlap: int) -> tuple[Values, Values]:
+def hac_mean_and_error(terms: Values, *, overlap: int) -> tuple[Values, Values]:
     """The mean over folds and its standard error: [..., K] -> [...]; NaN for fewer than two.
 
     The weeks of `overlap` folds in a row overlap (1: none do), so the variance takes the
@@ -34,7 +34,7 @@ def mean_and_error(terms: Values, *, overlap: int) -> tuple[Values, Values]:
     return mean, np.sqrt(np.where(variance > 0, variance, alone) / n)
 
 
-def p_of_gain(gains: Values, *, overlap: int) -> Values:
+def diebold_mariano_pvalue(gains: Values, *, overlap: int) -> Values:
     """The chance of a mean gain this large if the true one were zero: [..., K] -> [...], or NaN.
 
     The one-sided Diebold-Mariano test with the correction of Harvey, Leybourne & Newbold (1997),
@@ -44,7 +44,7 @@ def p_of_gain(gains: Values, *, overlap: int) -> Values:
     from scipy.special import stdtr  # noqa: PLC0415 - only scoring needs it
 
     n = gains.shape[-1]
-    mean, error = mean_and_error(gains, overlap=overlap)
+    mean, error = hac_mean_and_error(gains, overlap=overlap)
     factor = _correction(n, overlap)
     is_testable = (error > 0) & (factor > 0)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -52,7 +52,7 @@ def p_of_gain(gains: Values, *, overlap: int) -> Values:
     return np.where(is_testable, stdtr(max(n - 1, 1), -statistic), np.nan)
 
 
-def chance_of_share(shares: Values, promised: float) -> float:
+def coverage_pvalue(shares: Values, promised: float) -> float:
     """The chance of a mean this far from the promised one: [n] -> 0 to 1, NaN for fewer than two.
 
     Student's t of the shares; where all are 0 or 1, or all alike, the binomial test of as many.
@@ -73,7 +73,7 @@ def _correction(n: int, overlap: int) -> float:
     return math.sqrt(max(square, 0.0))
 
 
-def may_be_best(losses: Values, *, overlap: int) -> NDArray[np.bool_]:
+def model_confidence_set(losses: Values, *, overlap: int) -> NDArray[np.bool_]:
     """Which of C candidates are in the 90 % model confidence set, by K losses: [C, S, K] -> [C, S].
 
     The losses cannot tell them from the best, which is one of them in nine cases of ten. A

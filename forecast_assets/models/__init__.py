@@ -10,18 +10,18 @@ from forecast_assets.models.base import (
     NotForThisSeries,
     min_train_size,
 )
-from forecast_assets.models.registry import MODELS, enabled, find, make, names
-from forecast_assets.models.spec import Model
+from forecast_assets.models.registry import MODELS, enabled, find_model, make, names
+from forecast_assets.models.spec import ModelSpec
 
 __all__ = [
     "MODELS",
     "ClosedForm",
     "Forecaster",
     "GlobalForecaster",
-    "Model",
+    "ModelSpec",
     "NotForThisSeries",
     "enabled",
-    "find",
+    "find_model",
     "make",
     "min_train_size",
     "names",

@@ -55,7 +55,7 @@ class MovedStatsforecast(FromStatsforecast):
         return np.asarray(self._model.forward(self._y, h)["mean"], dtype=np.float64)
 
 
-class _Named(MovedStatsforecast):
+class _Preset(MovedStatsforecast):
     """A class of statsforecast with the parameters that make it this model."""
 
     kind: ClassVar[str]
@@ -72,7 +72,7 @@ class SES(FromStatsforecast):
         super().__init__("SimpleExponentialSmoothingOptimized", **params)
 
 
-class Holt(_Named):
+class Holt(_Preset):
     """Exponential smoothing of level and trend (Holt 1957). No year."""
 
     kind = "AutoETS"
@@ -80,7 +80,7 @@ class Holt(_Named):
     min_train_size = 9  # the library refuses 8
 
 
-class DampedHolt(_Named):
+class DampedHolt(_Preset):
     """Holt's method with a trend that flattens out (Gardner & McKenzie 1985). No year."""
 
     kind = "AutoETS"
@@ -88,7 +88,7 @@ class DampedHolt(_Named):
     min_train_size = 10  # the library refuses 9
 
 
-class AutoETS(_Named):
+class AutoETS(_Preset):
     """The exponential smoothing model of least AICc (Hyndman, Koehler, Snyder & Grose 2002).
 
     No year.
@@ -98,7 +98,7 @@ class AutoETS(_Named):
     min_train_size = 8  # with 7 values the AICc divides by zero, with fewer the library refuses
 
 
-class AutoCES(_Named):
+class AutoCES(_Preset):
     """Complex exponential smoothing, level and trend in one (Svetunkov, Kourentzes & Ord 2022).
 
     No year.
@@ -109,26 +109,26 @@ class AutoCES(_Named):
     min_train_size = 8
 
 
-class Theta(_Named):
+class Theta(_Preset):
     """The standard Theta method (Assimakopoulos & Nikolopoulos 2000). No year."""
 
     kind = "Theta"
 
 
-class OptimizedTheta(_Named):
+class OptimizedTheta(_Preset):
     """Theta, its second line's slope estimated (Fiorucci et al. 2016). No year."""
 
     kind = "OptimizedTheta"
 
 
-class AutoARIMA(_Named):
+class AutoARIMA(_Preset):
     """ARIMA, its orders found stepwise by AICc (Hyndman & Khandakar 2008). No year."""
 
     kind = "AutoARIMA"
     min_train_size = 12
 
 
-class HarmonicARIMA(_Named):
+class HarmonicARIMA(_Preset):
     """Dynamic harmonic regression: the year as two harmonics, ARIMA errors of automatic order.
 
     Hyndman & Athanasopoulos, Forecasting: Principles and Practice (3rd ed.), section 10.5.
@@ -157,7 +157,7 @@ class HarmonicARIMA(_Named):
         return fourier(start, stop, season_length=self._season_length, n_pairs=HARMONICS)
 
 
-class _Decomposed(MovedStatsforecast):
+class _MSTL(MovedStatsforecast):
     """STL takes the year out, a model forecasts the rest, last year's pattern is put back."""
 
     rest: ClassVar[tuple[str, Mapping[str, Any]]]
@@ -178,13 +178,13 @@ class _Decomposed(MovedStatsforecast):
         return super().fit(y, season_length=season_length)
 
 
-class MSTLWithETS(_Decomposed):
+class MSTLWithETS(_MSTL):
     """MSTL (Bandara, Hyndman & Bergmeir 2021); the rest by exponential smoothing of least AICc."""
 
     rest = ("AutoETS", {"season_length": 1, "model": "ZZN"})
 
 
-class MSTLWithARIMA(_Decomposed):
+class MSTLWithARIMA(_MSTL):
     """MSTL (Bandara, Hyndman & Bergmeir 2021); the rest by ARIMA of automatic order."""
 
     rest = ("AutoARIMA", {"season_length": 1})

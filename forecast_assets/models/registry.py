@@ -13,11 +13,20 @@ from types import MappingProxyType
 from typing import Any
 
 from forecast_assets.config.settings import Settings
-from forecast_assets.errors import ModelError, listed
+from forecast_assets.errors import ModelError, format_list
 from forecast_assets.models import transforms
-from forecast_assets.models.spec import PACKAGE, Model
+from forecast_assets.models.spec import PACKAGE, ModelSpec
 
-__all__ = ["ENTRY_POINTS", "MODELS", "Model", "enabled", "find", "make", "names", "registered"]
+__all__ = [
+    "ENTRY_POINTS",
+    "MODELS",
+    "ModelSpec",
+    "enabled",
+    "find_model",
+    "make",
+    "names",
+    "registered",
+]
 
 ENTRY_POINTS = "forecast_assets.models"
 
@@ -32,50 +41,52 @@ QUARTER = 13  # weeks
 # The dear ones are fitted once a quarter and moved on between. What that costs in accuracy:
 # `make bench` shows it.
 
-MODELS: Mapping[str, Model] = MappingProxyType(
+MODELS: Mapping[str, ModelSpec] = MappingProxyType(
     {
         model.name: model
         for model in (
-            Model("naive", f"{_FORMULA}:Naive"),
-            Model("seasonal_naive", f"{_FORMULA}:SeasonalNaive"),
-            Model("drift", f"{_FORMULA}:Drift"),
-            Model("window_average", f"{_FORMULA}:WindowAverage"),
-            Model("ses", f"{_FORECAST}:SES", _STATSFORECAST),
-            Model("holt", f"{_FORECAST}:Holt", _STATSFORECAST),
-            Model("damped_holt", f"{_FORECAST}:DampedHolt", _STATSFORECAST),
-            Model("auto_ets", f"{_FORECAST}:AutoETS", _STATSFORECAST),
-            Model("auto_ces", f"{_FORECAST}:AutoCES", _STATSFORECAST),
-            Model("theta", f"{_FORECAST}:Theta", _STATSFORECAST),
-            Model("optimized_theta", f"{_FORECAST}:OptimizedTheta", _STATSFORECAST),
-            Model("auto_arima", f"{_FORECAST}:AutoARIMA", _STATSFORECAST, refit_every=QUARTER),
-            Model(
+            ModelSpec("naive", f"{_FORMULA}:Naive"),
+            ModelSpec("seasonal_naive", f"{_FORMULA}:SeasonalNaive"),
+            ModelSpec("drift", f"{_FORMULA}:Drift"),
+            ModelSpec("window_average", f"{_FORMULA}:WindowAverage"),
+            ModelSpec("ses", f"{_FORECAST}:SES", _STATSFORECAST),
+            ModelSpec("holt", f"{_FORECAST}:Holt", _STATSFORECAST),
+            ModelSpec("damped_holt", f"{_FORECAST}:DampedHolt", _STATSFORECAST),
+            ModelSpec("auto_ets", f"{_FORECAST}:AutoETS", _STATSFORECAST),
+            ModelSpec("auto_ces", f"{_FORECAST}:AutoCES", _STATSFORECAST),
+            ModelSpec("theta", f"{_FORECAST}:Theta", _STATSFORECAST),
+            ModelSpec("optimized_theta", f"{_FORECAST}:OptimizedTheta", _STATSFORECAST),
+            ModelSpec("auto_arima", f"{_FORECAST}:AutoARIMA", _STATSFORECAST, refit_every=QUARTER),
+            ModelSpec(
                 "harmonic_arima", f"{_FORECAST}:HarmonicARIMA", _STATSFORECAST, refit_every=QUARTER
             ),
-            Model("sarimax", f"{_SPACE}:SARIMAX", _STATSMODELS, refit_every=QUARTER),
-            Model(
+            ModelSpec("sarimax", f"{_SPACE}:SARIMAX", _STATSMODELS, refit_every=QUARTER),
+            ModelSpec(
                 "unobserved_components",
                 f"{_SPACE}:UnobservedComponents",
                 _STATSMODELS,
                 refit_every=QUARTER,
             ),
-            Model("mstl_ets", f"{_FORECAST}:MSTLWithETS", _DECOMPOSED),
-            Model("mstl_arima", f"{_FORECAST}:MSTLWithARIMA", _DECOMPOSED, refit_every=QUARTER),
-            Model("tbats", f"{_FORECAST}:TBATS", _STATSFORECAST),
-            Model("ridge", f"{PACKAGE}.models.machine_learning:Ridge", ("scikit-learn", "numpy")),
-            Model(
+            ModelSpec("mstl_ets", f"{_FORECAST}:MSTLWithETS", _DECOMPOSED),
+            ModelSpec("mstl_arima", f"{_FORECAST}:MSTLWithARIMA", _DECOMPOSED, refit_every=QUARTER),
+            ModelSpec("tbats", f"{_FORECAST}:TBATS", _STATSFORECAST),
+            ModelSpec(
+                "ridge", f"{PACKAGE}.models.machine_learning:Ridge", ("scikit-learn", "numpy")
+            ),
+            ModelSpec(
                 "boosted_trees",
                 f"{PACKAGE}.models.machine_learning:BoostedTrees",
                 _TREES,
                 refit_every=QUARTER,
             ),
-            Model("croston", f"{_FORECAST}:Croston", _STATSFORECAST),
-            Model("tsb", f"{_FORECAST}:TSB", _STATSFORECAST),
+            ModelSpec("croston", f"{_FORECAST}:Croston", _STATSFORECAST),
+            ModelSpec("tsb", f"{_FORECAST}:TSB", _STATSFORECAST),
         )
     }
 )
 
 
-def registered(settings: Settings | None = None) -> Mapping[str, Model]:
+def registered(settings: Settings | None = None) -> Mapping[str, ModelSpec]:
     """Every model by name: the package's, those of entry points, the settings' own.
 
     A `[models.NAME]` table without a `factory` changes the parameters or the cadence of a model
@@ -85,7 +96,7 @@ def registered(settings: Settings | None = None) -> Mapping[str, Model]:
     """
     given = settings.models.own if settings else {}
     own = {
-        name: Model(name, one.factory, _libraries(one.factory))
+        name: ModelSpec(name, one.factory, _libraries(one.factory))
         for name, one in given.items()
         if one.factory
     }
@@ -94,21 +105,21 @@ def registered(settings: Settings | None = None) -> Mapping[str, Model]:
         ("An entry point", _from_entry_points()),
         ("A table of forecast.toml", own),
     ):
-        taken = sorted(name for name in more if _on_a_target(name, every))
+        taken = sorted(name for name in more if _resolve_transform(name, every))
         if taken:
             raise ModelError(
                 f"{origin} gives a model a name that is taken:"
-                f" {listed(taken)}. Which of the two is meant would be a guess, so nothing ran."
+                f" {format_list(taken)}. Which of the two is meant would be a guess, so nothing ran."
                 f" Give your model another name."
             )
         every |= more
     for name, one in sorted(given.items(), key=lambda item: len(item[0])):  # theta, then theta_log
-        base = _on_a_target(name, every)
+        base = _resolve_transform(name, every)
         if base is None:
             raise ModelError(
                 f"[models.{name}] has no `factory`, and there is no model {name!r} that it could"
                 f" change. Nothing ran. Give it `factory`, or name one of:"
-                f" {listed(every, most=40)}."
+                f" {format_list(every, most=40)}."
             )
         params = {**base.params, **one.params}
         every[name] = replace(base, params=params, refit_every=one.refit_every or base.refit_every)
@@ -120,17 +131,17 @@ def names(settings: Settings | None = None) -> list[str]:
     return list(registered(settings))
 
 
-def find(name: str, settings: Settings | None = None) -> Model:
+def find_model(name: str, settings: Settings | None = None) -> ModelSpec:
     """The registered model of that name, as the settings have it.
 
     Raises ModelError, listing what there is.
     """
     every = registered(settings)
-    model = every.get(name) or _on_a_target(name, every)
+    model = every.get(name) or _resolve_transform(name, every)
     if model is None:
         raise ModelError(
             f"There is no model {name!r}. It cannot be run, so nothing was. The models are"
-            f" {listed(every, most=40)}, and each of them on a transformed target, as theta_log;"
+            f" {format_list(every, most=40)}, and each of them on a transformed target, as theta_log;"
             f" a model of your own needs a table [models.{name}] with its `factory` in"
             f" forecast.toml."
         )
@@ -143,18 +154,18 @@ def find(name: str, settings: Settings | None = None) -> Model:
 
 def make(name: str, settings: Settings | None = None) -> Any:
     """A fresh forecaster by its registered name. Raises ModelError where there is none."""
-    return find(name, settings).make()
+    return find_model(name, settings).make()
 
 
-def enabled(settings: Settings) -> list[Model]:
+def enabled(settings: Settings) -> list[ModelSpec]:
     """The models that compete, in the order of forecast.toml. Raises ModelError."""
-    found = [find(name, settings) for name in settings.models.enabled]
+    found = [find_model(name, settings) for name in settings.models.enabled]
     for model in found:
         model.check()
     return found
 
 
-def _on_a_target(name: str, every: Mapping[str, Model]) -> Model | None:
+def _resolve_transform(name: str, every: Mapping[str, ModelSpec]) -> ModelSpec | None:
     """The model of that name, made from its base where the name ends in a transform's."""
     if name in every:
         return every[name]
@@ -167,10 +178,10 @@ def _on_a_target(name: str, every: Mapping[str, Model]) -> Model | None:
 
 
 @functools.cache  # looking through all installed packages takes 50 ms
-def _from_entry_points() -> Mapping[str, Model]:
+def _from_entry_points() -> Mapping[str, ModelSpec]:
     """The models that installed packages give; none is imported until it is used."""
     points: Sequence[Any] = tuple(metadata.entry_points(group=ENTRY_POINTS))
-    found: dict[str, Model] = {}
+    found: dict[str, ModelSpec] = {}
     for point in points:
         if point.name in found:
             raise ModelError(
@@ -178,7 +189,7 @@ def _from_entry_points() -> Mapping[str, Model]:
                 f" {ENTRY_POINTS}: {found[point.name].factory} and {point.value}. Which is meant"
                 f" would be a guess, so nothing ran. Uninstall one of them."
             )
-        found[point.name] = Model(point.name, point.value, _libraries(point.value))
+        found[point.name] = ModelSpec(point.name, point.value, _libraries(point.value))
     return found
 
 

@@ -14,7 +14,7 @@ from importlib import import_module, metadata
 from pathlib import Path
 from typing import Any
 
-from forecast_assets.errors import ModelError, listed
+from forecast_assets.errors import ModelError, format_list
 from forecast_assets.models import transforms
 from forecast_assets.models.base import Values
 
@@ -43,7 +43,7 @@ def digest_of_source(module: str) -> str:
 
 
 @functools.cache
-def imported(module: str) -> Sequence[str]:
+def imported_distributions(module: str) -> Sequence[str]:
     """The distributions that a user's own module is of or imports; of the package's own, none."""
     if _top(module) == PACKAGE:
         return ()
@@ -80,7 +80,7 @@ def _distributions() -> dict[str, list[str]]:
 
 
 @dataclass(frozen=True)
-class Model:
+class ModelSpec:
     """A model's name, where its class is, what it is made with, and the libraries behind it.
 
     `refit_every`: how many weeks apart it is fitted, moved forward over those between; 1 for a
@@ -94,9 +94,9 @@ class Model:
     refit_every: int = 1
     transform: str = ""
 
-    def __reduce__(self) -> tuple[type["Model"], tuple[Any, ...]]:
+    def __reduce__(self) -> tuple[type["ModelSpec"], tuple[Any, ...]]:
         """Travel without what was looked up here: a worker looks up its own."""
-        return Model, tuple(getattr(self, one.name) for one in fields(self))
+        return ModelSpec, tuple(getattr(self, one.name) for one in fields(self))
 
     def make(self) -> Any:
         """A fresh, unfitted forecaster. Raises ModelError where it cannot be made."""
@@ -105,7 +105,7 @@ class Model:
             made = factory(**self.params)
         except Exception as error:
             raise ModelError(_refused_parameters(self, error)) from error
-        return transforms.wrapped(made, self.transform) if self.transform else made
+        return transforms.apply(made, self.transform) if self.transform else made
 
     def fit(self, y: Values, *, season_length: int) -> Any:
         """Make a fresh forecaster and fit it."""
@@ -116,7 +116,7 @@ class Model:
         missing = [name for name in ("fit", "predict") if not callable(self._of_class(name))]
         if missing:
             raise ModelError(
-                f"The model {self.name} ({self.factory}) has no {listed(missing)}, so it cannot be"
+                f"The model {self.name} ({self.factory}) has no {format_list(missing)}, so it cannot be"
                 f" run. Give it both: fit(y, *, season_length) and predict(h)."
             )
         try:
@@ -166,7 +166,7 @@ class Model:
         """What the fingerprint covers."""
         module = self._class.__module__
         of_transform = transforms.TRANSFORMS[self.transform].libraries if self.transform else ()
-        libraries = (*self.libraries, *of_transform, *imported(module))
+        libraries = (*self.libraries, *of_transform, *imported_distributions(module))
         return {
             "name": self.name,
             "factory": self.factory,
@@ -194,7 +194,7 @@ class Model:
             ) from error
 
 
-def _refused_parameters(model: Model, error: Exception) -> str:
+def _refused_parameters(model: ModelSpec, error: Exception) -> str:
     return (
         f"The model {model.name} ({model.factory}) refuses its parameters {dict(model.params)}:"
         f" {type(error).__name__}: {error}. It was not run. Correct `params` in"

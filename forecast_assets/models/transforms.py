@@ -71,10 +71,10 @@ class Transformed:
 
     def predict(self, h: int) -> Values:
         """The model's forecast, taken back."""
-        return _taken_back(self._transform, self._model.predict(h), self._lam)
+        return _inverse(self._transform, self._model.predict(h), self._lam)
 
 
-class TransformedAndMoved(Transformed):
+class UpdatableTransformed(Transformed):
     """The same, around a model that can be moved forward without a fit."""
 
     def update(self, y_new: Values) -> Self:
@@ -106,7 +106,7 @@ class TransformedGlobal:
     def predict(self, h: int) -> Values:
         """The model's forecasts, taken back."""
         said = zip(self._model.predict(h), self._lams.values(), strict=True)
-        return np.stack([_taken_back(self._transform, z, lam) for z, lam in said])
+        return np.stack([_inverse(self._transform, z, lam) for z, lam in said])
 
     def _there(self, series: pd.DataFrame) -> pd.DataFrame:
         there = TRANSFORMS[self._transform].there
@@ -117,11 +117,11 @@ class TransformedGlobal:
         return series.assign(y=np.concatenate(parts))
 
 
-def wrapped(model: Any, transform: str) -> Any:
+def apply(model: Any, transform: str) -> Any:
     """The model behind a transform of that name."""
     if getattr(model, "is_global", False):
         return TransformedGlobal(model, transform)
-    return (TransformedAndMoved if hasattr(model, "update") else Transformed)(model, transform)
+    return (UpdatableTransformed if hasattr(model, "update") else Transformed)(model, transform)
 
 
 def _learnt(transform: str, y: Values, season_length: int) -> float:
@@ -129,7 +129,7 @@ def _learnt(transform: str, y: Values, season_length: int) -> float:
     return TRANSFORMS[transform].learn(y, season_length)
 
 
-def _taken_back(transform: str, z: Values, lam: float) -> Values:
+def _inverse(transform: str, z: Values, lam: float) -> Values:
     held = np.maximum(np.asarray(z, dtype=np.float64), 0.0)
     return TRANSFORMS[transform].back(held, lam)
 

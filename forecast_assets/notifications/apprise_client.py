@@ -18,9 +18,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from forecast_assets.config.redaction import blanked, revealed
-from forecast_assets.errors import SettingsError, listed
-from forecast_assets.notifications.routing import Notice
+from forecast_assets.config.redaction import redact_url_parts, resolve_env
+from forecast_assets.errors import SettingsError, format_list
+from forecast_assets.notifications.routing import Notification
 
 APPRISE = "apprise"
 BY = "urllib3.connectionpool"  # which logs every path at DEBUG
@@ -29,7 +29,7 @@ TAKEN = ("Sent ", "SMTP recipient ")  # the second, of one who is refused when a
 
 
 @dataclass
-class Heard:
+class CapturedLog:
     """What was said in a thread while it listened; `before` is what it was handling already."""
 
     before: BaseException | None = None
@@ -41,10 +41,12 @@ class Heard:
         """All complaints and their causes in one line, with nothing of the address."""
         said = "; ".join(dict.fromkeys(one.strip().rstrip(".") for one in self.complaints))
         causes = "; ".join(dict.fromkeys(self.causes))
-        return blanked(" ".join(f"{said}{f' ({causes})' if causes else ''}".split()), address)
+        return redact_url_parts(
+            " ".join(f"{said}{f' ({causes})' if causes else ''}".split()), address
+        )
 
 
-class _Ear(logging.Filter):
+class _CaptureFilter(logging.Filter):
     """Hears what is logged in a thread that listens, and keeps it from every log.
 
     A filter, for it comes before all handlers: the logger must be at DEBUG to be heard, and any
@@ -56,7 +58,7 @@ class _Ear(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Keep what a listening thread says; pass what any other says, as if none listened."""
-        heard: Heard | None = getattr(self.here, "heard", None)
+        heard: CapturedLog | None = getattr(self.here, "heard", None)
         if heard is None:
             least = self.level or logging.getLogger().getEffectiveLevel()
             return record.name != APPRISE or record.levelno >= least
@@ -69,11 +71,11 @@ class _Ear(logging.Filter):
         return False
 
 
-_EAR = _Ear()
+_EAR = _CaptureFilter()
 
 
 @contextmanager
-def listening() -> Iterator[Heard]:
+def capture_log() -> Iterator[CapturedLog]:
     """Hear what Apprise, and what it sends by, say in this thread; no log gets any of it."""
     logger = logging.getLogger(APPRISE)
     level = logger.level
@@ -82,7 +84,7 @@ def listening() -> Iterator[Heard]:
         logger.setLevel(logging.DEBUG)
     for name in (APPRISE, BY):
         logging.getLogger(name).addFilter(_EAR)  # once: the same filter is not added again
-    _EAR.here.heard = Heard(before=sys.exception())
+    _EAR.here.heard = CapturedLog(before=sys.exception())
     try:
         yield _EAR.here.heard
     finally:
@@ -137,15 +139,15 @@ REMEDIES = (
 def check_url(url: str) -> str | None:
     """Why a channel cannot be used as its URL stands, in one line; nothing is contacted."""
     try:
-        address = revealed(url)
+        address = resolve_env(url)
     except SettingsError as error:
         return str(error)
-    with listening() as heard:
+    with capture_log() as heard:
         is_usable = _service(address) is not None and not heard.complaints
     return None if is_usable else _unusable(heard, address)
 
 
-def send(notice: Notice, url: str, *, seconds: float) -> str | None:
+def send(notice: Notification, url: str, *, seconds: float) -> str | None:
     """Hand a notice to one channel, and say in one line why it was not taken; None where it was.
 
     No more than `seconds` are waited. What a server has by then, or takes later, cannot be taken
@@ -153,17 +155,17 @@ def send(notice: Notice, url: str, *, seconds: float) -> str | None:
     line holds nothing of the URL. A file that cannot be read is named in the text, not attached.
     """
     try:
-        address = revealed(url)
+        address = resolve_env(url)
     except SettingsError as error:
         return str(error)
-    with listening() as heard:
+    with capture_log() as heard:
         service = _service(address)
     if service is None:
         return _unusable(heard, address)
-    _bound(service, seconds)
+    _limit_timeouts(service, seconds)
     said = concurrent.futures.Future[str | None]()
     handing = (said, lambda: _handed_over(notice, service, address))
-    threading.Thread(target=_settle, args=handing, name="notice", daemon=True).start()
+    threading.Thread(target=_run_into_future, args=handing, name="notice", daemon=True).start()
     if concurrent.futures.wait([said], timeout=seconds).done:
         return said.result()
     return (
@@ -177,7 +179,7 @@ def is_partial(reason: str) -> bool:
     return reason.startswith(PARTLY)
 
 
-def readable(text: str) -> str:
+def to_utf8(text: str) -> str:
     """The text with `?` for what no UTF-8 can hold."""
     return text.encode(errors="replace").decode()
 
@@ -199,12 +201,12 @@ def _service(address: str) -> Any:
         return None
 
 
-def _unusable(heard: Heard, address: str) -> str:
+def _unusable(heard: CapturedLog, address: str) -> str:
     why = heard.told(address) or "it is no URL"
     return f"Apprise cannot use this URL: {why}. Nobody is told by it. {SEE_SERVICES}"
 
 
-def _bound(service: Any, seconds: float) -> None:
+def _limit_timeouts(service: Any, seconds: float) -> None:
     """Give a service all the time there is, but no more than its URL says; it may not fail unseen.
 
     By itself Apprise waits 4 seconds for a web server, and calls what is `optional` a success.
@@ -214,14 +216,14 @@ def _bound(service: Any, seconds: float) -> None:
     service.optional = False
 
 
-def _settle(said: concurrent.futures.Future[Any], work: Callable[[], Any]) -> None:
+def _run_into_future(said: concurrent.futures.Future[Any], work: Callable[[], Any]) -> None:
     try:
         said.set_result(work())
     except BaseException as error:  # noqa: BLE001 - raised again where it is waited for
         said.set_exception(error)
 
 
-def _handed_over(notice: Notice, service: Any, address: str) -> str | None:
+def _handed_over(notice: Notification, service: Any, address: str) -> str | None:
     from apprise import Apprise, AppriseAttachment, NotifyFormat, NotifyType  # noqa: PLC0415
     from apprise.attachment.file import AttachFile  # noqa: PLC0415
 
@@ -229,7 +231,7 @@ def _handed_over(notice: Notice, service: Any, address: str) -> str | None:
     there = [path for path in notice.files if os.access(path, os.R_OK) and path.is_file()]
     gone = [f"`{path.name}`" for path in notice.files if path not in there]
     text = notice.text + (
-        f"\n\nNot attached, for it cannot be read: {listed(gone)}." if gone else ""
+        f"\n\nNot attached, for it cannot be read: {format_list(gone)}." if gone else ""
     )
     title = _line(notice.title)
     files = [
@@ -239,9 +241,9 @@ def _handed_over(notice: Notice, service: Any, address: str) -> str | None:
     ]
     channel = Apprise(asset=service.asset)
     channel.add(service)
-    with listening() as heard:
+    with capture_log() as heard:
         is_taken = channel.notify(
-            body=_fitted(readable(text), service) or title,
+            body=_truncate_body(to_utf8(text), service) or title,
             title=title,
             notify_type=kinds[notice.severity],
             body_format=NotifyFormat.MARKDOWN,
@@ -256,7 +258,7 @@ def _handed_over(notice: Notice, service: Any, address: str) -> str | None:
 
 def _line(title: str) -> str:
     """The title as a subject: one line, and no longer than a mail's header can be."""
-    line = " ".join(re.sub(r"[\x00-\x1f\x7f-\x9f]", " ", readable(title)).split())
+    line = " ".join(re.sub(r"[\x00-\x1f\x7f-\x9f]", " ", to_utf8(title)).split())
     content = line.encode()
     if len(content) <= TITLE_BYTES:
         return line
@@ -269,7 +271,7 @@ def _file_name(name: str) -> str:
     return re.sub(r'[^ -~]|["\\]', "_", plain)
 
 
-def _fitted(text: str, service: Any) -> str:
+def _truncate_body(text: str, service: Any) -> str:
     """The text, cut at the end of a line to one message of a service that takes no long ones.
 
     Cut to Markdown, for markup may still grow: then Apprise makes two messages of it. Apprise could

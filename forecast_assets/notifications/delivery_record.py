@@ -13,9 +13,9 @@ from typing import Literal, Self
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
-from forecast_assets.config.redaction import masked
+from forecast_assets.config.redaction import mask
 from forecast_assets.notifications.apprise_client import is_partial
-from forecast_assets.notifications.routing import Notice
+from forecast_assets.notifications.routing import Notification
 
 WAITS = tuple(timedelta(minutes=minutes) for minutes in (1, 5, 30, 120, 360, 720))
 # From a restart to a night's outage: a channel that was down for 21 hours is for people to mend.
@@ -24,7 +24,7 @@ Condition = Literal["sent", "waiting", "given up"]
 
 
 @dataclass(frozen=True)
-class Delivery:
+class DeliveryStatus:
     """How far one notice has come on its way to one channel, which is shown without its secrets.
 
     A file that is no notice of ours is `damaged`: its name stands for the id, and `reason` says
@@ -41,11 +41,11 @@ class Delivery:
     at: datetime | None  # of the last try, else of being put
 
 
-class _Kept(BaseModel):
+class _PersistedModel(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Channel(_Kept):
+class ChannelState(_PersistedModel):
     """A channel that a notice goes to; `key` finds its URL in the settings."""
 
     key: str
@@ -58,7 +58,7 @@ class Channel(_Kept):
     @classmethod
     def to(cls, url: str) -> Self:
         """The channel of a URL, as the settings write it, that was not tried yet."""
-        return cls(key=key_of(url), shown=masked(url))
+        return cls(key=channel_key(url), shown=mask(url))
 
     def is_due(self, now: datetime) -> bool:
         """Whether it is time for a try. Where the last one is yet to come, a clock was wrong."""
@@ -67,7 +67,7 @@ class Channel(_Kept):
         wait = WAITS[min(self.n_tries, len(WAITS)) - 1]
         return not self.tried_at <= now < self.tried_at + wait
 
-    def after(self, reason: str | None, now: datetime) -> "Channel":
+    def after(self, reason: str | None, now: datetime) -> "ChannelState":
         """The channel after a try that failed for this reason, or did not."""
         n_tries = self.n_tries + 1
         state: Condition = "sent"
@@ -78,12 +78,12 @@ class Channel(_Kept):
         return self.model_copy(update=changes)
 
 
-class Letter(_Kept):
+class QueuedNotification(_PersistedModel):
     """What a file holds: a notice, and whom it goes to."""
 
-    notice: Notice
+    notice: Notification
     put_at: AwareDatetime
-    channels: tuple[Channel, ...]
+    channels: tuple[ChannelState, ...]
 
     @property
     def is_waiting(self) -> bool:
@@ -95,9 +95,9 @@ class Letter(_Kept):
         """Whether every channel has it."""
         return all(channel.state == "sent" for channel in self.channels)
 
-    def delivery(self, channel: Channel) -> Delivery:
+    def delivery(self, channel: ChannelState) -> DeliveryStatus:
         """How far it has come on its way to one of its channels."""
-        return Delivery(
+        return DeliveryStatus(
             id=self.notice.id,
             event=self.notice.event,
             title=self.notice.title,
@@ -109,7 +109,7 @@ class Letter(_Kept):
         )
 
 
-def key_of(url: str) -> str:
+def channel_key(url: str) -> str:
     """What is kept of a URL to find it in the settings again: `env:NAME` itself, else a digest."""
     if url.startswith("env:"):
         return url
@@ -121,7 +121,7 @@ def file_name(notice_id: str) -> str:
     return f"{hashlib.blake2b(notice_id.encode(), digest_size=16).hexdigest()}.json"
 
 
-def write(path: Path, letter: Letter) -> None:
+def write(path: Path, letter: QueuedNotification) -> None:
     """Write a file whole or not at all. Raises OSError."""
     path.parent.mkdir(exist_ok=True)
     part = path.with_name(f".{path.name}")  # what is left of a write that was killed is no notice
@@ -132,14 +132,14 @@ def write(path: Path, letter: Letter) -> None:
     part.replace(path)
 
 
-def read(folder: Path) -> Iterator[tuple[str, Letter | Delivery]]:
+def read(folder: Path) -> Iterator[tuple[str, QueuedNotification | DeliveryStatus]]:
     """Each file of a folder by its name, or what is wrong with it. Raises OSError."""
     for path in sorted(folder.iterdir()) if folder.is_dir() else []:
         name = path.name
         if name.startswith("."):
             continue
         try:
-            letter = Letter.model_validate_json(path.read_bytes())
+            letter = QueuedNotification.model_validate_json(path.read_bytes())
         except FileNotFoundError:  # done with meanwhile
             continue
         except ValidationError as error:
@@ -151,9 +151,9 @@ def read(folder: Path) -> Iterator[tuple[str, Letter | Delivery]]:
             yield name, letter if is_own else _damaged(path, "it is a copy of another")
 
 
-def _damaged(path: Path, why: str) -> Delivery:
+def _damaged(path: Path, why: str) -> DeliveryStatus:
     reason = (
         f"{path} is no notice that was put here: {why}. What it may hold is not told; all others"
         f" are. Delete it, or restore it from a copy."
     )
-    return Delivery(path.name, None, "", "", "damaged", 0, reason, None)
+    return DeliveryStatus(path.name, None, "", "", "damaged", 0, reason, None)

@@ -13,17 +13,17 @@ from pathlib import Path
 
 from forecast_assets.config.settings import Settings
 from forecast_assets.errors import StoreError
-from forecast_assets.notifications.apprise_client import readable, send
+from forecast_assets.notifications.apprise_client import send, to_utf8
 from forecast_assets.notifications.delivery_record import (
-    Channel,
-    Delivery,
-    Letter,
+    ChannelState,
+    DeliveryStatus,
+    QueuedNotification,
+    channel_key,
     file_name,
-    key_of,
     read,
     write,
 )
-from forecast_assets.notifications.routing import Notice, concerned, configured
+from forecast_assets.notifications.routing import Notification, all_channels, current_recipients
 
 LEAST_SECONDS = 10.0  # what a try gets while there is time: a busy mail server takes that long
 KEPT = timedelta(days=365)
@@ -31,7 +31,7 @@ REMEMBERED = timedelta(weeks=1)  # what was given up before is no news
 GONE = "The settings no longer name this channel, so it is not told."
 
 
-class Outbox:
+class NotificationQueue:
     """Notices in a folder, safe between processes.
 
     Those on their way, those that a channel was given up for and those that all have lie apart, so
@@ -46,21 +46,21 @@ class Outbox:
         self._given_up = folder / "given_up"
         self._done = folder / "done"
 
-    def put(self, notice: Notice, urls: Sequence[str], *, now: datetime) -> bool:
+    def put(self, notice: Notification, urls: Sequence[str], *, now: datetime) -> bool:
         """Keep a notice for these URLs, as the settings write them; false where its id is known.
 
         Raises StoreError where the folder cannot be written.
         """
         notice = replace(
             notice,
-            id=readable(notice.id),
-            title=readable(notice.title),
-            text=readable(notice.text),
+            id=to_utf8(notice.id),
+            title=to_utf8(notice.title),
+            text=to_utf8(notice.text),
             files=tuple(path.absolute() for path in notice.files),
-            series=tuple(readable(name) for name in notice.series),
+            series=tuple(to_utf8(name) for name in notice.series),
         )
-        channels = [Channel.to(url) for url in dict.fromkeys(urls)]
-        letter = Letter(notice=notice, put_at=now, channels=tuple(channels))
+        channels = [ChannelState.to(url) for url in dict.fromkeys(urls)]
+        letter = QueuedNotification(notice=notice, put_at=now, channels=tuple(channels))
         name = file_name(notice.id)
         with self._used(), self._locked("lock"):
             if any((place / name).exists() for place in self._places):
@@ -68,7 +68,7 @@ class Outbox:
             write((self._waiting if letter.is_waiting else self._done) / name, letter)
         return True
 
-    def deliver(self, settings: Settings, *, now: datetime, seconds: float) -> list[Delivery]:
+    def deliver(self, settings: Settings, *, now: datetime, seconds: float) -> list[DeliveryStatus]:
         """Try what is due, in about `seconds`, and say what became of it.
 
         A notice that failed is due again after 1, 5 and 30 minutes, 2, 6 and 12 hours, then it is
@@ -85,14 +85,14 @@ class Outbox:
             with self._locked("delivering", waits=False) as is_ours:
                 return list(self._delivered(settings, now, seconds)) if is_ours else []
 
-    def letters(self) -> list[Delivery]:
+    def letters(self) -> list[DeliveryStatus]:
         """Everything that is known, the newest notice first, after files that are damaged.
 
         Raises StoreError where the folder cannot be read.
         """
         return self._read(*self._places)
 
-    def undelivered(self, *, now: datetime) -> list[Delivery]:
+    def undelivered(self, *, now: datetime) -> list[DeliveryStatus]:
         """What waits to be tried again, and what was given up within a week; in order as `letters`.
 
         No notice is read that every channel has. Raises StoreError where the folder cannot be read.
@@ -115,7 +115,7 @@ class Outbox:
                 place / name
                 for place in (self._given_up, self._done)
                 for name, letter in read(place)
-                if isinstance(letter, Letter) and letter.put_at < now - kept
+                if isinstance(letter, QueuedNotification) and letter.put_at < now - kept
             ]
             for path in old:
                 path.unlink()
@@ -126,22 +126,24 @@ class Outbox:
         """The folders, in the order that a notice passes through: read so, none is missed."""
         return self._waiting, self._given_up, self._done
 
-    def _read(self, *places: Path) -> list[Delivery]:
+    def _read(self, *places: Path) -> list[DeliveryStatus]:
         with self._used():
             found = {name: one for place in places for name, one in read(place)}
-        damaged = [one for one in found.values() if isinstance(one, Delivery)]
-        letters = [one for one in found.values() if isinstance(one, Letter)]
+        damaged = [one for one in found.values() if isinstance(one, DeliveryStatus)]
+        letters = [one for one in found.values() if isinstance(one, QueuedNotification)]
         letters.sort(key=lambda letter: letter.put_at, reverse=True)
         return [*damaged, *(one.delivery(to) for one in letters for to in one.channels)]
 
-    def _delivered(self, settings: Settings, now: datetime, seconds: float) -> Iterator[Delivery]:
+    def _delivered(
+        self, settings: Settings, now: datetime, seconds: float
+    ) -> Iterator[DeliveryStatus]:
         ends, least = time.monotonic() + seconds, min(LEAST_SECONDS, seconds / 4)
-        urls = {key_of(url): url for url in configured(settings)}
+        urls = {channel_key(url): url for url in all_channels(settings)}
         found = read(self._waiting)
         letters = {
             name: _readdressed(one, settings, urls)
             for name, one in found
-            if isinstance(one, Letter)
+            if isinstance(one, QueuedNotification)
         }
         due = self._due(letters, now)
         failed = set()
@@ -163,7 +165,7 @@ class Outbox:
             self._save(name, letters[name])
             yield letters[name].delivery(after)
 
-    def _due(self, letters: dict[str, Letter], now: datetime) -> list[tuple[str, int]]:
+    def _due(self, letters: dict[str, QueuedNotification], now: datetime) -> list[tuple[str, int]]:
         """Which channel of which notice is due, the oldest notice first; done ones are put away."""
         for name, letter in letters.items():
             if not letter.is_waiting:  # whoever sent it was killed before it did this
@@ -175,12 +177,12 @@ class Outbox:
             if channel.is_due(now)
         ]
 
-    def _save(self, name: str, letter: Letter) -> None:
+    def _save(self, name: str, letter: QueuedNotification) -> None:
         write(self._waiting / name, letter)
         if not letter.is_waiting:
             self._put_away(name, letter)
 
-    def _put_away(self, name: str, letter: Letter) -> None:
+    def _put_away(self, name: str, letter: QueuedNotification) -> None:
         place = self._done if letter.is_with_all else self._given_up
         with self._locked("lock"):
             place.mkdir(exist_ok=True)
@@ -215,7 +217,9 @@ class Outbox:
             ) from error
 
 
-def _readdressed(letter: Letter, settings: Settings, named: Container[str]) -> Letter:
+def _readdressed(
+    letter: QueuedNotification, settings: Settings, named: Container[str]
+) -> QueuedNotification:
     """The letter with whom it is for by now instead of waiting channels that are no longer named.
 
     As it was where that is nobody who does not have it.
@@ -224,7 +228,7 @@ def _readdressed(letter: Letter, settings: Settings, named: Container[str]) -> L
     if not gone:
         return letter
     known = {one.key for one in letter.channels}
-    new = [Channel.to(url) for url in concerned(letter.notice, settings)]
+    new = [ChannelState.to(url) for url in current_recipients(letter.notice, settings)]
     new = [one for one in new if one.key not in known]
     if not new:
         return letter

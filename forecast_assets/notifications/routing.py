@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
 
-from forecast_assets.config.settings import Event, NotifyRule, Settings, Severity, fits
+from forecast_assets.config.settings import Event, NotifyRule, Settings, Severity, matches_any
 
 Patterns = tuple[str, ...]  # of series' names, as `fits` reads them
 EVERY_SERIES: Patterns = ("*",)  # the pattern of who reads of all
 
 
 @dataclass(frozen=True)
-class Notice:
+class Notification:
     """What is told: Markdown under a title, and the files that go with it.
 
     HTML in the text reaches a mail as HTML: whoever writes a name into it escapes it, by
@@ -32,20 +32,20 @@ class Notice:
     series: tuple[str, ...] = ()  # that it is about; none: all; of a report: its readers' patterns
 
 
-def configured(settings: Settings) -> list[str]:
+def all_channels(settings: Settings) -> list[str]:
     """Every URL that the settings name, as it is written there, each once."""
     every = [settings.notify.urls, *(rule.urls for rule in settings.notify.rules)]
     return list(dict.fromkeys(url for urls in every for url in urls))
 
 
-def addressed(notice: Notice, settings: Settings) -> list[str]:
+def recipients(notice: Notification, settings: Settings) -> list[str]:
     """The URLs that are told of a notice, as they are written in the settings, each once."""
     rules = [rule.urls for rule in settings.notify.rules if _fits(rule, notice)]
     every = [settings.notify.urls, *rules]
     return list(dict.fromkeys(url for urls in every for url in urls))
 
 
-def readers(
+def report_recipients(
     settings: Settings, *, severity_of: Callable[[Patterns], Severity]
 ) -> dict[Patterns, list[str]]:
     """Who is sent a report: the URLs by the series that they read of.
@@ -63,14 +63,14 @@ def readers(
     return {patterns: list(dict.fromkeys(urls)) for patterns, urls in every.items() if urls}
 
 
-def concerned(notice: Notice, settings: Settings) -> list[str]:
+def current_recipients(notice: Notification, settings: Settings) -> list[str]:
     """The URLs that a notice which was put before is for by these settings.
 
     Those of a report are who reads of the very same series, for it tells of no other.
     """
     if notice.event != "report":
-        return addressed(notice, settings)
-    return readers(settings, severity_of=lambda _: notice.severity).get(notice.series, [])
+        return recipients(notice, settings)
+    return report_recipients(settings, severity_of=lambda _: notice.severity).get(notice.series, [])
 
 
 def _asks_for(rule: NotifyRule, event: Event, severity: Severity) -> bool:
@@ -78,7 +78,7 @@ def _asks_for(rule: NotifyRule, event: Event, severity: Severity) -> bool:
     return event in rule.events and ranks.index(severity) >= ranks.index(rule.severity)
 
 
-def _fits(rule: NotifyRule, notice: Notice) -> bool:
+def _fits(rule: NotifyRule, notice: Notification) -> bool:
     if not _asks_for(rule, notice.event, notice.severity):
         return False
-    return not notice.series or any(fits(name, rule.series) for name in notice.series)
+    return not notice.series or any(matches_any(name, rule.series) for name in notice.series)

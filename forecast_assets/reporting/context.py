@@ -11,23 +11,23 @@ import numpy as np
 import pandas as pd
 
 from forecast_assets.config.settings import column_suffix
-from forecast_assets.data.quality.evaluate import by_policy
+from forecast_assets.data.quality.evaluate import with_policy
 from forecast_assets.forecasting import leaderboard
 from forecast_assets.forecasting.backtest_results import FAILED, INELIGIBLE
 from forecast_assets.reporting import narrative, plots
-from forecast_assets.reporting.number_format import NOTHING, Scale
+from forecast_assets.reporting.number_format import NOTHING, NumberFormat
 from forecast_assets.reporting.summary import (
-    Week,
-    levels_told,
-    maker,
-    miss_in_words,
+    WeeklyReport,
+    displayed_levels,
+    format_miss,
+    interval_outcome,
+    model_label,
     most_surprising,
-    outcome,
     outlook,
     scales,
 )
 from forecast_assets.reporting.svg import svg
-from forecast_assets.storage.tables import CHAMPION, interval_columns, week_of
+from forecast_assets.storage.tables import CHAMPION, interval_columns, target_week
 
 MOST_STATIC = 30  # series that are all written out, with a chart each
 MOST_TOLD = 20  # where there are more: the most surprising ones, and rows of every other list
@@ -38,10 +38,10 @@ FEW = 3  # levels that are all named
 Texts = dict[str, Any]
 
 
-def laid_out(week: Week) -> Texts:
+def build_context(week: WeeklyReport) -> Texts:
     """Everything that the templates name."""
-    told = levels_told(week.levels)
-    rows, written, lede = _said(week, told)
+    told = displayed_levels(week.levels)
+    rows, written, lede = _summarize(week, told)
     is_long = len(rows) > MOST_STATIC
     shown = most_surprising(rows, MOST_TOLD) if is_long else rows
     at = [written[i] for i in shown.index]
@@ -49,10 +49,10 @@ def laid_out(week: Week) -> Texts:
     failed = narrative.failures(week.metrics)
     ranked = leaderboard.standings(week.metrics)
     weeks = narrative.weeks_of(week.series)
-    odd = by_policy(week.findings, "hold", "warn")
+    odd = with_policy(week.findings, "hold", "warn")
     return {
         "title": week.title,
-        "newest": week_of(week.forecast),
+        "newest": target_week(week.forecast),
         "as_of": week.forecast["as_of"].iloc[0],
         "run": week.run_id[:8],
         "n_series": len(rows),
@@ -66,7 +66,7 @@ def laid_out(week: Week) -> Texts:
         "has_past": len(week.accuracy) > 0,
         "ahead": _ahead(week, shown, at, told) if week.forecast["h"].max() > 1 else [],
         "n_ahead": int(week.forecast["h"].max()),
-        "record": narrative.record(
+        "record": narrative.track_record(
             week.accuracy, week.series, week.metrics, week.best_model, levels=told
         ),
         "n_due": len(week.accuracy),
@@ -91,10 +91,10 @@ def laid_out(week: Week) -> Texts:
     }
 
 
-def in_brief(week: Week) -> Texts:
+def build_brief_context(week: WeeklyReport) -> Texts:
     """The sentences at the top, what to look at, and the first rows."""
-    told = levels_told(week.levels)
-    rows, written, lede = _said(week, told)
+    told = displayed_levels(week.levels)
+    rows, written, lede = _summarize(week, told)
     shown = most_surprising(rows, MOST_TOLD) if len(rows) > MOST_TOLD else rows
     at = [written[i] for i in shown.index]
     return {
@@ -106,7 +106,7 @@ def in_brief(week: Week) -> Texts:
     }
 
 
-def attention(week: Week, rows: pd.DataFrame) -> list[str]:
+def attention(week: WeeklyReport, rows: pd.DataFrame) -> list[str]:
     """What a reader should look at: failed checks, else what they would have said, and old data."""
     found = list(week.problems)
     n_failed = int((week.metrics["status"] == FAILED).sum())
@@ -127,7 +127,7 @@ def attention(week: Week, rows: pd.DataFrame) -> list[str]:
     return found
 
 
-def as_json(rows: pd.DataFrame, written: Sequence[Scale], told: Sequence[float]) -> str:
+def as_json(rows: pd.DataFrame, written: Sequence[NumberFormat], told: Sequence[float]) -> str:
     """All rows column by column as JSON that cannot end the element of a page that holds it."""
     low, high = interval_columns(told[:1])
     places = np.array([one.decimals - one.power for one in written])
@@ -138,7 +138,7 @@ def as_json(rows: pd.DataFrame, written: Sequence[Scale], told: Sequence[float])
             for value, place in zip(values, at, strict=True)
         ]
 
-    makers = [maker(*pair) for pair in zip(rows["model"], rows["rung"], strict=True)]
+    makers = [model_label(*pair) for pair in zip(rows["model"], rows["rung"], strict=True)]
     labels = [one.label for one in written]
     known = {"makers": sorted(set(makers)), "labels": sorted(set(labels))}
     columns = {
@@ -161,7 +161,9 @@ def as_json(rows: pd.DataFrame, written: Sequence[Scale], told: Sequence[float])
     return text
 
 
-def _said(week: Week, told: Sequence[float]) -> tuple[pd.DataFrame, list[Scale], list[str]]:
+def _summarize(
+    week: WeeklyReport, told: Sequence[float]
+) -> tuple[pd.DataFrame, list[NumberFormat], list[str]]:
     """The rows of the outlook, how their numbers are written, and the report's first sentences."""
     rows = outlook(week.forecast, week.series, week.accuracy, levels=week.levels)
     written = scales(rows, week.units)
@@ -175,25 +177,25 @@ def _said(week: Week, told: Sequence[float]) -> tuple[pd.DataFrame, list[Scale],
     lede = [
         narrative.next_week(newest, moves),
         narrative.last_week(newest, told[0]),
-        narrative.trust(week.accuracy, week.series, levels=week.levels),
+        narrative.accuracy_sentence(week.accuracy, week.series, levels=week.levels),
     ]
     return rows, written, lede
 
 
 def _texts(
-    week: Week, shown: pd.DataFrame, at: Sequence[Scale], told: Sequence[float]
+    week: WeeklyReport, shown: pd.DataFrame, at: Sequence[NumberFormat], told: Sequence[float]
 ) -> list[Texts]:
     """The rows of the outlook as they are printed."""
-    newest = week_of(week.forecast)
+    newest = target_week(week.forecast)
     found = []
     for row, scale in zip(shown.to_dict("records"), at, strict=True):
-        how = outcome(row, told)
+        how = interval_outcome(row, told)
         found.append(
             {
                 "name": row["unique_id"],
                 "unit": scale.label,
                 "week": None if row["ds"].date() == newest else row["ds"].date(),
-                "by": "" if row["rung"] == CHAMPION else maker(row["model"], row["rung"]),
+                "by": "" if row["rung"] == CHAMPION else model_label(row["model"], row["rung"]),
                 "next": scale.text(row["y_hat"]),
                 "change": scale.signed(row["y_hat"] - row["last_y"]),
                 "intervals": [
@@ -202,7 +204,7 @@ def _texts(
                 ],
                 "last": scale.text(row["last_y"]),
                 "was": scale.text(row["was_y_hat"]),
-                "miss": miss_in_words(row["miss"], scale),
+                "miss": format_miss(row["miss"], scale),
                 "outcome": how,
                 "surprise": NOTHING if np.isnan(row["surprise"]) else f"{row['surprise']:.1f}",
                 "is_off": how.startswith("outside"),
@@ -212,7 +214,7 @@ def _texts(
 
 
 def _charts(
-    week: Week, shown: pd.DataFrame, at: Sequence[Scale], told: Sequence[float]
+    week: WeeklyReport, shown: pd.DataFrame, at: Sequence[NumberFormat], told: Sequence[float]
 ) -> list[Texts]:
     """A fan chart for each shown row."""
     names = shown["unique_id"]
@@ -238,7 +240,7 @@ def _charts(
 
 
 def _ahead(
-    week: Week, shown: pd.DataFrame, at: Sequence[Scale], told: Sequence[float]
+    week: WeeklyReport, shown: pd.DataFrame, at: Sequence[NumberFormat], told: Sequence[float]
 ) -> list[Texts]:
     """The forecasts further ahead of each shown row, with the narrowest interval told."""
     rows = week.forecast[week.forecast["h"] <= MOST_AHEAD].sort_values("h")
@@ -256,10 +258,10 @@ def _ahead(
     ]
 
 
-def _choices(week: Week) -> pd.DataFrame:
+def _choices(week: WeeklyReport) -> pd.DataFrame:
     """best_model's rows, with who forecast in the end as `by` and of whom that is combined."""
     first = week.forecast.drop_duplicates("unique_id")
-    by = [maker(*pair) for pair in zip(first["model"], first["rung"], strict=True)]
+    by = [model_label(*pair) for pair in zip(first["model"], first["rung"], strict=True)]
     made = first[["unique_id", "members"]].assign(by=by)
     return week.best_model.merge(made, on="unique_id").replace({np.nan: None})
 

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from forecast_assets.config.settings import column_suffix
-from forecast_assets.errors import listed
+from forecast_assets.errors import format_list
 from forecast_assets.forecasting import live_accuracy as live
 from forecast_assets.forecasting.backtest_results import FAILED, INELIGIBLE
 
@@ -26,7 +26,7 @@ DIFFERS = re.compile(r"\d+(\.\d+)?")  # what differs between failures of one cau
 
 
 @dataclass(frozen=True)
-class Failure:
+class ModelFailure:
     """One cause of failures of one model, on how many of the series that it was asked for."""
 
     model: str
@@ -37,7 +37,7 @@ class Failure:
 
 
 @dataclass(frozen=True)
-class Weeks:
+class SeriesLengths:
     """The state of the data: how long the series are, and which have no value for the newest week.
 
     `behind` holds `unique_id, ds, n_weeks` (how many it lacks), those that lack most first.
@@ -52,7 +52,7 @@ class Weeks:
     behind: pd.DataFrame
 
 
-def failures(metrics: pd.DataFrame) -> list[Failure]:
+def failures(metrics: pd.DataFrame) -> list[ModelFailure]:
     """The failures of models, those of one cause as one, the most frequent first.
 
     Causes are one where their texts differ in nothing but numbers.
@@ -64,32 +64,32 @@ def failures(metrics: pd.DataFrame) -> list[Failure]:
     cause = failed["reason"].fillna("").str.replace(r"^\d+ of \d+ forecasts: ", "", regex=True)
     alike = cause.str.replace(DIFFERS, "0", regex=True)
     found = [
-        Failure(
+        ModelFailure(
             str(model),
             " ".join(str(cause[rows.index[0]]).split()),
             len(rows),
             int(n_asked[model]),
-            listed(map(isolated, rows["unique_id"]), most=NAMED),
+            format_list(map(bidi_isolate, rows["unique_id"]), most=NAMED),
         )
         for (model, _), rows in failed.groupby(["model", alike.rename("cause")], sort=True)
     ]
     return sorted(found, key=lambda one: (-one.n_series, one.model))
 
 
-def isolated(name: str) -> str:
+def bidi_isolate(name: str) -> str:
     """The name, so marked where it runs from right to left that what stands beside it does not."""
     turns = any(bidirectional(mark) in RIGHT_TO_LEFT for mark in name)
     return f"{ISOLATE}{name}{END}" if turns else name
 
 
-def weeks_of(series: pd.DataFrame) -> Weeks:
+def weeks_of(series: pd.DataFrame) -> SeriesLengths:
     """Describe how long the series are and which of them ended early."""
     by = series.groupby("unique_id")["ds"]
     sizes, last = by.size(), by.max()
     newest = last.max()
     behind = pd.DataFrame({"ds": last, "n_weeks": (newest - last).dt.days // 7})
     behind = behind[behind["n_weeks"] > 0].sort_values("n_weeks", ascending=False, kind="stable")
-    return Weeks(
+    return SeriesLengths(
         newest=newest.date(),
         first=series["ds"].min().date(),
         n_series=len(sizes),
@@ -100,7 +100,7 @@ def weeks_of(series: pd.DataFrame) -> Weeks:
     )
 
 
-def record(
+def track_record(
     accuracy: pd.DataFrame,
     series: pd.DataFrame,
     metrics: pd.DataFrame,
@@ -134,11 +134,13 @@ def record(
     return rows
 
 
-def trust(accuracy: pd.DataFrame, series: pd.DataFrame, *, levels: Sequence[float]) -> str:
+def accuracy_sentence(
+    accuracy: pd.DataFrame, series: pd.DataFrame, *, levels: Sequence[float]
+) -> str:
     """Say in one sentence whether published forecasts keep what they promise."""
     if accuracy.empty:
         return "None of the published forecasts has come due yet, so there is no record to trust."
-    verdict = live.judge(accuracy, series, levels=levels)
+    verdict = live.check_accuracy(accuracy, series, levels=levels)
     over = float(live.summary(accuracy, series, levels=levels)["over_naive"].iloc[0])
     n = accuracy["ds"].nunique()
     said = f"Over {n} week{'s' * (n > 1)} of published forecasts"
@@ -176,7 +178,7 @@ def next_week(rows: pd.DataFrame, moves: Mapping[str, str]) -> str:
         where = next(what for what, k in counts.items() if k)
         by = "" if where == "stay level" else f" by {moves[names.iloc[0]][1:]}"
         more = ", more than in a usual week" if len(large) else ""
-        return f"{isolated(names.iloc[0])} is expected to {where}{by}{more}."
+        return f"{bidi_isolate(names.iloc[0])} is expected to {where}{by}{more}."
     parts = [f"{k:,} to {what}" for what, k in counts.items() if k]
     first, *others = parts
     verb = "is" if first.startswith("1 ") else "are"
@@ -185,7 +187,9 @@ def next_week(rows: pd.DataFrame, moves: Mapping[str, str]) -> str:
         return f"All {n:,} series are expected to stay level."
     if not len(large):
         return f"{said}; none by more than in a usual week."
-    named = listed((f"{isolated(name)} ({moves[name]})" for name in names[large.index]), most=NAMED)
+    named = format_list(
+        (f"{bidi_isolate(name)} ({moves[name]})" for name in names[large.index]), most=NAMED
+    )
     return f"{said}; {len(large):,} by more than in a usual week: {named}."
 
 

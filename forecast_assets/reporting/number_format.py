@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from forecast_assets.config.settings import fits
+from forecast_assets.config.settings import matches_any
 
 NOTHING = "–"
 SIGNIFICANT = 2  # digits of the uncertainty: a third one nobody could tell from chance
@@ -21,7 +21,7 @@ RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 @dataclass(frozen=True)
-class Scale:
+class NumberFormat:
     """How all numbers of one series are written, so that they line up."""
 
     decimals: int
@@ -53,7 +53,7 @@ class Scale:
         return f"{self.text(low)} to {self.text(high)}" if known else NOTHING
 
 
-def scale_of(value: float, *, uncertainty: float, unit: str = "") -> Scale:
+def number_format_of(value: float, *, uncertainty: float, unit: str = "") -> NumberFormat:
     """Two significant digits of the uncertainty (half an interval's width, or a usual step).
 
     Where that is none, five of the value. Numbers too large or too small to read are told in powers
@@ -70,19 +70,19 @@ def scale_of(value: float, *, uncertainty: float, unit: str = "") -> Scale:
     is_awkward = size >= LARGE or decimals > MOST_PLAIN_DECIMALS
     if not (is_awkward and decimals + power <= MOST_SCALED_DIGITS):
         power = 0
-    return Scale(min(max(decimals + power, 0), MOST_DECIMALS), power, unit)
+    return NumberFormat(min(max(decimals + power, 0), MOST_DECIMALS), power, unit)
 
 
 def unit_of(name: str, units: Mapping[str, str]) -> str:
     """The unit of a series: that of the first pattern that its name fits, else none."""
-    return next((unit for pattern, unit in units.items() if fits(name, [pattern])), "")
+    return next((unit for pattern, unit in units.items() if matches_any(name, [pattern])), "")
 
 
 def _magnitude(size: float) -> int:
     return math.floor(math.log10(size)) if size else 0
 
 
-def digits(value: float | None) -> str:
+def format_number(value: float | None) -> str:
     """A number for people: five significant digits, thousands apart; a dash for none."""
     if value is None or pd.isna(value):
         return NOTHING
@@ -90,7 +90,7 @@ def digits(value: float | None) -> str:
     return f"{value:,.0f}" if abs(value) >= whole else f"{value:,.5g}"
 
 
-def share(value: float | None, decimals: int = 0) -> str:
+def format_share(value: float | None, decimals: int = 0) -> str:
     """A fraction in percent; a dash for none."""
     is_known = value is not None and math.isfinite(value)
     return f"{value:.{decimals}%}".replace("%", " %").replace("-", "−") if is_known else NOTHING

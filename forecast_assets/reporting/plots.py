@@ -12,9 +12,9 @@ from html import escape
 import numpy as np
 import pandas as pd
 
-from forecast_assets.backtesting.folds import Span
-from forecast_assets.reporting.number_format import Scale, scale_of
-from forecast_assets.reporting.summary import levels_told
+from forecast_assets.backtesting.folds import WorkerSpan
+from forecast_assets.reporting.number_format import NumberFormat, number_format_of
+from forecast_assets.reporting.summary import displayed_levels
 from forecast_assets.reporting.svg import (
     BOLD,
     HEIGHT,
@@ -26,7 +26,7 @@ from forecast_assets.reporting.svg import (
     bounds,
     in_days,
     label,
-    short,
+    si_format,
     svg,
     ticks,
 )
@@ -77,7 +77,7 @@ class _Panel:
                 f'<line x1="{left}" x2="{right}" y1="{down}" y2="{down}" stroke="{PALE}"'
                 f' stroke-opacity="0.25"/>'
             )
-            self.marks.append(_text(left - 5, float(down) + 4, short(value), anchor="end"))
+            self.marks.append(_text(left - 5, float(down) + 4, si_format(value), anchor="end"))
         self.marks.append(_text(left, bottom + 15, f"{days.min():%d %b %Y}"))
         self.marks.append(_text(right, bottom + 15, f"{days.max():%d %b %Y}", anchor="end"))
 
@@ -128,7 +128,7 @@ def draw_scores(metrics: pd.DataFrame, *, metric: str) -> str:
         marks.append(_text(wide - right + 16, down + 4, str(best["model"]), weight="600"))
     bottom = top + row * len(ids) + 14
     for value in _log_ticks(low, high):
-        marks.append(_text(across(value), bottom, short(value), anchor="middle"))
+        marks.append(_text(across(value), bottom, si_format(value), anchor="middle"))
     marks.append(
         _text(
             wide - right,
@@ -151,7 +151,7 @@ def _hues(scored: pd.DataFrame, models: Iterable[str], *, metric: str) -> dict[s
     return dict(zip(named, HUES, strict=False))
 
 
-def draw_timeline(spans: Sequence[Span]) -> str:
+def draw_timeline(spans: Sequence[WorkerSpan]) -> str:
     """Which model ran when, on which worker: a row a model, in it a lane a worker."""
     models = list(dict.fromkeys(span.model for span in sorted(spans, key=lambda one: one.began)))
     workers = sorted({span.worker for span in spans})
@@ -172,15 +172,15 @@ def draw_timeline(spans: Sequence[Span]) -> str:
         across, long = left + (span.began - began) * scale, max(span.seconds * scale, 0.5)
         marks.append(_rect(across, down, long, max(lane - 1, lane / 2), HUES[place % len(HUES)]))
     marks += [
-        _text(left + second * scale, tall - 10, f"{short(second)} s")
+        _text(left + second * scale, tall - 10, f"{si_format(second)} s")
         for second in ticks(0, seconds)
     ]
     return _svg(marks, wide, int(tall), title="which model ran when, on which worker")
 
 
-def _joined(spans: Sequence[Span]) -> list[Span]:
+def _joined(spans: Sequence[WorkerSpan]) -> list[WorkerSpan]:
     """The spans, those that follow each other on a worker without a visible gap as one."""
-    found: list[Span] = []
+    found: list[WorkerSpan] = []
     for span in sorted(spans, key=lambda one: (one.worker, one.began)):
         last = found[-1] if found else None
         same = last and (last.worker, last.model) == (span.worker, span.model)
@@ -247,7 +247,7 @@ def fan(
     *,
     levels: Sequence[float],
     level: float,
-    scale: Scale,
+    scale: NumberFormat,
 ) -> list[str]:
     """The marks of one series' chart, `WIDTH` x `HEIGHT`; each frame is of that series alone.
 
@@ -301,7 +301,7 @@ def draw_forecast(forecast: Frame, series: Frame, *, levels: Sequence[float]) ->
     """The last half year of every series and the fan of its forecast, a panel each, as one SVG."""
     first = list(dict.fromkeys(forecast["unique_id"]))[:MOST_PANELS]
     past, ahead = (by_series(frame[frame["unique_id"].isin(first)]) for frame in (series, forecast))
-    level = levels_told(levels)[0]
+    level = displayed_levels(levels)[0]
     marks = ["<style>" + STYLE + "</style>"]
     for place, unique_id in enumerate(first):
         rows = ahead[unique_id]
@@ -330,8 +330,8 @@ def by_series(frame: Frame) -> Mapping[str, Frame]:
     return {str(name): rows for name, rows in frame.groupby("unique_id", sort=False)}
 
 
-def _own_scale(ahead: Frame, past: Frame, level: float) -> Scale:
+def _own_scale(ahead: Frame, past: Frame, level: float) -> NumberFormat:
     low, high = interval_columns([level])
     half = float(ahead[high].iloc[0] - ahead[low].iloc[0]) / 2
     step = float(past["y"].diff().abs().mean())
-    return scale_of(float(past["y"].iloc[-1]), uncertainty=half if half > 0 else step)
+    return number_format_of(float(past["y"].iloc[-1]), uncertainty=half if half > 0 else step)

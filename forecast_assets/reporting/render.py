@@ -10,21 +10,21 @@ from typing import Any
 
 import pandas as pd
 
-from forecast_assets.reporting.context import in_brief, laid_out
-from forecast_assets.reporting.narrative import isolated
-from forecast_assets.reporting.number_format import _ratio, digits, share
-from forecast_assets.reporting.summary import Week
+from forecast_assets.reporting.context import build_brief_context, build_context
+from forecast_assets.reporting.narrative import bidi_isolate
+from forecast_assets.reporting.number_format import _ratio, format_share
+from forecast_assets.reporting.summary import WeeklyReport
 from forecast_assets.reporting.svg import STYLE
 
-__all__ = ["Week", "briefly", "cell", "digits", "headlines", "render"]
+__all__ = ["escape_markdown", "forecast_rows", "render", "render_brief"]
 
 # As entities, for not every Markdown knows a backslash before these.
 ENTITIES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", "|": "&#124;", "~": "&#126;"})
 
 
-def render(week: Week) -> dict[str, str]:
+def render(week: WeeklyReport) -> dict[str, str]:
     """The report's files by name: report.html and report.md."""
-    told = laid_out(week)
+    told = build_context(week)
     environment = _environment()
     style, script = (_source(environment, f"report.{kind}") for kind in ("css", "js"))
     style = STYLE + style
@@ -38,26 +38,26 @@ def render(week: Week) -> dict[str, str]:
     }
 
 
-def briefly(week: Week) -> str:
+def render_brief(week: WeeklyReport) -> str:
     """The week in a few lines of Markdown, for a mail or a chat: no more than 20 series."""
-    text: str = _environment().get_template("report.brief.md").render(in_brief(week))
+    text: str = _environment().get_template("report.brief.md").render(build_brief_context(week))
     return text
 
 
-def headlines(forecast: pd.DataFrame, series: pd.DataFrame) -> list[dict[str, Any]]:
+def forecast_rows(forecast: pd.DataFrame, series: pd.DataFrame) -> list[dict[str, Any]]:
     """One row a forecast: next_week_forecast's columns, and the last known value as `last_y`."""
     last = series.groupby("unique_id")["y"].last().rename("last_y")
     rows = forecast.merge(last, on="unique_id", validate="many_to_one").to_dict("records")
     return [{str(name): value for name, value in row.items()} for row in rows]
 
 
-def cell(text: str) -> str:
+def escape_markdown(text: str) -> str:
     """Text as Markdown: on one line, out of which it can break no table, and no HTML."""
     marked = " ".join(str(text).split()).translate(ENTITIES)
     marked = re.sub(r"([\\`*\[\]!]|(?<!&)#)", r"\\\1", marked)
     marked = re.sub(r"(?<![^\W_])_|_(?![^\W_])", r"\_", marked)  # within a word it means nothing
     marked = re.sub(r"^([-+=])|^(\d+)([.)])(?=\s)", _escaped_start, marked)
-    return isolated(marked)
+    return bidi_isolate(marked)
 
 
 def _escaped_start(found: "re.Match[str]") -> str:
@@ -80,7 +80,7 @@ def _environment() -> Any:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters |= {"cell": cell, "share": share, "ratio": _ratio}
+    environment.filters |= {"cell": escape_markdown, "share": format_share, "ratio": _ratio}
     return environment
 
 

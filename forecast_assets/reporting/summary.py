@@ -10,14 +10,14 @@ from typing import Any, Self
 import numpy as np
 import pandas as pd
 
-from forecast_assets.config.settings import column_suffix, fits
+from forecast_assets.config.settings import column_suffix, matches_any
 from forecast_assets.data.quality.finding import Finding
-from forecast_assets.reporting.number_format import NOTHING, Scale, scale_of, unit_of
-from forecast_assets.storage.tables import CHAMPION, interval_columns, week_of
+from forecast_assets.reporting.number_format import NOTHING, NumberFormat, number_format_of, unit_of
+from forecast_assets.storage.tables import CHAMPION, interval_columns, target_week
 
 
 @dataclass(frozen=True)
-class Week:
+class WeeklyReport:
     """What the report tells: the week's tables, and the run behind them.
 
     `units` are by patterns of series' names, the first that fits counts; `problems` what the week's
@@ -43,7 +43,7 @@ class Week:
         It has no `problems`, and no finding but those of these series alone, for a sentence about
         the whole week may name any series.
         """
-        told = [name for name in self.series["unique_id"].unique() if fits(name, patterns)]
+        told = [name for name in self.series["unique_id"].unique() if matches_any(name, patterns)]
         tables = ("forecast", "series", "best_model", "metrics", "accuracy")
         frames = {name: getattr(self, name) for name in tables}
         return replace(
@@ -63,7 +63,7 @@ class Week:
         """The week or weeks, and how many series: one line."""
         if self.forecast.empty:
             return "Forecast of no series"
-        first = week_of(self.forecast)
+        first = target_week(self.forecast)
         last = self.forecast.loc[self.forecast["h"] == self.forecast["h"].max(), "ds"].max().date()
         when = f"week ending {first}" if first == last else f"weeks ending {first} to {last}"
         return f"Forecast for the {when}: {self.n_series:,} series"
@@ -73,7 +73,7 @@ USUAL_LEVELS = (80, 95)  # percent; the nearest to these two are told, all other
 SEASON = 52  # weeks that a usual step is taken from
 
 
-def levels_told(levels: Sequence[float]) -> list[float]:
+def displayed_levels(levels: Sequence[float]) -> list[float]:
     """Two of the levels at most, ascending: more ends than four nobody compares."""
     near = {min(levels, key=lambda level: abs(level - usual)) for usual in USUAL_LEVELS}
     return sorted(near)
@@ -105,7 +105,7 @@ def outlook(
         last_ds=at.map(last["ds"]), last_y=at.map(last["y"]), step=at.map(_steps(series))
     )
     ends = interval_columns(levels)
-    low, high = interval_columns(levels_told(levels)[:1])
+    low, high = interval_columns(displayed_levels(levels)[:1])
     due = accuracy.reindex(columns=["unique_id", "ds", "h", "y_hat", *ends])
     due = due[due["h"] == 1].rename(columns={name: f"was_{name}" for name in ("y_hat", *ends)})
     due = due.drop(columns="h").rename(columns={"ds": "last_ds"})
@@ -121,13 +121,14 @@ def outlook(
     )
 
 
-def scales(rows: pd.DataFrame, units: Mapping[str, str]) -> list[Scale]:
+def scales(rows: pd.DataFrame, units: Mapping[str, str]) -> list[NumberFormat]:
     """How the numbers of each row of `outlook` are written: by its interval, else by its step."""
     uncertain = np.where(rows["half"] > 0, rows["half"], rows["step"])
     sizes = rows[["y_hat", "last_y"]].abs().max(axis=1)
     told = zip(rows["unique_id"], sizes, uncertain, strict=True)
     return [
-        scale_of(size, uncertainty=doubt, unit=unit_of(name, units)) for name, size, doubt in told
+        number_format_of(size, uncertainty=doubt, unit=unit_of(name, units))
+        for name, size, doubt in told
     ]
 
 
@@ -136,12 +137,12 @@ def most_surprising(rows: pd.DataFrame, n: int) -> pd.DataFrame:
     return rows.sort_values("surprise", ascending=False, kind="stable").head(n)
 
 
-def maker(model: str, rung: str) -> str:
+def model_label(model: str, rung: str) -> str:
     """Who forecast, and on which rung where that is not the first."""
     return model if rung == CHAMPION else f"{model} ({rung})"
 
 
-def outcome(row: Mapping[Any, Any], told: Sequence[float]) -> str:
+def interval_outcome(row: Mapping[Any, Any], told: Sequence[float]) -> str:
     """Where last week's value lay, in words: the narrowest of the told intervals that held it."""
     if np.isnan(row["miss"]):
         return "no forecast was published"
@@ -157,7 +158,7 @@ def outcome(row: Mapping[Any, Any], told: Sequence[float]) -> str:
     return f"{where}, inside {column_suffix(kept[0])} %" if kept else where
 
 
-def miss_in_words(miss: float, scale: Scale) -> str:
+def format_miss(miss: float, scale: NumberFormat) -> str:
     """A miss with its direction, rounded as the series' numbers are."""
     if np.isnan(miss):
         return NOTHING

@@ -13,7 +13,7 @@ from itertools import pairwise
 import numpy as np
 import pandas as pd
 
-from forecast_assets.reporting.number_format import Scale
+from forecast_assets.reporting.number_format import NumberFormat
 
 Values = np.typing.NDArray[np.float64]
 
@@ -26,7 +26,7 @@ def ticks(low: float, high: float) -> list[float]:
     return [step * i for i in range(first, math.floor(high / step) + 1)]
 
 
-def short(value: float) -> str:
+def si_format(value: float) -> str:
     """1928460 -> 1.928M, 12500 -> 12.5k, 2.5 -> 2.5: a number to fit beside an axis."""
     for unit, size, least in (("G", 1e9, 1e9), ("M", 1e6, 1e6), ("k", 1e3, 1e4)):
         if abs(value) >= least:
@@ -81,7 +81,7 @@ STYLE = """
 class Chart:
     """One chart: days and values to pixels inside a frame."""
 
-    def __init__(self, x: Values, y: Values, *, scale: Scale, right: float) -> None:
+    def __init__(self, x: Values, y: Values, *, scale: NumberFormat, right: float) -> None:
         self._x0, self._x1 = bounds(x)
         low, high = bounds(y)
         room = 0.05 * (high - low)
@@ -199,14 +199,14 @@ def _clean(text: str) -> str:
     return ILLEGAL.sub("�", text)
 
 
-def _tick_labels(low: float, high: float, scale: Scale) -> dict[float, str]:
+def _tick_labels(low: float, high: float, scale: NumberFormat) -> dict[float, str]:
     """Round values between the ends, and how they are written beside an axis."""
     found = [tick for tick in ticks(low, high) if low < tick < high] or [(low + high) / 2]
     step = min(np.diff(found), default=high - low) / 10**scale.power
     decimals = max(0, -math.floor(math.log10(step) + 1e-9))
     plain = {tick: f"{tick / 10**scale.power:,.{decimals}f}" for tick in found}
     if max(map(len, plain.values())) > MOST_LETTERS:
-        brief = {tick: short(tick / 10**scale.power) for tick in found}
+        brief = {tick: si_format(tick / 10**scale.power) for tick in found}
         if len(set(brief.values())) == len(found):
             plain = brief
     return {tick: text.replace("-", "−") for tick, text in plain.items()}

@@ -8,13 +8,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from forecast_assets.errors import StoreError, UnknownVersion
-from forecast_assets.storage.commit import Commit, Input
+from forecast_assets.errors import StoreError, VersionNotFoundError
+from forecast_assets.storage.commit import Commit, InputVersion
 from forecast_assets.storage.store import Store
 
 
 @dataclass(frozen=True)
-class Audited:
+class VersionAudit:
     """Whether one version is sound: null `problem` where it is.
 
     Of a version that was pruned only the record can be: `pruned_at` is since when.
@@ -28,29 +28,29 @@ class Audited:
     pruned_at: datetime | None = None
 
 
-def verify(store: Store, assets: Iterable[str]) -> list[Audited]:
+def verify(store: Store, assets: Iterable[str]) -> list[VersionAudit]:
     """Read every version of the assets again and compare it with what was recorded of it."""
     return [finding for asset in assets for finding in _findings(store, asset)]
 
 
-def _findings(store: Store, asset: str) -> list[Audited]:
+def _findings(store: Store, asset: str) -> list[VersionAudit]:
     try:
         commits = store.history(asset)
-    except UnknownVersion:
+    except VersionNotFoundError:
         raise
     except StoreError as error:
         first = store.first_unreadable(asset)
-        return [Audited(asset, first, None, 0, f"it and what follows cannot be read: {error}")]
+        return [VersionAudit(asset, first, None, 0, f"it and what follows cannot be read: {error}")]
     pruned = store.pruned(asset) if commits else {}
     found = []
     for one in commits:
         since = pruned.get(one.version)
         problem = _problem_of_record(one) or (None if since else _problem_of_rows(store, one))
-        found.append(Audited(asset, one.version, one.partition, one.n_rows, problem, since))
+        found.append(VersionAudit(asset, one.version, one.partition, one.n_rows, problem, since))
     return found + _missed(store, asset, commits)
 
 
-def _missed(store: Store, asset: str, commits: Sequence[Commit]) -> list[Audited]:
+def _missed(store: Store, asset: str, commits: Sequence[Commit]) -> list[VersionAudit]:
     """Versions that others were made from and that are not there any more, or not the same."""
     missed = {}
     for one, made in _uses(store, asset):
@@ -58,11 +58,11 @@ def _missed(store: Store, asset: str, commits: Sequence[Commit]) -> list[Audited
         if not is_there or commits[one.version].data_version != one.data_version:
             what = "another was written in its place" if is_there else "it is gone"
             problem = f"{what}: {made.as_input.named}, version {made.version}, was made from it"
-            missed[one] = Audited(asset, one.version, one.partition, 0, problem)
+            missed[one] = VersionAudit(asset, one.version, one.partition, 0, problem)
     return list(missed.values())
 
 
-def _uses(store: Store, asset: str) -> Iterator[tuple[Input, Commit]]:
+def _uses(store: Store, asset: str) -> Iterator[tuple[InputVersion, Commit]]:
     """Each version of the asset that another one was made from, and that other one."""
     for other in store.tables:
         try:

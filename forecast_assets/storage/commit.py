@@ -12,7 +12,7 @@ from typing import Any, Self
 
 
 @dataclass(frozen=True)
-class Input:
+class InputVersion:
     """A version that was read to make another one."""
 
     asset: str
@@ -38,7 +38,7 @@ class Commit:
     run_id: str
     as_of: datetime
     code_version: str
-    inputs: tuple[Input, ...] = ()
+    inputs: tuple[InputVersion, ...] = ()
     data_version: str = ""
     content: str = ""
     n_rows: int = 0
@@ -47,9 +47,9 @@ class Commit:
     seal: str = field(default="", compare=False)
 
     @property
-    def as_input(self) -> Input:
+    def as_input(self) -> InputVersion:
         """This version, as one that another was made from."""
-        return Input(self.asset, self.partition, self.version, self.data_version)
+        return InputVersion(self.asset, self.partition, self.version, self.data_version)
 
     @property
     def made_from(self) -> str:
@@ -88,7 +88,7 @@ class Commit:
             run_id=entry.get("run_id", ""),
             as_of=datetime.fromisoformat(entry["as_of"]) if "as_of" in entry else written,
             code_version=entry.get("code_version", ""),
-            inputs=tuple(Input(**one) for one in inputs),
+            inputs=tuple(InputVersion(**one) for one in inputs),
             data_version=entry.get("data_version", ""),
             content=entry.get("content", ""),
             n_rows=int(entry.get("n_rows", 0)),
@@ -113,7 +113,7 @@ def newest(commits: Sequence[Commit]) -> Commit:
     return max(commits, key=lambda commit: (commit.as_of, commit.version))
 
 
-def distinct(commits: Iterable[Commit]) -> list[Commit]:
+def latest_per_content(commits: Iterable[Commit]) -> list[Commit]:
     """The newest version of each content, the oldest first: what was ever said, each once."""
     once: dict[str, Commit] = {}
     for commit in sorted(commits, key=lambda one: (one.as_of, one.version), reverse=True):

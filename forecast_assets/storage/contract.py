@@ -14,7 +14,7 @@ import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from forecast_assets.errors import DataError, listed
+from forecast_assets.errors import DataError, format_list
 
 Kind = Literal["string", "float", "int", "bool", "date", "datetime", "timestamp"]
 Values: TypeAlias = "pd.Series[Any]"
@@ -42,7 +42,7 @@ class Column:
 
 
 @dataclass(frozen=True)
-class Table:
+class TableContract:
     """A table's contract.
 
     `rules` maps a sentence to a function from the frame to one bool a row, true where the sentence
@@ -78,7 +78,7 @@ class Table:
         elif not partition:  # Delta keeps an empty value as none at all
             wrong = f"a version of {self.name} needs the name of its {by}"
         elif strays := sorted(set(frame[by]) - {partition}):
-            wrong = f"they hold rows of {listed(strays)}"
+            wrong = f"they hold rows of {format_list(strays)}"
         if wrong:
             raise DataError(
                 f"{len(frame)} rows cannot be written as the partition {partition!r} of"
@@ -96,8 +96,8 @@ class Table:
             unknown = [name for name in frame.columns if name not in self.names]
             twice = frame.columns[frame.columns.duplicated()]
             raise self._refusal(
-                f"its columns differ (missing: {listed(missing) or 'none'};"
-                f" unknown: {listed(unknown) or 'none'}; twice: {listed(twice) or 'none'})"
+                f"its columns differ (missing: {format_list(missing) or 'none'};"
+                f" unknown: {format_list(unknown) or 'none'}; twice: {format_list(twice) or 'none'})"
             )
         typed = {}
         for column in self.columns:
@@ -145,7 +145,7 @@ class Table:
 
     def _named(self, rows: pd.DataFrame) -> str:
         keys = rows[list(self.key) or self.names]
-        return listed(" / ".join(map(_plain, key)) for key in keys.itertuples(index=False))
+        return format_list(" / ".join(map(_plain, key)) for key in keys.itertuples(index=False))
 
     def _refusal(self, what: str) -> DataError:
         return DataError(
@@ -180,7 +180,7 @@ def cast(values: Values, kind: Kind) -> Values:
         return _times(values, kind)
     typed: Values = values.astype(DTYPES[kind])
     if kind != "float" and (typed != values).any():
-        raise ValueError(f"it would change {listed(values[typed != values])}")
+        raise ValueError(f"it would change {format_list(values[typed != values])}")
     return typed
 
 

@@ -14,7 +14,7 @@ from deltalake.exceptions import DeltaError
 from deltalake.fs import DeltaStorageHandler
 
 from forecast_assets.errors import StoreError
-from forecast_assets.storage.contract import Kind, Table
+from forecast_assets.storage.contract import Kind, TableContract
 
 ARROW: Mapping[Kind, pa.DataType] = {
     "string": pa.string(),
@@ -33,7 +33,7 @@ PANDAS: Mapping[Kind, str] = {
 KINDS: Mapping[pa.DataType, Kind] = {arrow: kind for kind, arrow in ARROW.items()}
 
 
-def to_arrow(table: Table, frame: pd.DataFrame) -> pa.Table:
+def to_arrow(table: TableContract, frame: pd.DataFrame) -> pa.Table:
     """An arranged frame in the types that the store keeps."""
     schema = pa.schema(
         [pa.field(column.name, ARROW[column.kind], nullable=True) for column in table.columns]
@@ -65,7 +65,7 @@ def writing(what: str, uri: str) -> Iterator[None]:
         yield
     except FAILURES as error:
         raise StoreError(
-            f"Could not write {what} in the store {uri}: {said(error)}. Nothing was"
+            f"Could not write {what} in the store {uri}: {error_text(error)}. Nothing was"
             f" half-written: every earlier version stands. See that the store is there, that"
             f" this user may read and write it, and that it is not full, then run again."
         ) from error
@@ -78,14 +78,14 @@ def reading(what: str, uri: str) -> Iterator[None]:
         yield
     except DAMAGE as error:
         raise StoreError(
-            f"Could not read {what} in the store {uri}: {said(error)}. Reading changes"
+            f"Could not read {what} in the store {uri}: {error_text(error)}. Reading changes"
             f" nothing, but what needs it cannot be made. See that the store is there and that"
             f" this user may read it; `forecast-assets verify` names the versions that are"
             f" damaged, and a back-up restores them."
         ) from error
 
 
-def said(error: BaseException) -> str:
+def error_text(error: BaseException) -> str:
     """What a layer below said, on one line, without colours and without its own traceback."""
     plain = re.sub(r"\x1b\[\d+m", "", str(error)).splitlines()
     lines = takewhile(lambda line: not re.match(r"\s*0: ", line), plain)

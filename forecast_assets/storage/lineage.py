@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from forecast_assets.errors import MixedVintages, UnknownVersion, listed
-from forecast_assets.storage.commit import Commit, Input, newest
+from forecast_assets.errors import MixedVintagesError, VersionNotFoundError, format_list
+from forecast_assets.storage.commit import Commit, InputVersion, newest
 from forecast_assets.storage.store import Store
 from forecast_assets.storage.tables import ASSETS
 
@@ -18,7 +18,7 @@ BAKE_OFF = "backtest_predictions"  # the one that has partitions, by model
 FEW = 4
 
 
-def read_by_run(
+def resolve_inputs(
     store: Store,
     asset: str,
     *,
@@ -44,21 +44,21 @@ def read_by_run(
         else:
             missing.append(partition)
     if missing:
-        raise UnknownVersion(
+        raise VersionNotFoundError(
             f"{asset} has no version {_of(missing)} that was known on {as_of:%Y-%m-%d %H:%M} UTC,"
             f" so what is made from it cannot be. Make it first:"
-            f" {mend((asset, partition) for partition in missing)}"
+            f" {rebuild_command((asset, partition) for partition in missing)}"
         )
     return found
 
 
-def refuse_mixtures(store: Store, read: Sequence[Commit], *, for_asset: str) -> None:
+def check_same_vintage(store: Store, read: Sequence[Commit], *, for_asset: str) -> None:
     """Refuse inputs that descend from different versions of one table, naming every mismatch.
 
     Versions with equal content (one data version) are the same vintage. Raises MixedVintages.
     """
     vintages: dict[Place, dict[str, list[Commit]]] = {}  # by place and data version: who has it
-    newest_version: dict[Place, Input] = {}
+    newest_version: dict[Place, InputVersion] = {}
     for commit in read:
         for one in {commit.as_input, *ancestors(store, commit)}:
             place = (one.asset, one.partition)
@@ -70,14 +70,14 @@ def refuse_mixtures(store: Store, read: Sequence[Commit], *, for_asset: str) -> 
         current = newest_version[place].data_version
         behind = {c for version, some in holders.items() if version != current for c in some}
         if behind:
-            names = listed(sorted(c.as_input.named for c in behind), most=20)
+            names = format_list(sorted(c.as_input.named for c in behind), most=20)
             said.append(f"{names} descend from an older {' of '.join(filter(None, place))}")
             stale |= {step for commit in behind for step in _between(store, commit, place)}
     if said:
-        raise MixedVintages(
+        raise MixedVintagesError(
             f"The inputs of {for_asset} do not belong together: {'; '.join(said)}. Scores and"
             f" forecasts of a mixture would compare different data, so nothing was made. Run what"
-            f" is behind again: {mend(stale)}"
+            f" is behind again: {rebuild_command(stale)}"
         )
 
 
@@ -91,9 +91,9 @@ def _between(store: Store, commit: Commit, place: Place) -> set[Place]:
     return steps
 
 
-def ancestors(store: Store, commit: Commit) -> set[Input]:
+def ancestors(store: Store, commit: Commit) -> set[InputVersion]:
     """Every version that a version was made from, directly or through others."""
-    seen: set[Input] = set()
+    seen: set[InputVersion] = set()
     ahead = list(commit.inputs)
     while ahead:
         one = ahead.pop()
@@ -104,7 +104,7 @@ def ancestors(store: Store, commit: Commit) -> set[Input]:
 
 
 @dataclass(frozen=True)
-class Behind:
+class StaleAssets:
     """What is to be made again, in the order that the data flows, and a digest of why.
 
     The digest is of the contents above, and of the versions of what is behind: it stays where the
@@ -115,7 +115,7 @@ class Behind:
     state: str
 
 
-def behind(store: Store, *, models: Sequence[str], as_of: datetime) -> Behind | None:
+def find_stale(store: Store, *, models: Sequence[str], as_of: datetime) -> StaleAssets | None:
     """What was not made from the newest of what it reads, with all that lies below it.
 
     Null where nothing is, and where a table, or the partition of one of the models, was never made:
@@ -138,7 +138,7 @@ def behind(store: Store, *, models: Sequence[str], as_of: datetime) -> Behind | 
             ]
             there = [(one, newest_of[one].version) for one in needed if one[0] == place[0]]
             said = repr((above, there, sorted(models))).encode()
-            return Behind(ASSETS[first:], hashlib.blake2b(said, digest_size=16).hexdigest())
+            return StaleAssets(ASSETS[first:], hashlib.blake2b(said, digest_size=16).hexdigest())
     return None
 
 
@@ -162,10 +162,10 @@ def _by_place(store: Store, asset: str) -> dict[Place, list[Commit]]:
 
 def _of(partitions: Sequence[str | None]) -> str:
     named = [partition for partition in partitions if partition is not None]
-    return f"of {listed(named, most=40)}" if named else "at all"
+    return f"of {format_list(named, most=40)}" if named else "at all"
 
 
-def mend(places: Iterable[Place]) -> str:
+def rebuild_command(places: Iterable[Place]) -> str:
     """The commands that make the tables again, in the order that the data flows.
 
     Where many are behind, the whole week is the shorter way.

@@ -15,7 +15,7 @@ from typing import Literal
 
 from forecast_assets.errors import StoreError
 from forecast_assets.storage import tombstones
-from forecast_assets.storage.commit import Commit, Input
+from forecast_assets.storage.commit import Commit, InputVersion
 from forecast_assets.storage.lineage import ancestors
 from forecast_assets.storage.store import Store
 from forecast_assets.storage.tombstones import DataFile
@@ -26,7 +26,7 @@ STEP = "backtest_predictions."  # so begin the names of steps that pass each oth
 
 
 @dataclass(frozen=True)
-class Stale:
+class PruneCandidate:
     """Something that can be made again: what it is, and since when nothing needs it.
 
     `name` tells it from others of its kind: a version, a model, a run. Its files are those of a
@@ -46,7 +46,9 @@ class Stale:
         return len(self.rows) + len(self.files)
 
 
-def find(store: Store, *, fold_cache: Path, dagster_home: Path, before: datetime) -> list[Stale]:
+def find_prunable(
+    store: Store, *, fold_cache: Path, dagster_home: Path, before: datetime
+) -> list[PruneCandidate]:
     """Everything that can be made again and was last needed before a moment, the oldest first.
 
     A version counts from when another took its place in its partition; the newest by `as_of`, the
@@ -64,7 +66,7 @@ def find(store: Store, *, fold_cache: Path, dagster_home: Path, before: datetime
     return sorted(found, key=lambda stale: (stale.since, stale.name))
 
 
-def remove(store: Store, found: Sequence[Stale], *, now: datetime) -> int:
+def remove(store: Store, found: Sequence[PruneCandidate], *, now: datetime) -> int:
     """Delete what was found, and say how many files went.
 
     Rows are recorded as pruned before the first of them goes: where this ends in between, their
@@ -78,7 +80,7 @@ def remove(store: Store, found: Sequence[Stale], *, now: datetime) -> int:
     return n_gone + sum(_delete(file) for stale in found for file in stale.files)
 
 
-def _needed(store: Store) -> Iterator[Input]:
+def _needed(store: Store) -> Iterator[InputVersion]:
     """The newest versions of every partition, and all that they were made from."""
     for asset in store.tables:
         if store.history(asset):
@@ -88,8 +90,8 @@ def _needed(store: Store) -> Iterator[Input]:
 
 
 def _versions(
-    store: Store, asset: str, needed: Collection[Input], before: datetime
-) -> Iterator[Stale]:
+    store: Store, asset: str, needed: Collection[InputVersion], before: datetime
+) -> Iterator[PruneCandidate]:
     """Superseded versions that nothing needs, and that have rows to delete."""
     old = [
         (commit, since)
@@ -99,7 +101,7 @@ def _versions(
     if not old:
         return
     location = store.location(asset)
-    there, stands = tombstones.there(location), tombstones.newest_files(location)
+    there, stands = tombstones.list_files(location), tombstones.newest_files(location)
     marked: dict[tuple[int, str], list[DataFile]] = {}
     for one in tombstones.recorded(store.uri):
         if one.asset == asset:
@@ -112,7 +114,7 @@ def _versions(
         if left and not is_lost and stands.isdisjoint(one.file for one in rows):
             n_bytes = sum(one.n_bytes for one in left)
             name = f"{commit.as_input.named}, version {commit.version}"
-            yield Stale("rows", name, since, n_bytes, rows=tuple(left))
+            yield PruneCandidate("rows", name, since, n_bytes, rows=tuple(left))
 
 
 def _superseded(commits: Sequence[Commit], before: datetime) -> Iterator[tuple[Commit, datetime]]:
@@ -127,7 +129,7 @@ def _superseded(commits: Sequence[Commit], before: datetime) -> Iterator[tuple[C
                 yield commit, after.written_at
 
 
-def _folds(folder: Path, before: datetime) -> Iterator[Stale]:
+def _folds(folder: Path, before: datetime) -> Iterator[PruneCandidate]:
     """The fold caches of models that no run has added a fold to, oldest name first.
 
     Sorted, a database goes before its journal: SQLite drops a journal that has no database, and
@@ -138,7 +140,7 @@ def _folds(folder: Path, before: datetime) -> Iterator[Stale]:
         yield from _if_old("folds", file.name, beside, before)
 
 
-def _records(folder: Path, before: datetime) -> Iterator[Stale]:
+def _records(folder: Path, before: datetime) -> Iterator[PruneCandidate]:
     """What the steps of each run passed each other."""
     for run in sorted(folder.iterdir()) if folder.is_dir() else ():
         steps = sorted(run.glob(f"{STEP}*"))
@@ -148,7 +150,7 @@ def _records(folder: Path, before: datetime) -> Iterator[Stale]:
 
 def _if_old(
     kind: Literal["folds", "records"], name: str, files: Sequence[Path], before: datetime
-) -> Iterator[Stale]:
+) -> Iterator[PruneCandidate]:
     try:
         stats = [file.stat() for file in files]
     except FileNotFoundError:  # another process deletes them
@@ -158,7 +160,7 @@ def _if_old(
     last = datetime.fromtimestamp(max(stat.st_mtime for stat in stats), UTC)
     if last < before:
         n_bytes = sum(stat.st_size for stat in stats)
-        yield Stale(kind, name, last, n_bytes, files=tuple(files))
+        yield PruneCandidate(kind, name, last, n_bytes, files=tuple(files))
 
 
 def _delete(file: Path) -> int:

@@ -20,10 +20,10 @@ import pandas as pd
 import pyarrow as pa
 from deltalake.exceptions import CommitFailedError, TableNotFoundError
 
-from forecast_assets.errors import PrunedVersion, StoreError, UnknownVersion, listed
+from forecast_assets.errors import StoreError, VersionNotFoundError, VersionPrunedError, format_list
 from forecast_assets.storage import tombstones
-from forecast_assets.storage.commit import Commit, Input
-from forecast_assets.storage.contract import Table, digest
+from forecast_assets.storage.commit import Commit, InputVersion
+from forecast_assets.storage.contract import TableContract, digest
 from forecast_assets.storage.delta import DAMAGE, from_arrow, kinds_of, reading, to_arrow, writing
 
 KEPT_FOR_EVER = {
@@ -39,7 +39,7 @@ TRIES = 20
 class Store:
     """The versions of all tables below one address (a folder, or an object store's URL)."""
 
-    def __init__(self, uri: str, tables: Mapping[str, Table], *, var: Path) -> None:
+    def __init__(self, uri: str, tables: Mapping[str, TableContract], *, var: Path) -> None:
         self.uri = uri.rstrip("/")
         self.tables = tables
         self.var = var
@@ -50,9 +50,9 @@ class Store:
     def location(self, asset: str) -> str:
         """Where an asset's table is. Raises UnknownVersion where there is no such asset."""
         if asset not in self.tables:
-            raise UnknownVersion(
+            raise VersionNotFoundError(
                 f"There is no asset {asset!r}, so no version of it. The assets are"
-                f" {listed(self.tables, most=20)}."
+                f" {format_list(self.tables, most=20)}."
             )
         return f"{self.uri}/{asset}"
 
@@ -86,9 +86,9 @@ class Store:
         found = [commit for commit in commits if commit.partition == partition]
         if not found:
             known = sorted({str(commit.partition) for commit in commits if commit.partition})
-            raise UnknownVersion(
+            raise VersionNotFoundError(
                 f"{asset} has no version of a partition {partition!r}; it has versions of"
-                f" {listed(known, most=40) or 'no partition'}. Run `forecast-assets history"
+                f" {format_list(known, most=40) or 'no partition'}. Run `forecast-assets history"
                 f" {asset}` to see them."
             )
         return found
@@ -121,12 +121,12 @@ class Store:
         frames = [self._frame(commit, [commit]) for commit in commits]
         return table.ordered(pd.concat(frames, ignore_index=True))
 
-    def commit(self, one: Input) -> Commit:
+    def commit(self, one: InputVersion) -> Commit:
         """The commit of a version that was read. Raises UnknownVersion where it is not there."""
         known = self._histories.get(one.asset, [])
         commits = known if one.version < len(known) else self._all(one.asset)
         if one.version >= len(commits):
-            raise UnknownVersion(
+            raise VersionNotFoundError(
                 f"{one.asset} has no version {one.version}, though another table was made from it:"
                 f" the table {self.location(one.asset)} was deleted or replaced. What was made from"
                 f" it cannot be checked; run the week again."
@@ -185,8 +185,8 @@ class Store:
             absent = [commit for commit in commits if commit.version in gone]
             if not absent:
                 raise
-            names = listed(f"{one.version} of {one.as_input.named}" for one in absent)
-            raise PrunedVersion(
+            names = format_list(f"{one.version} of {one.as_input.named}" for one in absent)
+            raise VersionPrunedError(
                 f"Pruned on {gone[absent[0].version]:%Y-%m-%d}: version {names}. The rows were"
                 f" deleted and the record stays, so `forecast-assets history {asset}` still lists"
                 f" it. To have them made again, from what the source says now: `forecast-assets"
@@ -245,7 +245,7 @@ class Store:
                 known.append(Commit.parsed(asset, len(known), entry))
         return known
 
-    def _commit(self, table: Table, rows: pa.Table, commit: Commit) -> None:
+    def _commit(self, table: TableContract, rows: pa.Table, commit: Commit) -> None:
         by, predicate = table.partition_by, None
         if by is not None:
             value = str(commit.partition).replace("'", "''")

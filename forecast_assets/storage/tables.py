@@ -11,7 +11,7 @@ from types import MappingProxyType
 import pandas as pd
 
 from forecast_assets.config.settings import column_suffix
-from forecast_assets.storage.contract import Column, Table
+from forecast_assets.storage.contract import Column, TableContract
 
 CHAMPION, RUNNER_UP, COMBINATION, NAIVE = "champion", "runner-up", "combination", "naive"
 
@@ -52,7 +52,7 @@ def interval_columns(levels: Sequence[float]) -> list[str]:
     return [f"{side}_{column_suffix(level)}" for level in levels for side in ("lo", "hi")]
 
 
-def tables(levels: Sequence[float]) -> Mapping[str, Table]:
+def tables(levels: Sequence[float]) -> Mapping[str, TableContract]:
     """Every table's contract by its asset's name; `levels` (percent) name the interval columns."""
     contracts = (
         _RAW_DATA,
@@ -99,7 +99,7 @@ def _sound_or_said_why(frame: pd.DataFrame) -> "pd.Series[bool]":
     return frame["problem"].notna() | (frame["unique_id"].notna() & frame["ds"].notna())
 
 
-_RAW_DATA = Table(
+_RAW_DATA = TableContract(
     "raw_data",
     key=(),
     columns=(
@@ -117,7 +117,7 @@ _RAW_DATA = Table(
     rules=(("a row has an id and a time, or is set aside", _sound_or_said_why),),
 )
 
-_SERIES = Table(
+_SERIES = TableContract(
     "series",
     key=("unique_id", "ds"),
     columns=(
@@ -133,7 +133,7 @@ _SERIES = Table(
     ),
 )
 
-_BACKTEST_PREDICTIONS = Table(
+_BACKTEST_PREDICTIONS = TableContract(
     "backtest_predictions",
     key=("model", "unique_id", "cutoff", "h"),
     partition_by="model",
@@ -153,7 +153,7 @@ _BACKTEST_PREDICTIONS = Table(
     ),
 )
 
-_BEST_MODEL = Table(
+_BEST_MODEL = TableContract(
     "best_model",
     key=("unique_id",),
     columns=(
@@ -175,7 +175,7 @@ _BEST_MODEL = Table(
     ),
 )
 
-_WEEKLY_REPORT = Table(
+_WEEKLY_REPORT = TableContract(
     "weekly_report",
     key=("file",),
     columns=(
@@ -192,11 +192,11 @@ def _known_status(frame: pd.DataFrame) -> "pd.Series[bool]":
     return frame["status"].isin(_STATUSES)
 
 
-def _metrics(levels: Sequence[float]) -> Table:
+def _metrics(levels: Sequence[float]) -> TableContract:
     def measure(name: str, description: str) -> Column:
         return Column(name, "float", description, nullable=True)
 
-    return Table(
+    return TableContract(
         "metrics",
         key=("unique_id", "model"),
         columns=(
@@ -231,8 +231,8 @@ def _metrics(levels: Sequence[float]) -> Table:
     )
 
 
-def _next_week_forecast(levels: Sequence[float]) -> Table:
-    return Table(
+def _next_week_forecast(levels: Sequence[float]) -> TableContract:
+    return TableContract(
         "next_week_forecast",
         key=("unique_id", "h"),
         columns=(
@@ -256,8 +256,8 @@ def _next_week_forecast(levels: Sequence[float]) -> Table:
     )
 
 
-def _forecast_accuracy(levels: Sequence[float]) -> Table:
-    return Table(
+def _forecast_accuracy(levels: Sequence[float]) -> TableContract:
+    return TableContract(
         "forecast_accuracy",
         key=("unique_id", "ds", "h", "cutoff"),
         columns=(
@@ -290,7 +290,7 @@ def _forecast_accuracy(levels: Sequence[float]) -> Table:
     )
 
 
-def week_of(forecast: pd.DataFrame) -> date:
+def target_week(forecast: pd.DataFrame) -> date:
     """The week that a forecast is for; of a series that has ended it is an earlier one."""
     newest: date = forecast.loc[forecast["h"] == 1, "ds"].max().date()
     return newest

@@ -89,7 +89,7 @@ def newest_files(location: str) -> set[str]:
     return set(adds.column("path").to_pylist())
 
 
-def there(location: str) -> set[str]:
+def list_files(location: str) -> set[str]:
     """The paths of all files below a table, its log aside."""
     with reading("the files", location):
         found = _files(location).get_file_info(FileSelector("", recursive=True))

@@ -8,9 +8,9 @@ from datetime import datetime
 
 import pandas as pd
 
-from forecast_assets.errors import UnknownVersion, listed
+from forecast_assets.errors import VersionNotFoundError, format_list
 from forecast_assets.storage.commit import Commit, newest
-from forecast_assets.storage.lineage import mend
+from forecast_assets.storage.lineage import rebuild_command
 from forecast_assets.storage.store import Store
 
 
@@ -46,7 +46,9 @@ def select(
     is_there = version is None or any(commit.version == version for commit in commits)
     absent = set(partitions or ()) - {commit.partition for commit in found}
     if not found or absent or not is_there:
-        raise UnknownVersion(_nothing_answers(asset, commits, partitions, version, as_of, run_id))
+        raise VersionNotFoundError(
+            _nothing_answers(asset, commits, partitions, version, as_of, run_id)
+        )
     by_partition: dict[str | None, list[Commit]] = {}
     for commit in found:
         by_partition.setdefault(commit.partition, []).append(commit)
@@ -54,7 +56,7 @@ def select(
     return [pick(some) for _, some in sorted(by_partition.items(), key=lambda item: str(item[0]))]
 
 
-def earlier(
+def previous_versions(
     store: Store, asset: str, *, before: datetime, made_from: str, other_than: str, most: int
 ) -> list[Commit]:
     """The newest versions that were made from other content, the newest first, `most` at most.
@@ -119,8 +121,8 @@ def _keyed(frame: pd.DataFrame, key: list[str]) -> pd.DataFrame:
 def _refuse_ambiguous(asset: str, commits: Sequence[Commit], run_id: str) -> None:
     runs = sorted({commit.run_id for commit in commits if commit.run_id.startswith(run_id)})
     if len(runs) > 1 and run_id not in runs:
-        raise UnknownVersion(
-            f"{len(runs)} runs that wrote {asset} begin with {run_id!r}: {listed(runs)}. Which one"
+        raise VersionNotFoundError(
+            f"{len(runs)} runs that wrote {asset} begin with {run_id!r}: {format_list(runs)}. Which one"
             f" is meant would be a guess, so nothing is shown. Give more of its id."
         )
 
@@ -134,7 +136,7 @@ def _nothing_answers(
     run_id: str | None,
 ) -> str:
     asked = [
-        f"partition {listed(partitions)}" if partitions else "",
+        f"partition {format_list(partitions)}" if partitions else "",
         f"version {version}" if version is not None else "",
         f"known on {as_of.isoformat()}" if as_of else "",
         f"run {run_id}" if run_id else "",
@@ -143,7 +145,7 @@ def _nothing_answers(
     remedy = (
         f"`forecast-assets history {asset}` lists them"
         if commits
-        else f"make one: {mend([(asset, None)])}"
+        else f"make one: {rebuild_command([(asset, None)])}"
     )
     return (
         f"{asset} has nothing that answers to {', '.join(filter(None, asked)) or 'that'}: it has"

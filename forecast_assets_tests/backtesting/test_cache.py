@@ -14,13 +14,13 @@ from forecast_assets.backtesting.cache import FoldCache, fit_key, fold_keys
 from forecast_assets.backtesting.folds import (
     NOT_FOR,
     TOO_SHORT,
-    Fold,
+    FoldForecast,
     Panel,
     SeriesFolds,
-    each_series,
+    split_series,
 )
 from forecast_assets.errors import StoreError
-from forecast_assets.models import MODELS, Model
+from forecast_assets.models import MODELS, ModelSpec
 from forecast_assets_tests.builders import make_ragged, walk
 from forecast_assets_tests.worker_builders import odd_model
 
@@ -34,7 +34,7 @@ def make_plan(y: list[float], ends: list[int]) -> list[SeriesFolds]:
 
 
 def keys(
-    y: list[float], ends: list[int], *, model: Model = NAIVE, horizon: int = 1, season: int = 4
+    y: list[float], ends: list[int], *, model: ModelSpec = NAIVE, horizon: int = 1, season: int = 4
 ) -> list[bytes]:
     planned = make_plan(y, ends)
     return fold_keys(planned, model, Panel.of(planned), horizon=horizon, season_length=season)
@@ -44,7 +44,7 @@ def global_keys(series: pd.DataFrame) -> dict[tuple[str, str], bytes]:
     """The keys of a global model's folds, one at each value of each series, by name and day."""
     every = [
         SeriesFolds(one.unique_id, one.ds, one.y, np.arange(1, len(one.y) + 1))
-        for one in each_series(series)
+        for one in split_series(series)
     ]
     found = fold_keys(every, POOLED, Panel.of(every), horizon=1, season_length=4)
     folds = [(one.unique_id, str(day)[:10]) for one in every for day in one.ds]
@@ -57,15 +57,15 @@ def changed(before: pd.DataFrame, after: pd.DataFrame) -> set[tuple[str, str]]:
     return {fold for fold in old.keys() & new.keys() if old[fold] != new[fold]}
 
 
-def make_folds(n: int, *, start: int = 0) -> dict[bytes, Fold]:
+def make_folds(n: int, *, start: int = 0) -> dict[bytes, FoldForecast]:
     """Folds of two weeks whose values need every bit, under keys that are numbers."""
     return {
-        (start + i).to_bytes(16): Fold(np.array([0.1 + i, np.nextafter(i, 9e9)]), 0.1 * i)
+        (start + i).to_bytes(16): FoldForecast(np.array([0.1 + i, np.nextafter(i, 9e9)]), 0.1 * i)
         for i in range(n)
     }
 
 
-def assert_subset(found: dict[bytes, Fold], folds: dict[bytes, Fold]) -> None:
+def assert_subset(found: dict[bytes, FoldForecast], folds: dict[bytes, FoldForecast]) -> None:
     """What is found is what was kept, bit for bit."""
     for key, fold in found.items():
         assert fold.y_hat.tobytes() == folds[key].y_hat.tobytes()
@@ -93,7 +93,7 @@ def test_a_key_does_not_depend_on_the_other_cutoffs():
 
 def test_the_model_the_horizon_and_the_season_count():
     y = walk(9, seed=1)
-    other = Model("naive", NAIVE.factory, params={"a": 1})
+    other = ModelSpec("naive", NAIVE.factory, params={"a": 1})
     every = [
         keys(y, [9]),
         keys(y, [9], model=DRIFT),
@@ -152,12 +152,12 @@ def test_two_series_alike_from_the_same_week_share_their_keys_and_others_do_not(
 @pytest.mark.usefixtures("odd_models")
 def test_a_fit_is_known_by_what_it_sees():
     panel, longer = [
-        Panel.of(each_series(one))
+        Panel.of(split_series(one))
         for one in (SERIES, make_ragged(a=(0, [1, 2, 3, 9, 9]), b=(1, [5, 6])))
     ]
     moved = odd_model("Anchored", refit_every=13)
 
-    def key(model: Model, panel: Panel, anchor: int, season_length: int = 4) -> bytes:
+    def key(model: ModelSpec, panel: Panel, anchor: int, season_length: int = 4) -> bytes:
         return fit_key(model, panel, 0, anchor, season_length=season_length)
 
     assert key(moved, panel, 3) == key(moved, longer, 3)
@@ -200,7 +200,7 @@ def test_more_keys_than_one_statement_takes_are_found(tmp_path: Path):
 
 
 def test_a_failure_is_known_to_its_own_run_alone(tmp_path: Path):
-    failed = {b"0" * 16: Fold(None, 0.1, "no")}
+    failed = {b"0" * 16: FoldForecast(None, 0.1, "no")}
     cache = FoldCache(tmp_path)
     cache.put(NAIVE, failed | make_folds(1), run_id="1")
     asked = [*failed, *make_folds(1)]
@@ -211,7 +211,7 @@ def test_a_failure_is_known_to_its_own_run_alone(tmp_path: Path):
 
 def test_a_later_run_puts_its_forecast_in_a_failures_place(tmp_path: Path):
     cache, (key, fold) = FoldCache(tmp_path), *make_folds(1).items()
-    cache.put(NAIVE, {key: Fold(None, 0.1, "no")}, run_id="1")
+    cache.put(NAIVE, {key: FoldForecast(None, 0.1, "no")}, run_id="1")
     cache.put(NAIVE, {key: fold}, run_id="2")
     for run_id in ("1", "2", "3"):
         assert_subset(cache.get(NAIVE, [key], run_id=run_id), {key: fold})
@@ -221,8 +221,8 @@ def test_a_later_run_puts_its_forecast_in_a_failures_place(tmp_path: Path):
 @pytest.mark.parametrize("said", [f"{TOO_SHORT}ö", f"{NOT_FOR}it goes down"])
 def test_what_a_model_declines_is_known_to_every_run(tmp_path: Path, said: str):
     cache = FoldCache(tmp_path)
-    cache.put(NAIVE, {b"0" * 16: Fold(None, 0.1, said)}, run_id="1")
-    assert cache.get(NAIVE, [b"0" * 16], run_id="2") == {b"0" * 16: Fold(None, 0.1, said)}
+    cache.put(NAIVE, {b"0" * 16: FoldForecast(None, 0.1, said)}, run_id="1")
+    assert cache.get(NAIVE, [b"0" * 16], run_id="2") == {b"0" * 16: FoldForecast(None, 0.1, said)}
 
 
 def test_fits_come_back_as_they_were(tmp_path: Path):
@@ -327,7 +327,7 @@ def test_a_garbage_file_is_set_aside_and_said(
     assert cache.get(NAIVE, list(folds)).keys() == folds.keys()
 
 
-def kept(folder: Path, n: int) -> tuple[FoldCache, dict[bytes, Fold], bytes]:
+def kept(folder: Path, n: int) -> tuple[FoldCache, dict[bytes, FoldForecast], bytes]:
     """A cache with n folds and two fits, and its file as it should be."""
     cache, folds = FoldCache(folder), make_folds(n)
     cache.put(NAIVE, folds)
@@ -335,7 +335,7 @@ def kept(folder: Path, n: int) -> tuple[FoldCache, dict[bytes, Fold], bytes]:
     return cache, folds, cache_file(folder).read_bytes()
 
 
-def assert_nothing_false(cache: FoldCache, folds: dict[bytes, Fold]) -> None:
+def assert_nothing_false(cache: FoldCache, folds: dict[bytes, FoldForecast]) -> None:
     assert_subset(cache.get(NAIVE, list(folds)), folds)
     assert cache.get_fits(NAIVE, list(FITS)).items() <= FITS.items()
 

@@ -9,11 +9,17 @@ from collections.abc import Iterator, Sequence
 import pytest
 
 from forecast_assets.backtesting import chunk as chunks
-from forecast_assets.backtesting.chunk import Chunk, Report, close_idle, run_chunk, warm_up
-from forecast_assets.backtesting.folds import Panel, Unit
-from forecast_assets.backtesting.sandbox import Budget, CannotStart, NotWanted
+from forecast_assets.backtesting.chunk import (
+    ChunkResult,
+    WorkChunk,
+    close_idle,
+    run_chunk,
+    start_processes,
+)
+from forecast_assets.backtesting.folds import FitUnit, Panel
+from forecast_assets.backtesting.sandbox import ProcessStartError, ResourceLimits, TaskCancelled
 from forecast_assets.backtesting.sandbox_main import versions
-from forecast_assets.models import Model, find
+from forecast_assets.models import ModelSpec, find_model
 from forecast_assets_tests.builders import walk
 from forecast_assets_tests.misbehaving_models import (
     comes_true,
@@ -28,7 +34,7 @@ from forecast_assets_tests.misbehaving_models import (
 
 Y = [float(week) for week in range(1, 21)]
 Z = [100.0 + week for week in range(20)]
-AMPLE = Budget(seconds=20, memory_mb=2000)
+AMPLE = ResourceLimits(seconds=20, memory_mb=2000)
 
 pytestmark = pytest.mark.usefixtures("unruly_models")
 
@@ -41,15 +47,15 @@ def _without_processes() -> Iterator[None]:
 
 
 def run(
-    model: Model,
+    model: ModelSpec,
     *values: Sequence[float],
-    budget: Budget = AMPLE,
+    budget: ResourceLimits = AMPLE,
     n_windows: int = 3,
-    work: tuple[Panel, Sequence[Unit]] | None = None,
-) -> Report:
+    work: tuple[Panel, Sequence[FitUnit]] | None = None,
+) -> ChunkResult:
     """Run a model over the last weeks of each series in one chunk."""
     panel, units = work or panel_of(*(values or [Y, Z]), n_windows=n_windows)
-    chunk = Chunk(question(model), model.fingerprint, units, budget)
+    chunk = WorkChunk(question(model), model.fingerprint, units, budget)
     return run_chunk(panel, chunk, versions=versions())
 
 
@@ -72,15 +78,15 @@ def test_every_unit_is_answered_in_order():
 @pytest.mark.parametrize(
     ("way", "error", "budget"),
     [
-        ("hangs", "took more than 0.4 seconds", Budget(0.4, 2000)),
-        ("swells", "took more than 400 MB of memory", Budget(20, 400)),
+        ("hangs", "took more than 0.4 seconds", ResourceLimits(0.4, 2000)),
+        ("swells", "took more than 400 MB of memory", ResourceLimits(20, 400)),
         ("exits", "the model's process ended with exit code 3", AMPLE),
         ("kills_itself", "the model's process ended with signal SIGKILL", AMPLE),
         ("closes_everything", "the model's process ended with exit code 1", AMPLE),
     ],
 )
 def test_a_chunk_goes_as_far_as_the_unit_that_the_model_is_ended_at(
-    way: str, error: str, budget: Budget
+    way: str, error: str, budget: ResourceLimits
 ):
     report = run(unruly(way, on=1.0, since=18), Z, Y, Z, budget=budget)
     assert said(report.answers) == [116.0, 117.0, 118.0, 17.0, error]
@@ -94,15 +100,15 @@ def test_a_failure_that_ends_no_process_stops_nothing():
 
 
 def test_the_seconds_of_a_fit_that_was_ended_are_in_its_answer():
-    report = run(unruly("hangs", on=1.0), budget=Budget(0.4, 2000))
+    report = run(unruly("hangs", on=1.0), budget=ResourceLimits(0.4, 2000))
     assert 0.4 < report.answers[-1].seconds < 2
 
 
 def test_a_model_that_cannot_be_imported_here_is_data_that_names_it():
-    model = Model("absent", "no_such_package.models:Absent")
+    model = ModelSpec("absent", "no_such_package.models:Absent")
     panel, units = panel_of(Y)
     report = run_chunk(
-        panel, Chunk(question(model), "its fingerprint", units, AMPLE), versions=versions()
+        panel, WorkChunk(question(model), "its fingerprint", units, AMPLE), versions=versions()
     )
     assert [one[:78] for one in map(str, said(report.answers))] == [
         "The class of the model absent cannot be imported from no_such_package.models:A"
@@ -111,14 +117,14 @@ def test_a_model_that_cannot_be_imported_here_is_data_that_names_it():
 
 def test_other_versions_than_the_senders_are_refused():
     panel, units = panel_of(Y)
-    chunk = Chunk(question(unruly()), unruly().fingerprint, units, AMPLE)
+    chunk = WorkChunk(question(unruly()), unruly().fingerprint, units, AMPLE)
     report = run_chunk(panel, chunk, versions={**versions(), "numpy": "1.0"})
     assert (report.answers, report.refused) == ((), f"numpy is {versions()['numpy']}, not 1.0")
 
 
 def test_a_model_of_other_code_than_the_senders_is_refused():
     panel, units = panel_of(Y)
-    chunk = Chunk(question(unruly()), "another fingerprint", units, AMPLE)
+    chunk = WorkChunk(question(unruly()), "another fingerprint", units, AMPLE)
     report = run_chunk(panel, chunk, versions=versions())
     assert report.answers == ()
     assert report.refused.startswith("unruly is {'name': 'unruly', 'factory': ")
@@ -126,9 +132,9 @@ def test_a_model_of_other_code_than_the_senders_is_refused():
 
 def test_what_nobody_waits_for_is_left_at_once():
     panel, units = panel_of(Y)
-    chunk = Chunk(question(unruly("hangs")), unruly("hangs").fingerprint, units, AMPLE)
+    chunk = WorkChunk(question(unruly("hangs")), unruly("hangs").fingerprint, units, AMPLE)
     began = time.monotonic()
-    with pytest.raises(NotWanted):
+    with pytest.raises(TaskCancelled):
         run_chunk(
             panel,
             chunk,
@@ -141,7 +147,7 @@ def test_what_nobody_waits_for_is_left_at_once():
 
 def test_a_worker_that_can_start_no_process_says_so(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("sys.executable", "/no/such/python")
-    with pytest.raises(CannotStart, match="No such file or directory: '/no/such/python'"):
+    with pytest.raises(ProcessStartError, match="No such file or directory: '/no/such/python'"):
         run(unruly())
 
 
@@ -149,11 +155,11 @@ def test_a_worker_that_can_start_no_process_says_so(monkeypatch: pytest.MonkeyPa
 @pytest.mark.parametrize("seconds", [0.05, 0.3, 0.6])
 def test_a_process_that_is_killed_from_outside_changes_no_answer(seconds: float):
     y = walk(120, seed=1)
-    undisturbed = run(find("auto_ets"), y, n_windows=40)
+    undisturbed = run(find_model("auto_ets"), y, n_windows=40)
     (pid,) = pids()
     killer = threading.Timer(seconds, os.kill, (pid, signal.SIGKILL))
     killer.start()
-    killed = run(find("auto_ets"), y, n_windows=40)
+    killed = run(find_model("auto_ets"), y, n_windows=40)
     killer.join()
     assert said(killed.answers) == said(undisturbed.answers)
     assert killed.ended == {}
@@ -175,7 +181,7 @@ def test_a_unit_that_a_process_died_at_twice_is_to_blame():
 def test_a_fit_is_not_blamed_for_what_others_left_in_memory():
     panel, units = panel_of(Y)
     report = run(
-        unruly("grows", seconds=0.01), budget=Budget(20, 400), work=(panel, [units[0]] * 60)
+        unruly("grows", seconds=0.01), budget=ResourceLimits(20, 400), work=(panel, [units[0]] * 60)
     )
     assert said(report.answers) == [17.0] * 60
     assert report.ended == {}
@@ -183,15 +189,15 @@ def test_a_fit_is_not_blamed_for_what_others_left_in_memory():
 
 def test_a_frozen_process_is_tried_once_more():
     with signalled(signal.SIGSTOP, 1):
-        report = run(unruly("tells_and_waits", since=19), Y, budget=Budget(3, 2000))
+        report = run(unruly("tells_and_waits", since=19), Y, budget=ResourceLimits(3, 2000))
     assert said(report.answers) == [17.0, 18.0, 19.0]
 
 
 # Which process
 def test_the_packages_models_share_a_process_and_yours_has_its_own():
-    run(find("ses"), Y)
+    run(find_model("ses"), Y)
     (packaged,) = pids()
-    run(find("theta"), Y)
+    run(find_model("theta"), Y)
     assert pids() == [packaged]
     own = said(run(unruly("pid"), Y).answers)
     other = said(run(unruly("pid", seconds=0.01), Y).answers)
@@ -217,30 +223,30 @@ def test_a_process_in_which_something_went_wrong_is_not_used_again():
 
 def test_no_process_is_left_when_the_idle_ones_are_closed():
     run(unruly(), Y)
-    run(find("ses"), Y)
+    run(find_model("ses"), Y)
     assert len(models_below()) == 2
     close_idle()
     assert models_below() == []
 
 
 def test_a_process_that_was_warmed_up_is_the_one_that_runs():
-    warm_up(question(find("ses")), n_processes=1)
+    start_processes(question(find_model("ses")), n_processes=1)
     assert comes_true(lambda: len(models_below()) == 1)
     warm = models_below()
-    run(find("ses"), Y)
+    run(find_model("ses"), Y)
     assert pids() == warm
 
 
 def test_a_warm_up_that_fails_leaves_it_to_the_chunk_to_say_so(monkeypatch: pytest.MonkeyPatch):
     with monkeypatch.context() as broken:
         broken.setattr("sys.executable", "/no/such/python")
-        warm_up(question(find("ses")), n_processes=2)
-        with pytest.raises(CannotStart, match="No such file or directory: '/no/such/python'"):
-            run(find("ses"), Y)
-    assert len(run(find("ses"), Y).answers) == 3
+        start_processes(question(find_model("ses")), n_processes=2)
+        with pytest.raises(ProcessStartError, match="No such file or directory: '/no/such/python'"):
+            run(find_model("ses"), Y)
+    assert len(run(find_model("ses"), Y).answers) == 3
 
 
 def test_a_warm_up_that_goes_on_is_ended_with_the_idle_processes():
-    warm_up(question(find("ses")), n_processes=2)
+    start_processes(question(find_model("ses")), n_processes=2)
     close_idle()
     assert models_below() == []

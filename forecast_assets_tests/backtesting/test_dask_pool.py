@@ -14,12 +14,12 @@ from typing import Any
 import pytest
 
 from forecast_assets.backtesting import dask_pool as crew_module
-from forecast_assets.backtesting.chunk import Chunk, Report
-from forecast_assets.backtesting.dask_pool import Crew
-from forecast_assets.backtesting.folds import Panel, Unit
-from forecast_assets.backtesting.sandbox import Budget
+from forecast_assets.backtesting.chunk import ChunkResult, WorkChunk
+from forecast_assets.backtesting.dask_pool import DaskPool
+from forecast_assets.backtesting.folds import FitUnit, Panel
+from forecast_assets.backtesting.sandbox import ResourceLimits
 from forecast_assets.errors import ComputeError
-from forecast_assets.models import Model, find
+from forecast_assets.models import ModelSpec, find_model
 from forecast_assets_tests.builders import walk
 from forecast_assets_tests.dask_clusters import ROOT, Cluster, cluster
 from forecast_assets_tests.misbehaving_models import (
@@ -32,9 +32,9 @@ from forecast_assets_tests.misbehaving_models import (
 )
 from forecast_assets_tests.worker_builders import local_crew
 
-AMPLE = Budget(seconds=60, memory_mb=2000)
+AMPLE = ResourceLimits(seconds=60, memory_mb=2000)
 Y = [float(week) for week in range(1, 21)]
-Received = tuple[Any, str, Report | None, str]
+Received = tuple[Any, str, ChunkResult | None, str]
 
 
 @pytest.fixture(scope="module")
@@ -45,28 +45,30 @@ def two_workers(tmp_path_factory: pytest.TempPathFactory, unruly_models: Path) -
 
 
 @contextmanager
-def crew_of(made: Cluster) -> Iterator[Crew]:
+def crew_of(made: Cluster) -> Iterator[DaskPool]:
     """A crew of a cluster's workers."""
     from dask.distributed import Client  # noqa: PLC0415 - half a second
 
-    crew = Crew(lambda: Client(made.address, timeout=20, set_as_default=False))
+    crew = DaskPool(lambda: Client(made.address, timeout=20, set_as_default=False))
     try:
         yield crew
     finally:
         crew.close()
 
 
-def chunk_of(model: Model, units: Sequence[Unit], budget: Budget = AMPLE) -> Chunk:
-    return Chunk(question(model), model.fingerprint, units, budget)
+def chunk_of(
+    model: ModelSpec, units: Sequence[FitUnit], budget: ResourceLimits = AMPLE
+) -> WorkChunk:
+    return WorkChunk(question(model), model.fingerprint, units, budget)
 
 
-def send_each(crew: Crew, model: Model, panel: Panel, units: Sequence[Unit]) -> None:
+def send_each(crew: DaskPool, model: ModelSpec, panel: Panel, units: Sequence[FitUnit]) -> None:
     """Send each unit as a chunk, tagged with its place."""
     for i, unit in enumerate(units):
         crew.send(i, panel, chunk_of(model, [unit]))
 
 
-def receive(crew: Crew, *, within: float = 60.0) -> Received:
+def receive(crew: DaskPool, *, within: float = 60.0) -> Received:
     """The next report."""
     until = time.monotonic() + within
     while time.monotonic() < until:
@@ -75,7 +77,7 @@ def receive(crew: Crew, *, within: float = 60.0) -> Received:
     raise AssertionError("no report came")
 
 
-def receive_all(crew: Crew) -> dict[Any, list[float | str]]:
+def receive_all(crew: DaskPool) -> dict[Any, list[float | str]]:
     """What every chunk that is out said, by its tag."""
     found = {}
     while crew.n_out:
@@ -86,7 +88,7 @@ def receive_all(crew: Crew) -> dict[Any, list[float | str]]:
 
 # What comes and goes
 @pytest.mark.usefixtures("unruly_models")
-def test_reports_come_with_the_tag_of_their_chunk(crew: Crew):
+def test_reports_come_with_the_tag_of_their_chunk(crew: DaskPool):
     panel, units = panel_of(Y, n_windows=8)
     send_each(crew, unruly(), panel, units)
     assert crew.n_out == 8
@@ -106,7 +108,7 @@ def test_nothing_is_connected_to_before_the_first_chunk():
     def connect() -> Any:
         raise AssertionError("connected")
 
-    crew = Crew(connect)
+    crew = DaskPool(connect)
     assert (crew.n_out, crew.dashboard) == (0, None)
     crew.close()
 
@@ -123,7 +125,7 @@ def test_the_dashboard_is_known_once_the_cluster_is():
         assert re.fullmatch(r"http://[\d.]+:\d+/status", str(crew.dashboard))
 
 
-def test_a_wait_without_a_report_ends(crew: Crew):
+def test_a_wait_without_a_report_ends(crew: DaskPool):
     began = time.monotonic()
     assert crew.receive(0.2) is None
     assert time.monotonic() - began < 20
@@ -141,14 +143,14 @@ def test_runs_that_share_a_scheduler_do_not_take_each_others_reports(two_workers
 
 
 def test_numbers_are_the_same_here_and_on_a_cluster_to_the_last_bit(
-    two_workers: Cluster, crew: Crew
+    two_workers: Cluster, crew: DaskPool
 ):
     panel, units = panel_of(walk(60, seed=1), walk(60, seed=2), n_windows=6)
     for name in ("theta", "auto_ets", "ridge"):
-        send_each(crew, find(name), panel, units)
+        send_each(crew, find_model(name), panel, units)
         here = receive_all(crew)
         with crew_of(two_workers) as there:
-            send_each(there, find(name), panel, units)
+            send_each(there, find_model(name), panel, units)
             assert receive_all(there) == here
 
 
@@ -272,7 +274,7 @@ def test_a_cluster_without_workers_is_refused_after_a_while(
     monkeypatch.setattr(crew_module, "WORKERLESS_SECONDS", 3.0)
     panel, units = panel_of(Y)
     with cluster(tmp_path / "it") as made, crew_of(made) as crew:
-        crew.send("", panel, chunk_of(find("ses"), units))
+        crew.send("", panel, chunk_of(find_model("ses"), units))
         assert crew.n_workers == 1
         with pytest.raises(
             ComputeError, match=f"scheduler {made.address} has had no worker for 3 seconds"
@@ -332,7 +334,7 @@ def test_a_worker_with_other_code_is_refused(tmp_path: Path, file: str, says: st
     panel, units = panel_of(Y)
     folder = shadowed(tmp_path / "other", file)
     with cluster(tmp_path / "it", "one", path=(folder,)) as made, crew_of(made) as crew:
-        crew.send("", panel, chunk_of(find("ses"), units))
+        crew.send("", panel, chunk_of(find_model("ses"), units))
         with pytest.raises(
             ComputeError, match=f"The worker one would answer with other code .*: {says}"
         ):
@@ -354,7 +356,7 @@ def test_a_worker_with_other_libraries_is_refused(tmp_path: Path):
     (other / "sitecustomize.py").write_text(OTHER_VERSIONS)
     panel, units = panel_of(Y)
     with cluster(tmp_path / "it") as made, crew_of(made) as crew:
-        crew.send("", panel, chunk_of(find("ses"), units))
+        crew.send("", panel, chunk_of(find_model("ses"), units))
         made.start_worker("late", PYTHONPATH=os.pathsep.join(map(str, (other, ROOT))))
         with pytest.raises(
             ComputeError,
@@ -379,7 +381,7 @@ def test_a_worker_that_can_start_no_process_is_named(tmp_path: Path):
     (other / "sitecustomize.py").write_text("import sys\nsys.executable = '/no/such/python'\n")
     panel, units = panel_of(Y)
     with cluster(tmp_path / "it", "one", path=(other,)) as made, crew_of(made) as crew:
-        crew.send("", panel, chunk_of(find("ses"), units))
+        crew.send("", panel, chunk_of(find_model("ses"), units))
         with pytest.raises(
             ComputeError,
             match=r"could not run the chunk ses-1-\w+: CannotStart: .*'/no/such/python'",

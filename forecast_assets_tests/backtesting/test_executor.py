@@ -8,12 +8,12 @@ import pandas as pd
 import pytest
 
 from forecast_assets.backtesting.cache import fold_keys
-from forecast_assets.backtesting.dask_pool import Crew
+from forecast_assets.backtesting.dask_pool import DaskPool
 from forecast_assets.backtesting.folds import Panel
-from forecast_assets.backtesting.model_job import Asked, Progress
+from forecast_assets.backtesting.model_job import BacktestRequest, Progress
 from forecast_assets.config.settings import Settings
 from forecast_assets.errors import ComputeError, StoreError
-from forecast_assets.models import MODELS, find
+from forecast_assets.models import MODELS, find_model
 from forecast_assets_tests.builders import make_ragged, make_series, make_settings, walk
 from forecast_assets_tests.worker_builders import (
     ask,
@@ -44,7 +44,7 @@ def weeks(n: int, **more: list[float]) -> pd.DataFrame:
     return make_series(**{name: y[:n] for name, y in {**YS, **more}.items()})
 
 
-def one_by_one(asked: Asked, settings: Settings) -> list[list[float]]:
+def one_by_one(asked: BacktestRequest, settings: Settings) -> list[list[float]]:
     """The plain way: a fresh model for each fold."""
     return [
         list(
@@ -100,7 +100,7 @@ def test_a_closed_form_that_cannot_be_made_fails_at_every_fold(tmp_path: Path):
 
 # Models on workers
 @pytest.mark.parametrize("name", ["ses", "holt"])
-def test_workers_say_what_this_process_says(tmp_path: Path, crew: Crew, name: str):
+def test_workers_say_what_this_process_says(tmp_path: Path, crew: DaskPool, name: str):
     settings = make_settings(
         tmp_path, backtest={"n_windows": 5, "horizon": 2}, series={"season_length": 4}
     )
@@ -111,7 +111,7 @@ def test_workers_say_what_this_process_says(tmp_path: Path, crew: Crew, name: st
     assert found.n_fits == len(found.folds) == 10
 
 
-def test_short_series_are_declined_and_the_shortest_has_no_fold(tmp_path: Path, crew: Crew):
+def test_short_series_are_declined_and_the_shortest_has_no_fold(tmp_path: Path, crew: DaskPool):
     settings = make_settings(tmp_path, backtest={"n_windows": 5, "horizon": 2})
     found = run("ses", RAGGED, settings, crew)
     frame = found.predictions(settings)
@@ -121,7 +121,9 @@ def test_short_series_are_declined_and_the_shortest_has_no_fold(tmp_path: Path, 
     assert found.folds.failures == []
 
 
-def test_the_same_week_again_computes_nothing_and_needs_no_worker(settings: Settings, crew: Crew):
+def test_the_same_week_again_computes_nothing_and_needs_no_worker(
+    settings: Settings, crew: DaskPool
+):
     first = run("ses", weeks(40), settings, crew, run_id="1")
     compute = make_compute(settings, run_id="2")
     again = compute.run(ask("ses", weeks(40), settings), ahead=[ask("holt", weeks(40), settings)])
@@ -131,7 +133,9 @@ def test_the_same_week_again_computes_nothing_and_needs_no_worker(settings: Sett
     assert compute.dashboard is None
 
 
-def test_a_new_week_a_revision_and_a_new_model_compute_what_is_new(settings: Settings, crew: Crew):
+def test_a_new_week_a_revision_and_a_new_model_compute_what_is_new(
+    settings: Settings, crew: DaskPool
+):
     assert run("ses", weeks(39), settings, crew).n_fits == 10
     assert run("ses", weeks(40), settings, crew).n_fits == 2
     revised = make_series(a=[*YS["a"][:37], 0.5, *YS["a"][38:]], b=YS["b"])
@@ -140,14 +144,14 @@ def test_a_new_week_a_revision_and_a_new_model_compute_what_is_new(settings: Set
     assert run("ses", weeks(40), settings).n_fits == 0
 
 
-def test_equal_histories_are_computed_once(settings: Settings, crew: Crew):
+def test_equal_histories_are_computed_once(settings: Settings, crew: DaskPool):
     found = run("ses", weeks(40, again=YS["a"]), settings, crew)
     assert found.n_fits == 10
     assert found.folds.y_hat[:5].tolist() == found.folds.y_hat[5:10].tolist()
 
 
 @pytest.mark.usefixtures("odd_models")
-def test_one_global_fit_a_cutoff_serves_every_series(settings: Settings, crew: Crew):
+def test_one_global_fit_a_cutoff_serves_every_series(settings: Settings, crew: DaskPool):
     """It says a million times the values that it saw, of all series up to that day."""
     found = run(odd_model("Pooled"), RAGGED[RAGGED["unique_id"] < "c"], settings, crew)
     n_seen = [(end + end - 10) for end in range(25, 30)]
@@ -155,7 +159,7 @@ def test_one_global_fit_a_cutoff_serves_every_series(settings: Settings, crew: C
     assert [int(y_hat // 1e6) for y_hat in found.folds.y_hat[:, 0]] == n_seen * 2
 
 
-def test_results_do_not_depend_on_the_cache_or_its_damage(settings: Settings, crew: Crew):
+def test_results_do_not_depend_on_the_cache_or_its_damage(settings: Settings, crew: DaskPool):
     plain = run("holt", weeks(40), settings, crew)
     (file,) = cache_folder(settings).iterdir()
     for content in (b"", b"not a database " * 99, file.read_bytes()[:5000]):
@@ -169,7 +173,7 @@ def test_results_do_not_depend_on_the_cache_or_its_damage(settings: Settings, cr
 # Failures
 @pytest.mark.usefixtures("odd_models")
 def test_what_a_model_does_wrong_on_a_series_is_told_there_and_nowhere_else(
-    settings: Settings, crew: Crew
+    settings: Settings, crew: DaskPool
 ):
     """The first value of a series tells the model what to do wrong on it."""
     ways = {f"s{i}": [float(i)] * 20 for i in range(7)}
@@ -197,7 +201,7 @@ def test_what_a_model_does_wrong_on_a_series_is_told_there_and_nowhere_else(
 
 
 @pytest.mark.usefixtures("odd_models")
-def test_a_model_that_has_used_up_its_time_is_not_tried_any_more(tmp_path: Path, crew: Crew):
+def test_a_model_that_has_used_up_its_time_is_not_tried_any_more(tmp_path: Path, crew: DaskPool):
     settings = make_settings(tmp_path, backtest={"n_windows": 15}, compute={"model_seconds": 0.5})
     found = run(odd_model(way="slow"), weeks(40), settings, crew)
     said = "not tried: the model had used up its 0.5 seconds"
@@ -206,7 +210,7 @@ def test_a_model_that_has_used_up_its_time_is_not_tried_any_more(tmp_path: Path,
     assert found.seconds > 0.5
 
 
-def test_workers_of_another_version_are_refused_each_time(tmp_path: Path, crew: Crew):
+def test_workers_of_another_version_are_refused_each_time(tmp_path: Path, crew: DaskPool):
     """What was sent and refused does not come back: who asks again must not wait for it."""
     settings = make_settings(tmp_path, backtest={"n_windows": 1})
     asked = ask(replace(MODELS["ses"]), make_series(a=YS["a"]), settings)
@@ -219,7 +223,7 @@ def test_workers_of_another_version_are_refused_each_time(tmp_path: Path, crew: 
 
 
 def test_a_cache_that_cannot_be_written_fails_the_model_and_may_be_mended(
-    settings: Settings, crew: Crew
+    settings: Settings, crew: DaskPool
 ):
     compute = make_compute(settings, crew)
     cache_folder(settings).parent.mkdir(parents=True)
@@ -235,14 +239,14 @@ def test_a_cache_that_cannot_be_written_fails_the_model_and_may_be_mended(
 
 
 # Several models
-def n_known(asked: Asked, settings: Settings) -> int:
+def n_known(asked: BacktestRequest, settings: Settings) -> int:
     """How many folds of a model lie in the cache."""
     keys = fold_keys(asked.planned, asked.model, asked.panel, horizon=1, season_length=4)
     return len(fold_cache(settings).get(asked.model, keys, run_id="run"))
 
 
 def test_a_model_ahead_begins_before_it_is_asked_and_says_the_same(
-    tmp_path: Path, settings: Settings, crew: Crew
+    tmp_path: Path, settings: Settings, crew: DaskPool
 ):
     compute = make_compute(settings, crew)
     first, naive, second = compute.backtests(weeks(40), ["ses", "naive", "holt"])
@@ -255,14 +259,14 @@ def test_a_model_ahead_begins_before_it_is_asked_and_says_the_same(
         assert one.data_version == run(one.model, weeks(40), alone, crew).data_version
 
 
-def test_a_model_ahead_that_does_not_exist_waits_for_its_turn(settings: Settings, crew: Crew):
+def test_a_model_ahead_that_does_not_exist_waits_for_its_turn(settings: Settings, crew: DaskPool):
     compute = make_compute(settings, crew)
     asked = ask("ses", weeks(40), settings)
-    gone = Asked(replace(MODELS["ses"], factory="gone:Gone"), asked.planned, asked.panel)
+    gone = BacktestRequest(replace(MODELS["ses"], factory="gone:Gone"), asked.planned, asked.panel)
     assert compute.run(asked, ahead=[gone]).n_fits == 10
 
 
-def test_several_models_come_back_in_the_order_asked(settings: Settings, crew: Crew):
+def test_several_models_come_back_in_the_order_asked(settings: Settings, crew: DaskPool):
     compute = make_compute(settings, crew)
     runs = compute.run_all(compute.backtests(weeks(40), ["holt", "naive", "ses"]))
     assert [one.model for one in runs] == ["holt", "naive", "ses"]
@@ -278,7 +282,7 @@ def test_the_plan_of_a_frame_is_made_once(settings: Settings):
     assert [one.ends[-1] for one in other.planned] == [38, 38]
 
 
-def test_progress_is_told_after_each_report_and_adds_up(settings: Settings, crew: Crew):
+def test_progress_is_told_after_each_report_and_adds_up(settings: Settings, crew: DaskPool):
     told: list[Progress] = []
     found = make_compute(settings, crew).run(ask("ses", weeks(40), settings), watch=told.append)
     assert [one.n_done for one in told] == sorted(one.n_done for one in told)
@@ -291,5 +295,5 @@ def test_progress_is_told_after_each_report_and_adds_up(settings: Settings, crew
 def test_nothing_to_forecast_is_no_work(settings: Settings):
     for name in ("ses", "naive"):
         assert len(run(name, make_series(a=[1.0]), settings).folds) == 0
-        nothing = Asked(find(name), [], Panel.of([]))
+        nothing = BacktestRequest(find_model(name), [], Panel.of([]))
         assert len(make_compute(settings).run(nothing).folds) == 0

@@ -6,16 +6,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from forecast_assets.backtesting.fitting import MOST_SAID, Answer, Question, answer
+from forecast_assets.backtesting.fitting import MOST_SAID, FitConfig, FitResult, run_unit
 from forecast_assets.backtesting.folds import (
     ALL_SERIES,
-    Fold,
+    FitUnit,
+    FoldForecast,
     Panel,
-    Unit,
-    each_series,
     is_declined,
+    split_series,
 )
-from forecast_assets.models import MODELS, Model
+from forecast_assets.models import MODELS, ModelSpec
 from forecast_assets_tests.builders import FIRST_WEEK, make_ragged, make_series, walk
 from forecast_assets_tests.worker_builders import odd_model
 
@@ -25,25 +25,25 @@ Y = walk(40, seed=1)
 
 
 def asked(
-    model: Model,
-    unit: Unit,
+    model: ModelSpec,
+    unit: FitUnit,
     series: pd.DataFrame | None = None,
     *,
     horizon: int = 1,
     ticks: list[int] | None = None,
-) -> Answer:
+) -> FitResult:
     """What one unit says, of the series `a` where no other is given."""
-    panel = Panel.of(each_series(make_series(a=Y) if series is None else series))
-    question = Question(model, horizon, season_length=4)
-    return answer(question, unit, panel, lambda: None if ticks is None else ticks.append(1))
+    panel = Panel.of(split_series(make_series(a=Y) if series is None else series))
+    question = FitConfig(model, horizon, season_length=4)
+    return run_unit(question, unit, panel, lambda: None if ticks is None else ticks.append(1))
 
 
-def local(*ends: int, anchor: int | None = None, **fit: object) -> Unit:
+def local(*ends: int, anchor: int | None = None, **fit: object) -> FitUnit:
     """A fit of the first series for the folds at these ends."""
-    return Unit(0, anchor or ends[0], tuple((0, end) for end in ends), **fit)  # type: ignore[arg-type]
+    return FitUnit(0, anchor or ends[0], tuple((0, end) for end in ends), **fit)  # type: ignore[arg-type]
 
 
-def said(folds: Sequence[Fold]) -> list[list[float] | str | None]:
+def said(folds: Sequence[FoldForecast]) -> list[list[float] | str | None]:
     """Each fold's forecast, or its error."""
     return [fold.error if fold.y_hat is None else fold.y_hat.tolist() for fold in folds]
 
@@ -57,9 +57,9 @@ def test_a_fold_sees_the_values_up_to_its_cutoff_and_no_more():
 def test_a_model_cannot_change_what_others_see():
     """The odd model overwrites what it is given."""
     series = make_series(a=Y)
-    panel = Panel.of(each_series(series))
+    panel = Panel.of(split_series(series))
     for end in (30, 29, 30):
-        found = answer(Question(odd_model(), 1, 4), local(end), panel, lambda: None)
+        found = run_unit(FitConfig(odd_model(), 1, 4), local(end), panel, lambda: None)
         assert said(found.folds) == [[Y[end - 1]]]
     assert list(panel.y) == Y
     assert list(series["y"]) == Y
@@ -123,11 +123,14 @@ def test_the_fewest_values_may_depend_on_the_season():
 @pytest.mark.parametrize(
     ("model", "error"),
     [
-        (Model("gone", "no_such_module:Gone"), "The class of the model gone cannot be imported"),
+        (
+            ModelSpec("gone", "no_such_module:Gone"),
+            "The class of the model gone cannot be imported",
+        ),
         (odd_model(depth=3), r"The model odd (odd_models:Odd) refuses its parameters"),
     ],
 )
-def test_a_model_that_cannot_be_made_says_so_at_every_fold(model: Model, error: str):
+def test_a_model_that_cannot_be_made_says_so_at_every_fold(model: ModelSpec, error: str):
     found = asked(model, local(20, 21))
     assert [str(one)[: len(error)] for one in said(found.folds)] == [error] * 2
     assert found.n_fits == 0
@@ -209,8 +212,8 @@ def day(number: int) -> int:
     return int((np.datetime64(FIRST_WEEK, "D") + 7 * number).astype(np.int64))
 
 
-def pooled(*folds: tuple[int, int], anchor: int, **fit: object) -> Unit:
-    return Unit(ALL_SERIES, day(anchor), folds, **fit)  # type: ignore[arg-type]
+def pooled(*folds: tuple[int, int], anchor: int, **fit: object) -> FitUnit:
+    return FitUnit(ALL_SERIES, day(anchor), folds, **fit)  # type: ignore[arg-type]
 
 
 def test_one_fit_sees_all_series_up_to_the_day_and_serves_each_of_them():
@@ -243,7 +246,7 @@ def test_a_global_model_is_moved_by_the_new_weeks_of_every_series():
 
 def test_a_global_model_that_fails_on_one_series_leaves_the_others_alone():
     series = make_series(a=[1, 2, 3], b=[1, 2, -3])
-    found = asked(odd_model("Pooled"), Unit(ALL_SERIES, day(2), ((0, 3), (1, 3))), series)
+    found = asked(odd_model("Pooled"), FitUnit(ALL_SERIES, day(2), ((0, 3), (1, 3))), series)
     assert said(found.folds) == [[6e6 + 3.0], "forecast is not finite: [nan]"]
 
 
@@ -254,5 +257,5 @@ def test_a_global_model_that_leaves_a_series_out_fails():
 
 def test_weeks_before_1970_are_days_like_others():
     series = SERIES.assign(ds=SERIES["ds"] - pd.Timedelta(weeks=3000))
-    unit = Unit(ALL_SERIES, day(4 - 3000), ((0, 5),))
+    unit = FitUnit(ALL_SERIES, day(4 - 3000), ((0, 5),))
     assert said(asked(odd_model("Pooled"), unit, series).folds) == [[9e6 + 5.0]]

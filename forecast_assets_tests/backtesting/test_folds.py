@@ -9,13 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from forecast_assets.backtesting.folds import (
-    Fold,
-    Folds,
+    FoldForecast,
+    FoldForecasts,
     SeriesFolds,
-    as_predictions,
     is_declined,
-    latest,
+    latest_folds,
     plan,
+    to_frame,
 )
 from forecast_assets.config.settings import BacktestSettings
 from forecast_assets.storage.tables import tables
@@ -70,7 +70,7 @@ def test_the_plan_of_a_series_does_not_depend_on_the_others():
 
 
 def test_the_latest_fold_sees_everything():
-    (one,) = latest(make_series(a=walk(9, seed=2)))
+    (one,) = latest_folds(make_series(a=walk(9, seed=2)))
     assert list(one.ends) == [9]
 
 
@@ -78,12 +78,12 @@ def test_predictions_keep_their_contract_and_their_order():
     series = make_series(a=walk(9, seed=2), b=walk(7, seed=3))
     planned = plan(series, BacktestSettings(horizon=2, n_windows=2))
     folds = [
-        Fold(np.array([1.0, 2.0]), 0.1),
-        Fold(None, 0.2, "no"),
-        Fold(np.array([3.0, 4.0]), 0.3),
-        Fold(np.array([5.0, 6.0]), 0.4),
+        FoldForecast(np.array([1.0, 2.0]), 0.1),
+        FoldForecast(None, 0.2, "no"),
+        FoldForecast(np.array([3.0, 4.0]), 0.3),
+        FoldForecast(np.array([5.0, 6.0]), 0.4),
     ]
-    frame = as_predictions("m", planned, Folds.of(folds, horizon=2), horizon=2)
+    frame = to_frame("m", planned, FoldForecasts.of(folds, horizon=2), horizon=2)
     checked = tables((80,))["backtest_predictions"].check(frame)
     pd.testing.assert_frame_equal(checked, frame)
     assert list(frame["h"]) == [1, 2] * 4
@@ -95,13 +95,17 @@ def test_predictions_keep_their_contract_and_their_order():
 
 def test_no_folds_make_no_rows():
     planned = plan(make_series(a=[1.0]), BacktestSettings())
-    frame = as_predictions("m", planned, Folds.of([], horizon=1), horizon=1)
+    frame = to_frame("m", planned, FoldForecasts.of([], horizon=1), horizon=1)
     assert len(tables((80,))["backtest_predictions"].check(frame)) == 0
 
 
 def test_folds_as_columns_say_what_the_single_folds_said():
-    folds = Folds.of(
-        [Fold(np.array([1.0, 2.0]), 0.1), Fold(None, 0.2, "no"), Fold(None, 0.0, "too short: no")],
+    folds = FoldForecasts.of(
+        [
+            FoldForecast(np.array([1.0, 2.0]), 0.1),
+            FoldForecast(None, 0.2, "no"),
+            FoldForecast(None, 0.0, "too short: no"),
+        ],
         horizon=2,
     )
     assert len(folds) == 3
@@ -112,7 +116,7 @@ def test_folds_as_columns_say_what_the_single_folds_said():
 
 
 def test_no_folds_are_columns_too():
-    folds = Folds.of([], horizon=3)
+    folds = FoldForecasts.of([], horizon=3)
     assert (len(folds), folds.y_hat.shape, folds.failures) == (0, (0, 3), [])
 
 

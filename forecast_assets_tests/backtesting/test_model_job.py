@@ -10,12 +10,12 @@ import pandas as pd
 import pytest
 
 from forecast_assets.backtesting.cache import fold_keys
-from forecast_assets.backtesting.chunk import Chunk, Report
-from forecast_assets.backtesting.fitting import answer
-from forecast_assets.backtesting.folds import ALL_SERIES, Fold, Folds, Unit
-from forecast_assets.backtesting.model_job import CHUNK_SECONDS, Job, ModelRun
+from forecast_assets.backtesting.chunk import ChunkResult, WorkChunk
+from forecast_assets.backtesting.fitting import run_unit
+from forecast_assets.backtesting.folds import ALL_SERIES, FitUnit, FoldForecast, FoldForecasts
+from forecast_assets.backtesting.model_job import CHUNK_SECONDS, ModelBacktest, ModelJob
 from forecast_assets.config.settings import Settings
-from forecast_assets.models import Model
+from forecast_assets.models import ModelSpec
 from forecast_assets.storage.tables import tables
 from forecast_assets_tests.builders import make_ragged, make_series, make_settings, walk
 from forecast_assets_tests.worker_builders import ask, fold_cache, odd_model
@@ -41,31 +41,31 @@ def weeks(n: int, **revised: float) -> pd.DataFrame:
 
 
 def make_job(
-    model: Model | str, settings: Settings, series: pd.DataFrame, *, run_id: str = "run"
-) -> Job:
+    model: ModelSpec | str, settings: Settings, series: pd.DataFrame, *, run_id: str = "run"
+) -> ModelJob:
     """What a run has to do for a model."""
-    return Job(ask(model, series, settings), settings, fold_cache(settings), run_id=run_id)
+    return ModelJob(ask(model, series, settings), settings, fold_cache(settings), run_id=run_id)
 
 
-def report(job: Job, chunk: Chunk, *, fit_seconds: float = 0.001) -> Report:
+def report(job: ModelJob, chunk: WorkChunk, *, fit_seconds: float = 0.001) -> ChunkResult:
     """What a worker says of a chunk, each fit having taken so long."""
     panel = job.asked.panel
-    answers = [answer(chunk.question, unit, panel, lambda: None) for unit in chunk.units]
+    answers = [run_unit(chunk.question, unit, panel, lambda: None) for unit in chunk.units]
     timed = [replace(one, seconds=fit_seconds) for one in answers]
-    return Report(timed, {}, began=0.0, seconds=fit_seconds * len(timed))
+    return ChunkResult(timed, {}, began=0.0, seconds=fit_seconds * len(timed))
 
 
-def chunks(job: Job, *, n_workers: int = 1) -> Iterator[Chunk]:
+def chunks(job: ModelJob, *, n_workers: int = 1) -> Iterator[WorkChunk]:
     """Chunk after chunk, until nothing waits."""
     while job.n_waiting:
         yield job.next_chunk(n_workers=n_workers)
 
 
 def finish(
-    job: Job, settings: Settings, *, n_workers: int = 1, seed: int = 0, run_id: str = "run"
-) -> ModelRun:
+    job: ModelJob, settings: Settings, *, n_workers: int = 1, seed: int = 0, run_id: str = "run"
+) -> ModelBacktest:
     """Run a job to its end and keep what is new; with a seed, reports come back in any order."""
-    rng, out = np.random.default_rng(seed), list[Chunk]()
+    rng, out = np.random.default_rng(seed), list[WorkChunk]()
     while not job.is_done:
         while job.n_waiting and len(out) < 2 * n_workers:
             out.append(job.next_chunk(n_workers=n_workers))
@@ -77,18 +77,18 @@ def finish(
 
 
 def computed(
-    model: Model | str, settings: Settings, series: pd.DataFrame, *, run_id: str = "run"
-) -> ModelRun:
+    model: ModelSpec | str, settings: Settings, series: pd.DataFrame, *, run_id: str = "run"
+) -> ModelBacktest:
     """One model's folds, by what the cache knows and the rest computed here."""
     return finish(make_job(model, settings, series, run_id=run_id), settings, run_id=run_id)
 
 
-def units(job: Job) -> list[Unit]:
+def units(job: ModelJob) -> list[FitUnit]:
     """All fits that are left."""
     return [unit for chunk in chunks(job) for unit in chunk.units]
 
 
-def folds(job: Job) -> list[tuple[int, int]]:
+def folds(job: ModelJob) -> list[tuple[int, int]]:
     """All folds that are left, in the order that they are computed in."""
     return [fold for unit in units(job) for fold in unit.folds]
 
@@ -97,14 +97,14 @@ def folds(job: Job) -> list[tuple[int, int]]:
 def test_a_model_that_is_not_moved_is_fitted_at_every_cutoff(settings: Settings):
     found = units(make_job(ODD, settings, weeks(60)))
     ends = range(40, 60)
-    assert found == [Unit(i, end, ((i, end),)) for i in (0, 1) for end in ends]
+    assert found == [FitUnit(i, end, ((i, end),)) for i in (0, 1) for end in ends]
 
 
 def test_a_moved_model_is_fitted_at_multiples_of_its_cadence(settings: Settings):
     found = units(make_job(ANCHORED, settings, weeks(60)))
     of_a = [
-        Unit(0, 39, tuple((0, end) for end in range(40, 52))),
-        Unit(0, 52, tuple((0, end) for end in range(52, 60)), is_kept=True),
+        FitUnit(0, 39, tuple((0, end) for end in range(40, 52))),
+        FitUnit(0, 52, tuple((0, end) for end in range(52, 60)), is_kept=True),
     ]
     assert found[:2] == of_a
     assert [(unit.series, unit.anchor) for unit in found[2:]] == [(1, 39), (1, 52)]
@@ -134,7 +134,7 @@ def test_a_global_model_is_fitted_once_a_cutoff_over_all_series(settings: Settin
 
 
 @pytest.mark.parametrize("model", [ANCHORED, POOLED], ids=["local", "global"])
-def test_anchors_are_the_same_from_week_to_week(settings: Settings, model: Model):
+def test_anchors_are_the_same_from_week_to_week(settings: Settings, model: ModelSpec):
     anchors = [
         {
             fold: unit.anchor
@@ -161,7 +161,7 @@ def test_a_global_models_anchor_is_no_more_than_its_cadence_before_the_cutoff(se
 
 # What is known
 @pytest.mark.parametrize("model", [ODD, ANCHORED, POOLED], ids=["plain", "moved", "global"])
-def test_the_same_week_again_leaves_nothing_to_compute(settings: Settings, model: Model):
+def test_the_same_week_again_leaves_nothing_to_compute(settings: Settings, model: ModelSpec):
     first = computed(model, settings, weeks(60))
     again = make_job(model, settings, weeks(60))
     assert again.is_done
@@ -171,7 +171,7 @@ def test_the_same_week_again_leaves_nothing_to_compute(settings: Settings, model
 
 
 @pytest.mark.parametrize("model", [ODD, ANCHORED, POOLED], ids=["plain", "moved", "global"])
-def test_a_new_week_leaves_its_new_folds_alone(settings: Settings, model: Model):
+def test_a_new_week_leaves_its_new_folds_alone(settings: Settings, model: ModelSpec):
     computed(model, settings, weeks(60))
     assert folds(make_job(model, settings, weeks(61))) == [(0, 60), (1, 60)]
 
@@ -235,7 +235,7 @@ def test_a_revision_after_the_anchor_needs_no_fit_and_one_before_it_does(setting
     ids=["holt", "holt, moved", "chance", "chance, moved", "global", "global, moved"],
 )
 def test_results_are_the_same_bit_for_bit_in_any_chunks_order_and_weeks(
-    tmp_path: Path, model: Model | str
+    tmp_path: Path, model: ModelSpec | str
 ):
     backtest = {"n_windows": 20, "horizon": 2}
     if model == "holt on 13":
@@ -261,7 +261,7 @@ def test_a_failure_is_known_to_the_run_that_met_it_and_tried_again_by_the_next(s
 
 
 @pytest.mark.parametrize("model", [odd_model(way="declines"), replace(ANCHORED, refit_every=1)])
-def test_what_a_model_declines_it_is_not_asked_again(settings: Settings, model: Model):
+def test_what_a_model_declines_it_is_not_asked_again(settings: Settings, model: ModelSpec):
     short = make_series(a=[1.0, 2.0, 3.0])
     run = computed(model, settings, short, run_id="1")
     assert (run.folds.failures, run.folds.is_forecast.any()) == ([], False)
@@ -317,7 +317,7 @@ def test_a_global_model_has_its_whole_time_for_one_fit(tmp_path: Path):
 
 
 # Chunks
-def sizes(job: Job, fit_seconds: float, *, n_workers: int = 1) -> list[int]:
+def sizes(job: ModelJob, fit_seconds: float, *, n_workers: int = 1) -> list[int]:
     """How many fits each chunk has, where each takes so long."""
     found = []
     for chunk in chunks(job, n_workers=n_workers):
@@ -351,7 +351,7 @@ def test_a_chunk_is_half_a_second_of_work_or_a_share_of_what_is_left(
 def test_what_a_fold_cost_last_time_sizes_the_first_chunk(settings: Settings):
     asked = ask(ODD, weeks(60), settings)
     keys = fold_keys(asked.planned, ODD, asked.panel, horizon=1, season_length=52)
-    fold_cache(settings).put(ODD, {key: Fold(np.array([1.0]), 0.1) for key in keys[:20]})
+    fold_cache(settings).put(ODD, {key: FoldForecast(np.array([1.0]), 0.1) for key in keys[:20]})
     assert sizes(make_job(ODD, settings, weeks(60)), 0.1)[0] == 5
 
 
@@ -389,15 +389,17 @@ def test_predictions_keep_their_contract(settings: Settings):
 
 
 def test_a_data_version_covers_what_was_said_and_not_how_long_it_took():
-    said = [Fold(np.array([1.0, 2.0]), 0.1), Fold(None, 0.1, "no")]
+    said = [FoldForecast(np.array([1.0, 2.0]), 0.1), FoldForecast(None, 0.1, "no")]
     every = [
         said,
         [replace(said[0], fit_seconds=9.0), said[1]],
-        [Fold(np.array([1.0, np.nextafter(2.0, 3)]), 0.1), said[1]],
-        [said[0], Fold(None, 0.1, "never")],
+        [FoldForecast(np.array([1.0, np.nextafter(2.0, 3)]), 0.1), said[1]],
+        [said[0], FoldForecast(None, 0.1, "never")],
         said[::-1],
     ]
-    runs = [ModelRun("m", (), Folds.of(folds, horizon=2)).data_version for folds in every]
+    runs = [
+        ModelBacktest("m", (), FoldForecasts.of(folds, horizon=2)).data_version for folds in every
+    ]
     assert runs[0] == runs[1]
     assert len(set(runs[1:])) == 4
 

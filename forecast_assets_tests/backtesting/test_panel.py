@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forecast_assets.backtesting.folds import Panel, each_series
+from forecast_assets.backtesting.folds import Panel, split_series
 from forecast_assets_tests.builders import FIRST_WEEK, make_ragged
 
 WEEKS = pd.date_range(FIRST_WEEK, periods=40, freq="W-FRI")
@@ -22,7 +22,7 @@ def make_frame(begun: list[tuple[int, int]]) -> pd.DataFrame:
 
 
 def make_panel(*begun: tuple[int, int]) -> Panel:
-    return Panel.of(each_series(make_frame(list(begun))))
+    return Panel.of(split_series(make_frame(list(begun))))
 
 
 def test_a_series_is_found_again_in_the_panel():
@@ -64,7 +64,7 @@ def test_a_frame_holds_the_weeks_between_two_days_of_every_series(
 ):
     """The plain way: number the series of the table, and pick the rows by their day."""
     table = make_frame(begun)
-    panel = Panel.of(each_series(table))
+    panel = Panel.of(split_series(table))
     first, last = [
         WEEKS[0] + pd.Timedelta(weeks=number) for number in (after, after + weeks)
     ]  # the first is left out

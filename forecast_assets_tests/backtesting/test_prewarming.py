@@ -8,7 +8,7 @@ import dagster as dg
 import pytest
 
 from forecast_assets.backtesting import chunk
-from forecast_assets.backtesting.executor import load_ahead
+from forecast_assets.backtesting.executor import prewarm
 from forecast_assets.data.weekly import newest_week
 from forecast_assets.defs.build import build_store
 from forecast_assets.defs.runs import AS_OF_TAG
@@ -26,7 +26,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
     def warm_up(question: Any, *, n_processes: int) -> None:
         told.append((question.model.name, n_processes))
 
-    monkeypatch.setattr(chunk, "warm_up", warm_up)
+    monkeypatch.setattr(chunk, "start_processes", warm_up)
     return told
 
 
@@ -54,7 +54,7 @@ def test_the_first_week_loads_what_its_first_fitted_model_needs(
 ):
     models = {"enabled": ["naive", "theta", "ses"]}
     settings = make_settings(tmp_path, models=models, compute={"workers": 3})
-    load_ahead(settings, build_store(settings), as_of=SATURDAY)
+    prewarm(settings, build_store(settings), as_of=SATURDAY)
     assert asked == [("theta", 3)]
 
 
@@ -70,7 +70,7 @@ def test_nothing_is_loaded_that_this_process_does_not_need(
     tmp_path: Path, asked: list[tuple[str, int]], tables: dict[str, Any]
 ):
     settings = make_settings(tmp_path, **tables)
-    load_ahead(settings, build_store(settings), as_of=SATURDAY)
+    prewarm(settings, build_store(settings), as_of=SATURDAY)
     assert asked == []
 
 
@@ -83,7 +83,7 @@ def test_a_week_that_was_backtested_loads_nothing_and_the_next_one_does(
     fitted = settings.model_copy(update={"models": make_settings(tmp_path).models})
     store = build_store(settings)
     asked.clear()
-    load_ahead(fitted, store, as_of=datetime(2025, 3, 3, tzinfo=UTC))
+    prewarm(fitted, store, as_of=datetime(2025, 3, 3, tzinfo=UTC))
     assert asked == []
-    load_ahead(fitted, store, as_of=datetime(2025, 3, 8, tzinfo=UTC))
+    prewarm(fitted, store, as_of=datetime(2025, 3, 8, tzinfo=UTC))
     assert [model for model, _ in asked] == ["ses"]

@@ -15,17 +15,17 @@ import pytest
 
 from forecast_assets.backtesting import sandbox as runner_module
 from forecast_assets.backtesting import sandbox_main
-from forecast_assets.backtesting.fitting import Answer
-from forecast_assets.backtesting.folds import Panel, Unit
+from forecast_assets.backtesting.fitting import FitResult
+from forecast_assets.backtesting.folds import FitUnit, Panel
 from forecast_assets.backtesting.sandbox import (
-    Budget,
-    CannotStart,
-    Ended,
-    NotWanted,
-    Refused,
-    Runner,
+    EnvironmentMismatch,
+    ModelProcess,
+    ProcessStartError,
+    ProcessTerminated,
+    ResourceLimits,
+    TaskCancelled,
 )
-from forecast_assets.models import Model, find
+from forecast_assets.models import ModelSpec, find_model
 from forecast_assets_tests.builders import walk
 from forecast_assets_tests.misbehaving_models import (
     below,
@@ -38,37 +38,37 @@ from forecast_assets_tests.misbehaving_models import (
     unruly,
 )
 
-AMPLE = Budget(seconds=20, memory_mb=2000)
+AMPLE = ResourceLimits(seconds=20, memory_mb=2000)
 Y = [float(week) for week in range(1, 21)]
 
 pytestmark = [pytest.mark.usefixtures("unruly_models"), pytest.mark.alone]
 
 
 @pytest.fixture
-def runner() -> Iterator[Runner]:
+def runner() -> Iterator[ModelProcess]:
     """A process that is ended with the test."""
-    made = Runner()
+    made = ModelProcess()
     yield made
     made.close()
 
 
 @pytest.fixture(scope="module")
-def lasting(unruly_models: Path) -> Iterator[Runner]:  # noqa: ARG001 - first on the path
+def lasting(unruly_models: Path) -> Iterator[ModelProcess]:  # noqa: ARG001 - first on the path
     """A process for what none ends at."""
-    made = Runner()
+    made = ModelProcess()
     yield made
     made.close()
 
 
 def answers(
-    runner: Runner,
-    model: Model,
-    budget: Budget = AMPLE,
+    runner: ModelProcess,
+    model: ModelSpec,
+    budget: ResourceLimits = AMPLE,
     *,
-    units: Sequence[Unit] | None = None,
+    units: Sequence[FitUnit] | None = None,
     panel: Panel | None = None,
     is_wanted: Callable[[], bool] = lambda: True,
-) -> list[Answer]:
+) -> list[FitResult]:
     """Run the model over the last three weeks of a short series, unless something else is given."""
     its_panel, its_units = panel_of(Y)
     ran = runner.run(
@@ -82,9 +82,11 @@ def answers(
     return list(ran)
 
 
-def end(lasting: Runner, way: str, budget: Budget = AMPLE, **params: float) -> Ended:
+def end(
+    lasting: ModelProcess, way: str, budget: ResourceLimits = AMPLE, **params: float
+) -> ProcessTerminated:
     """How the process ended that the model went this way in."""
-    with pytest.raises(Ended) as ended:
+    with pytest.raises(ProcessTerminated) as ended:
         answers(lasting, unruly(way, **params), budget)
     return ended.value
 
@@ -95,16 +97,16 @@ def is_gone(pid: int, *, within: float = 5.0) -> bool:
 
 
 # What a model may do
-def test_answers_come_in_the_order_of_the_units(lasting: Runner):
+def test_answers_come_in_the_order_of_the_units(lasting: ModelProcess):
     assert said(answers(lasting, unruly())) == [17.0, 18.0, 19.0]
 
 
-def test_one_process_runs_model_after_model(lasting: Runner):
+def test_one_process_runs_model_after_model(lasting: ModelProcess):
     y = walk(30, seed=1)
     panel, units = panel_of(y)
     assert said(answers(lasting, unruly(), panel=panel, units=units)) == y[26:29]
     for name in ("ses", "theta"):
-        assert len(answers(lasting, find(name), panel=panel, units=units)) == 3
+        assert len(answers(lasting, find_model(name), panel=panel, units=units)) == 3
     assert said(answers(lasting, unruly())) == [17.0, 18.0, 19.0]
 
 
@@ -124,23 +126,23 @@ def test_one_process_runs_model_after_model(lasting: Runner):
     ],
 )
 def test_what_a_model_does_wrong_is_its_answer_and_the_process_goes_on(
-    lasting: Runner, way: str, error: str
+    lasting: ModelProcess, way: str, error: str
 ):
     assert said(answers(lasting, unruly(way, since=18))) == [17.0, error, error]
     assert lasting.is_alive
 
 
-def test_what_a_model_prints_goes_nowhere(lasting: Runner, capfd: pytest.CaptureFixture[str]):
+def test_what_a_model_prints_goes_nowhere(lasting: ModelProcess, capfd: pytest.CaptureFixture[str]):
     assert said(answers(lasting, unruly("makes_noise"))) == [17.0, 18.0, 19.0]
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_copy_that_a_model_makes_of_the_process_answers_nothing(lasting: Runner):
+def test_a_copy_that_a_model_makes_of_the_process_answers_nothing(lasting: ModelProcess):
     for _ in range(3):
         assert said(answers(lasting, unruly("forks"))) == [17.0, 18.0, 19.0]
 
 
-def test_the_libraries_of_a_model_use_one_thread(lasting: Runner):
+def test_the_libraries_of_a_model_use_one_thread(lasting: ModelProcess):
     assert said(answers(lasting, unruly("threads"))) == [1.0, 1.0, 1.0]
     assert {psutil.Process(lasting.pid).environ()[name] for name in runner_module.ONE_THREAD} == {
         "1"
@@ -160,7 +162,9 @@ def test_the_libraries_of_a_model_use_one_thread(lasting: Runner):
         ("leaves_a_copy_with_a_session_of_its_own", "exit code 3"),
     ],
 )
-def test_a_process_that_a_model_ends_is_named_with_the_unit(runner: Runner, way: str, error: str):
+def test_a_process_that_a_model_ends_is_named_with_the_unit(
+    runner: ModelProcess, way: str, error: str
+):
     began = time.monotonic()
     ended = end(runner, way, since=18)
     assert (str(ended), ended.unit, ended.may_pass) == (
@@ -178,27 +182,27 @@ def test_a_process_that_a_model_ends_is_named_with_the_unit(runner: Runner, way:
         ("closes_everything_and_hangs", "closed its line"),
     ],
 )
-def test_a_process_that_can_no_longer_answer_is_ended(runner: Runner, way: str, error: str):
+def test_a_process_that_can_no_longer_answer_is_ended(runner: ModelProcess, way: str, error: str):
     ended = end(runner, way, since=19)
     assert (str(ended), ended.unit) == (f"the model's process {error}", 2)
     assert is_gone(runner.pid)
 
 
 @pytest.mark.parametrize("way", ["hangs", "hangs_with_the_interpreter"])
-def test_a_fit_that_takes_too_long_is_ended(runner: Runner, way: str):
-    ended = end(runner, way, Budget(seconds=0.5, memory_mb=2000), since=18)
+def test_a_fit_that_takes_too_long_is_ended(runner: ModelProcess, way: str):
+    ended = end(runner, way, ResourceLimits(seconds=0.5, memory_mb=2000), since=18)
     assert (str(ended), ended.unit, ended.may_pass) == ("took more than 0.5 seconds", 1, False)
     assert 0.5 < ended.seconds < 2
     assert is_gone(runner.pid)
 
 
-def test_the_time_of_a_budget_is_that_of_each_fit(runner: Runner):
-    budget = Budget(seconds=0.8, memory_mb=2000)
+def test_the_time_of_a_budget_is_that_of_each_fit(runner: ModelProcess):
+    budget = ResourceLimits(seconds=0.8, memory_mb=2000)
     assert len(answers(runner, unruly(seconds=0.4), budget)) == 3
 
 
-def test_a_process_that_was_stopped_from_outside_is_not_the_models_fault(runner: Runner):
-    ended = end(runner, "stops", Budget(seconds=0.5, memory_mb=2000))
+def test_a_process_that_was_stopped_from_outside_is_not_the_models_fault(runner: ModelProcess):
+    ended = end(runner, "stops", ResourceLimits(seconds=0.5, memory_mb=2000))
     assert (str(ended), ended.may_pass) == ("took more than 0.5 seconds", True)
     assert is_gone(runner.pid)
 
@@ -207,8 +211,8 @@ def test_imports_take_no_time_from_a_fit(monkeypatch: pytest.MonkeyPatch):
     model = unruly()
     assert model.fingerprint  # imported here before it is slow
     monkeypatch.setenv("UNRULY_IMPORT_SECONDS", "1")
-    with closing(Runner()) as runner:
-        assert len(answers(runner, model, Budget(seconds=0.5, memory_mb=2000))) == 3
+    with closing(ModelProcess()) as runner:
+        assert len(answers(runner, model, ResourceLimits(seconds=0.5, memory_mb=2000))) == 3
 
 
 def test_a_model_that_cannot_be_imported_in_time_is_ended(monkeypatch: pytest.MonkeyPatch):
@@ -216,13 +220,16 @@ def test_a_model_that_cannot_be_imported_in_time_is_ended(monkeypatch: pytest.Mo
     assert model.fingerprint  # imported here before it is slow
     monkeypatch.setenv("UNRULY_IMPORT_SECONDS", "3600")
     monkeypatch.setattr(runner_module, "LOADING_SECONDS", 2.0)
-    with closing(Runner()) as runner, pytest.raises(Ended, match="took more than 2 seconds"):
+    with (
+        closing(ModelProcess()) as runner,
+        pytest.raises(ProcessTerminated, match="took more than 2 seconds"),
+    ):
         answers(runner, model)
 
 
-def test_a_process_that_swells_is_ended(runner: Runner):
+def test_a_process_that_swells_is_ended(runner: ModelProcess):
     began = time.monotonic()
-    ended = end(runner, "swells", Budget(seconds=20, memory_mb=400), since=18)
+    ended = end(runner, "swells", ResourceLimits(seconds=20, memory_mb=400), since=18)
     assert (str(ended), ended.unit, ended.may_pass) == (
         "took more than 400 MB of memory",
         1,
@@ -232,51 +239,53 @@ def test_a_process_that_swells_is_ended(runner: Runner):
     assert time.monotonic() - began < 15
 
 
-def test_memory_that_grows_over_many_fits_is_seen(runner: Runner):
+def test_memory_that_grows_over_many_fits_is_seen(runner: ModelProcess):
     _, units = panel_of(Y)
-    with pytest.raises(Ended, match="took more than 400 MB of memory") as ended:
+    with pytest.raises(ProcessTerminated, match="took more than 400 MB of memory") as ended:
         answers(
             runner,
             unruly("grows", seconds=0.02),
-            Budget(seconds=20, memory_mb=400),
+            ResourceLimits(seconds=20, memory_mb=400),
             units=units * 100,
         )
     assert ended.value.unit > 3
 
 
-def test_the_peak_of_memory_is_that_of_the_last_work(runner: Runner):
-    with suppress(Ended):
+def test_the_peak_of_memory_is_that_of_the_last_work(runner: ModelProcess):
+    with suppress(ProcessTerminated):
         answers(runner, unruly("grows", seconds=0.01), units=panel_of(Y)[1] * 4)
     grown = runner.peak_mb
     answers(runner, unruly("huge"))
     assert 0 < runner.peak_mb < grown + 200
 
 
-def test_work_that_nobody_wants_any_more_is_ended(runner: Runner):
+def test_work_that_nobody_wants_any_more_is_ended(runner: ModelProcess):
     began = time.monotonic()
-    with pytest.raises(NotWanted):
+    with pytest.raises(TaskCancelled):
         answers(runner, unruly("hangs"), is_wanted=lambda: time.monotonic() - began < 0.5)
     assert is_gone(runner.pid)
 
 
-def test_a_process_killed_from_outside_says_so_and_where_it_was(runner: Runner):
+def test_a_process_killed_from_outside_says_so_and_where_it_was(runner: ModelProcess):
     killer = threading.Timer(0.7, os.kill, (runner.pid, signal.SIGKILL))
     killer.start()
-    with pytest.raises(Ended, match="the model's process ended with signal SIGKILL") as ended:
+    with pytest.raises(
+        ProcessTerminated, match="the model's process ended with signal SIGKILL"
+    ) as ended:
         answers(runner, unruly(seconds=0.5))
     assert (ended.value.unit, ended.value.may_pass) == (1, True)
 
 
-def test_an_idle_process_that_was_killed_shows_at_its_next_work(runner: Runner):
+def test_an_idle_process_that_was_killed_shows_at_its_next_work(runner: ModelProcess):
     answers(runner, unruly())
     os.kill(runner.pid, signal.SIGKILL)
     assert comes_true(lambda: not runner.is_alive)
-    with pytest.raises(Ended, match="signal SIGKILL"):
+    with pytest.raises(ProcessTerminated, match="signal SIGKILL"):
         answers(runner, unruly())
 
 
 # What is left of it
-def test_what_a_model_started_is_ended_with_the_process(runner: Runner):
+def test_what_a_model_started_is_ended_with_the_process(runner: ModelProcess):
     answers(runner, unruly("starts_children"))
     started = left_by(runner.pid)
     assert len(started) == 9
@@ -284,12 +293,12 @@ def test_what_a_model_started_is_ended_with_the_process(runner: Runner):
     assert all(is_gone(pid) for pid in (runner.pid, *started))
 
 
-def test_what_a_model_started_is_ended_where_the_process_ended_by_itself(runner: Runner):
+def test_what_a_model_started_is_ended_where_the_process_ended_by_itself(runner: ModelProcess):
     end(runner, "starts_children_and_exits")
     assert comes_true(lambda: not left_by(runner.pid))
 
 
-def test_closing_twice_and_after_an_end_is_no_error(runner: Runner):
+def test_closing_twice_and_after_an_end_is_no_error(runner: ModelProcess):
     end(runner, "exits")
     runner.close()
     runner.close()
@@ -310,7 +319,7 @@ def test_a_process_that_idles_ends_itself_with_all_that_was_started(
     (tmp_path / "impatient.py").write_text(IMPATIENT)
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setattr(sandbox_main, "__name__", "impatient")
-    with closing(Runner()) as runner:
+    with closing(ModelProcess()) as runner:
         answers(runner, unruly(way))
         assert bool(left_by(runner.pid)) == (way == "starts_children")
         assert comes_true(lambda: not runner.is_alive)
@@ -358,8 +367,8 @@ def test_a_process_that_cannot_start_says_what_it_said(
 ):
     (tmp_path / "numpy.py").write_text("raise ImportError('no numpy for this machine')\n")
     monkeypatch.syspath_prepend(str(tmp_path))
-    with pytest.raises(CannotStart, match="ImportError: no numpy for this machine"):
-        Runner()
+    with pytest.raises(ProcessStartError, match="ImportError: no numpy for this machine"):
+        ModelProcess()
 
 
 def test_a_process_that_ends_without_a_word_cannot_start(
@@ -367,8 +376,8 @@ def test_a_process_that_ends_without_a_word_cannot_start(
 ):
     (tmp_path / "numpy.py").write_text("import os\nos._exit(7)\n")
     monkeypatch.syspath_prepend(str(tmp_path))
-    with pytest.raises(CannotStart, match="it ended with code 7 and without a word"):
-        Runner()
+    with pytest.raises(ProcessStartError, match="it ended with code 7 and without a word"):
+        ModelProcess()
 
 
 def test_a_process_that_does_not_get_ready_cannot_start(
@@ -378,15 +387,15 @@ def test_a_process_that_does_not_get_ready_cannot_start(
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setattr(runner_module, "LOADING_SECONDS", 1.0)
     before = below()
-    with pytest.raises(CannotStart, match="it ended with code -9 and without a word"):
-        Runner()
+    with pytest.raises(ProcessStartError, match="it ended with code -9 and without a word"):
+        ModelProcess()
     assert set(below()) <= set(before)
 
 
 def test_without_an_interpreter_no_process_can_start(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(sys, "executable", "/no/such/python")
-    with pytest.raises(CannotStart, match="No such file or directory: '/no/such/python'"):
-        Runner()
+    with pytest.raises(ProcessStartError, match="No such file or directory: '/no/such/python'"):
+        ModelProcess()
 
 
 CHANGING = "import unruly_models\nclass Unruly(unruly_models.Unruly):\n    pass\n"
@@ -398,12 +407,12 @@ def test_a_model_whose_code_is_another_there_is_refused(
     module = tmp_path / "changing_models.py"
     module.write_text(CHANGING)
     monkeypatch.syspath_prepend(str(tmp_path))
-    model = Model("changed", "changing_models:Unruly")
+    model = ModelSpec("changed", "changing_models:Unruly")
     assert model.fingerprint  # of the file as it is now
     module.write_text(CHANGING + "# another\n")
     with (
-        closing(Runner()) as runner,
-        pytest.raises(Refused, match=r"changed is \{'name': 'changed', 'factory': "),
+        closing(ModelProcess()) as runner,
+        pytest.raises(EnvironmentMismatch, match=r"changed is \{'name': 'changed', 'factory': "),
     ):
         answers(runner, model)
 
@@ -416,4 +425,4 @@ def test_a_file_of_the_present_folder_is_not_taken_for_a_library(
     (folder / "numpy.py").write_text("raise ImportError('not this one')\n")
     monkeypatch.chdir(folder)
     monkeypatch.setattr(sys, "path", [path for path in sys.path if path])
-    Runner().close()
+    ModelProcess().close()

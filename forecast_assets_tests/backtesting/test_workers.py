@@ -16,7 +16,7 @@ import dagster as dg
 import pandas as pd
 import pytest
 
-from forecast_assets.backtesting.executor import Compute
+from forecast_assets.backtesting.executor import BacktestExecutor
 from forecast_assets.config.settings import ComputeSettings, Settings
 from forecast_assets.defs import resources
 from forecast_assets.defs.build import build_store
@@ -291,5 +291,5 @@ def test_the_resource_can_be_had_without_a_run(tmp_path: Path):
     settings = make_settings(tmp_path)
     given = {"settings": settings, "store": build_store(settings), "compute": resources.compute}
     with dg.build_resources(given) as found:
-        assert isinstance(found.compute, Compute)
+        assert isinstance(found.compute, BacktestExecutor)
         assert found.compute.dashboard is None

@@ -9,7 +9,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from forecast_assets.cli.output import ago, fitted, for_json, for_people, print_csv, size
+from forecast_assets.cli.output import (
+    fit_width,
+    for_json,
+    format_value,
+    humanize_age,
+    humanize_bytes,
+    print_csv,
+)
 
 NAMES = ["name", "n", "reason"]
 ROWS = [["a" * 30, "1", "b" * 40], ["c", "22", "d"]]
@@ -38,7 +45,7 @@ def widths(rows: list[list[str]]) -> list[int]:
 def test_a_table_is_cut_in_its_long_texts_and_then_by_its_last_columns(
     width: int, kept: list[int], left_out: list[str]
 ):
-    rows, gone = fitted(NAMES, ROWS, IS_TEXT, width=width)
+    rows, gone = fit_width(NAMES, ROWS, IS_TEXT, width=width)
     assert (widths(rows), gone) == (kept, left_out)
     assert rows[1][0] == "c"
     assert all(row[0].endswith("…") == (kept[0] < 30 and i == 0) for i, row in enumerate(rows))
@@ -62,12 +69,12 @@ def test_a_table_is_cut_in_its_long_texts_and_then_by_its_last_columns(
     ],
 )
 def test_a_value_for_people(value: object, shown: str):
-    assert for_people(value) == shown
+    assert format_value(value) == shown
 
 
 def test_ids_are_abbreviated_by_their_names_alone():
-    assert for_people("0123456789", "run_id") == "01234567"
-    assert for_people("0123456789", "other") == "0123456789"
+    assert format_value("0123456789", "run_id") == "01234567"
+    assert format_value("0123456789", "other") == "0123456789"
 
 
 @pytest.mark.parametrize(
@@ -109,7 +116,7 @@ def test_csv_has_a_header_iso_times_and_empty_fields_for_nulls(monkeypatch: pyte
     ],
 )
 def test_how_long_ago(seconds: int, told: str):
-    assert ago(timedelta(seconds=seconds)) == told
+    assert humanize_age(timedelta(seconds=seconds)) == told
 
 
 @pytest.mark.parametrize(
@@ -123,4 +130,4 @@ def test_how_long_ago(seconds: int, told: str):
     ],
 )
 def test_how_many_bytes(n_bytes: int, told: str):
-    assert size(n_bytes) == told
+    assert humanize_bytes(n_bytes) == told

@@ -7,10 +7,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from forecast_assets.cli.output import Line
-from forecast_assets.cli.status import LINES, look, newest_versions, page_among
+from forecast_assets.cli.output import StatusLine
+from forecast_assets.cli.status import LINES, main_report_file, newest_versions, status_lines
 from forecast_assets.forecasting.live_accuracy import score_published
-from forecast_assets.notifications.queue import Outbox
+from forecast_assets.notifications.queue import NotificationQueue
 from forecast_assets.storage.commit import Commit
 from forecast_assets.storage.store import Store
 from forecast_assets.storage.tables import tables
@@ -85,12 +85,12 @@ def write_week(
     return forecast
 
 
-def seen(store: Store) -> Mapping[str, Line]:
-    lines = look(make_settings(store.var), store, now=NOW)
+def seen(store: Store) -> Mapping[str, StatusLine]:
+    lines = status_lines(make_settings(store.var), store, now=NOW)
     return {line.name: line for line in lines}
 
 
-def not_well(lines: Mapping[str, Line]) -> list[str]:
+def not_well(lines: Mapping[str, StatusLine]) -> list[str]:
     return [name for name, line in lines.items() if line.is_well is False]
 
 
@@ -116,18 +116,20 @@ def test_a_quiet_week_is_well(tmp_path: Path):
 @pytest.mark.parametrize("part", ["week/for_ab", "a/b"])
 def test_the_report_is_the_whole_one_beside_those_of_some_series(part: str):
     files = [f"{part}/report.html", f"{part}/report.md", "week/report.html", "week/report.md"]
-    assert page_among(files) == "week/report.html"
+    assert main_report_file(files) == "week/report.html"
 
 
 def test_what_a_channel_did_not_take_is_told_for_a_week_after_it_was_given_up(tmp_path: Path):
-    store, outbox = make_store(tmp_path), Outbox(make_settings(tmp_path).var / "outbox")
+    store, outbox = make_store(tmp_path), NotificationQueue(make_settings(tmp_path).var / "outbox")
     write_week(store)
     put_at = NOW - timedelta(days=6)
     outbox.put(make_notice(), ["env:GONE"], now=put_at)
     outbox.deliver(make_settings(tmp_path), now=put_at, seconds=30)
     settings = make_settings(tmp_path)
     moments = (NOW, NOW + timedelta(days=2))
-    early, late = ({one.name: one for one in look(settings, store, now=now)} for now in moments)
+    early, late = (
+        {one.name: one for one in status_lines(settings, store, now=now)} for now in moments
+    )
     assert not_well(early) == ["not_delivered"]
     assert early["not_delivered"].said.startswith(
         "The week of 2 January to env:GONE (given up: The settings"
@@ -173,7 +175,7 @@ def test_levels_that_were_not_asked_for_then_are_left_out(
     store = make_store(tmp_path)
     write_week(store, past=3)
     settings = make_settings(tmp_path, forecast={"levels": levels})
-    lines = {line.name: line for line in look(settings, store, now=NOW)}
+    lines = {line.name: line for line in status_lines(settings, store, now=NOW)}
     assert lines["coverage"].value == told
     assert lines["coverage"].said == ("100% in the 80 % interval" if told else "–")
     assert lines["forecasts_due"].value == 3

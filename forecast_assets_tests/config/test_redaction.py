@@ -11,7 +11,7 @@ import pytest
 
 from forecast_assets.config import redaction
 from forecast_assets.config.loader import parse
-from forecast_assets.config.redaction import Hidden
+from forecast_assets.config.redaction import SecretRedactor
 from forecast_assets.errors import SettingsError, SourceError
 from forecast_assets_tests.http_servers import CSV, ROWS, Reply, Web, as_json, csv, fetch, web
 from forecast_assets_tests.notification_servers import refusing_port
@@ -194,7 +194,7 @@ def test_short_words_are_no_secrets_unless_the_environment_gives_them(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("PIN", "1234")
-    secrets = Hidden()
+    secrets = SecretRedactor()
     secrets.hide("json")
     assert secrets.reveal("env:PIN") == "1234"
     assert secrets.reveal("plain") == "plain"
@@ -204,7 +204,7 @@ def test_short_words_are_no_secrets_unless_the_environment_gives_them(
 
 def test_a_secret_across_two_blocks_of_a_file_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KEY", "secret")
-    secrets = Hidden()
+    secrets = SecretRedactor()
     assert not secrets.is_in_file(io.BytesIO(b"secret"))
     secrets.reveal("env:KEY")
     before = b"." * (redaction.BLOCK - 3)

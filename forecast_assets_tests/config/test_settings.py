@@ -10,8 +10,8 @@ import pytest
 from pydantic import ValidationError
 
 from forecast_assets.config.loader import load, parse
-from forecast_assets.config.redaction import revealed
-from forecast_assets.config.settings import ROOT, Settings, fits, span
+from forecast_assets.config.redaction import resolve_env
+from forecast_assets.config.settings import ROOT, Settings, matches_any, parse_duration
 from forecast_assets.errors import SettingsError
 from forecast_assets_tests.builders import make_settings
 
@@ -147,19 +147,19 @@ def test_no_traceback_shows_what_may_be_secret(table: str, given: str) -> None:
 def test_a_name_fits_a_pattern_that_it_is_or_that_describes_it(
     name: str, pattern: str, *, does: bool
 ) -> None:
-    assert fits(name, ["nothing", pattern]) == does
-    assert not fits(name, [])
+    assert matches_any(name, ["nothing", pattern]) == does
+    assert not matches_any(name, [])
 
 
 def test_a_secret_comes_from_the_environment() -> None:
-    assert revealed("env:OPS", {"OPS": "json://host"}) == "json://host"
-    assert revealed("json://host", {}) == "json://host"
+    assert resolve_env("env:OPS", {"OPS": "json://host"}) == "json://host"
+    assert resolve_env("json://host", {}) == "json://host"
     with pytest.raises(SettingsError, match=r"the environment has no OPS, so .* Set OPS where"):
-        revealed("env:OPS", {"OPS": ""})
+        resolve_env("env:OPS", {"OPS": ""})
 
 
 def test_a_span_is_a_number_and_its_unit() -> None:
-    assert [span(text) for text in ("30m", "6h", "2d")] == [
+    assert [parse_duration(text) for text in ("30m", "6h", "2d")] == [
         timedelta(minutes=30),
         timedelta(hours=6),
         timedelta(days=2),

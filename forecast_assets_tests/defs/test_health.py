@@ -9,10 +9,10 @@ from dagster._core.test_utils import create_run_for_test
 from dagster._daemon.types import DaemonHeartbeat
 
 from forecast_assets.config.settings import Settings
-from forecast_assets.defs.health import DAEMONS, ailments
-from forecast_assets.defs.launcher import made_home
+from forecast_assets.defs.health import DAEMONS, health_problems
+from forecast_assets.defs.launcher import ensure_dagster_home
 from forecast_assets.defs.notifications import outbox
-from forecast_assets.notifications.routing import Notice
+from forecast_assets.notifications.routing import Notification
 from forecast_assets_tests.builders import dead_process, make_settings
 from forecast_assets_tests.store_builders import make_commit, make_forecast, make_store
 
@@ -28,7 +28,7 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
 
 def found(settings: Settings, *, at: datetime = NOON, has_daemon: bool = False) -> list[str]:
     """What is not well there at a moment."""
-    return ailments(settings, make_store(settings.var.parent), at=at, has_daemon=has_daemon)
+    return health_problems(settings, make_store(settings.var.parent), at=at, has_daemon=has_daemon)
 
 
 def publish(settings: Settings, moment: datetime) -> None:
@@ -39,7 +39,7 @@ def publish(settings: Settings, moment: datetime) -> None:
 
 def beat(settings: Settings, at: datetime, *names: str) -> None:
     """Let these daemons have been heard at a moment."""
-    with dg.DagsterInstance.from_config(made_home(settings)) as instance:
+    with dg.DagsterInstance.from_config(ensure_dagster_home(settings)) as instance:
         for name in names:
             instance.add_daemon_heartbeat(DaemonHeartbeat(at.timestamp(), name, "it", []))
 
@@ -74,7 +74,7 @@ def test_daemons_that_fell_silent_are_named(settings: Settings):
 
 def test_runs_whose_process_is_gone_are_named_and_left_as_they_are(settings: Settings):
     publish(settings, TICK)
-    with dg.DagsterInstance.from_config(made_home(settings)) as instance:
+    with dg.DagsterInstance.from_config(ensure_dagster_home(settings)) as instance:
         started = dg.DagsterRunStatus.STARTED
         run_id = create_run_for_test(instance, job_name="x", status=started).run_id
         tag = {"forecast_assets/process": f"{run_id} {dead_process()}"}
@@ -85,7 +85,9 @@ def test_runs_whose_process_is_gone_are_named_and_left_as_they_are(settings: Set
 
 def test_notices_that_no_channel_took_are_named_for_a_week(settings: Settings):
     publish(settings, NOON)
-    notice = Notice("a", event="report", severity="info", title="The week", text="It is here.")
+    notice = Notification(
+        "a", event="report", severity="info", title="The week", text="It is here."
+    )
     outbox(settings).put(notice, settings.notify.urls, now=NOON)
     outbox(settings).deliver(settings, now=NOON, seconds=5)
     (said,) = found(settings)

@@ -16,11 +16,11 @@ from dagster._core.test_utils import create_run_for_test
 from forecast_assets.defs.runs import (
     AS_OF_TAG,
     PROCESS_TAG,
+    active_weekly_runs,
+    as_of_of,
     end_orphans,
     identity,
-    mark,
-    stands_for,
-    weeks_under_way,
+    tag_process,
 )
 from forecast_assets.storage.tables import ASSETS
 from forecast_assets_tests.builders import dead_process
@@ -51,7 +51,7 @@ def test_a_run_whose_process_is_gone_is_ended_and_says_why(instance: dg.DagsterI
 
 def test_a_run_whose_process_lives_goes_on(instance: dg.DagsterInstance):
     run = create_run_for_test(instance, job_name="weekly_forecast", status=STARTED)
-    mark(run.run_id, instance)
+    tag_process(run.run_id, instance)
     assert end_orphans(instance) == []
     assert status(instance, run.run_id) == STARTED
 
@@ -106,7 +106,7 @@ def test_weeks_under_way_are_the_unfinished_runs_that_publish_one(instance: dg.D
     run(STARTED, **{"forecast_assets/week": "the rest"}, assets=ASSETS[2:])
     run(STARTED)
     run(dg.DagsterRunStatus.SUCCESS, **{"forecast_assets/week": "whole"})
-    assert {one.dagster_run.run_id for one in weeks_under_way(instance)} == {whole, by_range}
+    assert {one.dagster_run.run_id for one in active_weekly_runs(instance)} == {whole, by_range}
 
 
 @pytest.mark.parametrize(
@@ -125,7 +125,7 @@ def test_a_run_stands_for_its_tag_or_for_when_it_was_created(
 ):
     run = create_run_for_test(instance, job_name="a_job", tags=tags)
     (record,) = instance.get_run_records(dg.RunsFilter(run_ids=[run.run_id]))
-    assert stands_for(record, instance) == (moment or record.create_timestamp)
+    assert as_of_of(record, instance) == (moment or record.create_timestamp)
 
 
 def test_a_run_that_carries_on_another_stands_for_its_moment(instance: dg.DagsterInstance):
@@ -134,4 +134,4 @@ def test_a_run_that_carries_on_another_stands_for_its_moment(instance: dg.Dagste
         instance, job_name="a_job", root_run_id=first.run_id, parent_run_id=first.run_id
     )
     records = {one.dagster_run.run_id: one for one in instance.get_run_records()}
-    assert stands_for(records[again.run_id], instance) == records[first.run_id].create_timestamp
+    assert as_of_of(records[again.run_id], instance) == records[first.run_id].create_timestamp

@@ -21,7 +21,7 @@ from forecast_assets.config.loader import parse
 from forecast_assets.config.settings import ROOT, Event, ModelSettings, NotifyRule, Settings
 from forecast_assets.config.source_settings import KINDS
 from forecast_assets.data.sources import fetch
-from forecast_assets.data.sources.request import Asked
+from forecast_assets.data.sources.request import FetchRequest
 from forecast_assets.data.weekly import to_weeks
 from forecast_assets.defs.build import build_defs
 from forecast_assets.defs.checks import CHECKS
@@ -156,7 +156,7 @@ ALONE = [one for one in blocks("toml") if not any(mark in one.text for mark in W
 )
 def test_settings_in_a_guide_can_be_used(block: Block, folder: Path) -> None:
     settings = settings_of(block, folder)
-    weeks = to_weeks(fetch.fetch(Asked(settings, LATER)), settings, as_of=LATER)
+    weeks = to_weeks(fetch.fetch(FetchRequest(settings, LATER)), settings, as_of=LATER)
     assert not weeks.frame.empty
     y = np.array(walk(80, seed=3))
     asked = enabled(settings) if "[models" in block.text else ()
@@ -170,7 +170,7 @@ def test_settings_in_a_guide_can_be_used(block: Block, folder: Path) -> None:
 def test_the_weeks_of_the_example_are_as_the_guide_says(folder: Path) -> None:
     (block,) = [one for one in blocks("toml") if 'missing = "zero"' in one.text]
     settings = settings_of(block, folder)
-    weeks = to_weeks(fetch.fetch(Asked(settings, LATER)), settings, as_of=LATER).frame
+    weeks = to_weeks(fetch.fetch(FetchRequest(settings, LATER)), settings, as_of=LATER).frame
     graz, linz = (weeks[weeks["unique_id"] == name] for name in ("Graz", "Linz"))
     assert list(graz["ds"].dt.strftime("%d %B")) == ["30 October", "06 November"]
     assert (list(graz["y"]), list(linz["y"])) == ([215, 131], [77, 0, 80])

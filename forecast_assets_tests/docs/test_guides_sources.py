@@ -12,7 +12,7 @@ import pytest
 from forecast_assets.config.loader import parse
 from forecast_assets.config.settings import Settings
 from forecast_assets.data.sources import fetch
-from forecast_assets.data.sources.request import Asked
+from forecast_assets.data.sources.request import FetchRequest
 from forecast_assets.data.weekly import to_weeks
 from forecast_assets_tests.databases import postgresql
 from forecast_assets_tests.http_servers import Reply, Request, as_json, web
@@ -35,7 +35,7 @@ def settings_of(folder: Path, mark: str, **changed: Any) -> Settings:
 
 def fetched(settings: Settings, before: pd.DataFrame | None = None) -> list[tuple[str, str, float]]:
     """What comes of the example, which must make weeks."""
-    raw = fetch.fetch(Asked(settings, AS_OF, before=before))
+    raw = fetch.fetch(FetchRequest(settings, AS_OF, before=before))
     assert not to_weeks(raw, settings, as_of=AS_OF).frame.empty
     days = raw["ds"].dt.strftime("%Y-%m-%d")
     return sorted(zip(raw["unique_id"], days, raw["y"], strict=True))
@@ -74,7 +74,7 @@ def test_rows_of_a_database_all_and_only_the_new_ones(
         monkeypatch.setenv("SALES_DATABASE", server.url())
         settings = settings_of(tmp_path, 'kind = "sql"')
         assert fetched(settings) == SOLD
-        before = fetch.fetch(Asked(settings, AS_OF))
+        before = fetch.fetch(FetchRequest(settings, AS_OF))
         server.run(
             "DELETE FROM sales WHERE day > '2026-11-20' OR shop = 'test'",
             "UPDATE sales SET sold = 81 WHERE shop = 'Linz'",

@@ -9,9 +9,9 @@ from forecast_assets.forecasting.ensembles import (
     COMBINATIONS,
     LEAST_FOLDS,
     MEMBERS,
-    alike,
-    by_best_subset,
     by_inverse_error,
+    equal_weights,
+    greedy_weights,
     mean,
     median,
 )
@@ -56,9 +56,9 @@ def test_inverse_error_weighs_by_the_folds_before():
 def test_the_few_of_the_least_error_so_far_are_members():
     """Of equals the first; before any fold all, for nothing tells them apart."""
     errors = arranged(*([float(size)] for size in (9, 1, 2, 3, 8, 4, 4, 4)))
-    assert list(np.flatnonzero(alike(errors, everyone(8))[:, 0])) == [1, 2, 3, 5, 6]
-    assert alike(errors, everyone(8)).sum() == pytest.approx(1.0)
-    assert list(alike(errors[:, :, :0], everyone(8))[:, 0]) == [1 / 8] * 8
+    assert list(np.flatnonzero(equal_weights(errors, everyone(8))[:, 0])) == [1, 2, 3, 5, 6]
+    assert equal_weights(errors, everyone(8)).sum() == pytest.approx(1.0)
+    assert list(equal_weights(errors[:, :, :0], everyone(8))[:, 0]) == [1 / 8] * 8
     inverse = by_inverse_error(errors, everyone(8))[:, 0]
     np.testing.assert_allclose(inverse[[1, 2, 5]] / inverse[1], [1, 1 / 2, 1 / 4])
     assert np.count_nonzero(inverse) == MEMBERS
@@ -72,14 +72,14 @@ def test_a_model_without_an_error_weighs_all():
 def test_the_best_subset_is_found_greedily():
     """Two that err to opposite sides beat the one that errs least, and a third makes it worse."""
     errors = arranged([2.0] * 10, [-2.0] * 10, [1.5] * 10)
-    weights = by_best_subset(errors, everyone(3))
+    weights = greedy_weights(errors, everyone(3))
     # 1.5; (1.5 - 2) / 2 = -0.25; (3 - 2) / 3 = 0.33; (3 - 4) / 4 = -0.25; (4.5 - 4) / 5 = 0.1.
     assert list(weights[:, 0]) == pytest.approx([0.0, 0.4, 0.6])
 
 
 def test_few_folds_choose_no_subset():
     errors = arranged([1.0] * (LEAST_FOLDS - 1), [5.0] * (LEAST_FOLDS - 1))
-    assert list(by_best_subset(errors, everyone(2))[:, 0]) == [0.5, 0.5]
+    assert list(greedy_weights(errors, everyone(2))[:, 0]) == [0.5, 0.5]
 
 
 @pytest.mark.parametrize("name", list(COMBINATIONS))

@@ -6,10 +6,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from forecast_assets.backtesting.dask_pool import Crew
+from forecast_assets.backtesting.dask_pool import DaskPool
 from forecast_assets.config.settings import Settings
 from forecast_assets.forecasting.forecast import forecast
-from forecast_assets.forecasting.intervals import POINTS, RECENCY, Pool, noise, quantiles
+from forecast_assets.forecasting.intervals import (
+    POINTS,
+    RECENCY,
+    ErrorPool,
+    quantiles,
+    recent_volatility,
+)
 from forecast_assets.storage.tables import tables
 from forecast_assets_tests.builders import AS_OF, make_ragged, make_series, make_settings, walk
 from forecast_assets_tests.worker_builders import make_compute
@@ -19,7 +25,7 @@ def made(
     series: pd.DataFrame,
     settings: Settings,
     *choices: tuple[str, str | None],
-    crew: Crew | None = None,
+    crew: DaskPool | None = None,
 ) -> pd.DataFrame:
     """The forecast of each series by its (model, runner-up), after a real backtest."""
     compute = make_compute(settings, crew)
@@ -56,11 +62,14 @@ def test_intervals_are_drawn_from_the_models_own_backtest_errors(settings: Setti
     """29 errors of naive are the last 29 steps, each over the noise at its cutoff."""
     y = np.array(walk(59, seed=1))
     row = made(make_series(a=list(y)), settings, ("naive", None)).iloc[0]
-    scores = np.abs(np.diff(y[-30:])) / noise(y)[-30:-1]
+    scores = np.abs(np.diff(y[-30:])) / recent_volatility(y)[-30:-1]
     weights = RECENCY ** np.arange(29, 0, -1.0)
-    nothing = Pool(np.full((1, POINTS), np.inf), np.zeros(1))
+    nothing = ErrorPool(np.full((1, POINTS), np.inf), np.zeros(1))
     for level, end in ((80, "hi_80"), (95, "lo_95")):
-        radius = quantiles(scores[None], weights[None], [level], nothing)[0, 0, 0] * noise(y)[-1]
+        radius = (
+            quantiles(scores[None], weights[None], [level], nothing)[0, 0, 0]
+            * recent_volatility(y)[-1]
+        )
         np.testing.assert_allclose(abs(row[end] - row["y_hat"]), radius)
     assert row["backtest_mae"] == pytest.approx(np.abs(np.diff(y[-30:])).mean())
 
@@ -98,7 +107,7 @@ def odd_settings(tmp_path: Path, **odd: object) -> Settings:
 
 @pytest.mark.usefixtures("odd_models")
 def test_a_champion_that_fails_on_the_newest_week_gives_way_to_the_runner_up_by_name(
-    tmp_path: Path, crew: Crew
+    tmp_path: Path, crew: DaskPool
 ):
     """Two of the series have 60 weeks, which the model refuses; in the backtest nothing has."""
     settings = odd_settings(tmp_path, factory="odd_models:Odd", params={"way": "refuses 60"})
@@ -115,7 +124,9 @@ def test_a_champion_that_fails_on_the_newest_week_gives_way_to_the_runner_up_by_
 
 
 @pytest.mark.usefixtures("odd_models")
-def test_a_global_model_sees_the_series_that_it_does_not_forecast_too(tmp_path: Path, crew: Crew):
+def test_a_global_model_sees_the_series_that_it_does_not_forecast_too(
+    tmp_path: Path, crew: DaskPool
+):
     """It says a million times the rows that it sees: those of b up to the end of a count."""
     settings = odd_settings(tmp_path, factory="odd_models:Pooled")
     series = make_ragged(a=(0, [1.0] * 20), b=(0, [2.0] * 30), c=(9, [3.0] * 21))
@@ -151,7 +162,7 @@ def test_weights_of_the_newest_week_come_from_every_fold(settings: Settings):
 
 
 @pytest.mark.usefixtures("odd_models")
-def test_a_combination_goes_on_with_the_members_that_are_left(tmp_path: Path, crew: Crew):
+def test_a_combination_goes_on_with_the_members_that_are_left(tmp_path: Path, crew: DaskPool):
     settings = odd_settings(tmp_path, factory="odd_models:Odd", params={"way": "refuses 60"})
     y = walk(60, seed=1)
     row = made(make_series(a=y), settings, ("combination_mean", None), crew=crew).iloc[0]
@@ -161,7 +172,9 @@ def test_a_combination_goes_on_with_the_members_that_are_left(tmp_path: Path, cr
 
 
 @pytest.mark.usefixtures("odd_models")
-def test_where_champion_and_runner_up_fail_the_others_forecast_together(tmp_path: Path, crew: Crew):
+def test_where_champion_and_runner_up_fail_the_others_forecast_together(
+    tmp_path: Path, crew: DaskPool
+):
     given = {"factory": "odd_models:Odd", "params": {"way": "refuses 60"}}
     models = {"enabled": ["naive", "drift", "odd", "even"], "odd": given, "even": given}
     settings = make_settings(tmp_path, models=models)

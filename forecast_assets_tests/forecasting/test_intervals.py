@@ -12,10 +12,10 @@ from forecast_assets.forecasting.intervals import (
     POINTS,
     POOLED,
     RECENCY,
-    Pool,
-    noise,
+    ErrorPool,
+    half_widths,
     quantiles,
-    radii,
+    recent_volatility,
     weighted_interval_score,
 )
 from forecast_assets.models.base import Values
@@ -34,27 +34,27 @@ def plain_quantile(scores: list[float], weights: list[float], level: float) -> f
 LEVELS = st.sampled_from([50.0, 80.0, 90.0, 95.0, 97.5])
 
 
-def nothing(n: int) -> Pool:
+def nothing(n: int) -> ErrorPool:
     """A pool that is empty at n weeks."""
-    return Pool(np.full((n, POINTS), np.inf), np.zeros(n))
+    return ErrorPool(np.full((n, POINTS), np.inf), np.zeros(n))
 
 
 def rolling(
-    errors: Values, levels: list[float], *, step: int = 1, pool: Pool | None = None
+    errors: Values, levels: list[float], *, step: int = 1, pool: ErrorPool | None = None
 ) -> Values:
     """The radii at each fold of series that are as noisy as ever: [S, K, H] -> [L, S, K, H]."""
     ones, weeks = np.ones(errors.shape[:2]), step * np.arange(errors.shape[1])
     pools = [pool or nothing(errors.shape[1])] * errors.shape[2]
-    return radii(errors, ones, weeks, levels, pools, at=weeks, noise_then=ones)
+    return half_widths(errors, ones, weeks, levels, pools, at=weeks, noise_then=ones)
 
 
 def newest(
-    errors: Values, levels: list[float], *, now: float = 1.0, pool: Pool | None = None
+    errors: Values, levels: list[float], *, now: float = 1.0, pool: ErrorPool | None = None
 ) -> Values:
     """The radii a week after the last fold, when the noise is `now`: [S, K] -> [L, S]."""
     n_series, n = errors.shape
     noise_then = np.full((n_series, 1), now)
-    return radii(
+    return half_widths(
         errors[:, :, None],
         np.ones(errors.shape),
         np.arange(n),
@@ -89,7 +89,7 @@ def test_with_equal_weights_it_is_the_usual_conformal_quantile(scores: list[floa
 def test_many_weightings_are_worked_out_in_parts(monkeypatch: pytest.MonkeyPatch):
     rng = np.random.default_rng(1)
     scores, weights = rng.random((7, 20)), rng.random((33, 20))
-    pool = Pool(np.sort(rng.random((33, POINTS)), axis=1), rng.random(33) * 100)
+    pool = ErrorPool(np.sort(rng.random((33, POINTS)), axis=1), rng.random(33) * 100)
     whole = quantiles(scores, weights, [50, 80], pool)
     monkeypatch.setattr("forecast_assets.forecasting.intervals.AT_ONCE", 7 * 20 * 2)
     np.testing.assert_array_equal(quantiles(scores, weights, [50, 80], pool), whole)
@@ -102,7 +102,7 @@ def test_no_scores_have_no_quantile():
 def test_levels_never_cross():
     rng = np.random.default_rng(2)
     levels = list(range(10, 100, 5))
-    pool = Pool(np.sort(rng.exponential(size=(9, POINTS)), axis=1), np.full(9, 60.0))
+    pool = ErrorPool(np.sort(rng.exponential(size=(9, POINTS)), axis=1), np.full(9, 60.0))
     for one in (nothing(9), pool):
         found = quantiles(rng.exponential(size=(50, 40)), rng.random((9, 40)), levels, one)
         assert not (np.diff(found, axis=0) < 0).any()
@@ -121,7 +121,7 @@ def test_a_quantile_beside_a_pool_is_that_of_both_together(
 ):
     scores, weights = [s for s, _ in own], [w for _, w in own]
     each = min(others, POOLED) / POINTS
-    pool = Pool(np.array([sorted(points)]), np.array([sum(weights) + others]))
+    pool = ErrorPool(np.array([sorted(points)]), np.array([sum(weights) + others]))
     found = quantiles(
         np.array([scores]).reshape(1, -1), np.array([weights]).reshape(1, -1), [level], pool
     )
@@ -132,7 +132,7 @@ def test_a_quantile_beside_a_pool_is_that_of_both_together(
 
 def test_a_pool_holds_the_quantiles_of_what_was_known():
     scores, weeks = np.arange(1.0, 101.0), np.zeros(100, dtype=int)
-    pool = Pool.of(scores, weeks, np.array([0, 1, 2]), h=1)
+    pool = ErrorPool.of(scores, weeks, np.array([0, 1, 2]), h=1)
     assert pool.weight[0] == 0.0
     assert pool.weight[1] == pytest.approx(100 * RECENCY)
     assert pool.weight[2] == pytest.approx(100 * RECENCY**2)
@@ -143,7 +143,7 @@ def test_a_pool_knows_no_later_week():
     rng = np.random.default_rng(8)
     scores, weeks = rng.random(200), np.tile(np.arange(20), 10)
     changed = np.where(weeks > 9, 100.0, scores)
-    before, after = (Pool.of(one, weeks, np.arange(20), h=2) for one in (scores, changed))
+    before, after = (ErrorPool.of(one, weeks, np.arange(20), h=2) for one in (scores, changed))
     np.testing.assert_array_equal(before.points[:12], after.points[:12])
     assert (before.points[12:] != after.points[12:]).any()
 
@@ -151,7 +151,9 @@ def test_a_pool_knows_no_later_week():
 def test_a_new_series_has_the_pools_intervals():
     """Two errors of its own say little beside those of a hundred others."""
     rng = np.random.default_rng(9)
-    pool = Pool.of(np.abs(rng.normal(size=5200)), np.tile(np.arange(52), 100), np.array([52]), h=1)
+    pool = ErrorPool.of(
+        np.abs(rng.normal(size=5200)), np.tile(np.arange(52), 100), np.array([52]), h=1
+    )
     low, high = newest(np.array([[0.1, 0.2]]), [80, 95], pool=pool)[:, 0]
     assert low == pytest.approx(1.28, abs=0.1)
     assert high == pytest.approx(1.96, abs=0.2)
@@ -160,7 +162,7 @@ def test_a_new_series_has_the_pools_intervals():
 
 def test_a_series_alone_gains_nothing_by_its_own_pool():
     errors = np.random.default_rng(10).exponential(size=(1, 30))
-    own = Pool.of(errors[0], np.arange(30), np.array([30]), h=1)
+    own = ErrorPool.of(errors[0], np.arange(30), np.array([30]), h=1)
     for level in (50, 80, 95, 97):
         np.testing.assert_equal(newest(errors, [level], pool=own), newest(errors, [level]))
 
@@ -215,26 +217,26 @@ def test_a_radius_grows_with_the_noise():
 
 def test_noise_is_the_mean_step_of_late():
     y = np.cumsum(np.tile([1.0, -1.0], 200))
-    np.testing.assert_allclose(noise(y)[1:], 1.0)
+    np.testing.assert_allclose(recent_volatility(y)[1:], 1.0)
     louder = np.concatenate([y, np.cumsum(np.tile([5.0, -5.0], 13))])  # half a half-life
     assert len(louder) - len(y) == HALF_LIFE
-    assert noise(louder)[-1] == pytest.approx(3.0, abs=0.02)
+    assert recent_volatility(louder)[-1] == pytest.approx(3.0, abs=0.02)
 
 
 def test_noise_knows_no_later_week():
     y = np.random.default_rng(3).normal(size=80).cumsum()
     changed = np.concatenate([y[:50], y[50:] * 7])
-    np.testing.assert_array_equal(noise(changed)[:50], noise(y)[:50])
+    np.testing.assert_array_equal(recent_volatility(changed)[:50], recent_volatility(y)[:50])
 
 
 @pytest.mark.parametrize("y", [[5.0], [5.0] * 20, [0.0] * 20])
 def test_as_long_as_nothing_ever_moved_there_is_no_noise(y: list[float]):
-    np.testing.assert_array_equal(noise(np.array(y)), np.zeros(len(y)))
+    np.testing.assert_array_equal(recent_volatility(np.array(y)), np.zeros(len(y)))
 
 
 def test_a_series_that_never_moved_has_an_interval_by_its_own_errors_alone():
     """Thirty weeks without an error hold 95 %; two of them hold nothing, whatever others do."""
-    pool = Pool(np.ones((1, POINTS)), np.array([100.0]))
+    pool = ErrorPool(np.ones((1, POINTS)), np.array([100.0]))
     assert newest(np.zeros((1, 30)), [80, 95], now=0.0, pool=pool).tolist() == [[0.0], [0.0]]
     assert np.isnan(newest(np.zeros((1, 2)), [80], now=0.0, pool=pool)).all()
 
@@ -245,13 +247,13 @@ def test_the_first_move_is_beyond_every_interval_and_spoils_none():
     noise_at = np.array([[0.0] * 11 + [1.0] * 30])
     weeks, empty = np.arange(41), nothing(1)
     now = {"at": np.array([41]), "noise_then": np.ones((1, 1))}
-    found = radii(errors, noise_at, weeks, [80, 90], [empty], **now)[:, 0, 0, 0]
+    found = half_widths(errors, noise_at, weeks, [80, 90], [empty], **now)[:, 0, 0, 0]
     assert found.tolist() == [2.0, 2.0]
 
 
 def test_noise_stays_above_zero_through_a_long_calm():
     y = np.array([0.0, 10.0, 0.0] + [0.0] * 2000)
-    assert (noise(y)[1:] > 0).all()
+    assert (recent_volatility(y)[1:] > 0).all()
 
 
 def plain_wis(y: float, y_hat: float, radii: list[float], levels: list[float]) -> float:

@@ -7,10 +7,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from forecast_assets.backtesting.folds import TOO_SHORT, Fold, Folds, as_predictions, plan
+from forecast_assets.backtesting.folds import TOO_SHORT, FoldForecast, FoldForecasts, plan, to_frame
 from forecast_assets.config.settings import Settings
-from forecast_assets.forecasting.leaderboard import by_weeks_ahead, over_all
-from forecast_assets.forecasting.metrics import gather, measure
+from forecast_assets.forecasting.leaderboard import by_horizon, leaderboard
+from forecast_assets.forecasting.metrics import collect, compute
 from forecast_assets_tests.builders import make_series, make_settings, walk
 
 N, WINDOWS = 70, 30
@@ -22,12 +22,12 @@ def said(series: pd.DataFrame, settings: Settings, **errors: "list[float]") -> p
     frames = []
     for model, wrong in errors.items():
         folds = [
-            Fold(one.y[end : end + horizon] + np.array(wrong), 0.1)
+            FoldForecast(one.y[end : end + horizon] + np.array(wrong), 0.1)
             for one in planned
             for end in one.ends
         ]
         frames.append(
-            as_predictions(model, planned, Folds.of(folds, horizon=horizon), horizon=horizon)
+            to_frame(model, planned, FoldForecasts.of(folds, horizon=horizon), horizon=horizon)
         )
     return pd.concat(frames, ignore_index=True)
 
@@ -35,8 +35,8 @@ def said(series: pd.DataFrame, settings: Settings, **errors: "list[float]") -> p
 def test_errors_are_told_by_weeks_ahead(tmp_path: Path):
     settings = make_settings(tmp_path, backtest={"n_windows": WINDOWS, "horizon": 2})
     series = make_series(a=walk(N, seed=1), b=walk(N, seed=2))
-    evidence = gather(said(series, settings, m=[1.0, -3.0]), series, settings)
-    of_m = by_weeks_ahead(evidence, measure(evidence, settings)).set_index(["model", "h"]).loc["m"]
+    evidence = collect(said(series, settings, m=[1.0, -3.0]), series, settings)
+    of_m = by_horizon(evidence, compute(evidence, settings)).set_index(["model", "h"]).loc["m"]
     planned = plan(series, settings.backtest)
     scale = np.mean([1 / np.abs(np.diff(one.y[: one.ends[0]])).mean() for one in planned])
     assert list(of_m["n_series"]) == [2, 2]
@@ -47,9 +47,9 @@ def test_errors_are_told_by_weeks_ahead(tmp_path: Path):
 def test_the_least_error_over_all_series_comes_first(tmp_path: Path):
     settings = make_settings(tmp_path, backtest={"n_windows": WINDOWS})
     series = make_series(a=walk(N, seed=1), b=walk(N, seed=2), flat=[5.0] * N)
-    evidence = gather(said(series, settings, poor=[4.0], good=[1.0]), series, settings)
-    scores = measure(evidence, settings)
-    found = over_all(evidence, scores, metric="mase", overlap=1).set_index("model")
+    evidence = collect(said(series, settings, poor=[4.0], good=[1.0]), series, settings)
+    scores = compute(evidence, settings)
+    found = leaderboard(evidence, scores, metric="mase", overlap=1).set_index("model")
     assert found.index[0] == "good"
     assert found.index[-1] == "poor"
     assert found.loc["good", "n_series"] == 3
@@ -74,9 +74,9 @@ def test_coverage_over_all_is_that_of_every_value_with_its_error(tmp_path: Path)
         ],
         ignore_index=True,
     )
-    evidence = gather(naive, series, settings)
-    scores = measure(evidence, settings)
-    row = over_all(evidence, scores, metric="mase", overlap=1).set_index("model").loc["m"]
+    evidence = collect(naive, series, settings)
+    scores = compute(evidence, settings)
+    row = leaderboard(evidence, scores, metric="mase", overlap=1).set_index("model").loc["m"]
     inside, n = scores.n_inside["80"][0, :, 0], scores.n_intervals["80"][0, :, 0]
     assert row["coverage_80"] == pytest.approx(inside.sum() / n.sum())
     assert row["coverage_80"] == pytest.approx(0.8, abs=3 * row["coverage_80_error"])
@@ -91,8 +91,8 @@ def test_who_failed_somewhere_is_not_in_the_set_of_the_best(tmp_path: Path):
     fails = (predictions["model"] == "odd") & (predictions["unique_id"] == "b")
     predictions["y_hat"] = predictions["y_hat"].mask(fails)
     predictions["error"] = predictions["error"].mask(fails, "ValueError: no")
-    evidence = gather(predictions, series, settings)
-    found = over_all(evidence, measure(evidence, settings), metric="mase", overlap=1).set_index(
+    evidence = collect(predictions, series, settings)
+    found = leaderboard(evidence, compute(evidence, settings), metric="mase", overlap=1).set_index(
         "model"
     )
     assert found.loc["odd", "n_series"] == 1
@@ -113,9 +113,9 @@ def test_who_is_on_few_series_is_not_compared_on_them(tmp_path: Path):
     is_out = (predictions["unique_id"] == "short") & (predictions["model"] != "plain")
     predictions["y_hat"] = predictions["y_hat"].mask(is_out)
     predictions["error"] = predictions["error"].mask(is_out, f"{TOO_SHORT}it needs 30")
-    evidence = gather(predictions, series, settings)
-    scores = measure(evidence, settings)
-    found = over_all(evidence, scores, metric="mase", overlap=1).set_index("model")
+    evidence = collect(predictions, series, settings)
+    scores = compute(evidence, settings)
+    found = leaderboard(evidence, scores, metric="mase", overlap=1).set_index("model")
     assert found["mase"].notna().all()
     mase = scores.by_series["mase"][list(evidence.models).index("plain")]
     assert found.loc["plain", "mase"] == pytest.approx(mase[:2].mean())

@@ -8,14 +8,14 @@ import pytest
 from forecast_assets.defs.checks import live_forecasts_keep_their_promise
 from forecast_assets.forecasting.live_accuracy import (
     LEAST,
-    Verdict,
-    _apart,
-    judge,
+    LiveAccuracyCheck,
+    _non_overlapping_means,
+    check_accuracy,
     rolling,
     score_published,
     summary,
 )
-from forecast_assets.forecasting.significance import chance_of_share
+from forecast_assets.forecasting.significance import coverage_pvalue
 from forecast_assets.storage.tables import tables
 from forecast_assets_tests.builders import AS_OF, make_series
 
@@ -187,30 +187,30 @@ def a_year(errors: list[float], *, half_width: float) -> tuple[pd.DataFrame, pd.
 
 def test_forecasts_that_keep_their_promise_are_not_warned_of():
     errors = [0.1, 0.2, 0.3, 0.4, 0.9] * 6  # four of five within 0.5
-    verdict = judge(*a_year(errors, half_width=0.5), levels=(80,))
+    verdict = check_accuracy(*a_year(errors, half_width=0.5), levels=(80,))
     assert (verdict.n_weeks, verdict.worse_than_naive, verdict.off_coverage) == (30, None, ())
 
 
 def test_intervals_that_are_too_narrow_are_warned_of():
     errors = [0.1, 0.6, 0.7, 0.4, 0.9] * 6
-    verdict = judge(*a_year(errors, half_width=0.5), levels=(80,))
+    verdict = check_accuracy(*a_year(errors, half_width=0.5), levels=(80,))
     assert verdict.off_coverage == ("40% of values lay in the 80 % interval",)
 
 
 def test_intervals_that_always_hold_are_warned_of_too():
-    verdict = judge(*a_year([0.1, 0.2] * 20, half_width=5.0), levels=(80,))
+    verdict = check_accuracy(*a_year([0.1, 0.2] * 20, half_width=5.0), levels=(80,))
     assert verdict.off_coverage == ("100% of values lay in the 80 % interval",)
 
 
 def test_errors_beyond_naives_are_warned_of():
-    verdict = judge(*a_year([1.4, 1.5, 1.8] * 10, half_width=9.0), levels=(80,))
+    verdict = check_accuracy(*a_year([1.4, 1.5, 1.8] * 10, half_width=9.0), levels=(80,))
     assert verdict.worse_than_naive is not None
     assert verdict.worse_than_naive.startswith("errors are 1.57 times naive's (by chance: 0.0%)")
 
 
 def test_a_few_weeks_say_nothing():
     errors = [5.0] * (LEAST - 1)
-    verdict = judge(*a_year(errors, half_width=0.5), levels=(80,))
+    verdict = check_accuracy(*a_year(errors, half_width=0.5), levels=(80,))
     assert (verdict.worse_than_naive, verdict.off_coverage) == (None, ())
 
 
@@ -222,7 +222,7 @@ def test_a_week_that_cannot_be_measured_hides_no_warning():
         unique_id="flat", ds=first, cutoff=first - pd.Timedelta(weeks=1), y=5.0
     )
     known = series.assign(unique_id="flat", y=5.0)
-    verdict = judge(pd.concat([scores, flat]), pd.concat([series, known]), levels=(80,))
+    verdict = check_accuracy(pd.concat([scores, flat]), pd.concat([series, known]), levels=(80,))
     assert verdict.worse_than_naive is not None
 
 
@@ -236,23 +236,23 @@ def test_forecasts_that_overlap_are_not_taken_for_more_than_they_are(horizon: in
         shocks = rng.normal(size=(n_weeks + horizon, 6))
         sums = np.array([shocks[i : i + horizon].sum(axis=0) for i in range(n_weeks)])
         inside = (np.abs(sums) <= 1.2816 * np.sqrt(horizon)).mean(axis=1)
-        weeks = _apart(pd.DataFrame({"share": inside}, index=ds), horizon)
-        called += chance_of_share(weeks["share"].to_numpy(), 0.8) < 0.01
+        weeks = _non_overlapping_means(pd.DataFrame({"share": inside}, index=ds), horizon)
+        called += coverage_pvalue(weeks["share"].to_numpy(), 0.8) < 0.01
     assert len(weeks) == LEAST
     assert called / 300 < 0.04
 
 
 def test_a_verdict_on_forecasts_far_ahead_takes_longer():
     scores, series = a_year([0.1, 0.2] * 20, half_width=5.0)
-    assert judge(scores, series, levels=(80,)).off_coverage
-    far = judge(scores.assign(h=6), series, levels=(80,))
+    assert check_accuracy(scores, series, levels=(80,)).off_coverage
+    far = check_accuracy(scores.assign(h=6), series, levels=(80,))
     assert (far.n_weeks, far.n_needed, far.off_coverage) == (40, 48, ())
 
 
 def test_one_series_is_judged_by_its_yes_and_no():
     """11 of 20 or fewer are 1 in 100 at 80 %, and so rare is nothing on the other side."""
     chances = {
-        n: chance_of_share(np.array([1.0] * n + [0.0] * (20 - n)), 0.8)
+        n: coverage_pvalue(np.array([1.0] * n + [0.0] * (20 - n)), 0.8)
         for n in (11, 12, 16, 19, 20)
     }
     assert chances[16] == pytest.approx(1.0)
@@ -264,21 +264,23 @@ def test_one_series_is_judged_by_its_yes_and_no():
 def test_sound_coverage_is_seldom_called_unsound():
     rng = np.random.default_rng(8)
     weeks = rng.random((2000, 52, 6)) < 0.8
-    called = [chance_of_share(one.mean(axis=1), 0.8) < 0.01 for one in weeks]
+    called = [coverage_pvalue(one.mean(axis=1), 0.8) < 0.01 for one in weeks]
     assert np.mean(called) < 0.02
 
 
 def test_the_check_warns_of_what_the_verdict_found_and_of_nothing_else():
-    too_few = live_forecasts_keep_their_promise(Verdict(3, 8, None, ()))
+    too_few = live_forecasts_keep_their_promise(LiveAccuracyCheck(3, 8, None, ()))
     assert too_few.passed
     assert "3 weeks of published forecasts nothing can be told yet: it takes 8" in str(
         too_few.description
     )
-    sound = live_forecasts_keep_their_promise(Verdict(20, 8, None, ()))
+    sound = live_forecasts_keep_their_promise(LiveAccuracyCheck(20, 8, None, ()))
     assert sound.passed
     assert "Of 20 weeks of published forecasts none shows" in str(sound.description)
     off = live_forecasts_keep_their_promise(
-        Verdict(20, 8, "errors are 1.40 times naive's", ("61% of values lay in the 80 % interval",))
+        LiveAccuracyCheck(
+            20, 8, "errors are 1.40 times naive's", ("61% of values lay in the 80 % interval",)
+        )
     )
     assert not off.passed
     assert "errors are 1.40 times naive's; 61% of values" in str(off.description)

@@ -8,12 +8,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from forecast_assets.backtesting.folds import TOO_SHORT, Fold, Folds, as_predictions, plan
+from forecast_assets.backtesting.folds import TOO_SHORT, FoldForecast, FoldForecasts, plan, to_frame
 from forecast_assets.config.settings import Settings
 from forecast_assets.errors import DataError
 from forecast_assets.forecasting.ensembles import COMBINATIONS
-from forecast_assets.forecasting.intervals import radii, weighted_interval_score
-from forecast_assets.forecasting.metrics import gather, measure, table
+from forecast_assets.forecasting.intervals import half_widths, weighted_interval_score
+from forecast_assets.forecasting.metrics import collect, compute
+from forecast_assets.forecasting.metrics import to_frame as metrics_frame
 from forecast_assets.storage.tables import tables
 from forecast_assets_tests.builders import make_series, make_settings, walk
 
@@ -35,19 +36,19 @@ def predict(series: pd.DataFrame, settings: Settings, **errors: list[float]) -> 
     for model, wrong in errors.items():
         after = [one.y[end] for one in planned for end in one.ends]
         folds = [
-            Fold(None, 0.5, "ValueError: no")
+            FoldForecast(None, 0.5, "ValueError: no")
             if math.isnan(error)
-            else Fold(np.array([y + error]), 0.5)
+            else FoldForecast(np.array([y + error]), 0.5)
             for y, error in zip(after, np.resize(wrong, len(after)), strict=True)
         ]
-        blocks.append(as_predictions(model, planned, Folds.of(folds, horizon=1), horizon=1))
+        blocks.append(to_frame(model, planned, FoldForecasts.of(folds, horizon=1), horizon=1))
     return pd.concat(blocks, ignore_index=True)
 
 
 def score(predictions: pd.DataFrame, series: pd.DataFrame, settings: Settings) -> pd.DataFrame:
     """The scores of those predictions."""
-    evidence = gather(predictions, series, settings)
-    return table(evidence, measure(evidence, settings), series, settings)
+    evidence = collect(predictions, series, settings)
+    return metrics_frame(evidence, compute(evidence, settings), series, settings)
 
 
 def one_row(frame: pd.DataFrame, model: str, unique_id: str = "a") -> pd.Series:
@@ -310,18 +311,18 @@ def test_failing_elsewhere_does_not_spare_a_model_its_early_weeks(tmp_path: Path
     fails = (predictions["model"] == "failing") & (predictions["unique_id"] != "s0")
     predictions["y_hat"] = predictions["y_hat"].mask(fails)
     predictions["error"] = predictions["error"].mask(fails, "ValueError: no")
-    evidence = gather(predictions, series, settings)
+    evidence = collect(predictions, series, settings)
     block = next(evidence.blocks())
     weeks = np.unique(evidence.weeks)
     widths = [
-        radii(
+        half_widths(
             np.abs(block.errors[m]),
-            block.noise,
+            block.recent_volatility,
             block.weeks,
             settings.forecast.levels,
             evidence.pools(m, weeks),
             at=block.weeks,
-            noise_then=block.noise,
+            noise_then=block.recent_volatility,
         )[:, 0, :, 0]
         for m in (0, 1)
     ]
@@ -355,9 +356,9 @@ def test_folds_that_do_not_overlap_are_taken_for_as_many(tmp_path: Path):
     planned = plan(series, settings.backtest)
     rng = np.random.default_rng(2)
     folds = [
-        Fold(one.y[end : end + 8] + rng.normal(0, 0.1, 8), 0.1)
+        FoldForecast(one.y[end : end + 8] + rng.normal(0, 0.1, 8), 0.1)
         for one in planned
         for end in one.ends
     ]
-    predictions = as_predictions("m", planned, Folds.of(folds, horizon=8), horizon=8)
+    predictions = to_frame("m", planned, FoldForecasts.of(folds, horizon=8), horizon=8)
     assert one_row(score(predictions, series, settings), "m")["p_vs_naive"] < 0.01

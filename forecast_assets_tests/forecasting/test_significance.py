@@ -8,10 +8,10 @@ from arch.bootstrap import MCS
 from scipy import stats
 
 from forecast_assets.forecasting.significance import (
-    chance_of_share,
-    may_be_best,
-    mean_and_error,
-    p_of_gain,
+    coverage_pvalue,
+    diebold_mariano_pvalue,
+    hac_mean_and_error,
+    model_confidence_set,
 )
 from forecast_assets.models.base import Values
 
@@ -31,32 +31,34 @@ def plain_p(gains: list[float], horizon: int) -> float:
 @pytest.mark.parametrize("horizon", [1, 2, 3])
 def test_the_test_against_naive_agrees_with_its_plain_definition(horizon: int):
     gains = np.random.default_rng(5).normal(0.3, 1, 40)
-    assert p_of_gain(gains, overlap=horizon) == pytest.approx(plain_p(list(gains), horizon))
+    assert diebold_mariano_pvalue(gains, overlap=horizon) == pytest.approx(
+        plain_p(list(gains), horizon)
+    )
 
 
 def test_a_steady_gain_on_naive_is_unlikely_by_chance():
     rng = np.random.default_rng(5)
-    assert p_of_gain(rng.normal(1.0, 0.5, 40), overlap=1) < 0.001
-    assert p_of_gain(rng.normal(-1.0, 0.5, 40), overlap=1) > 0.999
+    assert diebold_mariano_pvalue(rng.normal(1.0, 0.5, 40), overlap=1) < 0.001
+    assert diebold_mariano_pvalue(rng.normal(-1.0, 0.5, 40), overlap=1) > 0.999
 
 
 def test_no_spread_in_the_gains_has_no_test():
-    assert math.isnan(p_of_gain(np.zeros(30), overlap=1))
-    assert math.isnan(p_of_gain(np.array([1.0]), overlap=1))
-    assert math.isnan(p_of_gain(np.array([]), overlap=1))
+    assert math.isnan(diebold_mariano_pvalue(np.zeros(30), overlap=1))
+    assert math.isnan(diebold_mariano_pvalue(np.array([1.0]), overlap=1))
+    assert math.isnan(diebold_mariano_pvalue(np.array([]), overlap=1))
 
 
 def test_overlapping_forecasts_make_a_mean_less_certain():
     """Each error comes twice: half as many say something."""
     once = np.random.default_rng(3).normal(size=500)
-    _, alone = mean_and_error(once, overlap=1)
-    _, taken_twice = mean_and_error(np.repeat(once, 2), overlap=2)
+    _, alone = hac_mean_and_error(once, overlap=1)
+    _, taken_twice = hac_mean_and_error(np.repeat(once, 2), overlap=2)
     assert taken_twice == pytest.approx(alone, rel=0.05)
 
 
 def those_in(*losses: "list[float] | Values", overlap: int = 1) -> list[bool]:
     """Which of the models may be the best, on one series."""
-    return may_be_best(np.array(losses)[:, None], overlap=overlap)[:, 0].tolist()
+    return model_confidence_set(np.array(losses)[:, None], overlap=overlap)[:, 0].tolist()
 
 
 def steady(mean: float, seed: int, n: int = 52) -> Values:
@@ -112,19 +114,21 @@ def test_one_week_tells_nobody_apart():
 def test_series_are_judged_each_by_itself(monkeypatch: pytest.MonkeyPatch):
     rng = np.random.default_rng(7)
     losses = np.abs(rng.normal(size=(4, 30, 20))) + np.linspace(0, 1, 4)[:, None, None]
-    together = may_be_best(losses, overlap=1)
+    together = model_confidence_set(losses, overlap=1)
     for s in range(30):
-        np.testing.assert_array_equal(together[:, s], may_be_best(losses[:, [s]], overlap=1)[:, 0])
+        np.testing.assert_array_equal(
+            together[:, s], model_confidence_set(losses[:, [s]], overlap=1)[:, 0]
+        )
     monkeypatch.setattr("forecast_assets.forecasting.significance.AT_ONCE", 1)
-    np.testing.assert_array_equal(may_be_best(losses, overlap=1), together)
+    np.testing.assert_array_equal(model_confidence_set(losses, overlap=1), together)
     assert 0 < (~together).sum() < together.size
 
 
 def test_a_share_that_is_off_is_unlikely_by_chance():
     rng = np.random.default_rng(1)
     shares = rng.binomial(20, 0.8, size=40) / 20
-    assert chance_of_share(shares, 0.8) > 0.05
-    assert chance_of_share(shares, 0.95) < 0.001
+    assert coverage_pvalue(shares, 0.8) > 0.05
+    assert coverage_pvalue(shares, 0.95) < 0.001
     # All of 20 are as rare as that or rarer but for 19 of them: 20 * 0.05 * 0.95 ** 19.
-    assert chance_of_share(np.ones(20), 0.95) == pytest.approx(1 - 0.95**19)
-    assert chance_of_share(np.zeros(20), 0.95) < 1e-20
+    assert coverage_pvalue(np.ones(20), 0.95) == pytest.approx(1 - 0.95**19)
+    assert coverage_pvalue(np.zeros(20), 0.95) < 1e-20

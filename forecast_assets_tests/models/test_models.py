@@ -15,15 +15,15 @@ from statsmodels.tools.sm_exceptions import ConvergenceWarning
 from statsmodels.tsa.statespace.sarimax import SARIMAX
 from statsmodels.tsa.statespace.structural import UnobservedComponents
 
-from forecast_assets.backtesting.fitting import Question, answer
-from forecast_assets.backtesting.folds import ALL_SERIES, NOT_FOR, Panel, Unit
+from forecast_assets.backtesting.fitting import FitConfig, run_unit
+from forecast_assets.backtesting.folds import ALL_SERIES, NOT_FOR, FitUnit, Panel
 from forecast_assets.models import (
     MODELS,
     ClosedForm,
     Forecaster,
     GlobalForecaster,
     NotForThisSeries,
-    find,
+    find_model,
     make,
     min_train_size,
 )
@@ -121,14 +121,14 @@ def test_a_model_forecasts_weekly_values_the_same_twice_and_leaves_them_alone(na
 @pytest.mark.parametrize("name", MODELS)
 def test_a_model_is_run_from_the_fewest_values_on_that_it_asks_for(name: str, season_length: int):
     """Below them it is not asked; a season of one week is none to take out."""
-    model = find(name)
+    model = find_model(name)
     needed = min_train_size(model.make(), season_length=season_length)
     y = weekly(needed, seed=3, season_length=season_length)
     panel = Panel(y, np.array([0, needed]), np.array(["2024-01-05"], dtype="datetime64[D]"))
     place = ALL_SERIES if model.is_global else 0
     anchor = int(panel.day(0, needed).astype(int)) if model.is_global else needed
-    unit = Unit(place, anchor, ((0, needed - 1), (0, needed)))
-    told = answer(Question(model, 2, season_length), unit, panel, lambda: None)
+    unit = FitUnit(place, anchor, ((0, needed - 1), (0, needed)))
+    told = run_unit(FitConfig(model, 2, season_length), unit, panel, lambda: None)
     below, there = told.folds
     assert below.y_hat is None
     assert f"needs {needed} values and has {needed - 1}" in str(below.error)
@@ -513,7 +513,7 @@ def test_a_model_of_demand_declines_what_is_none(name: str, y: Values):
 
 
 def test_a_fit_that_does_not_converge_is_an_error():
-    hasty = replace(find("sarimax"), params={"most_iterations": 1}).make()
+    hasty = replace(find_model("sarimax"), params={"most_iterations": 1}).make()
     with pytest.raises(ConvergenceWarning, match="no optimum in 1 iterations, nor by Powell"):
         hasty.fit(weekly(60, seed=1), season_length=12)
 

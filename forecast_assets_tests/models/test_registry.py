@@ -14,7 +14,16 @@ import pytest
 
 from forecast_assets.config.settings import DEFAULT_MODELS, Settings
 from forecast_assets.errors import ModelError
-from forecast_assets.models import MODELS, Model, enabled, find, make, names, registry, spec
+from forecast_assets.models import (
+    MODELS,
+    ModelSpec,
+    enabled,
+    find_model,
+    make,
+    names,
+    registry,
+    spec,
+)
 from forecast_assets_tests.builders import make_settings
 
 OWN = """
@@ -49,7 +58,7 @@ def forget(package: str = "") -> None:
         registry._from_entry_points,  # noqa: SLF001 - it says what is installed
         spec._distributions,  # noqa: SLF001 - as above
         spec.digest_of_source,
-        spec.imported,
+        spec.imported_distributions,
         spec.version,
     ):
         cached.cache_clear()
@@ -123,14 +132,18 @@ def test_an_unknown_model_is_refused_with_what_there_is(tmp_path: Path):
 )
 def test_a_name_that_is_nearly_one_is_none(name: str):
     with pytest.raises(ModelError, match=re.escape(f"There is no model {name!r}.")):
-        find(name)
+        find_model(name)
 
 
 def test_a_model_on_a_transformed_target_is_its_model_but_for_the_name_and_the_transform():
-    theta, logged, boxed = find("theta"), find("theta_log"), find("auto_arima_box_cox")
+    theta, logged, boxed = (
+        find_model("theta"),
+        find_model("theta_log"),
+        find_model("auto_arima_box_cox"),
+    )
     assert replace(logged, name="theta", transform="", libraries=theta.libraries) == theta
     assert (logged.transform, boxed.transform) == ("log", "box_cox")
-    assert boxed.refit_every == find("auto_arima").refit_every == 13
+    assert boxed.refit_every == find_model("auto_arima").refit_every == 13
     assert np.isfinite(make("naive_sqrt").fit(np.array([4.0, 9.0]), season_length=52).predict(1))
 
 
@@ -146,11 +159,11 @@ def test_what_is_a_formula_moved_or_global_is_known_without_a_fit():
 
 
 def test_a_transform_makes_no_formula_and_moves_no_global_model():
-    assert not find("naive_log").is_closed_form
-    assert find("theta_log").is_moved
-    assert find("boosted_trees_log").is_global
-    assert not find("boosted_trees_log").is_moved
-    assert find("boosted_trees_log").refit_every == 1
+    assert not find_model("naive_log").is_closed_form
+    assert find_model("theta_log").is_moved
+    assert find_model("boosted_trees_log").is_global
+    assert not find_model("boosted_trees_log").is_moved
+    assert find_model("boosted_trees_log").refit_every == 1
 
 
 # A user's own
@@ -161,7 +174,7 @@ def test_a_model_of_the_users_own_joins_by_the_settings(place: Path):
     assert list(fitted.predict(1)) == [4.0]
     assert [model.name for model in enabled(settings)] == ["median", "naive"]
     assert "median" in names(settings)
-    assert not find("median", settings).is_packaged
+    assert not find_model("median", settings).is_packaged
 
 
 def test_a_model_of_the_users_own_has_its_transforms_too(place: Path):
@@ -174,7 +187,7 @@ def test_a_model_of_the_users_own_has_its_transforms_too(place: Path):
 def test_a_formula_of_the_users_own_is_watched_as_any_other_model(place: Path):
     source = OWN.replace("def predict", "def forecast_folds(self): ...\n    def predict")
     (place / "our_formula.py").write_text(source)
-    assert not Model("mine", "our_formula:Median").is_closed_form
+    assert not ModelSpec("mine", "our_formula:Median").is_closed_form
 
 
 @pytest.mark.parametrize("name", ["theta", "theta_log", "boosted_trees_box_cox"])
@@ -208,7 +221,7 @@ def test_a_class_that_cannot_be_imported_says_where_it_was_looked_for(
     ):
         enabled(own(place, mine={"factory": factory}))
     with pytest.raises(ModelError, match="cannot be imported"):
-        Model("mine", factory).make()
+        ModelSpec("mine", factory).make()
 
 
 @pytest.mark.usefixtures("place")
@@ -218,7 +231,7 @@ def test_a_class_without_fit_and_predict_is_no_model():
         match=r"^The model mine \(our_models:Silent\) has no fit, predict, so it cannot be run."
         r" Give it both: fit\(y, \*, season_length\) and predict\(h\).$",
     ):
-        Model("mine", "our_models:Silent").check()
+        ModelSpec("mine", "our_models:Silent").check()
 
 
 @pytest.mark.usefixtures("place")
@@ -232,7 +245,7 @@ def test_a_class_without_fit_and_predict_is_no_model():
 def test_parameters_that_the_class_refuses_are_named(
     params: dict[str, int], says: str, *, is_seen_before: bool
 ):
-    model = Model("mine", "our_models:Median", params=params)
+    model = ModelSpec("mine", "our_models:Median", params=params)
     message = (
         rf"^The model mine \(our_models:Median\) refuses its parameters {re.escape(str(params))}:"
         rf" {says}. It was not run. Correct `params` in \[models.mine\] of forecast.toml.$"
@@ -285,14 +298,14 @@ def test_a_transformed_model_has_the_changes_of_its_model_and_its_own(tmp_path: 
         "window_average": {"params": {"window": 2, "unknown": 1}},
     }
     settings = own(tmp_path, **changes)
-    assert find("window_average_log", settings).params == {"window": 3, "unknown": 1}
-    assert find("window_average_sqrt", settings).params == {"window": 2, "unknown": 1}
+    assert find_model("window_average_log", settings).params == {"window": 3, "unknown": 1}
+    assert find_model("window_average_sqrt", settings).params == {"window": 2, "unknown": 1}
 
 
 def test_a_table_of_a_transformed_model_takes_no_second_transform(tmp_path: Path):
     settings = own(tmp_path, naive_log={"params": {}})
     with pytest.raises(ModelError, match="no model 'naive_log_sqrt'"):
-        find("naive_log_sqrt", settings)
+        find_model("naive_log_sqrt", settings)
 
 
 def test_a_table_without_a_factory_for_a_model_that_is_not_there_is_refused(tmp_path: Path):
@@ -345,7 +358,7 @@ def test_an_installed_package_gives_its_models(place: Path):
     (place / "theirs.py").write_text(OWN)
     install(place, "theirs", their_median="theirs:Median", their_moved="theirs:Moved")
     assert {"their_median", "their_moved"} < set(names())
-    model = find("their_median_log")
+    model = find_model("their_median_log")
     assert model.fit(np.full(4, 5.0), season_length=52).predict(1) == pytest.approx([5.0])
     settings = own(place, "their_moved", their_moved={"refit_every": 5, "params": {"last": 1}})
     (moved,) = enabled(settings)
@@ -395,7 +408,7 @@ def test_a_table_cannot_take_the_name_of_a_package_s_model(place: Path):
 # What identifies a model
 @pytest.mark.usefixtures("place")
 def test_a_fingerprint_changes_with_all_that_decides_the_forecasts():
-    one = Model("m", "our_models:Moved", params={"last": 3})
+    one = ModelSpec("m", "our_models:Moved", params={"last": 3})
     others = [
         replace(one, name="k"),
         replace(one, factory="our_models:Median"),
@@ -417,8 +430,8 @@ def test_every_model_of_ours_names_libraries_that_are_installed():
     assert all(
         version for model in MODELS.values() for version in model.identity["libraries"].values()
     )
-    assert "coreforecast" in find("naive_box_cox").identity["libraries"]
-    assert "coreforecast" not in find("naive_log").identity["libraries"]
+    assert "coreforecast" in find_model("naive_box_cox").identity["libraries"]
+    assert "coreforecast" not in find_model("naive_log").identity["libraries"]
 
 
 @pytest.mark.parametrize("is_namespace", [False, True])
@@ -436,7 +449,7 @@ def test_a_fingerprint_covers_every_file_of_the_users_package(
     (folder / "parts" / "weights.py").write_text("HALF = 0.5")
     (folder / "notes.txt").write_text("")
     (folder / "template.py").write_text("print 'not of this Python'")
-    model = Model("mine", f"{package}.models:Median")
+    model = ModelSpec("mine", f"{package}.models:Median")
 
     def fingerprint() -> str:
         forget(package)
@@ -457,7 +470,7 @@ def test_a_fingerprint_is_the_same_where_the_path_names_a_place_twice(
     """As in a run that a daemon starts: Dagster puts its working directory before all others."""
     (place / "our_team").mkdir()
     (place / "our_team" / "models.py").write_text(OWN)
-    model = Model("mine", "our_team.models:Median")
+    model = ModelSpec("mine", "our_team.models:Median")
     first = model.fingerprint
     monkeypatch.setattr(sys, "path", [str(place), *sys.path])
     forget("our_team")
@@ -465,7 +478,7 @@ def test_a_fingerprint_is_the_same_where_the_path_names_a_place_twice(
 
 
 def test_a_fingerprint_covers_the_users_module_where_it_is_in_no_package(place: Path):
-    model = Model("mine", "our_models:Median")
+    model = ModelSpec("mine", "our_models:Median")
     first = model.fingerprint
     (place / "our_models.py").write_text(OWN + "\n# more\n")
     assert replace(model).fingerprint == first, "this process has imported it already"
@@ -476,7 +489,7 @@ def test_a_fingerprint_covers_the_users_module_where_it_is_in_no_package(place: 
 def test_a_fingerprint_covers_the_versions_of_what_the_users_package_imports(place: Path):
     (place / "their_maths.py").write_text("")
     (place / "our_models.py").write_text("import json\nfrom their_maths import *\n" + OWN)
-    model = Model("mine", "our_models:Median")
+    model = ModelSpec("mine", "our_models:Median")
     install(place, "their_maths", version="1.0")
     assert model.identity["libraries"].keys() == {"numpy", "their_maths"}
     assert model.identity["libraries"]["their_maths"] == "1.0"
@@ -498,21 +511,23 @@ def test_an_installed_package_is_identified_by_its_version_and_the_model_s_own_f
     (packages / "theirs" / "other.py").write_text("")
     install(packages, "theirs", version="2.5", their_model="theirs.models:Median")
     monkeypatch.syspath_prepend(str(packages))
-    model = find("their_model")
+    model = find_model("their_model")
     assert model.identity["libraries"]["theirs"] == "2.5"
     first = model.fingerprint
     (packages / "theirs" / "other.py").write_text("1")
     forget("theirs")
-    assert find("their_model").fingerprint == first
+    assert find_model("their_model").fingerprint == first
     (packages / "theirs" / "models.py").write_text(OWN + "\n# more\n")
     forget("theirs")
-    assert find("their_model").fingerprint != first
+    assert find_model("their_model").fingerprint != first
 
 
 @pytest.mark.usefixtures("place")
 def test_a_model_travels_without_what_was_looked_up_here(place: Path):
     """The worker that it arrives at says what it has there, which is compared."""
-    model = Model("mine", "our_models:Median", params={"last": 2}, refit_every=1, transform="log")
+    model = ModelSpec(
+        "mine", "our_models:Median", params={"last": 2}, refit_every=1, transform="log"
+    )
     here = model.fingerprint
     sent = pickle.dumps(model)
     (place / "our_models.py").write_text(OWN + "\n# another version\n")

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from forecast_assets.models import NotForThisSeries, find, make
+from forecast_assets.models import NotForThisSeries, find_model, make
 from forecast_assets.models.base import Values
 from forecast_assets.models.naive import WindowAverage
-from forecast_assets.models.transforms import TRANSFORMS, wrapped
+from forecast_assets.models.transforms import TRANSFORMS, apply
 
 REPEATABLE = settings(derandomize=True, deadline=None, max_examples=60, database=None)
 EACH = pytest.mark.parametrize("name", TRANSFORMS)
@@ -156,7 +156,7 @@ def test_a_parameter_is_found_for_any_series(n: int, season_length: int):
 def test_a_model_sees_the_transformed_values_and_its_forecast_is_taken_back(name: str):
     y = lognormal(30, seed=2)
     kept, inner = y.copy(), Telling(1.0, 2.0)
-    model = wrapped(inner, name).fit(y, season_length=4)
+    model = apply(inner, name).fit(y, season_length=4)
     lam = TRANSFORMS[name].learn(y, 4)
     assert inner.saw == pytest.approx(TRANSFORMS[name].there(y, lam))
     assert model.predict(2) == pytest.approx(TRANSFORMS[name].back(np.array([1.0, 2.0]), lam))
@@ -179,13 +179,13 @@ def test_a_constant_series_goes_on_as_it_was(name: str, level: float):
 @EACH
 def test_a_forecast_below_what_the_transform_gives_is_held_at_zero(name: str):
     """No value of zero or more is there; a square would even turn it into a large one."""
-    model = wrapped(Telling(-1e-9, -0.5, -2.0, -1e6), name).fit(np.arange(9.0), season_length=4)
+    model = apply(Telling(-1e-9, -0.5, -2.0, -1e6), name).fit(np.arange(9.0), season_length=4)
     assert model.predict(4).tolist() == [0.0] * 4
 
 
 @EACH
 def test_a_forecast_that_is_no_number_stays_none(name: str):
-    model = wrapped(Telling(np.nan, 0.0), name).fit(np.arange(9.0), season_length=4)
+    model = apply(Telling(np.nan, 0.0), name).fit(np.arange(9.0), season_length=4)
     assert np.isnan(model.predict(2)).tolist() == [True, False]
 
 
@@ -198,7 +198,7 @@ def test_negative_values_are_declined(name: str):
     with pytest.raises(NotForThisSeries, match=says):
         fitted.update(np.array([-1.0]))
     with pytest.raises(NotForThisSeries, match=says):
-        wrapped(GlobalTelling(), name).fit(frame(np.arange(5.0), -np.ones(5)), season_length=4)
+        apply(GlobalTelling(), name).fit(frame(np.arange(5.0), -np.ones(5)), season_length=4)
 
 
 @pytest.mark.parametrize("model", [WindowAverage(200), make("ses")], ids=["mean", "ses"])
@@ -210,25 +210,25 @@ def test_a_mean_of_logarithms_forecasts_the_median(model: Any):
         return float(np.mean(many))
 
     assert typical(model) == pytest.approx(33, rel=0.1)
-    assert typical(wrapped(model, "log")) == pytest.approx(20, rel=0.1)
+    assert typical(apply(model, "log")) == pytest.approx(20, rel=0.1)
 
 
 def test_a_median_costs_less_absolute_error_than_the_mean():
     """Which is why nothing is added on the way back."""
     y, ahead = lognormal(400, seed=5), lognormal(400, seed=6)
     mean = WindowAverage(400).fit(y, season_length=52).predict(1)
-    median = wrapped(WindowAverage(400), "log").fit(y, season_length=52).predict(1)
+    median = apply(WindowAverage(400), "log").fit(y, season_length=52).predict(1)
     assert np.abs(ahead - median).mean() < np.abs(ahead - mean).mean()
 
 
 def test_a_model_behind_a_transform_asks_for_as_many_values_and_moves_as_it_does_alone():
-    assert wrapped(Telling(), "log").min_train_size == 3
-    assert not hasattr(wrapped(Telling(), "log"), "update")
-    assert hasattr(wrapped(MovedTelling(), "log"), "update")
+    assert apply(Telling(), "log").min_train_size == 3
+    assert not hasattr(apply(Telling(), "log"), "update")
+    assert hasattr(apply(MovedTelling(), "log"), "update")
     assert make("sarimax_log").min_train_size(52) == 104
     assert make("boosted_trees_log").min_train_size == 8
     assert not hasattr(make("boosted_trees_log"), "update")
-    assert wrapped(GlobalTelling(), "log").min_train_size == 1
+    assert apply(GlobalTelling(), "log").min_train_size == 1
 
 
 @EACH
@@ -236,7 +236,7 @@ def test_new_values_are_transformed_as_those_of_the_fit_were(name: str):
     """Box and Cox's parameter stands between fits, as the model's own parameters do."""
     y, new = lognormal(60, seed=7), np.linspace(0, 1000, 20)
     inner = MovedTelling(1.0)
-    model = wrapped(inner, name).fit(y, season_length=4)
+    model = apply(inner, name).fit(y, season_length=4)
     before = model.predict(1)
     assert model.update(new) is model
     lam = TRANSFORMS[name].learn(y, 4)
@@ -263,7 +263,7 @@ def test_a_global_model_s_series_have_a_transform_each(name: str):
     ys = [lognormal(60, seed=9), np.array([4.0]), 500 + 10 * lognormal(9, seed=10), np.zeros(30)]
     series = frame(*ys)
     kept, inner = series.copy(), GlobalTelling()
-    y_hat = wrapped(inner, name).fit(series, season_length=4).predict(2)
+    y_hat = apply(inner, name).fit(series, season_length=4).predict(2)
     assert y_hat == pytest.approx(np.array([[y[-1]] * 2 for y in ys]))
     learnt = [TRANSFORMS[name].there(y, TRANSFORMS[name].learn(y, 4)) for y in ys]
     assert inner.saw["y"].to_numpy() == pytest.approx(np.concatenate(learnt))
@@ -285,7 +285,7 @@ def test_boosted_trees_on_a_transformed_target_keep_to_each_series_scale(name: s
 @REPEATABLE
 @given(y=st.lists(st.floats(0, 1e6), min_size=4, max_size=40).map(np.array))
 def test_a_transformed_formula_forecasts_within_what_it_saw(name: str, y: Values):
-    (y_hat,) = find(f"window_average_{name}").fit(y, season_length=4).predict(1)
+    (y_hat,) = find_model(f"window_average_{name}").fit(y, season_length=4).predict(1)
     last = y[-4:]
     slack = 1e-6 * (1 + last.max())
     assert last.min() - slack <= y_hat <= last.max() + slack

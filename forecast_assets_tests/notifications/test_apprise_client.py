@@ -22,8 +22,8 @@ from forecast_assets.notifications.apprise_client import (
     is_partial,
     send,
 )
-from forecast_assets.notifications.routing import addressed, configured, readers
-from forecast_assets.reporting.render import cell
+from forecast_assets.notifications.routing import all_channels, recipients, report_recipients
+from forecast_assets.reporting.render import escape_markdown
 from forecast_assets_tests.builders import make_settings
 from forecast_assets_tests.notification_servers import (
     HERE,
@@ -104,15 +104,19 @@ def test_a_rule_is_told_where_all_that_it_asks_for_holds(
     tmp_path: Path, asked: dict[str, Any], about: dict[str, Any], *, is_told: bool
 ):
     settings = make_settings(tmp_path, notify={"rules": [rule("env:OPS", **asked)]})
-    assert addressed(make_notice(**about), settings) == (["env:OPS"] if is_told else [])
+    assert recipients(make_notice(**about), settings) == (["env:OPS"] if is_told else [])
 
 
 def test_urls_are_told_everything_and_each_once(tmp_path: Path):
     rules = [rule("env:B"), rule("json://c", events=["run_failed"]), rule("json://a")]
     settings = make_settings(tmp_path, notify={"urls": ["json://a", "env:B"], "rules": rules})
-    assert addressed(make_notice(), settings) == ["json://a", "env:B"]
-    assert addressed(make_notice(event="run_failed"), settings) == ["json://a", "env:B", "json://c"]
-    assert configured(settings) == ["json://a", "env:B", "json://c"]
+    assert recipients(make_notice(), settings) == ["json://a", "env:B"]
+    assert recipients(make_notice(event="run_failed"), settings) == [
+        "json://a",
+        "env:B",
+        "json://c",
+    ]
+    assert all_channels(settings) == ["json://a", "env:B", "json://c"]
 
 
 def test_who_reads_of_a_part_is_told_as_that_part_is(tmp_path: Path):
@@ -130,7 +134,9 @@ def test_who_reads_of_a_part_is_told_as_that_part_is(tmp_path: Path):
         ((every,), {every: [a, b]}),
         ((every, part), {every: [a, b], part: [c]}),
     ):
-        found = readers(settings, severity_of=lambda of, w=wrong: "warning" if of in w else "info")
+        found = report_recipients(
+            settings, severity_of=lambda of, w=wrong: "warning" if of in w else "info"
+        )
         assert found == told
 
 
@@ -176,7 +182,7 @@ def test_a_text_that_is_no_unicode_is_told_all_the_same():
 def test_a_name_that_was_escaped_is_text_in_a_mail():
     name = "<script>alert(1)</script> | *a* [b](http://c) &amp; `d`\n# e"
     with mail_server() as server:
-        assert send(make_notice(text=cell(name)), server.url(), seconds=SECONDS) is None
+        assert send(make_notice(text=escape_markdown(name)), server.url(), seconds=SECONDS) is None
     (mail,) = server.mails
     assert part(mail, "plain").strip() == " ".join(name.split())
     assert re.findall(r"<(\w+)", part(mail, "html")) == ["p"]

@@ -5,8 +5,8 @@ import threading
 
 import pytest
 
-from forecast_assets.config.redaction import blanked
-from forecast_assets.notifications.apprise_client import Heard, listening
+from forecast_assets.config.redaction import redact_url_parts
+from forecast_assets.notifications.apprise_client import CapturedLog, capture_log
 
 APPRISE = logging.getLogger("apprise")
 
@@ -28,11 +28,11 @@ APPRISE = logging.getLogger("apprise")
 def test_nothing_of_a_url_is_shown_but_its_scheme_and_the_names_of_options(
     text: str, address: str, shown: str
 ):
-    assert blanked(text, address) == shown
+    assert redact_url_parts(text, address) == shown
 
 
 def test_what_is_heard_is_in_no_log(caplog: pytest.LogCaptureFixture):
-    with caplog.at_level(logging.DEBUG), listening() as heard:
+    with caplog.at_level(logging.DEBUG), capture_log() as heard:
         APPRISE.warning("it failed.")
         APPRISE.debug("a token")
         logging.getLogger("urllib3.connectionpool").debug("a path")
@@ -40,7 +40,7 @@ def test_what_is_heard_is_in_no_log(caplog: pytest.LogCaptureFixture):
 
 
 def test_what_others_say_is_not_heard_and_is_logged(caplog: pytest.LogCaptureFixture):
-    with listening() as heard:
+    with capture_log() as heard:
         other = threading.Thread(target=APPRISE.warning, args=("mine",))
         other.start()
         other.join()
@@ -51,7 +51,7 @@ def test_what_others_say_is_not_heard_and_is_logged(caplog: pytest.LogCaptureFix
 
 
 def test_the_cause_is_the_root_of_what_was_caught():
-    with listening() as heard:
+    with capture_log() as heard:
         try:
             try:
                 raise ConnectionRefusedError(111, "Connection refused")
@@ -66,13 +66,13 @@ def test_what_the_listener_was_handling_already_is_no_cause():
     try:
         int("no number")
     except ValueError:
-        with listening() as heard:
+        with capture_log() as heard:
             APPRISE.warning("unusable")
     assert heard.told("json://host") == "unusable"
 
 
 def test_an_error_that_says_nothing_safe_is_named():
-    with listening() as heard:
+    with capture_log() as heard:
         try:
             int("the token")
         except ValueError:
@@ -81,5 +81,5 @@ def test_an_error_that_says_nothing_safe_is_named():
 
 
 def test_all_is_told_in_one_line_and_once():
-    heard = Heard(complaints=["a\r\nb.", "c", "a\r\nb."], causes=["d", "d"])
+    heard = CapturedLog(complaints=["a\r\nb.", "c", "a\r\nb."], causes=["d", "d"])
     assert heard.told("json://host") == "a b; c (d)"

@@ -7,11 +7,11 @@ import pytest
 
 from forecast_assets.notifications.delivery_record import (
     WAITS,
-    Channel,
-    Delivery,
-    Letter,
+    ChannelState,
+    DeliveryStatus,
+    QueuedNotification,
+    channel_key,
     file_name,
-    key_of,
     read,
     write,
 )
@@ -19,16 +19,16 @@ from forecast_assets_tests.builders import AS_OF
 from forecast_assets_tests.notification_servers import make_notice
 
 MINUTE = timedelta(minutes=1)
-CHANNEL = Channel(key="env:OPS", shown="env:OPS")
+CHANNEL = ChannelState(key="env:OPS", shown="env:OPS")
 
 
-def make_letter(notice_id: str = "a", *channels: Channel) -> Letter:
+def make_letter(notice_id: str = "a", *channels: ChannelState) -> QueuedNotification:
     """A letter that was put at AS_OF, to one channel that was not tried yet."""
     notice = make_notice(notice_id, files=(Path("/report.html"),), series=("a\nb", "🎉"))
-    return Letter(notice=notice, put_at=AS_OF, channels=channels or (CHANNEL,))
+    return QueuedNotification(notice=notice, put_at=AS_OF, channels=channels or (CHANNEL,))
 
 
-def failed(n_tries: int, *, tried_at: datetime = AS_OF) -> Channel:
+def failed(n_tries: int, *, tried_at: datetime = AS_OF) -> ChannelState:
     return CHANNEL.model_copy(update={"n_tries": n_tries, "tried_at": tried_at})
 
 
@@ -98,9 +98,9 @@ def test_any_id_gives_a_safe_name(notice_id: str):
 
 
 def test_a_url_with_a_secret_in_it_is_kept_as_a_digest():
-    assert key_of("env:OPS") == "env:OPS"
-    assert key_of("json://me:hunter2@host").isalnum()
-    assert key_of("json://me:hunter2@host") != key_of("json://me:hunter3@host")
+    assert channel_key("env:OPS") == "env:OPS"
+    assert channel_key("json://me:hunter2@host").isalnum()
+    assert channel_key("json://me:hunter2@host") != channel_key("json://me:hunter3@host")
 
 
 @pytest.mark.parametrize(
@@ -119,7 +119,7 @@ def test_a_file_that_is_no_notice_of_ours_is_named(tmp_path: Path, content: byte
     path = tmp_path / file_name("a")
     path.write_bytes(content)
     ((name, found),) = read(tmp_path)
-    assert isinstance(found, Delivery)
+    assert isinstance(found, DeliveryStatus)
     assert (found.id, found.state, found.at) == (name, "damaged", None)
     assert f"{path} is no notice that was put here: " in str(found.reason)
     assert why in str(found.reason)
@@ -131,7 +131,7 @@ def test_folders_are_named_and_hidden_files_are_not(tmp_path: Path):
     (tmp_path / f".{file_name('a')}").write_text("what a write that was killed left")
     ((name, found),) = read(tmp_path)
     assert name == "folder"
-    assert isinstance(found, Delivery)
+    assert isinstance(found, DeliveryStatus)
     assert "is a directory" in str(found.reason)
 
 

@@ -19,7 +19,7 @@ from forecast_assets.config.settings import Settings
 from forecast_assets.errors import StoreError
 from forecast_assets.notifications.apprise_client import check_url
 from forecast_assets.notifications.delivery_record import WAITS, file_name
-from forecast_assets.notifications.queue import Outbox
+from forecast_assets.notifications.queue import NotificationQueue
 from forecast_assets_tests.builders import AS_OF, make_settings
 from forecast_assets_tests.misbehaving_models import comes_true
 from forecast_assets_tests.notification_servers import (
@@ -44,8 +44,8 @@ Outbox(Path(sys.argv[1]) / "outbox").deliver(settings, now=datetime.now(UTC), se
 """
 
 
-def make_outbox(tmp_path: Path) -> Outbox:
-    return Outbox(tmp_path / "outbox")
+def make_outbox(tmp_path: Path) -> NotificationQueue:
+    return NotificationQueue(tmp_path / "outbox")
 
 
 def told(tmp_path: Path, *urls: str, **rules: Any) -> Settings:
@@ -53,14 +53,14 @@ def told(tmp_path: Path, *urls: str, **rules: Any) -> Settings:
     return make_settings(tmp_path, notify={"urls": list(urls), **rules})
 
 
-def states(outbox: Outbox) -> Mapping[tuple[str, str], tuple[str, int]]:
+def states(outbox: NotificationQueue) -> Mapping[tuple[str, str], tuple[str, int]]:
     """The state and the tries of each notice and channel."""
     return {(one.id, one.channel): (one.state, one.n_tries) for one in outbox.letters()}
 
 
 def put_some(folder: Path, ids: Sequence[str]) -> list[bool]:
     """What another process does: put notices with these ids, and say which were new."""
-    return [Outbox(folder).put(make_notice(one), ["env:OPS"], now=AS_OF) for one in ids]
+    return [NotificationQueue(folder).put(make_notice(one), ["env:OPS"], now=AS_OF) for one in ids]
 
 
 # Put

@@ -6,8 +6,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from forecast_assets.reporting.context import MOST_STATIC, MOST_TOLD, attention, in_brief, laid_out
-from forecast_assets.reporting.summary import Week, outlook
+from forecast_assets.reporting.context import (
+    MOST_STATIC,
+    MOST_TOLD,
+    attention,
+    build_brief_context,
+    build_context,
+)
+from forecast_assets.reporting.summary import WeeklyReport, outlook
 from forecast_assets_tests.builders import make_ragged, make_series, walk
 from forecast_assets_tests.report_builders import (
     make_choice,
@@ -18,7 +24,7 @@ from forecast_assets_tests.report_builders import (
 
 
 def test_a_few_series_are_all_told_in_the_order_of_their_names():
-    told = laid_out(make_week(many_series(MOST_STATIC)))
+    told = build_context(make_week(many_series(MOST_STATIC)))
     assert [row["name"] for row in told["rows"]] == [f"s{i:04}" for i in range(MOST_STATIC)]
     assert [chart["name"] for chart in told["charts"]] == [row["name"] for row in told["rows"]]
     assert (told["is_long"], told["everything"]) == (False, "")
@@ -26,7 +32,7 @@ def test_a_few_series_are_all_told_in_the_order_of_their_names():
 
 def test_of_many_series_the_most_surprising_are_told():
     week = make_week(many_series(MOST_STATIC + 1))
-    told = laid_out(week)
+    told = build_context(week)
     rows = outlook(week.forecast, week.series, week.accuracy, levels=week.levels)
     first = rows.sort_values("surprise", ascending=False, kind="stable").head(MOST_TOLD)
     assert [row["name"] for row in told["rows"]] == first["unique_id"].to_list()
@@ -39,7 +45,7 @@ def test_of_many_series_the_most_surprising_are_told():
 def test_everything_is_there_as_json_to_the_digits_that_are_told():
     series = many_series(40)
     week = make_week(series, units={"s*": "tons"}, half=0.5)
-    found = json.loads(laid_out(week)["everything"])
+    found = json.loads(build_context(week)["everything"])
     assert found["name"] == sorted(set(series["unique_id"]))
     assert {len(found[name]) for name in ("last", "next", "low", "high", "miss", "maker")} == {40}
     assert [found["labels"][i] for i in found["label"]] == ["tons"] * 40
@@ -54,7 +60,7 @@ def test_the_json_cannot_end_its_element_and_has_no_nan():
     bare = make_week(series, n_due=0).forecast.assign(
         lo_80=np.nan, hi_80=np.nan, lo_95=np.nan, hi_95=np.nan
     )
-    text = laid_out(make_week(series, forecast=bare, n_due=0))["everything"]
+    text = build_context(make_week(series, forecast=bare, n_due=0))["everything"]
     assert not set("<>&\u2028") & set(text)
     found = json.loads(text)
     assert "</script><!-- & \u2028" in found["name"]
@@ -63,7 +69,7 @@ def test_the_json_cannot_end_its_element_and_has_no_nan():
 
 def test_a_row_is_told_in_the_units_and_digits_of_its_series():
     week = make_week(make_series(sales=[10.0, 11.0, 13.0, 12.0]), units={"s*": "tons"}, half=2.0)
-    (row,) = laid_out(week)["rows"]
+    (row,) = build_context(week)["rows"]
     assert row["unit"] == "tons"
     assert (row["next"], row["last"], row["was"], row["change"]) == ("12.0", "12.0", "13.0", "0.0")
     assert row["intervals"] == ["10.0 to 14.0", "9.6 to 14.4"]
@@ -74,20 +80,20 @@ def test_another_rung_and_another_week_are_told():
     series = make_ragged(ended=(0, walk(10, seed=1)), goes_on=(0, walk(20, seed=2)))
     week = make_week(series)
     lower = week.forecast.assign(rung="runner-up")
-    ended, goes_on = laid_out(make_week(series, forecast=lower))["rows"]
+    ended, goes_on = build_context(make_week(series, forecast=lower))["rows"]
     assert (str(ended["week"]), goes_on["week"]) == ("2024-03-15", None)
     assert ended["by"] == "naive (runner-up)"
 
 
 def test_further_weeks_are_told_up_to_eight():
-    told = laid_out(make_week(horizon=12))
+    told = build_context(make_week(horizon=12))
     ((row,), n) = told["ahead"], told["n_ahead"]
     assert (len(row["weeks"]), n) == (8, 12)
     assert str(row["weeks"][1][0]) == "2025-03-07"
-    assert laid_out(make_week())["ahead"] == []
+    assert build_context(make_week())["ahead"] == []
 
 
-def looked_at(week: Week) -> list[str]:
+def looked_at(week: WeeklyReport) -> list[str]:
     """What a reader is asked to look at."""
     return attention(week, outlook(week.forecast, week.series, week.accuracy, levels=week.levels))
 
@@ -118,7 +124,7 @@ def test_changes_of_model_are_told_with_what_was_before():
     week = make_week(many_series(40))
     ids = sorted(set(week.series["unique_id"]))
     changed = make_choice(ids, previous_model="theta", switched=[i < 25 for i in range(40)])
-    told = laid_out(make_week(week.series, best_model=changed))
+    told = build_context(make_week(week.series, best_model=changed))
     assert (told["n_changes"], len(told["changes"])) == (25, MOST_TOLD)
     assert told["changes"][0]["previous_model"] == "theta"
 
@@ -126,15 +132,15 @@ def test_changes_of_model_are_told_with_what_was_before():
 def test_the_members_of_a_combination_are_told():
     week = make_week()
     forecast = week.forecast.assign(model="combination_median", members="drift, ses")
-    (choice,) = laid_out(make_week(forecast=forecast))["choices"]
+    (choice,) = build_context(make_week(forecast=forecast))["choices"]
     assert (choice["by"], choice["members"]) == ("combination_median", "drift, ses")
-    (bare,) = laid_out(week)["choices"]
+    (bare,) = build_context(week)["choices"]
     assert bare["members"] is None
 
 
 @pytest.mark.parametrize(("n", "n_more"), [(1, 0), (20, 0), (50, 30)])
 def test_in_brief_no_more_than_twenty_series_are_told(n: int, n_more: int):
-    found = in_brief(make_week(many_series(n)))
+    found = build_brief_context(make_week(many_series(n)))
     assert (len(found["rows"]), found["n_more"]) == (n - n_more, n_more)
 
 
@@ -144,7 +150,7 @@ def test_the_same_week_is_laid_out_the_same():
         name: getattr(week, name).sample(frac=1, random_state=1)
         for name in ("best_model", "metrics")
     }
-    first, again = laid_out(week), laid_out(make_week(week.series, **shuffled))
+    first, again = build_context(week), build_context(make_week(week.series, **shuffled))
     assert first["everything"] == again["everything"]
     pd.testing.assert_frame_equal(
         pd.DataFrame(first["standings"]), pd.DataFrame(again["standings"])
@@ -161,11 +167,11 @@ def test_the_same_week_is_laid_out_the_same():
     ],
 )
 def test_the_intervals_that_are_drawn_are_named(levels: list[float], expected: str):
-    assert laid_out(make_week(levels=levels))["drawn"] == expected
+    assert build_context(make_week(levels=levels))["drawn"] == expected
 
 
 def test_a_chart_holds_the_past_against_the_interval_that_the_table_does():
     week = make_week(levels=[10, 80, 95], half=1.0)
-    (chart,) = laid_out(week)["charts"]
+    (chart,) = build_context(week)["charts"]
     assert chart["svg"].count('class="off"') == int((~week.accuracy["in_80"]).sum())
     assert (~week.accuracy["in_80"]).sum() < (~week.accuracy["in_10"]).sum()

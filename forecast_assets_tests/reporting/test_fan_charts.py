@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from forecast_assets.reporting.number_format import Scale
+from forecast_assets.reporting.number_format import NumberFormat
 from forecast_assets.reporting.plots import MOST_PANELS, by_series, draw_forecast, fan
-from forecast_assets.reporting.summary import Week
+from forecast_assets.reporting.summary import WeeklyReport
 from forecast_assets.reporting.svg import HEIGHT, WIDTH, svg
 from forecast_assets_tests.builders import make_series, walk
 from forecast_assets_tests.report_builders import make_week, many_series
@@ -29,7 +29,7 @@ def parse(picture: str) -> ET.Element:
     return ET.fromstring(whole)  # noqa: S314 - our own SVG
 
 
-def chart(week: Week, name: str = "sales") -> ET.Element:
+def chart(week: WeeklyReport, name: str = "sales") -> ET.Element:
     """The chart of one series of a week."""
     past, ahead, was = (
         frame[frame["unique_id"] == name] for frame in (week.series, week.forecast, week.accuracy)
@@ -40,7 +40,7 @@ def chart(week: Week, name: str = "sales") -> ET.Element:
         was[was["h"] == 1],
         levels=week.levels,
         level=week.levels[0],
-        scale=Scale(1),
+        scale=NumberFormat(1),
     )
     return parse(svg(marks, says=name))
 

@@ -7,7 +7,7 @@ import pytest
 from forecast_assets.forecasting import leaderboard
 from forecast_assets.forecasting import live_accuracy as live
 from forecast_assets.reporting import narrative
-from forecast_assets.reporting.summary import Week, outlook
+from forecast_assets.reporting.summary import WeeklyReport, outlook
 from forecast_assets_tests.builders import make_ragged, make_series, walk
 from forecast_assets_tests.report_builders import (
     make_choice,
@@ -17,7 +17,7 @@ from forecast_assets_tests.report_builders import (
 )
 
 
-def rows_of(week: Week) -> pd.DataFrame:
+def rows_of(week: WeeklyReport) -> pd.DataFrame:
     """The outlook of a week."""
     return outlook(week.forecast, week.series, week.accuracy, levels=week.levels)
 
@@ -95,7 +95,7 @@ def test_the_data_are_described_and_those_behind_named():
 
 def test_the_record_is_what_accuracy_sums_up():
     week = make_week(make_series(a=walk(40, seed=1), b=walk(40, seed=2)), n_due=20, half=1.0)
-    rows = narrative.record(
+    rows = narrative.track_record(
         week.accuracy, week.series, week.metrics, week.best_model, levels=week.levels
     )
     total = live.summary(week.accuracy, week.series, levels=week.levels).iloc[0]
@@ -110,10 +110,12 @@ def test_the_record_is_what_accuracy_sums_up():
 def test_without_a_record_there_is_nothing_to_trust():
     week = make_week(n_due=0)
     assert (
-        narrative.record(week.accuracy, week.series, week.metrics, week.best_model, levels=[80])
+        narrative.track_record(
+            week.accuracy, week.series, week.metrics, week.best_model, levels=[80]
+        )
         == []
     )
-    said = narrative.trust(week.accuracy, week.series, levels=[80])
+    said = narrative.accuracy_sentence(week.accuracy, week.series, levels=[80])
     assert (
         said == "None of the published forecasts has come due yet, so there is no record to trust."
     )
@@ -121,19 +123,19 @@ def test_without_a_record_there_is_nothing_to_trust():
 
 def test_trust_says_how_errors_compare_and_whether_that_is_chance():
     week = make_week(make_series(a=walk(60, seed=1)), n_due=20, half=1.5)
-    said = narrative.trust(week.accuracy, week.series, levels=week.levels)
+    said = narrative.accuracy_sentence(week.accuracy, week.series, levels=week.levels)
     assert said == (
         "Over 20 weeks of published forecasts, errors were as large as those of repeating the last"
         " value, and nothing is off by more than chance explains."
     )
     worse = week.accuracy.assign(abs_error=week.accuracy["naive_abs_error"] + 1.0)
-    said = narrative.trust(worse, week.series, levels=week.levels)
+    said = narrative.accuracy_sentence(worse, week.series, levels=week.levels)
     assert "% larger than those of repeating the last value. More than chance explains: " in said
 
 
 def test_a_short_record_says_that_it_is_too_early():
     week = make_week(make_series(a=walk(60, seed=1)), n_due=3)
-    said = narrative.trust(week.accuracy, week.series, levels=week.levels)
+    said = narrative.accuracy_sentence(week.accuracy, week.series, levels=week.levels)
     assert said.startswith("Over 3 weeks of published forecasts, errors were as large as")
     assert said.endswith("; 8 weeks are needed before that says much.")
 
@@ -195,14 +197,14 @@ def test_last_week_says_where_nothing_was_there_to_judge():
 def test_a_choice_without_scores_still_has_a_record():
     week = make_week(make_series(a=walk(20, seed=1)))
     chosen = make_choice(["a"], model="gone")
-    rows = narrative.record(week.accuracy, week.series, week.metrics, chosen, levels=[80])
+    rows = narrative.track_record(week.accuracy, week.series, week.metrics, chosen, levels=[80])
     assert np.isnan([row["backtest"] for row in rows]).all()
 
 
 def test_a_name_from_right_to_left_does_not_turn_the_sentence():
-    assert narrative.isolated("sales_2 é") == "sales_2 é"
+    assert narrative.bidi_isolate("sales_2 é") == "sales_2 é"
     for name in ("ملف", "שם", "\u202eevil"):
-        assert narrative.isolated(name) == f"\u2068{name}\u2069"
+        assert narrative.bidi_isolate(name) == f"\u2068{name}\u2069"
     rows, moves = moving(0.5)
     said = narrative.next_week(rows.assign(unique_id="ملف"), {"ملف": moves["s0"]})
     assert said == "\u2068ملف\u2069 is expected to rise by 0.5."

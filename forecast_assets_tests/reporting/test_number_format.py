@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forecast_assets.reporting.number_format import Scale, scale_of, unit_of
+from forecast_assets.reporting.number_format import NumberFormat, number_format_of, unit_of
 
 
 @pytest.mark.parametrize(
@@ -32,7 +32,7 @@ from forecast_assets.reporting.number_format import Scale, scale_of, unit_of
 def test_a_number_has_two_digits_of_its_uncertainty(
     value: float, uncertainty: float, expected: str
 ):
-    assert scale_of(value, uncertainty=uncertainty).text(value) == expected
+    assert number_format_of(value, uncertainty=uncertainty).text(value) == expected
 
 
 @pytest.mark.parametrize(
@@ -45,12 +45,12 @@ def test_a_number_has_two_digits_of_its_uncertainty(
     ],
 )
 def test_a_power_of_ten_is_part_of_the_unit(value: float, uncertainty: float, label: str):
-    scale = scale_of(value, uncertainty=uncertainty, unit="barrels")
+    scale = number_format_of(value, uncertainty=uncertainty, unit="barrels")
     assert scale.label == label
 
 
 def test_the_numbers_of_a_series_line_up():
-    scale = scale_of(87.4, uncertainty=2.2)
+    scale = number_format_of(87.4, uncertainty=2.2)
     assert [scale.text(y) for y in (87, 1234.56, -0.04)] == ["87.0", "1,234.6", "0.0"]
     assert [scale.signed(y) for y in (1.0, -1.0, 0.01, math.nan)] == ["+1.0", "−1.0", "0.0", "–"]
     assert scale.range(1, 2) == "1.0 to 2.0"
@@ -62,10 +62,10 @@ def test_the_numbers_of_a_series_line_up():
 def test_a_number_is_off_by_less_than_a_twentieth_of_its_uncertainty(
     value: float, uncertainty: float
 ):
-    scale = scale_of(value, uncertainty=uncertainty)
+    scale = number_format_of(value, uncertainty=uncertainty)
     told = float(scale.text(value).replace(",", "").replace("−", "-")) * 10.0**scale.power
     assert told == pytest.approx(value, abs=max(uncertainty / 19, 1e-9), rel=1e-12)
-    assert Scale(scale.decimals, scale.power).text(value) == scale.text(value)
+    assert NumberFormat(scale.decimals, scale.power).text(value) == scale.text(value)
 
 
 def test_the_first_pattern_that_fits_names_the_unit():
@@ -77,4 +77,7 @@ def test_the_first_pattern_that_fits_names_the_unit():
 
 
 def test_numpy_numbers_are_written_as_others():
-    assert scale_of(np.float64(2.5), uncertainty=np.float64(0.1)).text(np.float64(2.5)) == "2.50"
+    assert (
+        number_format_of(np.float64(2.5), uncertainty=np.float64(0.1)).text(np.float64(2.5))
+        == "2.50"
+    )

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forecast_assets.backtesting.folds import Span
+from forecast_assets.backtesting.folds import WorkerSpan
 from forecast_assets.reporting.plots import (
     MOST_PANELS,
     UNSEEN_SECONDS,
@@ -17,7 +17,7 @@ from forecast_assets.reporting.plots import (
     draw_series,
     draw_timeline,
 )
-from forecast_assets.reporting.svg import short, ticks
+from forecast_assets.reporting.svg import si_format, ticks
 from forecast_assets_tests.builders import make_series, walk
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -83,7 +83,7 @@ def test_no_scores_at_all_still_make_a_picture():
     parse(draw_scores(metrics, metric="mase"))
 
 
-def bars(*spans: Span) -> list[dict[str, float]]:
+def bars(*spans: WorkerSpan) -> list[dict[str, float]]:
     """The stretches of a timeline: where each lies, and how large it is."""
     found = [node.attrib for node in parse(draw_timeline(spans)).iter(f"{SVG}rect")]
     n_workers = len({span.worker for span in spans})
@@ -94,7 +94,7 @@ def bars(*spans: Span) -> list[dict[str, float]]:
 
 
 def test_a_timeline_has_a_row_for_each_model_in_the_order_that_they_began():
-    spans = [Span("theta", "0", 105.0, 2.0), Span("ses", "0", 100.0, 5.0)]
+    spans = [WorkerSpan("theta", "0", 105.0, 2.0), WorkerSpan("ses", "0", 100.0, 5.0)]
     said = texts(draw_timeline(spans))
     assert {"7.0 seconds on 1 workers", "worker 0", "0 s", "6 s"} <= set(said)
     assert said.index("ses") < said.index("theta")
@@ -105,49 +105,49 @@ def test_a_timeline_has_a_row_for_each_model_in_the_order_that_they_began():
 
 
 def test_workers_have_lanes_of_their_own_that_do_not_overlap():
-    spans = [Span("ses", str(worker), 0.0, 1.0) for worker in range(4)]
+    spans = [WorkerSpan("ses", str(worker), 0.0, 1.0) for worker in range(4)]
     lanes = sorted(bars(*spans), key=lambda bar: bar["y"])
     assert all(a["y"] + a["height"] <= b["y"] for a, b in itertools.pairwise(lanes))
     assert len({(bar["x"], bar["width"]) for bar in lanes}) == 1
 
 
 def test_however_many_workers_share_a_models_row():
-    spans = [Span(model, str(i), 0.0, 1.0) for model in ("ses", "theta") for i in range(100)]
+    spans = [WorkerSpan(model, str(i), 0.0, 1.0) for model in ("ses", "theta") for i in range(100)]
     rows = np.array_split(sorted(bar["y"] + bar["height"] for bar in bars(*spans)), 2)
     assert rows[0].max() < 44 + 22 <= rows[1].min()
 
 
 def test_stretches_without_a_gap_that_can_be_seen_are_one():
-    spans = [Span("ses", "0", 1.0 * i, 1.0 - UNSEEN_SECONDS / 2) for i in range(100)]
+    spans = [WorkerSpan("ses", "0", 1.0 * i, 1.0 - UNSEEN_SECONDS / 2) for i in range(100)]
     assert len(bars(*spans)) == 1
-    assert len(bars(*spans, Span("ses", "0", 200.0, 1.0))) == 2
-    assert len(bars(*spans, Span("theta", "0", 50.5, 0.1))) == 3
-    assert len(bars(*spans, Span("ses", "1", 50.5, 0.1))) == 2
+    assert len(bars(*spans, WorkerSpan("ses", "0", 200.0, 1.0))) == 2
+    assert len(bars(*spans, WorkerSpan("theta", "0", 50.5, 0.1))) == 3
+    assert len(bars(*spans, WorkerSpan("ses", "1", 50.5, 0.1))) == 2
 
 
 def test_a_stretch_within_another_does_not_shorten_it():
     """A worker of two threads runs two chunks at once."""
-    long = Span("ses", "0", 0.0, 10.0)
+    long = WorkerSpan("ses", "0", 0.0, 10.0)
     (whole,) = bars(long)
-    (both,) = bars(long, Span("ses", "0", 1.0, 2.0))
+    (both,) = bars(long, WorkerSpan("ses", "0", 1.0, 2.0))
     assert both == whole
 
 
 @pytest.mark.parametrize(
     "spans",
     [
-        [Span("ses", "0", 1.7e9, 0.0)],
-        [Span("ses", "0", 1.7e9, 1e-7)],
-        [Span("ses", f"tcp://10.0.0.1:{port}", 1.7e9 + port, 9e4) for port in range(300)],
+        [WorkerSpan("ses", "0", 1.7e9, 0.0)],
+        [WorkerSpan("ses", "0", 1.7e9, 1e-7)],
+        [WorkerSpan("ses", f"tcp://10.0.0.1:{port}", 1.7e9 + port, 9e4) for port in range(300)],
     ],
     ids=["no time", "next to none", "many workers"],
 )
-def test_awkward_times_still_make_a_timeline(spans: list[Span]):
+def test_awkward_times_still_make_a_timeline(spans: list[WorkerSpan]):
     parse(draw_timeline(spans))
 
 
 def test_a_worker_cannot_break_out_of_the_timeline():
-    svg = draw_timeline([Span("<b>", "<i>&", 0.0, 1.0)])
+    svg = draw_timeline([WorkerSpan("<b>", "<i>&", 0.0, 1.0)])
     assert {"<b>", "worker <i>&"} <= set(texts(svg))
 
 
@@ -170,4 +170,4 @@ def test_ticks_are_a_few_round_values_between_the_ends(low: float, span: float):
     ],
 )
 def test_short_numbers_fit_beside_an_axis(value: float, expected: str):
-    assert short(value) == expected
+    assert si_format(value) == expected

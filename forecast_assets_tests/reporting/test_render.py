@@ -12,9 +12,9 @@ from markdown_it.token import Token
 
 from forecast_assets.data.quality.finding import Finding
 from forecast_assets.reporting.context import MOST_STATIC
-from forecast_assets.reporting.number_format import digits, share
-from forecast_assets.reporting.render import briefly, cell, headlines, render
-from forecast_assets.reporting.summary import Week
+from forecast_assets.reporting.number_format import format_number, format_share
+from forecast_assets.reporting.render import escape_markdown, forecast_rows, render, render_brief
+from forecast_assets.reporting.summary import WeeklyReport
 from forecast_assets_tests.builders import make_ragged, make_series, walk
 from forecast_assets_tests.report_builders import (
     make_choice,
@@ -88,7 +88,7 @@ def read(html: str) -> _Reader:
     return reader
 
 
-def said(week: Week) -> dict[str, str]:
+def said(week: WeeklyReport) -> dict[str, str]:
     """The words of both files, without markup."""
     files = render(week)
     page = "".join(read(files["report.html"]).text)
@@ -148,7 +148,7 @@ def test_the_record_stands_beside_what_was_promised():
     files = render(week)
     record = next(table for table in tables_of(files["report.md"]) if table[0][0] == "Measure")
     n_in = week.accuracy["in_80"].sum()
-    row = ["values inside their 80 % interval", "80 %", "100 %", share(n_in / 20)]
+    row = ["values inside their 80 % interval", "80 %", "100 %", format_share(n_in / 20)]
     assert record[1][:4] == row
     assert row in [found[:4] for found in read(files["report.html"]).rows]
     for text in said(week).values():
@@ -260,7 +260,7 @@ def test_a_name_cannot_break_the_page(name: str, n_series: int):
 def test_a_name_stays_a_name_in_what_mail_makes_of_markdown(name: str):
     """Apprise turns Markdown to HTML by this library, which knows fewer escapes."""
     week = make_week(make_series(**{name: walk(30, seed=1)}))
-    html = markdown.markdown(briefly(week), extensions=["markdown.extensions.tables"])
+    html = markdown.markdown(render_brief(week), extensions=["markdown.extensions.tables"])
     allowed = {"p", "ul", "li", "strong"}
     assert set(re.findall(r"<\s*/?\s*(\w+)", html)) <= allowed
 
@@ -312,7 +312,7 @@ def test_the_same_week_makes_the_same_bytes():
 
 def test_in_brief_it_fits_a_chat():
     week = make_week(many_series(25), units={"*": "tons"}, problems=["One model failed."])
-    text = briefly(week)
+    text = render_brief(week)
     assert "- One model failed." in text
     assert text.count("\n- **s") == 20
     assert text.endswith("… and 5 more in the report\n")
@@ -320,8 +320,8 @@ def test_in_brief_it_fits_a_chat():
     assert re.fullmatch(
         r"- \*\*s\d{4}\*\*: [\d.]+ tons \(80 %: [\d.]+ to [\d.]+\), last week [\d.]+", row
     )
-    assert "more in the report" not in briefly(make_week(many_series(20)))
-    assert "To look at" not in briefly(make_week())
+    assert "more in the report" not in render_brief(make_week(many_series(20)))
+    assert "To look at" not in render_brief(make_week())
 
 
 def test_the_week_of_some_series_is_told_alone():
@@ -344,7 +344,7 @@ def test_the_week_of_some_series_is_told_alone():
     ],
 )
 def test_a_number_alone_has_five_digits(value: float | None, expected: str):
-    assert digits(value) == expected
+    assert format_number(value) == expected
 
 
 @pytest.mark.parametrize(
@@ -362,7 +362,7 @@ def test_a_number_alone_has_five_digits(value: float | None, expected: str):
     ],
 )
 def test_text_becomes_markdown_that_says_the_same(text: str, expected: str):
-    assert cell(text) == expected
+    assert escape_markdown(text) == expected
 
 
 @pytest.mark.parametrize(
@@ -370,10 +370,10 @@ def test_text_becomes_markdown_that_says_the_same(text: str, expected: str):
     [(0.846, 0, "85 %"), (-0.025, 1, "−2.5 %"), (np.nan, 0, "–"), (None, 0, "–")],
 )
 def test_a_fraction_is_told_in_percent(value: float | None, decimals: int, expected: str):
-    assert share(value, decimals) == expected
+    assert format_share(value, decimals) == expected
 
 
 def test_headlines_are_forecasts_with_the_last_value():
     week = make_week(make_series(a=[1.0, 2.0], b=[3.0]), horizon=2, n_due=0)
-    found = pd.DataFrame(headlines(week.forecast, week.series))
+    found = pd.DataFrame(forecast_rows(week.forecast, week.series))
     assert found["last_y"].to_list() == [2.0, 2.0, 3.0, 3.0]

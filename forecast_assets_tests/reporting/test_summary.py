@@ -4,14 +4,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from forecast_assets.reporting.number_format import Scale
+from forecast_assets.reporting.number_format import NumberFormat
 from forecast_assets.reporting.summary import (
-    Week,
-    levels_told,
-    maker,
-    miss_in_words,
+    WeeklyReport,
+    displayed_levels,
+    format_miss,
+    interval_outcome,
+    model_label,
     most_surprising,
-    outcome,
     outlook,
     scales,
 )
@@ -19,7 +19,7 @@ from forecast_assets_tests.builders import make_ragged, make_series, walk
 from forecast_assets_tests.report_builders import make_week
 
 
-def rows_of(week: Week) -> pd.DataFrame:
+def rows_of(week: WeeklyReport) -> pd.DataFrame:
     """The outlook of a week, by series."""
     rows = outlook(week.forecast, week.series, week.accuracy, levels=week.levels)
     return rows.set_index("unique_id")
@@ -36,7 +36,7 @@ def rows_of(week: Week) -> pd.DataFrame:
     ],
 )
 def test_two_levels_are_told(levels: list[float], expected: list[float]):
-    assert levels_told(levels) == expected
+    assert displayed_levels(levels) == expected
 
 
 def test_a_row_holds_next_week_beside_last_week_and_what_was_said_of_it():
@@ -91,10 +91,10 @@ def test_the_most_surprising_come_first_and_those_without_a_surprise_last():
 def test_a_row_is_written_by_its_interval_else_by_its_step():
     series = make_series(a=[1.0, 1.25, 1.0])
     (by_interval,) = scales(rows_of(make_week(series, half=20)).reset_index(), {"a": "tons"})
-    assert by_interval == Scale(0, unit="tons")
+    assert by_interval == NumberFormat(0, unit="tons")
     bare = make_week(series).forecast.assign(lo_80=np.nan, hi_80=np.nan)
     (by_step,) = scales(rows_of(make_week(series, forecast=bare)).reset_index(), {})
-    assert by_step == Scale(2)
+    assert by_step == NumberFormat(2)
 
 
 def last(y: float, **ends: float) -> dict[str, float]:
@@ -115,7 +115,7 @@ NARROW, WIDE = {"lo_80": 9.0, "hi_80": 11.0}, {"lo_95": 8.0, "hi_95": 12.0}
     ],
 )
 def test_an_outcome_names_the_narrowest_interval_that_held(row: dict[str, float], expected: str):
-    assert outcome(row, [80, 95]) == expected
+    assert interval_outcome(row, [80, 95]) == expected
 
 
 @pytest.mark.parametrize(
@@ -123,9 +123,9 @@ def test_an_outcome_names_the_narrowest_interval_that_held(row: dict[str, float]
     [(1.26, "1.3 too high"), (-0.3, "0.3 too low"), (0.01, "none"), (np.nan, "–")],
 )
 def test_a_miss_says_its_direction(miss: float, expected: str):
-    assert miss_in_words(miss, Scale(1)) == expected
+    assert format_miss(miss, NumberFormat(1)) == expected
 
 
 def test_another_rung_than_the_first_is_named():
-    assert maker("theta", "champion") == "theta"
-    assert maker("theta", "runner-up") == "theta (runner-up)"
+    assert model_label("theta", "champion") == "theta"
+    assert model_label("theta", "runner-up") == "theta (runner-up)"

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from forecast_assets.reporting.number_format import Scale
+from forecast_assets.reporting.number_format import NumberFormat
 from forecast_assets.reporting.svg import (
     APART,
     HEIGHT,
@@ -24,9 +24,9 @@ from forecast_assets.reporting.svg import (
 DAYS = pd.date_range("2024-01-05", periods=30, freq="W-FRI")
 
 
-def chart(*y: float, scale: Scale | None = None) -> Chart:
+def chart(*y: float, scale: NumberFormat | None = None) -> Chart:
     """A chart of half a year between these values."""
-    return Chart(in_days(DAYS), np.array(y), scale=scale or Scale(1), right=60)
+    return Chart(in_days(DAYS), np.array(y), scale=scale or NumberFormat(1), right=60)
 
 
 def texts(made: Chart) -> list[tuple[str, float]]:
@@ -45,14 +45,16 @@ def test_a_value_lies_between_the_margins_the_greater_the_higher():
 @pytest.mark.parametrize(
     ("y", "scale", "expected"),
     [
-        ((10.0, 20.0), Scale(1), ["10", "12", "14", "16", "18", "20"]),
-        ((-0.1, 0.1), Scale(2), ["−0.10", "−0.05", "0.00", "0.05", "0.10"]),
-        ((1.90e6, 1.96e6), Scale(0), ["1.9M", "1.92M", "1.94M", "1.96M"]),
-        ((1e12, 4e12), Scale(3, 12), ["1", "2", "3", "4"]),
-        ((1e9, 1e9 + 3), Scale(0), [f"1,000,000,00{i}" for i in range(4)]),
+        ((10.0, 20.0), NumberFormat(1), ["10", "12", "14", "16", "18", "20"]),
+        ((-0.1, 0.1), NumberFormat(2), ["−0.10", "−0.05", "0.00", "0.05", "0.10"]),
+        ((1.90e6, 1.96e6), NumberFormat(0), ["1.9M", "1.92M", "1.94M", "1.96M"]),
+        ((1e12, 4e12), NumberFormat(3, 12), ["1", "2", "3", "4"]),
+        ((1e9, 1e9 + 3), NumberFormat(0), [f"1,000,000,00{i}" for i in range(4)]),
     ],
 )
-def test_the_axis_has_a_few_round_values(y: tuple[float, float], scale: Scale, expected: list[str]):
+def test_the_axis_has_a_few_round_values(
+    y: tuple[float, float], scale: NumberFormat, expected: list[str]
+):
     made = chart(*y, scale=scale)
     made.axes(DAYS)
     said = [text for text, height in texts(made) if height < HEIGHT - 7]
@@ -60,7 +62,7 @@ def test_the_axis_has_a_few_round_values(y: tuple[float, float], scale: Scale, e
 
 
 def test_months_do_not_run_into_each_other():
-    made = Chart(in_days(DAYS), np.array([0.0, 1.0]), scale=Scale(1), right=60)
+    made = Chart(in_days(DAYS), np.array([0.0, 1.0]), scale=NumberFormat(1), right=60)
     made.axes(DAYS)
     months = [mark for mark in made.marks if f'y="{HEIGHT - 7:.1f}"' in mark]
     places = [float(found[1]) for mark in months if (found := re.search(r'x="([\d.]+)"', mark))]

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from forecast_assets.errors import UnknownVersion
+from forecast_assets.errors import VersionNotFoundError
 from forecast_assets.storage.audit import verify
 from forecast_assets.storage.store import Store
 from forecast_assets_tests.builders import AS_OF, walk
@@ -139,7 +139,7 @@ def test_a_report_s_file_that_changed_or_is_gone_is_named(tmp_path: Path):
 
 
 def test_an_unknown_asset_cannot_be_verified(tmp_path: Path):
-    with pytest.raises(UnknownVersion, match=r"no asset 'nope'"):
+    with pytest.raises(VersionNotFoundError, match=r"no asset 'nope'"):
         verify(make_store(tmp_path), ["nope"])
 
 

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from forecast_assets.storage.commit import Commit, Input, distinct, newest
+from forecast_assets.storage.commit import Commit, InputVersion, latest_per_content, newest
 from forecast_assets_tests.builders import AS_OF
 
 ONE = Commit(
@@ -15,9 +15,9 @@ ONE = Commit(
     as_of=AS_OF,
     code_version="1",
     inputs=(
-        Input("backtest_predictions", "naive", 12, "x"),
-        Input("backtest_predictions", "theta", 17, "y"),
-        Input("series", None, 4, "z"),
+        InputVersion("backtest_predictions", "naive", 12, "x"),
+        InputVersion("backtest_predictions", "theta", 17, "y"),
+        InputVersion("series", None, 4, "z"),
     ),
     data_version="d",
     content="c",
@@ -72,4 +72,4 @@ def test_the_newest_is_of_the_latest_moment_then_of_the_last_writing():
 
 def test_what_was_said_again_counts_once_and_last():
     commits = [at(0, "a", 1), at(1, "b", 2), at(2, "a", 3), at(3, "b", 1)]
-    assert [one.version for one in distinct(commits)] == [1, 2]
+    assert [one.version for one in latest_per_content(commits)] == [1, 2]

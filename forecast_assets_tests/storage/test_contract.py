@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from forecast_assets.errors import DataError
-from forecast_assets.storage.contract import Column, Kind, Table, cast, digest
+from forecast_assets.storage.contract import Column, Kind, TableContract, cast, digest
 
 REPEATABLE = settings(derandomize=True, deadline=None, max_examples=50, database=None)
 KINDS: dict[str, Kind] = {
@@ -23,7 +23,7 @@ KINDS: dict[str, Kind] = {
     "time": "datetime",
     "x": "float",
 }
-TABLE = Table(
+TABLE = TableContract(
     "things",
     key=("name", "day"),
     columns=(
@@ -95,7 +95,7 @@ def test_an_empty_table_keeps_its_contract() -> None:
 
 
 def test_rows_without_a_key_are_ordered_by_every_column() -> None:
-    table = Table("log", key=(), columns=TABLE.columns)
+    table = TableContract("log", key=(), columns=TABLE.columns)
     assert table.check(pd.concat([things(), things()]))["name"].tolist() == ["a", "a", "b", "b"]
 
 

@@ -4,7 +4,7 @@ import pytest
 from deltalake.exceptions import DeltaError
 
 from forecast_assets.errors import StoreError
-from forecast_assets.storage.delta import reading, said, writing
+from forecast_assets.storage.delta import error_text, reading, writing
 
 
 @pytest.mark.parametrize("error", [OSError("disk full"), DeltaError("disk full")])
@@ -27,5 +27,8 @@ def test_a_mistake_of_ours_stays_one():
 
 
 def test_what_a_layer_said_is_one_plain_line():
-    assert said(OSError("\x1b[31mno\x1b[0m such\n  file.\n  0: at x\n  1: at y")) == "no such file"
-    assert said(OSError()) == "OSError"
+    assert (
+        error_text(OSError("\x1b[31mno\x1b[0m such\n  file.\n  0: at x\n  1: at y"))
+        == "no such file"
+    )
+    assert error_text(OSError()) == "OSError"

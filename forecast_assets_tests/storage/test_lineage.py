@@ -7,9 +7,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from forecast_assets.errors import MixedVintages, UnknownVersion
+from forecast_assets.errors import MixedVintagesError, VersionNotFoundError
 from forecast_assets.storage.commit import Commit
-from forecast_assets.storage.lineage import behind, read_by_run, refuse_mixtures
+from forecast_assets.storage.lineage import check_same_vintage, find_stale, resolve_inputs
 from forecast_assets.storage.store import Store
 from forecast_assets.storage.tables import ASSETS
 from forecast_assets_tests.builders import AS_OF, make_raw, make_series
@@ -32,7 +32,7 @@ def numbers(commits: list[Commit]) -> list[int]:
 
 
 def read(store: Store, *runs: str, models: tuple[str, ...] = ("naive",)) -> list[int]:
-    return numbers(read_by_run(store, BAKE_OFF, partitions=models, runs=runs, as_of=AS_OF))
+    return numbers(resolve_inputs(store, BAKE_OFF, partitions=models, runs=runs, as_of=AS_OF))
 
 
 def test_a_step_reads_what_its_own_run_wrote(tmp_path: Path):
@@ -58,13 +58,15 @@ def test_a_step_of_a_new_run_reads_the_newest_that_was_known(tmp_path: Path):
 def test_a_table_without_partitions_is_read_by_run(tmp_path: Path):
     store = make_store(tmp_path)
     write_series(store, 1)
-    assert numbers(read_by_run(store, "series", partitions=None, runs=["new"], as_of=AS_OF)) == [0]
+    assert numbers(resolve_inputs(store, "series", partitions=None, runs=["new"], as_of=AS_OF)) == [
+        0
+    ]
 
 
 def test_every_partition_that_is_missing_is_named_with_its_command(tmp_path: Path):
     command = "dagster asset materialize -m forecast_assets.definitions --select"
     with pytest.raises(
-        UnknownVersion,
+        VersionNotFoundError,
         match=rf"no version of theta, ses that was known on 2026-01-05 00:00 UTC.*Make it first:"
         rf" {command} {BAKE_OFF} --partition ses && {command} {BAKE_OFF} --partition theta$",
     ):
@@ -75,13 +77,13 @@ def test_a_version_of_a_later_moment_is_not_there_for_an_earlier_run(tmp_path: P
     store = make_store(tmp_path)
     write_series(store, 1, as_of=AS_OF + WEEK)
     with pytest.raises(
-        UnknownVersion, match=r"series has no version at all that was known on 2026"
+        VersionNotFoundError, match=r"series has no version at all that was known on 2026"
     ):
-        read_by_run(store, "series", partitions=None, runs=["new"], as_of=AS_OF)
+        resolve_inputs(store, "series", partitions=None, runs=["new"], as_of=AS_OF)
 
 
 def test_many_missing_partitions_are_mended_by_the_whole_week(tmp_path: Path):
-    with pytest.raises(UnknownVersion, match=r"a, b, c, d, e that .* -j weekly_forecast$"):
+    with pytest.raises(VersionNotFoundError, match=r"a, b, c, d, e that .* -j weekly_forecast$"):
         read(make_store(tmp_path), "new", models=("a", "b", "c", "d", "e"))
 
 
@@ -89,7 +91,7 @@ def test_inputs_of_one_vintage_belong_together(tmp_path: Path):
     store = make_store(tmp_path)
     series = write_series(store, 1, 2)
     models = [write_predictions(store, m, 1, inputs=[series]) for m in ("naive", "drift")]
-    refuse_mixtures(store, [series, *models], for_asset="metrics")
+    check_same_vintage(store, [series, *models], for_asset="metrics")
 
 
 def test_a_stale_partition_is_named_with_its_command(tmp_path: Path):
@@ -99,11 +101,11 @@ def test_a_stale_partition_is_named_with_its_command(tmp_path: Path):
     new = write_series(store, 1, 2, 3)
     fresh = write_predictions(store, "drift", 1, inputs=[new])
     with pytest.raises(
-        MixedVintages,
+        MixedVintagesError,
         match=r"inputs of metrics .*: backtest_predictions of naive descend from an older series\."
         r".*nothing was made.*--select backtest_predictions --partition naive$",
     ):
-        refuse_mixtures(store, [new, stale, fresh], for_asset="metrics")
+        check_same_vintage(store, [new, stale, fresh], for_asset="metrics")
 
 
 def test_the_same_data_under_a_new_version_is_not_stale(tmp_path: Path):
@@ -112,7 +114,7 @@ def test_the_same_data_under_a_new_version_is_not_stale(tmp_path: Path):
     models = [write_predictions(store, "naive", 1, inputs=[old])]
     again = write_series(store, 1, 2)
     models.append(write_predictions(store, "drift", 1, inputs=[again]))
-    refuse_mixtures(store, [again, *models], for_asset="metrics")
+    check_same_vintage(store, [again, *models], for_asset="metrics")
 
 
 def test_what_lies_between_is_made_again_too(tmp_path: Path):
@@ -122,11 +124,11 @@ def test_what_lies_between_is_made_again_too(tmp_path: Path):
     scores = store.write(make_scores(), make_commit("metrics", inputs=[old, *models]))
     new = write_series(store, 1, 2, 3)
     with pytest.raises(
-        MixedVintages,
+        MixedVintagesError,
         match=r"metrics descend from an older series.*--partition drift && .*--partition naive"
         r" && .*--select metrics$",
     ):
-        refuse_mixtures(store, [new, scores], for_asset="best_model")
+        check_same_vintage(store, [new, scores], for_asset="best_model")
 
 
 def test_an_ancestor_that_is_gone_is_named(tmp_path: Path):
@@ -134,8 +136,10 @@ def test_an_ancestor_that_is_gone_is_named(tmp_path: Path):
     series = write_series(store, 1)
     naive = write_predictions(store, "naive", 1, inputs=[series])
     shutil.rmtree(store.location("series"))
-    with pytest.raises(UnknownVersion, match=r"series has no version 0, though .*was deleted"):
-        refuse_mixtures(make_store(tmp_path), [naive], for_asset="metrics")
+    with pytest.raises(
+        VersionNotFoundError, match=r"series has no version 0, though .*was deleted"
+    ):
+        check_same_vintage(make_store(tmp_path), [naive], for_asset="metrics")
 
 
 # What is behind
@@ -162,13 +166,13 @@ def whole_week(store: Store, *y: float, as_of: datetime = AS_OF) -> dict[str, Co
 
 
 def found_behind(store: Store, *models: str, as_of: datetime = AS_OF) -> list[str]:
-    found = behind(store, models=models or ("drift", "naive"), as_of=as_of)
+    found = find_stale(store, models=models or ("drift", "naive"), as_of=as_of)
     return list(found.assets) if found else []
 
 
 def state(store: Store, *models: str) -> str:
     """The digest of what is behind."""
-    found = behind(store, models=models or ("drift", "naive"), as_of=AS_OF)
+    found = find_stale(store, models=models or ("drift", "naive"), as_of=AS_OF)
     assert found is not None
     return found.state
 

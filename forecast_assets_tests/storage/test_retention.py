@@ -10,10 +10,10 @@ from pathlib import Path
 import deltalake
 import pytest
 
-from forecast_assets.errors import PrunedVersion, StoreError
+from forecast_assets.errors import StoreError, VersionPrunedError
 from forecast_assets.storage import tombstones
 from forecast_assets.storage.audit import verify
-from forecast_assets.storage.retention import Stale, find, remove
+from forecast_assets.storage.retention import PruneCandidate, find_prunable, remove
 from forecast_assets.storage.store import Store
 from forecast_assets.storage.tables import tables
 from forecast_assets.storage.versions import select
@@ -37,9 +37,9 @@ NOW = datetime.now(UTC)
 HALF_A_YEAR = timedelta(weeks=26)
 
 
-def found(store: Store, *, before: datetime = NOW - HALF_A_YEAR) -> list[Stale]:
+def found(store: Store, *, before: datetime = NOW - HALF_A_YEAR) -> list[PruneCandidate]:
     cache, home = store.var / "fold_cache", store.var / "dagster"
-    return find(store, fold_cache=cache, dagster_home=home, before=before)
+    return find_prunable(store, fold_cache=cache, dagster_home=home, before=before)
 
 
 def names(store: Store) -> list[str]:
@@ -144,11 +144,13 @@ def test_reading_a_pruned_version_says_so_and_how_to_have_it_again(tmp_path: Pat
         rf" made again, from what the source says now: `forecast-assets run --as-of"
         rf" 2026-01-12T00:00:00\+00:00`\."
     )
-    with pytest.raises(PrunedVersion, match=says):
+    with pytest.raises(VersionPrunedError, match=says):
         store.read([store.history(BAKE_OFF)[2]])
-    with pytest.raises(PrunedVersion, match=r"version 3 of .* of drift, 2 of .* of naive\. The"):
+    with pytest.raises(
+        VersionPrunedError, match=r"version 3 of .* of drift, 2 of .* of naive\. The"
+    ):
         store.read(select(store, BAKE_OFF, version=3))
-    with pytest.raises(PrunedVersion, match="version 0 of"):
+    with pytest.raises(VersionPrunedError, match="version 0 of"):
         store.content(store.history(BAKE_OFF)[0])
 
 

@@ -15,10 +15,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from forecast_assets.errors import DataError, StoreError, UnknownVersion
+from forecast_assets.errors import DataError, StoreError, VersionNotFoundError
 from forecast_assets.storage.audit import verify
 from forecast_assets.storage.commit import newest
-from forecast_assets.storage.contract import Column, Table
+from forecast_assets.storage.contract import Column, TableContract
 from forecast_assets.storage.store import Store
 from forecast_assets_tests.builders import AS_OF, make_series
 from forecast_assets_tests.store_builders import (
@@ -161,7 +161,9 @@ def kinds_store(folder: Path) -> Store:
         Column("bool", "bool", "Never null."),
         Column("date", "date", "A day.", nullable=True),
     )
-    return Store(str(folder / "kinds"), {"kinds": Table("kinds", ("key",), columns)}, var=folder)
+    return Store(
+        str(folder / "kinds"), {"kinds": TableContract("kinds", ("key",), columns)}, var=folder
+    )
 
 
 def kinds_frame() -> pd.DataFrame:
@@ -361,9 +363,9 @@ def test_a_table_without_partitions_refuses_one(tmp_path: Path):
 
 def test_an_unknown_asset_is_refused_with_those_there_are(tmp_path: Path):
     store = make_store(tmp_path)
-    with pytest.raises(UnknownVersion, match=r"no asset 'nope'.* raw_data, .*weekly_report"):
+    with pytest.raises(VersionNotFoundError, match=r"no asset 'nope'.* raw_data, .*weekly_report"):
         store.history("nope")
-    with pytest.raises(UnknownVersion, match=r"no asset 'nope'"):
+    with pytest.raises(VersionNotFoundError, match=r"no asset 'nope'"):
         store.write(make_series(a=[1]), make_commit("nope"))
 
 
@@ -372,10 +374,13 @@ def test_an_unknown_partition_is_refused_with_those_there_are(tmp_path: Path):
     for model in ("naive", "drift"):
         write_predictions(store, model, 1)
     with pytest.raises(
-        UnknownVersion, match=r"partition 'x'; it has versions of drift, naive\. Run `forecast-ass"
+        VersionNotFoundError,
+        match=r"partition 'x'; it has versions of drift, naive\. Run `forecast-ass",
     ):
         store.history(BAKE_OFF, partition="x")
-    with pytest.raises(UnknownVersion, match=r"partition 'x'; it has versions of no partition"):
+    with pytest.raises(
+        VersionNotFoundError, match=r"partition 'x'; it has versions of no partition"
+    ):
         store.history("series", partition="x")
 
 
@@ -383,7 +388,7 @@ def test_a_version_that_was_read_and_is_gone_is_named(tmp_path: Path):
     store = make_store(tmp_path)
     write_series(store, 1)
     with pytest.raises(
-        UnknownVersion,
+        VersionNotFoundError,
         match=r"series has no version 5, though .*deleted or replaced.*again",
     ):
         store.commit(make_input("series", 5))
@@ -430,7 +435,7 @@ def test_a_commit_of_another_tool_is_listed_with_what_is_known(tmp_path: Path):
 OTHER_PROCESS = """
 import os, resource, sys
 from pathlib import Path
-from forecast_assets.commits import newest
+from forecast_assets.storage.commit import newest
 from forecast_assets.errors import StoreError
 from forecast_assets_tests.store_builders import make_store, write_series
 

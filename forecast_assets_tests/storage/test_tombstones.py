@@ -53,10 +53,10 @@ def test_all_files_are_there_and_the_newest_stand(tmp_path: Path):
         write_series(store, y)
     location = store.location("series")
     old, new = (path.name for path in data_files(store, "series"))
-    assert tombstones.there(location) == {old, new}
+    assert tombstones.list_files(location) == {old, new}
     assert tombstones.newest_files(location) == {new}
     assert [tombstones.delete(location, old) for _ in range(2)] == [1, 0]
-    assert tombstones.there(location) == {new}
+    assert tombstones.list_files(location) == {new}
 
 
 def test_a_damaged_record_is_refused(tmp_path: Path):

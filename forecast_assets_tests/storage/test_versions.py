@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from forecast_assets.errors import UnknownVersion
+from forecast_assets.errors import VersionNotFoundError
 from forecast_assets.storage.commit import Commit
 from forecast_assets.storage.versions import diff, select
 from forecast_assets_tests.builders import AS_OF, make_raw
@@ -63,13 +63,13 @@ def test_a_partition_is_shown_alone(tmp_path: Path):
     ],
 )
 def test_what_nothing_answers_to_is_refused(tmp_path: Path, asked: dict[str, object], says: str):
-    with pytest.raises(UnknownVersion, match=says):
+    with pytest.raises(VersionNotFoundError, match=says):
         select(make_weeks(tmp_path), BAKE_OFF, **asked)
 
 
 def test_an_asset_that_was_never_made_is_refused_with_the_command_that_makes_it(tmp_path: Path):
     with pytest.raises(
-        UnknownVersion,
+        VersionNotFoundError,
         match=r"series has nothing that answers to that: it has no version at all, .* Make one:"
         r" dagster asset materialize -m forecast_assets.definitions --select series\.",
     ):

@@ -10,22 +10,22 @@ import pandas as pd
 
 from forecast_assets.config.settings import Settings
 from forecast_assets.config.source_settings import DemoSource
-from forecast_assets.data.quality.evaluate import Before, judge
+from forecast_assets.data.quality.evaluate import PreviousVersion, evaluate
 from forecast_assets.data.quality.finding import Finding
-from forecast_assets.data.sources.fetch import identity
+from forecast_assets.data.sources.fetch import source_fingerprint
 from forecast_assets.errors import StoreError
 from forecast_assets.storage.commit import Commit, newest
 from forecast_assets.storage.store import Store
 
 
-def version_before(
+def previous_series(
     store: Store,
     settings: Settings,
     *,
     as_of: datetime,
     runs: Sequence[str] = (),
     version: int | None = None,
-) -> Before | None:
+) -> PreviousVersion | None:
     """The newest version of `series` that stands for an earlier moment; none where none does.
 
     Not one that any of `runs` wrote; of those alone that were written before `version`. The demo's
@@ -43,15 +43,15 @@ def version_before(
     commit = newest(commits)
     if settings.source.kind != "demo" and _is_demo(store, commit, settings):
         return None
-    return Before(store.read([commit]), commit.as_of)
+    return PreviousVersion(store.read([commit]), commit.as_of)
 
 
-def code_version_of_rows(settings: Settings) -> str:
+def source_code_version(settings: Settings) -> str:
     """Rows of another source, or mapped in another way, are made by other code."""
-    return f"2-{identity(settings)}"
+    return f"2-{source_fingerprint(settings)}"
 
 
-def rows_before(store: Store, settings: Settings, *, as_of: datetime) -> pd.DataFrame | None:
+def previous_rows(store: Store, settings: Settings, *, as_of: datetime) -> pd.DataFrame | None:
     """What the same source gave last, of what was published; none where it is read whole.
 
     What was held back is not built upon: it may be mended at the source.
@@ -61,17 +61,17 @@ def rows_before(store: Store, settings: Settings, *, as_of: datetime) -> pd.Data
     published = [one for one in store.history("series") if one.as_of <= as_of]
     made_from = newest(published).inputs if published else ()
     raw = [store.commit(one) for one in made_from if one.asset == "raw_data"]
-    same = [one for one in raw if one.code_version == code_version_of_rows(settings)]
+    same = [one for one in raw if one.code_version == source_code_version(settings)]
     return store.read(same[:1]) if same else None
 
 
 def _is_demo(store: Store, commit: Commit, settings: Settings) -> bool:
-    demo = identity(settings.model_copy(update={"source": DemoSource()}))
+    demo = source_fingerprint(settings.model_copy(update={"source": DemoSource()}))
     raw = [store.commit(one) for one in commit.inputs if one.asset == "raw_data"]
     return any(one.code_version.endswith(f"-{demo}") for one in raw)
 
 
-def judged(store: Store, commit: Commit, settings: Settings) -> list[Finding]:
+def evaluate_stored(store: Store, commit: Commit, settings: Settings) -> list[Finding]:
     """The findings of a version of `series`, by the settings in force.
 
     Raises StoreError where its rows, or those that it was made from, cannot be read.
@@ -82,6 +82,6 @@ def judged(store: Store, commit: Commit, settings: Settings) -> list[Finding]:
             f"Version {commit.version} of series does not say which raw_data it was made from, so"
             f" nothing is told of it. Run the week again."
         )
-    before = version_before(store, settings, as_of=commit.as_of, version=commit.version)
+    before = previous_series(store, settings, as_of=commit.as_of, version=commit.version)
     rows = store.read([store.commit(raw)])
-    return judge(rows, store.read([commit]), before, settings, as_of=commit.as_of)
+    return evaluate(rows, store.read([commit]), before, settings, as_of=commit.as_of)

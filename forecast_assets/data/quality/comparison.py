@@ -18,7 +18,7 @@ DAYS = 7
 
 
 @dataclass(frozen=True, eq=False)
-class Weeks:
+class WeekGrid:
     """The table `series` as numbers: series i has the weeks starts[i] to starts[i + 1] - 1."""
 
     ids: NDArray[np.object_]  # [S], ascending
@@ -98,11 +98,11 @@ class Weeks:
 
 
 @dataclass(frozen=True, eq=False)
-class Beside:
+class VersionComparison:
     """The weeks of a fetch, and the version before; `was` has no series where there is none."""
 
-    now: Weeks
-    was: Weeks
+    now: WeekGrid
+    was: WeekGrid
 
     @cached_property
     def in_was(self) -> Ints:

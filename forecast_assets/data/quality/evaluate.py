@@ -11,20 +11,20 @@ from datetime import datetime, timedelta
 import numpy as np
 import pandas as pd
 
-from forecast_assets.config.settings import Policy, Settings, VerdictSettings
+from forecast_assets.config.settings import DataQualitySettings, FindingPolicy, Settings
 from forecast_assets.data.quality import revisions, row_checks, value_checks
-from forecast_assets.data.quality.comparison import DAYS, Beside, Weeks
+from forecast_assets.data.quality.comparison import DAYS, VersionComparison, WeekGrid
 from forecast_assets.data.quality.finding import Finding
-from forecast_assets.data.quality.latest_value import Newest
+from forecast_assets.data.quality.latest_value import LatestValues
 from forecast_assets.data.weekly import newest_week
 
-KINDS = tuple(VerdictSettings.model_fields)
+KINDS = tuple(DataQualitySettings.model_fields)
 MANY, FEW = 20, 0.05  # of so many series, less than this share does not hold back the others
 NEVER_FEW = ("out_of_range",)  # a value that cannot be is wrong, be it one of ten thousand
 
 
 @dataclass(frozen=True)
-class Before:
+class PreviousVersion:
     """The newest version of `series` before a fetch, and the moment that it stands for."""
 
     frame: pd.DataFrame
@@ -36,10 +36,10 @@ class Before:
         return int(self.frame["unique_id"].nunique())
 
 
-def judge(
+def evaluate(
     raw: pd.DataFrame,
     series: pd.DataFrame,
-    before: Before | None,
+    before: PreviousVersion | None,
     settings: Settings,
     *,
     as_of: datetime,
@@ -57,21 +57,21 @@ def judge(
     return [replace(one, policy=_policy(one, n_series, settings)) for one in told]
 
 
-def _policy(one: Finding, n_series: int, settings: Settings) -> Policy:
+def _policy(one: Finding, n_series: int, settings: Settings) -> FindingPolicy:
     """What is set for the kind; but where few of many series are odd, the others are published."""
-    policy: Policy = getattr(settings.verdict, one.kind)
+    policy: FindingPolicy = getattr(settings.verdict, one.kind)
     are_few = n_series >= MANY and 0 < len(one.series) < FEW * n_series
     return "warn" if policy == "hold" and are_few and one.kind not in NEVER_FEW else policy
 
 
-def held(findings: Sequence[Finding]) -> list[Finding]:
+def blocking(findings: Sequence[Finding]) -> list[Finding]:
     """Those that keep a fetch from being published."""
     return [one for one in findings if one.policy == "hold"]
 
 
-def refusal(findings: Sequence[Finding]) -> str:
+def hold_message(findings: Sequence[Finding]) -> str:
     """Why a fetch is not published, and how to let it through: a paragraph, or a few."""
-    said = "\n".join(f"- {one.kind}: {one.says}" for one in held(findings))
+    said = "\n".join(f"- {one.kind}: {one.says}" for one in blocking(findings))
     return (
         f"The data are held back: what came does not look like the next week of these series."
         f" `series` was not written, nothing was made of it, and the forecast before stands.\n"
@@ -83,14 +83,14 @@ def refusal(findings: Sequence[Finding]) -> str:
     )
 
 
-def by_policy(findings: Sequence[Finding], *policies: Policy) -> list[Finding]:
+def with_policy(findings: Sequence[Finding], *policies: FindingPolicy) -> list[Finding]:
     """Those of some policies."""
     return [one for one in findings if one.policy in policies]
 
 
-def in_a_line(findings: Sequence[Finding]) -> str:
+def one_line(findings: Sequence[Finding]) -> str:
     """The verdict in one line: what is not ordinary by its kind, else whether anything is new."""
-    odd = by_policy(findings, "hold", "warn")
+    odd = with_policy(findings, "hold", "warn")
     told = [f"{_words(one.kind)} ({one.n:,})" for one in odd]
     is_same = any(one.kind == "unchanged" for one in findings)
     return ", ".join(told) or ("nothing new, nothing odd" if is_same else "nothing odd")
@@ -100,24 +100,24 @@ def _words(kind: str) -> str:
     return kind.replace("_", " ")
 
 
-def _beside(frame: pd.DataFrame, before: Before | None) -> Beside:
+def _beside(frame: pd.DataFrame, before: PreviousVersion | None) -> VersionComparison:
     """Both versions laid out. Weeks that end on another day are not those of before."""
-    now, none = Weeks.of(frame), Weeks.of(frame.head(0))
-    was = none if before is None else Weeks.of(before.frame)
-    return Beside(now, was if was.weekday == now.weekday else none)
+    now, none = WeekGrid.of(frame), WeekGrid.of(frame.head(0))
+    was = none if before is None else WeekGrid.of(before.frame)
+    return VersionComparison(now, was if was.weekday == now.weekday else none)
 
 
 def _found(
     raw: pd.DataFrame,
-    beside: Beside,
-    before: Before | None,
+    beside: VersionComparison,
+    before: PreviousVersion | None,
     settings: Settings,
     as_of: datetime,
 ) -> Iterator[Finding]:
-    past, newest = revisions.History(beside), Newest(beside, settings.series.season_length)
+    past, newest = revisions.Revisions(beside), LatestValues(beside, settings.series.season_length)
     n_passed = 0 if before is None else -(-(as_of - before.as_of) // timedelta(weeks=1))
-    read, due = row_checks.Rows(raw), _week(as_of, settings)
-    partial = row_checks.left_out(read, beside.now, due=due)
+    read, due = row_checks.RawRows(raw), _week(as_of, settings)
+    partial = row_checks.partial_series(read, beside.now, due=due)
     yield from revisions.new_weeks(past)
     yield from revisions.unchanged(past)
     yield from revisions.rewritten_or_revised(past)
@@ -158,7 +158,7 @@ def _week(as_of: datetime, settings: Settings) -> int:
     return int(np.datetime64(newest_week(as_of, settings), "D").astype(np.int64)) // DAYS
 
 
-def _end_of(was: Weeks) -> pd.Timestamp:
+def _end_of(was: WeekGrid) -> pd.Timestamp:
     """The last moment of the newest week of the version before; of none, before any."""
     if not len(was.ids):
         return pd.Timestamp.min

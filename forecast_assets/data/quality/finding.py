@@ -6,8 +6,8 @@ What is looked for: `verdict`.
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from forecast_assets.config.settings import Policy
-from forecast_assets.errors import listed
+from forecast_assets.config.settings import FindingPolicy
+from forecast_assets.errors import format_list
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Finding:
     series: tuple[str, ...]
     what: str
     then: str = ""
-    policy: Policy = "publish"
+    policy: FindingPolicy = "publish"
 
     @property
     def says(self) -> str:
@@ -32,19 +32,21 @@ class Finding:
         return f"{self.what} {self.then}".strip()
 
 
-def found(kind: str, n: int, series: Iterable[object], what: str, then: str = "") -> list[Finding]:
+def make_finding(
+    kind: str, n: int, series: Iterable[object], what: str, then: str = ""
+) -> list[Finding]:
     """The finding, in a list; none where there is nothing."""
     return [Finding(kind, n, tuple(map(str, series)), what, then)] if n else []
 
 
-def counted(n: int, what: str, plural: str | None = None) -> str:
+def pluralize(n: int, what: str, plural: str | None = None) -> str:
     """`1 value`, `2 values`: a number and its noun."""
     return f"{n:,} {what if n == 1 else plural or f'{what}s'}"
 
 
 def named(series: Iterable[object]) -> str:
     """The first few series by name."""
-    return listed(series, most=5)
+    return format_list(series, most=5)
 
 
 def number(value: float) -> str:

@@ -10,7 +10,7 @@ from functools import cached_property
 
 import numpy as np
 
-from forecast_assets.data.quality.comparison import Beside, Floats, Ints, Mask
+from forecast_assets.data.quality.comparison import Floats, Ints, Mask, VersionComparison
 
 YEAR = 52  # weeks; from here on a season is one, and its holidays move by a week
 PAST = 104  # changes that say what is usual
@@ -30,10 +30,10 @@ AROUND = 1  # weeks that a holiday may lie from that of a year ago
 
 
 @dataclass(frozen=True, eq=False)
-class Newest:
+class LatestValues:
     """The newest value of each series beside its past. [S], S series; [S, P], P past weeks."""
 
-    beside: Beside
+    beside: VersionComparison
     season_length: int
 
     @cached_property

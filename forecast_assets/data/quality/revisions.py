@@ -10,8 +10,15 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
-from forecast_assets.data.quality.comparison import Beside, Floats, Ints, Mask, is_close
-from forecast_assets.data.quality.finding import Finding, counted, found, named, number, percent
+from forecast_assets.data.quality.comparison import Floats, Ints, Mask, VersionComparison, is_close
+from forecast_assets.data.quality.finding import (
+    Finding,
+    make_finding,
+    named,
+    number,
+    percent,
+    pluralize,
+)
 
 HALF = 0.5  # of the compared values: more are no revision, but another history
 LEAST = 8  # values that are compared before a history is called another one, moved or rescaled
@@ -25,10 +32,10 @@ NO_FACTOR = 0.02  # a factor closer to 1 is a revision
 
 
 @dataclass(frozen=True, eq=False)
-class History:
+class Revisions:
     """What the two versions say of the same weeks; [N] over the weeks of now, [S] over series."""
 
-    beside: Beside
+    beside: VersionComparison
 
     @cached_property
     def was(self) -> Floats:
@@ -80,15 +87,15 @@ class History:
         return np.where(is_one & np.isfinite(factors), factors, np.nan)
 
 
-def new_weeks(history: History) -> list[Finding]:
+def new_weeks(history: Revisions) -> list[Finding]:
     """Tell which weeks came."""
     now, was = history.beside.now, history.beside.was
     if not len(was.ids):
         said = (
-            f"The first version: {counted(len(now.ids), 'series', 'series')}, weeks ending"
+            f"The first version: {pluralize(len(now.ids), 'series', 'series')}, weeks ending"
             f" {now.day(now.first.min())} to {now.day(now.newest)}."
         )
-        return found("new_week", len(now.ids), (), said)
+        return make_finding("new_week", len(now.ids), (), said)
     at = history.beside.in_was
     n = np.where(at >= 0, now.last - was.last[at], 0)
     came = n > 0
@@ -100,22 +107,22 @@ def new_weeks(history: History) -> list[Finding]:
         if first == last
         else f"The weeks ending {now.day(first)} to {now.day(last)} are new"
     )
-    of = f"{int(came.sum()):,} of {counted(len(now.ids), 'series', 'series')}"
-    return found("new_week", int(came.sum()), now.ids[came], f"{weeks}, of {of}.")
+    of = f"{int(came.sum()):,} of {pluralize(len(now.ids), 'series', 'series')}"
+    return make_finding("new_week", int(came.sum()), now.ids[came], f"{weeks}, of {of}.")
 
 
-def unchanged(history: History) -> list[Finding]:
+def unchanged(history: Revisions) -> list[Finding]:
     """Tell that nothing differs."""
     now, was = history.beside.now, history.beside.was
     is_same = len(now.y) == len(was.y) and history.beside.is_known.all()
     said = (
-        f"Every value of {counted(len(now.ids), 'series', 'series')} is that of the previous"
+        f"Every value of {pluralize(len(now.ids), 'series', 'series')} is that of the previous"
         f" version: the source has nothing new since. What is made of it stays as it is."
     )
-    return found("unchanged", int(is_same), (), said)
+    return make_finding("unchanged", int(is_same), (), said)
 
 
-def rewritten_or_revised(history: History) -> list[Finding]:
+def rewritten_or_revised(history: Revisions) -> list[Finding]:
     """Tell of values that the version before gave otherwise.
 
     A series of which half the compared weeks, of 8 at least, differ by more than rounding is
@@ -144,7 +151,7 @@ def rewritten_or_revised(history: History) -> list[Finding]:
     return rewritten + _changed("revised", history, is_changed & ~at_large, then)
 
 
-def _changed(kind: str, history: History, is_changed: Mask, then: str) -> list[Finding]:
+def _changed(kind: str, history: Revisions, is_changed: Mask, then: str) -> list[Finding]:
     now, n = history.beside.now, int(is_changed.sum())
     if not n:
         return []
@@ -158,42 +165,42 @@ def _changed(kind: str, history: History, is_changed: Mask, then: str) -> list[F
     ]
     more = f" and {n - len(first):,} more" if n > len(first) else ""
     what = (
-        f"{n:,} of {counted(int(history.is_compared.sum()), 'value')} that the previous version"
-        f" had, of {counted(len(ids), 'series', 'series')}, are others now, by"
+        f"{n:,} of {pluralize(int(history.is_compared.sum()), 'value')} that the previous version"
+        f" had, of {pluralize(len(ids), 'series', 'series')}, are others now, by"
         f" {percent(float(np.median(change)))} in the middle and {percent(float(change.max()))} at"
         f" most: {', '.join(first)}{more}."
     )
-    return found(kind, n, ids, what, then)
+    return make_finding(kind, n, ids, what, then)
 
 
-def moved(history: History) -> list[Finding]:
+def moved(history: Revisions) -> list[Finding]:
     """Tell of series whose whole history stands under the week after."""
     ids = history.beside.now.ids[history.is_moved]
     what = (
-        f"{counted(len(ids), 'series', 'series')} of {len(history.beside.now.ids):,} carry, under"
+        f"{pluralize(len(ids), 'series', 'series')} of {len(history.beside.now.ids):,} carry, under"
         f" each week, the value that the previous version had a week earlier: {named(ids)}."
     )
     then = "Old data came under new dates. Ask the source for the week that is missing."
-    return found("repeated", len(ids), ids, what, then)
+    return make_finding("repeated", len(ids), ids, what, then)
 
 
-def rescaled(history: History) -> list[Finding]:
+def rescaled(history: Revisions) -> list[Finding]:
     """Tell of series whose whole history was multiplied."""
     is_scaled = ~np.isnan(history.factor)
     ids = history.beside.now.ids[is_scaled]
     told = [f"{one} ({f:.4g})" for one, f in zip(ids, history.factor[is_scaled], strict=True)]
     what = (
-        f"Nearly every value of {counted(len(ids), 'series', 'series')} is that of the previous"
+        f"Nearly every value of {pluralize(len(ids), 'series', 'series')} is that of the previous"
         f" version times one factor: {named(told)}."
     )
     then = (
         "The unit changed, or the history was revised as a whole. Ask the source which; the next"
         " week has to be in the same unit."
     )
-    return found("rescaled", len(ids), ids, what, then)
+    return make_finding("rescaled", len(ids), ids, what, then)
 
 
-def shrunk(history: History, *, n_passed: int, is_zero: bool = False) -> list[Finding]:
+def shrunk(history: Revisions, *, n_passed: int, is_zero: bool = False) -> list[Finding]:
     """Tell of weeks that are gone; at the front so many may be as have passed since.
 
     Where a week without rows is a zero (`is_zero`), one inside a series is revised, not gone.
@@ -219,46 +226,46 @@ def shrunk(history: History, *, n_passed: int, is_zero: bool = False) -> list[Fi
     told = [f"{one} ({k:,})" for one, k in zip(ids, n[n > 0], strict=True)]
     weeks = was.week[is_lost]
     what = (
-        f"{counted(int(n.sum()), 'week')} that the previous version had, from the one ending"
+        f"{pluralize(int(n.sum()), 'week')} that the previous version had, from the one ending"
         f" {was.day(weeks.min())} to {was.day(weeks.max())}, are gone, of"
-        f" {counted(len(ids), 'series', 'series')}: {named(told)}."
+        f" {pluralize(len(ids), 'series', 'series')}: {named(told)}."
     )
     then = (
         "The source was cut off, or gave a part of its rows. Look whether it is whole, and run the"
         " week again."
     )
-    return found("shrunk", int(n.sum()), ids, what, then)
+    return make_finding("shrunk", int(n.sum()), ids, what, then)
 
 
-def new_series(beside: Beside) -> list[Finding]:
+def new_series(beside: VersionComparison) -> list[Finding]:
     """Tell of series that the version before had not."""
     ids = beside.now.ids[(beside.in_was < 0) & (len(beside.was.ids) > 0)]
-    what = (
-        f"{counted(len(ids), 'series', 'series')} that the previous version had not: {named(ids)}."
-    )
+    what = f"{pluralize(len(ids), 'series', 'series')} that the previous version had not: {named(ids)}."
     then = (
         "They are forecast from now on. Where one is an old series under another name, its past"
         " stays with the old one."
     )
-    return found("new_series", len(ids), ids, what, then)
+    return make_finding("new_series", len(ids), ids, what, then)
 
 
-def vanished_series(beside: Beside) -> list[Finding]:
+def vanished_series(beside: VersionComparison) -> list[Finding]:
     """Tell of series that only the version before had."""
     ended = beside.was.last < beside.now.first.min()  # and left a window that rolled on
     ids = beside.was.ids[(beside.in_now < 0) & ~ended]
     what = (
-        f"{len(ids):,} of {counted(len(beside.was.ids), 'series', 'series')} of the previous"
+        f"{len(ids):,} of {pluralize(len(beside.was.ids), 'series', 'series')} of the previous"
         f" version are gone: {named(ids)}."
     )
     then = (
         "They would get no forecast. Where they have ended, or you read another source now, that"
         " is right; else ask the source."
     )
-    return found("vanished_series", len(ids), ids, what, then)
+    return make_finding("vanished_series", len(ids), ids, what, then)
 
 
-def late(beside: Beside, *, due: int, was_due: int | None, partial: Sequence[str]) -> list[Finding]:
+def late(
+    beside: VersionComparison, *, due: int, was_due: int | None, partial: Sequence[str]
+) -> list[Finding]:
     """Tell of weeks that should be there: where the source is further behind than it was.
 
     `due` is the newest week that is over, `was_due` what it was for the version before. A source
@@ -270,14 +277,14 @@ def late(beside: Beside, *, due: int, was_due: int | None, partial: Sequence[str
     n_was = 0 if was_due is None or not len(was.ids) else max(0, was_due - was.newest)
     if n_behind > n_was and not (partial and n_behind == 1):
         what = (
-            f"The source is {counted(n_behind, 'week')} behind: its newest week ends"
+            f"The source is {pluralize(n_behind, 'week')} behind: its newest week ends"
             f" {now.day(now.newest)}, and the one ending {now.day(due)} is over."
         )
         then = (
             "What is forecast as next week has begun or passed. See why the source is late, and"
             " run the week again once it has caught up."
         )
-        return found("late", n_behind, (), what, then)
+        return make_finding("late", n_behind, (), what, then)
     if not len(was.ids) or now.newest <= was.newest:
         return []
     at = beside.in_was
@@ -285,8 +292,8 @@ def late(beside: Beside, *, due: int, was_due: int | None, partial: Sequence[str
     lags = (at >= 0) & (was_last == was.newest) & (now.last >= was_last) & (now.last < now.newest)
     ids = np.array([one for one in now.ids[lags] if one not in set(partial)], dtype=object)
     what = (
-        f"{counted(len(ids), 'series', 'series')} of {len(now.ids):,} have no value for the week"
+        f"{pluralize(len(ids), 'series', 'series')} of {len(now.ids):,} have no value for the week"
         f" ending {now.day(now.newest)}, and were up to date in the previous version: {named(ids)}."
     )
     then = "What is forecast of them is for an earlier week. Ask the source for what is missing."
-    return found("late", len(ids), ids, what, then)
+    return make_finding("late", len(ids), ids, what, then)

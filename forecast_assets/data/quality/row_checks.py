@@ -11,8 +11,8 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import pandas as pd
 
-from forecast_assets.data.quality.comparison import DAYS, Ints, Mask, Weeks
-from forecast_assets.data.quality.finding import Finding, counted, found, named
+from forecast_assets.data.quality.comparison import DAYS, Ints, Mask, WeekGrid
+from forecast_assets.data.quality.finding import Finding, make_finding, named, pluralize
 from forecast_assets.storage.contract import Values
 
 USUAL = 0.05  # the share of rows with a twin from which on that is how the source is
@@ -22,7 +22,7 @@ NEVER = np.iinfo(np.int64).min
 
 
 @dataclass(frozen=True, eq=False)
-class Rows:
+class RawRows:
     """The rows of raw_data, and those of them that were not set aside, by series."""
 
     raw: pd.DataFrame
@@ -45,13 +45,13 @@ class Rows:
         return codes.astype(np.int64), ids
 
 
-def malformed(rows: Rows) -> list[Finding]:
+def malformed(rows: RawRows) -> list[Finding]:
     """Tell of rows that were set aside, by reason."""
     aside = rows.problem.dropna()
     reasons = aside.value_counts().sort_index().sort_values(ascending=False, kind="stable")
     told = named(f"{n:,} {why}" for why, n in reasons.items())
     what = (
-        f"{len(aside):,} of {counted(len(rows.raw), 'row')} break the contract and were set aside:"
+        f"{len(aside):,} of {pluralize(len(rows.raw), 'row')} break the contract and were set aside:"
         f" {told}."
     )
     then = (
@@ -59,10 +59,10 @@ def malformed(rows: Rows) -> list[Finding]:
         " mend it at the source."
     )
     ids = rows.raw.loc[aside.index, "unique_id"].dropna().unique()
-    return found("malformed", len(aside), ids, what, then)
+    return make_finding("malformed", len(aside), ids, what, then)
 
 
-def left_out(rows: Rows, now: Weeks, *, due: int) -> list[str]:
+def partial_series(rows: RawRows, now: WeekGrid, *, due: int) -> list[str]:
     """The series whose newest week has rows, and was left out: too few of its days are there.
 
     `due` is the newest week that is over.
@@ -81,17 +81,17 @@ def left_out(rows: Rows, now: Weeks, *, due: int) -> list[str]:
 def partial(series: Sequence[str], *, n_all: int) -> list[Finding]:
     """Tell of newest weeks that were left out."""
     what = (
-        f"The newest week of {len(series):,} of {counted(n_all, 'series', 'series')} lacks days:"
+        f"The newest week of {len(series):,} of {pluralize(n_all, 'series', 'series')} lacks days:"
         f" {named(series)}."
     )
     then = (
         "Half a week is none, so it was left out, and is forecast instead. Once the source has the"
         " other days, run the week again; `series.min_coverage` says how many there must be."
     )
-    return found("partial", len(series), series, what, then)
+    return make_finding("partial", len(series), series, what, then)
 
 
-def duplicates(rows: Rows, *, after: pd.Timestamp, zone: ZoneInfo | None) -> list[Finding]:
+def duplicates(rows: RawRows, *, after: pd.Timestamp, zone: ZoneInfo | None) -> list[Finding]:
     """Tell of rows with the series and time of another one, of those later than a moment.
 
     Not where that is usual: transactions have times in common. Nor in the hour that a zone has
@@ -113,17 +113,17 @@ def duplicates(rows: Rows, *, after: pd.Timestamp, zone: ZoneInfo | None) -> lis
         twice = twice[np.asarray(local.notna())]
     told = [f"{one} / {at}" for one, at in zip(twice["unique_id"], twice["ds"], strict=True)]
     what = (
-        f"{counted(len(twice), 'row')} of {len(sound):,} have the series and the time of another"
+        f"{pluralize(len(twice), 'row')} of {len(sound):,} have the series and the time of another"
         f" one: {named(told)}."
     )
     then = (
         "A sum counts them twice. Mend the query or the export that gives them; where they are"
         ' right, set `verdict.duplicates = "publish"`.'
     )
-    return found("duplicates", len(twice), twice["unique_id"].unique(), what, then)
+    return make_finding("duplicates", len(twice), twice["unique_id"].unique(), what, then)
 
 
-def off_grid(rows: Rows, *, after: pd.Timestamp) -> list[Finding]:
+def off_grid(rows: RawRows, *, after: pd.Timestamp) -> list[Finding]:
     """Tell of rows of weekly series on another weekday than nearly all, later than a moment."""
     sound, (codes, ids) = rows.sound, rows.of_series
     weekday = sound["ds"].dt.weekday.to_numpy()
@@ -135,11 +135,11 @@ def off_grid(rows: Rows, *, after: pd.Timestamp) -> list[Finding]:
     days = strays["ds"].dt.strftime("%A, %Y-%m-%d")
     told = [f"{one} / {day}" for one, day in zip(strays["unique_id"], days, strict=True)]
     what = (
-        f"{counted(len(strays), 'row')} of weekly series lie on another weekday than nearly all of"
+        f"{pluralize(len(strays), 'row')} of weekly series lie on another weekday than nearly all of"
         f" theirs: {named(told)}."
     )
     then = (
         "One may have come into the week before or after its own. Look at the dates, and at"
         " `series.frequency`."
     )
-    return found("off_grid", len(strays), strays["unique_id"].unique(), what, then)
+    return make_finding("off_grid", len(strays), strays["unique_id"].unique(), what, then)

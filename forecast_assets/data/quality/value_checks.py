@@ -8,11 +8,11 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from forecast_assets.config.settings import fits
-from forecast_assets.data.quality.comparison import Beside, is_close
-from forecast_assets.data.quality.finding import Finding, counted, found, named, number
-from forecast_assets.data.quality.latest_value import Newest
-from forecast_assets.errors import listed
+from forecast_assets.config.settings import matches_any
+from forecast_assets.data.quality.comparison import VersionComparison, is_close
+from forecast_assets.data.quality.finding import Finding, make_finding, named, number, pluralize
+from forecast_assets.data.quality.latest_value import LatestValues
+from forecast_assets.errors import format_list
 
 YEAR = 52  # weeks that a gap is told within
 RARE = 1e-3  # the chance that a sound week repeats the one before
@@ -22,7 +22,7 @@ NEARLY_ALL = 0.9
 FLAT_LEAST, FLAT_MOST = 4, 26  # weeks that a flat line is told for: then it is how the series is
 
 
-def unusual(newest: Newest) -> list[Finding]:
+def unusual(newest: LatestValues) -> list[Finding]:
     """Tell of newest values far outside of what their series do, as far as no unit explains it."""
     now = newest.beside.now
     is_told = newest.is_unusual & ~newest.is_rescaled
@@ -33,17 +33,17 @@ def unusual(newest: Newest) -> list[Finding]:
         for i in places[:5]
     ]
     what = (
-        f"The newest value of {len(places):,} of {counted(len(now.ids), 'series', 'series')} lies"
-        f" far outside of what the series does: {listed(told, of=len(places))}."
+        f"The newest value of {len(places):,} of {pluralize(len(now.ids), 'series', 'series')} lies"
+        f" far outside of what the series does: {format_list(told, of=len(places))}."
     )
     then = (
         "It is forecast from as it stands. See whether the source means it; a wrong value is"
         " mended there."
     )
-    return found("unusual", len(places), now.ids[np.sort(places)], what, then)
+    return make_finding("unusual", len(places), now.ids[np.sort(places)], what, then)
 
 
-def rescaled(newest: Newest) -> list[Finding]:
+def rescaled(newest: LatestValues) -> list[Finding]:
     """Tell of newest values that look to be in another unit."""
     now, places = newest.beside.now, np.flatnonzero(newest.is_rescaled)
     told = [
@@ -51,17 +51,17 @@ def rescaled(newest: Newest) -> list[Finding]:
         for i in places
     ]
     what = (
-        f"The newest value of {len(places):,} of {counted(len(now.ids), 'series', 'series')} is off"
+        f"The newest value of {len(places):,} of {pluralize(len(now.ids), 'series', 'series')} is off"
         f" the usual level by a factor: {named(told)}."
     )
     then = (
         "Its unit changed, or a part of the week is missing. Ask the source, and have the whole"
         " history in one unit."
     )
-    return found("rescaled", len(places), now.ids[places], what, then)
+    return make_finding("rescaled", len(places), now.ids[places], what, then)
 
 
-def repeated(newest: Newest) -> list[Finding]:
+def repeated(newest: LatestValues) -> list[Finding]:
     """Tell of a newest week that is the one before again, where that cannot be chance."""
     now, tail = newest.beside.now, newest.tail
     same = is_close(tail[:, 1:], tail[:, :-1])
@@ -83,13 +83,13 @@ def repeated(newest: Newest) -> list[Finding]:
     ids = now.ids[is_same]
     what = (
         f"The week ending {now.day(now.newest)} has the value of the week before for {n_same:,} of"
-        f" {counted(n, 'series', 'series')} that usually change: {named(ids)}."
+        f" {pluralize(n, 'series', 'series')} that usually change: {named(ids)}."
     )
     then = "Last week's data came under a new date. Ask the source for the week itself."
-    return found("repeated", n_same, ids, what, then)
+    return make_finding("repeated", n_same, ids, what, then)
 
 
-def flat(newest: Newest) -> list[Finding]:
+def flat(newest: LatestValues) -> list[Finding]:
     """Tell of series that no longer move: as long as that is news, and twice as long as ever."""
     now, tail = newest.beside.now, newest.tail
     runs = np.ones_like(tail, dtype=np.int64)  # of equal values, up to each week
@@ -102,18 +102,18 @@ def flat(newest: Newest) -> list[Finding]:
     places = np.flatnonzero(is_told & (run > 2 * longest) & (longest > 0))
     told = [f"{now.ids[i]} ({run[i]} weeks at {number(tail[i, -1])})" for i in places]
     what = (
-        f"{counted(len(places), 'series', 'series')} stand still, longer than ever before:"
+        f"{pluralize(len(places), 'series', 'series')} stand still, longer than ever before:"
         f" {named(told)}."
     )
     then = (
         "A sensor that is stuck, or a value that is carried on, looks so. See whether the source"
         " still measures."
     )
-    return found("flat", len(places), now.ids[places], what, then)
+    return make_finding("flat", len(places), now.ids[places], what, then)
 
 
 def out_of_range(
-    beside: Beside, *, minimum: float | None, ranges: Mapping[str, tuple[float, float]]
+    beside: VersionComparison, *, minimum: float | None, ranges: Mapping[str, tuple[float, float]]
 ) -> list[Finding]:
     """Tell of values where none of the series can lie: below the minimum, or out of its range."""
     now = beside.now
@@ -130,17 +130,17 @@ def out_of_range(
         for i in places[:5]
     ]
     what = (
-        f"{counted(len(places), 'value')} of {counted(len(ids), 'series', 'series')} lie where none"
-        f" can: {listed(told, of=len(places))}."
+        f"{pluralize(len(places), 'value')} of {pluralize(len(ids), 'series', 'series')} lie where none"
+        f" can: {format_list(told, of=len(places))}."
     )
     then = (
         "Models would learn from them. Mend the source, or, where they are right,"
         " `[series.ranges]` and `forecast.minimum`."
     )
-    return found("out_of_range", len(places), ids, what, then)
+    return make_finding("out_of_range", len(places), ids, what, then)
 
 
-def gaps(beside: Beside) -> list[Finding]:
+def gaps(beside: VersionComparison) -> list[Finding]:
     """Tell of weeks that were filled and that the version before had not; at first, of a year."""
     now, was = beside.now, beside.was
     is_new = now.week > now.newest - YEAR
@@ -151,17 +151,17 @@ def gaps(beside: Beside) -> list[Finding]:
     ids = now.ids[np.unique(now.of_series[places])]
     told = [f"{now.ids[now.of_series[i]]} / {now.day(now.week[i])}" for i in places]
     what = (
-        f"{counted(len(places), 'week')} of {counted(len(ids), 'series', 'series')} have no value"
+        f"{pluralize(len(places), 'week')} of {pluralize(len(ids), 'series', 'series')} have no value"
         f" and were filled: {named(told)}."
     )
     then = (
         "Models take what was filled for what came. Where the source has them by now, run the week"
         " again; `series.missing` says how gaps are filled."
     )
-    return found("gaps", len(places), ids, what, then)
+    return make_finding("gaps", len(places), ids, what, then)
 
 
 def _range(name: str, ranges: Mapping[str, tuple[float, float]]) -> tuple[float, float]:
     """The first range whose pattern the name fits; without one, anywhere."""
-    every = (ends for pattern, ends in ranges.items() if fits(name, [pattern]))
+    every = (ends for pattern, ends in ranges.items() if matches_any(name, [pattern]))
     return next(every, (-math.inf, math.inf))

@@ -11,14 +11,14 @@ from typing import Any
 
 import pandas as pd
 
-from forecast_assets.config.redaction import addressed
+from forecast_assets.config.redaction import redact_url
 from forecast_assets.config.settings import Settings
 from forecast_assets.config.source_settings import DemoSource, SqlSource
 from forecast_assets.data.sources.files import read_files, shown
 from forecast_assets.data.sources.http.reader import read_http
 from forecast_assets.data.sources.mapping import as_raw_data
 from forecast_assets.data.sources.python import read_python
-from forecast_assets.data.sources.request import Asked
+from forecast_assets.data.sources.request import FetchRequest
 
 KEY = ["unique_id", "ds"]
 
@@ -44,7 +44,7 @@ def upserted(before: pd.DataFrame, new: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([stays, new], ignore_index=True)
 
 
-def read_demo(_: DemoSource, __: Asked) -> pd.DataFrame:
+def read_demo(_: DemoSource, __: FetchRequest) -> pd.DataFrame:
     """Read the demo, whatever is asked."""
     return demo_series()
 
@@ -52,22 +52,20 @@ def read_demo(_: DemoSource, __: Asked) -> pd.DataFrame:
 def demo_series() -> pd.DataFrame:
     """The six EIA series, 523 weeks each: `unique_id, ds, y`, all as text but y."""
     file = (
-        resources.files("forecast_assets.data.sources.fetch")
-        / "demo_data"
-        / "eia_weekly_petroleum.csv"
+        resources.files("forecast_assets.data.sources") / "demo_data" / "eia_weekly_petroleum.csv"
     )
     with file.open("rb") as rows:
         return pd.read_csv(rows, dtype={"unique_id": str, "ds": str})
 
 
-def _read_sql(source: SqlSource, asked: Asked) -> pd.DataFrame:
+def _read_sql(source: SqlSource, asked: FetchRequest) -> pd.DataFrame:
     from forecast_assets.data.sources.sql.reader import read_sql  # noqa: PLC0415 - SQLAlchemy takes 0.4 s
 
     return read_sql(source, asked)
 
 
 # A reader takes its own kind's settings, which differ in type from kind to kind.
-Reader = Callable[[Any, Asked], pd.DataFrame]
+Reader = Callable[[Any, FetchRequest], pd.DataFrame]
 
 READERS: Mapping[str, Reader] = {
     "demo": read_demo,
@@ -78,7 +76,7 @@ READERS: Mapping[str, Reader] = {
 }
 
 
-def fetch(asked: Asked) -> pd.DataFrame:
+def fetch(asked: FetchRequest) -> pd.DataFrame:
     """Read the source and map its columns: the table raw_data, one row a published row.
 
     A source that reads only what is new has it put into what was fetched before.
@@ -95,24 +93,24 @@ def fetch(asked: Asked) -> pd.DataFrame:
     raw = as_raw_data(
         rows,
         columns=columns,
-        origin=described(asked.settings),
+        origin=display_name(asked.settings),
         zone=source.zone,
         is_kept_aside=source.on_bad_rows == "quarantine",
     )
     return raw if before is None else upserted(before, raw)
 
 
-def identity(settings: Settings) -> str:
+def source_fingerprint(settings: Settings) -> str:
     """Identify what is fetched, by the source's settings, secrets left out (8 hex digits)."""
     text = settings.source.model_dump_json()
     return hashlib.blake2b(text.encode(), digest_size=4).hexdigest()
 
 
-def described(settings: Settings) -> str:
+def display_name(settings: Settings) -> str:
     """Name the source for messages and for the UI, without what is secret in its address."""
     source = settings.source
     if source.kind == "file":
         return shown(settings.located(source.path))
     if source.kind in ("http", "sql"):
-        return addressed(source.url)
+        return redact_url(source.url)
     return source.callable if source.kind == "python" else "the demo data"

@@ -7,18 +7,18 @@ from urllib.parse import unquote
 
 import pandas as pd
 
-from forecast_assets.config.redaction import addressed
+from forecast_assets.config.redaction import redact_url
 from forecast_assets.config.source_settings import FileSource, Format
 from forecast_assets.data.sources.parsing import parse
-from forecast_assets.data.sources.request import Asked, Budget, dated
-from forecast_assets.data.sources.retry import may_pass, persistently
-from forecast_assets.errors import ForecastAssetsError, SourceError, SourceUnavailable, listed
+from forecast_assets.data.sources.request import ByteBudget, FetchRequest, expand_as_of
+from forecast_assets.data.sources.retry import is_transient, with_retries
+from forecast_assets.errors import ForecastAssetsError, SourceError, SourceUnavailable, format_list
 
 GONE = (401, 403, 404, 410)  # statuses that another try would not change
 COMPRESSIONS = {".gz": "gzip", ".bz2": "bz2", ".xz": "xz", ".zst": "zstd"}
 
 
-def read_files(source: FileSource, asked: Asked) -> pd.DataFrame:
+def read_files(source: FileSource, asked: FetchRequest) -> pd.DataFrame:
     """Read every file that the path or pattern names, in the order of their names.
 
     `{as_of}` in the path is the day that is asked for. Text columns come back as text (an id of
@@ -26,13 +26,13 @@ def read_files(source: FileSource, asked: Asked) -> pd.DataFrame:
     every try), one has no rows or cannot be parsed, its ending is not known, or the file system
     does not answer.
     """
-    path = dated(asked.settings.located(source.path), asked.today)
-    return persistently(lambda: _read(path, source, asked), source, asked)
+    path = expand_as_of(asked.settings.located(source.path), asked.today)
+    return with_retries(lambda: _read(path, source, asked), source, asked)
 
 
-def _read(path: str, source: FileSource, asked: Asked) -> pd.DataFrame:
+def _read(path: str, source: FileSource, asked: FetchRequest) -> pd.DataFrame:
     columns = (source.unique_id, source.ds, source.y)
-    budget = Budget(source.max_bytes)
+    budget = ByteBudget(source.max_bytes)
     try:
         import fsspec  # noqa: PLC0415 - only this kind of source needs it
 
@@ -59,10 +59,10 @@ def _read(path: str, source: FileSource, asked: Asked) -> pd.DataFrame:
 
 def shown(path: str) -> str:
     """A path as it may be shown: a URL without what is secret in it."""
-    return addressed(path) if "://" in path else path
+    return redact_url(path) if "://" in path else path
 
 
-def _absent(path: str, source: FileSource, asked: Asked) -> SourceError:
+def _absent(path: str, source: FileSource, asked: FetchRequest) -> SourceError:
     if path != asked.settings.located(source.path):
         return SourceUnavailable(
             f"No file answers to `source.path` = {shown(source.path)} for {asked.today:%Y-%m-%d}:"
@@ -86,7 +86,7 @@ def _refusal(error: Exception, path: str) -> SourceError:
             f"{shown(path)} may not be read: {said}. Nothing was read. Give this user the right to,"
             f" or log in by the environment where Dagster's processes start."
         )
-    if isinstance(error, OSError) or may_pass(error):
+    if isinstance(error, OSError) or is_transient(error):
         return SourceUnavailable(
             f"{shown(path)} did not answer: {said}. Nothing was read; another try may pass."
         )
@@ -136,7 +136,7 @@ def _format(name: str) -> tuple[Format, str | None]:
     ending = (path.with_suffix("") if compression else path).suffix.lower()
     if ending not in FORMATS:
         raise SourceError(
-            f"The ending of {name} is none of {listed(FORMATS, most=9)}, so nothing says how to"
+            f"The ending of {name} is none of {format_list(FORMATS, most=9)}, so nothing says how to"
             f" read it. Nothing was read. Rename the file to what it holds."
         )
     return FORMATS[ending], compression

@@ -14,7 +14,7 @@ import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from forecast_assets.errors import DataError, SourceError, listed
+from forecast_assets.errors import DataError, SourceError, format_list
 from forecast_assets.storage.contract import Values
 
 YEARS = (1678, 2261)  # all of them fit into 64 bits of nanoseconds
@@ -24,7 +24,7 @@ Mask = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
-class _Fault:
+class _ColumnProblem:
     """What some of the rows hold in a column, and should not."""
 
     is_bad: Mask
@@ -32,11 +32,11 @@ class _Fault:
 
 
 @dataclass(frozen=True)
-class _Read:
+class _ParsedColumn:
     """A column in its type, null where it is at fault; a row has one fault of a column at most."""
 
     typed: Values
-    faults: list[_Fault]
+    faults: list[_ColumnProblem]
 
 
 def as_raw_data(
@@ -90,14 +90,14 @@ def _refuse_columns(rows: pd.DataFrame, columns: Mapping[str, str], *, origin: s
     absent = [source for source in columns.values() if source not in rows.columns]
     if absent:
         raise SourceError(
-            f"{origin} has no column {listed(absent)}; it has {listed(rows.columns, most=12)}."
+            f"{origin} has no column {format_list(absent)}; it has {format_list(rows.columns, most=12)}."
             f" Without it no series can be made, and nothing was published. Say which columns hold"
             f" unique_id, ds and y in [source] of forecast.toml."
         )
     twice = [source for source in columns.values() if list(rows.columns).count(source) > 1]
     if twice:
         raise SourceError(
-            f"{origin} has more than one column {listed(dict.fromkeys(twice))}. Which one is meant"
+            f"{origin} has more than one column {format_list(dict.fromkeys(twice))}. Which one is meant"
             f" would be a guess, so nothing was published. Give the columns names of their own."
         )
     if rows.empty:
@@ -125,13 +125,13 @@ def _spread(codes: NDArray[np.intp], distinct: Values, missing: object) -> Value
     return pd.Series(wide.to_numpy()[codes])
 
 
-def _ids(values: Values) -> _Read:
+def _ids(values: Values) -> _ParsedColumn:
     codes, distinct = _distinct(values)
     plain = distinct.astype(object)
     is_name = plain.map(_is_name).astype(bool)
     faults = [
-        _Fault(codes < 0, "no series (the id is missing)"),
-        _Fault(np.append(~is_name, False)[codes], "no name for a series"),
+        _ColumnProblem(codes < 0, "no series (the id is missing)"),
+        _ColumnProblem(np.append(~is_name, False)[codes], "no name for a series"),
     ]
     texts = plain.where(is_name).map(str, na_action="ignore").astype(object)
     return _read(_spread(codes, texts, None), faults)
@@ -144,11 +144,11 @@ def _is_name(value: object) -> bool:
     return pd.api.types.is_scalar(value) and not isinstance(value, bytes)
 
 
-def _read(values: Values, faults: list[_Fault]) -> _Read:
-    return _Read(values, [fault for fault in faults if fault.is_bad.any()])
+def _read(values: Values, faults: list[_ColumnProblem]) -> _ParsedColumn:
+    return _ParsedColumn(values, [fault for fault in faults if fault.is_bad.any()])
 
 
-def _numbers(values: Values) -> _Read:
+def _numbers(values: Values) -> _ParsedColumn:
     if values.dtype == object and pd.api.types.infer_dtype(values, skipna=False) == "decimal":
         # One that signals raises wherever pandas touches it.
         plain = [str(one) if one.is_snan() else one for one in values]
@@ -156,8 +156,8 @@ def _numbers(values: Values) -> _Read:
     numbers = _floats(values)
     is_infinite = np.isinf(numbers.to_numpy())
     faults = [
-        _Fault((numbers.isna() & values.notna()).to_numpy(), "no number"),
-        _Fault(is_infinite, "an infinite number"),
+        _ColumnProblem((numbers.isna() & values.notna()).to_numpy(), "no number"),
+        _ColumnProblem(is_infinite, "an infinite number"),
     ]
     return _read(numbers.mask(is_infinite) if is_infinite.any() else numbers, faults)
 
@@ -184,12 +184,12 @@ def _floats(values: Values) -> "pd.Series[float]":
     return _floats(numbers) if numbers.dtype.kind == "c" else numbers.astype("float64")
 
 
-def _times(values: Values, zone: ZoneInfo | None, *, origin: str) -> _Read:
+def _times(values: Values, zone: ZoneInfo | None, *, origin: str) -> _ParsedColumn:
     if pd.api.types.is_numeric_dtype(values):
         is_there = values.notna().to_numpy()
         faults = [
-            _Fault(~is_there, "no time"),
-            _Fault(is_there, "a bare number for a time"),
+            _ColumnProblem(~is_there, "no time"),
+            _ColumnProblem(is_there, "a bare number for a time"),
         ]
         return _read(pd.Series(pd.NaT, index=values.index, dtype="datetime64[ns]"), faults)
     codes, distinct = _distinct(values)
@@ -202,8 +202,8 @@ def _times(values: Values, zone: ZoneInfo | None, *, origin: str) -> _Read:
         times = _written(distinct.map(str), codes, zone, origin=origin)
         is_far = times.isna()
     faults = [
-        _Fault(codes < 0, "no time"),
-        _Fault(np.append(is_far, False)[codes], what),
+        _ColumnProblem(codes < 0, "no time"),
+        _ColumnProblem(np.append(is_far, False)[codes], what),
     ]
     return _read(_spread(codes, times, pd.NaT), faults)
 
@@ -219,7 +219,7 @@ def _written(
     if zone is None and len(counts) > 1:
         raise DataError(
             f"The times in {origin} are of {len(counts)} time zones: "
-            f"{listed(f'{offset} in {n} rows' for offset, n in counts.items())}. Which week a row"
+            f"{format_list(f'{offset} in {n} rows' for offset, n in counts.items())}. Which week a row"
             f" belongs to would be a guess, so nothing was published. Name the source's own zone in"
             f' `source.timezone`, such as "Europe/Vienna", or write all times in one.'
         )
@@ -251,7 +251,7 @@ def _is_missing(value: Any) -> bool:
     return pd.api.types.is_scalar(value) and bool(pd.isna(value))
 
 
-def _refusal(rows: pd.DataFrame, column: str, fault: _Fault, *, origin: str) -> DataError:
+def _refusal(rows: pd.DataFrame, column: str, fault: _ColumnProblem, *, origin: str) -> DataError:
     bad = rows.loc[fault.is_bad, column]
     first = bad.head()
     places = [
@@ -259,7 +259,7 @@ def _refusal(rows: pd.DataFrame, column: str, fault: _Fault, *, origin: str) -> 
     ]
     return DataError(
         f"{len(bad)} of {len(rows)} rows of {origin}, column `{column}`,"
-        f" hold {fault.what}: {listed(places, of=len(bad))}. Nothing was published, and earlier"
+        f" hold {fault.what}: {format_list(places, of=len(bad))}. Nothing was published, and earlier"
         f" versions stand. Mend the source, map another column in [source] of forecast.toml, or set"
         f' `source.on_bad_rows = "quarantine"` there to go on without such rows.'
     )

@@ -20,7 +20,7 @@ from pyarrow import csv as arrow_csv
 from pyarrow import parquet
 
 from forecast_assets.config.source_settings import Format
-from forecast_assets.data.sources.request import Budget
+from forecast_assets.data.sources.request import ByteBudget
 from forecast_assets.errors import SourceError
 
 BLOCK = 1 << 20  # bytes
@@ -44,7 +44,7 @@ def parse(
     *,
     name: str,
     columns: Sequence[str],
-    budget: Budget,
+    budget: ByteBudget,
     records: str | None = None,
 ) -> pd.DataFrame:
     """Read a body of the kind; `name` is what it is called in errors.
@@ -56,7 +56,7 @@ def parse(
     Raises SourceError where the body is not of the kind or has no rows, and where it takes more
     than the budget. Errors of a connection or a file system pass through.
     """
-    counted: Any = body if kind == "parquet" else Counted(body, budget, name)
+    counted: Any = body if kind == "parquet" else CountingReader(body, budget, name)
     try:
         frame = PARSERS[kind](counted, columns, budget, name, records)
     except (ConnectionError, TimeoutError):  # the file system's, not the file's
@@ -74,10 +74,10 @@ def parse(
     return frame
 
 
-class Counted(io.RawIOBase):
+class CountingReader(io.RawIOBase):
     """A body that counts what is read of it against a budget."""
 
-    def __init__(self, body: IO[bytes], budget: Budget, name: str) -> None:
+    def __init__(self, body: IO[bytes], budget: ByteBudget, name: str) -> None:
         self._body, self._budget, self._name = body, budget, name
 
     def readable(self) -> bool:
@@ -93,7 +93,7 @@ class Counted(io.RawIOBase):
 
 
 def _parse_csv(
-    body: IO[bytes], columns: Sequence[str], _: Budget, __: str, ___: str | None
+    body: IO[bytes], columns: Sequence[str], _: ByteBudget, __: str, ___: str | None
 ) -> pd.DataFrame:
     file = io.BufferedReader(body, BLOCK)  # type: ignore[type-var]
     start = io.TextIOWrapper(io.BytesIO(file.peek(BLOCK)), "utf-8-sig", "replace", newline="")
@@ -114,7 +114,7 @@ def _parse_csv(
 
 
 def _parse_parquet(
-    body: IO[bytes], columns: Sequence[str], budget: Budget, name: str, _: str | None
+    body: IO[bytes], columns: Sequence[str], budget: ByteBudget, name: str, _: str | None
 ) -> pd.DataFrame:
     file = parquet.ParquetFile(body)
     names = file.schema_arrow.names
@@ -129,18 +129,18 @@ def _parse_parquet(
 
 
 def _parse_json(
-    body: IO[bytes], columns: Sequence[str], _: Budget, __: str, records: str | None
+    body: IO[bytes], columns: Sequence[str], _: ByteBudget, __: str, records: str | None
 ) -> pd.DataFrame:
-    with uncollected():
-        return records_frame(at(json_of(body.read()), records), columns)
+    with gc_paused():
+        return records_frame(get_path(load_json(body.read()), records), columns)
 
 
 def _parse_json_lines(
-    body: IO[bytes], columns: Sequence[str], _: Budget, __: str, ___: str | None
+    body: IO[bytes], columns: Sequence[str], _: ByteBudget, __: str, ___: str | None
 ) -> pd.DataFrame:
-    with uncollected():
+    with gc_paused():
         lines = io.BufferedReader(body, BLOCK)  # type: ignore[type-var]
-        return records_frame([json_of(line) for line in lines if line.strip()], columns)
+        return records_frame([load_json(line) for line in lines if line.strip()], columns)
 
 
 PARSERS: Mapping[str, Callable[..., pd.DataFrame]] = {
@@ -151,7 +151,7 @@ PARSERS: Mapping[str, Callable[..., pd.DataFrame]] = {
 }
 
 
-def json_of(text: bytes) -> Any:
+def load_json(text: bytes) -> Any:
     """Read JSON, and NaN, which it has not and Python writes. Raises ValueError."""
     try:
         return orjson.loads(text)
@@ -159,7 +159,7 @@ def json_of(text: bytes) -> Any:
         return json.loads(text)  # who knows NaN, and says where the fault is
 
 
-def at(value: Any, path: str | None) -> Any:
+def get_path(value: Any, path: str | None) -> Any:
     """What is at a dotted path in JSON. Raises ValueError where the path leads nowhere."""
     for key in path.split(".") if path else ():
         if not isinstance(value, dict) or key not in value:
@@ -205,7 +205,7 @@ def _frame(table: pa.Table) -> pd.DataFrame:
 
 
 @contextmanager
-def uncollected() -> Iterator[None]:
+def gc_paused() -> Iterator[None]:
     """Keep the collector out while millions of small objects are made, none of them garbage."""
     was_on = gc.isenabled()
     gc.disable()

@@ -13,14 +13,14 @@ from typing import Any
 import pandas as pd
 
 from forecast_assets.config.source_settings import PythonSource
-from forecast_assets.data.sources.request import Asked
-from forecast_assets.data.sources.retry import may_pass, persistently
+from forecast_assets.data.sources.request import FetchRequest
+from forecast_assets.data.sources.retry import is_transient, with_retries
 from forecast_assets.errors import SourceError, SourceUnavailable
 
 STANDARD = sysconfig.get_path("stdlib")
 
 
-def read_python(source: PythonSource, asked: Asked) -> pd.DataFrame:
+def read_python(source: PythonSource, asked: FetchRequest) -> pd.DataFrame:
     """Import the function, from the path or beside forecast.toml, and return what it returns.
 
     An index that has a name becomes a column. A lost connection or a time-out, Python's own or a
@@ -29,7 +29,7 @@ def read_python(source: PythonSource, asked: Asked) -> pd.DataFrame:
     """
     with _importable(asked.settings.root):
         function = _function(source.callable)
-        returned = persistently(lambda: _called(function, source, asked), source, asked)
+        returned = with_retries(lambda: _called(function, source, asked), source, asked)
     if hasattr(returned, "to_pandas"):  # a table of polars or pyarrow
         returned = returned.to_pandas()
     if not isinstance(returned, pd.DataFrame):
@@ -89,14 +89,14 @@ def _takes_as_of(function: Callable[..., Any]) -> bool:
     return True
 
 
-def _called(function: Callable[..., Any], source: PythonSource, asked: Asked) -> Any:
+def _called(function: Callable[..., Any], source: PythonSource, asked: FetchRequest) -> Any:
     try:
         return function(as_of=asked.as_of)
     except SourceError:  # it knows this package's errors, and means what it says
         raise
     except (Exception, SystemExit) as error:
         said = f"{type(error).__name__}: {error}".rstrip(": .") + _where(error)
-        if may_pass(error):
+        if is_transient(error):
             raise SourceUnavailable(
                 f"{source.callable} did not get its rows: {said}. Another try may pass."
             ) from error

@@ -19,7 +19,7 @@ def _to_nobody(_: str) -> None:
 
 
 @dataclass(frozen=True)
-class Asked:
+class FetchRequest:
     """One fetch. `before` is the table raw_data as it was fetched last, where there is one."""
 
     settings: Settings
@@ -44,7 +44,7 @@ class Asked:
         return self.as_of.astimezone(zone)
 
 
-def dated(text: str, moment: datetime) -> str:
+def expand_as_of(text: str, moment: datetime) -> str:
     """Put a day where `{as_of}` stands, as an ISO date, or `{as_of:FORMAT}`, as strftime writes it.
 
     Every other brace stays.
@@ -56,7 +56,7 @@ def dated(text: str, moment: datetime) -> str:
     )
 
 
-class Budget:
+class ByteBudget:
     """How many bytes a fetch may still take: of bodies, and of what they unpack."""
 
     def __init__(self, max_bytes: int) -> None:

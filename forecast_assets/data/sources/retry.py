@@ -4,8 +4,8 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
-from forecast_assets.config.source_settings import Own
-from forecast_assets.data.sources.request import Asked
+from forecast_assets.config.source_settings import UserSource
+from forecast_assets.data.sources.request import FetchRequest
 from forecast_assets.errors import SourceError, SourceUnavailable
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ T = TypeVar("T")
 DOUBLINGS = 60  # of a second: 36 billion years
 
 
-def persistently(call: Callable[[], T], source: Own, asked: Asked) -> T:
+def with_retries(call: Callable[[], T], source: UserSource, asked: FetchRequest) -> T:
     """Call until it answers: at most `max_retries` times more, while it is SourceUnavailable.
 
     Before try n + 1 it waits for a time drawn evenly from 0 to the lesser of `retry_cap_seconds`
@@ -78,7 +78,7 @@ NAMES = frozenset(
 )
 
 
-def may_pass(error: BaseException) -> bool:
+def is_transient(error: BaseException) -> bool:
     """Whether it is a lost connection or a time-out, Python's own or a library's."""
     reason = getattr(error, "reason", None)  # what urllib's error is about
     cause = reason if isinstance(reason, BaseException) else error

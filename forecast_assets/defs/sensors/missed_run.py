@@ -12,21 +12,21 @@ import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
 from forecast_assets.config.settings import Settings
-from forecast_assets.defs.notifications import tell
+from forecast_assets.defs.notifications import enqueue
 from forecast_assets.defs.runs import (
     AS_OF_TAG,
     Clock,
-    content_held,
+    active_weekly_runs,
+    as_of_of,
     end_orphans,
+    held_runs,
+    held_version,
     now,
-    runs_that_held,
-    stands_for,
-    weeks_under_way,
 )
 from forecast_assets.defs.schedules import deadline, is_published, last_due, request_for
 from forecast_assets.errors import StoreError
-from forecast_assets.notifications.routing import Notice
-from forecast_assets.reporting.render import cell
+from forecast_assets.notifications.routing import Notification
+from forecast_assets.reporting.render import escape_markdown
 from forecast_assets.storage.store import Store
 
 LATE_TAG = "forecast_assets/late"  # on the run that this sensor starts
@@ -34,7 +34,7 @@ EVERY_SECONDS = 60
 
 
 @dataclass(frozen=True)
-class Watch:
+class MissedRunCursor:
     """What the sensor remembers: when it began, and the tick that it last saw without a forecast.
 
     A tick is acted on the second time it is seen so: the schedule, which wakes with the same
@@ -45,7 +45,7 @@ class Watch:
     seen: datetime | None = None
 
     @classmethod
-    def read(cls, cursor: str | None, *, at: datetime) -> "Watch":
+    def read(cls, cursor: str | None, *, at: datetime) -> "MissedRunCursor":
         """The watch that a cursor holds; one that begins now where there is none."""
         if not cursor:
             return cls(at)
@@ -81,19 +81,19 @@ def build_missed_week(
     def missed_week(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         at = clock()
         ended = end_orphans(context.instance)
-        tick, watch = last_due(settings, now=at), Watch.read(context.cursor, at=at)
+        tick, watch = last_due(settings, now=at), MissedRunCursor.read(context.cursor, at=at)
         try:
             found = _look(tick, watch, settings, store, context.instance, at=at)
         except StoreError as error:
-            found = Standing(str(error), is_late=True, act="alarm" if watch.seen == tick else None)
-        cursor = Watch(watch.since, tick if found.is_late else None).cursor
+            found = Decision(str(error), is_late=True, act="alarm" if watch.seen == tick else None)
+        cursor = MissedRunCursor(watch.since, tick if found.is_late else None).cursor
         if found.act == "run":
             if not found.is_told:
-                tell(_started(tick, settings), settings, at=at)
+                enqueue(_started(tick, settings), settings, at=at)
             request = request_for(tick, **{LATE_TAG: tick.isoformat()})
             return dg.SensorResult(run_requests=[request], cursor=cursor)
         if found.act == "alarm":
-            tell(_missed(tick, settings, found.said), settings, at=at)
+            enqueue(_missed(tick, settings, found.said), settings, at=at)
         gone = f" Ended {len(ended)} runs whose process is gone." if ended else ""
         return dg.SensorResult(skip_reason=f"{found.said}{gone}", cursor=cursor)
 
@@ -101,7 +101,7 @@ def build_missed_week(
 
 
 @dataclass(frozen=True)
-class Standing:
+class Decision:
     """How it stands with the newest week that is due, in a sentence, and what that calls for."""
 
     said: str
@@ -112,46 +112,46 @@ class Standing:
 
 def _look(
     tick: datetime,
-    watch: Watch,
+    watch: MissedRunCursor,
     settings: Settings,
     store: Store,
     instance: dg.DagsterInstance,
     *,
     at: datetime,
-) -> Standing:
+) -> Decision:
     """Tell how it stands with the week of a tick whose deadline has passed."""
     week = f"the week of {tick:%Y-%m-%d %H:%M} UTC"
     if tick < watch.since and not store.history("next_week_forecast"):
-        return Standing("No week was due since this is watched.")
+        return Decision("No week was due since this is watched.")
     if is_published(store, tick):
-        return Standing(f"The forecast of {week} is there.")
-    if running := [run for run in weeks_under_way(instance) if stands_for(run, instance) >= tick]:
+        return Decision(f"The forecast of {week} is there.")
+    if running := [run for run in active_weekly_runs(instance) if as_of_of(run, instance) >= tick]:
         is_long = at > tick + 2 * deadline(settings)
         said = f"The run {running[0].dagster_run.run_id[:8]} of {week} is under way."
-        return Standing(said, is_late=True, act="alarm" if is_long else None)
+        return Decision(said, is_late=True, act="alarm" if is_long else None)
     if watch.seen != tick:
-        return Standing(f"There is no forecast of {week}: the next look acts on it.", is_late=True)
+        return Decision(f"There is no forecast of {week}: the next look acts on it.", is_late=True)
     return _second_try(tick, settings, instance)
 
 
-def _second_try(tick: datetime, settings: Settings, instance: dg.DagsterInstance) -> Standing:
+def _second_try(tick: datetime, settings: Settings, instance: dg.DagsterInstance) -> Decision:
     """Tell how it stands with the late run of a week that is not there."""
     late = instance.get_runs(dg.RunsFilter(tags={LATE_TAG: tick.isoformat()}), limit=1)
     if not late and settings.schedule.catch_up != "skip":
-        is_told = any(runs_that_held(instance, **{AS_OF_TAG: tick.isoformat()}))
-        return Standing("A late run was started.", is_late=True, act="run", is_told=is_told)
-    if late and content_held(late[0]):  # of which its own notice tells
+        is_told = any(held_runs(instance, **{AS_OF_TAG: tick.isoformat()}))
+        return Decision("A late run was started.", is_late=True, act="run", is_told=is_told)
+    if late and held_version(late[0]):  # of which its own notice tells
         said = f"The late run {late[0].run_id[:8]} holds the data back."
-        return Standing(said, is_late=True, is_told=True)
+        return Decision(said, is_late=True, is_told=True)
     if late:
         said = f"The late run {late[0].run_id[:8]} ended as {late[0].status.value}."
     else:
         said = 'No late run was started: `catch_up` is "skip".'
-    return Standing(said, is_late=True, act="alarm")
+    return Decision(said, is_late=True, act="alarm")
 
 
-def _started(tick: datetime, settings: Settings) -> Notice:
-    return Notice(
+def _started(tick: datetime, settings: Settings) -> Notification:
+    return Notification(
         id=f"week_late {tick.isoformat()}",
         event="week_missed",
         severity="warning",
@@ -161,13 +161,13 @@ def _started(tick: datetime, settings: Settings) -> Notice:
     )
 
 
-def _missed(tick: datetime, settings: Settings, said: str) -> Notice:
-    return Notice(
+def _missed(tick: datetime, settings: Settings, said: str) -> Notification:
+    return Notification(
         id=f"week_missed {tick.isoformat()}",
         event="week_missed",
         severity="error",
         title=f"There is no forecast of the week of {tick:%Y-%m-%d %H:%M} UTC",
-        text=f"It was to be there {settings.schedule.deadline} after its tick. {cell(said)}"
+        text=f"It was to be there {settings.schedule.deadline} after its tick. {escape_markdown(said)}"
         f" The forecast of the week before stands. See the run's page in the UI for the cause, mend"
         f" it, and run the week: `forecast-assets run --as-of {tick.isoformat()}`.",
     )

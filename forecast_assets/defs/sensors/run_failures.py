@@ -13,12 +13,12 @@ from forecast_assets.config.settings import Settings
 from forecast_assets.defs import notifications
 from forecast_assets.defs.checks import ABOUT
 from forecast_assets.defs.console_logger import cause_of
-from forecast_assets.defs.runs import Clock, content_held, is_ours, now, stands_for
+from forecast_assets.defs.runs import Clock, as_of_of, held_version, is_project_run, now
 from forecast_assets.defs.schedules import JOB
 from forecast_assets.defs.sensors.stale_assets import NEW_DATA
-from forecast_assets.errors import listed
-from forecast_assets.notifications.routing import Notice
-from forecast_assets.reporting.render import cell
+from forecast_assets.errors import format_list
+from forecast_assets.notifications.routing import Notification
+from forecast_assets.reporting.render import escape_markdown
 
 EVERY_SECONDS = 30
 SENSOR_TAG = "dagster/sensor_name"
@@ -46,16 +46,16 @@ def build_alarms(settings: Settings, *, clock: Clock = now) -> dg.SensorDefiniti
         again, ended = _ended(context.instance, since)
         seen = [*again, *ended]
         notices = [notice for record in seen for notice in notices_of(record, context.instance)]
-        n_new = sum(notifications.tell(notice, settings, at=at) for notice in notices)
+        n_new = sum(notifications.enqueue(notice, settings, at=at) for notice in notices)
         if notifications.deliver(settings, at=at):
-            notifications.report_check(context.instance, settings, at=at)
+            notifications.report_delivery_check(context.instance, settings, at=at)
         waiting = notifications.undelivered(settings, at=at)
         times = [record.update_timestamp.astimezone(UTC) for record in ended]
         is_all = len(ended) < MOST_RUNS
         until = min(max([since, *times, *([at - OVERLAP] if is_all else [])]), at)
         return dg.SensorResult(
             skip_reason=f"{n_new} new notices of runs that ended. "
-            + (f"Not delivered: {listed(waiting)}." if waiting else "All is delivered."),
+            + (f"Not delivered: {format_list(waiting)}." if waiting else "All is delivered."),
             cursor=until.isoformat(),
         )
 
@@ -77,21 +77,21 @@ def _ended(
     )
 
 
-def notices_of(record: dg.RunRecord, instance: dg.DagsterInstance) -> Iterator[Notice]:
+def notices_of(record: dg.RunRecord, instance: dg.DagsterInstance) -> Iterator[Notification]:
     """What is to be told of a run that has ended: that it failed, or which checks did."""
     run = record.dagster_run
-    if not is_ours(run):
+    if not is_project_run(run):
         return
     what = "The week" if run.job_name == JOB else f"The run of {_named(run)}"
-    title = f"{what} as of {stands_for(record, instance):%Y-%m-%d %H:%M} UTC"
+    title = f"{what} as of {as_of_of(record, instance):%Y-%m-%d %H:%M} UTC"
     where = f"Its page: /runs/{run.run_id} of the UI."
     found = [one for one in _evaluations(run, instance) if not one.passed]
     is_failed = run.status == dg.DagsterRunStatus.FAILURE
-    if is_failed and content_held(run):
+    if is_failed and held_version(run):
         yield _held_back(record, found, instance, title=title, where=where)
         return
     if is_failed:
-        yield Notice(
+        yield Notification(
             id=f"run_failed {_occasion(record, instance)}",
             event="run_failed",
             severity="error",
@@ -99,11 +99,11 @@ def notices_of(record: dg.RunRecord, instance: dg.DagsterInstance) -> Iterator[N
             text=f"{_why(run, instance)}\n\nWhat was published before stands; nothing is"
             f" half-written. Mend the cause, then re-execute the run from failure in the UI, or"
             f" run the week again: `forecast-assets run --as-of"
-            f" {stands_for(record, instance).isoformat()}`. {where}",
+            f" {as_of_of(record, instance).isoformat()}`. {where}",
         )
     if found:
         is_error = any(one.severity == dg.AssetCheckSeverity.ERROR for one in found)
-        yield Notice(
+        yield Notification(
             id=f"check_failed {run.run_id}",
             event="check_failed",
             severity="error" if is_error else "warning",
@@ -120,12 +120,12 @@ def _held_back(
     *,
     title: str,
     where: str,
-) -> Notice:
+) -> Notification:
     """One notice of a run that held its data back, warnings and all: once a week for a content."""
     warned = [one for one in found if one.severity == dg.AssetCheckSeverity.WARN]
     besides = f"\n\nIt warned, besides:\n\n{_said(warned)}" if warned else ""
-    return Notice(
-        id=f"held {content_held(record.dagster_run)} {stands_for(record, instance):%G-W%V}",
+    return Notification(
+        id=f"held {held_version(record.dagster_run)} {as_of_of(record, instance):%G-W%V}",
         event="run_failed",
         severity="error",
         title=f"{title} is held back",
@@ -136,7 +136,7 @@ def _held_back(
 def _said(found: Sequence[dg.AssetCheckEvaluation]) -> str:
     """What checks complain of, a line each."""
     return "\n".join(
-        f"- {one.asset_key.to_user_string()}, {one.check_name}: {cell(str(one.description))}"
+        f"- {one.asset_key.to_user_string()}, {one.check_name}: {escape_markdown(str(one.description))}"
         for one in found
     )
 
@@ -145,11 +145,14 @@ def _occasion(record: dg.RunRecord, instance: dg.DagsterInstance) -> str:
     """What is told once: a run; of looks for new data, which may fail every hour, a day."""
     run = record.dagster_run
     is_look = run.tags.get(SENSOR_TAG) == NEW_DATA
-    return f"{NEW_DATA} {stands_for(record, instance):%Y-%m-%d}" if is_look else run.run_id
+    return f"{NEW_DATA} {as_of_of(record, instance):%Y-%m-%d}" if is_look else run.run_id
 
 
 def _named(run: dg.DagsterRun) -> str:
-    return listed(sorted(key.to_user_string() for key in run.asset_selection or ())) or run.job_name
+    return (
+        format_list(sorted(key.to_user_string() for key in run.asset_selection or ()))
+        or run.job_name
+    )
 
 
 def _why(run: dg.DagsterRun, instance: dg.DagsterInstance) -> str:
@@ -158,8 +161,10 @@ def _why(run: dg.DagsterRun, instance: dg.DagsterInstance) -> str:
         entry.event_log_entry.dagster_event
         for entry in instance.get_records_for_run(run.run_id, of_type=FAILURES).records
     ]
-    steps = [f"- {e.step_key}: {cell(cause_of(e))}" for e in events if e and e.is_step_failure]
-    whole = [cell(str(e.message)) for e in events if e and not e.is_step_failure]
+    steps = [
+        f"- {e.step_key}: {escape_markdown(cause_of(e))}" for e in events if e and e.is_step_failure
+    ]
+    whole = [escape_markdown(str(e.message)) for e in events if e and not e.is_step_failure]
     return "\n".join(steps or whole) or "It gives no cause."
 
 

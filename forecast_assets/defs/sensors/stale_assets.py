@@ -9,20 +9,20 @@ from datetime import datetime
 
 import dagster as dg
 
-from forecast_assets.config.settings import Settings, span
+from forecast_assets.config.settings import Settings, parse_duration
 from forecast_assets.defs.runs import (
     HELD_TAG,
     THE_REST,
     UNFINISHED,
     WEEK_TAG,
     Clock,
-    is_ours,
+    held_runs,
+    is_project_run,
     now,
-    runs_that_held,
 )
 from forecast_assets.defs.schedules import every_model
 from forecast_assets.storage.commit import newest
-from forecast_assets.storage.lineage import BAKE_OFF, behind
+from forecast_assets.storage.lineage import BAKE_OFF, find_stale
 from forecast_assets.storage.store import Store
 
 EVERY_SECONDS = 60
@@ -44,7 +44,7 @@ def build_follow_up(settings: Settings, store: Store, *, clock: Clock = now) -> 
     def the_rest_follows(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         if _is_busy(context.instance):
             return dg.SkipReason("A run is under way; what it leaves behind follows after it.")
-        found = behind(store, models=settings.models.enabled, as_of=clock())
+        found = find_stale(store, models=settings.models.enabled, as_of=clock())
         if found is None:
             return dg.SensorResult(skip_reason="Nothing is behind.", cursor="")
         if found.assets[0] == SOURCE[-1] and _is_held(context.instance, store):
@@ -79,8 +79,8 @@ def build_poll(every: str, *, clock: Clock = now) -> dg.SensorDefinition:
         last = datetime.fromisoformat(context.cursor) if context.cursor else None
         if last is None or at < last:  # just begun, or a clock that was put back
             return dg.SensorResult(skip_reason="The watch begins.", cursor=at.isoformat())
-        if at < last + span(every):
-            return dg.SkipReason(f"Next at {last + span(every):%Y-%m-%d %H:%M} UTC.")
+        if at < last + parse_duration(every):
+            return dg.SkipReason(f"Next at {last + parse_duration(every):%Y-%m-%d %H:%M} UTC.")
         if _is_busy(context.instance):
             return dg.SkipReason("A run is under way.")
         request = dg.RunRequest(run_key=at.isoformat(), asset_selection=_keys(SOURCE))
@@ -92,12 +92,12 @@ def build_poll(every: str, *, clock: Clock = now) -> dg.SensorDefinition:
 def _is_held(instance: dg.DagsterInstance, store: Store) -> bool:
     """Whether a run refused the newest rows of the source: they would be refused again."""
     content = newest(store.history(SOURCE[0])).data_version
-    return any(runs_that_held(instance, **{HELD_TAG: content}))
+    return any(held_runs(instance, **{HELD_TAG: content}))
 
 
 def _is_busy(instance: dg.DagsterInstance) -> bool:
     unfinished = instance.get_runs(dg.RunsFilter(statuses=UNFINISHED))
-    return any(is_ours(run) for run in unfinished)
+    return any(is_project_run(run) for run in unfinished)
 
 
 def _keys(assets: Sequence[str]) -> list[dg.AssetKey]:

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from forecast_assets.data.quality.baseline import (
-    code_version_of_rows,
-    judged,
-    rows_before,
-    version_before,
+    evaluate_stored,
+    previous_rows,
+    previous_series,
+    source_code_version,
 )
-from forecast_assets.data.sources.fetch import identity
+from forecast_assets.data.sources.fetch import source_fingerprint
 from forecast_assets.errors import StoreError
 from forecast_assets.storage.commit import Commit
 from forecast_assets.storage.store import Store
@@ -38,39 +38,39 @@ def test_a_version_is_compared_with_the_newest_of_an_earlier_moment(tmp_path: Pa
     for n, weeks in ((1, 0), (3, 2), (2, 1)):
         write(store, *range(n), weeks=weeks)
     for weeks, n in ((1, 1), (2, 2), (9, 3)):
-        before = version_before(store, settings, as_of=AS_OF + weeks * WEEK)
+        before = previous_series(store, settings, as_of=AS_OF + weeks * WEEK)
         assert before is not None
         assert len(before.frame) == n
-    assert version_before(store, settings, as_of=AS_OF) is None
+    assert previous_series(store, settings, as_of=AS_OF) is None
 
 
 def test_a_run_is_not_compared_with_itself(tmp_path: Path):
     store, settings = make_store(tmp_path), make_settings(tmp_path, source=FILE)
     write(store, 1, 2)
     later = AS_OF + timedelta(hours=1)
-    assert version_before(store, settings, as_of=later, runs=["run 0"]) is None
+    assert previous_series(store, settings, as_of=later, runs=["run 0"]) is None
 
 
 def test_a_stored_version_is_judged_as_it_was_when_it_came(tmp_path: Path):
     store, settings = make_store(tmp_path), make_settings(tmp_path, source=FILE)
     first, second = write(store, *range(20)), write(store, *range(10), weeks=1)
     write(store, *range(30), weeks=0)  # a replay, later
-    assert [one.kind for one in judged(store, second, settings)] == ["shrunk", "late"]
-    assert [one.kind for one in judged(store, first, settings)] == ["new_week", "late"]
+    assert [one.kind for one in evaluate_stored(store, second, settings)] == ["shrunk", "late"]
+    assert [one.kind for one in evaluate_stored(store, first, settings)] == ["new_week", "late"]
 
 
 def test_the_demo_is_nothing_to_hold_own_data_against(tmp_path: Path):
     store, demo = make_store(tmp_path), make_settings(tmp_path)
-    write(store, 1, 2, code_version=f"2-{identity(demo)}")
+    write(store, 1, 2, code_version=f"2-{source_fingerprint(demo)}")
     later = AS_OF + WEEK
-    assert version_before(store, demo, as_of=later) is not None
-    assert version_before(store, make_settings(tmp_path, source=FILE), as_of=later) is None
+    assert previous_series(store, demo, as_of=later) is not None
+    assert previous_series(store, make_settings(tmp_path, source=FILE), as_of=later) is None
 
 
 def test_a_version_that_does_not_say_what_it_was_made_from_is_refused(tmp_path: Path):
     store = make_store(tmp_path)
     with pytest.raises(StoreError, match="does not say which raw_data it was made from"):
-        judged(store, write_series(store, 1, 2), make_settings(tmp_path))
+        evaluate_stored(store, write_series(store, 1, 2), make_settings(tmp_path))
 
 
 SQL = {"kind": "sql", "url": "sqlite:///x.db", "query": "SELECT * FROM x WHERE ds > :last_ds"}
@@ -78,12 +78,12 @@ SQL = {"kind": "sql", "url": "sqlite:///x.db", "query": "SELECT * FROM x WHERE d
 
 def test_what_is_new_is_put_into_what_was_published_and_not_into_what_was_held(tmp_path: Path):
     store, settings = make_store(tmp_path), make_settings(tmp_path, source=SQL)
-    version = code_version_of_rows(settings)
+    version = source_code_version(settings)
     write(store, 1, 2, code_version=version)
     held = make_commit("raw_data", as_of=AS_OF + WEEK)
     rows = make_raw(make_series(a=[1, 2, 99]))
     store.write(rows, replace(held, code_version=version))
-    found = rows_before(store, settings, as_of=AS_OF + 2 * WEEK)
+    found = previous_rows(store, settings, as_of=AS_OF + 2 * WEEK)
     assert found is not None
     assert found["y"].tolist() == [1, 2]
 
@@ -91,7 +91,7 @@ def test_what_is_new_is_put_into_what_was_published_and_not_into_what_was_held(t
 def test_nothing_is_put_into_the_rows_of_another_source(tmp_path: Path):
     store, settings = make_store(tmp_path), make_settings(tmp_path, source=SQL)
     write(store, 1, 2, code_version="2-another0")
-    assert rows_before(store, settings, as_of=AS_OF + WEEK) is None
+    assert previous_rows(store, settings, as_of=AS_OF + WEEK) is None
     whole = make_settings(tmp_path, source=FILE)
-    write(store, 1, 2, weeks=1, code_version=code_version_of_rows(whole))
-    assert rows_before(store, whole, as_of=AS_OF + WEEK) is None
+    write(store, 1, 2, weeks=1, code_version=source_code_version(whole))
+    assert previous_rows(store, whole, as_of=AS_OF + WEEK) is None

@@ -3,12 +3,12 @@
 import numpy as np
 import pandas as pd
 
-from forecast_assets.data.quality.comparison import Beside, Weeks, is_close
+from forecast_assets.data.quality.comparison import VersionComparison, WeekGrid, is_close
 from forecast_assets_tests.builders import make_ragged, make_series
 
 
-def beside(now: pd.DataFrame, was: pd.DataFrame) -> Beside:
-    return Beside(Weeks.of(now), Weeks.of(was))
+def beside(now: pd.DataFrame, was: pd.DataFrame) -> VersionComparison:
+    return VersionComparison(WeekGrid.of(now), WeekGrid.of(was))
 
 
 def test_weeks_are_laid_out_as_a_join_would_find_them():
@@ -30,18 +30,18 @@ def test_what_stood_a_week_before_is_found_too():
 
 def test_weeks_that_were_filled_are_not_given():
     series = make_series(a=[1, 2, 3]).assign(coverage=[1.0, 0.0, 1.0])
-    weeks = Weeks.of(series)
+    weeks = WeekGrid.of(series)
     np.testing.assert_array_equal(weeks.tail(4), [[np.nan, 1, np.nan, 3]])
     np.testing.assert_array_equal(beside(series, series).was_at(), [1, np.nan, 3])
     assert beside(series, series).is_known.all()
 
 
 def test_a_version_from_before_coverage_was_recorded_passes_for_whole():
-    assert Weeks.of(make_series(a=[1, 2]).drop(columns="coverage")).is_given.all()
+    assert WeekGrid.of(make_series(a=[1, 2]).drop(columns="coverage")).is_given.all()
 
 
 def test_a_week_is_named_by_the_day_that_it_ends():
-    weeks = Weeks.of(make_series(a=[1, 2, 3]))
+    weeks = WeekGrid.of(make_series(a=[1, 2, 3]))
     assert weeks.day(weeks.newest) == "2024-01-19"
 
 

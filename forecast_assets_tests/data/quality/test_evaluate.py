@@ -17,12 +17,12 @@ from forecast_assets.config.loader import parse
 from forecast_assets.config.settings import Settings
 from forecast_assets.data.quality.evaluate import (
     KINDS,
-    Before,
-    by_policy,
-    held,
-    in_a_line,
-    judge,
-    refusal,
+    PreviousVersion,
+    blocking,
+    evaluate,
+    hold_message,
+    one_line,
+    with_policy,
 )
 from forecast_assets.data.quality.finding import Finding
 from forecast_assets.data.sources.fetch import demo_series
@@ -86,9 +86,13 @@ def fetched(
 ) -> list[Finding]:
     """The verdict on rows, next to those that were fetched so long before."""
     earlier = as_of - since
-    was = None if before is None else Before(_weeks(before, settings, earlier).frame, earlier)
+    was = (
+        None
+        if before is None
+        else PreviousVersion(_weeks(before, settings, earlier).frame, earlier)
+    )
     raw = _raw(rows)
-    return judge(raw, to_weeks(raw, settings, as_of=as_of).frame, was, settings, as_of=as_of)
+    return evaluate(raw, to_weeks(raw, settings, as_of=as_of).frame, was, settings, as_of=as_of)
 
 
 def _raw(rows: pd.DataFrame) -> pd.DataFrame:
@@ -268,17 +272,17 @@ def test_sound_weeks_of_the_demo_are_seldom_complained_of(tmp_path: Path):
             _weeks(rows[rows["ds"] <= one], settings, at).frame
             for one, at in ((last, as_of - timedelta(weeks=1)), (day, as_of))
         )
-        was = Before(before, as_of - timedelta(weeks=1))
-        found = judge(rows[rows["ds"] <= day], now, was, settings, as_of=as_of)
-        told += by_policy(found, "warn", "hold")
+        was = PreviousVersion(before, as_of - timedelta(weeks=1))
+        found = evaluate(rows[rows["ds"] <= day], now, was, settings, as_of=as_of)
+        told += with_policy(found, "warn", "hold")
     assert [(one.kind, one.series) for one in told] == [("flat", ("us_crude_production",))]
 
 
 def test_what_holds_is_a_paragraph_that_says_how_to_let_it_through(tmp_path: Path):
     settings = parse({}, root=tmp_path, var=tmp_path, origin="a test")
     found = fetched(CASES["a shop gone from the source"].now, shops(N), settings)
-    assert [one.kind for one in held(found)] == ["vanished_series"]
-    said = refusal(found)
+    assert [one.kind for one in blocking(found)] == ["vanished_series"]
+    said = hold_message(found)
     assert "vanished_series: 1 of 6 series of the previous version are gone: wels." in said
     assert "forecast-assets run --accept" in said
 
@@ -288,8 +292,8 @@ def test_one_series_of_many_does_not_hold_the_others_back(n_gone: int, policy: s
     was = make_series(**{f"s{i:02}": walk(30, seed=i) for i in range(25)})
     gone = [f"s{i:02}" for i in range(n_gone)]
     now = was[~was["unique_id"].isin(gone)].reset_index(drop=True)
-    before = Before(was, MONDAY - timedelta(weeks=1))
-    found = judge(make_raw(now), now, before, make_settings(tmp_path), as_of=MONDAY)
+    before = PreviousVersion(was, MONDAY - timedelta(weeks=1))
+    found = evaluate(make_raw(now), now, before, make_settings(tmp_path), as_of=MONDAY)
     assert {one.kind: one.policy for one in found}["vanished_series"] == policy
 
 
@@ -308,7 +312,7 @@ def test_what_was_found_is_said_in_a_line(tmp_path: Path):
 
     def line(name: str) -> str:
         case = CASES[name]
-        return in_a_line(fetched(case.now, case.before, settings, since=case.since))
+        return one_line(fetched(case.now, case.before, settings, since=case.since))
 
     assert line("an ordinary week") == "nothing odd"
     assert line("nothing new since an hour ago") == "nothing new, nothing odd"
@@ -325,7 +329,7 @@ def test_weeks_that_end_on_another_day_are_not_compared(tmp_path: Path):
     was = _weeks(ONE.assign(ds=ONE["ds"] - DAY), settings, MONDAY).frame
     was = was.assign(ds=was["ds"] - DAY)
     now = _weeks(ONE, settings, MONDAY).frame
-    found = judge(raw, now, Before(was, MONDAY), settings, as_of=MONDAY)
+    found = evaluate(raw, now, PreviousVersion(was, MONDAY), settings, as_of=MONDAY)
     assert [one.says.partition(":")[0] for one in found] == ["The first version"]
 
 
@@ -354,8 +358,10 @@ def test_no_weeks_of_any_kind_are_beyond_it(
     tables = {"source": {"kind": "file", "path": "x"}, "series": {"season_length": 4}}
     settings = parse(tables, root=Path(), var=Path(), origin="a test")
     first, second = make_ragged(**was), make_ragged(**now)
-    before = Before(first, MONDAY - timedelta(weeks=1)) if of_before else None
-    found = judge(make_raw(second), second, before, settings, as_of=MONDAY)
+    before = PreviousVersion(first, MONDAY - timedelta(weeks=1)) if of_before else None
+    found = evaluate(make_raw(second), second, before, settings, as_of=MONDAY)
     assert all(one.n > 0 and one.what.endswith(".") for one in found)
-    again = judge(make_raw(second), second, Before(second, MONDAY), settings, as_of=MONDAY)
+    again = evaluate(
+        make_raw(second), second, PreviousVersion(second, MONDAY), settings, as_of=MONDAY
+    )
     assert {one.kind for one in again} <= {"unchanged"}

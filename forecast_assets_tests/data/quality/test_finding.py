@@ -2,22 +2,29 @@
 
 import pytest
 
-from forecast_assets.data.quality.finding import Finding, counted, found, named, number, percent
+from forecast_assets.data.quality.finding import (
+    Finding,
+    make_finding,
+    named,
+    number,
+    percent,
+    pluralize,
+)
 
 
 def test_what_was_found_and_what_to_do_are_one_paragraph():
-    (one,) = found("late", 2, ["a", "b"], "Two are late.", "Wait.")
+    (one,) = make_finding("late", 2, ["a", "b"], "Two are late.", "Wait.")
     assert one == Finding("late", 2, ("a", "b"), "Two are late.", "Wait.")
     assert one.says == "Two are late. Wait."
-    assert found("late", 0, [], "None is late.") == []
+    assert make_finding("late", 0, [], "None is late.") == []
 
 
 @pytest.mark.parametrize(
     ("n", "said"), [(0, "0 series"), (1, "1 series"), (12_345, "12,345 series")]
 )
 def test_a_number_has_its_noun(n: int, said: str):
-    assert counted(n, "series", "series") == said
-    assert (counted(1, "week"), counted(2, "week")) == ("1 week", "2 weeks")
+    assert pluralize(n, "series", "series") == said
+    assert (pluralize(1, "week"), pluralize(2, "week")) == ("1 week", "2 weeks")
 
 
 def test_the_first_five_are_named():

@@ -4,9 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from forecast_assets.data.quality.comparison import Beside, Weeks
+from forecast_assets.data.quality.comparison import VersionComparison, WeekGrid
 from forecast_assets.data.quality.revisions import (
-    History,
+    Revisions,
     late,
     moved,
     rescaled,
@@ -19,8 +19,8 @@ from forecast_assets_tests.builders import make_ragged, make_series, walk
 Y = np.array(walk(40, seed=1))
 
 
-def history(now: pd.DataFrame, was: pd.DataFrame) -> History:
-    return History(Beside(Weeks.of(now), Weeks.of(was)))
+def history(now: pd.DataFrame, was: pd.DataFrame) -> Revisions:
+    return Revisions(VersionComparison(WeekGrid.of(now), WeekGrid.of(was)))
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,7 @@ def test_a_series_that_ended_before_the_window_has_not_vanished():
     for n_gone, names in ((3, ()), (2, ("a",))):
         now = was[(was["unique_id"] == "b") & (was["ds"] > was["ds"][n_gone - 1])]
         now = now.reset_index(drop=True)
-        found = vanished_series(Beside(Weeks.of(now), Weeks.of(was)))
+        found = vanished_series(VersionComparison(WeekGrid.of(now), WeekGrid.of(was)))
         assert tuple(name for one in found for name in one.series) == names
 
 
@@ -124,7 +124,9 @@ def test_a_source_is_late_where_it_is_further_behind_than_it_was(
     behind: int, was_behind: int | None, n_told: int
 ):
     series = make_series(a=Y)
-    both = Beside(Weeks.of(series), Weeks.of(series.head(0 if was_behind is None else 40)))
+    both = VersionComparison(
+        WeekGrid.of(series), WeekGrid.of(series.head(0 if was_behind is None else 40))
+    )
     newest = both.now.newest
     was_due = None if was_behind is None else newest + was_behind
     found = late(both, due=newest + behind, was_due=was_due, partial=[])

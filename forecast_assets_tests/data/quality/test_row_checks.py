@@ -4,8 +4,14 @@ from zoneinfo import ZoneInfo
 
 import pandas as pd
 
-from forecast_assets.data.quality.comparison import Weeks
-from forecast_assets.data.quality.row_checks import Rows, duplicates, left_out, malformed, off_grid
+from forecast_assets.data.quality.comparison import WeekGrid
+from forecast_assets.data.quality.row_checks import (
+    RawRows,
+    duplicates,
+    malformed,
+    off_grid,
+    partial_series,
+)
 from forecast_assets_tests.builders import make_raw, make_series, walk
 
 VIENNA = ZoneInfo("Europe/Vienna")
@@ -26,28 +32,28 @@ def beside_many(*times: str) -> pd.DataFrame:
 def test_rows_that_were_set_aside_are_counted_by_reason():
     raw = pd.concat([rows("2024-01-05")] * 4, ignore_index=True)
     raw["problem"] = ["no time", "no id", "no id", None]
-    (one,) = malformed(Rows(raw))
+    (one,) = malformed(RawRows(raw))
     assert one.what.startswith("3 of 4 rows break the contract and were set aside: 2 no id, 1 no")
-    assert malformed(Rows(raw.drop(columns=["problem", "given"]))) == []
+    assert malformed(RawRows(raw.drop(columns=["problem", "given"]))) == []
 
 
 def test_a_row_that_comes_twice_is_told_if_it_is_new():
-    raw = Rows(beside_many("2024-01-05", "2024-01-05", "2024-01-12"))
+    raw = RawRows(beside_many("2024-01-05", "2024-01-05", "2024-01-12"))
     (one,) = duplicates(raw, after=EVER, zone=None)
     assert (one.n, one.series) == (1, ("a",))
     assert duplicates(raw, after=pd.Timestamp("2024-01-05"), zone=None) == []
 
 
 def test_transactions_of_one_time_are_usual():
-    assert duplicates(Rows(rows(*["2024-01-05"] * 10)), after=EVER, zone=None) == []
+    assert duplicates(RawRows(rows(*["2024-01-05"] * 10)), after=EVER, zone=None) == []
 
 
 def test_the_hour_that_comes_twice_in_autumn_is_none():
     twice = beside_many("2024-10-27 02:30", "2024-10-27 02:30")
-    assert duplicates(Rows(twice), after=EVER, zone=VIENNA) == []
-    assert len(duplicates(Rows(twice), after=EVER, zone=None)) == 1
+    assert duplicates(RawRows(twice), after=EVER, zone=VIENNA) == []
+    assert len(duplicates(RawRows(twice), after=EVER, zone=None)) == 1
     once = beside_many("2024-10-26 02:30", "2024-10-26 02:30")
-    assert len(duplicates(Rows(once), after=EVER, zone=VIENNA)) == 1
+    assert len(duplicates(RawRows(once), after=EVER, zone=VIENNA)) == 1
 
 
 def test_a_series_has_its_own_weekday_and_a_daily_one_has_none():
@@ -55,15 +61,15 @@ def test_a_series_has_its_own_weekday_and_a_daily_one_has_none():
     fridays = make_raw(make_series(b=walk(40, seed=1)))
     mondays = fridays.assign(unique_id="c", ds=fridays["ds"] + pd.Timedelta(days=3))
     every = pd.concat([days, fridays, mondays], ignore_index=True)
-    assert off_grid(Rows(every), after=EVER) == []
+    assert off_grid(RawRows(every), after=EVER) == []
     every.loc[every["unique_id"].eq("c") & (every["ds"] == "2024-01-08"), "ds"] = "2024-01-09"
-    (one,) = off_grid(Rows(every), after=EVER)
+    (one,) = off_grid(RawRows(every), after=EVER)
     assert "c / Tuesday, 2024-01-09" in one.what
 
 
 def test_a_series_is_left_out_where_its_newest_rows_made_no_week():
     raw = make_raw(make_series(a=walk(10, seed=1), b=walk(10, seed=2), c=walk(9, seed=3)))
     weeks = make_series(a=walk(10, seed=1), b=walk(9, seed=2), c=walk(9, seed=3))
-    now = Weeks.of(weeks)
-    assert left_out(Rows(raw), now, due=now.newest) == ["b"]
-    assert left_out(Rows(raw), now, due=now.newest - 1) == []
+    now = WeekGrid.of(weeks)
+    assert partial_series(RawRows(raw), now, due=now.newest) == ["b"]
+    assert partial_series(RawRows(raw), now, due=now.newest - 1) == []

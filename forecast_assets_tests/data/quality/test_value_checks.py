@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from forecast_assets.data.quality.comparison import Beside, Weeks
-from forecast_assets.data.quality.latest_value import Newest
+from forecast_assets.data.quality.comparison import VersionComparison, WeekGrid
+from forecast_assets.data.quality.latest_value import LatestValues
 from forecast_assets.data.quality.value_checks import (
     flat,
     gaps,
@@ -19,10 +19,10 @@ from forecast_assets_tests.builders import make_series, walk
 PANEL = {f"s{i}": walk(60, seed=i) for i in range(6)}
 
 
-def newest(now: pd.DataFrame, *, n_known: int = 59, season_length: int = 52) -> Newest:
+def newest(now: pd.DataFrame, *, n_known: int = 59, season_length: int = 52) -> LatestValues:
     """The newest values, of which the version before had the first weeks of each series."""
     was = now[now.groupby("unique_id").cumcount() < n_known].reset_index(drop=True)
-    return Newest(Beside(Weeks.of(now), Weeks.of(was)), season_length)
+    return LatestValues(VersionComparison(WeekGrid.of(now), WeekGrid.of(was)), season_length)
 
 
 def ending(**last: float) -> pd.DataFrame:
@@ -108,8 +108,9 @@ def test_a_line_as_flat_as_before_is_none():
 
 
 def test_the_first_range_that_fits_counts_and_the_minimum_besides():
-    both = Beside(
-        Weeks.of(make_series(ab=[1, -1, 50], b=[2, 99, 3])), Weeks.of(make_series(a=[1]).head(0))
+    both = VersionComparison(
+        WeekGrid.of(make_series(ab=[1, -1, 50], b=[2, 99, 3])),
+        WeekGrid.of(make_series(a=[1]).head(0)),
     )
     ranges = {"a*": (-5.0, 40.0), "*": (0.0, 60.0)}
     (one,) = out_of_range(both, minimum=None, ranges=ranges)
@@ -124,13 +125,13 @@ def test_gaps_of_any_age_are_told_when_they_come():
     known, early = make_series(a=walk(60, seed=1)), make_series(a=[1.0] * 120)
     now = early.assign(coverage=[1.0, *[0.0] * 59, *[1.0] * 60])
     was = known.assign(ds=known["ds"] + pd.Timedelta(weeks=60))
-    (one,) = gaps(Beside(Weeks.of(now), Weeks.of(was)))
+    (one,) = gaps(VersionComparison(WeekGrid.of(now), WeekGrid.of(was)))
     assert one.n == 59
 
 
 def test_a_gap_is_told_when_it_comes():
     filled = make_series(a=walk(60, seed=1)).assign(coverage=[*[1.0] * 58, 0.0, 1.0])
     was = filled.head(58)
-    (one,) = gaps(Beside(Weeks.of(filled), Weeks.of(was)))
+    (one,) = gaps(VersionComparison(WeekGrid.of(filled), WeekGrid.of(was)))
     assert (one.n, one.series) == (1, ("a",))
-    assert gaps(Beside(Weeks.of(filled), Weeks.of(filled))) == []
+    assert gaps(VersionComparison(WeekGrid.of(filled), WeekGrid.of(filled))) == []

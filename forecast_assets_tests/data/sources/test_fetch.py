@@ -21,9 +21,9 @@ from hypothesis import strategies as st
 from forecast_assets.config.loader import parse
 from forecast_assets.config.settings import Settings
 from forecast_assets.data.sources import fetch as sources
-from forecast_assets.data.sources.fetch import described
+from forecast_assets.data.sources.fetch import display_name
 from forecast_assets.data.sources.mapping import as_raw_data
-from forecast_assets.data.sources.request import Asked
+from forecast_assets.data.sources.request import FetchRequest
 from forecast_assets.errors import DataError, ForecastAssetsError, SourceError
 from forecast_assets.storage.tables import tables
 
@@ -41,7 +41,7 @@ def settings_of(root: Path, path: str, **columns: str) -> Settings:
 
 def fetch(settings: Settings) -> pd.DataFrame:
     """What the source of these settings gives."""
-    return sources.fetch(Asked(settings, datetime(2027, 1, 1, tzinfo=UTC)))
+    return sources.fetch(FetchRequest(settings, datetime(2027, 1, 1, tzinfo=UTC)))
 
 
 def read(folder: Path, name: str, content: str | bytes, **columns: str) -> pd.DataFrame:
@@ -78,8 +78,8 @@ def test_the_demo_is_six_weekly_series_without_a_gap() -> None:
 
 def test_a_source_is_described_by_its_kind_or_its_path(tmp_path: Path) -> None:
     demo = parse({}, root=tmp_path, var=tmp_path, origin="a test")
-    assert described(demo) == "the demo data"
-    assert described(settings_of(tmp_path, "a.csv")) == str(tmp_path / "a.csv")
+    assert display_name(demo) == "the demo data"
+    assert display_name(settings_of(tmp_path, "a.csv")) == str(tmp_path / "a.csv")
 
 
 def test_text_stays_as_published(tmp_path: Path) -> None:

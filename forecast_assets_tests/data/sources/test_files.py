@@ -18,7 +18,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 from s3fs import S3FileSystem
 
 from forecast_assets.data.sources import fetch
-from forecast_assets.data.sources.request import Asked, dated
+from forecast_assets.data.sources.request import FetchRequest, expand_as_of
 from forecast_assets.errors import SourceError
 from forecast_assets_tests.builders import make_settings
 from forecast_assets_tests.http_servers import Reply, web
@@ -31,11 +31,13 @@ ENDINGS = {gzip: "gz", bz2: "bz2", lzma: "xz"}
 NEVER_SEEN = "no one may read this"
 
 
-def asked(root: Path, path: str, *, say: Callable[[str], None] = print, **source: Any) -> Asked:
+def asked(
+    root: Path, path: str, *, say: Callable[[str], None] = print, **source: Any
+) -> FetchRequest:
     """What is asked of the files at a path below `root`, once more where it may pass."""
     quick = {"max_retries": 1, "retry_base_seconds": 0.001}
     settings = make_settings(root, source={"kind": "file", "path": path, **quick, **source})
-    return Asked(settings, MONDAY, say=say)
+    return FetchRequest(settings, MONDAY, say=say)
 
 
 def ids(root: Path, path: str, **source: Any) -> list[str]:
@@ -160,7 +162,7 @@ def test_what_is_secret_in_an_address_is_not_told(tmp_path: Path, name: str):
     with pytest.raises(SourceError, match=rf"unwell://{name}\.csv") as raised:
         ids(tmp_path, path, say=told.append)
     assert NEVER_SEEN not in chain(raised.value) + str(told)
-    described = fetch.described(asked(tmp_path, path).settings)
+    described = fetch.display_name(asked(tmp_path, path).settings)
     assert described == f"unwell://{name}.csv"
 
 
@@ -174,7 +176,7 @@ def test_a_dated_path_is_that_of_the_day_asked_for_in_the_sources_zone(tmp_path:
 
 def test_only_as_of_is_replaced_in_a_dated_text():
     text = "{as_of}/{as_of:%d.%m.%y}/{a,b}/{}/{as_ofs}/{of:%Y}/%Y"
-    assert dated(text, MONDAY) == "2026-01-05/05.01.26/{a,b}/{}/{as_ofs}/{of:%Y}/%Y"
+    assert expand_as_of(text, MONDAY) == "2026-01-05/05.01.26/{a,b}/{}/{as_ofs}/{of:%Y}/%Y"
 
 
 def test_a_drop_that_is_not_there_yet_is_waited_for(tmp_path: Path):

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from forecast_assets.data.sources import fetch as sources
-from forecast_assets.data.sources.request import Asked
+from forecast_assets.data.sources.request import FetchRequest
 from forecast_assets.errors import SourceError
 from forecast_assets_tests.builders import make_settings
 
@@ -97,7 +97,7 @@ def fetch(root: Path, name: str, say: Callable[[str], None] = print) -> pd.DataF
     source = {"kind": "python", "callable": name if ":" in name else f"our_rows:{name}"}
     mapped = {"unique_id": "shop", "max_retries": 2, "retry_base_seconds": 0.001}
     settings = make_settings(root, source={**source, **mapped})
-    return sources.fetch(Asked(settings, datetime(2026, 1, 5, tzinfo=UTC), say=say))
+    return sources.fetch(FetchRequest(settings, datetime(2026, 1, 5, tzinfo=UTC), say=say))
 
 
 @pytest.mark.parametrize("name", ["rows", "by_index", "arrow"])

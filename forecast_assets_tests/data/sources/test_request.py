@@ -4,7 +4,7 @@ from datetime import datetime
 
 import pytest
 
-from forecast_assets.data.sources.request import dated
+from forecast_assets.data.sources.request import expand_as_of
 
 MOMENT = datetime(2026, 1, 5, 7, 30)  # noqa: DTZ001 - in the source's own time
 
@@ -22,4 +22,4 @@ MOMENT = datetime(2026, 1, 5, 7, 30)  # noqa: DTZ001 - in the source's own time
     ],
 )
 def test_a_day_is_put_in_and_every_other_brace_stays(text: str, expected: str) -> None:
-    assert dated(text, MOMENT) == expected
+    assert expand_as_of(text, MOMENT) == expected

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from forecast_assets.config.loader import parse
 from forecast_assets.config.source_settings import FileSource
-from forecast_assets.data.sources.request import Asked
-from forecast_assets.data.sources.retry import persistently
+from forecast_assets.data.sources.request import FetchRequest
+from forecast_assets.data.sources.retry import with_retries
 from forecast_assets.errors import DataError, SourceError, SourceUnavailable
 from forecast_assets_tests.http_servers import AS_OF
 
@@ -35,18 +35,18 @@ def waits(call: Callable[[], object], *, seed: int = 0, **source: float) -> list
     waited: list[float] = []
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setattr(time, "sleep", waited.append)
-        persistently(call, *asked(seed=seed, **source))
+        with_retries(call, *asked(seed=seed, **source))
     return waited
 
 
 def asked(
     say: Callable[[str], None] = lambda _: None, *, seed: int = 0, **source: float
-) -> tuple[FileSource, Asked]:
+) -> tuple[FileSource, FetchRequest]:
     """A source with these settings, and how it is asked."""
     table = {"kind": "file", "path": "a.csv", **source}
     settings = parse({"source": table}, root=Path("/r"), var=Path("/v"), origin="a test")
     assert isinstance(settings.source, FileSource)
-    return settings.source, Asked(settings, AS_OF, say=say, rng=Random(seed))  # noqa: S311
+    return settings.source, FetchRequest(settings, AS_OF, say=say, rng=Random(seed))  # noqa: S311
 
 
 @given(
@@ -81,7 +81,7 @@ def test_thousands_of_tries_do_not_overflow() -> None:
 def test_each_try_is_told_with_its_cause_and_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(time, "sleep", lambda _: None)
     said: list[str] = []
-    assert persistently(failing(2, after_seconds=7), *asked(said.append)) == "rows"
+    assert with_retries(failing(2, after_seconds=7), *asked(said.append)) == "rows"
     assert said == [
         "Try 1 of 43: It is away (1). The next in 7 s.",
         "Try 2 of 43: It is away (0). The next in 7 s.",
@@ -98,7 +98,7 @@ def test_after_the_last_try_it_is_no_longer_worth_one(
         match=rf"It is away \({99 - n}\)\. That was try {n + 1} of {n + 1}, in 0 s; nothing was"
         r" published, and earlier versions stand\. When it answers again: `forecast-assets run`\.",
     ) as caught:
-        persistently(failing(100), *asked(max_retries=n))
+        with_retries(failing(100), *asked(max_retries=n))
     assert not isinstance(caught.value, SourceUnavailable)
 
 
@@ -111,5 +111,5 @@ def test_what_does_not_pass_is_not_tried_again(error: type[Exception]) -> None:
         raise error("for good")
 
     with pytest.raises(error, match="for good"):
-        persistently(call, *asked())
+        with_retries(call, *asked())
     assert len(calls) == 1

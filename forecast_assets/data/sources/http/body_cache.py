@@ -15,7 +15,7 @@ from typing import IO
 
 
 @dataclass(frozen=True)
-class Note:
+class CacheMetadata:
     """What is known of a body: who gave it (a hash of the address), and how it is told again."""
 
     address: str
@@ -33,10 +33,10 @@ class Note:
 
 
 @dataclass(frozen=True)
-class Kept:
+class CachedBody:
     """A body and its note. The file is open, so that it stays whoever tidies up."""
 
-    note: Note
+    note: CacheMetadata
     file: IO[bytes]
 
     @property
@@ -53,14 +53,14 @@ class Kept:
 
 
 @dataclass(frozen=True)
-class Unfinished:
+class TempBody:
     """A file that is being written, and where."""
 
     file: IO[bytes]
     path: Path
 
 
-class KeptBodies:
+class BodyCache:
     """A folder with two files for each request, named by a hash: a body, and its note."""
 
     def __init__(self, folder: Path) -> None:
@@ -69,28 +69,28 @@ class KeptBodies:
         self._used: set[str] = set()
 
     @contextmanager
-    def unfinished(self) -> Iterator[Unfinished]:
+    def unfinished(self) -> Iterator[TempBody]:
         """A new file, for this user alone; it is gone in the end, unless it is kept."""
         handle, name = tempfile.mkstemp(prefix="unfinished-", dir=self._folder)
         try:
             with open(handle, "w+b") as file:  # noqa: PTH123 - it is open already
-                yield Unfinished(file, Path(name))
+                yield TempBody(file, Path(name))
         finally:
             Path(name).unlink(missing_ok=True)
 
-    def opened(self, key: str) -> Kept | None:
+    def opened(self, key: str) -> CachedBody | None:
         """The body of a request; None where there is none, or one half of it is lost."""
         try:
             note = json.loads((self._folder / f"{key}.json").read_bytes())
-            if set(note) != {field.name for field in fields(Note)}:
+            if set(note) != {field.name for field in fields(CacheMetadata)}:
                 return None
             file = (self._folder / f"{key}.body").open("rb")
         except (FileNotFoundError, ValueError, TypeError):
             return None
         self._used.add(key)
-        return Kept(Note(**note), file)
+        return CachedBody(CacheMetadata(**note), file)
 
-    def keep(self, key: str, body: Unfinished, note: Note) -> None:
+    def keep(self, key: str, body: TempBody, note: CacheMetadata) -> None:
         """Keep a body under its request's name, at once or not at all.
 
         Where another fetch has tidied it away, it is not kept.

@@ -18,20 +18,25 @@ from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit
 
-from forecast_assets.config.redaction import Hidden
+from forecast_assets.config.redaction import SecretRedactor
 from forecast_assets.config.source_settings import HttpSource
-from forecast_assets.data.sources.http.body_cache import Kept, KeptBodies, Note, Unfinished
-from forecast_assets.data.sources.http.decoding import Budgets, unpacked_into
-from forecast_assets.data.sources.http.errors import named, on_the_way, refuse_status
-from forecast_assets.data.sources.http.request import Request, joined
-from forecast_assets.data.sources.http.url_policy import Hops, ip_of
+from forecast_assets.data.sources.http.body_cache import (
+    BodyCache,
+    CachedBody,
+    CacheMetadata,
+    TempBody,
+)
+from forecast_assets.data.sources.http.decoding import ByteBudgets, decode_to_file
+from forecast_assets.data.sources.http.errors import raise_for_status, status_text, transport_error
+from forecast_assets.data.sources.http.request import Request, resolve_url
+from forecast_assets.data.sources.http.url_policy import UrlPolicy, ip_of
 from forecast_assets.errors import SourceError, SourceUnavailable
 
 if TYPE_CHECKING:
     import httpx
 
 
-class Watch:
+class ConnectionDeadline:
     """Sees every connection that is made, and ends those whose answer is not over in time.
 
     A time-out between two bytes does not see a server that drips one after the other, and a name
@@ -99,7 +104,7 @@ def _socket(stream: Any) -> Any:
     return stream.get_extra_info("socket")
 
 
-def hush() -> None:
+def silence_http_logs() -> None:
     """Keep addresses out of the logs: httpx and httpcore tell them whole."""
     for name in list(logging.root.manager.loggerDict):
         if name.partition(".")[0] in ("httpx", "httpcore"):
@@ -112,20 +117,22 @@ AS_GET = (301, 302, 303)  # as every browser does
 
 
 @dataclass(frozen=True)
-class Answer:
+class HttpBody:
     """A body in a file, at its start, and what was said of it."""
 
     file: IO[bytes]
     url: str
-    note: Note
-    unfinished: Unfinished | None = None  # None: it was kept from an earlier fetch
+    note: CacheMetadata
+    unfinished: TempBody | None = None  # None: it was kept from an earlier fetch
     is_to_be_kept: bool = False
 
 
-class Answers:
+class HttpClient:
     """What a server answers. One for each fetch: it keeps connections open between pages."""
 
-    def __init__(self, source: HttpSource, hops: Hops, hidden: Hidden, kept: KeptBodies) -> None:
+    def __init__(
+        self, source: HttpSource, hops: UrlPolicy, hidden: SecretRedactor, kept: BodyCache
+    ) -> None:
         from urllib.request import getproxies  # noqa: PLC0415 - as below
 
         import httpx  # noqa: PLC0415 - only this kind of source needs it
@@ -144,9 +151,9 @@ class Answers:
                 " and earlier versions stand. Correct SSL_CERT_FILE, SSL_CERT_DIR, HTTP_PROXY,"
                 " HTTPS_PROXY, ALL_PROXY or NO_PROXY, whichever is set."
             ) from error
-        hush()
+        silence_http_logs()
         hosts = {urlsplit(proxy).hostname or "" for proxy in proxies}
-        self._watch = Watch(source.total_seconds, proxies=hosts)
+        self._watch = ConnectionDeadline(source.total_seconds, proxies=hosts)
 
     def __enter__(self) -> Self:
         return self
@@ -157,7 +164,7 @@ class Answers:
         self._client.close()
 
     @contextmanager
-    def to(self, request: Request, budgets: Budgets) -> Iterator[Answer | None]:
+    def to(self, request: Request, budgets: ByteBudgets) -> Iterator[HttpBody | None]:
         """The answer to a request; None where it has no content, and says so.
 
         Raises SourceUnavailable where it may come later, and SourceError where it will not.
@@ -177,7 +184,7 @@ class Answers:
                 if kept:
                     kept.file.close()
 
-    def keep(self, request: Request, answer: Answer) -> None:
+    def keep(self, request: Request, answer: HttpBody) -> None:
         """Keep a body that proved good, where the server will say whether it changed.
 
         One that repeats a secret, as an address of the next page may, is not kept.
@@ -193,8 +200,8 @@ class Answers:
         self._kept.drop(request.key)
 
     def _answer(
-        self, request: Request, kept: Kept | None, body: Unfinished, budgets: Budgets
-    ) -> Answer | None:
+        self, request: Request, kept: CachedBody | None, body: TempBody, budgets: ByteBudgets
+    ) -> HttpBody | None:
         """Ask, and follow redirects. What a kept body holds is asked only of who gave it."""
         for _ in range(MOST_REDIRECTS + 1):
             address = sha256(request.url.encode()).hexdigest()
@@ -204,9 +211,9 @@ class Answers:
                 if response.status_code == HTTPStatus.NO_CONTENT:
                     return None
                 if response.status_code == HTTPStatus.NOT_MODIFIED and kept and conditions:
-                    return Answer(kept.file, request.url, kept.note)
+                    return HttpBody(kept.file, request.url, kept.note)
                 if response.status_code not in REDIRECTS:
-                    refuse_status(response, request, self._source, self._hidden)
+                    raise_for_status(response, request, self._source, self._hidden)
                     return self._taken_in(request, response, body, budgets)
                 request = self._moved(request, response)
         raise SourceError(
@@ -235,7 +242,7 @@ class Answers:
                 response.close()
         except (httpx.HTTPError, UnicodeError, ssl.SSLError) as error:
             self._watch.refuse_late(request.shown)
-            raise on_the_way(error, request, self._source) from error
+            raise transport_error(error, request, self._source) from error
         except SourceUnavailable:
             self._watch.refuse_late(request.shown)
             raise
@@ -246,31 +253,31 @@ class Answers:
         status, location = response.status_code, response.extensions["location"]
         if not location:
             raise SourceError(
-                f"{request.shown} answered {named(status)}, and not where to. Nothing"
+                f"{request.shown} answered {status_text(status)}, and not where to. Nothing"
                 f" was fetched, and earlier versions stand. Ask who runs the server."
             )
-        url = joined(request.url, location)
+        url = resolve_url(request.url, location)
         bounds = self._hops.after(url, came_from=request.url, what="redirect")
         if status in AS_GET:
             request = replace(request, method="GET", body=None)
         return request.to(url, bounds)
 
     def _taken_in(
-        self, request: Request, response: "httpx.Response", body: Unfinished, budgets: Budgets
-    ) -> Answer:
+        self, request: Request, response: "httpx.Response", body: TempBody, budgets: ByteBudgets
+    ) -> HttpBody:
         headers = response.headers
         if re.fullmatch(r"\d{1,18}", declared := headers.get("Content-Length", "")):
             budgets.for_one_try().wire.take(int(declared), of=request.shown)
         body.file.seek(0)
         body.file.truncate()
-        digest = unpacked_into(
+        digest = decode_to_file(
             body.file,
             response.iter_raw(),
             headers.get("Content-Encoding", ""),
             budgets,
             name=request.shown,
         )
-        note = Note(
+        note = CacheMetadata(
             address=sha256(request.url.encode()).hexdigest(),
             sha256=digest,
             etag=headers.get("ETag"),
@@ -283,7 +290,7 @@ class Answers:
             and bool(note.conditions)
             and "no-store" not in headers.get("Cache-Control", "").lower()
         )
-        return Answer(body.file, request.url, note, body, is_to_be_kept)
+        return HttpBody(body.file, request.url, note, body, is_to_be_kept)
 
 
 def _held_back(response: "httpx.Response") -> None:

@@ -7,7 +7,7 @@ from copy import copy
 from dataclasses import dataclass
 from typing import IO
 
-from forecast_assets.data.sources.request import Budget
+from forecast_assets.data.sources.request import ByteBudget
 from forecast_assets.errors import SourceError, SourceUnavailable
 
 ACCEPTED = "gzip, deflate"
@@ -16,25 +16,25 @@ GZIP = 16 + zlib.MAX_WBITS
 
 
 @dataclass(frozen=True)
-class Budgets:
+class ByteBudgets:
     """What may still be taken: over the wire, unpacked, and of what is read of that."""
 
-    wire: Budget
-    unpacked: Budget
-    read: Budget
+    wire: ByteBudget
+    unpacked: ByteBudget
+    read: ByteBudget
 
     @classmethod
-    def of(cls, max_bytes: int) -> "Budgets":
+    def of(cls, max_bytes: int) -> "ByteBudgets":
         """The same for each."""
-        return cls(Budget(max_bytes), Budget(max_bytes), Budget(max_bytes))
+        return cls(ByteBudget(max_bytes), ByteBudget(max_bytes), ByteBudget(max_bytes))
 
-    def for_one_try(self) -> "Budgets":
+    def for_one_try(self) -> "ByteBudgets":
         """A copy, for what a try takes counts only where it succeeds."""
-        return Budgets(copy(self.wire), copy(self.unpacked), copy(self.read))
+        return ByteBudgets(copy(self.wire), copy(self.unpacked), copy(self.read))
 
 
-def unpacked_into(
-    file: IO[bytes], blocks: Iterable[bytes], coding: str, budgets: Budgets, *, name: str
+def decode_to_file(
+    file: IO[bytes], blocks: Iterable[bytes], coding: str, budgets: ByteBudgets, *, name: str
 ) -> str:
     """Write a body's blocks to a file, unpacked; the SHA-256 of what was written.
 
@@ -61,7 +61,7 @@ def unpacked_into(
     return hashed.hexdigest()
 
 
-def _counted(blocks: Iterable[bytes], budget: Budget, name: str) -> Iterator[bytes]:
+def _counted(blocks: Iterable[bytes], budget: ByteBudget, name: str) -> Iterator[bytes]:
     for block in blocks:
         budget.take(len(block), of=name)
         yield block

@@ -9,10 +9,10 @@ from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
-from forecast_assets.config.redaction import Hidden
+from forecast_assets.config.redaction import SecretRedactor
 from forecast_assets.config.source_settings import HttpSource
 from forecast_assets.data.sources.http.request import Request
-from forecast_assets.errors import SourceError, SourceUnavailable, listed
+from forecast_assets.errors import SourceError, SourceUnavailable, format_list
 
 if TYPE_CHECKING:
     import httpx
@@ -32,7 +32,7 @@ REMEDIES = {
 NO_SUCH_NAME = (socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME))
 
 
-def on_the_way(error: Exception, request: Request, source: HttpSource) -> SourceError:
+def transport_error(error: Exception, request: Request, source: HttpSource) -> SourceError:
     """What an error of httpx means for a request that has no whole answer."""
     import httpx  # noqa: PLC0415 - only this kind of source needs it
 
@@ -73,8 +73,8 @@ def on_the_way(error: Exception, request: Request, source: HttpSource) -> Source
     )
 
 
-def refuse_status(
-    response: "httpx.Response", request: Request, source: HttpSource, hidden: Hidden
+def raise_for_status(
+    response: "httpx.Response", request: Request, source: HttpSource, hidden: SecretRedactor
 ) -> None:
     """Let a response pass that has a body to read.
 
@@ -88,18 +88,18 @@ def refuse_status(
         after = _after_seconds(response)
         asks = f" It asks to be left alone for {after:.0f} s." if after else ""
         raise SourceUnavailable(
-            f"{request.shown} answered {named(status)}. Nothing of it was used; another try may"
+            f"{request.shown} answered {status_text(status)}. Nothing of it was used; another try may"
             f" pass.{asks}",
             after_seconds=after,
         )
     raise SourceError(
-        f"{request.shown} answered {named(status)}{_explained(response, hidden)}. Asking again"
+        f"{request.shown} answered {status_text(status)}{_explained(response, hidden)}. Asking again"
         f" would not help: nothing was fetched, and earlier versions stand."
         f" {_remedy(status, request, source)}"
     )
 
 
-def named(status: int) -> str:
+def status_text(status: int) -> str:
     """A status with its name."""
     phrase = HTTPStatus(status).phrase if status in list(HTTPStatus) else ""
     return f"{status} {phrase}".strip()
@@ -115,12 +115,12 @@ def _remedy(status: int, request: Request, source: HttpSource) -> str:
         texts = (source.url, *source.headers.values(), *source.params.values())
         names = [text.removeprefix("env:") for text in texts if text.startswith("env:")]
         if names:
-            return f"Check {listed(names)} in the environment: is it right, and still valid?"
+            return f"Check {format_list(names)} in the environment: is it right, and still valid?"
         return 'Give what it asks for in `source.headers`, as "env:NAME".'
     return REMEDIES.get(status, "Correct [source] in forecast.toml: what is asked for, and how.")
 
 
-def _explained(response: "httpx.Response", hidden: Hidden) -> str:
+def _explained(response: "httpx.Response", hidden: SecretRedactor) -> str:
     """The first words of a refusal, where they are written for people."""
     import httpx  # noqa: PLC0415 - only this kind of source needs it
 

@@ -9,8 +9,8 @@ from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 from forecast_assets.config.source_settings import CursorPaging, LinkPaging, PagePaging
-from forecast_assets.data.sources.http.request import Request, joined
-from forecast_assets.data.sources.http.url_policy import Hops
+from forecast_assets.data.sources.http.request import Request, resolve_url
+from forecast_assets.data.sources.http.url_policy import UrlPolicy
 from forecast_assets.errors import SourceError
 
 MOST_PAGES = 10_000
@@ -20,7 +20,7 @@ RELATION = re.compile(r';\s*rel\s*=\s*(?:"([^"]*)"|([^\s;,"]*))', re.IGNORECASE)
 
 
 @dataclass(frozen=True)
-class Page:
+class PageInfo:
     """What paging looks at. `value` is the JSON of a page that is JSON."""
 
     url: str
@@ -31,11 +31,14 @@ class Page:
     n_rows: int = 0
 
 
-class Pages:
+class Paginator:
     """The pages of one fetch, in order."""
 
     def __init__(
-        self, paging: LinkPaging | PagePaging | CursorPaging | None, request: Request, hops: Hops
+        self,
+        paging: LinkPaging | PagePaging | CursorPaging | None,
+        request: Request,
+        hops: UrlPolicy,
     ) -> None:
         self._paging, self._hops = paging, hops
         self._number = paging.first if isinstance(paging, PagePaging) else 0
@@ -52,7 +55,7 @@ class Pages:
         """The first page."""
         return self._request
 
-    def after(self, page: Page) -> Request | None:
+    def after(self, page: PageInfo) -> Request | None:
         """The page after this one; None where there is none.
 
         Raises SourceError where pages go round in a circle or are too many, where the next may not
@@ -69,25 +72,25 @@ class Pages:
             )
         return replace(following, shown=f"{following.shown} (page {self._n_pages + 1})")
 
-    def _following(self, page: Page) -> Request | None:
+    def _following(self, page: PageInfo) -> Request | None:
         if isinstance(self._paging, LinkPaging):
             return self._linked(page, self._paging)
         if isinstance(self._paging, CursorPaging):
             return self._pointed_at(page, self._paging)
         return self._numbered(page, self._paging) if self._paging else None
 
-    def _linked(self, page: Page, paging: LinkPaging) -> Request | None:
+    def _linked(self, page: PageInfo, paging: LinkPaging) -> Request | None:
         named = self._at(page, paging.path) if paging.path else next_of(page.link)
         if named in (None, "", False):
             return None
         if not isinstance(named, str):
             raise self._odd(paging.path, named)
-        url = joined(page.url, named)
+        url = resolve_url(page.url, named)
         self._refuse_again(url, "address")
         bounds = self._hops.after(url, came_from=page.url, what="next page")
         return self._request.to(url, bounds)
 
-    def _pointed_at(self, page: Page, paging: CursorPaging) -> Request | None:
+    def _pointed_at(self, page: PageInfo, paging: CursorPaging) -> Request | None:
         cursor = self._at(page, paging.path)
         if cursor in (None, "") or cursor is False:
             return None
@@ -96,7 +99,7 @@ class Pages:
         self._refuse_again(str(cursor), "cursor")
         return _with_parameter(self._request, paging.parameter, cursor)
 
-    def _numbered(self, page: Page, paging: PagePaging) -> Request | None:
+    def _numbered(self, page: PageInfo, paging: PagePaging) -> Request | None:
         if not page.n_rows:
             return None
         if page.sha256 == self._last_body:
@@ -109,7 +112,7 @@ class Pages:
         self._number += 1
         return _with_parameter(self._request, paging.parameter, self._number)
 
-    def _at(self, page: Page, path: str) -> Any:
+    def _at(self, page: PageInfo, path: str) -> Any:
         """What is at the path in a page's JSON; None where nothing is."""
         if not page.is_json or not isinstance(page.value, dict):
             what = "a list" if page.is_json else "not JSON"

@@ -15,37 +15,37 @@ from urllib.parse import urlsplit
 import pandas as pd
 from pandas.api.types import infer_dtype, union_categoricals
 
-from forecast_assets.config.redaction import Hidden
+from forecast_assets.config.redaction import SecretRedactor
 from forecast_assets.config.source_settings import Format, HttpSource
 from forecast_assets.data.sources.files import FORMATS
-from forecast_assets.data.sources.http.body_cache import KeptBodies
-from forecast_assets.data.sources.http.client import Answer, Answers
-from forecast_assets.data.sources.http.decoding import Budgets
-from forecast_assets.data.sources.http.pagination import Page, Pages
+from forecast_assets.data.sources.http.body_cache import BodyCache
+from forecast_assets.data.sources.http.client import HttpBody, HttpClient
+from forecast_assets.data.sources.http.decoding import ByteBudgets
+from forecast_assets.data.sources.http.pagination import PageInfo, Paginator
 from forecast_assets.data.sources.http.request import Request, first_request
-from forecast_assets.data.sources.http.url_policy import Hops
+from forecast_assets.data.sources.http.url_policy import UrlPolicy
 from forecast_assets.data.sources.parsing import (
     PARSERS,
     UNREADABLE,
-    Counted,
-    at,
-    json_of,
+    CountingReader,
+    gc_paused,
+    get_path,
+    load_json,
     records_frame,
-    uncollected,
 )
-from forecast_assets.data.sources.request import Asked
-from forecast_assets.data.sources.retry import persistently
+from forecast_assets.data.sources.request import FetchRequest
+from forecast_assets.data.sources.retry import with_retries
 from forecast_assets.errors import SourceError, SourceUnavailable
 
 
-def lean(frame: pd.DataFrame) -> pd.DataFrame:
+def compact(frame: pd.DataFrame) -> pd.DataFrame:
     """The same values, those of a column that is all text as categories, all numbers as numbers."""
     if frame.empty:
         return frame
     return pd.DataFrame({name: _lean_column(frame[name]) for name in frame})
 
 
-def stacked(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
+def concat(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
     """The rows of all frames, in their order; every frame has the same columns, each once."""
     if len(frames) == 1:
         return frames[0].reset_index(drop=True)
@@ -94,7 +94,7 @@ CONTENT_TYPES: Mapping[str, Format] = {
 HTML = re.compile(rb"\s*(?:\xef\xbb\xbf)?\s*<(?:!doctype html|html|head|body)\b", re.IGNORECASE)
 
 
-def read_http(source: HttpSource, asked: Asked) -> pd.DataFrame:
+def read_http(source: HttpSource, asked: FetchRequest) -> pd.DataFrame:
     """Read every page of the source, each tried again until it answers.
 
     What a request needs of the environment is in no message, log or file that comes of it.
@@ -102,28 +102,28 @@ def read_http(source: HttpSource, asked: Asked) -> pd.DataFrame:
     Raises SettingsError where the environment lacks a secret, and SourceError where the source
     cannot be read as it stands, gives no rows, or did not answer in any of the tries.
     """
-    hidden = Hidden()
+    hidden = SecretRedactor()
     return _quietly(lambda: _read(source, asked, hidden), hidden)
 
 
-def _read(source: HttpSource, asked: Asked, hidden: Hidden) -> pd.DataFrame:
-    hops = Hops()
-    pages = Pages(source.paging, first_request(source, asked, hidden, hops), hops)
-    kept = KeptBodies(asked.settings.var / "fetched")
-    budgets = Budgets.of(source.max_bytes)
+def _read(source: HttpSource, asked: FetchRequest, hidden: SecretRedactor) -> pd.DataFrame:
+    hops = UrlPolicy()
+    pages = Paginator(source.paging, first_request(source, asked, hidden, hops), hops)
+    kept = BodyCache(asked.settings.var / "fetched")
+    budgets = ByteBudgets.of(source.max_bytes)
     frames: list[pd.DataFrame] = []
-    with Answers(source, hops, hidden, kept) as answers:
+    with HttpClient(source, hops, hidden, kept) as answers:
         request: Request | None = pages.first()
         while request:
-            one = _OnePage(source, answers, request, budgets, is_first=not frames)
-            frame, page, budgets = persistently(partial(_quietly, one.read, hidden), source, asked)
+            one = _PageReader(source, answers, request, budgets, is_first=not frames)
+            frame, page, budgets = with_retries(partial(_quietly, one.read, hidden), source, asked)
             if not all(list(frame.columns).count(column) == 1 for column in one.columns):
                 # It has no rows. What is missing, or there twice, is said where columns are mapped;
                 # a server may name a column by whatever it was sent.
                 return frame.rename(columns=lambda name: hidden.scrub(str(name)))
             frames.append(frame)
             request = pages.after(page)
-    rows = stacked(frames)
+    rows = concat(frames)
     if rows.empty:
         raise SourceError(
             f"{pages.first().shown} gave no rows. A week without data cannot be forecast, so"
@@ -133,7 +133,7 @@ def _read(source: HttpSource, asked: Asked, hidden: Hidden) -> pd.DataFrame:
     return rows
 
 
-def _quietly(call: Callable[[], T], hidden: Hidden) -> T:
+def _quietly(call: Callable[[], T], hidden: SecretRedactor) -> T:
     """Call, and raise what it raises without a secret in it, and without what it came of."""
     trouble: SourceError
     try:
@@ -153,13 +153,13 @@ def _quietly(call: Callable[[], T], hidden: Hidden) -> T:
 
 
 @dataclass(frozen=True)
-class _OnePage:
+class _PageReader:
     """One page, to be read in one try, or in another."""
 
     source: HttpSource
-    answers: Answers
+    answers: HttpClient
     request: Request
-    budgets: Budgets
+    budgets: ByteBudgets
     is_first: bool
 
     @property
@@ -167,13 +167,13 @@ class _OnePage:
         """The columns that are read."""
         return self.source.unique_id, self.source.ds, self.source.y
 
-    def read(self) -> tuple[pd.DataFrame, Page, Budgets]:
+    def read(self) -> tuple[pd.DataFrame, PageInfo, ByteBudgets]:
         """The page's rows, what its successor is named in, and what is left of the budgets."""
         budgets = self.budgets.for_one_try()
         with self.answers.to(self.request, budgets) as answer:
             if answer is None:
                 frame = self._without_content()
-                return frame, Page(url=self.request.url), budgets
+                return frame, PageInfo(url=self.request.url), budgets
             kind = self._format(answer)
             try:
                 frame, value = self._rows(kind, answer.file, budgets)
@@ -182,7 +182,7 @@ class _OnePage:
                     self.answers.drop(self.request)
                 raise
             self.answers.keep(self.request, answer)
-            page = Page(
+            page = PageInfo(
                 url=answer.url,
                 is_json=kind == "json",
                 value=value if self.source.paging else None,
@@ -200,7 +200,7 @@ class _OnePage:
             )
         return pd.DataFrame(columns=list(dict.fromkeys(self.columns)))
 
-    def _format(self, answer: Answer) -> Format:
+    def _format(self, answer: HttpBody) -> Format:
         """What a body is: as the settings, its Content-Type or its address says."""
         start = answer.file.read(512)
         answer.file.seek(0)
@@ -223,16 +223,18 @@ class _OnePage:
             f' was used. Set `source.format` to "csv", "json", "jsonl" or "parquet".'
         )
 
-    def _rows(self, kind: Format, file: IO[bytes], budgets: Budgets) -> tuple[pd.DataFrame, Any]:
+    def _rows(
+        self, kind: Format, file: IO[bytes], budgets: ByteBudgets
+    ) -> tuple[pd.DataFrame, Any]:
         """The rows of a body, and, of a JSON one, the whole of it."""
         name = self.request.shown
         try:
             if kind == "json":
-                with uncollected():
-                    value = json_of(file.read())
-                    return lean(self._records(value)), value
-            counted: Any = file if kind == "parquet" else Counted(file, budgets.read, name)
-            return lean(PARSERS[kind](counted, self.columns, budgets.read, name, None)), None
+                with gc_paused():
+                    value = load_json(file.read())
+                    return compact(self._records(value)), value
+            counted: Any = file if kind == "parquet" else CountingReader(file, budgets.read, name)
+            return compact(PARSERS[kind](counted, self.columns, budgets.read, name, None)), None
         except UNREADABLE as error:
             raise SourceUnavailable(
                 f"{name} gave a body that is not the {kind} that it should be, or was cut off:"
@@ -241,7 +243,7 @@ class _OnePage:
 
     def _records(self, value: Any) -> pd.DataFrame:
         try:
-            return records_frame(at(value, self.source.records), self.columns)
+            return records_frame(get_path(value, self.source.records), self.columns)
         except (ValueError, TypeError) as error:
             raise SourceError(
                 f"The JSON of {self.request.shown} cannot be taken as rows: {error}. No row of it"

@@ -13,11 +13,11 @@ from urllib.parse import urlsplit
 
 import orjson
 
-from forecast_assets.config.redaction import Hidden, addressed, masked
+from forecast_assets.config.redaction import SecretRedactor, mask, redact_url
 from forecast_assets.config.source_settings import HttpSource
 from forecast_assets.data.sources.http.decoding import ACCEPTED
-from forecast_assets.data.sources.http.url_policy import Bounds, Hops
-from forecast_assets.data.sources.request import Asked, dated
+from forecast_assets.data.sources.http.url_policy import AddressRules, UrlPolicy
+from forecast_assets.data.sources.request import FetchRequest, expand_as_of
 from forecast_assets.errors import SourceError
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class Request:
     headers: Mapping[str, str]
     body: Any
     home: str
-    bounds: Bounds
+    bounds: AddressRules
     shown: str  # its address as it may be told
 
     @property
@@ -67,12 +67,12 @@ class Request:
             every |= {known.get(name.lower(), name): text for name, text in self.headers.items()}
         return {**every, "Accept-Encoding": ACCEPTED}
 
-    def to(self, url: str, bounds: Bounds) -> "Request":
+    def to(self, url: str, bounds: AddressRules) -> "Request":
         """The same, to an address that an answer named.
 
         Raises SourceError where it would take a body to another origin.
         """
-        moved = replace(self, url=url, bounds=bounds, shown=addressed(url))
+        moved = replace(self, url=url, bounds=bounds, shown=redact_url(url))
         if self.body is not None and not moved.is_at_home:
             raise SourceError(
                 f"{self.shown} sends on to {moved.shown}, which is not the origin that `source.url`"
@@ -82,14 +82,18 @@ class Request:
         return moved
 
 
-def first_request(source: HttpSource, asked: Asked, hidden: Hidden, hops: Hops) -> Request:
+def first_request(
+    source: HttpSource, asked: FetchRequest, hidden: SecretRedactor, hops: UrlPolicy
+) -> Request:
     """The request of these settings: secrets revealed, and hidden; the day put in.
 
     Raises SettingsError where the environment lacks a secret, and SourceError where the address
     cannot be asked or a header cannot be sent.
     """
-    given = dated(hidden.reveal(source.url), asked.today)
-    params = {name: dated(hidden.reveal(text), asked.today) for name, text in source.params.items()}
+    given = expand_as_of(hidden.reveal(source.url), asked.today)
+    params = {
+        name: expand_as_of(hidden.reveal(text), asked.today) for name, text in source.params.items()
+    }
     headers = {name: hidden.reveal(text) for name, text in source.headers.items()}
     for value in (*params.values(), *headers.values()):
         hidden.hide(value)
@@ -103,12 +107,12 @@ def first_request(source: HttpSource, asked: Asked, hidden: Hidden, hops: Hops) 
         body=_told(source.body, asked, hidden),
         home=origin_of(url),
         bounds=hops.first(url),
-        shown=source.url if source.url.startswith("env:") else addressed(url),
+        shown=source.url if source.url.startswith("env:") else redact_url(url),
     )
 
 
 def _parsed(
-    given: str, params: Mapping[str, str], source: HttpSource, hidden: Hidden
+    given: str, params: Mapping[str, str], source: HttpSource, hidden: SecretRedactor
 ) -> "tuple[httpx.URL, dict[str, str]]":
     """The whole address, and its name and password as a header."""
     import httpx  # noqa: PLC0415 - only this kind of source needs it
@@ -122,7 +126,7 @@ def _parsed(
         is_askable = False  # what is wrong is not told, for it may stand in a password
     if not is_askable:
         raise SourceError(
-            f"`source.url` = {masked(source.url)} is no address that can be asked: it has to"
+            f"`source.url` = {mask(source.url)} is no address that can be asked: it has to"
             f" begin with http:// or https:// and a host, and what is none of the signs of a URL"
             f" has to be percent-encoded, in a password too. Nothing was fetched, and earlier"
             f" versions stand. Correct it in forecast.toml."
@@ -146,13 +150,13 @@ def _refuse_headers(headers: Mapping[str, str]) -> None:
             )
 
 
-def _told(value: Any, asked: Asked, hidden: Hidden) -> Any:
+def _told(value: Any, asked: FetchRequest, hidden: SecretRedactor) -> Any:
     """A body with every text in it revealed and dated."""
     if isinstance(value, dict):
         return {key: _told(inner, asked, hidden) for key, inner in value.items()}
     if isinstance(value, list):
         return [_told(inner, asked, hidden) for inner in value]
-    return dated(hidden.reveal(value), asked.today) if isinstance(value, str) else value
+    return expand_as_of(hidden.reveal(value), asked.today) if isinstance(value, str) else value
 
 
 def origin_of(url: str) -> str:
@@ -162,7 +166,7 @@ def origin_of(url: str) -> str:
     return f"{parts.scheme}://{(parts.hostname or '').lower()}:{port}"
 
 
-def joined(base: str, named: str) -> str:
+def resolve_url(base: str, named: str) -> str:
     """The address that an answer names, whole: without a password, a name or a fragment.
 
     Raises SourceError where it is none.
@@ -177,7 +181,7 @@ def joined(base: str, named: str) -> str:
         url = ""
     if not url:
         raise SourceError(
-            f"{addressed(base)} names another address, which is none that can be read. It was not"
+            f"{redact_url(base)} names another address, which is none that can be read. It was not"
             f" followed, and nothing was published. Ask who runs the server."
         )
     return url

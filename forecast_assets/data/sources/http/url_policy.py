@@ -9,7 +9,7 @@ from functools import cache
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from urllib.parse import urlsplit
 
-from forecast_assets.config.redaction import addressed
+from forecast_assets.config.redaction import redact_url
 from forecast_assets.errors import SourceError
 
 Ip = IPv4Address | IPv6Address
@@ -22,7 +22,7 @@ NAT64 = ip_network("64:ff9b::/96")
 
 
 @dataclass(frozen=True)
-class Bounds:
+class AddressRules:
     """Which addresses a request may reach; what no request may is not said here."""
 
     link_local: bool = True
@@ -30,7 +30,7 @@ class Bounds:
 
     def fault(self, address: Ip) -> str | None:
         """What is wrong with an address; None where a request may reach it."""
-        address = embedded(address)
+        address = unwrap_ipv6(address)
         if address in METADATA:
             return SURROUNDINGS
         if address.is_link_local and not self.link_local:
@@ -40,7 +40,7 @@ class Bounds:
         return None
 
 
-def embedded(address: Ip) -> Ip:
+def unwrap_ipv6(address: Ip) -> Ip:
     """The IPv4 address that an IPv6 address stands for, or the address itself."""
     if isinstance(address, IPv6Address):
         if address in NAT64:
@@ -51,34 +51,34 @@ def embedded(address: Ip) -> Ip:
 
 def is_public(address: Ip) -> bool:
     """Whether an address is of the public internet, and of one machine there."""
-    address = embedded(address)
+    address = unwrap_ipv6(address)
     return address.is_global and not address.is_multicast
 
 
 @dataclass(frozen=True)
-class Hops:
+class UrlPolicy:
     """The rules for one fetch; a name is looked up once."""
 
     known: dict[str, frozenset[Ip]] = field(default_factory=dict)
 
-    def first(self, url: str) -> Bounds:
+    def first(self, url: str) -> AddressRules:
         """Check the address that the settings name. Raises SourceError where it may not be."""
-        bounds = Bounds()
+        bounds = AddressRules()
         if fault := self._fault(url, bounds):
             raise SourceError(
-                f"`source.url` leads to {addressed(url)}, which is {fault}. Nothing was asked"
+                f"`source.url` leads to {redact_url(url)}, which is {fault}. Nothing was asked"
                 f" there, and nothing was published. Name the address of your data."
             )
         return bounds
 
-    def after(self, url: str, *, came_from: str, what: str) -> Bounds:
+    def after(self, url: str, *, came_from: str, what: str) -> AddressRules:
         """Check an address that an answer names; `what` is a redirect or a next page.
 
         Raises SourceError where it is not http, less safe than where it came from, or leads from
         the public internet to a network of one's own, or to a machine's own surroundings.
         """
         scheme = urlsplit(url).scheme
-        bounds = Bounds(
+        bounds = AddressRules(
             link_local=False, private=not all(map(is_public, self._addresses(came_from)))
         )
         if scheme not in ("http", "https"):
@@ -89,13 +89,13 @@ class Hops:
             fault = self._fault(url, bounds)
         if fault:
             raise SourceError(
-                f"{addressed(came_from)} names as its {what} {addressed(url)}, which is {fault}."
+                f"{redact_url(came_from)} names as its {what} {redact_url(url)}, which is {fault}."
                 f" It was not followed, and nothing was published. If it is right, put that"
                 f" address into `source.url`; if not, ask who runs the server."
             )
         return bounds
 
-    def _fault(self, url: str, bounds: Bounds) -> str | None:
+    def _fault(self, url: str, bounds: AddressRules) -> str | None:
         if (urlsplit(url).hostname or "").rstrip(".").lower() in METADATA_NAMES:
             return SURROUNDINGS
         faults = map(bounds.fault, sorted(self._addresses(url), key=str))
@@ -105,11 +105,11 @@ class Hops:
         """What a URL's host is resolved to: nothing, where only a proxy knows it."""
         host = urlsplit(url).hostname or ""
         if host not in self.known:
-            self.known[host] = looked_up(host)
+            self.known[host] = resolve_host(host)
         return self.known[host]
 
 
-def looked_up(host: str) -> frozenset[Ip]:
+def resolve_host(host: str) -> frozenset[Ip]:
     """Every address of a host, as the system finds them; none where it finds none."""
     try:
         found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)

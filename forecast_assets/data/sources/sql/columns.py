@@ -16,7 +16,7 @@ WORD = 8  # bytes that a value takes at least
 NUMBERS = ("integer", "floating", "mixed-integer-float")
 
 
-class Gathered:
+class ColumnBuilder:
     """Columns of one table, as they are filled: `names` and, of them, the one that holds ids."""
 
     def __init__(self, names: Sequence[str], *, ids: str, origin: str) -> None:

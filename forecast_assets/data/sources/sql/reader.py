@@ -18,13 +18,13 @@ import pandas as pd
 import sqlalchemy as sa
 from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError, SQLAlchemyError
 
-from forecast_assets.config.redaction import addressed, revealed
+from forecast_assets.config.redaction import redact_url, resolve_env
 from forecast_assets.config.source_settings import SqlSource
-from forecast_assets.data.sources.parsing import uncollected
-from forecast_assets.data.sources.request import Asked, Budget
-from forecast_assets.data.sources.retry import persistently
-from forecast_assets.data.sources.sql.columns import Gathered
-from forecast_assets.errors import SourceError, SourceUnavailable, listed
+from forecast_assets.data.sources.parsing import gc_paused
+from forecast_assets.data.sources.request import ByteBudget, FetchRequest
+from forecast_assets.data.sources.retry import with_retries
+from forecast_assets.data.sources.sql.columns import ColumnBuilder
+from forecast_assets.errors import SourceError, SourceUnavailable, format_list
 
 # By SQLSTATE: connections, rollbacks and deadlocks, resources, a server that stops or starts;
 # a lock that is held, and a time limit.
@@ -103,25 +103,25 @@ CONNECT = dict.fromkeys(("psycopg", "psycopg2", "pymysql", "mysqldb"), "connect_
 LONGEST = 2**31 - 1  # milliseconds, of PostgreSQL's statement_timeout
 
 
-def read_sql(source: SqlSource, asked: Asked) -> pd.DataFrame:
+def read_sql(source: SqlSource, asked: FetchRequest) -> pd.DataFrame:
     """Read the query or the table: the mapped columns, sorted by time, series and value.
 
     Of a query that asks for `:last_ds` there may be no rows. Raises SourceError where the database
     cannot be used as it is asked, where there are no rows, and where it does not answer.
     """
     url = _address(source, asked)
-    return persistently(lambda: _read(url, source, asked), source, asked)
+    return with_retries(lambda: _read(url, source, asked), source, asked)
 
 
-def _address(source: SqlSource, asked: Asked) -> sa.URL:
+def _address(source: SqlSource, asked: FetchRequest) -> sa.URL:
     """The address with its secrets; a database file's made absolute. Raises SourceError."""
     try:
-        url = sa.make_url(revealed(source.url))
+        url = sa.make_url(resolve_env(source.url))
     except (SQLAlchemyError, ValueError):
         url = None  # outside of this block the error, which may hold a password, is forgotten
     if url is None:
         raise SourceError(
-            f"`source.url` = {addressed(source.url)} is no address of a database. Nothing was read."
+            f"`source.url` = {redact_url(source.url)} is no address of a database. Nothing was read."
             f" Write it as SQLAlchemy does: postgresql+psycopg://user:password@host/database, or"
             f" sqlite:///data/sales.db."
         )
@@ -137,7 +137,7 @@ def _address(source: SqlSource, asked: Asked) -> sa.URL:
     return url.set(database=str(path))
 
 
-def _read(url: sa.URL, source: SqlSource, asked: Asked) -> pd.DataFrame:
+def _read(url: sa.URL, source: SqlSource, asked: FetchRequest) -> pd.DataFrame:
     over = Event()
     try:
         engine = sa.create_engine(
@@ -151,7 +151,7 @@ def _read(url: sa.URL, source: SqlSource, asked: Asked) -> pd.DataFrame:
             _prepare(connection, source, asked)
             return _rows(connection, source, asked, over)
     except (SQLAlchemyError, ImportError, TypeError, ValueError) as error:
-        refused = refusal(error, url, origin=addressed(source.url))
+        refused = refusal(error, url, origin=redact_url(source.url))
     raise _too_slow(source) if over.is_set() else refused
 
 
@@ -185,7 +185,7 @@ def _ended(connection: sa.Connection, seconds: float, over: Event) -> Iterator[N
         timer.join()
 
 
-def _prepare(connection: sa.Connection, source: SqlSource, asked: Asked) -> None:
+def _prepare(connection: sa.Connection, source: SqlSource, asked: FetchRequest) -> None:
     """Take the right to write away, and let times be read in the source's zone."""
     if connection.dialect.name == "sqlite":
         connection.exec_driver_sql("PRAGMA query_only = ON")
@@ -199,21 +199,23 @@ def _prepare(connection: sa.Connection, source: SqlSource, asked: Asked) -> None
         )
 
 
-def _rows(connection: sa.Connection, source: SqlSource, asked: Asked, over: Event) -> pd.DataFrame:
+def _rows(
+    connection: sa.Connection, source: SqlSource, asked: FetchRequest, over: Event
+) -> pd.DataFrame:
     columns = list(dict.fromkeys((source.unique_id, source.ds, source.y)))
-    origin = addressed(source.url)
+    origin = redact_url(source.url)
     if source.table is None:
         asks: sa.Executable = _query(str(source.query), connection, asked)
     else:
         asks = _columns_of(source.table, columns, connection, origin)
-    n_rows, budget = 0, Budget(source.max_bytes)
+    n_rows, budget = 0, ByteBudget(source.max_bytes)
     streamed = connection.execution_options(stream_results=True, max_row_buffer=CHUNK)
-    with streamed.execute(asks) as result, uncollected():
+    with streamed.execute(asks) as result, gc_paused():
         names = list(result.keys())
         if any(names.count(column) != 1 for column in columns):
             return pd.DataFrame(columns=names)  # which column is wanting, the mapping says
         places = [names.index(column) for column in columns]
-        gathered = Gathered(columns, ids=source.unique_id, origin=origin)
+        gathered = ColumnBuilder(columns, ids=source.unique_id, origin=origin)
         for chunk in result.partitions(CHUNK):
             if over.is_set():
                 raise _too_slow(source)
@@ -229,7 +231,7 @@ def _rows(connection: sa.Connection, source: SqlSource, asked: Asked, over: Even
     return gathered.frame(by=(source.ds, source.unique_id, source.y))
 
 
-def _query(text: str, connection: sa.Connection, asked: Asked) -> sa.TextClause:
+def _query(text: str, connection: sa.Connection, asked: FetchRequest) -> sa.TextClause:
     """The query with what it asks for: `:as_of` and `:last_ds`. Raises SourceError for others."""
     query = sa.text(text)
     # SQLite has no times, only texts: these are as its own `datetime()` writes them.
@@ -241,7 +243,7 @@ def _query(text: str, connection: sa.Connection, asked: Asked) -> sa.TextClause:
     names = query.compile().params
     if unknown := [f":{name}" for name in names if name not in known]:
         raise SourceError(
-            f"`source.query` asks for {listed(unknown)}, and there are :as_of and :last_ds alone."
+            f"`source.query` asks for {format_list(unknown)}, and there are :as_of and :last_ds alone."
             f" Nothing was read. Correct it; a colon that asks for nothing is written \\:."
         )
     # Without a type, so that the driver sends a time with its zone, and not SQLAlchemy without.
@@ -261,7 +263,7 @@ def _columns_of(
             *inspector.get_view_names(schema or None),
         ]
         raise SourceError(
-            f"{origin} has no table {name}; it has {listed(sorted(every), most=20) or 'none'}."
+            f"{origin} has no table {name}; it has {format_list(sorted(every), most=20) or 'none'}."
             f" Nothing was read. Correct `source.table`, or let this user see it."
         )
     table = sa.table(short, schema=schema or None)
@@ -274,7 +276,7 @@ def _columns_of(
 
 def _too_slow(source: SqlSource) -> SourceUnavailable:
     return SourceUnavailable(
-        f"{addressed(source.url)} gave no whole answer within `source.total_seconds` ="
+        f"{redact_url(source.url)} gave no whole answer within `source.total_seconds` ="
         f" {source.total_seconds:g}. What came was thrown away; another try may pass. Ask for less,"
         f" or give it longer."
     )

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forecast_assets.data.sources.http.reader import lean, stacked
+from forecast_assets.data.sources.http.reader import compact, concat
 
 
 def frame(values: list[Any]) -> pd.DataFrame:
@@ -36,7 +36,7 @@ def told(values: "pd.Series[Any]") -> list[str]:
     ],
 )
 def test_a_column_of_one_kind_takes_few_bytes(values: list[Any], dtype: str) -> None:
-    column = lean(frame(values))["x"]
+    column = compact(frame(values))["x"]
     assert str(column.dtype) == dtype
     assert told(column) == told(frame(values)["x"])
 
@@ -51,15 +51,15 @@ def test_a_column_of_one_kind_takes_few_bytes(values: list[Any], dtype: str) -> 
     )
 )
 def test_pages_in_a_row_hold_what_each_of_them_held(pages: list[list[Any]]) -> None:
-    rows = stacked([lean(frame(values)) for values in pages])
+    rows = concat([compact(frame(values)) for values in pages])
     assert told(rows["x"]) == [one for values in pages for one in told(frame(values)["x"])]
 
 
 def test_texts_of_many_pages_share_their_categories() -> None:
-    rows = stacked([lean(frame(["a", "b"])), lean(frame([])), lean(frame(["c", "a"]))])
+    rows = concat([compact(frame(["a", "b"])), compact(frame([])), compact(frame(["c", "a"]))])
     assert rows["x"].cat.categories.tolist() == ["a", "b", "c"]
     assert rows["x"].tolist() == ["a", "b", "c", "a"]
 
 
 def test_frames_without_rows_are_one_without_rows() -> None:
-    assert stacked([lean(frame([])), lean(frame([]))]).shape == (0, 1)
+    assert concat([compact(frame([])), compact(frame([]))]).shape == (0, 1)

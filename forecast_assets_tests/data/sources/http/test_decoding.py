@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forecast_assets.data.sources.http.decoding import Budgets, unpacked_into
+from forecast_assets.data.sources.http.decoding import ByteBudgets, decode_to_file
 from forecast_assets.errors import SourceError, SourceUnavailable
 from forecast_assets_tests.http_servers import CSV, Reply, csv, fetch, web
 
@@ -39,7 +39,7 @@ PACKERS = {
 def unpacked(blocks: list[bytes] | Iterator[bytes], coding: str, limit: int = 10**7) -> bytes:
     """What a body of these blocks holds."""
     file = io.BytesIO()
-    unpacked_into(file, blocks, coding, Budgets.of(limit), name="the body")
+    decode_to_file(file, blocks, coding, ByteBudgets.of(limit), name="the body")
     return file.getvalue()
 
 

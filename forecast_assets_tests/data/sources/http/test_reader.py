@@ -16,7 +16,7 @@ import pandas as pd
 import pytest
 
 from forecast_assets.config.loader import parse
-from forecast_assets.data.sources.fetch import described
+from forecast_assets.data.sources.fetch import display_name
 from forecast_assets.errors import ForecastAssetsError, SettingsError, SourceError
 from forecast_assets_tests.http_servers import (
     CSV,
@@ -517,4 +517,4 @@ def test_a_body_that_cannot_be_written_is_told_of(tmp_path: Path) -> None:
 def test_the_source_is_described_without_what_is_secret(tmp_path: Path) -> None:
     table = {"kind": "http", "url": "https://ann:secret@h.org/a?key=secret"}
     settings = parse({"source": table}, root=tmp_path, var=tmp_path, origin="a test")
-    assert described(settings) == "https://h.org/a"
+    assert display_name(settings) == "https://h.org/a"

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from forecast_assets.data.sources.http.url_policy import Bounds, Hops, is_public
+from forecast_assets.data.sources.http.url_policy import AddressRules, UrlPolicy, is_public
 from forecast_assets.errors import SourceError
 from forecast_assets_tests.http_servers import Reply, as_json, csv, fetch, web
 
@@ -65,12 +65,12 @@ def test_nobody_may_lead_to_a_machines_own_passwords(address: str) -> None:
         r" passwords\. Nothing was asked there, and nothing was published\. Name the address of"
         r" your data\.",
     ):
-        Hops().first(f"http://{address}/x")
+        UrlPolicy().first(f"http://{address}/x")
     with pytest.raises(
         SourceError,
         match=r"http://10\.0\.0\.1/ names as its redirect http://.*/x, which is where a cloud",
     ):
-        Hops().after(f"http://{address}/x", came_from="http://10.0.0.1/", what="redirect")
+        UrlPolicy().after(f"http://{address}/x", came_from="http://10.0.0.1/", what="redirect")
 
 
 @pytest.mark.parametrize("scheme", ["file", "ftp", "data", "gopher", "ws"])
@@ -81,28 +81,28 @@ def test_only_http_is_followed(scheme: str) -> None:
         r" not followed, and nothing was published\. If it is right, put that address into"
         r" `source\.url`; if not, ask who runs the server\.",
     ):
-        Hops().after(f"{scheme}://h/x", came_from="http://10.0.0.1/", what="next page")
+        UrlPolicy().after(f"{scheme}://h/x", came_from="http://10.0.0.1/", what="next page")
 
 
 def test_https_is_not_left() -> None:
     with pytest.raises(SourceError, match=r"http://93\.\S+, which is http and no longer https\."):
-        Hops().after("http://93.184.216.34/", came_from=PUBLIC, what="redirect")
+        UrlPolicy().after("http://93.184.216.34/", came_from=PUBLIC, what="redirect")
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "10.0.0.1", "[::1]", "[fd12::1]", "localhost", "0"])
 def test_the_public_internet_does_not_lead_to_a_private_network(host: str) -> None:
     with pytest.raises(SourceError, match="not on the public internet, as what named it is"):
-        Hops().after(f"https://{host}/", came_from=PUBLIC, what="redirect")
-    bounds = Hops().after(f"https://{host}/", came_from="https://10.9.9.9/", what="redirect")
-    assert bounds == Bounds(link_local=False, private=True)
+        UrlPolicy().after(f"https://{host}/", came_from=PUBLIC, what="redirect")
+    bounds = UrlPolicy().after(f"https://{host}/", came_from="https://10.9.9.9/", what="redirect")
+    assert bounds == AddressRules(link_local=False, private=True)
 
 
 @pytest.mark.parametrize("host", ["169.254.1.1", "[fe80::1]"])
 def test_nothing_leads_to_a_link_local_address(host: str) -> None:
     """Settings may name one all the same."""
     with pytest.raises(SourceError, match=r", which is a link-local address\."):
-        Hops().after(f"http://{host}/", came_from="http://10.0.0.1/", what="redirect")
-    assert Hops().first(f"http://{host}/") == Bounds()
+        UrlPolicy().after(f"http://{host}/", came_from="http://10.0.0.1/", what="redirect")
+    assert UrlPolicy().first(f"http://{host}/") == AddressRules()
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])

@@ -17,8 +17,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from forecast_assets.data.sources import fetch as sources
-from forecast_assets.data.sources.request import Asked
-from forecast_assets.data.sources.sql.columns import Gathered
+from forecast_assets.data.sources.request import FetchRequest
+from forecast_assets.data.sources.sql.columns import ColumnBuilder
 from forecast_assets.data.sources.sql.reader import read_sql
 from forecast_assets.errors import DataError, SourceError
 from forecast_assets_tests.builders import make_settings
@@ -72,11 +72,11 @@ def asked(
     before: pd.DataFrame | None = None,
     say: Callable[[str], None] = print,
     **source: Any,
-) -> Asked:
+) -> FetchRequest:
     """What is asked of a database, once more where it may pass."""
     quick = {"max_retries": 1, "retry_base_seconds": 0.001}
     settings = make_settings(root, source={"kind": "sql", "url": url, **quick, **source})
-    return Asked(settings, AS_OF, before, say=say)
+    return FetchRequest(settings, AS_OF, before, say=say)
 
 
 def fetch(url: str, root: Path = Path("/"), **source: Any) -> list[Row]:
@@ -559,7 +559,7 @@ def test_the_same_rows_give_the_same_frame_in_whatever_order_and_chunks(
     rows: list[Row], data: st.DataObject
 ):
     def frame(rows: list[Row], n_first: int) -> list[list[str]]:
-        gathered = Gathered(["unique_id", "ds", "y"], ids="unique_id", origin="a test")
+        gathered = ColumnBuilder(["unique_id", "ds", "y"], ids="unique_id", origin="a test")
         for chunk in (rows[:n_first], rows[n_first:]):
             gathered.add([[row[i] for row in chunk] for i in range(3)])
         found = gathered.frame(by=("ds", "unique_id", "y"))
