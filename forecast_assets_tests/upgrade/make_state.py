@@ -21,7 +21,7 @@ import dagster as dg
 import numpy as np
 import pandas as pd
 
-from forecast_assets_tests.channels import mail_server, webhook
+from forecast_assets_tests.notification_servers import mail_server, webhook
 
 SETTINGS = """\
 [source]

@@ -14,8 +14,8 @@ import pytest
 from click.testing import Result
 
 import forecast_assets
-from forecast_assets_tests.channels import Webhook, webhook
-from forecast_assets_tests.commands import call, records
+from forecast_assets_tests.cli_runner import call, records
+from forecast_assets_tests.notification_servers import Webhook, webhook
 
 ARCHIVE = Path(__file__).with_name("state_9e085b0.tar.xz")
 WRITTEN_BELOW = "/srv/weekly"
