@@ -73,7 +73,7 @@ def week_settings(tmp_path: Path, series: pd.DataFrame, **tables: Mapping[str, A
         "models": {"enabled": ["naive", "drift", "seasonal_naive"]},
         "series": {"season_length": 4},
         "backtest": {"n_windows": 8},
-        "verdict": {"late": "publish"},  # its weeks are of 2024
+        "data_quality": {"late": "publish"},  # its weeks are of 2024
     }
     return make_settings(tmp_path, **{**small, **tables})
 

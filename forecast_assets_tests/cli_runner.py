@@ -29,7 +29,7 @@ season_length = 4
 n_windows = 5
 [models]
 enabled = ["naive", "drift"]
-[verdict]
+[data_quality]
 late = "publish"
 """
 COMMAND = [sys.executable, "-c", "from forecast_assets.cli import main; main()"]

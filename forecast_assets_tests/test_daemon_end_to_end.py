@@ -41,7 +41,7 @@ cron = "{minutes} * * * *"
 timezone = "UTC"
 [notify]
 urls = ["env:READERS"]
-[verdict]
+[data_quality]
 late = "publish"
 """
 

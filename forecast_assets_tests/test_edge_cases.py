@@ -48,7 +48,7 @@ def week(
 ) -> tuple[Settings, dict[str, pd.DataFrame]]:
     """One week of a panel: the settings, and each table that it published."""
     tmp_path.mkdir(exist_ok=True)
-    given = {"models": {"enabled": MODELS}, "verdict": ODD_AS_IT_IS, **tables}
+    given = {"models": {"enabled": MODELS}, "data_quality": ODD_AS_IT_IS, **tables}
     settings = week_settings(tmp_path, make_ragged(**series), **given)
     job = build_defs(settings).resolve_job_def("weekly_forecast")
     result = job.execute_in_process(instance=instance, raise_on_error=False)

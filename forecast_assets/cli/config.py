@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from forecast_assets.cli.options import as_json, help_epilog
+from forecast_assets.cli.options import as_json, help_epilog, print_warning
 from forecast_assets.cli.output import Record, print_records
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def config(*, is_json: bool) -> None:
     """
     from forecast_assets.config import loader
 
-    settings = loader.load()
+    settings = loader.load(warn=print_warning)
     file = loader.config_path()
     places = [
         _place("FORECAST_CONFIG", str(file), "the settings"),

@@ -70,9 +70,14 @@ def open_store() -> "tuple[Settings, Store]":
     from forecast_assets.storage.store import Store
     from forecast_assets.storage.tables import tables
 
-    settings = loader.load()
+    settings = loader.load(warn=print_warning)
     contracts = tables(settings.forecast.levels)
     return settings, Store(settings.store_uri, contracts, var=settings.var)
+
+
+def print_warning(text: str) -> None:
+    """Print a warning to stderr, apart from what the command prints."""
+    click.echo(f"Warning: {text}", err=True)
 
 
 def moment(text: str) -> datetime:
@@ -94,7 +99,7 @@ def _models(_: click.Context, __: click.Parameter, incomplete: str) -> Sequence[
     from forecast_assets.config import loader
 
     with suppress(ForecastAssetsError):  # a press of TAB is no place for it
-        enabled = loader.load().models.enabled
+        enabled = loader.load(warn=lambda _: None).models.enabled
         return [name for name in enabled if name.startswith(incomplete)]
     return []
 

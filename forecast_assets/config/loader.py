@@ -4,9 +4,10 @@ What there is to set: `settings`.
 """
 
 import difflib
+import logging
 import os
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
@@ -16,15 +17,22 @@ from forecast_assets.config.settings import ROOT, ModelSettings, Settings
 from forecast_assets.config.source_settings import KINDS
 from forecast_assets.errors import SettingsError
 
+Warn = Callable[[str], None]
+log_warning = logging.getLogger(__name__).warning  # on stderr unless the process set up logging
 
-def load(environ: Mapping[str, str] = os.environ) -> Settings:
-    """Read the settings that are in force.
+# Tables of forecast.toml by their old names, which are read until the next release.
+RENAMED = {"verdict": "data_quality"}
 
-    The file is the one that FORECAST_CONFIG names, else forecast.toml at the root of the checkout;
-    FORECAST_VAR moves the folder that runs write below.
 
-    Raises SettingsError where the file is missing or not TOML, and where a setting is unknown, of
-    a wrong type or out of range.
+def load(environ: Mapping[str, str] = os.environ, *, warn: Warn = log_warning) -> Settings:
+    """Read the settings in force.
+
+    The file is the one that FORECAST_CONFIG names, else forecast.toml at the root of the checkout.
+    FORECAST_VAR moves the folder that runs write to. `warn` receives a sentence for each deprecated
+    setting.
+
+    Raises SettingsError if the file is missing or is not TOML, and if a setting is unknown, of a
+    wrong type or out of range.
     """
     path = config_path(environ)
     try:
@@ -40,7 +48,7 @@ def load(environ: Mapping[str, str] = os.environ) -> Settings:
             f"The settings file {path} cannot be read: {error}. Nothing ran. Mend it and try again."
         ) from error
     var = Path(environ.get("FORECAST_VAR") or path.parent / "var").resolve()
-    return parse(given, root=path.parent, var=var, origin=str(path))
+    return parse(given, root=path.parent, var=var, origin=str(path), warn=warn)
 
 
 def config_path(environ: Mapping[str, str] = os.environ) -> Path:
@@ -54,8 +62,11 @@ def dagster_home(settings: Settings, environ: Mapping[str, str] = os.environ) ->
     return Path(given) if given else settings.var / "dagster"
 
 
-def parse(given: Mapping[str, Any], *, root: Path, var: Path, origin: str) -> Settings:
-    """Make settings of a parsed file; `origin` names it in errors. Raises SettingsError."""
+def parse(
+    given: Mapping[str, Any], *, root: Path, var: Path, origin: str, warn: Warn = log_warning
+) -> Settings:
+    """Return the settings of a parsed file; `origin` names it in messages. Raises SettingsError."""
+    given = _with_new_names(given, origin, warn)
     clash = [name for name in ("root", "var") if name in given]
     if clash:
         raise SettingsError(_refused(origin, [f"`{name}` is unknown" for name in clash]))
@@ -67,6 +78,22 @@ def parse(given: Mapping[str, Any], *, root: Path, var: Path, origin: str) -> Se
             _problem(one) for one in details if one["type"] != "too_short" or not one["input"]
         ]
         raise SettingsError(_refused(origin, problems)) from error
+
+
+def _with_new_names(given: Mapping[str, Any], origin: str, warn: Warn) -> Mapping[str, Any]:
+    """Rename deprecated tables, with a warning. Raises SettingsError if both names are given."""
+    for old, new in RENAMED.items():
+        if old not in given:
+            continue
+        if new in given:
+            problem = f"`[{old}]` is the old name of `[{new}]`, and both are given"
+            raise SettingsError(_refused(origin, [problem]))
+        warn(
+            f"`[{old}]` in {origin} is deprecated: its name is `[{new}]` now. It is read as before;"
+            f" the next release will refuse it. Rename the table."
+        )
+        given = {new if name == old else name: table for name, table in given.items()}
+    return given
 
 
 def _refused(origin: str, problems: Sequence[str]) -> str:

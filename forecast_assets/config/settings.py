@@ -86,7 +86,7 @@ class SeriesSettings(FrozenModel):
 
 
 class DataQualitySettings(FrozenModel):
-    """What is done about each thing that a fetch may show: told alone, warned of, or held back."""
+    """The policy of each kind of finding: publish the data, publish with a warning, or hold."""
 
     new_week: FindingPolicy = "publish"
     unchanged: FindingPolicy = "publish"
@@ -259,7 +259,7 @@ class Settings(FrozenModel):
 
     source: Source = DemoSource()
     series: SeriesSettings = SeriesSettings()
-    verdict: DataQualitySettings = DataQualitySettings()
+    data_quality: DataQualitySettings = DataQualitySettings()
     backtest: BacktestSettings = BacktestSettings()
     models: ModelsSettings = ModelsSettings()
     selection: SelectionSettings = SelectionSettings()

@@ -44,7 +44,7 @@ SPECS = tuple(
         name,
         asset="series",
         blocking=True,
-        description=f"{says} `[verdict] {kind}` says what is done where not.",
+        description=f"{says} `[data_quality] {kind}` says what is done where not.",
     )
     for kind, (name, says) in NAMES.items()
 )

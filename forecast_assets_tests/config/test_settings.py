@@ -401,14 +401,14 @@ def test_paths_start_at_the_root_and_var_where_it_was_moved_to(uri: str, where: 
     ("table", "given", "said"),
     [
         (
-            "verdict",
+            "data_quality",
             {"revisd": "hold"},
-            r"`verdict\.revisd` is unknown \(did you mean `revised`",
+            r"`data_quality\.revisd` is unknown \(did you mean `revised`",
         ),
         (
-            "verdict",
+            "data_quality",
             {"late": "stop"},
-            r"`verdict\.late` is 'stop': input should be 'publish', 'warn' or",
+            r"`data_quality\.late` is 'stop': input should be 'publish', 'warn' or",
         ),
         (
             "series",
@@ -423,6 +423,12 @@ def test_a_policy_or_a_range_that_is_none_is_refused(
 ):
     with pytest.raises(SettingsError, match=said):
         make_settings(tmp_path, **{table: given})
+
+
+def test_a_table_under_its_old_and_its_new_name_is_refused(tmp_path: Path):
+    both = {"verdict": {"late": "warn"}, "data_quality": {"late": "hold"}}
+    with pytest.raises(SettingsError, match=r"`\[verdict\]` is the old name of `\[data_quality\]`"):
+        make_settings(tmp_path, **both)
 
 
 def test_a_range_may_be_open(tmp_path: Path):

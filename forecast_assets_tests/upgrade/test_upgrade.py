@@ -132,12 +132,21 @@ def weekly_job() -> dg.JobDefinition:
 def test_settings_with_a_table_verdict_are_in_force():
     result = call("config", "--json")
     assert result.exit_code == 0
-    assert result.stderr == ""  # nothing in this forecast.toml is deprecated
+    assert result.stderr.startswith("Warning: `[verdict]` in /")
+    assert "forecast.toml is deprecated: its name is `[data_quality]` now." in result.stderr
     in_force = {row["name"]: row for row in json.loads(result.stdout)}
     assert in_force["source.path"]["value"] == "data/sales.csv"
     assert in_force["notify.urls"]["from"].startswith("forecast.toml")
-    late = [row["value"] for name, row in in_force.items() if name.endswith(".late")]
-    assert late == ["publish"]
+    assert in_force["data_quality.late"]["value"] == "publish"
+    assert in_force["data_quality.late"]["from"] == "forecast.toml"
+
+
+def test_dagster_logs_that_the_table_verdict_is_deprecated(
+    old: Path, caplog: pytest.LogCaptureFixture
+):
+    assert definitions().sensors
+    (message,) = caplog.messages
+    assert message.startswith(f"`[verdict]` in {old}/forecast.toml is deprecated: its name is")
 
 
 def test_every_old_version_has_its_history_and_its_rows(upgraded: Upgraded):

@@ -1,7 +1,7 @@
 """The verdict on a fetch, from its content: what a person should know before it is published.
 
 `judge` holds the rows and weeks of a fetch against the version before, and returns what it found;
-`[verdict]` says what is done about each kind. The same input gives the same findings.
+`[data_quality]` says what is done about each kind. The same input gives the same findings.
 """
 
 from collections.abc import Iterator, Sequence
@@ -44,7 +44,7 @@ def evaluate(
     *,
     as_of: datetime,
 ) -> list[Finding]:
-    """Find what is worth knowing of a fetch, each with its policy, in the order of `[verdict]`.
+    """Find what is worth knowing of a fetch, each with its policy, in the order of `[data_quality]`.
 
     `raw` holds the rows of raw_data and `series` the weeks that were made of them for `as_of`;
     `before` is the version to compare with, if there is one. What that one had too is not told
@@ -59,7 +59,7 @@ def evaluate(
 
 def _policy(one: Finding, n_series: int, settings: Settings) -> FindingPolicy:
     """What is set for the kind; but where few of many series are odd, the others are published."""
-    policy: FindingPolicy = getattr(settings.verdict, one.kind)
+    policy: FindingPolicy = getattr(settings.data_quality, one.kind)
     are_few = n_series >= MANY and 0 < len(one.series) < FEW * n_series
     return "warn" if policy == "hold" and are_few and one.kind not in NEVER_FEW else policy
 
@@ -79,7 +79,7 @@ def hold_message(findings: Sequence[Finding]) -> str:
         f"Where the source is wrong, have it mended and run the week again: `forecast-assets run`."
         f" Where it is right, publish it as it stands: `forecast-assets run --accept`, or in the UI"
         f' a run with the tag forecast_assets/accept = "yes". What is never worth holding back is'
-        f" set in `[verdict]`."
+        f" set in `[data_quality]`."
     )
 
 

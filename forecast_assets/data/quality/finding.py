@@ -14,7 +14,7 @@ from forecast_assets.errors import format_list
 class Finding:
     """What was found of a fetch: which kind, how often, of which series, and what to do.
 
-    `kind` is a key of `[verdict]`, `policy` what is set there. `series` is empty where it is about
+    `kind` is a key of `[data_quality]`, `policy` what is set there. `series` is empty where it is about
     all, or about none that is known by name. `what` is a sentence: how many, and which; `then` says
     what that means, and what to do.
     """

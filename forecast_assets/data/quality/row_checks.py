@@ -118,7 +118,7 @@ def duplicates(rows: RawRows, *, after: pd.Timestamp, zone: ZoneInfo | None) -> 
     )
     then = (
         "A sum counts them twice. Mend the query or the export that gives them; where they are"
-        ' right, set `verdict.duplicates = "publish"`.'
+        ' right, set `data_quality.duplicates = "publish"`.'
     )
     return make_finding("duplicates", len(twice), twice["unique_id"].unique(), what, then)
 

@@ -298,7 +298,7 @@ def test_one_series_of_many_does_not_hold_the_others_back(n_gone: int, policy: s
 
 
 def test_a_policy_is_a_setting(tmp_path: Path):
-    tables = {"verdict": {"vanished_series": "publish", "new_week": "hold"}}
+    tables = {"data_quality": {"vanished_series": "publish", "new_week": "hold"}}
     settings = parse(tables, root=tmp_path, var=tmp_path, origin="a test")
     found = fetched(CASES["a shop gone from the source"].now, shops(N), settings)
     assert {one.kind: one.policy for one in found} == {
