@@ -22,7 +22,7 @@ from forecast_assets.data.sources.request import FetchRequest
 from forecast_assets.data.weekly import to_weeks
 from forecast_assets.storage.commit import Commit
 from forecast_assets.storage.store import Store
-from forecast_assets.storage.tables import tables
+from forecast_assets.storage.tables import table_contracts
 
 AS_OF = datetime(2027, 1, 1, tzinfo=UTC)
 SHAPES = {"daily": (2_500, 2_000, "D")}  # series, times of each
@@ -60,7 +60,7 @@ def measure(kind: str, folder: Path, source: dict[str, object]) -> None:
     aggregate = "sum" if kind == "daily" else "error"
     given = {"source": source, "series": {"aggregate": aggregate}}
     settings = parse(given, root=folder, var=folder / "var", origin="the benchmark")
-    store = Store(str(folder / "store"), tables((80, 95)), var=folder / "var")
+    store = Store(str(folder / "store"), table_contracts((80, 95)), var=folder / "var")
     started = time.perf_counter()
 
     def told(step: str) -> None:

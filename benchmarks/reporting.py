@@ -15,7 +15,7 @@ from forecast_assets.forecasting.live_accuracy import score_published
 from forecast_assets.forecasting.metrics import LOSSES
 from forecast_assets.reporting.render import render, render_brief
 from forecast_assets.reporting.summary import WeeklyReport
-from forecast_assets.storage.tables import tables
+from forecast_assets.storage.tables import table_contracts
 
 LEVELS = (80, 95)
 N_MODELS, N_WEEKS, N_DUE = 20, 52, 10
@@ -56,7 +56,7 @@ def scores(ids: np.ndarray, rng: np.random.Generator) -> pd.DataFrame:
     """The table `metrics`, a few of whose models failed."""
     models = ["combination_median", *(f"m{m:02d}" for m in range(N_MODELS - 1))]
     n = len(ids) * N_MODELS
-    names = tables(LEVELS)["metrics"].names
+    names = table_contracts(LEVELS)["metrics"].names
     rows = pd.DataFrame({name: rng.uniform(0.5, 1.2, n) for name in names})
     is_failed = rng.random(n) < FAILS
     reasons = [f"9 of 52 forecasts: LinAlgError: singular at step {i % 7}" for i in range(n)]
@@ -69,7 +69,7 @@ def scores(ids: np.ndarray, rng: np.random.Generator) -> pd.DataFrame:
         reason=np.where(is_failed, reasons, None),
     )
     rows.loc[is_failed, list(LOSSES)] = np.nan
-    return tables(LEVELS)["metrics"].arranged(rows)
+    return table_contracts(LEVELS)["metrics"].arrange(rows)
 
 
 def choices(ids: np.ndarray) -> pd.DataFrame:

@@ -1,18 +1,18 @@
-"""The errors that this package raises on purpose, and nothing else.
+"""Define every error that this package raises on purpose.
 
 ForecastAssetsError
-├── SettingsError        forecast.toml, or what it names, cannot be used
-├── SourceError          the source cannot be read as it stands
-│   └── SourceUnavailable    it may answer later: worth a retry
-├── DataError            rows break a table's contract or the rules of a weekly series
-├── ModelError           a model is unknown, or cannot be made
-├── ComputeError         the workers cannot be reached, or cannot run what they are sent
-└── StoreError           the store cannot be read or written
-    ├── VersionNotFoundError       nothing stored answers to what was asked for
-    ├── VersionPrunedError        its rows were deleted, as they can be made again
-    └── MixedVintagesError        inputs that do not belong together
+├── SettingsError            forecast.toml, or something that it names, cannot be used
+├── SourceError              the source cannot be read; another try would fail too
+│   └── SourceUnavailable        the source did not answer; another try may succeed
+├── DataError                rows break a table's contract or the rules of a weekly series
+├── ModelError               a model is unknown or cannot be created
+├── ComputeError             the workers cannot be reached or cannot run a task
+└── StoreError               the store cannot be read or written
+    ├── VersionNotFoundError     no stored version matches the request
+    ├── VersionPrunedError       the rows of a version were deleted by `prune`
+    └── MixedVintagesError       inputs descend from different versions of one table
 
-Every message is a paragraph: what and which, the consequence, and what mends it.
+Every message states what happened and to what, the consequence, and the remedy.
 """
 
 from collections.abc import Iterable
@@ -23,15 +23,18 @@ class ForecastAssetsError(Exception):
 
 
 class SettingsError(ForecastAssetsError):
-    """forecast.toml, or what it names, cannot be used."""
+    """forecast.toml, or something that it names, cannot be used."""
 
 
 class SourceError(ForecastAssetsError):
-    """The source cannot be read as it stands; trying again will not help."""
+    """The source cannot be read; another try would fail too."""
 
 
 class SourceUnavailable(SourceError):
-    """The source did not answer; it may, later: not before `after_seconds`, where it said so."""
+    """The source did not answer; another try may succeed.
+
+    `after_seconds` is the shortest wait that the server asked for, 0 if it asked for none.
+    """
 
     def __init__(self, message: str, *, after_seconds: float = 0.0) -> None:
         super().__init__(message)
@@ -43,11 +46,11 @@ class DataError(ForecastAssetsError):
 
 
 class ModelError(ForecastAssetsError):
-    """A model is unknown, or cannot be made from its settings."""
+    """A model is unknown or cannot be created from its settings."""
 
 
 class ComputeError(ForecastAssetsError):
-    """The workers cannot be reached, or cannot run what they are sent."""
+    """The workers cannot be reached or cannot run a task."""
 
 
 class StoreError(ForecastAssetsError):
@@ -55,28 +58,28 @@ class StoreError(ForecastAssetsError):
 
 
 class VersionNotFoundError(StoreError):
-    """Nothing stored answers to the version, time, run or partition asked for."""
+    """No stored version matches the requested asset, partition, version, time or run."""
 
 
 class VersionPrunedError(StoreError):
-    """The rows of a version were deleted, as they can be made again."""
+    """The rows of a version were deleted by `prune`."""
 
 
 class MixedVintagesError(StoreError):
-    """Inputs descend from different versions of the same table."""
+    """Inputs descend from different versions of one table."""
 
 
-# The names of version 0.1 until the next release.
+# The names of version 0.1, kept for one more release.
 UnknownVersion = VersionNotFoundError
 PrunedVersion = VersionPrunedError
 MixedVintages = MixedVintagesError
 
 
-def format_list(items: Iterable[object], *, most: int = 5, of: int | None = None) -> str:
-    """Join the first few items for a message, and count the rest; `of` is how many there are.
+def format_list(items: Iterable[object], *, limit: int = 5, total: int | None = None) -> str:
+    """Join the first `limit` items for a message and count the rest.
 
-    Where that is None, the items are all.
+    Pass `total`, the number of all items, if `items` holds only some of them.
     """
-    every = [str(item) for item in items]
-    rest = (len(every) if of is None else of) - most
-    return ", ".join(every[:most]) + (f" and {rest} more" if rest > 0 else "")
+    texts = [str(item) for item in items]
+    n_more = (len(texts) if total is None else total) - limit
+    return ", ".join(texts[:limit]) + (f" and {n_more} more" if n_more > 0 else "")

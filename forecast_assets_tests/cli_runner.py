@@ -45,14 +45,14 @@ def configure(folder: Path, monkeypatch: pytest.MonkeyPatch, text: str = SMALL) 
     return folder
 
 
-def call(*args: str) -> Result:
+def invoke(*args: str) -> Result:
     """What a command does."""
     return CliRunner().invoke(main, args, catch_exceptions=False)
 
 
-def said(*args: str, exit_code: int = 0) -> str:
+def output_of(*args: str, exit_code: int = 0) -> str:
     """What a command prints, to either output."""
-    result = call(*args)
+    result = invoke(*args)
     assert result.exit_code == exit_code, result.output
     return result.output
 
@@ -63,14 +63,14 @@ def records(*args: str, exit_code: int = 0) -> list[dict[str, Any]]:
     def refuse(constant: str) -> None:
         pytest.fail(f"{constant} is not JSON")
 
-    result = call(*args, "--json")
+    result = invoke(*args, "--json")
     assert result.exit_code == exit_code, result.output
     parsed = json.loads(result.stdout, parse_constant=refuse)
     assert isinstance(parsed, list)
     return parsed
 
 
-def process(
+def run_process(
     *args: str, environ: Mapping[str, str] | None = None
 ) -> "subprocess.CompletedProcess[bytes]":
     """What a command does as a process of its own, its outputs piped."""
@@ -79,7 +79,7 @@ def process(
     )
 
 
-def in_terminal(*args: str, columns: int, environ: Mapping[str, str] | None = None) -> str:
+def run_in_terminal(*args: str, columns: int, environ: Mapping[str, str] | None = None) -> str:
     """What a command prints in a terminal of so many columns."""
     here, there = pty.openpty()
     fcntl.ioctl(there, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))

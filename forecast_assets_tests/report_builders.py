@@ -9,7 +9,7 @@ import pandas as pd
 from forecast_assets.config.settings import column_suffix
 from forecast_assets.forecasting.live_accuracy import score_published
 from forecast_assets.reporting.summary import WeeklyReport
-from forecast_assets.storage.tables import tables
+from forecast_assets.storage.tables import table_contracts
 from forecast_assets_tests.builders import AS_OF, make_series, walk
 
 RUN = "0123456789abcdef"
@@ -29,7 +29,7 @@ def make_week(
     A series of fewer weeks has a record of fewer. `changes` replaces fields of the week.
     """
     series = make_series(sales=walk(60, seed=1)) if series is None else series
-    contracts = tables(levels)
+    contracts = table_contracts(levels)
     cuts = [
         _said(series, k, levels=levels, horizon=horizon, half=half) for k in range(n_due, -1, -1)
     ]
@@ -37,10 +37,10 @@ def make_week(
     ids = list(dict.fromkeys(series["unique_id"]))
     week = {
         "series": series,
-        "forecast": contracts["next_week_forecast"].arranged(cuts[-1]),
-        "best_model": contracts["best_model"].arranged(make_choice(ids)),
+        "forecast": contracts["next_week_forecast"].arrange(cuts[-1]),
+        "best_model": contracts["best_model"].arrange(make_choice(ids)),
         "metrics": make_scores_of(ids, {"naive": 1.0, "theta": 0.8}, levels=levels),
-        "accuracy": contracts["forecast_accuracy"].arranged(
+        "accuracy": contracts["forecast_accuracy"].arrange(
             score_published(published, series, levels=levels)
         ),
         "levels": levels,
@@ -72,11 +72,11 @@ def make_scores_of(
     ids: Sequence[str], mase: Mapping[str, float], *, levels: Sequence[float] = (80, 95)
 ) -> pd.DataFrame:
     """The table `metrics`: each model with its MASE on each series; NaN is one that failed."""
-    table = tables(levels)["metrics"]
+    table = table_contracts(levels)["metrics"]
     scores = np.tile(list(mase.values()), len(ids))
     rows = pd.DataFrame(dict.fromkeys(table.names, scores))
     is_failed = np.isnan(scores)
-    return table.arranged(
+    return table.arrange(
         rows.assign(
             unique_id=np.repeat(list(ids), len(mase)),
             model=np.tile(list(mase), len(ids)),

@@ -10,16 +10,16 @@ import pandas as pd
 
 from forecast_assets.storage.commit import Commit, InputVersion
 from forecast_assets.storage.store import Store
-from forecast_assets.storage.tables import tables
+from forecast_assets.storage.tables import table_contracts
 from forecast_assets_tests.builders import AS_OF, FIRST_WEEK, make_series
 
-BAKE_OFF = "backtest_predictions"
+BACKTEST = "backtest_predictions"
 WEEK = timedelta(weeks=1)
 
 
 def make_store(folder: Path, *, levels: Sequence[float] = (80, 95)) -> Store:
     """A store below the folder, as a process that starts now opens it."""
-    return Store(str(folder / "store"), tables(levels), var=folder)
+    return Store(str(folder / "store"), table_contracts(levels), var=folder)
 
 
 def make_commit(
@@ -73,13 +73,13 @@ def write_predictions(
     inputs: Sequence[Commit] = (),
 ) -> Commit:
     """A version of one partition of `backtest_predictions`."""
-    commit = make_commit(BAKE_OFF, model, run_id=run_id, as_of=as_of, inputs=inputs)
+    commit = make_commit(BACKTEST, model, run_id=run_id, as_of=as_of, inputs=inputs)
     return store.write(make_predictions(model, *y_hat), commit)
 
 
 def make_scores(levels: Sequence[float] = (80, 95), *, mae: float = 1.0) -> pd.DataFrame:
     """The table `metrics`: one series and one model that was scored."""
-    names = tables(levels)["metrics"].names
+    names = table_contracts(levels)["metrics"].names
     row = dict.fromkeys(names, mae)
     row |= {"unique_id": "a", "model": "naive", "n_folds": 3, "status": "scored", "reason": None}
     row |= {"may_be_best": True}
@@ -88,7 +88,7 @@ def make_scores(levels: Sequence[float] = (80, 95), *, mae: float = 1.0) -> pd.D
 
 def make_choice(*, score: float = 1.0) -> pd.DataFrame:
     """The table `best_model`: naive, chosen for one series `a`."""
-    names = tables((80, 95))["best_model"].names
+    names = table_contracts((80, 95))["best_model"].names
     row: dict[str, object] = dict.fromkeys(names)
     row |= {"unique_id": "a", "model": "naive", "rung": "champion", "policy": "best"}
     row |= {"score": score, "n_may_be_best": 1, "switched": False, "reason": "none is better"}
@@ -98,7 +98,7 @@ def make_choice(*, score: float = 1.0) -> pd.DataFrame:
 
 def make_forecast(levels: Sequence[float] = (80, 95), *, week: str = FIRST_WEEK) -> pd.DataFrame:
     """The table `next_week_forecast`: one series `a`, forecast for one week."""
-    names = tables(levels)["next_week_forecast"].names
+    names = table_contracts(levels)["next_week_forecast"].names
     row = dict.fromkeys(names, 1.0)
     ds = pd.Timestamp(week)
     row |= {"unique_id": "a", "h": 1, "ds": ds, "cutoff": ds - pd.Timedelta(weeks=1)}

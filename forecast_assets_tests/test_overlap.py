@@ -15,7 +15,7 @@ from forecast_assets.storage.store import Store
 from forecast_assets.storage.tables import ASSETS
 from forecast_assets.storage.versions import select
 from forecast_assets_tests.builders import make_settings
-from forecast_assets_tests.cli_runner import configure, process
+from forecast_assets_tests.cli_runner import configure, run_process
 
 OLDER, NEWER = "2024-09-16", "2024-10-07"  # three weeks apart, both within the source
 
@@ -27,7 +27,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
         configure(tmp_path_factory.mktemp("overlap"), monkeypatch)
         with ThreadPoolExecutor(2) as pool:
             # The newer first: the older one, begun with it, has as good a chance to end last.
-            weeks = [pool.submit(process, "run", "--as-of", week) for week in (NEWER, OLDER)]
+            weeks = [pool.submit(run_process, "run", "--as-of", week) for week in (NEWER, OLDER)]
             for week in weeks:
                 assert week.result().returncode == 0, week.result().stderr.decode()
         yield build_store(load())

@@ -301,7 +301,7 @@ def test_models_of_an_older_vintage_are_refused_by_name(
     one = {"dagster/partition": "drift"}
     assert materialize(settings, instance, "backtest_predictions", **one).success
     said = failures(materialize(settings, instance, "metrics"))
-    assert "do not belong together" in said
+    assert "come from different data" in said
     assert "backtest_predictions of naive, backtest_predictions of seasonal_naive descend" in said
     assert "--partition naive && dagster asset materialize" in said
     assert "--partition drift" not in said

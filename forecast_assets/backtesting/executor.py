@@ -195,7 +195,7 @@ def prewarm(settings: Settings, store: Store, *, as_of: datetime) -> None:
     That is, where no backtest has been published since its newest week was over. A guess wrong
     costs seconds of a core, and no more.
     """
-    if not settings.compute.is_here:
+    if not settings.compute.is_local:
         return
     try:
         commits = store.history("backtest_predictions")

@@ -68,10 +68,10 @@ def open_store() -> "tuple[Settings, Store]":
     """The settings in force, and the store that they name. Raises SettingsError."""
     from forecast_assets.config import loader
     from forecast_assets.storage.store import Store
-    from forecast_assets.storage.tables import tables
+    from forecast_assets.storage.tables import table_contracts
 
     settings = loader.load(warn=print_warning)
-    contracts = tables(settings.forecast.levels)
+    contracts = table_contracts(settings.forecast.levels)
     return settings, Store(settings.store_uri, contracts, var=settings.var)
 
 

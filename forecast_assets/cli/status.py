@@ -292,4 +292,4 @@ def _tried(line: Callable[[StatusContext], StatusLine], seen: StatusContext) -> 
 
 
 def _few(told: Sequence[str]) -> str:
-    return format_list(told, most=3) or "none"
+    return format_list(told, limit=3) or "none"

@@ -60,7 +60,7 @@ def matches_any(name: str, patterns: Iterable[str]) -> bool:
 
 Event = Literal["report", "run_failed", "check_failed", "week_missed"]
 Severity = Literal["info", "warning", "error"]
-Span = Annotated[str, Field(pattern=r"^[1-9]\d{0,4}[mhd]$")]  # 30m, 6h, 2d: see `span`
+Duration = Annotated[str, Field(pattern=r"^[1-9]\d{0,4}[mhd]$")]  # 30m, 6h, 2d: see `span`
 FindingPolicy = Literal["publish", "warn", "hold"]
 
 
@@ -117,7 +117,7 @@ class BacktestSettings(FrozenModel):
     refit_every: int | None = Field(None, ge=1, le=520)  # None: each model's own cadence
 
     @property
-    def behind(self) -> int:
+    def overlap(self) -> int:
         """How many folds a fold must lie behind another for its weeks to be over by then."""
         return -(-self.horizon // self.step)
 
@@ -141,7 +141,7 @@ class ModelsSettings(BaseModel):
     )
 
     @property
-    def own(self) -> Mapping[str, ModelSettings]:
+    def by_name(self) -> Mapping[str, ModelSettings]:
         """The user's own models, by name."""
         return self.__pydantic_extra__
 
@@ -203,7 +203,7 @@ class ComputeSettings(FrozenModel):
     memory_mb: float = Field(2048, gt=0, strict=False)  # of the process that a model runs in
 
     @property
-    def is_here(self) -> bool:
+    def is_local(self) -> bool:
         """Whether models run on this machine, in no cluster that is named."""
         return not self.dask_address and not self.cluster
 
@@ -220,8 +220,8 @@ class ScheduleSettings(FrozenModel):
     cron: str = "0 0 * * MON"
     timezone: Zone = "UTC"
     catch_up: Literal["latest", "all", "skip"] = "latest"  # which missed ticks get a late run
-    deadline: Span = "6h"  # after a tick, by which its forecast is there
-    poll: Span | None = None  # how often to look for new data between the ticks
+    deadline: Duration = "6h"  # after a tick, by which its forecast is there
+    poll: Duration | None = None  # how often to look for new data between the ticks
 
     @field_validator("cron")
     @classmethod
@@ -282,9 +282,9 @@ class Settings(FrozenModel):
     @property
     def store_uri(self) -> str:
         """Where the store is: an address as it stands, a path made absolute."""
-        return self.located(self.store.uri)
+        return self.resolve_path(self.store.uri)
 
-    def located(self, path: str) -> str:
+    def resolve_path(self, path: str) -> str:
         """Make a path absolute: `var/...` lies below `var`, any other path below `root`."""
         if "://" in path or Path(path).is_absolute():
             return path

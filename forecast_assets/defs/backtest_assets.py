@@ -49,7 +49,7 @@ def metrics(
     scores = scoring.to_frame(evidence, measured, series, settings)
     metric = settings.selection.metric
     together = leaderboard.leaderboard(
-        evidence, measured, metric=metric, overlap=settings.backtest.behind
+        evidence, measured, metric=metric, overlap=settings.backtest.overlap
     )
     means = together.set_index("model")[metric].dropna()
     return asset_result(
@@ -87,9 +87,9 @@ def best_model(
         store,
         "best_model",
         before=run_context(context).as_of,
-        made_from="metrics",
-        other_than=store.tables["metrics"].data_version(metrics),
-        most=settings.selection.patience,
+        input_asset="metrics",
+        data_version=store.tables["metrics"].data_version(metrics),
+        limit=settings.selection.patience,
     )
     previous = [store.read([commit]) for commit in before]
     choice = selection.choose(metrics, settings, previous=previous)
@@ -131,7 +131,7 @@ def partition_models(run: dg.DagsterRun, models: Sequence[str], keys: Sequence[s
             f"This run was asked for the models {first} to {last} ({format_list(asked) or 'none'}) and"
             f" given {format_list(sorted(keys)) or 'none'}. What it would publish is not what its plan"
             f" says, so no model ran. Give the range in the order of `enabled`:"
-            f" {format_list(models, most=40)}."
+            f" {format_list(models, limit=40)}."
         )
     return [name for name in models if name in asked]
 

@@ -19,7 +19,7 @@ from forecast_assets.defs.sensors.run_failures import build_alarms
 from forecast_assets.defs.sensors.stale_assets import build_follow_up, build_poll
 from forecast_assets.models import enabled
 from forecast_assets.storage.store import Store
-from forecast_assets.storage.tables import tables
+from forecast_assets.storage.tables import table_contracts
 
 OWNER = "team:forecast"
 GROUPS: Mapping[str, tuple[str, frozenset[str], str]] = {
@@ -37,7 +37,7 @@ GROUPS: Mapping[str, tuple[str, frozenset[str], str]] = {
 
 def build_store(settings: Settings) -> Store:
     """The store that the settings name."""
-    return Store(settings.store_uri, tables(settings.forecast.levels), var=settings.var)
+    return Store(settings.store_uri, table_contracts(settings.forecast.levels), var=settings.var)
 
 
 def build_defs(settings: Settings) -> dg.Definitions:

@@ -14,8 +14,9 @@ from forecast_assets.defs.asset_decorator import fail_fast
 from forecast_assets.defs.metadata import first_rows
 from forecast_assets.defs.runs import RunContext, clear_inherited_hold, run_context_of, tag_process
 from forecast_assets.storage.commit import Commit
-from forecast_assets.storage.lineage import check_same_vintage, resolve_inputs
+from forecast_assets.storage.lineage import check_same_vintage
 from forecast_assets.storage.store import Store
+from forecast_assets.storage.versions import resolve_inputs
 
 PUBLISHED = "next_week_forecast"
 READ_BY_EVERY_MODEL = "series"  # and so kept in memory from one model's step to the next's

@@ -50,7 +50,7 @@ def asset_result(
     check: dg.AssetCheckResult | None = None,
 ) -> dg.MaterializeResult[pd.DataFrame]:
     """An asset's frame with its data version and what a person wants to know of it."""
-    arranged = table.arranged(frame)
+    arranged = table.arrange(frame)
     return dg.MaterializeResult(
         value=arranged,
         data_version=dg.DataVersion(table.data_version(arranged)),

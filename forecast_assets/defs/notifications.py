@@ -86,7 +86,7 @@ def send_report(
         if patterns != EVERY_SERIES:
             digest = hashlib.blake2b(repr(patterns).encode(), digest_size=4).hexdigest()
             place = f"{folder}/for_{digest}"
-            kept.append(store.keep_files(place, render.render(edition)))
+            kept.append(store.write_report_files(place, render.render(edition)))
         notice = Notification(
             id=f"report {version} {patterns}",
             event="report",

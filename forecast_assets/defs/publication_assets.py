@@ -19,10 +19,9 @@ from forecast_assets.defs.schedules import last_tick
 from forecast_assets.forecasting import forecast, live_accuracy
 from forecast_assets.reporting import plots, render, summary
 from forecast_assets.storage import tables
-from forecast_assets.storage.commit import latest_per_content, newest
-from forecast_assets.storage.lineage import resolve_inputs
 from forecast_assets.storage.store import Store
 from forecast_assets.storage.tables import CHAMPION, interval_columns
+from forecast_assets.storage.versions import latest_per_content, newest, resolve_inputs
 
 
 @week_asset
@@ -76,13 +75,13 @@ def forecast_accuracy(
     as_of = run_context(context).as_of
     known = [one for one in store.history("next_week_forecast") if one.as_of < as_of]
     published_before = [store.read([commit]) for commit in latest_per_content(known)]
-    scores_before = [one for one in store.history("forecast_accuracy") if one.as_of < as_of]
+    scores_before = newest(one for one in store.history("forecast_accuracy") if one.as_of < as_of)
     levels = settings.forecast.levels
     scored = live_accuracy.score_published(
         pd.concat([*published_before, next_week_forecast], ignore_index=True),
         series,
         levels=levels,
-        before=store.read([newest(scores_before)]) if scores_before else None,
+        before=store.read([scores_before]) if scores_before else None,
     )
     told = functools.partial(live_accuracy.summary, scored, series, levels=levels)
     over_all = told().drop(columns=["of", "n"]).dropna(axis="columns").to_dict("records")
@@ -137,7 +136,7 @@ def weekly_report(
     )
     folder = f"reports/{tables.target_week(next_week_forecast)}_{context.run.run_id[:8]}"
     texts = render.render(week)
-    files = [store.keep_files(folder, texts)]
+    files = [store.write_report_files(folder, texts)]
     at = now()  # a run that carries on an older one began long ago
     if moment.as_of >= last_tick(settings, until=at):  # a replay is news to nobody
         files += notifications.send_report(

@@ -59,7 +59,7 @@ def _client(stack: ExitStack, settings: ComputeSettings) -> "Client":
     import dask  # noqa: PLC0415 - only a run that computes needs it
     from dagster_dask import dask_resource  # noqa: PLC0415 - takes two seconds
 
-    if settings.is_here:
+    if settings.is_local:
         stack.enter_context(dask.config.set(LOCAL_CLUSTER))
     try:
         if settings.dask_address:

@@ -47,7 +47,7 @@ def forecast(
     widths, mae = interval_half_widths(
         chosen,
         makers,
-        add_ensembles(evidence, set(makers), behind=settings.backtest.behind),
+        add_ensembles(evidence, set(makers), behind=settings.backtest.overlap),
         settings,
     )
     horizon = settings.backtest.horizon

@@ -12,7 +12,7 @@ import pandas as pd
 
 from forecast_assets.config.settings import column_suffix
 from forecast_assets.forecasting.significance import coverage_pvalue, diebold_mariano_pvalue
-from forecast_assets.storage.tables import interval_columns, tables
+from forecast_assets.storage.tables import interval_columns, table_contracts
 
 KEY = ["unique_id", "ds", "h", "cutoff"]
 WEEKS = 52  # that a verdict looks back on
@@ -56,7 +56,7 @@ def score_published(
     for suffix in map(column_suffix, levels):
         inside = (scored[f"lo_{suffix}"] <= scored["y"]) & (scored["y"] <= scored[f"hi_{suffix}"])
         scored[f"in_{suffix}"] = inside
-    return scored.loc[:, tables(levels)["forecast_accuracy"].names]
+    return scored.loc[:, table_contracts(levels)["forecast_accuracy"].names]
 
 
 def _deduplicate(published: pd.DataFrame) -> pd.DataFrame:

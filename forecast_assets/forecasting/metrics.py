@@ -37,7 +37,7 @@ def collect(predictions: pd.DataFrame, series: pd.DataFrame, settings: Settings)
     Raises DataError where a model's folds are not those that the data and the settings plan.
     """
     evidence = BacktestResults.of(predictions, series, settings)
-    return add_ensembles(evidence, COMBINATIONS, behind=settings.backtest.behind)
+    return add_ensembles(evidence, COMBINATIONS, behind=settings.backtest.overlap)
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,7 +70,7 @@ def compute(evidence: BacktestResults, settings: Settings) -> Scores:
             found[name][:, block.series] = values
         errors = np.where(block.is_scored[:, :, None, None], np.abs(block.errors), np.nan)
         is_in[:, block.series] = model_confidence_set(
-            errors.mean(axis=3), overlap=settings.backtest.behind
+            errors.mean(axis=3), overlap=settings.backtest.overlap
         )
         known = ~np.isnan(widths) & block.is_scored[:, :, None, None]  # [L, C, S, K, H]
         n_inside[:, :, at] += (known & (np.abs(block.errors) <= widths)).sum(axis=2)
@@ -177,7 +177,7 @@ def _measured(
     block: SeriesBlock, evidence: BacktestResults, widths: Values, settings: Settings
 ) -> dict[str, Values]:
     """What a loss does not tell: coverage, WIS, the comparison with others; each [C, S]."""
-    overlap, levels = settings.backtest.behind, settings.forecast.levels
+    overlap, levels = settings.backtest.overlap, settings.forecast.levels
     errors = np.abs(block.errors)  # [C, S, K, H]
     scores = {
         f"coverage_{column_suffix(level)}": _mean(np.where(np.isnan(r), np.nan, errors <= r))
@@ -227,7 +227,7 @@ def _standard_error(
             rows = np.flatnonzero(which.reshape(-1) == i)
             of_them = terms[:, rows][:, :, known]
             mean[:, rows], spread[:, rows] = hac_mean_and_error(
-                of_them, overlap=settings.backtest.behind
+                of_them, overlap=settings.backtest.overlap
             )
         if metric in ("rmse", "rmsse"):
             spread = spread / (2 * np.sqrt(mean))  # the delta method: of a root

@@ -94,7 +94,7 @@ def registered(settings: Settings | None = None) -> Mapping[str, ModelSpec]:
 
     Raises ModelError where a name is taken twice, or a table changes a model that is not there.
     """
-    given = settings.models.own if settings else {}
+    given = settings.models.by_name if settings else {}
     own = {
         name: ModelSpec(name, one.factory, _libraries(one.factory))
         for name, one in given.items()
@@ -119,7 +119,7 @@ def registered(settings: Settings | None = None) -> Mapping[str, ModelSpec]:
             raise ModelError(
                 f"[models.{name}] has no `factory`, and there is no model {name!r} that it could"
                 f" change. Nothing ran. Give it `factory`, or name one of:"
-                f" {format_list(every, most=40)}."
+                f" {format_list(every, limit=40)}."
             )
         params = {**base.params, **one.params}
         every[name] = replace(base, params=params, refit_every=one.refit_every or base.refit_every)
@@ -141,11 +141,11 @@ def find_model(name: str, settings: Settings | None = None) -> ModelSpec:
     if model is None:
         raise ModelError(
             f"There is no model {name!r}. It cannot be run, so nothing was. The models are"
-            f" {format_list(every, most=40)}, and each of them on a transformed target, as theta_log;"
+            f" {format_list(every, limit=40)}, and each of them on a transformed target, as theta_log;"
             f" a model of your own needs a table [models.{name}] with its `factory` in"
             f" forecast.toml."
         )
-    said = settings.models.own.get(name) if settings else None
+    said = settings.models.by_name.get(name) if settings else None
     for_all = settings.backtest.refit_every if settings else None
     if for_all and not (said and said.refit_every):
         model = replace(model, refit_every=for_all if model.is_moved else 1)

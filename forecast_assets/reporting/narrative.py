@@ -69,7 +69,7 @@ def failures(metrics: pd.DataFrame) -> list[ModelFailure]:
             " ".join(str(cause[rows.index[0]]).split()),
             len(rows),
             int(n_asked[model]),
-            format_list(map(bidi_isolate, rows["unique_id"]), most=NAMED),
+            format_list(map(bidi_isolate, rows["unique_id"]), limit=NAMED),
         )
         for (model, _), rows in failed.groupby(["model", alike.rename("cause")], sort=True)
     ]
@@ -188,7 +188,7 @@ def next_week(rows: pd.DataFrame, moves: Mapping[str, str]) -> str:
     if not len(large):
         return f"{said}; none by more than in a usual week."
     named = format_list(
-        (f"{bidi_isolate(name)} ({moves[name]})" for name in names[large.index]), most=NAMED
+        (f"{bidi_isolate(name)} ({moves[name]})" for name in names[large.index]), limit=NAMED
     )
     return f"{said}; {len(large):,} by more than in a usual week: {named}."
 

@@ -57,7 +57,7 @@ def _missed(store: Store, asset: str, commits: Sequence[Commit]) -> list[Version
         is_there = one.version < len(commits)
         if not is_there or commits[one.version].data_version != one.data_version:
             what = "another was written in its place" if is_there else "it is gone"
-            problem = f"{what}: {made.as_input.named}, version {made.version}, was made from it"
+            problem = f"{what}: {made.as_input.label}, version {made.version}, was made from it"
             missed[one] = VersionAudit(asset, one.version, one.partition, 0, problem)
     return list(missed.values())
 
@@ -75,7 +75,7 @@ def _uses(store: Store, asset: str) -> Iterator[tuple[InputVersion, Commit]]:
 def _problem_of_record(commit: Commit) -> str | None:
     if not commit.is_ours:
         return "not written by forecast_assets: nothing is recorded to compare it with"
-    if not commit.is_as_sealed:
+    if not commit.has_valid_seal:
         return "its record in the log is not what was written"
     return None
 

@@ -1,11 +1,11 @@
-"""What is recorded of a version: who wrote it, for which moment, and from which versions.
+"""Describe a version: who wrote it, as of when, and from which versions.
 
-Where versions are kept, and their rows: `store`.
+`store` keeps the versions and their rows.
 """
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any, Self
@@ -21,14 +21,14 @@ class InputVersion:
     data_version: str
 
     @property
-    def named(self) -> str:
-        """The asset and its partition, for people."""
+    def label(self) -> str:
+        """Name the asset and its partition, for messages."""
         return f"{self.asset} of {self.partition}" if self.partition else self.asset
 
 
 @dataclass(frozen=True)
 class Commit:
-    """One version of one partition (or of an unpartitioned table), as its writer described it.
+    """One version of one partition, or of a table without partitions, as its writer described it.
 
     `version` counts the commits of the asset's table from 0, over all partitions.
     """
@@ -48,22 +48,30 @@ class Commit:
 
     @property
     def as_input(self) -> InputVersion:
-        """This version, as one that another was made from."""
+        """Refer to this version as an input of another one."""
         return InputVersion(self.asset, self.partition, self.version, self.data_version)
 
     @property
     def made_from(self) -> str:
-        """The versions that were read, for people: `series 4, backtest_predictions 12-17`."""
+        """List the inputs, for messages: `series 4, backtest_predictions 12-17`."""
         by_asset: dict[str, list[int]] = {}
-        for one in self.inputs:
-            by_asset.setdefault(one.asset, []).append(one.version)
-        spans = {asset: sorted({min(some), max(some)}) for asset, some in by_asset.items()}
+        for source in self.inputs:
+            by_asset.setdefault(source.asset, []).append(source.version)
+        spans = {
+            asset: sorted({min(versions), max(versions)}) for asset, versions in by_asset.items()
+        }
         return ", ".join(f"{asset} {'-'.join(map(str, span))}" for asset, span in spans.items())
 
-    @property
-    def described(self) -> dict[str, str]:
-        """The record as text, for the log: all but the version and the time of writing."""
-        said = {
+    def input_of(self, asset: str) -> InputVersion | None:
+        """Return the version of an asset that this one was made from, None if there is none."""
+        return next((source for source in self.inputs if source.asset == asset), None)
+
+    def to_metadata(self) -> dict[str, str]:
+        """Return the description as texts for Delta's log, with a seal (a hash) over them.
+
+        Delta's log itself records the version number and the time of writing.
+        """
+        metadata = {
             "run_id": self.run_id,
             "asset": self.asset,
             "as_of": self.as_of.isoformat(),
@@ -71,51 +79,38 @@ class Commit:
             "data_version": self.data_version,
             "content": self.content,
             "n_rows": str(self.n_rows),
-            "inputs": json.dumps([asdict(one) for one in self.inputs]),
+            "inputs": json.dumps([asdict(source) for source in self.inputs]),
             **({} if self.partition is None else {"partition": self.partition}),
         }
-        text = json.dumps(said, sort_keys=True)
-        return {**said, "seal": hashlib.blake2b(text.encode(), digest_size=16).hexdigest()}
+        text = json.dumps(metadata, sort_keys=True)
+        return {**metadata, "seal": hashlib.blake2b(text.encode(), digest_size=16).hexdigest()}
 
     @classmethod
-    def parsed(cls, asset: str, version: int, entry: Mapping[str, Any]) -> Self:
-        """Read the record of an entry of the log, also of one that another tool wrote."""
+    def from_metadata(cls, asset: str, version: int, entry: Mapping[str, Any]) -> Self:
+        """Read an entry of Delta's log, including entries that another tool wrote."""
         inputs = json.loads(entry.get("inputs", "[]"))
-        written = datetime.fromtimestamp(entry["timestamp"] / 1000).astimezone()
+        written_at = datetime.fromtimestamp(entry["timestamp"] / 1000).astimezone()
         return cls(
             asset=asset,
             partition=entry.get("partition"),
             run_id=entry.get("run_id", ""),
-            as_of=datetime.fromisoformat(entry["as_of"]) if "as_of" in entry else written,
+            as_of=datetime.fromisoformat(entry["as_of"]) if "as_of" in entry else written_at,
             code_version=entry.get("code_version", ""),
-            inputs=tuple(InputVersion(**one) for one in inputs),
+            inputs=tuple(InputVersion(**source) for source in inputs),
             data_version=entry.get("data_version", ""),
             content=entry.get("content", ""),
             n_rows=int(entry.get("n_rows", 0)),
             version=version,
-            written_at=written,
+            written_at=written_at,
             seal=entry.get("seal", ""),
         )
 
     @property
     def is_ours(self) -> bool:
-        """Whether this package wrote it."""
+        """Tell whether this package wrote the version."""
         return bool(self.seal)
 
     @property
-    def is_as_sealed(self) -> bool:
-        """Whether the record is still what its writer sealed."""
-        return self.described["seal"] == self.seal
-
-
-def newest(commits: Sequence[Commit]) -> Commit:
-    """The version of the latest `as_of`, the last written of equals."""
-    return max(commits, key=lambda commit: (commit.as_of, commit.version))
-
-
-def latest_per_content(commits: Iterable[Commit]) -> list[Commit]:
-    """The newest version of each content, the oldest first: what was ever said, each once."""
-    once: dict[str, Commit] = {}
-    for commit in sorted(commits, key=lambda one: (one.as_of, one.version), reverse=True):
-        once.setdefault(commit.data_version, commit)
-    return list(reversed(once.values()))
+    def has_valid_seal(self) -> bool:
+        """Tell whether the description still matches the seal that its writer put on it."""
+        return self.to_metadata()["seal"] == self.seal

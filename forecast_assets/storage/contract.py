@@ -66,7 +66,7 @@ class TableContract:
         Raises DataError where it cannot be arranged, a null stands where none may, a key comes
         twice, or a rule is broken.
         """
-        frame = self.arranged(frame)
+        frame = self.arrange(frame)
         self._validate(frame)
         return frame
 
@@ -86,7 +86,7 @@ class TableContract:
                 f" each partition's rows under its own name."
             )
 
-    def arranged(self, frame: pd.DataFrame) -> pd.DataFrame:
+    def arrange(self, frame: pd.DataFrame) -> pd.DataFrame:
         """Return the frame in the contract's columns, types and key order; values unchecked.
 
         Raises DataError where a column is missing or unknown, or a value does not fit its type.
@@ -105,9 +105,9 @@ class TableContract:
                 typed[column.name] = cast(frame[column.name], column.kind)
             except (ValueError, TypeError, OverflowError) as error:
                 raise self._refusal(f"`{column.name}` is not {column.kind}: {error}") from error
-        return self.ordered(pd.DataFrame(typed))
+        return self.sort_rows(pd.DataFrame(typed))
 
-    def ordered(self, frame: pd.DataFrame) -> pd.DataFrame:
+    def sort_rows(self, frame: pd.DataFrame) -> pd.DataFrame:
         """The rows in the order of the key; of all columns, where the table has no key."""
         by = [name for name in self.key or self.names if name in frame.columns]
         order = _order([frame[name] for name in by])
@@ -122,7 +122,7 @@ class TableContract:
 
     def empty(self) -> pd.DataFrame:
         """A frame of no rows that keeps the contract."""
-        return self.arranged(pd.DataFrame({name: [] for name in self.names}))
+        return self.arrange(pd.DataFrame({name: [] for name in self.names}))
 
     def _validate(self, frame: pd.DataFrame) -> None:
         broken = {

@@ -1,114 +1,82 @@
-"""Which versions belong together: what a step reads, and what descends from what.
+"""Trace which versions descend from which, to refuse mixtures and to find stale assets.
 
-Keeping versions is the business of `store`; answering a person's question that of `versions`.
+`versions` finds a version; `store` keeps them.
 """
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from forecast_assets.errors import MixedVintagesError, VersionNotFoundError, format_list
-from forecast_assets.storage.commit import Commit, InputVersion, newest
+from forecast_assets.errors import MixedVintagesError, format_list
+from forecast_assets.storage.commit import Commit, InputVersion
 from forecast_assets.storage.store import Store
 from forecast_assets.storage.tables import ASSETS
+from forecast_assets.storage.versions import Node, group_by_partition, newest, rebuild_command
 
-Place = tuple[str, str | None]  # an asset, and a partition of it
-BAKE_OFF = "backtest_predictions"  # the one that has partitions, by model
-FEW = 4
-
-
-def resolve_inputs(
-    store: Store,
-    asset: str,
-    *,
-    partitions: Sequence[str] | None,
-    runs: Sequence[str],
-    as_of: datetime,
-) -> list[Commit]:
-    """What a step of a run reads of each partition: what its run wrote, else the newest.
-
-    `runs` are the run and those it was re-executed from, the nearest first; the newest is the one
-    of the latest `as_of` that does not lie after the run's own.
-
-    Raises UnknownVersion, naming every partition that is missing and the command that makes it.
-    """
-    by_place = _by_place(store, asset)
-    found, missing = [], []
-    for partition in partitions if partitions is not None else [None]:
-        commits = by_place.get((asset, partition), [])
-        own = [c for run in runs for c in reversed(commits) if c.run_id == run]
-        known = [commit for commit in commits if commit.as_of <= as_of]
-        if own or known:
-            found.append(own[0] if own else newest(known))
-        else:
-            missing.append(partition)
-    if missing:
-        raise VersionNotFoundError(
-            f"{asset} has no version {_of(missing)} that was known on {as_of:%Y-%m-%d %H:%M} UTC,"
-            f" so what is made from it cannot be. Make it first:"
-            f" {rebuild_command((asset, partition) for partition in missing)}"
-        )
-    return found
-
-
-def check_same_vintage(store: Store, read: Sequence[Commit], *, for_asset: str) -> None:
-    """Refuse inputs that descend from different versions of one table, naming every mismatch.
-
-    Versions with equal content (one data version) are the same vintage. Raises MixedVintages.
-    """
-    vintages: dict[Place, dict[str, list[Commit]]] = {}  # by place and data version: who has it
-    newest_version: dict[Place, InputVersion] = {}
-    for commit in read:
-        for one in {commit.as_input, *ancestors(store, commit)}:
-            place = (one.asset, one.partition)
-            vintages.setdefault(place, {}).setdefault(one.data_version, []).append(commit)
-            if place not in newest_version or newest_version[place].version < one.version:
-                newest_version[place] = one
-    said, stale = [], set()
-    for place, holders in sorted(vintages.items(), key=str):
-        current = newest_version[place].data_version
-        behind = {c for version, some in holders.items() if version != current for c in some}
-        if behind:
-            names = format_list(sorted(c.as_input.named for c in behind), most=20)
-            said.append(f"{names} descend from an older {' of '.join(filter(None, place))}")
-            stale |= {step for commit in behind for step in _between(store, commit, place)}
-    if said:
-        raise MixedVintagesError(
-            f"The inputs of {for_asset} do not belong together: {'; '.join(said)}. Scores and"
-            f" forecasts of a mixture would compare different data, so nothing was made. Run what"
-            f" is behind again: {rebuild_command(stale)}"
-        )
-
-
-def _between(store: Store, commit: Commit, place: Place) -> set[Place]:
-    """The tables on the way from a place to the commit, the commit's own included."""
-    steps = {(commit.asset, commit.partition)}
-    for one in ancestors(store, commit):
-        above = ancestors(store, store.commit(one))
-        if any((a.asset, a.partition) == place for a in above):
-            steps.add((one.asset, one.partition))
-    return steps
+BACKTEST = "backtest_predictions"  # the only asset with partitions: one for each model
 
 
 def ancestors(store: Store, commit: Commit) -> set[InputVersion]:
-    """Every version that a version was made from, directly or through others."""
-    seen: set[InputVersion] = set()
-    ahead = list(commit.inputs)
-    while ahead:
-        one = ahead.pop()
-        if one not in seen:
-            seen.add(one)
-            ahead.extend(store.commit(one).inputs)
-    return seen
+    """Return every version that a version was made from, directly or through others."""
+    found: set[InputVersion] = set()
+    queue = list(commit.inputs)
+    while queue:
+        source = queue.pop()
+        if source not in found:
+            found.add(source)
+            queue.extend(store.commit(source).inputs)
+    return found
+
+
+def check_same_vintage(store: Store, inputs: Sequence[Commit], *, for_asset: str) -> None:
+    """Refuse inputs that descend from different versions of one table.
+
+    Versions with equal content (one data version) are the same vintage. Raises MixedVintagesError
+    with every mismatch and the commands that repair them.
+    """
+    holders: dict[Node, dict[str, list[Commit]]] = {}  # by node and data version
+    latest: dict[Node, InputVersion] = {}
+    for commit in inputs:
+        for source in {commit.as_input, *ancestors(store, commit)}:
+            node = (source.asset, source.partition)
+            holders.setdefault(node, {}).setdefault(source.data_version, []).append(commit)
+            if node not in latest or latest[node].version < source.version:
+                latest[node] = source
+    problems, stale = [], set()
+    for node, by_version in sorted(holders.items(), key=str):
+        current = latest[node].data_version
+        older = {
+            c for version, commits in by_version.items() if version != current for c in commits
+        }
+        if older:
+            names = format_list(sorted(commit.as_input.label for commit in older), limit=20)
+            problems.append(f"{names} descend from an older {' of '.join(filter(None, node))}")
+            stale |= {step for commit in older for step in _steps_between(store, node, commit)}
+    if problems:
+        raise MixedVintagesError(
+            f"The inputs of {for_asset} come from different data: {'; '.join(problems)}. Nothing"
+            f" was made, because scores and forecasts of a mixture cannot be compared. Rebuild what"
+            f" is stale: {rebuild_command(stale)}"
+        )
+
+
+def _steps_between(store: Store, node: Node, commit: Commit) -> set[Node]:
+    """Return the nodes on the way from a node to the commit, including the commit's own."""
+    steps = {(commit.asset, commit.partition)}
+    for source in ancestors(store, commit):
+        upstream = ancestors(store, store.commit(source))
+        if any((above.asset, above.partition) == node for above in upstream):
+            steps.add((source.asset, source.partition))
+    return steps
 
 
 @dataclass(frozen=True)
 class StaleAssets:
-    """What is to be made again, in the order that the data flows, and a digest of why.
+    """The assets to rebuild, in the order of the data, and a digest of the reason.
 
-    The digest is of the contents above, and of the versions of what is behind: it stays where the
-    same data come again, or a run fails before it wrote one.
+    The digest covers the contents upstream and the versions of the first stale asset. It stays
+    the same if the same data arrive again or a rebuild fails before it writes a version.
     """
 
     assets: Sequence[str]
@@ -116,68 +84,34 @@ class StaleAssets:
 
 
 def find_stale(store: Store, *, models: Sequence[str], as_of: datetime) -> StaleAssets | None:
-    """What was not made from the newest of what it reads, with all that lies below it.
+    """Return the first asset with older inputs than available, and everything downstream.
 
-    Null where nothing is, and where a table, or the partition of one of the models, was never made:
-    the first week is run as a whole. Versions of equal content (one data version) are the same.
+    Versions of equal content (one data version) count as the same. Return None if nothing is
+    stale, and before the first whole week, when an asset or a model's partition has no version.
     """
-    newest_of: dict[Place, Commit] = {}
+    latest: dict[Node, Commit] = {}
     for asset in ASSETS:
-        for place, commits in _by_place(store, asset).items():
-            known = [commit for commit in commits if commit.as_of <= as_of]
-            if known:
-                newest_of[place] = newest(known)
-    needed = [(a, m) for a in ASSETS for m in (models if a == BAKE_OFF else [None])]
-    if any(place not in newest_of for place in needed):
+        for partition, commits in group_by_partition(store.history(asset)).items():
+            if commit := newest(commits, as_of=as_of):
+                latest[asset, partition] = commit
+    required = [(a, m) for a in ASSETS for m in (models if a == BACKTEST else [None])]
+    if any(node not in latest for node in required):
         return None
-    for place in needed:
-        if not _is_current(newest_of[place], newest_of, models):
-            first = ASSETS.index(place[0])
-            above = [
-                (one, newest_of[one].data_version) for one in needed if one[0] in ASSETS[:first]
-            ]
-            there = [(one, newest_of[one].version) for one in needed if one[0] == place[0]]
-            said = repr((above, there, sorted(models))).encode()
-            return StaleAssets(ASSETS[first:], hashlib.blake2b(said, digest_size=16).hexdigest())
-    return None
+    stale = next((node for node in required if not _is_current(latest[node], latest, models)), None)
+    if stale is None:
+        return None
+    first = ASSETS.index(stale[0])
+    upstream = [(n, latest[n].data_version) for n in required if n[0] in ASSETS[:first]]
+    versions = [(n, latest[n].version) for n in required if n[0] == stale[0]]
+    text = repr((upstream, versions, sorted(models))).encode()
+    return StaleAssets(ASSETS[first:], hashlib.blake2b(text, digest_size=16).hexdigest())
 
 
-def _is_current(commit: Commit, newest_of: Mapping[Place, Commit], models: Sequence[str]) -> bool:
-    """Whether what a version was made from is the newest, of every model that is to compete."""
-    read = {one.partition for one in commit.inputs if one.asset == BAKE_OFF}
+def _is_current(commit: Commit, latest: Mapping[Node, Commit], models: Sequence[str]) -> bool:
+    """Tell whether a version was made from the newest inputs, of exactly the enabled models."""
+    read = {source.partition for source in commit.inputs if source.asset == BACKTEST}
     return (not read or read == set(models)) and all(
-        newest_of[one.asset, one.partition].data_version == one.data_version
-        for one in commit.inputs
-        if (one.asset, one.partition) in newest_of
+        latest[source.asset, source.partition].data_version == source.data_version
+        for source in commit.inputs
+        if (source.asset, source.partition) in latest
     )
-
-
-def _by_place(store: Store, asset: str) -> dict[Place, list[Commit]]:
-    """The versions of each partition of an asset, the oldest first."""
-    found: dict[Place, list[Commit]] = {}
-    for commit in store.history(asset):
-        found.setdefault((asset, commit.partition), []).append(commit)
-    return found
-
-
-def _of(partitions: Sequence[str | None]) -> str:
-    named = [partition for partition in partitions if partition is not None]
-    return f"of {format_list(named, most=40)}" if named else "at all"
-
-
-def rebuild_command(places: Iterable[Place]) -> str:
-    """The commands that make the tables again, in the order that the data flows.
-
-    Where many are behind, the whole week is the shorter way.
-    """
-    if len(places := set(places)) > FEW:
-        return "dagster job execute -m forecast_assets.definitions -j weekly_forecast"
-    partitions: dict[str, list[str]] = {}
-    for asset, partition in sorted(
-        places, key=lambda place: (ASSETS.index(place[0]), str(place[1]))
-    ):
-        partitions.setdefault(asset, []).extend([partition] if partition is not None else [])
-    command = "dagster asset materialize -m forecast_assets.definitions --select"
-    said = [f"{command} {a} --partition {p}" for a, some in partitions.items() for p in some]
-    whole = [asset for asset, some in partitions.items() if not some]
-    return " && ".join([*said, *([f"{command} {','.join(whole)}"] if whole else [])])

@@ -113,7 +113,7 @@ def _versions(
         is_lost = known is None and len(left) < len(rows)  # that is for `verify` to name
         if left and not is_lost and stands.isdisjoint(one.file for one in rows):
             n_bytes = sum(one.n_bytes for one in left)
-            name = f"{commit.as_input.named}, version {commit.version}"
+            name = f"{commit.as_input.label}, version {commit.version}"
             yield PruneCandidate("rows", name, since, n_bytes, rows=tuple(left))
 
 

@@ -52,7 +52,7 @@ class Store:
         if asset not in self.tables:
             raise VersionNotFoundError(
                 f"There is no asset {asset!r}, so no version of it. The assets are"
-                f" {format_list(self.tables, most=20)}."
+                f" {format_list(self.tables, limit=20)}."
             )
         return f"{self.uri}/{asset}"
 
@@ -88,12 +88,12 @@ class Store:
             known = sorted({str(commit.partition) for commit in commits if commit.partition})
             raise VersionNotFoundError(
                 f"{asset} has no version of a partition {partition!r}; it has versions of"
-                f" {format_list(known, most=40) or 'no partition'}. Run `forecast-assets history"
+                f" {format_list(known, limit=40) or 'no partition'}. Run `forecast-assets history"
                 f" {asset}` to see them."
             )
         return found
 
-    def keep_files(self, folder: str, files: Mapping[str, str]) -> pd.DataFrame:
+    def write_report_files(self, folder: str, files: Mapping[str, str]) -> pd.DataFrame:
         """Write text files below `var`, each whole or not at all: rows of weekly_report."""
         rows = []
         with writing(f"the files of {folder}", self.uri):
@@ -117,9 +117,9 @@ class Store:
         snapshot = max(commits, key=lambda commit: commit.version)
         self.commit(snapshot.as_input)  # another process may have written it
         if all(self._stands(commit, snapshot) for commit in commits):
-            return table.ordered(self._frame(snapshot, commits))
+            return table.sort_rows(self._frame(snapshot, commits))
         frames = [self._frame(commit, [commit]) for commit in commits]
-        return table.ordered(pd.concat(frames, ignore_index=True))
+        return table.sort_rows(pd.concat(frames, ignore_index=True))
 
     def commit(self, one: InputVersion) -> Commit:
         """The commit of a version that was read. Raises UnknownVersion where it is not there."""
@@ -142,7 +142,7 @@ class Store:
         """The hash of what a version holds now, to compare with `commit.content`."""
         with self._unless_pruned([commit]):
             arrow = self._arrow(commit, [commit])
-            return digest(self.tables[commit.asset].ordered(from_arrow(arrow)), kinds_of(arrow))
+            return digest(self.tables[commit.asset].sort_rows(from_arrow(arrow)), kinds_of(arrow))
 
     def pruned(self, asset: str) -> dict[int, datetime]:
         """The versions of an asset whose rows were deleted, and since when."""
@@ -164,7 +164,7 @@ class Store:
     def _has_entry(self, asset: str, version: int) -> bool:
         try:
             delta = deltalake.DeltaTable(self.location(asset), version=version)
-            Commit.parsed(asset, version, delta.history(1)[-1])
+            Commit.from_metadata(asset, version, delta.history(1)[-1])
         except DAMAGE:
             return False
         return True
@@ -185,7 +185,7 @@ class Store:
             absent = [commit for commit in commits if commit.version in gone]
             if not absent:
                 raise
-            names = format_list(f"{one.version} of {one.as_input.named}" for one in absent)
+            names = format_list(f"{one.version} of {one.as_input.label}" for one in absent)
             raise VersionPrunedError(
                 f"Pruned on {gone[absent[0].version]:%Y-%m-%d}: version {names}. The rows were"
                 f" deleted and the record stays, so `forecast-assets history {asset}` still lists"
@@ -242,7 +242,7 @@ class Store:
         # entries too, and numbers all of them as if it had not.
         for entry in reversed(entries):
             with reading(f"the log entry {len(known)} of {asset}", self.uri):
-                known.append(Commit.parsed(asset, len(known), entry))
+                known.append(Commit.from_metadata(asset, len(known), entry))
         return known
 
     def _commit(self, table: TableContract, rows: pa.Table, commit: Commit) -> None:
@@ -261,7 +261,7 @@ class Store:
                         partition_by=by,
                         schema_mode="merge" if by else "overwrite",
                         configuration=KEPT_FOR_EVER,
-                        commit_properties=deltalake.CommitProperties(commit.described),
+                        commit_properties=deltalake.CommitProperties(commit.to_metadata()),
                     )
                 except CommitFailedError:  # another run committed first: this is a whole partition
                     if attempt == TRIES - 1:

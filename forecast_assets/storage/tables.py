@@ -52,7 +52,7 @@ def interval_columns(levels: Sequence[float]) -> list[str]:
     return [f"{side}_{column_suffix(level)}" for level in levels for side in ("lo", "hi")]
 
 
-def tables(levels: Sequence[float]) -> Mapping[str, TableContract]:
+def table_contracts(levels: Sequence[float]) -> Mapping[str, TableContract]:
     """Every table's contract by its asset's name; `levels` (percent) name the interval columns."""
     contracts = (
         _RAW_DATA,

@@ -1,17 +1,95 @@
-"""Looking back: which version answers a question, and how two of them differ.
+"""Find the versions that answer a query, that a run reads, or that came before.
 
-Keeping versions is the business of `store`.
+All follow one order: the newest version is the one with the latest `as_of`, then the last one
+written. `store` keeps the versions; `lineage` checks that they belong together.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 
 import pandas as pd
 
 from forecast_assets.errors import VersionNotFoundError, format_list
-from forecast_assets.storage.commit import Commit, newest
-from forecast_assets.storage.lineage import rebuild_command
+from forecast_assets.storage.commit import Commit
 from forecast_assets.storage.store import Store
+from forecast_assets.storage.tables import ASSETS
+
+Node = tuple[str, str | None]  # an asset and one of its partitions
+# With more commands than this, running the whole week is shorter.
+MAX_COMMANDS = 4
+
+
+def newest(commits: Iterable[Commit], *, as_of: datetime | None = None) -> Commit | None:
+    """Return the newest version, None if there is none.
+
+    Versions with an `as_of` later than the given one do not count.
+    """
+    candidates = (commit for commit in commits if as_of is None or commit.as_of <= as_of)
+    return max(candidates, key=lambda commit: (commit.as_of, commit.version), default=None)
+
+
+def latest_per_content(
+    commits: Iterable[Commit], content: Callable[[Commit], str] = lambda commit: commit.data_version
+) -> list[Commit]:
+    """Return the newest version of each distinct content, oldest first."""
+    latest: dict[str, Commit] = {}
+    order = sorted(commits, key=lambda commit: (commit.as_of, commit.version), reverse=True)
+    for commit in order:
+        latest.setdefault(content(commit), commit)
+    return list(reversed(latest.values()))
+
+
+def previous_versions(
+    store: Store, asset: str, *, before: datetime, input_asset: str, data_version: str, limit: int
+) -> list[Commit]:
+    """Return at most `limit` versions that were made from other content, newest first.
+
+    Versions made from the same version of `input_asset` count once, as the newest of them; those
+    made from `data_version` do not count. Only versions with an `as_of` before `before` are read.
+    """
+
+    def content(commit: Commit) -> str:
+        source = commit.input_of(input_asset)
+        return source.data_version if source else ""
+
+    known = [commit for commit in store.history(asset) if commit.as_of < before]
+    others = [c for c in latest_per_content(known, content) if content(c) != data_version]
+    return others[::-1][:limit]
+
+
+def resolve_inputs(
+    store: Store,
+    asset: str,
+    *,
+    partitions: Sequence[str] | None,
+    runs: Sequence[str],
+    as_of: datetime,
+) -> list[Commit]:
+    """Return the version of each partition that a step of a run reads.
+
+    That is the last one written by the first of `runs` that wrote any (the run itself, then the
+    runs that it re-executes), else the newest version as of `as_of`.
+
+    Raises VersionNotFoundError with every missing partition and the command that makes it.
+    """
+    by_partition = group_by_partition(store.history(asset))
+    selected, missing = [], []
+    for partition in partitions if partitions is not None else [None]:
+        commits = by_partition.get(partition, [])
+        written = (c for run in runs for c in reversed(commits) if c.run_id == run)
+        commit = next(written, None) or newest(commits, as_of=as_of)
+        if commit is None:
+            missing.append(partition)
+        else:
+            selected.append(commit)
+    if missing:
+        names = format_list((name for name in missing if name is not None), limit=40)
+        raise VersionNotFoundError(
+            f"{asset} has no version{f' of {names}' if names else ''} as of"
+            f" {as_of:%Y-%m-%d %H:%M} UTC. The step that reads it did not run. Make it first:"
+            f" {rebuild_command((asset, partition) for partition in missing)}"
+        )
+    return selected
 
 
 def select(
@@ -23,19 +101,19 @@ def select(
     as_of: datetime | None = None,
     run_id: str | None = None,
 ) -> list[Commit]:
-    """The version of each partition (of all, where none is named) that answers the question.
+    """Return one version of each partition that matches a query, sorted by partition.
 
-    `version` is a number from the history: the table as it stood right after that commit. `as_of`
-    keeps what was known at that moment, `run_id` (or its beginning) what that run wrote. With
-    nothing asked, the newest by `as_of`, then by version.
+    Without a condition that is the newest version of every partition. `version` is a number from
+    the history and means the table right after that commit; `as_of` leaves out later versions;
+    `run_id` (or the beginning of one) leaves out what other runs wrote.
 
-    Raises UnknownVersion where nothing answers, for any of the partitions that are named, and where
-    `run_id` begins the ids of several runs.
+    Raises VersionNotFoundError if nothing matches, if one of `partitions` has no match, or if
+    `run_id` matches several runs.
     """
     commits = store.history(asset)
     if run_id is not None:
-        _refuse_ambiguous(asset, commits, run_id)
-    found = [
+        _check_unambiguous(asset, commits, run_id)
+    matches = [
         commit
         for commit in commits
         if (partitions is None or commit.partition in partitions)
@@ -43,91 +121,92 @@ def select(
         and (as_of is None or commit.as_of <= as_of)
         and (run_id is None or commit.run_id.startswith(run_id))
     ]
-    is_there = version is None or any(commit.version == version for commit in commits)
-    absent = set(partitions or ()) - {commit.partition for commit in found}
-    if not found or absent or not is_there:
+    exists = version is None or any(commit.version == version for commit in commits)
+    absent = set(partitions or ()) - {commit.partition for commit in matches}
+    if not matches or absent or not exists:
         raise VersionNotFoundError(
-            _nothing_answers(asset, commits, partitions, version, as_of, run_id)
+            _no_match_text(asset, commits, partitions, version, as_of, run_id)
         )
-    by_partition: dict[str | None, list[Commit]] = {}
-    for commit in found:
-        by_partition.setdefault(commit.partition, []).append(commit)
-    pick = newest if version is None else lambda some: some[-1]
-    return [pick(some) for _, some in sorted(by_partition.items(), key=lambda item: str(item[0]))]
+    by_partition = group_by_partition(matches)
+    groups = [by_partition[partition] for partition in sorted(by_partition, key=str)]
+    if version is not None:
+        return [group[-1] for group in groups]
+    return [commit for group in groups if (commit := newest(group))]
 
 
-def previous_versions(
-    store: Store, asset: str, *, before: datetime, made_from: str, other_than: str, most: int
-) -> list[Commit]:
-    """The newest versions that were made from other content, the newest first, `most` at most.
-
-    `made_from` names the input whose data version tells contents apart; `other_than` is the one
-    that does not count. Of several versions made from one content, the newest does.
-    """
-    commits = sorted(
-        (commit for commit in store.history(asset) if commit.as_of < before),
-        key=lambda commit: (commit.as_of, commit.version),
-        reverse=True,
-    )
-    seen, found = {other_than}, []
+def group_by_partition(commits: Iterable[Commit]) -> dict[str | None, list[Commit]]:
+    """Group versions by their partition, each group in the order of the history."""
+    groups: dict[str | None, list[Commit]] = {}
     for commit in commits:
-        content = next((i.data_version for i in commit.inputs if i.asset == made_from), "")
-        if content not in seen:
-            seen.add(content)
-            found.append(commit)
-    return found[:most]
+        groups.setdefault(commit.partition, []).append(commit)
+    return groups
+
+
+def rebuild_command(nodes: Iterable[Node]) -> str:
+    """Return the shell command that makes the tables again, in the order of the data."""
+    if len(nodes := set(nodes)) > MAX_COMMANDS:
+        return "dagster job execute -m forecast_assets.definitions -j weekly_forecast"
+    command = "dagster asset materialize -m forecast_assets.definitions --select"
+    ordered = sorted(nodes, key=lambda node: (ASSETS.index(node[0]), str(node[1])))
+    commands = [f"{command} {a} --partition {p}" for a, p in ordered if p is not None]
+    whole = ",".join(asset for asset, partition in ordered if partition is None)
+    return " && ".join([*commands, *([f"{command} {whole}"] if whole else [])])
 
 
 def diff(store: Store, old: Sequence[Commit], new: Sequence[Commit]) -> pd.DataFrame:
-    """What changed between two readings of one asset, cell by cell.
+    """Compare two selections of one asset's versions cell by cell; volatile columns do not count.
 
-    One row a difference: the key's columns, `change` (added, removed or changed), and for a
-    changed cell its `column`, `old` and `new` values. Volatile columns do not count.
+    Return one row for each difference: the key columns, `change` (added, removed or changed) and,
+    for a changed cell, its `column` and its `old` and `new` values. In a table without a key a row
+    is identified by its values and its `occurrence` among equal rows, so none is ever changed.
     """
     table = store.tables[old[0].asset]
-    key = list(table.key) or [*table.names, "occurrence"]  # rows without a key: they come and go
+    key = list(table.key) or [*table.names, "occurrence"]
     columns = [c.name for c in table.columns if not c.volatile and c.name not in key]
-    before, after = (_keyed(store.read(commits), key) for commits in (old, new))
-    gone, came = before.index.difference(after.index), after.index.difference(before.index)
-    both = before.index.intersection(after.index)
+    before, after = (_index_by_key(store.read(commits), key) for commits in (old, new))
+    removed, added = before.index.difference(after.index), after.index.difference(before.index)
+    common = before.index.intersection(after.index)
     parts = [
-        gone.to_frame(index=False).assign(change="removed"),
-        came.to_frame(index=False).assign(change="added"),
+        removed.to_frame(index=False).assign(change="removed"),
+        added.to_frame(index=False).assign(change="added"),
     ]
     for name in columns:
-        was, now = (
-            f.get(name, pd.Series(index=f.index, dtype=object)).loc[both] for f in (before, after)
+        old_values, new_values = (
+            frame.get(name, pd.Series(index=frame.index, dtype=object)).loc[common]
+            for frame in (before, after)
         )
-        is_changed = ~((was == now) | (was.isna() & now.isna()))
-        part = both[is_changed].to_frame(index=False)
+        is_changed = ~((old_values == new_values) | (old_values.isna() & new_values.isna()))
         parts.append(
-            part.assign(
+            common[is_changed]
+            .to_frame(index=False)
+            .assign(
                 change="changed",
                 column=name,
-                old=was[is_changed].astype(object).to_numpy(),
-                new=now[is_changed].astype(object).to_numpy(),
+                old=old_values[is_changed].astype(object).to_numpy(),
+                new=new_values[is_changed].astype(object).to_numpy(),
             )
         )
     frame = pd.concat(parts, ignore_index=True)
     return frame.reindex(columns=[*key, "change", "column", "old", "new"])
 
 
-def _keyed(frame: pd.DataFrame, key: list[str]) -> pd.DataFrame:
+def _index_by_key(frame: pd.DataFrame, key: list[str]) -> pd.DataFrame:
     if "occurrence" in key:
         frame = frame.assign(occurrence=frame.groupby(key[:-1], dropna=False).cumcount())
     return frame.set_index(key)
 
 
-def _refuse_ambiguous(asset: str, commits: Sequence[Commit], run_id: str) -> None:
+def _check_unambiguous(asset: str, commits: Sequence[Commit], run_id: str) -> None:
     runs = sorted({commit.run_id for commit in commits if commit.run_id.startswith(run_id)})
     if len(runs) > 1 and run_id not in runs:
         raise VersionNotFoundError(
-            f"{len(runs)} runs that wrote {asset} begin with {run_id!r}: {format_list(runs)}. Which one"
-            f" is meant would be a guess, so nothing is shown. Give more of its id."
+            f"The ids of {len(runs)} runs that wrote {asset} begin with {run_id!r}:"
+            f" {format_list(runs)}. Nothing is shown, because each of them could be meant. Give"
+            f" more characters of the id."
         )
 
 
-def _nothing_answers(
+def _no_match_text(
     asset: str,
     commits: Sequence[Commit],
     partitions: Sequence[str] | None,
@@ -135,19 +214,19 @@ def _nothing_answers(
     as_of: datetime | None,
     run_id: str | None,
 ) -> str:
-    asked = [
+    if not commits:
+        return (
+            f"{asset} has no version yet, so there is nothing to show. Make one:"
+            f" {rebuild_command([(asset, None)])}."
+        )
+    conditions = [
         f"partition {format_list(partitions)}" if partitions else "",
         f"version {version}" if version is not None else "",
-        f"known on {as_of.isoformat()}" if as_of else "",
+        f"as of {as_of.isoformat()}" if as_of else "",
         f"run {run_id}" if run_id else "",
     ]
-    there = f"versions 0 to {commits[-1].version}" if commits else "no version at all"
-    remedy = (
-        f"`forecast-assets history {asset}` lists them"
-        if commits
-        else f"make one: {rebuild_command([(asset, None)])}"
-    )
     return (
-        f"{asset} has nothing that answers to {', '.join(filter(None, asked)) or 'that'}: it has"
-        f" {there}, so there is nothing to show. {remedy[0].upper()}{remedy[1:]}."
+        f"No version of {asset} matches {', '.join(filter(None, conditions))}: it has versions 0 to"
+        f" {commits[-1].version}. Nothing is shown. Run `forecast-assets history {asset}` to list"
+        f" them."
     )

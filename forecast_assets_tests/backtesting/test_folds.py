@@ -18,7 +18,7 @@ from forecast_assets.backtesting.folds import (
     to_frame,
 )
 from forecast_assets.config.settings import BacktestSettings
-from forecast_assets.storage.tables import tables
+from forecast_assets.storage.tables import table_contracts
 from forecast_assets_tests.builders import make_series, walk
 
 
@@ -84,7 +84,7 @@ def test_predictions_keep_their_contract_and_their_order():
         FoldForecast(np.array([5.0, 6.0]), 0.4),
     ]
     frame = to_frame("m", planned, FoldForecasts.of(folds, horizon=2), horizon=2)
-    checked = tables((80,))["backtest_predictions"].check(frame)
+    checked = table_contracts((80,))["backtest_predictions"].check(frame)
     pd.testing.assert_frame_equal(checked, frame)
     assert list(frame["h"]) == [1, 2] * 4
     assert list(frame["error"]) == [None, None, "no", "no"] + [None] * 4
@@ -96,7 +96,7 @@ def test_predictions_keep_their_contract_and_their_order():
 def test_no_folds_make_no_rows():
     planned = plan(make_series(a=[1.0]), BacktestSettings())
     frame = to_frame("m", planned, FoldForecasts.of([], horizon=1), horizon=1)
-    assert len(tables((80,))["backtest_predictions"].check(frame)) == 0
+    assert len(table_contracts((80,))["backtest_predictions"].check(frame)) == 0
 
 
 def test_folds_as_columns_say_what_the_single_folds_said():

@@ -16,7 +16,7 @@ from forecast_assets.backtesting.folds import ALL_SERIES, FitUnit, FoldForecast,
 from forecast_assets.backtesting.model_job import CHUNK_SECONDS, ModelBacktest, ModelJob
 from forecast_assets.config.settings import Settings
 from forecast_assets.models import ModelSpec
-from forecast_assets.storage.tables import tables
+from forecast_assets.storage.tables import table_contracts
 from forecast_assets_tests.builders import make_ragged, make_series, make_settings, walk
 from forecast_assets_tests.worker_builders import ask, fold_cache, odd_model
 
@@ -384,7 +384,7 @@ def test_a_run_says_what_it_cost_and_where(settings: Settings):
 
 def test_predictions_keep_their_contract(settings: Settings):
     frame = computed(ODD, settings, weeks(60)).predictions(settings)
-    checked = tables((80,))["backtest_predictions"].check(frame)
+    checked = table_contracts((80,))["backtest_predictions"].check(frame)
     pd.testing.assert_frame_equal(checked, frame)
 
 

@@ -13,10 +13,17 @@ import pytest
 
 from forecast_assets.cli import COMMANDS, main
 from forecast_assets_tests.builders import make_series, walk
-from forecast_assets_tests.cli_runner import COMMAND, call, configure, in_terminal, process, said
+from forecast_assets_tests.cli_runner import (
+    COMMAND,
+    configure,
+    invoke,
+    output_of,
+    run_in_terminal,
+    run_process,
+)
 from forecast_assets_tests.misbehaving_models import comes_true
 from forecast_assets_tests.store_builders import (
-    BAKE_OFF,
+    BACKTEST,
     make_commit,
     make_store,
     write_predictions,
@@ -33,7 +40,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 # Help
 def examples(command: click.Command) -> list[str]:
     """The examples that a help page ends with."""
-    page = said(command.name or "", "--help") if command is not main else said("--help")
+    page = output_of(command.name or "", "--help") if command is not main else output_of("--help")
     listed = page.partition("  Examples:\n")[2].partition("\n\n")[0]
     return [line.strip() for line in listed.splitlines()]
 
@@ -48,19 +55,19 @@ def test_every_example_of_every_help_page_works():
             program, *args = shlex.split(re.sub(r" >.*", "", example))
             assert program == "forecast-assets"
             no_daemon = args[0] == "healthcheck" and "--no-daemon" not in args  # as is the truth
-            said(*args, exit_code=int(no_daemon))
+            output_of(*args, exit_code=int(no_daemon))
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
 def test_every_help_page_ends_with_the_exit_codes_that_it_has(command: click.Command):
-    page = said(command.name or "", "--help")
+    page = output_of(command.name or "", "--help")
     assert re.search(r"\n\n  Exit codes: 0 done; (1 .*; )?2 it could not be asked\.\n$", page)
     answers_no = {"run", "check", "verify", "healthcheck", "notify"}
     assert ("; 1 " in page) == (command.name in answers_no)
 
 
 def test_the_commands_are_told_in_whole_sentences():
-    told = said("--help").partition("Commands:\n")[2].partition("\n\n")[0].splitlines()
+    told = output_of("--help").partition("Commands:\n")[2].partition("\n\n")[0].splitlines()
     assert [line.split()[0] for line in told] == [command.name for command in COMMANDS]
     assert all(line.endswith(".") and not line.endswith("...") for line in told)
 
@@ -112,13 +119,13 @@ def test_a_closed_pipe_is_silent(folder: Path):
 )
 def test_every_locale_will_do(folder: Path, environ: dict[str, str], encoding: str):
     make_store(folder).write(make_series(**{"søndag\n日": [1]}), make_commit("series"))
-    ran = process("history", "series", environ=environ)
+    ran = run_process("history", "series", environ=environ)
     assert (ran.returncode, ran.stderr) == (0, b"")
-    ran = process("show", "series", environ=environ)
+    ran = run_process("show", "series", environ=environ)
     assert (ran.returncode, ran.stderr) == (0, b"")
     name = ran.stdout.decode(encoding).splitlines()[2].partition("  ")[0]
     assert name == ("søndag 日" if encoding == "utf-8" else "søndag ?")
-    ran = process("show", "series", "--json", environ=environ)
+    ran = run_process("show", "series", "--json", environ=environ)
     assert json.loads(ran.stdout)[0]["unique_id"] == "søndag\n日"
 
 
@@ -126,20 +133,22 @@ def test_a_table_is_as_wide_as_the_terminal_and_whole_in_a_pipe(folder: Path):
     store = make_store(folder)
     series = write_series(store, 1)
     write_predictions(store, "naive", 1, inputs=[series])
-    narrow = in_terminal("show", BAKE_OFF, columns=50)
+    narrow = run_in_terminal("show", BACKTEST, columns=50)
     assert max(map(len, narrow.splitlines()[:3])) <= 50
     assert "… and the columns y_hat, fit_seconds, error; --json prints them all." in narrow
-    assert "y_hat" in in_terminal("show", BAKE_OFF, columns=200).splitlines()[0]
-    assert "y_hat" in process("show", BAKE_OFF).stdout.decode().splitlines()[0]
-    nowhere = in_terminal("show", BAKE_OFF, columns=0)  # a terminal that does not say
+    assert "y_hat" in run_in_terminal("show", BACKTEST, columns=200).splitlines()[0]
+    assert "y_hat" in run_process("show", BACKTEST).stdout.decode().splitlines()[0]
+    nowhere = run_in_terminal("show", BACKTEST, columns=0)  # a terminal that does not say
     assert max(map(len, nowhere.splitlines()[:3])) <= 80
 
 
 def test_colours_are_for_terminals_that_want_them(folder: Path):
     assert folder.is_dir()
-    assert "\x1b[32mok\x1b[0m  settings" in in_terminal("check", columns=80)
-    assert in_terminal("check", columns=80, environ={"NO_COLOR": "1"}).startswith("ok  settings")
-    assert process("check").stdout.startswith(b"ok  settings")
+    assert "\x1b[32mok\x1b[0m  settings" in run_in_terminal("check", columns=80)
+    assert run_in_terminal("check", columns=80, environ={"NO_COLOR": "1"}).startswith(
+        "ok  settings"
+    )
+    assert run_process("check").stdout.startswith(b"ok  settings")
 
 
 SLOW = """
@@ -166,7 +175,7 @@ def test_an_interrupt_ends_a_run_with_130_and_no_traceback(
             running.wait()
     assert "Traceback" not in printed.read_text()
     assert printed.read_text().endswith("\nInterrupted. What was published before stands.\n")
-    assert "Interrupted" not in said("history", "series")
+    assert "Interrupted" not in output_of("history", "series")
 
 
 # Refusals
@@ -177,14 +186,17 @@ def test_an_interrupt_ends_a_run_with_130_and_no_traceback(
         (["show", "nope"], "Error: There is no asset 'nope'"),
         (["diff", "nope", "0", "1"], "Error: There is no asset 'nope'"),
         (["verify", "nope"], "Error: There is no asset 'nope'"),
-        (["history", BAKE_OFF, "--partition", "x"], "has no version of a partition 'x'"),
-        (["show", BAKE_OFF, "--partition", "x"], "nothing that answers to partition x"),
-        (["show", "series", "--version", "9"], "answers to version 9: it has versions 0 to 0"),
-        (["show", "series", "--run", "zz"], "nothing that answers to run zz"),
-        (["show", "series", "--as-of", "2020-01-01"], "known on 2020-01-01T00:00:00+00:00"),
+        (["history", BACKTEST, "--partition", "x"], "has no version of a partition 'x'"),
+        (
+            ["show", BACKTEST, "--partition", "x"],
+            "matches partition x: it has",
+        ),
+        (["show", "series", "--version", "9"], "matches version 9: it has versions 0 to 0"),
+        (["show", "series", "--run", "zz"], "matches run zz"),
+        (["show", "series", "--as-of", "2020-01-01"], "matches as of 2020-01-01T00:00:00+00:00"),
         (["show", "series", "--as-of", "Monday"], "'Monday' is no ISO 8601 time, such as 2026"),
-        (["show", "metrics"], "it has no version at all"),
-        (["diff", "series", "0", "9"], "answers to version 9"),
+        (["show", "metrics"], "metrics has no version yet"),
+        (["diff", "series", "0", "9"], "matches version 9"),
         (["run", "--as-of", "Monday"], "Error: `as_of` is 'Monday', which is no ISO 8601 time"),
         (["show", "series", "--version", "x"], "'x' is not a valid integer"),
         (["nonsense"], "No such command 'nonsense'"),
@@ -194,7 +206,7 @@ def test_what_cannot_be_asked_is_refused_with_2(folder: Path, args: list[str], s
     store = make_store(folder)
     write_series(store, 1)
     write_predictions(store, "naive", 1)
-    output = said(*args, exit_code=2)
+    output = output_of(*args, exit_code=2)
     assert says in output
     assert "Traceback" not in output
 
@@ -202,16 +214,18 @@ def test_what_cannot_be_asked_is_refused_with_2(folder: Path, args: list[str], s
 def test_missing_settings_are_refused_with_2(folder: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("FORECAST_CONFIG", str(folder / "other.toml"))
     for command in (["history", "series"], ["verify"], ["config"], ["run"]):
-        assert "Error: There is no settings file" in said(*command, exit_code=2)
+        assert "Error: There is no settings file" in output_of(*command, exit_code=2)
 
 
 def test_an_unreadable_store_is_refused_with_2(folder: Path):
     (folder / "store").write_text("a file where the store must be")
-    assert "Error: Could not read the history of series" in said("history", "series", exit_code=2)
+    assert "Error: Could not read the history of series" in output_of(
+        "history", "series", exit_code=2
+    )
 
 
 def test_errors_go_to_stderr_and_answers_to_stdout(folder: Path):
     write_series(make_store(folder), 1)
-    result = call("show", "nope", "--json")
+    result = invoke("show", "nope", "--json")
     assert (result.stdout, result.stderr[:6]) == ("", "Error:")
-    assert call("show", "series", "--json").stderr == ""
+    assert invoke("show", "series", "--json").stderr == ""

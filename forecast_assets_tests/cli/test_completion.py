@@ -9,7 +9,7 @@ from click.testing import CliRunner
 
 from forecast_assets.cli import main
 from forecast_assets.storage.tables import ASSETS
-from forecast_assets_tests.cli_runner import configure, said
+from forecast_assets_tests.cli_runner import configure, output_of
 
 
 def offered(*words: str) -> list[str]:
@@ -51,7 +51,7 @@ def test_broken_settings_offer_nothing_and_say_nothing(folder: Path):
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_a_script_asks_for_what_is_offered(shell: str):
-    script = said("completion", shell)
+    script = output_of("completion", shell)
     assert f"_FORECAST_ASSETS_COMPLETE={shell}_complete" in script
     program = shutil.which(shell)
     if program:
@@ -59,4 +59,6 @@ def test_a_script_asks_for_what_is_offered(shell: str):
 
 
 def test_another_shell_is_refused():
-    assert "'tcsh' is not one of 'bash', 'zsh', 'fish'" in said("completion", "tcsh", exit_code=2)
+    assert "'tcsh' is not one of 'bash', 'zsh', 'fish'" in output_of(
+        "completion", "tcsh", exit_code=2
+    )

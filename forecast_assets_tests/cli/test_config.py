@@ -8,7 +8,7 @@ import pytest
 
 from forecast_assets.config.loader import load
 from forecast_assets_tests.builders import make_raw, make_series, walk
-from forecast_assets_tests.cli_runner import SMALL, configure, records, said
+from forecast_assets_tests.cli_runner import SMALL, configure, output_of, records
 from forecast_assets_tests.store_builders import make_commit, make_store, write_series
 
 Y = walk(40, seed=1)
@@ -48,7 +48,7 @@ series = ["søn*"]
 @pytest.mark.parametrize("more", ["", MUCH], ids=["little", "much"])
 def test_config_prints_the_settings_in_force_as_toml(folder: Path, more: str):
     (folder / "forecast.toml").write_text(SMALL + more)
-    assert tomllib.loads(said("config")) == without_nulls(in_force())
+    assert tomllib.loads(output_of("config")) == without_nulls(in_force())
 
 
 def test_config_gives_programs_a_record_a_setting(folder: Path):
@@ -78,7 +78,7 @@ def test_config_says_where_each_value_came_from(folder: Path, monkeypatch: pytes
     monkeypatch.delenv("FORECAST_VAR")
     (var,) = [row for row in records("config") if row["name"] == "FORECAST_VAR"]
     assert var == {"name": "FORECAST_VAR", "value": str(folder / "var"), "from": "default"}
-    told = said("config")
+    told = output_of("config")
     assert told.startswith(f"# the settings: {folder / 'forecast.toml'} (environment FORECAST_CON")
     assert 'metric = "mase"                               # forecast.toml\n' in told
     assert "# refit_every is not set                      # default\n" in told
@@ -86,7 +86,7 @@ def test_config_says_where_each_value_came_from(folder: Path, monkeypatch: pytes
 
 def test_config_shows_no_secret(folder: Path):
     (folder / "forecast.toml").write_text(SMALL + MUCH)
-    for printed in (said("config"), said("config", "--json")):
+    for printed in (output_of("config"), output_of("config", "--json")):
         assert "mailto://***" in printed
         assert "hidden" not in printed
 
@@ -100,7 +100,7 @@ def checked(exit_code: int) -> dict[str, tuple[Any, bool]]:
 
 def test_check_says_what_a_week_would_find_and_leaves_nothing_behind(folder: Path):
     before = sorted(folder.rglob("*"))
-    lines = [line for line in said("check").splitlines() if "  late  " not in line]
+    lines = [line for line in output_of("check").splitlines() if "  late  " not in line]
     nothing_done = "0 rows of unfinished weeks are left out, 0 weeks are filled"
     assert lines == [
         f"ok  settings  {folder / 'forecast.toml'}",
@@ -131,7 +131,7 @@ def test_check_tries_all_though_the_first_is_not_well(folder: Path):
     text = SMALL.replace('"drift"', '"drifft", "mine"') + '[models.mine]\nfactory = "no.such:One"\n'
     (folder / "forecast.toml").write_text(text)
     (folder / "store").write_text("a file where the store must be")
-    told = said("check", exit_code=1)
+    told = output_of("check", exit_code=1)
     marks = [line[:12] for line in told.splitlines()]
     assert marks == [
         "ok  settings",
@@ -156,7 +156,7 @@ def test_check_names_rows_that_make_no_weeks(folder: Path):
 def test_check_names_a_channel_that_cannot_be_used(folder: Path):
     text = SMALL + '[notify]\nurls = ["json://host", "nosuch://me:hidden@host", "env:NO_SUCH"]\n'
     (folder / "forecast.toml").write_text(text)
-    told = [line for line in said("check", exit_code=1).splitlines() if "notices" in line]
+    told = [line for line in output_of("check", exit_code=1).splitlines() if "notices" in line]
     assert len(told) == 2
     assert "hidden" not in told[0]
     assert "the environment has no NO_SUCH" in told[1]
@@ -164,7 +164,7 @@ def test_check_names_a_channel_that_cannot_be_used(folder: Path):
 
 def test_check_says_that_the_settings_cannot_be_used_and_nothing_else(folder: Path):
     (folder / "forecast.toml").write_text("[source]\nknd = 1\n")
-    (line,) = said("check", exit_code=1).splitlines()
+    (line,) = output_of("check", exit_code=1).splitlines()
     assert line.startswith(f"NO  settings  1 setting in {folder / 'forecast.toml'} cannot be used")
 
 
@@ -189,6 +189,6 @@ def test_check_tells_what_a_run_would_hold_back(folder: Path):
     found = checked(1)
     assert found["vanished_series"] == ({"policy": "hold", "n": 1, "series": ["gone"]}, False)
     assert found["new_series"][1] is True
-    printed = said("check", exit_code=1)
+    printed = output_of("check", exit_code=1)
     assert "It would be held back: 1 of 1 series of the previous version are gone: gone." in printed
     assert len(store.history("series")) == 1

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from forecast_assets_tests.cli_runner import SMALL, configure, records, said
+from forecast_assets_tests.cli_runner import SMALL, configure, output_of, records
 from forecast_assets_tests.notification_servers import refusing_port, webhook
 from forecast_assets_tests.store_builders import make_commit, make_forecast, make_store
 
@@ -19,19 +19,19 @@ def test_a_watchdog_reads_one_line_and_an_exit_code(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     configure(tmp_path, monkeypatch)
-    line = said("healthcheck", "--no-daemon", exit_code=1)
+    line = output_of("healthcheck", "--no-daemon", exit_code=1)
     assert line.startswith("Not well: the forecast of the week of ")
     assert line.count("\n") == 1
     publish(tmp_path, datetime.now(UTC))
-    assert said("healthcheck", "--no-daemon").startswith("Well: the newest forecast is as of ")
-    assert "no Dagster daemon ever ran here" in said("healthcheck", exit_code=1)
+    assert output_of("healthcheck", "--no-daemon").startswith("Well: the newest forecast is as of ")
+    assert "no Dagster daemon ever ran here" in output_of("healthcheck", exit_code=1)
     (record,) = records("healthcheck", exit_code=1)
     assert record["ailment"].startswith("no Dagster daemon ever ran here")
 
 
 def test_what_cannot_be_asked_is_no_ailment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     configure(tmp_path, monkeypatch, "[schedule]\nevery = 1")
-    assert "`schedule.every` is unknown" in said("healthcheck", exit_code=2)
+    assert "`schedule.every` is unknown" in output_of("healthcheck", exit_code=2)
 
 
 def test_every_channel_is_tried_and_its_answer_told(
@@ -42,7 +42,7 @@ def test_every_channel_is_tried_and_its_answer_told(
         text = f'{SMALL}\n[notify]\nurls = ["{dead}", "env:HOOK"]'
         configure(tmp_path, monkeypatch, text)
         monkeypatch.setenv("HOOK", hook.url)
-        output = said("notify", exit_code=1)
+        output = output_of("notify", exit_code=1)
         assert "NO  json://***" in output
         assert "ok  env:HOOK" in output
         assert "secret" not in output
@@ -52,5 +52,5 @@ def test_every_channel_is_tried_and_its_answer_told(
 
 def test_where_no_channel_is_set_that_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     configure(tmp_path, monkeypatch)
-    assert said("notify").startswith("No channel is set.")
+    assert output_of("notify").startswith("No channel is set.")
     assert records("notify") == []

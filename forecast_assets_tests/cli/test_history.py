@@ -7,9 +7,9 @@ import pandas as pd
 import pytest
 
 from forecast_assets_tests.builders import AS_OF, make_raw
-from forecast_assets_tests.cli_runner import configure, records, said
+from forecast_assets_tests.cli_runner import configure, output_of, records
 from forecast_assets_tests.store_builders import (
-    BAKE_OFF,
+    BACKTEST,
     data_files,
     make_commit,
     make_scores,
@@ -34,18 +34,18 @@ def test_history_lists_every_version_oldest_first(folder: Path):
     (row,) = records("history", "series")
     assert row["as_of"] == "2026-01-05T00:00:00+00:00"
     assert (row["version"], row["run_id"], row["n_rows"]) == (0, "run-number-one", 2)
-    assert [r["partition"] for r in records("history", BAKE_OFF)] == ["naive", "drift"]
-    assert [r["version"] for r in records("history", BAKE_OFF, "--partition", "drift")] == [1]
-    header, _, line = said("history", "series").splitlines()
+    assert [r["partition"] for r in records("history", BACKTEST)] == ["naive", "drift"]
+    assert [r["version"] for r in records("history", BACKTEST, "--partition", "drift")] == [1]
+    header, _, line = output_of("history", "series").splitlines()
     assert header.split()[:2] == ["version", "as_of"]
     assert line.split()[:3] == ["0", "2026-01-05", "00:00"]
     assert "run-numb " in line
-    assert "series 0" in said("history", BAKE_OFF)
+    assert "series 0" in output_of("history", BACKTEST)
 
 
 def test_a_table_that_was_never_made_has_an_empty_history(folder: Path):
     assert records("history", "series") == []
-    assert said("history", "series") == "No rows.\n"
+    assert output_of("history", "series") == "No rows.\n"
     assert not (folder / "store").exists()
 
 
@@ -53,11 +53,11 @@ def test_a_long_history_ends_with_what_is_new(folder: Path):
     store = make_store(folder)
     for y in range(52):
         write_series(store, y)
-    lines = said("history", "series").splitlines()
+    lines = output_of("history", "series").splitlines()
     assert [lines[i].split()[0] for i in (2, -2)] == ["2", "51"]
     assert lines[-1] == "… after 2 older versions; --json prints them all."
     assert [row["version"] for row in records("history", "series", "--limit", "2")] == [50, 51]
-    lines = said("history", "series", "--limit", "1").splitlines()
+    lines = output_of("history", "series", "--limit", "1").splitlines()
     assert (lines[2].split()[0], lines[3]) == (
         "51",
         "… after 51 older versions; --json prints them all.",
@@ -75,7 +75,7 @@ def test_show_prints_the_newest_and_by_option_any_other(folder: Path):
     assert records("show", "series", "--version", "0") == first
     assert records("show", "series", "--run", "one") == first
     assert records("show", "series", "--as-of", "2026-01-31") == first
-    assert said("show", "series", "--version", "0").split() == [
+    assert output_of("show", "series", "--version", "0").split() == [
         *("unique_id", "ds", "y", "coverage"),
         *("-----------", "----------", "---", "----------"),
         *("a", "2024-01-05", "1", "1"),
@@ -87,7 +87,7 @@ def test_a_bare_time_is_in_utc(folder: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("TZ", "Pacific/Auckland")
     assert records("show", "series", "--as-of", "2026-01-05")
     assert records("show", "series", "--as-of", "2026-01-05T13:00+13:00")
-    assert "known on 2026-01-04T23:59:00+00:00" in said(
+    assert "as of 2026-01-04T23:59:00+00:00" in output_of(
         "show", "series", "--as-of", "2026-01-04T23:59", exit_code=2
     )
 
@@ -98,12 +98,12 @@ def test_what_is_no_number_is_null_for_programs_and_a_dash_for_people(folder: Pa
     (row,) = records("show", "metrics")
     assert (row["mae"], row["mape"], row["rmse"], row["reason"]) == (None, None, None, None)
     assert (row["n_folds"], row["mase"]) == (3, 1.0)
-    assert "–" in said("show", "metrics")
+    assert "–" in output_of("show", "metrics")
 
 
 def test_a_long_table_is_cut_for_people_alone(folder: Path):
     write_series(make_store(folder), *range(60))
-    assert said("show", "series").endswith("… and 10 more rows; --json prints them all.\n")
+    assert output_of("show", "series").endswith("… and 10 more rows; --json prints them all.\n")
     assert len(records("show", "series")) == 60
 
 
@@ -117,23 +117,23 @@ def test_times_are_iso_for_programs(folder: Path):
 def test_show_prints_as_many_rows_as_were_asked_for(folder: Path):
     write_series(make_store(folder), *range(60))
     assert [row["y"] for row in records("show", "series", "--limit", "2")] == [0.0, 1.0]
-    assert said("show", "series", "--limit", "55").endswith(
+    assert output_of("show", "series", "--limit", "55").endswith(
         "… and 5 more rows; --json prints them all.\n"
     )
-    assert "is not in the range" in said("show", "series", "--limit", "0", exit_code=2)
+    assert "is not in the range" in output_of("show", "series", "--limit", "0", exit_code=2)
 
 
 def test_show_prints_csv(folder: Path):
     ds = pd.to_datetime(["2024-01-05T06:30", "2024-01-06T00:00"])
     rows = pd.DataFrame({"unique_id": 'a "b", c', "ds": ds, "y": [1.5, np.nan]})
     make_store(folder).write(make_raw(rows), make_commit("raw_data"))
-    assert said("show", "raw_data", "--csv").splitlines() == [
+    assert output_of("show", "raw_data", "--csv").splitlines() == [
         "unique_id,ds,y,problem,given",
         '"a ""b"", c",2024-01-05T06:30:00,1.5,,',
         '"a ""b"", c",2024-01-06,,,',
     ]
-    assert len(said("show", "raw_data", "--csv", "--limit", "1").splitlines()) == 2
-    assert "give one of them" in said("show", "raw_data", "--csv", "--json", exit_code=2)
+    assert len(output_of("show", "raw_data", "--csv", "--limit", "1").splitlines()) == 2
+    assert "give one of them" in output_of("show", "raw_data", "--csv", "--json", exit_code=2)
 
 
 # diff
@@ -147,8 +147,10 @@ def test_diff_prints_what_changed(folder: Path):
     assert gone == {**key, "change": "removed", "column": None, "old": None, "new": None}
     assert (changed["change"], changed["column"]) == ("changed", "y")
     assert (changed["ds"], changed["old"], changed["new"]) == ("2024-01-12", 2.0, 2.5)
-    assert "removed" in said("diff", "series", "0", "1")
-    assert said("diff", "series", "1", "2") == "Version 2 of series says the same as version 1.\n"
+    assert "removed" in output_of("diff", "series", "0", "1")
+    assert (
+        output_of("diff", "series", "1", "2") == "Version 2 of series says the same as version 1.\n"
+    )
     assert records("diff", "series", "1", "2") == []
 
 
@@ -157,11 +159,11 @@ def test_diff_of_one_partition_leaves_the_others_out(folder: Path):
     for y in (1, 2):
         for model in ("naive", "drift"):
             write_predictions(store, model, y)
-    rows = records("diff", BAKE_OFF, "1", "3", "--partition", "drift")
+    rows = records("diff", BACKTEST, "1", "3", "--partition", "drift")
     assert [(r["model"], r["column"], r["old"], r["new"]) for r in rows] == [
         ("drift", "y_hat", 1.0, 2.0)
     ]
-    assert len(records("diff", BAKE_OFF, "1", "3")) == 2
+    assert len(records("diff", BACKTEST, "1", "3")) == 2
 
 
 # verify
@@ -169,7 +171,7 @@ def test_verify_says_sound(folder: Path):
     store = make_store(folder)
     write_series(store, 1)
     write_series(store, 2)
-    assert said("verify") == "Sound: 2 versions are there, readable and as recorded.\n"
+    assert output_of("verify") == "Sound: 2 versions are there, readable and as recorded.\n"
     assert [(r["version"], r["problem"]) for r in records("verify", "series")] == [
         (0, None),
         (1, None),
@@ -181,7 +183,7 @@ def test_verify_names_what_is_not_sound_and_answers_no(folder: Path):
     for y in range(3):
         write_series(store, y)
     data_files(store, "series")[1].unlink()
-    people = said("verify", exit_code=1)
+    people = output_of("verify", exit_code=1)
     assert "1 of 3 versions are not sound. What they held is lost unless a back-up" in people
     assert "cannot be read: Could not read version 1 of series" in people
     rows = records("verify", exit_code=1)

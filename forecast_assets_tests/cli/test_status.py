@@ -13,9 +13,9 @@ from forecast_assets.forecasting.live_accuracy import score_published
 from forecast_assets.notifications.queue import NotificationQueue
 from forecast_assets.storage.commit import Commit
 from forecast_assets.storage.store import Store
-from forecast_assets.storage.tables import tables
+from forecast_assets.storage.tables import table_contracts
 from forecast_assets_tests.builders import AS_OF, make_raw, make_series, make_settings, walk
-from forecast_assets_tests.cli_runner import configure, records, said
+from forecast_assets_tests.cli_runner import configure, output_of, records
 from forecast_assets_tests.notification_servers import make_notice
 from forecast_assets_tests.store_builders import (
     WEEK,
@@ -33,7 +33,7 @@ NOW = datetime.now(UTC)
 
 def make_choice(model: str, *, previous: str | None) -> pd.DataFrame:
     """The table `best_model` of the series `a`."""
-    row = dict.fromkeys(tables([80])["best_model"].names, None)
+    row = dict.fromkeys(table_contracts([80])["best_model"].names, None)
     row |= {"unique_id": "a", "model": model, "rung": "champion", "policy": "best"}
     row |= {"n_may_be_best": 1, "previous_model": previous, "reason": "it is the best"}
     return pd.DataFrame([row | {"switched": previous not in (None, model)}])
@@ -41,7 +41,7 @@ def make_choice(model: str, *, previous: str | None) -> pd.DataFrame:
 
 def make_forecast(*, cutoff: int, y_hat: float, half_width: float, rung: str) -> pd.DataFrame:
     """The table `next_week_forecast` of the series `a`, after its week of that number."""
-    row = dict.fromkeys(tables([80, 95])["next_week_forecast"].names, None)
+    row = dict.fromkeys(table_contracts([80, 95])["next_week_forecast"].names, None)
     day = make_series(a=Y)["ds"][cutoff]
     row |= {"unique_id": "a", "h": 1, "ds": day + WEEK, "cutoff": day, "y_hat": y_hat}
     for level, factor in ((80, 1), (95, 2)):
@@ -80,7 +80,7 @@ def write_week(
     ]
     scored = score_published(pd.concat([*published, said]), make_series(a=Y), levels=(80, 95))
     store.write(scored, make_commit("forecast_accuracy", inputs=[forecast, series]))
-    files = store.keep_files("reports/1", {"report.html": "<p>1", "report.md": "# 1"})
+    files = store.write_report_files("reports/1", {"report.html": "<p>1", "report.md": "# 1"})
     store.write(files, make_commit("weekly_report", inputs=[forecast]))
     return forecast
 
@@ -215,7 +215,7 @@ def test_without_a_forecast_it_says_how_to_begin(
     configure(tmp_path, monkeypatch)
     if has_series:
         write_series(make_store(tmp_path), 1)
-    told = said("status")
+    told = output_of("status")
     assert told.startswith("Nothing was forecast yet. To begin:\n  forecast-assets check ")
     assert ("\nseries " in told) == has_series
     assert [row["name"] for row in records("status")] == ["series"] * has_series

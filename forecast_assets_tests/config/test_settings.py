@@ -58,7 +58,7 @@ def test_an_empty_file_means_every_default() -> None:
         "memory_mb": 2048,
     }
     assert "tbats" not in settings.models.enabled
-    assert settings.models.own == {}
+    assert settings.models.by_name == {}
     assert settings.selection.model_dump() == {
         "metric": "mase",
         "policy": "combination",
@@ -174,12 +174,14 @@ def test_settings_do_not_change() -> None:
 
 
 def test_a_table_of_ones_own_is_a_model() -> None:
-    own = parsed('[models.mine]\nfactory = "team.models:Mine"\nparams = { depth = 3 }').models.own
+    own = parsed(
+        '[models.mine]\nfactory = "team.models:Mine"\nparams = { depth = 3 }'
+    ).models.by_name
     assert (own["mine"].factory, own["mine"].params) == ("team.models:Mine", {"depth": 3})
 
 
 def test_a_table_without_a_factory_changes_a_model() -> None:
-    own = parsed("[models.theta]\nrefit_every = 520\n[models.naive_log]").models.own
+    own = parsed("[models.theta]\nrefit_every = 520\n[models.naive_log]").models.by_name
     assert (own["theta"].factory, own["theta"].refit_every) == (None, 520)
     assert own["naive_log"].model_dump() == {"factory": None, "params": {}, "refit_every": None}
 

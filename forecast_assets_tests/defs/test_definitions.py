@@ -11,7 +11,7 @@ import pytest
 from forecast_assets.config.loader import parse
 from forecast_assets.defs.build import build_defs
 from forecast_assets.errors import ModelError, SettingsError
-from forecast_assets.storage.tables import ASSETS, tables
+from forecast_assets.storage.tables import ASSETS, table_contracts
 from forecast_assets_tests.builders import make_settings
 
 MODELS = ["drift", "naive", "theta_log"]
@@ -81,7 +81,7 @@ def test_rows_of_another_source_are_of_another_code_version():
 
 
 def test_every_column_is_described_in_the_ui(defs: dg.Definitions):
-    contracts = tables((80, 95))
+    contracts = table_contracts((80, 95))
     for name, spec in specs(defs).items():
         schema = spec.metadata["dagster/column_schema"]
         assert [column.name for column in schema.columns] == contracts[name].names

@@ -16,7 +16,7 @@ from forecast_assets.forecasting.intervals import (
     quantiles,
     recent_volatility,
 )
-from forecast_assets.storage.tables import tables
+from forecast_assets.storage.tables import table_contracts
 from forecast_assets_tests.builders import AS_OF, make_ragged, make_series, make_settings, walk
 from forecast_assets_tests.worker_builders import make_compute
 
@@ -42,7 +42,7 @@ def made(
     frame = forecast(
         best, series, predictions, settings, compute=compute, as_of=AS_OF, made_at=AS_OF
     )
-    return tables(settings.forecast.levels)["next_week_forecast"].check(frame)
+    return table_contracts(settings.forecast.levels)["next_week_forecast"].check(frame)
 
 
 @pytest.fixture

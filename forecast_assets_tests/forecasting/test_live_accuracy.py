@@ -16,7 +16,7 @@ from forecast_assets.forecasting.live_accuracy import (
     summary,
 )
 from forecast_assets.forecasting.significance import coverage_pvalue
-from forecast_assets.storage.tables import tables
+from forecast_assets.storage.tables import table_contracts
 from forecast_assets_tests.builders import AS_OF, make_series
 
 SERIES = make_series(a=[10.0, 12.0, 15.0, 11.0])
@@ -44,7 +44,7 @@ def published(cutoff: int, y_hat: float, *, model: str = "m", half_width: float 
 def scored(*rows: dict, levels: tuple[float, ...] = (80,)) -> pd.DataFrame:
     """The scores of the given forecasts, which keep their contract."""
     frame = score_published(pd.DataFrame(rows), SERIES, levels=levels)
-    return tables(levels)["forecast_accuracy"].check(frame)
+    return table_contracts(levels)["forecast_accuracy"].check(frame)
 
 
 def test_a_forecast_is_held_against_the_value_and_against_naive():

@@ -15,7 +15,7 @@ from forecast_assets.forecasting.ensembles import COMBINATIONS
 from forecast_assets.forecasting.intervals import half_widths, weighted_interval_score
 from forecast_assets.forecasting.metrics import collect, compute
 from forecast_assets.forecasting.metrics import to_frame as metrics_frame
-from forecast_assets.storage.tables import tables
+from forecast_assets.storage.tables import table_contracts
 from forecast_assets_tests.builders import make_series, make_settings, walk
 
 N, WINDOWS = 70, 30
@@ -141,7 +141,7 @@ def test_levels_name_the_coverage_columns(tmp_path: Path):
     settings = make_settings(tmp_path, forecast={"levels": [50, 97.5]})
     series = make_series(a=walk(N, seed=1))
     scores = score(predict(series, settings, m=[2.0]), series, settings)
-    contract = tables(settings.forecast.levels)["metrics"]
+    contract = table_contracts(settings.forecast.levels)["metrics"]
     assert {"coverage_50", "coverage_97.5"} <= set(contract.check(scores).columns)
 
 
@@ -183,7 +183,7 @@ def test_a_series_of_one_week_is_ineligible_for_every_model(settings: Settings):
     scores = score(predict(series, settings, m=[1.0], k=[2.0]), series, settings)
     assert one_row(scores, "m", "lone")["status"] == "ineligible"
     assert one_row(scores, "k", "lone")["n_folds"] == 0
-    tables(settings.forecast.levels)["metrics"].check(scores)
+    table_contracts(settings.forecast.levels)["metrics"].check(scores)
 
 
 def test_a_backtest_on_other_folds_is_refused_by_name(settings: Settings, tmp_path: Path):
@@ -197,7 +197,7 @@ def test_a_backtest_on_other_folds_is_refused_by_name(settings: Settings, tmp_pa
 def test_the_frame_keeps_its_contract(settings: Settings):
     series = make_series(a=walk(N, seed=1), b=walk(N, seed=2))
     scores = score(predict(series, settings, m=[1.0], k=[2.0, -1.0]), series, settings)
-    assert len(tables((80, 95))["metrics"].check(scores)) == 2 * (2 + len(COMBINATIONS))
+    assert len(table_contracts((80, 95))["metrics"].check(scores)) == 2 * (2 + len(COMBINATIONS))
 
 
 # The standard error

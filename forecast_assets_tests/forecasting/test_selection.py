@@ -9,7 +9,7 @@ import pytest
 from forecast_assets.config.settings import Settings
 from forecast_assets.forecasting.policies import POLICIES
 from forecast_assets.forecasting.selection import choose
-from forecast_assets.storage.tables import tables
+from forecast_assets.storage.tables import table_contracts
 from forecast_assets_tests.builders import make_settings
 
 Pair = tuple[float | str, float | str]
@@ -53,7 +53,7 @@ def scores(unique_id: str = "a", *, error: float = 0.1, **mase: float | str) -> 
 
 def chosen(frame: pd.DataFrame, settings: Settings, *previous: pd.DataFrame) -> pd.Series:
     """The one choice that is made, which keeps its contract."""
-    choice = tables((80,))["best_model"].check(choose(frame, settings, previous=previous))
+    choice = table_contracts((80,))["best_model"].check(choose(frame, settings, previous=previous))
     assert len(choice) == 1
     return choice.iloc[0]
 
@@ -273,7 +273,7 @@ def test_every_rule_copes_with_awkward_series(tmp_path: Path, policy: str, scope
         scores(unique_id, error=0.0, **dict(zip(names, mase, strict=True)))
         for unique_id, mase in said.items()
     )
-    choice = tables((80,))["best_model"].check(choose(frame, settings))
+    choice = table_contracts((80,))["best_model"].check(choose(frame, settings))
     assert list(choice["unique_id"]) == sorted(said)
     found = choice.set_index("unique_id")
     assert (found.loc["failed", "model"], found.loc["failed", "rung"]) == ("naive", "naive")

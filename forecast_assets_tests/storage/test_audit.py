@@ -12,7 +12,7 @@ from forecast_assets.storage.audit import verify
 from forecast_assets.storage.store import Store
 from forecast_assets_tests.builders import AS_OF, walk
 from forecast_assets_tests.store_builders import (
-    BAKE_OFF,
+    BACKTEST,
     data_files,
     log_entry,
     make_commit,
@@ -47,7 +47,7 @@ def test_untouched_versions_are_sound(tmp_path: Path):
     findings = verify(store, store.tables)
     assert [(f.asset, f.version, f.partition, f.problem) for f in findings] == [
         ("series", 0, None, None),
-        *((BAKE_OFF, n, "drift" if n % 2 else "naive", None) for n in range(6)),
+        *((BACKTEST, n, "drift" if n % 2 else "naive", None) for n in range(6)),
     ]
 
 
@@ -78,12 +78,12 @@ def test_a_damaged_data_file_is_named_by_its_version(
 def test_no_flipped_byte_of_a_data_file_goes_unnoticed(tmp_path: Path):
     store = make_store(tmp_path)
     commit = write_predictions(store, "naive", 1, np.nan, 3)
-    (file,) = data_files(store, BAKE_OFF)
+    (file,) = data_files(store, BACKTEST)
     sound = file.read_bytes()
     n_named = 0
     for offset in range(0, len(sound), 25):
         flip(file, offset)
-        if problems(store, BAKE_OFF):
+        if problems(store, BACKTEST):
             n_named += 1
         else:  # a byte that no value hangs on
             assert store.content(commit) == commit.content
@@ -127,7 +127,9 @@ def test_a_version_that_another_was_written_in_place_of_is_named(tmp_path: Path)
 def test_a_report_s_file_that_changed_or_is_gone_is_named(tmp_path: Path):
     store = make_store(tmp_path)
     for n in range(2):
-        rows = store.keep_files(f"reports/{n}", {"report.html": f"<p>{n}", "report.md": f"# {n}"})
+        rows = store.write_report_files(
+            f"reports/{n}", {"report.html": f"<p>{n}", "report.md": f"# {n}"}
+        )
         store.write(rows, make_commit("weekly_report"))
     assert not problems(store)
     (tmp_path / "reports/1/report.html").write_text("<p>2")

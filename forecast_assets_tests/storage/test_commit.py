@@ -1,14 +1,14 @@
-"""The record of a version: what it says, and that it says it whole."""
+"""The metadata of a version survives Delta's log, and its seal covers all of it."""
 
 from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
-from forecast_assets.storage.commit import Commit, InputVersion, latest_per_content, newest
+from forecast_assets.storage.commit import Commit, InputVersion
 from forecast_assets_tests.builders import AS_OF
 
-ONE = Commit(
+COMMIT = Commit(
     asset="metrics",
     partition="theta",
     run_id="run",
@@ -26,16 +26,16 @@ ONE = Commit(
 )
 
 
-def test_a_record_survives_the_log():
-    entry = {"timestamp": 1_700_000_000_000, **ONE.described}
-    assert Commit.parsed("metrics", 5, entry) == ONE
-    assert Commit.parsed("metrics", 5, entry).is_as_sealed
+def test_metadata_survives_the_log():
+    entry = {"timestamp": 1_700_000_000_000, **COMMIT.to_metadata()}
+    assert Commit.from_metadata("metrics", 5, entry) == COMMIT
+    assert Commit.from_metadata("metrics", 5, entry).has_valid_seal
 
 
 def test_an_entry_of_another_tool_is_read_and_is_not_ours():
-    found = Commit.parsed("metrics", 0, {"timestamp": 1_700_000_000_000})
-    assert not found.is_ours
-    assert found.as_of == found.written_at
+    commit = Commit.from_metadata("metrics", 0, {"timestamp": 1_700_000_000_000})
+    assert not commit.is_ours
+    assert commit.as_of == commit.written_at
 
 
 @pytest.mark.parametrize(
@@ -45,31 +45,19 @@ def test_an_entry_of_another_tool_is_read_and_is_not_ours():
         {"n_rows": 4},
         {"partition": None},
         {"as_of": AS_OF + timedelta(seconds=1)},
-        {"inputs": ONE.inputs[:2]},
+        {"inputs": COMMIT.inputs[:2]},
         {"data_version": "e"},
     ],
+    ids=lambda changed: next(iter(changed)),
 )
-def test_the_seal_covers_what_is_said(changed: dict[str, object]):
-    entry = {"timestamp": 0, **replace(ONE, **changed).described, "seal": ONE.described["seal"]}
-    assert not Commit.parsed("metrics", 5, entry).is_as_sealed
+def test_a_changed_field_breaks_the_seal(changed: dict[str, object]):
+    metadata = replace(COMMIT, **changed).to_metadata()
+    entry = {"timestamp": 0, **metadata, "seal": COMMIT.to_metadata()["seal"]}
+    assert not Commit.from_metadata("metrics", 5, entry).has_valid_seal
 
 
-def test_what_it_was_made_from_is_told_in_a_line():
-    assert ONE.made_from == "backtest_predictions 12-17, series 4"
-    assert ONE.as_input.named == "metrics of theta"
-
-
-def at(version: int, data_version: str, weeks: int) -> Commit:
-    """A version of some content, for a moment some weeks on."""
-    as_of = AS_OF + timedelta(weeks=weeks)
-    return replace(ONE, version=version, data_version=data_version, as_of=as_of)
-
-
-def test_the_newest_is_of_the_latest_moment_then_of_the_last_writing():
-    commits = [at(0, "a", 1), at(1, "b", 2), at(2, "c", 1), at(3, "d", 2)]
-    assert newest(commits).version == 3
-
-
-def test_what_was_said_again_counts_once_and_last():
-    commits = [at(0, "a", 1), at(1, "b", 2), at(2, "a", 3), at(3, "b", 1)]
-    assert [one.version for one in latest_per_content(commits)] == [1, 2]
+def test_a_commit_lists_its_inputs():
+    assert COMMIT.made_from == "backtest_predictions 12-17, series 4"
+    assert COMMIT.as_input.label == "metrics of theta"
+    assert COMMIT.input_of("series") == COMMIT.inputs[2]
+    assert COMMIT.input_of("raw_data") is None

@@ -15,12 +15,12 @@ from forecast_assets.storage import tombstones
 from forecast_assets.storage.audit import verify
 from forecast_assets.storage.retention import PruneCandidate, find_prunable, remove
 from forecast_assets.storage.store import Store
-from forecast_assets.storage.tables import tables
+from forecast_assets.storage.tables import table_contracts
 from forecast_assets.storage.versions import select
 from forecast_assets_tests.builders import AS_OF, make_raw, make_series
 from forecast_assets_tests.object_store import keys
 from forecast_assets_tests.store_builders import (
-    BAKE_OFF,
+    BACKTEST,
     WEEK,
     age,
     age_file,
@@ -56,7 +56,7 @@ def superseded(folder: Path, *models: str, n: int = 3, weeks: float = 27) -> Sto
     for i in range(n):
         for model in models or ("naive",):
             write_predictions(store, model, float(i), as_of=AS_OF + i * WEEK)
-    age(store, BAKE_OFF, weeks)
+    age(store, BACKTEST, weeks)
     return make_store(folder)
 
 
@@ -64,17 +64,17 @@ def superseded(folder: Path, *models: str, n: int = 3, weeks: float = 27) -> Sto
 def test_versions_superseded_long_ago_are_found_and_those_that_stand_are_not(tmp_path: Path):
     store = superseded(tmp_path, "naive", "drift")
     assert names(store) == [
-        f"{BAKE_OFF} of {model}, version {version}"
+        f"{BACKTEST} of {model}, version {version}"
         for version, model in enumerate(["naive", "drift", "naive", "drift"])
     ]
-    sizes = [file.stat().st_size for file in data_files(store, BAKE_OFF)]
+    sizes = [file.stat().st_size for file in data_files(store, BACKTEST)]
     assert [stale.n_bytes for stale in found(store)] == sizes[:4]
 
 
 def test_what_counts_is_when_a_version_was_superseded_not_when_it_was_written(tmp_path: Path):
     store = superseded(tmp_path, n=2, weeks=27)
     assert len(found(store)) == 1
-    shutil.rmtree(store.location(BAKE_OFF))
+    shutil.rmtree(store.location(BACKTEST))
     store = superseded(tmp_path, n=1, weeks=27)
     write_predictions(store, "naive", 9.0, as_of=AS_OF + WEEK)
     assert found(make_store(tmp_path)) == []
@@ -83,10 +83,10 @@ def test_what_counts_is_when_a_version_was_superseded_not_when_it_was_written(tm
 
 def test_the_newest_by_its_moment_stays_though_an_older_week_was_repeated(tmp_path: Path):
     store = make_weeks(tmp_path)  # versions 2 and 3 are the newest, 4 and 5 stand
-    age(store, BAKE_OFF, 27)
+    age(store, BACKTEST, 27)
     assert names(make_store(tmp_path)) == [
-        f"{BAKE_OFF} of naive, version 0",
-        f"{BAKE_OFF} of drift, version 1",
+        f"{BACKTEST} of naive, version 0",
+        f"{BACKTEST} of drift, version 1",
     ]
 
 
@@ -98,9 +98,9 @@ def test_what_the_newest_forecast_was_made_from_stays(tmp_path: Path):
     for i in range(2):
         write_predictions(store, "naive", float(i + 2), as_of=AS_OF + WEEK)
         store.write(make_scores(), make_commit("metrics", as_of=AS_OF + WEEK))
-    for asset in (BAKE_OFF, "metrics"):
+    for asset in (BACKTEST, "metrics"):
         age(store, asset, 27)
-    assert names(make_store(tmp_path)) == [f"{BAKE_OFF} of naive, version 1", "metrics, version 1"]
+    assert names(make_store(tmp_path)) == [f"{BACKTEST} of naive, version 1", "metrics, version 1"]
 
 
 def test_no_other_asset_loses_a_version(tmp_path: Path):
@@ -126,41 +126,41 @@ def test_what_another_tool_wrote_stays(tmp_path: Path):
 # What is left of them
 def test_a_pruned_version_is_gone_but_on_record_and_what_stands_is_as_it_was(tmp_path: Path):
     store = superseded(tmp_path, "naive", "drift")
-    before = store.read(select(store, BAKE_OFF)), store.history(BAKE_OFF)
+    before = store.read(select(store, BACKTEST)), store.history(BACKTEST)
     assert prune(store) == 4
-    assert len(data_files(store, BAKE_OFF)) == 2
+    assert len(data_files(store, BACKTEST)) == 2
     for opened in (store, make_store(tmp_path)):
-        assert opened.read(select(opened, BAKE_OFF)).equals(before[0])
-        assert opened.history(BAKE_OFF) == before[1]
-        assert opened.pruned(BAKE_OFF) == dict.fromkeys(range(4), NOW)
+        assert opened.read(select(opened, BACKTEST)).equals(before[0])
+        assert opened.history(BACKTEST) == before[1]
+        assert opened.pruned(BACKTEST) == dict.fromkeys(range(4), NOW)
 
 
 def test_reading_a_pruned_version_says_so_and_how_to_have_it_again(tmp_path: Path):
     store = superseded(tmp_path, "naive", "drift")
     prune(store)
     says = (
-        rf"Pruned on {NOW:%Y-%m-%d}: version 2 of {BAKE_OFF} of naive\. The rows were deleted and"
-        rf" the record stays, so `forecast-assets history {BAKE_OFF}` still lists it\. To have them"
+        rf"Pruned on {NOW:%Y-%m-%d}: version 2 of {BACKTEST} of naive\. The rows were deleted and"
+        rf" the record stays, so `forecast-assets history {BACKTEST}` still lists it\. To have them"
         rf" made again, from what the source says now: `forecast-assets run --as-of"
         rf" 2026-01-12T00:00:00\+00:00`\."
     )
     with pytest.raises(VersionPrunedError, match=says):
-        store.read([store.history(BAKE_OFF)[2]])
+        store.read([store.history(BACKTEST)[2]])
     with pytest.raises(
         VersionPrunedError, match=r"version 3 of .* of drift, 2 of .* of naive\. The"
     ):
-        store.read(select(store, BAKE_OFF, version=3))
+        store.read(select(store, BACKTEST, version=3))
     with pytest.raises(VersionPrunedError, match="version 0 of"):
-        store.content(store.history(BAKE_OFF)[0])
+        store.content(store.history(BACKTEST)[0])
 
 
 def test_verify_calls_a_pruned_version_sound_and_a_lost_one_not(tmp_path: Path):
     store = superseded(tmp_path, n=4)
-    lost = data_files(store, BAKE_OFF)[1]
+    lost = data_files(store, BACKTEST)[1]
     lost.unlink()
-    assert names(store) == [f"{BAKE_OFF} of naive, version {n}" for n in (0, 2)]
+    assert names(store) == [f"{BACKTEST} of naive, version {n}" for n in (0, 2)]
     prune(store)
-    findings = verify(make_store(tmp_path), [BAKE_OFF])
+    findings = verify(make_store(tmp_path), [BACKTEST])
     assert [(one.version, one.pruned_at is not None) for one in findings] == [
         *((0, True), (1, False), (2, True), (3, False))
     ]
@@ -170,24 +170,24 @@ def test_verify_calls_a_pruned_version_sound_and_a_lost_one_not(tmp_path: Path):
 def test_a_table_that_replaced_a_pruned_one_is_not_taken_for_it(tmp_path: Path):
     store = superseded(tmp_path)
     prune(store)
-    shutil.rmtree(store.location(BAKE_OFF))
+    shutil.rmtree(store.location(BACKTEST))
     store = make_store(tmp_path)
     for i in range(3):
         write_predictions(store, "naive", float(i), run_id="another")
-    assert store.pruned(BAKE_OFF) == {}
-    assert not store.read([store.history(BAKE_OFF)[0]]).empty
+    assert store.pruned(BACKTEST) == {}
+    assert not store.read([store.history(BACKTEST)[0]]).empty
 
 
 def test_versions_go_on_being_numbered_and_written(tmp_path: Path):
     store = superseded(tmp_path)
     prune(store)
     assert write_predictions(store, "naive", 9.0, as_of=AS_OF + 9 * WEEK).version == 3
-    assert make_store(tmp_path).read(select(store, BAKE_OFF))["y_hat"].tolist() == [9.0]
+    assert make_store(tmp_path).read(select(store, BACKTEST))["y_hat"].tolist() == [9.0]
 
 
 def test_an_object_store_is_pruned_like_a_folder(tmp_path: Path, object_store_address: str):
     def opened() -> Store:
-        return Store("s3://bucket/store", tables((80, 95)), var=tmp_path)
+        return Store("s3://bucket/store", table_contracts((80, 95)), var=tmp_path)
 
     store = opened()
     for i in range(3):
@@ -200,8 +200,8 @@ def test_an_object_store_is_pruned_like_a_folder(tmp_path: Path, object_store_ad
     assert sum("/model=" in key for key in keys(object_store_address)) == 2
     store = opened()
     assert found(store, before=after) == []
-    assert store.read(select(store, BAKE_OFF))["y_hat"].tolist() == [2.0, 2.0]
-    findings = verify(store, [BAKE_OFF])
+    assert store.read(select(store, BACKTEST))["y_hat"].tolist() == [2.0, 2.0]
+    findings = verify(store, [BACKTEST])
     assert [one.pruned_at is not None for one in findings] == [True] * 4 + [False] * 2
     assert not any(one.problem for one in findings)
 
@@ -219,12 +219,12 @@ def test_a_prune_that_ended_in_between_is_carried_on(tmp_path: Path):
     store = superseded(tmp_path)
     rows = [one for stale in found(store) for one in stale.rows]
     tombstones.record(store.uri, rows, now=NOW - WEEK)
-    tombstones.delete(store.location(BAKE_OFF), rows[0].file)
+    tombstones.delete(store.location(BACKTEST), rows[0].file)
     store = make_store(tmp_path)
-    assert names(store) == [f"{BAKE_OFF} of naive, version 1"]
-    assert not any(one.problem for one in verify(store, [BAKE_OFF]))
+    assert names(store) == [f"{BACKTEST} of naive, version 1"]
+    assert not any(one.problem for one in verify(store, [BACKTEST]))
     assert prune(store) == 1
-    assert store.pruned(BAKE_OFF) == dict.fromkeys(range(2), NOW - WEEK)
+    assert store.pruned(BACKTEST) == dict.fromkeys(range(2), NOW - WEEK)
 
 
 def prune_elsewhere(folder: Path) -> int:
@@ -247,7 +247,7 @@ def test_prunes_at_once_beside_runs_that_write_delete_each_file_once(tmp_path: P
         assert sum(one.result(timeout=100) for one in prunes) == 25
         assert [one.result(timeout=100) for one in runs] == [0, 0]
     store = make_store(tmp_path)
-    findings = verify(store, [BAKE_OFF])
+    findings = verify(store, [BACKTEST])
     assert [one.problem for one in findings if one.problem] == []
     assert [one.version for one in findings if one.pruned_at] == list(range(25))
     assert len(findings) == 70

@@ -8,7 +8,6 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
-from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
@@ -17,12 +16,11 @@ import pytest
 
 from forecast_assets.errors import DataError, StoreError, VersionNotFoundError
 from forecast_assets.storage.audit import verify
-from forecast_assets.storage.commit import newest
 from forecast_assets.storage.contract import Column, TableContract
 from forecast_assets.storage.store import Store
 from forecast_assets_tests.builders import AS_OF, make_series
 from forecast_assets_tests.store_builders import (
-    BAKE_OFF,
+    BACKTEST,
     data_files,
     log_entry,
     make_commit,
@@ -64,8 +62,8 @@ def test_every_write_of_every_partition_is_a_version(tmp_path: Path):
     for n in range(1, 4):
         for model in ("naive", "drift"):
             write_predictions(store, model, *([n] * n))
-    assert [c.version for c in store.history(BAKE_OFF)] == list(range(6))
-    drift = store.history(BAKE_OFF, partition="drift")
+    assert [c.version for c in store.history(BACKTEST)] == list(range(6))
+    drift = store.history(BACKTEST, partition="drift")
     assert [c.version for c in drift] == [1, 3, 5]
     assert [store.read([c])["y_hat"].tolist() for c in drift] == [[1.0], [2.0] * 2, [3.0] * 3]
 
@@ -82,14 +80,14 @@ def test_a_commit_says_who_wrote_it_for_when_and_from_what(tmp_path: Path):
     store = make_store(tmp_path)
     raw = write_series(store, 1, 2)
     wrote = write_predictions(store, "naive", 1, 2, 3, run_id="r1", inputs=[raw])
-    (read,) = make_store(tmp_path).history(BAKE_OFF)
+    (read,) = make_store(tmp_path).history(BACKTEST)
     assert read == wrote
-    assert (read.asset, read.partition, read.run_id, read.as_of) == (BAKE_OFF, "naive", "r1", AS_OF)
+    assert (read.asset, read.partition, read.run_id, read.as_of) == (BACKTEST, "naive", "r1", AS_OF)
     assert (read.code_version, read.n_rows) == ("1", 3)
     assert read.inputs == (raw.as_input,)
     assert read.made_from == "series 0"
     assert len(read.data_version) == len(read.content) == 32
-    entry = log_entry(store, BAKE_OFF, 0).read_text().splitlines()
+    entry = log_entry(store, BACKTEST, 0).read_text().splitlines()
     said = next(line["commitInfo"] for line in map(json.loads, entry) if "commitInfo" in line)
     assert {
         "run_id",
@@ -145,11 +143,11 @@ def test_a_partition_may_have_any_name(tmp_path: Path, name: str):
     other = write_predictions(store, "other", 7)
     first, second = write_predictions(store, name, 1), write_predictions(store, name, 2, 3)
     for opened in (store, make_store(tmp_path)):
-        assert opened.history(BAKE_OFF, partition=name) == [first, second]
+        assert opened.history(BACKTEST, partition=name) == [first, second]
         assert opened.read([first])["model"].tolist() == [name]
         assert opened.read([second])["y_hat"].tolist() == [2.0, 3.0]
         assert opened.read([other])["y_hat"].tolist() == [7.0]
-        assert not unsound(opened, BAKE_OFF)
+        assert not unsound(opened, BACKTEST)
 
 
 def kinds_store(folder: Path) -> Store:
@@ -190,7 +188,7 @@ def kinds_frame() -> pd.DataFrame:
 def test_every_kind_of_column_comes_back_as_it_was(tmp_path: Path):
     store = kinds_store(tmp_path)
     commit = store.write(kinds_frame(), make_commit("kinds"))
-    expected = store.tables["kinds"].arranged(kinds_frame())
+    expected = store.tables["kinds"].arrange(kinds_frame())
     read = kinds_store(tmp_path).read([commit])
     pd.testing.assert_frame_equal(read, expected, check_exact=True)
     assert read["string"].tolist() == ["", "ü 'quoted' \"twice\"\n", None, "null"]
@@ -200,9 +198,9 @@ def test_every_kind_of_column_comes_back_as_it_was(tmp_path: Path):
 
 def test_one_partition_or_many_have_the_same_columns_and_types(tmp_path: Path):
     store = make_store(tmp_path)
-    empty = store.write(make_predictions("empty").head(0), make_commit(BAKE_OFF, "empty"))
+    empty = store.write(make_predictions("empty").head(0), make_commit(BACKTEST, "empty"))
     one, other = write_predictions(store, "a", 1, np.nan), write_predictions(store, "b", 2)
-    expected = store.tables[BAKE_OFF].empty().dtypes
+    expected = store.tables[BACKTEST].empty().dtypes
     for chosen in ([empty], [one], [one, other], [empty, one], [other, one, empty]):
         pd.testing.assert_series_equal(store.read(chosen).dtypes, expected)
 
@@ -232,22 +230,6 @@ def test_more_than_a_hundred_versions_stay_readable_past_delta_s_checkpoint(tmp_
     assert [opened.read([written[n]])["y"].item() for n in (0, 50, 101)] == [0.0, 50.0, 101.0]
 
 
-def test_the_newest_is_of_the_latest_as_of_and_then_the_last_written(tmp_path: Path):
-    store = make_store(tmp_path)
-    last_week = write_series(store, 1, as_of=AS_OF)
-    write_series(store, 2, as_of=AS_OF - timedelta(weeks=4))  # an old week, repeated
-    assert newest(store.history("series")) == last_week
-    again = write_series(store, 3, as_of=AS_OF)
-    assert newest(store.history("series")) == again
-
-
-def test_a_clock_that_goes_backwards_keeps_every_version(tmp_path: Path):
-    store = make_store(tmp_path)
-    commits = [write_series(store, n, as_of=AS_OF - timedelta(days=n)) for n in range(4)]
-    assert make_store(tmp_path).history("series") == commits
-    assert newest(commits).version == 0
-
-
 # Other processes
 def in_processes(folder: Path, *models: Sequence[str]) -> list[list[tuple[int, str | None, str]]]:
     """Let a process each write its partitions, all at once."""
@@ -263,18 +245,18 @@ def test_four_processes_that_write_at_once_all_land(tmp_path: Path, models: list
     n = 4
     wrote = in_processes(tmp_path, *([model] * n for model in models))
     store = make_store(tmp_path)
-    history = [(c.version, c.partition, c.content) for c in store.history(BAKE_OFF)]
+    history = [(c.version, c.partition, c.content) for c in store.history(BACKTEST)]
     # Each process names the versions that it wrote as the log does.
     assert sorted(one for some in wrote for one in some) == history
     assert [version for version, _, _ in history] == list(range(4 * n))
-    assert not unsound(store, BAKE_OFF)
+    assert not unsound(store, BACKTEST)
 
 
 def test_an_open_store_sees_what_another_process_wrote(tmp_path: Path):
     store = make_store(tmp_path)
     write_predictions(store, "naive", 5)
     in_processes(tmp_path, ["drift", "naive"])
-    assert [c.partition for c in store.history(BAKE_OFF)] == ["naive", "drift", "naive"]
+    assert [c.partition for c in store.history(BACKTEST)] == ["naive", "drift", "naive"]
     assert write_predictions(store, "naive", 6).version == 3
 
 
@@ -352,8 +334,8 @@ def test_a_contract_breach_leaves_nothing_written(tmp_path: Path):
 def test_rows_of_another_partition_are_refused(tmp_path: Path, partition: str | None, says: str):
     store = make_store(tmp_path)
     with pytest.raises(DataError, match=says):
-        store.write(make_predictions("naive", 1, 2), make_commit(BAKE_OFF, partition))
-    assert store.history(BAKE_OFF) == []
+        store.write(make_predictions("naive", 1, 2), make_commit(BACKTEST, partition))
+    assert store.history(BACKTEST) == []
 
 
 def test_a_table_without_partitions_refuses_one(tmp_path: Path):
@@ -377,7 +359,7 @@ def test_an_unknown_partition_is_refused_with_those_there_are(tmp_path: Path):
         VersionNotFoundError,
         match=r"partition 'x'; it has versions of drift, naive\. Run `forecast-ass",
     ):
-        store.history(BAKE_OFF, partition="x")
+        store.history(BACKTEST, partition="x")
     with pytest.raises(
         VersionNotFoundError, match=r"partition 'x'; it has versions of no partition"
     ):
@@ -435,7 +417,6 @@ def test_a_commit_of_another_tool_is_listed_with_what_is_known(tmp_path: Path):
 OTHER_PROCESS = """
 import os, resource, sys
 from pathlib import Path
-from forecast_assets.storage.commit import newest
 from forecast_assets.errors import StoreError
 from forecast_assets_tests.store_builders import make_store, write_series
 
@@ -451,7 +432,7 @@ store = make_store(folder)
 for doing in (
     lambda: print(len(store.history("series"))),
     lambda: write_series(store, *range(50)),
-    lambda: store.keep_files("reports/x", {"report.html": "x" * 5000}),
+    lambda: store.write_report_files("reports/x", {"report.html": "x" * 5000}),
 ):
     try:
         doing()
@@ -525,7 +506,7 @@ def test_a_store_that_may_not_be_looked_into_is_not_taken_for_an_empty_one():
 # Files beside the tables
 def test_kept_files_are_whole_and_listed_with_their_hashes(tmp_path: Path):
     store = make_store(tmp_path)
-    rows = store.keep_files("reports/1", {"report.html": "<p>ü", "report.md": "# ü"})
+    rows = store.write_report_files("reports/1", {"report.html": "<p>ü", "report.md": "# ü"})
     assert rows["file"].tolist() == ["reports/1/report.html", "reports/1/report.md"]
     assert rows["n_bytes"].tolist() == [5, 4]
     assert (tmp_path / "reports/1/report.md").read_text(encoding="utf-8") == "# ü"
@@ -539,15 +520,15 @@ def test_kept_files_are_whole_and_listed_with_their_hashes(tmp_path: Path):
 
 def test_keeping_a_file_again_replaces_it_whole(tmp_path: Path):
     store = make_store(tmp_path)
-    store.keep_files("reports/1", {"report.md": "a long first text"})
-    store.keep_files("reports/1", {"report.md": "short"})
+    store.write_report_files("reports/1", {"report.md": "a long first text"})
+    store.write_report_files("reports/1", {"report.md": "short"})
     assert (tmp_path / "reports/1/report.md").read_text(encoding="utf-8") == "short"
 
 
 def test_files_that_cannot_be_kept_are_refused(tmp_path: Path):
     (tmp_path / "reports").write_text("a file where a folder must be")
     with pytest.raises(StoreError, match=r"Could not write the files of reports/1 in the store"):
-        make_store(tmp_path).keep_files("reports/1", {"report.md": "x"})
+        make_store(tmp_path).write_report_files("reports/1", {"report.md": "x"})
 
 
 def test_threads_that_share_a_store_read_one_history(tmp_path: Path):

@@ -5,7 +5,7 @@ import pytest
 
 from forecast_assets.config.settings import column_suffix
 from forecast_assets.errors import DataError
-from forecast_assets.storage.tables import ASSETS, interval_columns, tables
+from forecast_assets.storage.tables import ASSETS, interval_columns, table_contracts
 
 WEEK = pd.Timestamp("2026-01-09")
 
@@ -49,7 +49,7 @@ def next_week(**changed: object) -> pd.DataFrame:
 
 def scores(status: str) -> pd.DataFrame:
     """One row of metrics with this status and no score."""
-    table = tables((80, 95))["metrics"]
+    table = table_contracts((80, 95))["metrics"]
     row = dict.fromkeys(table.names) | {
         "unique_id": "a",
         "model": "naive",
@@ -62,13 +62,13 @@ def scores(status: str) -> pd.DataFrame:
 
 
 def test_there_is_one_table_for_each_asset_in_order() -> None:
-    assert tuple(tables((80, 95))) == ASSETS
-    assert [table.name for table in tables((80, 95)).values()] == list(ASSETS)
+    assert tuple(table_contracts((80, 95))) == ASSETS
+    assert [table.name for table in table_contracts((80, 95)).values()] == list(ASSETS)
 
 
 def test_the_columns_that_others_rely_on_are_there() -> None:
     """The names of design and report: a change here is a change for every reader."""
-    names = {name: table.names for name, table in tables((80, 95)).items()}
+    names = {name: table.names for name, table in table_contracts((80, 95)).items()}
     intervals = ["lo_80", "hi_80", "lo_95", "hi_95"]
     assert names == {
         "raw_data": ["unique_id", "ds", "y", "problem", "given"],
@@ -100,7 +100,7 @@ def test_the_columns_that_others_rely_on_are_there() -> None:
 
 
 def test_the_keys_that_others_rely_on_are_there() -> None:
-    assert {name: table.key for name, table in tables((80, 95)).items()} == {
+    assert {name: table.key for name, table in table_contracts((80, 95)).items()} == {
         "raw_data": (),
         "series": ("unique_id", "ds"),
         "backtest_predictions": ("model", "unique_id", "cutoff", "h"),
@@ -113,18 +113,20 @@ def test_the_keys_that_others_rely_on_are_there() -> None:
 
 
 def test_only_the_backtest_is_partitioned_and_by_a_key_column() -> None:
-    partitioned = {name: t.partition_by for name, t in tables((80,)).items() if t.partition_by}
+    partitioned = {
+        name: t.partition_by for name, t in table_contracts((80,)).items() if t.partition_by
+    }
     assert partitioned == {"backtest_predictions": "model"}
 
 
 def test_only_what_differs_between_equal_runs_is_volatile() -> None:
-    volatile = {c.name for t in tables((80,)).values() for c in t.columns if c.volatile}
+    volatile = {c.name for t in table_contracts((80,)).values() for c in t.columns if c.volatile}
     assert volatile == {"fit_seconds", "made_at", "as_of"}
 
 
 @pytest.mark.parametrize("name", ASSETS)
 def test_a_table_is_sound(name: str) -> None:
-    table = tables((80, 95))[name]
+    table = table_contracts((80, 95))[name]
     assert len(set(table.names)) == len(table.names)
     assert set(table.key) <= set(table.names)
     assert all(column.description.endswith(".") for column in table.columns)
@@ -135,14 +137,14 @@ def test_a_table_is_sound(name: str) -> None:
 def test_levels_name_the_interval_columns() -> None:
     assert [column_suffix(level) for level in (80, 80.0, 97.5)] == ["80", "80", "97.5"]
     assert interval_columns((50, 97.5)) == ["lo_50", "hi_50", "lo_97.5", "hi_97.5"]
-    contracts = tables((97.5,))
+    contracts = table_contracts((97.5,))
     assert {"lo_97.5", "hi_97.5"} <= set(contracts["next_week_forecast"].names)
     assert {"lo_97.5", "hi_97.5", "in_97.5"} <= set(contracts["forecast_accuracy"].names)
     assert "coverage_97.5" in contracts["metrics"].names
 
 
 def test_a_fold_that_forecast_and_one_that_failed_are_both_welcome() -> None:
-    table = tables((80,))["backtest_predictions"]
+    table = table_contracts((80,))["backtest_predictions"]
     assert len(table.check(fold())) == 1
     assert len(table.check(fold(y_hat=None, error="it did not converge"))) == 1
 
@@ -152,7 +154,7 @@ def test_a_fold_holds_either_a_forecast_or_an_error(changed: dict[str, object]) 
     with pytest.raises(
         DataError, match=r"it does not hold that either y_hat or error is set in 1 of 1 rows"
     ):
-        tables((80,))["backtest_predictions"].check(fold(**changed))
+        table_contracts((80,))["backtest_predictions"].check(fold(**changed))
 
 
 def test_a_fold_lies_as_many_weeks_after_its_cutoff_as_it_says() -> None:
@@ -161,17 +163,17 @@ def test_a_fold_lies_as_many_weeks_after_its_cutoff_as_it_says() -> None:
         match=r"`backtest_predictions` breaks its contract: it does not hold that"
         r" ds = cutoff \+ h weeks in 1 of 1 rows \(naive / a / 2025-12-26 / 3\)",
     ):
-        tables((80,))["backtest_predictions"].check(fold(h=3))
+        table_contracts((80,))["backtest_predictions"].check(fold(h=3))
 
 
 def test_a_forecast_lies_a_week_after_its_cutoff() -> None:
     with pytest.raises(DataError, match=r"ds = cutoff \+ h weeks in 1 of 1 rows \(a / 2\)"):
-        tables((80, 95))["next_week_forecast"].check(next_week(h=2))
+        table_contracts((80, 95))["next_week_forecast"].check(next_week(h=2))
 
 
 def test_a_forecast_may_have_no_intervals() -> None:
     none = dict.fromkeys(interval_columns((80, 95)))
-    assert len(tables((80, 95))["next_week_forecast"].check(next_week(**none))) == 1
+    assert len(table_contracts((80, 95))["next_week_forecast"].check(next_week(**none))) == 1
 
 
 @pytest.mark.parametrize("changed", [{"y_hat": 12.5}, {"y_hat": 7.5}, {"lo_95": 11.0}])
@@ -179,16 +181,16 @@ def test_a_forecast_lies_within_every_interval(changed: dict[str, float]) -> Non
     with pytest.raises(
         DataError, match=r"it does not hold that y_hat lies within its intervals in 1 of 1 rows"
     ):
-        tables((80, 95))["next_week_forecast"].check(next_week(**changed))
+        table_contracts((80, 95))["next_week_forecast"].check(next_week(**changed))
 
 
 @pytest.mark.parametrize("status", ["scored", "failed", "ineligible"])
 def test_the_three_statuses_are_known(status: str) -> None:
-    assert len(tables((80, 95))["metrics"].check(scores(status))) == 1
+    assert len(table_contracts((80, 95))["metrics"].check(scores(status))) == 1
 
 
 def test_any_other_status_is_refused() -> None:
     with pytest.raises(
         DataError, match=r"does not hold that status is one of scored, failed, ineligible in 1 of 1"
     ):
-        tables((80, 95))["metrics"].check(scores("skipped"))
+        table_contracts((80, 95))["metrics"].check(scores("skipped"))

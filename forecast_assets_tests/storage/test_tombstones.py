@@ -9,7 +9,7 @@ from forecast_assets.errors import StoreError
 from forecast_assets.storage import tombstones
 from forecast_assets.storage.tombstones import DataFile
 from forecast_assets_tests.store_builders import (
-    BAKE_OFF,
+    BACKTEST,
     data_files,
     make_store,
     write_predictions,
@@ -38,13 +38,13 @@ def test_what_was_pruned_twice_was_pruned_first_then(tmp_path: Path, order: int)
 def test_the_files_of_a_version_are_those_of_its_partition(tmp_path: Path):
     store = make_store(tmp_path)
     commits = [write_predictions(store, model, 1) for model in ("naive", "drift", "naive")]
-    files = [tombstones.data_files(store.location(BAKE_OFF), commit) for commit in commits]
-    on_disk = data_files(store, BAKE_OFF)
+    files = [tombstones.data_files(store.location(BACKTEST), commit) for commit in commits]
+    on_disk = data_files(store, BACKTEST)
     assert [len(some) for some in files] == [1, 1, 1]
     for (one,), path, commit in zip(files, on_disk, commits, strict=True):
-        assert store.location(BAKE_OFF) / Path(one.file) == path
+        assert store.location(BACKTEST) / Path(one.file) == path
         assert one.n_bytes == path.stat().st_size
-        assert (one.version, one.seal) == (commit.version, commit.described["seal"])
+        assert (one.version, one.seal) == (commit.version, commit.to_metadata()["seal"])
 
 
 def test_all_files_are_there_and_the_newest_stand(tmp_path: Path):

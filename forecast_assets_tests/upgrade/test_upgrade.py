@@ -14,7 +14,7 @@ import pytest
 from click.testing import Result
 
 import forecast_assets
-from forecast_assets_tests.cli_runner import call, records
+from forecast_assets_tests.cli_runner import invoke, records
 from forecast_assets_tests.notification_servers import Webhook, webhook
 
 ARCHIVE = Path(__file__).with_name("state_9e085b0.tar.xz")
@@ -48,7 +48,7 @@ def week(tmp_path_factory: pytest.TempPathFactory) -> Upgraded:
         use(folder, monkeypatch, readers=readers, on_call=on_call)
         with (folder / "data/sales.csv").open("a") as source:
             source.writelines(f"{name},2026-01-16,{y}\n" for name, y in NEXT_WEEK.items())
-        result = call("run")
+        result = invoke("run")
     return Upgraded(folder, result, posts(readers), posts(on_call))
 
 
@@ -130,7 +130,7 @@ def weekly_job() -> dg.JobDefinition:
 
 @pytest.mark.usefixtures("old")
 def test_settings_with_a_table_verdict_are_in_force():
-    result = call("config", "--json")
+    result = invoke("config", "--json")
     assert result.exit_code == 0
     assert result.stderr.startswith("Warning: `[verdict]` in /")
     assert "forecast.toml is deprecated: its name is `[data_quality]` now." in result.stderr
@@ -209,7 +209,7 @@ def test_forecasts_of_the_old_version_are_scored_and_its_choices_are_known():
 def test_the_old_fold_cache_is_no_obstacle(upgraded: Upgraded):
     assert "damaged" not in upgraded.result.output
     assert [*(upgraded.folder / "var").rglob("*.damaged")] == []
-    assert call("prune").exit_code == 0
+    assert invoke("prune").exit_code == 0
 
 
 def test_what_was_not_delivered_is_delivered_by_the_next_run(upgraded: Upgraded):
@@ -226,7 +226,7 @@ def test_what_was_not_delivered_is_delivered_by_the_next_run(upgraded: Upgraded)
 def test_the_week_has_a_status_after_the_upgrade():
     rows = {row["name"]: row for row in records("status")}
     assert rows["week"]["value"] == "2026-01-23"
-    health = call("healthcheck", "--no-daemon").output
+    health = invoke("healthcheck", "--no-daemon").output
     assert "is not there" not in health
     assert "FORECAST_READERS" not in health
 

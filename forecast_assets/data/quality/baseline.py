@@ -14,8 +14,9 @@ from forecast_assets.data.quality.evaluate import PreviousVersion, evaluate
 from forecast_assets.data.quality.finding import Finding
 from forecast_assets.data.sources.fetch import source_fingerprint
 from forecast_assets.errors import StoreError
-from forecast_assets.storage.commit import Commit, newest
+from forecast_assets.storage.commit import Commit
 from forecast_assets.storage.store import Store
+from forecast_assets.storage.versions import newest
 
 
 def previous_series(
@@ -38,9 +39,9 @@ def previous_series(
         and one.run_id not in runs
         and (version is None or one.version < version)
     ]
-    if not commits:
-        return None
     commit = newest(commits)
+    if commit is None:
+        return None
     if settings.source.kind != "demo" and _is_demo(store, commit, settings):
         return None
     return PreviousVersion(store.read([commit]), commit.as_of)
@@ -58,17 +59,19 @@ def previous_rows(store: Store, settings: Settings, *, as_of: datetime) -> pd.Da
     """
     if not settings.source.is_incremental:
         return None
-    published = [one for one in store.history("series") if one.as_of <= as_of]
-    made_from = newest(published).inputs if published else ()
-    raw = [store.commit(one) for one in made_from if one.asset == "raw_data"]
-    same = [one for one in raw if one.code_version == source_code_version(settings)]
-    return store.read(same[:1]) if same else None
+    published = newest(store.history("series"), as_of=as_of)
+    raw = published.input_of("raw_data") if published else None
+    if raw is None:
+        return None
+    commit = store.commit(raw)
+    is_same_source = commit.code_version == source_code_version(settings)
+    return store.read([commit]) if is_same_source else None
 
 
 def _is_demo(store: Store, commit: Commit, settings: Settings) -> bool:
     demo = source_fingerprint(settings.model_copy(update={"source": DemoSource()}))
-    raw = [store.commit(one) for one in commit.inputs if one.asset == "raw_data"]
-    return any(one.code_version.endswith(f"-{demo}") for one in raw)
+    raw = commit.input_of("raw_data")
+    return raw is not None and store.commit(raw).code_version.endswith(f"-{demo}")
 
 
 def evaluate_stored(store: Store, commit: Commit, settings: Settings) -> list[Finding]:
@@ -76,7 +79,7 @@ def evaluate_stored(store: Store, commit: Commit, settings: Settings) -> list[Fi
 
     Raises StoreError where its rows, or those that it was made from, cannot be read.
     """
-    raw = next((one for one in commit.inputs if one.asset == "raw_data"), None)
+    raw = commit.input_of("raw_data")
     if raw is None:
         raise StoreError(
             f"Version {commit.version} of series does not say which raw_data it was made from, so"

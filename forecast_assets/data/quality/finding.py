@@ -46,7 +46,7 @@ def pluralize(n: int, what: str, plural: str | None = None) -> str:
 
 def named(series: Iterable[object]) -> str:
     """The first few series by name."""
-    return format_list(series, most=5)
+    return format_list(series, limit=5)
 
 
 def number(value: float) -> str:

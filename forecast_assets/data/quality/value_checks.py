@@ -34,7 +34,7 @@ def unusual(newest: LatestValues) -> list[Finding]:
     ]
     what = (
         f"The newest value of {len(places):,} of {pluralize(len(now.ids), 'series', 'series')} lies"
-        f" far outside of what the series does: {format_list(told, of=len(places))}."
+        f" far outside of what the series does: {format_list(told, total=len(places))}."
     )
     then = (
         "It is forecast from as it stands. See whether the source means it; a wrong value is"
@@ -131,7 +131,7 @@ def out_of_range(
     ]
     what = (
         f"{pluralize(len(places), 'value')} of {pluralize(len(ids), 'series', 'series')} lie where none"
-        f" can: {format_list(told, of=len(places))}."
+        f" can: {format_list(told, total=len(places))}."
     )
     then = (
         "Models would learn from them. Mend the source, or, where they are right,"

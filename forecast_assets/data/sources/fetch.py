@@ -110,7 +110,7 @@ def display_name(settings: Settings) -> str:
     """Name the source for messages and for the UI, without what is secret in its address."""
     source = settings.source
     if source.kind == "file":
-        return shown(settings.located(source.path))
+        return shown(settings.resolve_path(source.path))
     if source.kind in ("http", "sql"):
         return redact_url(source.url)
     return source.callable if source.kind == "python" else "the demo data"

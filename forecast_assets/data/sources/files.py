@@ -26,7 +26,7 @@ def read_files(source: FileSource, asked: FetchRequest) -> pd.DataFrame:
     every try), one has no rows or cannot be parsed, its ending is not known, or the file system
     does not answer.
     """
-    path = expand_as_of(asked.settings.located(source.path), asked.today)
+    path = expand_as_of(asked.settings.resolve_path(source.path), asked.today)
     return with_retries(lambda: _read(path, source, asked), source, asked)
 
 
@@ -63,7 +63,7 @@ def shown(path: str) -> str:
 
 
 def _absent(path: str, source: FileSource, asked: FetchRequest) -> SourceError:
-    if path != asked.settings.located(source.path):
+    if path != asked.settings.resolve_path(source.path):
         return SourceUnavailable(
             f"No file answers to `source.path` = {shown(source.path)} for {asked.today:%Y-%m-%d}:"
             f" {shown(path)} is not there yet. Nothing was read; another try may find it."
@@ -136,7 +136,7 @@ def _format(name: str) -> tuple[Format, str | None]:
     ending = (path.with_suffix("") if compression else path).suffix.lower()
     if ending not in FORMATS:
         raise SourceError(
-            f"The ending of {name} is none of {format_list(FORMATS, most=9)}, so nothing says how to"
+            f"The ending of {name} is none of {format_list(FORMATS, limit=9)}, so nothing says how to"
             f" read it. Nothing was read. Rename the file to what it holds."
         )
     return FORMATS[ending], compression

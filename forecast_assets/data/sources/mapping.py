@@ -90,7 +90,7 @@ def _refuse_columns(rows: pd.DataFrame, columns: Mapping[str, str], *, origin: s
     absent = [source for source in columns.values() if source not in rows.columns]
     if absent:
         raise SourceError(
-            f"{origin} has no column {format_list(absent)}; it has {format_list(rows.columns, most=12)}."
+            f"{origin} has no column {format_list(absent)}; it has {format_list(rows.columns, limit=12)}."
             f" Without it no series can be made, and nothing was published. Say which columns hold"
             f" unique_id, ds and y in [source] of forecast.toml."
         )
@@ -259,7 +259,7 @@ def _refusal(rows: pd.DataFrame, column: str, fault: _ColumnProblem, *, origin: 
     ]
     return DataError(
         f"{len(bad)} of {len(rows)} rows of {origin}, column `{column}`,"
-        f" hold {fault.what}: {format_list(places, of=len(bad))}. Nothing was published, and earlier"
+        f" hold {fault.what}: {format_list(places, total=len(bad))}. Nothing was published, and earlier"
         f" versions stand. Mend the source, map another column in [source] of forecast.toml, or set"
         f' `source.on_bad_rows = "quarantine"` there to go on without such rows.'
     )

@@ -21,9 +21,9 @@ from forecast_assets.defs.runs import (
     now,
 )
 from forecast_assets.defs.schedules import every_model
-from forecast_assets.storage.commit import newest
-from forecast_assets.storage.lineage import BAKE_OFF, find_stale
+from forecast_assets.storage.lineage import BACKTEST, find_stale
 from forecast_assets.storage.store import Store
+from forecast_assets.storage.versions import newest
 
 EVERY_SECONDS = 60
 SOURCE = ("raw_data", "series")
@@ -53,7 +53,7 @@ def build_follow_up(settings: Settings, store: Store, *, clock: Clock = now) -> 
             first = found.assets[0]
             why = f"{first} and what follows are behind; made at the next look if all is quiet."
             return dg.SensorResult(skip_reason=why, cursor=found.state)
-        models = every_model(settings) if BAKE_OFF in found.assets else {}
+        models = every_model(settings) if BACKTEST in found.assets else {}
         request = dg.RunRequest(
             run_key=found.state,
             asset_selection=_keys(found.assets),
@@ -91,8 +91,8 @@ def build_poll(every: str, *, clock: Clock = now) -> dg.SensorDefinition:
 
 def _is_held(instance: dg.DagsterInstance, store: Store) -> bool:
     """Whether a run refused the newest rows of the source: they would be refused again."""
-    content = newest(store.history(SOURCE[0])).data_version
-    return any(held_runs(instance, **{HELD_TAG: content}))
+    commit = newest(store.history(SOURCE[0]))
+    return commit is not None and any(held_runs(instance, **{HELD_TAG: commit.data_version}))
 
 
 def _is_busy(instance: dg.DagsterInstance) -> bool:

@@ -25,7 +25,7 @@ from forecast_assets.data.sources.fetch import display_name
 from forecast_assets.data.sources.mapping import as_raw_data
 from forecast_assets.data.sources.request import FetchRequest
 from forecast_assets.errors import DataError, ForecastAssetsError, SourceError
-from forecast_assets.storage.tables import tables
+from forecast_assets.storage.tables import table_contracts
 
 REPEATABLE = hypothesis_settings(derandomize=True, deadline=None, max_examples=80, database=None)
 CSV = "unique_id,ds,y\n007,2026-01-02,1.5\n007,2026-01-09,\nNA,2026-01-02,2\n"
@@ -380,7 +380,7 @@ def test_nothing_is_set_aside_where_no_row_is_sound() -> None:
 def test_bad_rows_of_a_file_are_set_aside_where_that_is_asked_for(tmp_path: Path) -> None:
     raw = read(tmp_path, "a.csv", CSV + "a,2026-01-02,?\n", on_bad_rows="quarantine")
     assert raw["problem"].tolist() == [None] * 3 + ["`y` holds no number"]
-    assert tables((80,))["raw_data"].check(raw)["given"].notna().sum() == 1
+    assert table_contracts((80,))["raw_data"].check(raw)["given"].notna().sum() == 1
 
 
 def odd_values() -> st.SearchStrategy[object]:
@@ -430,7 +430,7 @@ def test_an_odd_frame_is_mapped_or_refused_on_purpose(
     assert sound[["unique_id", "ds"]].notna().all().all()
     assert sound["given"].isna().all()
     assert not np.isinf(raw["y"]).any()
-    assert list(tables((80,))["raw_data"].check(raw).columns) == RAW
+    assert list(table_contracts((80,))["raw_data"].check(raw).columns) == RAW
 
 
 @REPEATABLE

@@ -128,7 +128,7 @@ def _address(source: SqlSource, asked: FetchRequest) -> sa.URL:
     file = url.database or ""
     if url.get_backend_name() != "sqlite" or file in ("", ":memory:") or file.startswith("file:"):
         return url
-    path = Path(asked.settings.located(file))
+    path = Path(asked.settings.resolve_path(file))
     if not path.is_file():
         raise SourceError(
             f"There is no database file {path}. Nothing was read, and none was made. Put it there,"
@@ -263,7 +263,7 @@ def _columns_of(
             *inspector.get_view_names(schema or None),
         ]
         raise SourceError(
-            f"{origin} has no table {name}; it has {format_list(sorted(every), most=20) or 'none'}."
+            f"{origin} has no table {name}; it has {format_list(sorted(every), limit=20) or 'none'}."
             f" Nothing was read. Correct `source.table`, or let this user see it."
         )
     table = sa.table(short, schema=schema or None)
