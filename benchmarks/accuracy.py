@@ -40,7 +40,7 @@ from forecast_assets.forecasting.ensembles import (
     mean,
     median,
 )
-from forecast_assets.forecasting.fallback import newest_weights
+from forecast_assets.forecasting.fallback import latest_weights
 from forecast_assets.forecasting.forecast import interval_half_widths
 from forecast_assets.forecasting.metrics import compute, to_frame
 from forecast_assets.forecasting.selection import choose
@@ -60,7 +60,7 @@ RULES: Mapping[str, Mapping[str, object]] = {
 }
 DEFAULT = Settings().selection.combination
 INTERVALS: Mapping[str, Mapping[str, float]] = {
-    "as published": {"POOLED": intervals.POOLED},
+    "as published": {"POOLED": intervals.MAX_POOL_WEIGHT},
     "no pool": {"POOLED": 0},
     "every error counts the same": {"RECENCY": 1.0},
     "half of the weight in 23 weeks": {"RECENCY": 0.97},
@@ -139,7 +139,7 @@ def backtested(group: Group, folder: Path) -> BacktestResults:
         answers: BacktestExecutor = resources.compute
         runs = answers.run_all(answers.backtests(series, settings.models.enabled))
     predictions = pd.concat([run.predictions(settings) for run in runs], ignore_index=True)
-    return BacktestResults.of(predictions, series, settings)
+    return BacktestResults.from_predictions(predictions, series, settings)
 
 
 def origins(evidence: BacktestResults, settings: Settings) -> Iterator[Origin]:
@@ -177,14 +177,14 @@ def origins(evidence: BacktestResults, settings: Settings) -> Iterator[Origin]:
         newest = evidence.y_hat[:, last, 0]
         said = dict(zip(evidence.models, newest, strict=True))
         for name, one in COMBINATIONS.items():
-            said[name] = one.pool(newest[:, :, None], newest_weights(models, name))[:, 0]
+            said[name] = one.pool(newest[:, :, None], latest_weights(models, name))[:, 0]
         for name, one in MEMBERS.items():
             weights = np.hstack(
                 [one.weigh(block.errors, block.is_scored) for block in models.blocks()]
             )[:, np.argsort(np.concatenate([block.series for block in models.blocks()]))]
             said[name] = one.pool(newest[:, :, None], weights)[:, 0]
         yield Origin(
-            add_ensembles(models, COMBINATIONS, behind=settings.backtest.behind),
+            add_ensembles(models, COMBINATIONS, min_lag=settings.backtest.overlap),
             [
                 replace(one, ds=one.ds[:end], y=one.y[:end], ends=one.ends[:0])
                 for one, end in zip(every, ends, strict=True)

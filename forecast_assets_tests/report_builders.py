@@ -63,7 +63,7 @@ def make_choice(ids: Sequence[str], **changes: Any) -> pd.DataFrame:
         "n_may_be_best": 2,
         "previous_model": "naive",
         "switched": False,
-        "reason": "naive has the least mase, 1",
+        "reason": "naive has the lowest mase, 1",
     }
     return pd.DataFrame({"unique_id": list(ids), **row, **changes})
 

@@ -118,7 +118,7 @@ class BacktestSettings(FrozenModel):
 
     @property
     def overlap(self) -> int:
-        """How many folds a fold must lie behind another for its weeks to be over by then."""
+        """How many folds back the newest fold lies whose target weeks are over at a cutoff."""
         return -(-self.horizon // self.step)
 
 

@@ -41,7 +41,7 @@ def next_week_forecast(
         series,
         backtest_predictions,
         settings,
-        compute=compute,
+        executor=compute,
         as_of=moment.as_of,
         made_at=moment.made_at,
     )
@@ -93,7 +93,9 @@ def forecast_accuracy(
             **{f"live_{name}": value for one in over_all for name, value in one.items()},
             "by_series": first_rows(told(by="unique_id")),
             "by_model": first_rows(told(by="model")),
-            "rolling_quarter": first_rows(live_accuracy.rolling(scored, series, levels=levels)),
+            "rolling_quarter": first_rows(
+                live_accuracy.rolling_summary(scored, series, levels=levels)
+            ),
             "rows": first_rows(scored.sort_values("ds", ascending=False, kind="stable")),
         },
         check=checks.live_forecasts_keep_their_promise(

@@ -1,6 +1,7 @@
-"""The ladder: who forecasts a series where those before it fail on the newest week.
+"""Forecast each series with the first candidate of its fallback order that succeeds.
 
-Champion, runner-up, a combination of the survivors, naive. How a model is run: `compute`.
+The order is champion, runner-up, ensemble of the surviving models, naive. Running a model belongs
+to `backtesting.executor`.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -19,154 +20,154 @@ from forecast_assets.models.base import Values
 from forecast_assets.models.registry import find_model
 from forecast_assets.storage.tables import COMBINATION, NAIVE, RUNNER_UP
 
-SURVIVORS = "combination_median"  # what the third rung forecasts with
-Rung = tuple[str, str]  # a candidate's name, and the name of the rung it would stand on
+# The candidate of the rung `combination`.
+SURVIVORS_ENSEMBLE = "combination_median"
+Step = tuple[str, str]  # a candidate, and the name of its rung
 
 
 class SeriesForecast(NamedTuple):
-    """A series' forecast: whose it is, on which rung, what it says, and of whom it is combined."""
+    """A series' forecast, the candidate and rung that it comes from."""
 
     model: str
     rung: str
     y_hat: Values  # [H]
-    members: Sequence[str]  # those that forecast; none for a single model
+    members: Sequence[str]  # of an ensemble: the models that forecast; else empty
 
 
-def fallback_order(model: str, rung: str, runner_up: str | None) -> list[Rung]:
-    """A series' ladder, from its choice on."""
+def fallback_order(model: str, rung: str, runner_up: str | None) -> list[Step]:
+    """Return the candidates of a series in the order in which they are tried."""
     second = [(runner_up, RUNNER_UP)] if runner_up is not None else []
-    return [(model, rung), *second, (SURVIVORS, COMBINATION), ("naive", NAIVE)]
+    return [(model, rung), *second, (SURVIVORS_ENSEMBLE, COMBINATION), ("naive", NAIVE)]
 
 
 def forecast_with_fallback(
-    ladders: Mapping[str, Sequence[Rung]],
+    orders: Mapping[str, Sequence[Step]],
     targets: Sequence[SeriesFolds],
-    evidence: BacktestResults,
+    results: BacktestResults,
     settings: Settings,
-    compute: BacktestExecutor,
+    executor: BacktestExecutor,
 ) -> dict[str, SeriesForecast]:
-    """The first rung of each series that forecasts its newest week, by `unique_id`.
+    """Forecast each series with the first candidate that succeeds, by `unique_id`.
 
-    `targets` are all series, each with that one fold. A model is asked for the series whose rung
-    needs it, and for no other; all models of rungs that stand equally high at once.
+    `orders` holds each series' fallback order, `targets` every series with its newest week as its
+    single fold. A model runs only on the series that need it; all models of the same depth run
+    together.
     """
-    newest = _LatestForecasts(targets, evidence, settings, compute)
-    made: dict[str, SeriesForecast] = {}
-    for depth in range(max(map(len, ladders.values()))):
-        tried = {
-            unique_id: ladder[depth]
-            for unique_id, ladder in ladders.items()
-            if unique_id not in made and depth < len(ladder)
+    latest = _LatestForecasts(targets, results, settings, executor)
+    forecasts: dict[str, SeriesForecast] = {}
+    for depth in range(max(map(len, orders.values()))):
+        steps = {
+            unique_id: order[depth]
+            for unique_id, order in orders.items()
+            if unique_id not in forecasts and depth < len(order)
         }
-        needed = {one: newest.members(one, *rung) for one, rung in tried.items()}
-        newest.ask(needed)
-        for unique_id, (name, rung) in tried.items():
-            members = needed[unique_id]
-            y_hat = newest.forecast(unique_id, name, members)
+        members = {unique_id: latest.members(unique_id, *step) for unique_id, step in steps.items()}
+        latest.run_missing(members)
+        for unique_id, (name, rung) in steps.items():
+            y_hat = latest.forecast(unique_id, name, members[unique_id])
             if np.isfinite(y_hat).all():
-                made[unique_id] = SeriesForecast(
-                    name, rung, y_hat, newest.heard(unique_id, name, members)
-                )
-    return {unique_id: made[unique_id] for unique_id in ladders}
+                survivors = latest.successful_members(unique_id, name, members[unique_id])
+                forecasts[unique_id] = SeriesForecast(name, rung, y_hat, survivors)
+    return {unique_id: forecasts[unique_id] for unique_id in orders}
 
 
 class _LatestForecasts:
-    """What models say of the newest week: each is asked once for a series."""
+    """Run models on the newest week, each at most once for a series, and combine them."""
 
     def __init__(
         self,
         targets: Sequence[SeriesFolds],
-        evidence: BacktestResults,
+        results: BacktestResults,
         settings: Settings,
-        compute: BacktestExecutor,
+        executor: BacktestExecutor,
     ) -> None:
         self._targets, self._panel = targets, Panel.of(targets)
-        self._evidence, self._settings, self._compute = evidence, settings, compute
-        self._place = {one.unique_id: i for i, one in enumerate(evidence.planned)}
-        self._ends = np.cumsum(evidence.n_folds)
-        self._weights: dict[str, Values] = {}
-        self._said: dict[str, dict[str, Values]] = {}  # by model and series
+        self._results, self._settings, self._executor = results, settings, executor
+        self._position = {series.unique_id: i for i, series in enumerate(results.planned)}
+        self._ends = np.cumsum(results.n_folds)
+        self._weights: dict[str, Values] = {}  # [M, S] by ensemble
+        self._y_hat: dict[str, dict[str, Values]] = {}  # [H] by model and series
 
     def members(self, unique_id: str, name: str, rung: str) -> dict[str, float]:
-        """The models that a candidate needs on a series, and what each weighs.
+        """Return the models that a candidate needs on a series, with their weights.
 
-        On the rung of that name a combination is one of those that have not failed yet.
+        On the rung `combination` an ensemble consists of the models that have not failed yet.
         """
         if name not in COMBINATIONS:
             return {name: 1.0}
-        if unique_id not in self._place:
+        if unique_id not in self._position:
             return {}
         if rung == COMBINATION:
-            shares = self._of_survivors(unique_id, name)
+            weights = self._weights_of_survivors(unique_id, name)
         else:
             if name not in self._weights:
-                self._weights[name] = newest_weights(self._evidence, name)
-            shares = self._weights[name][:, self._place[unique_id]]
-        named = zip(self._evidence.models, shares, strict=True)
-        return {model: float(share) for model, share in named if share}
+                self._weights[name] = latest_weights(self._results, name)
+            weights = self._weights[name][:, self._position[unique_id]]
+        pairs = zip(self._results.models, weights, strict=True)
+        return {model: float(weight) for model, weight in pairs if weight}
 
-    def ask(self, needed: Mapping[str, Collection[str]]) -> None:
-        """Ask the models that series need and that were not asked for them yet."""
-        asked: dict[str, set[str]] = {}
-        for unique_id, models in needed.items():
+    def run_missing(self, members: Mapping[str, Collection[str]]) -> None:
+        """Run the models that series need and that have not run on them yet."""
+        needed: dict[str, set[str]] = {}
+        for unique_id, models in members.items():
             for model in models:
-                if unique_id not in self._said.get(model, {}):
-                    asked.setdefault(model, set()).add(unique_id)
-        order = [name for name in self._evidence.models if name in asked]
-        order += [name for name in asked if name not in order]
-        runs = self._compute.run_all(
-            [
-                BacktestRequest(find_model(m, self._settings), self._only(asked[m]), self._panel)
-                for m in order
-            ]
-        )
-        for model, run in zip(order, runs, strict=True):
-            ids = [one.unique_id for one in run.planned if len(one.ends)]
-            self._said.setdefault(model, {}).update(zip(ids, run.folds.y_hat, strict=True))
+                if unique_id not in self._y_hat.get(model, {}):
+                    needed.setdefault(model, set()).add(unique_id)
+        order = [name for name in self._results.models if name in needed]
+        order += [name for name in needed if name not in order]
+        requests = [
+            BacktestRequest(
+                find_model(model, self._settings), self._restrict(needed[model]), self._panel
+            )
+            for model in order
+        ]
+        for model, run in zip(order, self._executor.run_all(requests), strict=True):
+            ids = [series.unique_id for series in run.planned if len(series.ends)]
+            self._y_hat.setdefault(model, {}).update(zip(ids, run.folds.y_hat, strict=True))
 
     def forecast(self, unique_id: str, name: str, members: Mapping[str, float]) -> Values:
-        """What a candidate says of a series: [H]; NaN where it does not forecast."""
-        said = [self._said[model][unique_id] for model in members]
+        """Return a candidate's forecast of a series: [H]; NaN where it failed."""
+        y_hat = [self._y_hat[model][unique_id] for model in members]
         if name not in COMBINATIONS:
-            return said[0]
-        if not said:
+            return y_hat[0]
+        if not y_hat:
             return np.full(self._settings.backtest.horizon, np.nan)
         weights = np.array([*members.values()])[:, None]
-        pooled: Values = COMBINATIONS[name].pool(np.stack(said)[:, None], weights)[0]
+        pooled: Values = COMBINATIONS[name].pool(np.stack(y_hat)[:, None], weights)[0]
         return pooled
 
-    def heard(self, unique_id: str, name: str, members: Collection[str]) -> list[str]:
-        """The members of a combination that forecast a series."""
+    def successful_members(self, unique_id: str, name: str, members: Collection[str]) -> list[str]:
+        """Return the members of an ensemble that forecast a series; none for a single model."""
         if name not in COMBINATIONS:
             return []
-        return [one for one in members if np.isfinite(self._said[one][unique_id]).all()]
+        return [model for model in members if np.isfinite(self._y_hat[model][unique_id]).all()]
 
-    def _of_survivors(self, unique_id: str, name: str) -> Values:
-        """What each model weighs in a combination of those that have not failed: [M]."""
-        at = self._place[unique_id]
-        folds = slice(self._ends[at - 1] if at else 0, self._ends[at])
-        errors = self._evidence.y_hat[:, folds] - self._evidence.y[folds]
+    def _weights_of_survivors(self, unique_id: str, name: str) -> Values:
+        """Return the weights in an ensemble of the models that have not failed: [M]."""
+        position = self._position[unique_id]
+        folds = slice(self._ends[position - 1] if position else 0, self._ends[position])
+        errors = self._results.y_hat[:, folds] - self._results.y[folds]
         has_failed = np.array(
             [
-                np.isnan(self._said.get(model, {}).get(unique_id, 0.0)).any()
-                for model in self._evidence.models
+                np.isnan(self._y_hat.get(model, {}).get(unique_id, 0.0)).any()
+                for model in self._results.models
             ]
         )
-        is_able = (self._evidence.status[:, at] == SCORED) & ~has_failed
+        is_able = (self._results.status[:, position] == SCORED) & ~has_failed
         weights: Values = COMBINATIONS[name].weigh(errors[:, None], is_able[:, None])[:, 0]
         return weights
 
-    def _only(self, ids: Collection[str]) -> list[SeriesFolds]:
-        """Every series, with a fold for those alone: a global model sees the others too."""
+    def _restrict(self, ids: Collection[str]) -> list[SeriesFolds]:
+        """Keep every series, but the fold of these alone: a global model trains on all of them."""
         return [
-            one if one.unique_id in ids else replace(one, ends=one.ends[:0])
-            for one in self._targets
+            series if series.unique_id in ids else replace(series, ends=series.ends[:0])
+            for series in self._targets
         ]
 
 
-def newest_weights(evidence: BacktestResults, name: str) -> Values:
-    """What each model weighs in a combination for the newest week: [M, S]; all folds are known."""
-    weights = np.zeros((len(evidence.models), len(evidence.planned)))
-    for block in evidence.blocks():
+def latest_weights(results: BacktestResults, name: str) -> Values:
+    """Return the weights of models in an ensemble for the newest week, from all folds: [M, S]."""
+    weights = np.zeros((len(results.models), len(results.planned)))
+    for block in results.blocks():
         weights[:, block.series] = COMBINATIONS[name].weigh(block.errors, block.is_scored)
     return weights

@@ -1,6 +1,7 @@
-"""The choice to next week's numbers: each series forecast by its candidate, with intervals.
+"""Turn `best_model` into `next_week_forecast`: point forecasts with prediction intervals.
 
-Who forecasts where the chosen one fails: `ladder`. How wide an interval is: `intervals`.
+`fallback` decides which candidate forecasts where the chosen one fails; `intervals` computes how
+wide an interval is.
 """
 
 from collections.abc import Sequence
@@ -25,50 +26,50 @@ def forecast(
     predictions: pd.DataFrame,
     settings: Settings,
     *,
-    compute: BacktestExecutor,
+    executor: BacktestExecutor,
     as_of: datetime,
     made_at: datetime,
 ) -> pd.DataFrame:
-    """Forecast `horizon` weeks after each series' last: rows of next_week_forecast.
+    """Forecast the `horizon` weeks after each series' last: rows of `next_week_forecast`.
 
-    An interval is drawn from the errors that the same candidate made in its backtest; where there
-    are too few for its level it is null. No forecast lies below the settings' minimum.
+    The errors that the same candidate made in its backtest give the interval; where they are too
+    few for its level, it is null. No value is below `forecast.minimum`.
     """
-    evidence = BacktestResults.of(predictions, series, settings)
+    results = BacktestResults.from_predictions(predictions, series, settings)
     targets = latest_folds(series)
     columns = (best_model[name] for name in ("unique_id", "model", "rung", "runner_up"))
     choice = {unique_id: fallback_order(*rest) for unique_id, *rest in zip(*columns, strict=True)}
-    chosen = [one for one in targets if one.unique_id in choice]
-    ladders = {one.unique_id: choice[one.unique_id] for one in chosen}
-    made = forecast_with_fallback(ladders, targets, evidence, settings, compute)
-    makers = [one.model for one in made.values()]
-    y_hat = np.stack([one.y_hat for one in made.values()])  # [S, H]
-    members = [", ".join(one.members) or None for one in made.values()]
+    chosen = [target for target in targets if target.unique_id in choice]
+    orders = {target.unique_id: choice[target.unique_id] for target in chosen}
+    forecasts = [*forecast_with_fallback(orders, targets, results, settings, executor).values()]
+    models = [made.model for made in forecasts]
+    y_hat = np.stack([made.y_hat for made in forecasts])  # [S, H]
+    members = [", ".join(made.members) or None for made in forecasts]
     widths, mae = interval_half_widths(
         chosen,
-        makers,
-        add_ensembles(evidence, set(makers), behind=settings.backtest.overlap),
+        models,
+        add_ensembles(results, set(models), min_lag=settings.backtest.overlap),
         settings,
     )
     horizon = settings.backtest.horizon
     h = np.arange(1, horizon + 1)
-    cutoff = np.array([one.ds[-1] for one in chosen], dtype="datetime64[ns]")
-    least = -np.inf if settings.forecast.minimum is None else settings.forecast.minimum
-    ends = {}
-    for level, radius in zip(settings.forecast.levels, widths, strict=True):
-        ends[f"lo_{column_suffix(level)}"] = np.maximum(y_hat - radius, least).ravel()
-        ends[f"hi_{column_suffix(level)}"] = np.maximum(y_hat + radius, least).ravel()
+    cutoff = np.array([target.ds[-1] for target in chosen], dtype="datetime64[ns]")
+    minimum = -np.inf if settings.forecast.minimum is None else settings.forecast.minimum
+    bounds = {}
+    for level, width in zip(settings.forecast.levels, widths, strict=True):
+        bounds[f"lo_{column_suffix(level)}"] = np.maximum(y_hat - width, minimum).ravel()
+        bounds[f"hi_{column_suffix(level)}"] = np.maximum(y_hat + width, minimum).ravel()
     return pd.DataFrame(
         {
-            "unique_id": np.repeat([one.unique_id for one in chosen], horizon),
+            "unique_id": np.repeat([target.unique_id for target in chosen], horizon),
             "h": np.tile(h, len(chosen)),
             "ds": (cutoff[:, None] + 7 * h * np.timedelta64(1, "D")).ravel(),
-            "y_hat": np.maximum(y_hat, least).ravel(),
-            **ends,
+            "y_hat": np.maximum(y_hat, minimum).ravel(),
+            **bounds,
             "backtest_mae": mae.ravel(),
-            "model": np.repeat(makers, horizon),
+            "model": np.repeat(models, horizon),
             "members": np.repeat(np.array(members, dtype=object), horizon),
-            "rung": np.repeat([one.rung for one in made.values()], horizon),
+            "rung": np.repeat([made.rung for made in forecasts], horizon),
             "cutoff": np.repeat(cutoff, horizon),
             "made_at": made_at,
             "as_of": as_of,
@@ -78,42 +79,45 @@ def forecast(
 
 def interval_half_widths(
     chosen: Sequence[SeriesFolds],
-    makers: Sequence[str],
-    evidence: BacktestResults,
+    models: Sequence[str],
+    results: BacktestResults,
     settings: Settings,
 ) -> tuple[Values, Values]:
-    """The radii of each series' interval by its maker's errors, and their mean: [L, S, H], [S, H].
+    """Return each series' interval half-widths and backtest MAE: [L, S, H] and [S, H].
 
-    NaN where the maker has not forecast every fold.
+    Both come from the errors of the series' own model (`models` [S]), in the series' unit; NaN
+    where it did not forecast every fold.
     """
     horizon, levels = settings.backtest.horizon, settings.forecast.levels
-    found = np.full((len(levels), len(chosen), horizon), np.nan)
+    half = np.full((len(levels), len(chosen), horizon), np.nan)
     mae = np.full((len(chosen), horizon), np.nan)
-    place = {one.unique_id: i for i, one in enumerate(chosen)}
-    to = np.array([place.get(one.unique_id, -1) for one in evidence.planned], dtype=np.int64)
-    now = np.array([recent_volatility(one.y)[-1] for one in chosen])
-    by = np.array(makers)
-    weeks = np.unique(as_weeks(np.array([one.ds[-1] for one in chosen])))
-    for m, name in enumerate(evidence.models):
-        if name not in makers:
+    position = {target.unique_id: i for i, target in enumerate(chosen)}
+    positions = np.array(
+        [position.get(series.unique_id, -1) for series in results.planned], dtype=np.int64
+    )
+    volatility = np.array([recent_volatility(target.y)[-1] for target in chosen])
+    model_of = np.array(models)
+    weeks = np.unique(as_weeks(np.array([target.ds[-1] for target in chosen])))
+    for m, name in enumerate(results.models):
+        if name not in models:
             continue
-        pools = evidence.pools(m, weeks)
-        for block in evidence.blocks():
-            rows = to[block.series]
-            here = np.flatnonzero((rows >= 0) & (by[rows] == name) & block.is_scored[m])
+        pools = results.error_pools(m, weeks)
+        for block in results.blocks():
+            rows = positions[block.series]
+            here = np.flatnonzero((rows >= 0) & (model_of[rows] == name) & block.is_scored[m])
             if not len(here):
                 continue
-            rows, size = rows[here], np.abs(block.errors[m, here])
-            at = np.array([block.now])
+            rows, abs_errors = rows[here], np.abs(block.errors[m, here])
+            now = np.array([block.newest_week])
             widths = half_widths(
-                size,
+                abs_errors,
                 block.recent_volatility[here],
                 block.weeks,
                 levels,
-                [pool.at(np.searchsorted(weeks, at)) for pool in pools],
-                at=at,
-                noise_then=now[rows, None],
+                [pool.at_weeks(np.searchsorted(weeks, now)) for pool in pools],
+                target_weeks=now,
+                target_volatility=volatility[rows, None],
             )
-            found[:, rows] = widths[:, :, 0]
-            mae[rows] = size.mean(axis=1)
-    return found, mae
+            half[:, rows] = widths[:, :, 0]
+            mae[rows] = abs_errors.mean(axis=1)
+    return half, mae

@@ -1,6 +1,6 @@
-"""Forecasts that were published, scored once their week's value is known, and what that says.
+"""Score published forecasts once the actual is known, and check them against their promises.
 
-How a forecast came about does not belong here, nor where the past ones are kept.
+How a forecast is made, and where published ones are stored, does not belong here.
 """
 
 from collections.abc import Sequence
@@ -15,10 +15,12 @@ from forecast_assets.forecasting.significance import coverage_pvalue, diebold_ma
 from forecast_assets.storage.tables import interval_columns, table_contracts
 
 KEY = ["unique_id", "ds", "h", "cutoff"]
-WEEKS = 52  # that a verdict looks back on
-QUARTER = 13  # weeks
-LEAST = 8  # weeks that a verdict needs, none of which overlap
-RARE = 0.01  # chance that a sound forecast is called unsound
+LOOKBACK_WEEKS = 52
+QUARTER_WEEKS = 13
+# Non-overlapping weeks that a check needs.
+MIN_WEEKS = 8
+# The probability that a sound forecast fails a check.
+SIGNIFICANCE = 0.01
 
 
 def score_published(
@@ -28,14 +30,13 @@ def score_published(
     levels: Sequence[float],
     before: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
-    """Score every published forecast whose week is over: rows of forecast_accuracy.
+    """Score every published forecast whose week is over: rows of `forecast_accuracy`.
 
-    `published` holds next_week_forecast's rows of every version, the newest last. Of a forecast
-    that was published again for the same week from the same cutoff, the last one counts that was
-    made before the week was over; where all were made later, in a replay, the first one. Errors are
-    forecast less value. A forecast whose cutoff the series no longer has is not scored: there
-    is no naive error to hold against it. `before` is the table of an earlier run: it knows what a
-    week's value was when it was first known.
+    `published` holds the rows of every version of `next_week_forecast`, the newest last. If a
+    forecast was published several times for the same week and cutoff, the last one made before the
+    week was over counts; if all were made later, in a replay, the first. Errors are forecast minus
+    actual. A forecast whose cutoff is no longer in the series is not scored: it has no naive error
+    to compare with. `before` is the table of an earlier run, which knows each week's first value.
     """
     once = _deduplicate(published)
     scored = once.merge(series, on=["unique_id", "ds"], validate="many_to_one")
@@ -60,9 +61,9 @@ def score_published(
 
 
 def _deduplicate(published: pd.DataFrame) -> pd.DataFrame:
-    """One forecast for each week and cutoff of a series."""
-    over = published["ds"].dt.tz_localize("UTC") + pd.Timedelta(days=1)
-    is_ahead = published["made_at"] < over
+    """Keep one forecast for each week and cutoff of a series."""
+    week_end = published["ds"].dt.tz_localize("UTC") + pd.Timedelta(days=1)
+    is_ahead = published["made_at"] < week_end
     ahead = published[is_ahead].drop_duplicates(KEY, keep="last")
     once: pd.DataFrame = pd.concat([ahead, published[~is_ahead]]).drop_duplicates(KEY)
     return once
@@ -71,32 +72,34 @@ def _deduplicate(published: pd.DataFrame) -> pd.DataFrame:
 def summary(
     scored: pd.DataFrame, series: pd.DataFrame, *, levels: Sequence[float], by: str | None = None
 ) -> pd.DataFrame:
-    """How published forecasts turned out, by a column or over all: one row each.
+    """Summarize the accuracy of published forecasts: one row for each value of `by`, or one.
 
-    `n` forecasts; `mase`, their error over the series' mean weekly step; `over_naive`, the sum of
-    that over naive's; `over_promise`, the sum over what the backtest led to expect (above 1: it
-    promised too much); `bias`, the mean error over the mean step; `coverage_L`, the share of values
-    in the interval of those that had one.
+    `n` counts forecasts; `mase` is their error divided by the series' mean weekly change;
+    `over_naive` their total error divided by naive's; `over_promise` divided by the backtest's
+    (above 1: the backtest promised too much); `bias` the mean error divided by the mean weekly
+    change; `coverage_L` the share of actuals inside the interval, where there was one.
     """
-    rows = _measured(scored, series, levels)
+    rows = _scale(scored, series, levels)
     totals = _totals(rows, rows[by] if by else pd.Series("all", rows.index))
     return _to_summary(totals, levels).reset_index(names=by or "of")
 
 
-def rolling(scored: pd.DataFrame, series: pd.DataFrame, *, levels: Sequence[float]) -> pd.DataFrame:
-    """As `summary`, over the quarter up to each week: one row a week, the newest first."""
-    rows = _measured(scored, series, levels)
+def rolling_summary(
+    scored: pd.DataFrame, series: pd.DataFrame, *, levels: Sequence[float]
+) -> pd.DataFrame:
+    """Summarize the 13 weeks up to each week: one row a week, the newest first."""
+    rows = _scale(scored, series, levels)
     totals = _totals(rows, rows["ds"])
-    together = totals.rolling(f"{7 * QUARTER}D").sum()
+    together = totals.rolling(f"{7 * QUARTER_WEEKS}D").sum()
     return _to_summary(together, levels).iloc[::-1].reset_index(names="ds")
 
 
 @dataclass(frozen=True)
 class LiveAccuracyCheck:
-    """Whether live forecasts keep what was promised, as far as chance lets one tell.
+    """The result of checking published forecasts against naive and their nominal coverage.
 
-    `worse_than_naive` and `off_coverage` name what was found, each with its figures; `n_weeks` is
-    how many weeks it rests on, of `n_needed`.
+    `worse_than_naive` and `off_coverage` describe significant problems with their figures. The
+    check uses `n_weeks` weeks and needs `n_needed`.
     """
 
     n_weeks: int
@@ -108,51 +111,51 @@ class LiveAccuracyCheck:
 def check_accuracy(
     scored: pd.DataFrame, series: pd.DataFrame, *, levels: Sequence[float]
 ) -> LiveAccuracyCheck:
-    """Hold the last year's forecasts against naive and against the levels of their intervals.
+    """Test the last year's forecasts against naive and against their intervals' levels.
 
-    The unit is the week, for what is wrong in a week is wrong for many series at once; where
-    forecasts reach further, as many weeks as overlap are one. A test asks whether their means lie
-    off by more than chance makes them in one case of a hundred.
+    The unit of the test is the week, because errors of one week are correlated over series; with a
+    longer horizon, as many weeks as overlap form one unit. A difference counts as a problem where
+    it would occur by chance in less than one case of a hundred.
     """
-    rows = _measured(scored, series, levels)
+    rows = _scale(scored, series, levels)
     overlap = int(scored["h"].max()) if len(scored) else 1
-    n_needed = LEAST * overlap
-    span = pd.Timedelta(weeks=max(WEEKS, n_needed))
+    n_needed = MIN_WEEKS * overlap
+    span = pd.Timedelta(weeks=max(LOOKBACK_WEEKS, n_needed))
     recent = rows[rows["ds"] > rows["ds"].max() - span]
     weeks = recent.groupby("ds", sort=True).mean(numeric_only=True)
     losses = _non_overlapping_means(weeks[["scaled", "scaled_naive"]].dropna(), overlap)
     worse, off = None, []
-    if len(losses) >= LEAST:
-        chance = float(
+    if len(losses) >= MIN_WEEKS:
+        pvalue = float(
             diebold_mariano_pvalue(
                 (losses["scaled"] - losses["scaled_naive"]).to_numpy(), overlap=1
             )
         )
-        if chance < RARE:
+        if pvalue < SIGNIFICANCE:
             worse = (
                 f"errors are {losses['scaled'].mean() / losses['scaled_naive'].mean():.2f} times"
-                f" naive's (by chance: {chance:.1%})"
+                f" naive's (by chance: {pvalue:.1%})"
             )
     for level in levels:
         shares = _non_overlapping_means(
             weeks[[f"covered_{column_suffix(level)}"]].dropna(), overlap
         ).to_numpy()
-        is_off = coverage_pvalue(shares[:, 0], level / 100) < RARE / len(levels)
-        if len(shares) >= LEAST and is_off:
+        is_off = coverage_pvalue(shares[:, 0], level / 100) < SIGNIFICANCE / len(levels)
+        if len(shares) >= MIN_WEEKS and is_off:
             off.append(f"{shares.mean():.0%} of values lay in the {level:g} % interval")
     return LiveAccuracyCheck(len(weeks), n_needed, worse, tuple(off))
 
 
 def _non_overlapping_means(weeks: pd.DataFrame, overlap: int) -> pd.DataFrame:
-    """The means of as many weeks as overlap, up to the newest; a rest of older ones drops out."""
+    """Average groups of `overlap` weeks, counted back from the newest; drop an older rest."""
     n = len(weeks) // overlap
     newest = weeks.tail(n * overlap)
     means: pd.DataFrame = newest.groupby(np.repeat(np.arange(n), overlap)).mean()
     return means
 
 
-def _measured(scored: pd.DataFrame, series: pd.DataFrame, levels: Sequence[float]) -> pd.DataFrame:
-    """The forecasts with their errors over their series' mean weekly step, and what was covered."""
+def _scale(scored: pd.DataFrame, series: pd.DataFrame, levels: Sequence[float]) -> pd.DataFrame:
+    """Add errors divided by the series' mean weekly change, and whether intervals held."""
     steps = series.groupby("unique_id")["y"].diff().abs().groupby(series["unique_id"]).mean()
     scale = scored["unique_id"].map(steps.where(steps > 0))
     rows = scored.assign(
@@ -170,7 +173,7 @@ def _measured(scored: pd.DataFrame, series: pd.DataFrame, levels: Sequence[float
 
 
 def _totals(rows: pd.DataFrame, by: "pd.Series[Any]") -> pd.DataFrame:
-    """The sum of each column over a group, and how many rows had it (`n_` and its name)."""
+    """Sum each column over a group and count its non-null rows (as `n_` and its name)."""
     groups = rows.drop(columns=["h"]).groupby(by.to_numpy(), sort=True)
     total = groups.sum(numeric_only=True)
     counts = groups[list(total.columns)].count().add_prefix("n_")
@@ -178,17 +181,17 @@ def _totals(rows: pd.DataFrame, by: "pd.Series[Any]") -> pd.DataFrame:
 
 
 def _to_summary(totals: pd.DataFrame, levels: Sequence[float]) -> pd.DataFrame:
-    """What `summary` tells, from the totals of each group."""
-    found = pd.DataFrame({"n": totals["n"].astype(int)})
-    found["mase"] = _ratio(totals["scaled"], totals["n_scaled"])
-    found["over_naive"] = _ratio(totals["scaled"], totals["scaled_naive"])
-    found["over_promise"] = _ratio(totals["kept"], totals["promised"])
-    found["bias"] = _ratio(totals["scaled_error"], totals["n_scaled_error"])
+    """Turn the totals of each group into the columns of `summary`."""
+    table = pd.DataFrame({"n": totals["n"].astype(int)})
+    table["mase"] = _ratio(totals["scaled"], totals["n_scaled"])
+    table["over_naive"] = _ratio(totals["scaled"], totals["scaled_naive"])
+    table["over_promise"] = _ratio(totals["kept"], totals["promised"])
+    table["bias"] = _ratio(totals["scaled_error"], totals["n_scaled_error"])
     for suffix in map(column_suffix, levels):
         covered = f"covered_{suffix}"
-        found[f"coverage_{suffix}"] = _ratio(totals[covered], totals[f"n_{covered}"])
-    return found
+        table[f"coverage_{suffix}"] = _ratio(totals[covered], totals[f"n_{covered}"])
+    return table
 
 
-def _ratio(above: "pd.Series[float]", below: "pd.Series[float]") -> "pd.Series[float]":
-    return above / below.where(below > 0)
+def _ratio(numerator: "pd.Series[float]", denominator: "pd.Series[float]") -> "pd.Series[float]":
+    return numerator / denominator.where(denominator > 0)

@@ -1,6 +1,6 @@
-"""Backtest predictions to one row of scores for each series and candidate.
+"""Turn backtest predictions into `metrics`: one row of scores for each series and candidate.
 
-Candidates are the models and the combinations of them. Choosing among them does not belong here.
+Candidates are the models and the ensembles of them. Choosing among them belongs to `selection`.
 """
 
 from collections.abc import Sequence
@@ -32,85 +32,87 @@ SCALED = ("mase", "rmsse")
 
 
 def collect(predictions: pd.DataFrame, series: pd.DataFrame, settings: Settings) -> BacktestResults:
-    """What every candidate, combinations included, said at every fold.
+    """Collect every candidate's forecast at every fold, ensembles included.
 
-    Raises DataError where a model's folds are not those that the data and the settings plan.
+    Raises DataError where a model's folds differ from those that data and settings plan.
     """
-    evidence = BacktestResults.of(predictions, series, settings)
-    return add_ensembles(evidence, COMBINATIONS, behind=settings.backtest.overlap)
+    results = BacktestResults.from_predictions(predictions, series, settings)
+    return add_ensembles(results, COMBINATIONS, min_lag=settings.backtest.overlap)
 
 
 @dataclass(frozen=True, eq=False)
 class Scores:
-    """What was measured of C candidates, on S series, and over W weeks."""
+    """The scores of C candidates on S series, and their interval coverage over W weeks."""
 
     by_series: dict[str, Values]  # [C, S] each; NaN where a candidate is not scored
-    may_be_best: NDArray[np.bool_]  # [C, S]; as in `comparing`
-    n_inside: dict[str, Values]  # [C, W, H] each, by level: values that lay in their interval
-    n_intervals: dict[str, Values]  # [C, W, H] each: forecasts that had one
+    may_be_best: NDArray[np.bool_]  # [C, S]; in the model confidence set
+    n_inside: dict[str, Values]  # [C, W, H] each, by level: values inside their interval
+    n_intervals: dict[str, Values]  # [C, W, H] each, by level: forecasts with an interval
 
 
-def compute(evidence: BacktestResults, settings: Settings) -> Scores:
-    """Measure every candidate of the evidence on every series that has folds."""
-    shape = (len(evidence.models), len(evidence.planned))
-    is_scored = evidence.status == SCORED
-    weeks = np.unique(evidence.weeks)
-    pools = [evidence.pools(c, weeks) for c in range(shape[0])]
+def compute(results: BacktestResults, settings: Settings) -> Scores:
+    """Score every candidate on every series that has folds."""
+    shape = (len(results.models), len(results.planned))
+    is_scored = results.status == SCORED
+    weeks = np.unique(results.weeks)
+    pools = [results.error_pools(c, weeks) for c in range(shape[0])]
     names = [column_suffix(level) for level in settings.forecast.levels]
     horizon = settings.backtest.horizon
     n_inside, n_intervals = np.zeros((2, len(names), shape[0], len(weeks), horizon))
     others = ["wis", "skill_vs_naive", "p_vs_naive", "standard_error"]
     others += [f"coverage_{name}" for name in names]
-    found = {**_losses(evidence), **{name: np.full(shape, np.nan) for name in others}}
-    is_in = np.zeros(shape, dtype=bool)
-    for block in evidence.blocks():
-        at = np.searchsorted(weeks, block.weeks)
-        widths = _rolling_radii(block, [[pool.at(at) for pool in one] for one in pools], settings)
-        for name, values in _measured(block, evidence, widths, settings).items():
-            found[name][:, block.series] = values
+    scores = {**_losses(results), **{name: np.full(shape, np.nan) for name in others}}
+    may_be_best = np.zeros(shape, dtype=bool)
+    for block in results.blocks():
+        position = np.searchsorted(weeks, block.weeks)
+        block_pools = [[pool.at_weeks(position) for pool in by_week] for by_week in pools]
+        widths = _rolling_half_widths(block, block_pools, settings)
+        for name, values in _block_scores(block, results, widths, settings).items():
+            scores[name][:, block.series] = values
         errors = np.where(block.is_scored[:, :, None, None], np.abs(block.errors), np.nan)
-        is_in[:, block.series] = model_confidence_set(
+        may_be_best[:, block.series] = model_confidence_set(
             errors.mean(axis=3), overlap=settings.backtest.overlap
         )
-        known = ~np.isnan(widths) & block.is_scored[:, :, None, None]  # [L, C, S, K, H]
-        n_inside[:, :, at] += (known & (np.abs(block.errors) <= widths)).sum(axis=2)
-        n_intervals[:, :, at] += known.sum(axis=2)
+        has_interval = ~np.isnan(widths) & block.is_scored[:, :, None, None]  # [L, C, S, K, H]
+        is_inside = has_interval & (np.abs(block.errors) <= widths)
+        n_inside[:, :, position] += is_inside.sum(axis=2)
+        n_intervals[:, :, position] += has_interval.sum(axis=2)
     return Scores(
-        {name: np.where(is_scored, values, np.nan) for name, values in found.items()},
-        is_in,
+        {name: np.where(is_scored, values, np.nan) for name, values in scores.items()},
+        may_be_best,
         dict(zip(names, n_inside, strict=True)),
         dict(zip(names, n_intervals, strict=True)),
     )
 
 
 def to_frame(
-    evidence: BacktestResults, scores: Scores, series: pd.DataFrame, settings: Settings
+    results: BacktestResults, scores: Scores, series: pd.DataFrame, settings: Settings
 ) -> pd.DataFrame:
-    """Lay the scores out, one row a candidate and series, in the columns of `metrics`.
+    """Return the scores in the columns of `metrics`, one row a candidate and series.
 
-    Errors are forecast less value. A model is `scored` only where it forecast every planned fold:
-    leaving out a bad week must not help it. `failed` and `ineligible` rows carry their reason and
-    no scores; so do all of a series that has no week to hold out.
+    A candidate is `scored` only where it forecast every planned fold: leaving out a bad week must
+    not help it. Rows that are `failed` or `ineligible` have a reason and no scores, and so have all
+    rows of a series that has no week to hold out.
     """
-    shape = evidence.status.shape
+    shape = results.status.shape
     scored = pd.DataFrame(
         {
-            "unique_id": np.tile([one.unique_id for one in evidence.planned], shape[0]),
-            "model": np.repeat(evidence.models, shape[1]),
-            "n_folds": np.tile(evidence.n_folds, shape[0]),
+            "unique_id": np.tile([folds.unique_id for folds in results.planned], shape[0]),
+            "model": np.repeat(results.models, shape[1]),
+            "n_folds": np.tile(results.n_folds, shape[0]),
             **{name: values.ravel() for name, values in scores.by_series.items()},
             "may_be_best": scores.may_be_best.ravel(),
-            "fit_seconds": evidence.fit_seconds.ravel(),
-            "status": evidence.status.ravel(),
-            "reason": evidence.reason.ravel(),
+            "fit_seconds": results.fit_seconds.ravel(),
+            "status": results.status.ravel(),
+            "reason": results.reason.ravel(),
         }
     )
-    lone = _without_folds(series, evidence.models, settings)
-    return pd.concat([scored, lone], ignore_index=True)
+    unscored = _series_without_folds(series, results.models, settings)
+    return pd.concat([scored, unscored], ignore_index=True)
 
 
-def _losses(evidence: BacktestResults) -> dict[str, Values]:
-    """Each loss of K folds and H weeks ahead on each series: [C, S]; e is forecast less value y.
+def _losses(results: BacktestResults) -> dict[str, Values]:
+    """Return each loss over K folds and H weeks ahead: [C, S]; e is forecast minus actual y.
 
     mae = mean |e|; rmse = sqrt(mean e^2); bias = mean e;
     mape = mean |e / y|, null where any y is 0;
@@ -123,67 +125,70 @@ def _losses(evidence: BacktestResults) -> dict[str, Values]:
     """
     from utilsforecast import losses  # noqa: PLC0415 - only scoring needs it
 
-    horizon, models = evidence.y.shape[1], list(evidence.models)
-    if not evidence.planned:
+    horizon, models = results.y.shape[1], list(results.models)
+    if not results.planned:
         return dict.fromkeys(LOSSES, np.zeros((len(models), 0)))
-    which = np.repeat(np.arange(len(evidence.planned)), evidence.n_folds * horizon)
-    y = evidence.y.reshape(-1)
-    said = dict(zip(models, evidence.y_hat.reshape(len(models), -1), strict=True))
-    wide = pd.DataFrame({"unique_id": which, "y": y, **said})
-    training = _training(evidence)
-    found = {}
+    series = np.repeat(np.arange(len(results.planned)), results.n_folds * horizon)
+    y = results.y.reshape(-1)
+    y_hat = dict(zip(models, results.y_hat.reshape(len(models), -1), strict=True))
+    wide = pd.DataFrame({"unique_id": series, "y": y, **y_hat})
+    training = _training(results)
+    scores = {}
     for name in LOSSES:
         scale = {"seasonality": 1, "train_df": training} if name in SCALED else {}
         values = getattr(losses, name)(wide, models, **scale)[models].to_numpy(dtype=np.float64).T
-        found[name] = np.where(np.isfinite(values), values, np.nan)
-    found["mape"][:, np.unique(which[y == 0])] = np.nan
-    return found
+        scores[name] = np.where(np.isfinite(values), values, np.nan)
+    scores["mape"][:, np.unique(series[y == 0])] = np.nan
+    return scores
 
 
-def _training(evidence: BacktestResults) -> pd.DataFrame:
-    """Each series up to its first cutoff."""
-    sizes = [int(one.ends[0]) for one in evidence.planned]
-    parts = list(zip(evidence.planned, sizes, strict=True))
+def _training(results: BacktestResults) -> pd.DataFrame:
+    """Return each series up to its first cutoff, as a long frame."""
+    sizes = [int(folds.ends[0]) for folds in results.planned]
+    parts = list(zip(results.planned, sizes, strict=True))
     return pd.DataFrame(
         {
             "unique_id": np.repeat(np.arange(len(sizes)), sizes),
-            "ds": np.concatenate([one.ds[:size] for one, size in parts]),
-            "y": np.concatenate([one.y[:size] for one, size in parts]),
+            "ds": np.concatenate([folds.ds[:size] for folds, size in parts]),
+            "y": np.concatenate([folds.y[:size] for folds, size in parts]),
         }
     )
 
 
-def _rolling_radii(
+def _rolling_half_widths(
     block: SeriesBlock, pools: Sequence[Sequence[ErrorPool]], settings: Settings
 ) -> Values:
-    """The radius that each candidate's interval would have had at each fold: [L, C, S, K, H]."""
-    sizes = np.abs(block.errors)
-    found = [
+    """Return the interval half-width that each candidate would have had: [L, C, S, K, H]."""
+    by_candidate = [
         half_widths(
-            size,
+            abs_errors,
             block.recent_volatility,
             block.weeks,
             settings.forecast.levels,
-            pool,
-            at=block.weeks,
-            noise_then=block.recent_volatility,
+            by_week,
+            target_weeks=block.weeks,
+            target_volatility=block.recent_volatility,
         )
-        for size, pool in zip(sizes, pools, strict=True)
+        for abs_errors, by_week in zip(np.abs(block.errors), pools, strict=True)
     ]
-    return np.stack(found, axis=1)
+    return np.stack(by_candidate, axis=1)
 
 
-def _measured(
-    block: SeriesBlock, evidence: BacktestResults, widths: Values, settings: Settings
+def _block_scores(
+    block: SeriesBlock, results: BacktestResults, widths: Values, settings: Settings
 ) -> dict[str, Values]:
-    """What a loss does not tell: coverage, WIS, the comparison with others; each [C, S]."""
+    """Return the scores that are no losses: coverage, WIS, skill and its test; each [C, S]."""
     overlap, levels = settings.backtest.overlap, settings.forecast.levels
     errors = np.abs(block.errors)  # [C, S, K, H]
     scores = {
-        f"coverage_{column_suffix(level)}": _mean(np.where(np.isnan(r), np.nan, errors <= r))
-        for level, r in zip(levels, widths, strict=True)
+        f"coverage_{column_suffix(level)}": _mean(
+            np.where(np.isnan(width), np.nan, errors <= width)
+        )
+        for level, width in zip(levels, widths, strict=True)
     }
-    wis = _known_to_all(weighted_interval_score(block.y, block.y_hat, widths, levels), block)
+    wis = _drop_incomplete_folds(
+        weighted_interval_score(block.y, block.y_hat, widths, levels), block
+    )
     scores["wis"] = _mean(wis)
     naive = np.abs(block.last[:, :, None] - block.y).mean(axis=2)  # [S, K]
     mae = errors.mean(axis=3)  # [C, S, K]
@@ -191,14 +196,14 @@ def _measured(
         skill = 1 - mae.mean(axis=2) / naive.mean(axis=1)
     scores["skill_vs_naive"] = np.where(np.isfinite(skill), skill, np.nan)
     scores["p_vs_naive"] = diebold_mariano_pvalue(naive - mae, overlap=overlap)
-    scores["standard_error"] = _standard_error(block, evidence, wis, settings)
+    scores["standard_error"] = _standard_error(block, results, wis, settings)
     return scores
 
 
-def _known_to_all(scores: Values, block: SeriesBlock) -> Values:
-    """Null on a fold that is not known of every candidate that competes: [C, S, K, H].
+def _drop_incomplete_folds(scores: Values, block: SeriesBlock) -> Values:
+    """Set the scores of a fold to NaN where a competing candidate has none: [C, S, K, H].
 
-    How early a candidate has an interval depends on what it did elsewhere, and must not help it.
+    When a candidate first has an interval depends on its errors elsewhere: it must not help it.
     """
     missing = np.isnan(scores) & block.is_scored[:, :, None, None]
     known = np.asarray(~missing.any(axis=(0, 3)))  # [S, K]
@@ -206,9 +211,9 @@ def _known_to_all(scores: Values, block: SeriesBlock) -> Values:
 
 
 def _standard_error(
-    block: SeriesBlock, evidence: BacktestResults, wis: Values, settings: Settings
+    block: SeriesBlock, results: BacktestResults, wis: Values, settings: Settings
 ) -> Values:
-    """The standard error of the settings' metric: [C, S]."""
+    """Return the standard error of the settings' metric: [C, S]."""
     metric, error = settings.selection.metric, np.abs(block.errors)
     with np.errstate(divide="ignore", invalid="ignore"):
         if metric == "wis":
@@ -222,35 +227,37 @@ def _standard_error(
             terms = error**2 if metric in ("rmse", "rmsse") else error
         terms = terms.mean(axis=3)  # [C, S, K]
         mean, spread = np.full((2, *terms.shape[:2]), np.nan)
-        patterns, which = np.unique(~np.isnan(terms).all(axis=0), axis=0, return_inverse=True)
+        patterns, pattern = np.unique(~np.isnan(terms).all(axis=0), axis=0, return_inverse=True)
         for i, known in enumerate(patterns):
-            rows = np.flatnonzero(which.reshape(-1) == i)
-            of_them = terms[:, rows][:, :, known]
+            rows = np.flatnonzero(pattern.reshape(-1) == i)
             mean[:, rows], spread[:, rows] = hac_mean_and_error(
-                of_them, overlap=settings.backtest.overlap
+                terms[:, rows][:, :, known], overlap=settings.backtest.overlap
             )
         if metric in ("rmse", "rmsse"):
-            spread = spread / (2 * np.sqrt(mean))  # the delta method: of a root
+            spread = spread / (2 * np.sqrt(mean))  # delta method for a square root
         if metric in SCALED:
-            spread = spread / evidence.naive_error(is_squared=metric == "rmsse")[block.series]
+            spread = spread / results.naive_error(is_squared=metric == "rmsse")[block.series]
     return np.where(np.isfinite(spread), spread, np.nan)
 
 
 def _mean(values: Values) -> Values:
-    """The mean over folds and weeks ahead of what is known, [C, S, K, H] -> [C, S]; else NaN."""
+    """Return the mean over folds and weeks ahead of the known values: [C, S, K, H] -> [C, S]."""
     known = ~np.isnan(values)
     n_known = known.sum(axis=(2, 3))
     total = np.where(known, values, 0.0).sum(axis=(2, 3))
     return np.where(n_known > 0, total / np.maximum(n_known, 1), np.nan)
 
 
-def _without_folds(series: pd.DataFrame, models: Sequence[str], settings: Settings) -> pd.DataFrame:
-    """The rows of series that have no week to hold out."""
-    lone = [one.unique_id for one in plan(series, settings.backtest) if not len(one.ends)]
+def _series_without_folds(
+    series: pd.DataFrame, models: Sequence[str], settings: Settings
+) -> pd.DataFrame:
+    """Return the rows of series that have no week to hold out."""
+    planned = plan(series, settings.backtest)
+    ids = [folds.unique_id for folds in planned if not len(folds.ends)]
     return pd.DataFrame(
         {
-            "unique_id": np.repeat(lone, len(models)),
-            "model": np.tile(models, len(lone)),
+            "unique_id": np.repeat(ids, len(models)),
+            "model": np.tile(models, len(ids)),
             "n_folds": 0,
             "may_be_best": False,
             "fit_seconds": 0.0,

@@ -1,6 +1,6 @@
-"""Rules of choice: from the scores of those who compete on a series to one of them, and why.
+"""Selection rules: from the scores of a series' candidates to one of them, and why.
 
-Which tables scores come from and a choice goes to: `selection`.
+This module does not read or write tables: see `selection`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -15,134 +15,135 @@ from forecast_assets.config.settings import SelectionSettings
 from forecast_assets.forecasting.backtest_results import comparable_candidates_and_series
 from forecast_assets.models.base import Positions, Values
 
-NOBODY = -1
+NO_CANDIDATE = -1
 
 
 @dataclass(frozen=True, eq=False)
 class Candidates:
-    """Who competes: S series, C candidates from the simplest on.
-
-    `incumbent` is the last choice, NOBODY where there is none that competes; `n_beaten` in how many
-    of the choices just before it was beaten by the margin, and stayed.
-    """
+    """The scores of C candidates, the simplest first, on S series; lower is better."""
 
     names: Sequence[str]  # [C]
     scores: Values  # [S, C]; NaN where a candidate does not compete
-    standard_errors: Values  # [S, C]; of the scores, NaN where there is but one fold
-    incumbent: Positions  # [S]
-    n_beaten: Positions  # [S]
+    standard_errors: Values  # [S, C]; of the scores, NaN where there is a single fold
+    incumbent: Positions  # [S]; last week's choice, or NO_CANDIDATE where it does not compete
+    n_beaten: Positions  # [S]; of the preceding choices, how many kept a beaten incumbent
 
     @property
-    def least(self) -> Positions:
-        """The candidate of the least score, of equals the simplest: [S]."""
-        return _least(self.scores)
+    def best(self) -> Positions:
+        """The candidate with the lowest score, the simplest of equals: [S]."""
+        return _argmin(self.scores)
 
     @property
     def is_empty(self) -> NDArray[np.bool_]:
-        """Where nobody competes: [S]."""
+        """Whether a series has no candidate: [S]."""
         empty: NDArray[np.bool_] = np.asarray(np.isnan(self.scores).all(axis=1))
         return empty
 
     def runner_up(self, chosen: Positions) -> Positions:
-        """The least score beside the chosen one's: [S]; NOBODY where there is none."""
+        """Return the best candidate except the chosen one, or NO_CANDIDATE: [S]."""
         others = self.scores.copy()
         others[np.arange(len(chosen)), chosen] = np.nan
-        found: Positions = np.where(np.isnan(others).all(axis=1), NOBODY, _least(others))
-        return found
+        second: Positions = np.where(np.isnan(others).all(axis=1), NO_CANDIDATE, _argmin(others))
+        return second
 
-    def of(self, values: Values, which: Positions) -> Values:
-        """A value of one candidate for each series: [S]; NaN for NOBODY."""
-        found: Values = np.where(which == NOBODY, np.nan, values[np.arange(len(which)), which])
-        return found
+    def select(self, values: Values, candidates: Positions) -> Values:
+        """Pick one candidate's value for each series: [S, C], [S] -> [S]; NaN for NO_CANDIDATE."""
+        picked: Values = np.where(
+            candidates == NO_CANDIDATE, np.nan, values[np.arange(len(candidates)), candidates]
+        )
+        return picked
 
-    def as_one(self, is_eligible: NDArray[np.bool_]) -> Self:
-        """All series as a single one, its scores the means over series: S = 1.
+    def pooled(self, is_eligible: NDArray[np.bool_]) -> Self:
+        """Treat all series as a single one whose scores are the means over series: S = 1.
 
-        Which series count: `evidence.in_common`. Who failed on one of them does not compete. Series
-        are taken for independent, so the squares of their standard errors add up.
+        `comparable_candidates_and_series` decides which series count. A candidate that failed on
+        one of them does not compete. Series are assumed independent: the squares of their standard
+        errors add up.
         """
         usual, counts = comparable_candidates_and_series(is_eligible)
         n = max(int(counts.sum()), 1)
         scores = np.where(usual, self.scores[counts].sum(axis=0) / n, np.nan)
         squares = np.nan_to_num(self.standard_errors[counts]) ** 2
-        last = self.incumbent[self.incumbent != NOBODY]
-        stays = int(np.bincount(last).argmax()) if len(last) else NOBODY
-        stays = NOBODY if np.isnan(scores[stays]) else stays
-        n_beaten = self.n_beaten[self.incumbent == stays].max(initial=0)
+        incumbents = self.incumbent[self.incumbent != NO_CANDIDATE]
+        kept = int(np.bincount(incumbents).argmax()) if len(incumbents) else NO_CANDIDATE
+        kept = NO_CANDIDATE if np.isnan(scores[kept]) else kept
+        n_beaten = self.n_beaten[self.incumbent == kept].max(initial=0)
         return type(self)(
             self.names,
             scores[None, :] if counts.any() else np.full((1, len(usual)), np.nan),
             np.sqrt(squares.sum(axis=0))[None, :] / n,
-            np.array([stays]),
+            np.array([kept]),
             np.array([n_beaten]),
         )
 
 
-Chosen = tuple[Positions, Sequence[str]]  # a candidate for each series; why, where not the least
-Policy = Callable[[Candidates, SelectionSettings], Chosen]
+Choice = tuple[Positions, Sequence[str]]  # a candidate for each series; why, where not the best
+Policy = Callable[[Candidates, SelectionSettings], Choice]
 
 
-def best(field: Candidates, settings: SelectionSettings) -> Chosen:
-    """Choose the least score."""
+def best(candidates: Candidates, settings: SelectionSettings) -> Choice:
+    """Choose the lowest score."""
     del settings
-    return field.least, [""] * len(field.scores)
+    return candidates.best, [""] * len(candidates.scores)
 
 
-def one_standard_error(field: Candidates, settings: SelectionSettings) -> Chosen:
-    """Choose the simplest whose score lies within one standard error of the least.
+def one_standard_error(candidates: Candidates, settings: SelectionSettings) -> Choice:
+    """Choose the simplest candidate within one standard error of the lowest score.
 
     Breiman, Friedman, Olshen & Stone (1984), Classification and regression trees, section 3.4.3.
     """
     del settings
-    least = field.least
-    error = np.nan_to_num(field.of(field.standard_errors, least))
-    within = field.scores <= (field.of(field.scores, least) + error)[:, None]
-    chosen: Positions = np.where(field.is_empty, least, within.argmax(axis=1))
+    lowest = candidates.best
+    error = np.nan_to_num(candidates.select(candidates.standard_errors, lowest))
+    limit = candidates.select(candidates.scores, lowest) + error
+    is_within = candidates.scores <= limit[:, None]
+    chosen: Positions = np.where(candidates.is_empty, lowest, is_within.argmax(axis=1))
     return chosen, [
-        "" if c == b else f"is the simplest within one standard error ({e:.3g}) of the least"
-        for c, b, e in zip(chosen, least, error, strict=True)
+        "" if c == b else f"is the simplest within one standard error ({e:.3g}) of the lowest"
+        for c, b, e in zip(chosen, lowest, error, strict=True)
     ]
 
 
-def incumbent(field: Candidates, settings: SelectionSettings) -> Chosen:
-    """Keep the last choice until it is beaten by the margin as many times as patience has it."""
-    least = field.least
-    stays = np.where(field.incumbent == NOBODY, least, field.incumbent)
-    beaten = is_beaten(field.of(field.scores, stays), field.of(field.scores, least), settings)
-    times = np.where(beaten, field.n_beaten + 1, 0)
-    chosen = np.where(times >= settings.patience, least, stays)
-    why = [
+def incumbent(candidates: Candidates, settings: SelectionSettings) -> Choice:
+    """Keep last week's choice until it was beaten by `margin` for `patience` weeks."""
+    lowest = candidates.best
+    kept = np.where(candidates.incumbent == NO_CANDIDATE, lowest, candidates.incumbent)
+    score, best_score = (candidates.select(candidates.scores, c) for c in (kept, lowest))
+    n_weeks = np.where(is_beaten(score, best_score, settings), candidates.n_beaten + 1, 0)
+    chosen = np.where(n_weeks >= settings.patience, lowest, kept)
+    reasons = [
         ""
         if c == b
-        else f"stays, beaten by {settings.margin:.0%} or more in {n} of {settings.patience} weeks"
+        else f"is kept, beaten by {settings.margin:.0%} or more in {n} of {settings.patience} weeks"
         if n
-        else f"stays, beaten by less than {settings.margin:.0%}"
-        for c, b, n in zip(chosen, least, times, strict=True)
+        else f"is kept, beaten by less than {settings.margin:.0%}"
+        for c, b, n in zip(chosen, lowest, n_weeks, strict=True)
     ]
-    return chosen, why
+    return chosen, reasons
 
 
-def combination(field: Candidates, settings: SelectionSettings) -> Chosen:
+def combination(candidates: Candidates, settings: SelectionSettings) -> Choice:
     """Choose the combination that the settings name."""
-    least, at = field.least, list(field.names).index(settings.combination)
-    chosen = np.where(np.isnan(field.scores[:, at]), least, at)
+    lowest, named = candidates.best, list(candidates.names).index(settings.combination)
+    chosen = np.where(np.isnan(candidates.scores[:, named]), lowest, named)
     return chosen, [
         "" if c == b else "is the combination of the settings"
-        for c, b in zip(chosen, least, strict=True)
+        for c, b in zip(chosen, lowest, strict=True)
     ]
 
 
 POLICIES: Mapping[str, Policy] = MappingProxyType(
-    {one.__name__: one for one in (best, one_standard_error, incumbent, combination)}
+    {policy.__name__: policy for policy in (best, one_standard_error, incumbent, combination)}
 )
 
 
-def is_beaten(score: Values, least: Values, settings: SelectionSettings) -> NDArray[np.bool_]:
-    """Whether the least score lies below a score by the margin, a share of it: [S]."""
-    beaten: NDArray[np.bool_] = (least < score) & (least <= score - settings.margin * np.abs(score))
+def is_beaten(score: Values, lowest: Values, settings: SelectionSettings) -> NDArray[np.bool_]:
+    """Return whether the lowest score is below a score by the margin, a share of it: [S]."""
+    limit = score - settings.margin * np.abs(score)
+    beaten: NDArray[np.bool_] = (lowest < score) & (lowest <= limit)
     return beaten
 
 
-def _least(scores: Values) -> Positions:
-    found: Positions = np.where(np.isnan(scores), np.inf, scores).argmin(axis=1)
-    return found
+def _argmin(values: Values) -> Positions:
+    lowest: Positions = np.where(np.isnan(values), np.inf, values).argmin(axis=1)
+    return lowest

@@ -1,6 +1,6 @@
-"""Scores to a choice: which model forecasts each series, by which rule, and why.
+"""Turn `metrics` into `best_model`: which candidate forecasts each series, by which rule, and why.
 
-The rules: `policies`. Measuring does not belong here, nor forecasting.
+The rules are in `policies`. Scoring and forecasting do not belong here.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,87 +12,13 @@ from numpy.typing import NDArray
 
 from forecast_assets.config.settings import SelectionSettings, Settings
 from forecast_assets.forecasting.ensembles import COMBINATIONS
-from forecast_assets.forecasting.policies import NOBODY, POLICIES, Candidates, is_beaten
+from forecast_assets.forecasting.policies import NO_CANDIDATE, POLICIES, Candidates, is_beaten
 from forecast_assets.models.base import Positions, Values
 from forecast_assets.storage.tables import CHAMPION, NAIVE
 
-TIE = 0.001  # scores that differ by less than a thousandth read the same to a person
+# A reader takes scores that differ by less than a thousandth for equal.
+TIE = 0.001
 EVERY_SERIES = "all"
-
-
-def choose(
-    metrics: pd.DataFrame, settings: Settings, *, previous: Sequence[pd.DataFrame] = ()
-) -> pd.DataFrame:
-    """Choose who forecasts each series: one row a series, as in `best_model`.
-
-    Only scored candidates compete. Where the settings' metric is defined for none of them, the mean
-    absolute error ranks them; a series with none at all gets naive, on the rung of that name.
-    `previous` holds the earlier choices, the newest first.
-    """
-    rule = settings.selection
-    names = _from_simplest(metrics, settings)
-    ids = sorted(set(metrics["unique_id"]))
-    scored = metrics["status"] == "scored"
-
-    def wide(values: "pd.Series[Any]") -> Values:
-        table = metrics.assign(value=values).pivot(
-            index="unique_id", columns="model", values="value"
-        )
-        found: Values = table.reindex(index=pd.Index(ids), columns=pd.Index(names)).to_numpy()
-        return found
-
-    scores, by_mae = (wide(metrics[column].where(scored)) for column in (rule.metric, "mae"))
-    has_mae = np.asarray(~np.isnan(by_mae).all(axis=1))
-    undefined = np.asarray(np.isnan(scores).all(axis=1) & has_mae)
-    before = _by_series(previous[0]) if previous else {}
-    ranking = np.where(undefined[:, None], by_mae, scores)
-    field = Candidates(
-        names,
-        ranking,
-        np.where(undefined[:, None], np.nan, wide(metrics["standard_error"].where(scored))),
-        _incumbents([before.get(one) for one in ids], names, ranking),
-        _n_beaten(previous, ids, rule),
-    )
-    at = np.arange(len(ids))
-    if rule.scope == EVERY_SERIES:
-        eligible = wide((metrics["status"] != "ineligible").astype(float)) == 1
-        together = field.as_one(eligible & ~undefined[:, None])
-        if not together.is_empty.all():
-            field, at, undefined = together, np.zeros(len(ids), dtype=int), np.array([False])
-    n_folds = metrics.groupby("unique_id", sort=True)["n_folds"].max().to_numpy()
-    n_in = metrics["may_be_best"].groupby(metrics["unique_id"], sort=True).sum().to_numpy()
-    choices = _choices(field, undefined, n_folds, rule)
-    chosen = pd.DataFrame(
-        [
-            {
-                "unique_id": unique_id,
-                "rung": CHAMPION if has_mae[i] else NAIVE,
-                "policy": rule.policy,
-                **_since(
-                    before.get(unique_id),
-                    choices[at[i]] if has_mae[i] else NOT_SCORED,
-                    dict(zip(names, ranking[i], strict=True)),
-                ),
-            }
-            for i, unique_id in enumerate(ids)
-        ]
-    )
-    told = metrics.set_index(["unique_id", "model"])[["skill_vs_naive", "p_vs_naive"]]
-    of_it = pd.MultiIndex.from_frame(chosen[["unique_id", "model"]])
-    return chosen.assign(**told.reindex(of_it).set_axis(chosen.index), n_may_be_best=n_in)
-
-
-def _since(last: str | None, choice: Mapping[str, Any], now: Mapping[str, float]) -> dict[str, Any]:
-    """A choice with what was chosen before, and why that is no more; `now` is who scores what."""
-    switched = last is not None and last != choice["model"]
-    reason = choice["reason"]
-    if switched:
-        score = now.get(str(last), np.nan)
-        became = "does not compete any more" if np.isnan(score) else f"now scores {score:.4g}"
-        reason += f"; {last}, chosen before, {became}"
-    return {**choice, "reason": reason, "previous_model": last, "switched": switched}
-
-
 NOT_SCORED = {
     "model": "naive",
     "score": np.nan,
@@ -102,74 +28,158 @@ NOT_SCORED = {
 }
 
 
-def _choices(
-    field: Candidates, by_mae: NDArray[np.bool_], n_folds: Positions, rule: SelectionSettings
+def choose(
+    metrics: pd.DataFrame, settings: Settings, *, previous: Sequence[pd.DataFrame] = ()
+) -> pd.DataFrame:
+    """Choose a candidate for each series: one row a series, in the columns of `best_model`.
+
+    Only scored candidates compete. Where the settings' metric is undefined for all of them, the
+    mean absolute error ranks them; a series without any score gets naive, on the rung `naive`.
+    `previous` holds the earlier choices, the newest first.
+    """
+    rule = settings.selection
+    names = _simplest_first(metrics, settings)
+    ids = sorted(set(metrics["unique_id"]))
+    is_scored = metrics["status"] == "scored"
+
+    def wide(values: "pd.Series[Any]") -> Values:
+        table = metrics.assign(value=values).pivot(
+            index="unique_id", columns="model", values="value"
+        )
+        array: Values = table.reindex(index=pd.Index(ids), columns=pd.Index(names)).to_numpy()
+        return array
+
+    scores, by_mae = (wide(metrics[column].where(is_scored)) for column in (rule.metric, "mae"))
+    has_mae = np.asarray(~np.isnan(by_mae).all(axis=1))
+    is_undefined = np.asarray(np.isnan(scores).all(axis=1) & has_mae)
+    last_choice = _model_by_series(previous[0]) if previous else {}
+    ranking = np.where(is_undefined[:, None], by_mae, scores)
+    candidates = Candidates(
+        names,
+        ranking,
+        np.where(is_undefined[:, None], np.nan, wide(metrics["standard_error"].where(is_scored))),
+        _incumbents([last_choice.get(unique_id) for unique_id in ids], names, ranking),
+        _times_beaten(previous, ids, rule),
+    )
+    choice_of = np.arange(len(ids))
+    if rule.scope == EVERY_SERIES:
+        is_eligible = wide((metrics["status"] != "ineligible").astype(float)) == 1
+        pooled = candidates.pooled(is_eligible & ~is_undefined[:, None])
+        if not pooled.is_empty.all():
+            candidates, is_undefined = pooled, np.array([False])
+            choice_of = np.zeros(len(ids), dtype=int)
+    n_folds = metrics.groupby("unique_id", sort=True)["n_folds"].max().to_numpy()
+    n_may_be_best = metrics["may_be_best"].groupby(metrics["unique_id"], sort=True).sum().to_numpy()
+    choices = _apply_rule(candidates, is_undefined, n_folds, rule)
+    chosen = pd.DataFrame(
+        [
+            {
+                "unique_id": unique_id,
+                "rung": CHAMPION if has_mae[i] else NAIVE,
+                "policy": rule.policy,
+                **_add_change(
+                    choices[choice_of[i]] if has_mae[i] else NOT_SCORED,
+                    last_choice.get(unique_id),
+                    dict(zip(names, ranking[i], strict=True)),
+                ),
+            }
+            for i, unique_id in enumerate(ids)
+        ]
+    )
+    skill = metrics.set_index(["unique_id", "model"])[["skill_vs_naive", "p_vs_naive"]]
+    index = pd.MultiIndex.from_frame(chosen[["unique_id", "model"]])
+    return chosen.assign(**skill.reindex(index).set_axis(chosen.index), n_may_be_best=n_may_be_best)
+
+
+def _add_change(
+    choice: Mapping[str, Any], previous: str | None, scores: Mapping[str, float]
+) -> dict[str, Any]:
+    """Add the previous model to a choice, and why it was replaced; `scores` are this week's."""
+    switched = previous is not None and previous != choice["model"]
+    reason = choice["reason"]
+    if switched:
+        score = scores.get(str(previous), np.nan)
+        outcome = "no longer competes" if np.isnan(score) else f"now scores {score:.4g}"
+        reason += f"; the previous model, {previous}, {outcome}"
+    return {**choice, "reason": reason, "previous_model": previous, "switched": switched}
+
+
+def _apply_rule(
+    candidates: Candidates,
+    is_undefined: NDArray[np.bool_],
+    n_folds: Positions,
+    rule: SelectionSettings,
 ) -> list[dict[str, Any]]:
-    """What the rule makes of each row of the field, and how it is told."""
-    chosen, why = POLICIES[rule.policy](field, rule)
-    least, second = field.least, field.runner_up(chosen)
-    score, lowest, after = (field.of(field.scores, which) for which in (chosen, least, second))
-    n_competing = (~np.isnan(field.scores)).sum(axis=1)
+    """Choose on each row of the candidates and put the reason into words."""
+    chosen, reasons = POLICIES[rule.policy](candidates, rule)
+    best, second = candidates.best, candidates.runner_up(chosen)
+    score, lowest, next_score = (
+        candidates.select(candidates.scores, which) for which in (chosen, best, second)
+    )
+    n_competing = (~np.isnan(candidates.scores)).sum(axis=1)
     choices = []
-    for i, (c, b) in enumerate(zip(chosen, least, strict=True)):
-        metric = "mae" if by_mae[i] else rule.metric
-        name, follows = field.names[c], field.names[second[i]] if second[i] != NOBODY else None
+    for i, (c, b) in enumerate(zip(chosen, best, strict=True)):
+        metric = "mae" if is_undefined[i] else rule.metric
+        name = candidates.names[c]
+        runner_up = candidates.names[second[i]] if second[i] != NO_CANDIDATE else None
         if c != b:
-            reason = f"{name} {why[i]}; its {metric} is {score[i]:.4g}, the least is"
-            reason += f" {lowest[i]:.4g} by {field.names[b]}"
+            reason = f"{name} {reasons[i]}; its {metric} is {score[i]:.4g}, the lowest is"
+            reason += f" {lowest[i]:.4g} by {candidates.names[b]}"
         else:
-            reason = f"{name} has the least {metric}, {score[i]:.4g}"
-            if follows:
-                is_tie = after[i] - score[i] < TIE * abs(score[i])
-                with_score = "practically the same" if is_tie else f"{after[i]:.4g}"
-                reason += f"; {follows} follows with {with_score}"
+            reason = f"{name} has the lowest {metric}, {score[i]:.4g}"
+            if runner_up:
+                is_tie = next_score[i] - score[i] < TIE * abs(score[i])
+                with_score = "practically the same" if is_tie else f"{next_score[i]:.4g}"
+                reason += f"; {runner_up} follows with {with_score}"
         reason += f", of {n_competing[i]} candidates"
-        if rule.scope == EVERY_SERIES and len(field.scores) == 1:
+        if rule.scope == EVERY_SERIES and len(candidates.scores) == 1:
             reason += ", over all series"
         else:
             reason += f" on {n_folds[i]} fold" + "s" * bool(n_folds[i] > 1)
-        if by_mae[i]:
-            reason += f" ({rule.metric} is not defined on this series)"
+        if is_undefined[i]:
+            reason += f" ({rule.metric} is undefined on this series)"
         choices.append(
             {
                 "model": name,
                 "score": score[i],
-                "runner_up": follows,
-                "margin": after[i] - score[i],
+                "runner_up": runner_up,
+                "margin": next_score[i] - score[i],
                 "reason": reason,
             }
         )
     return choices
 
 
-def _from_simplest(metrics: pd.DataFrame, settings: Settings) -> list[str]:
-    """The candidates in the order of the settings, which goes from the simplest on."""
-    there = dict.fromkeys(metrics["model"])
-    known = [name for name in (*settings.models.enabled, *COMBINATIONS) if name in there]
-    return known + [name for name in there if name not in known]
+def _simplest_first(metrics: pd.DataFrame, settings: Settings) -> list[str]:
+    """Return the candidates in the order of the settings, which lists the simplest first."""
+    present = dict.fromkeys(metrics["model"])
+    ordered = [name for name in (*settings.models.enabled, *COMBINATIONS) if name in present]
+    return ordered + [name for name in present if name not in ordered]
 
 
-def _by_series(choice: pd.DataFrame) -> dict[str, str]:
+def _model_by_series(choice: pd.DataFrame) -> dict[str, str]:
     return dict(zip(choice["unique_id"], choice["model"], strict=True))
 
 
-def _incumbents(before: Sequence[str | None], names: Sequence[str], scores: Values) -> Positions:
-    """The place of each series' last choice, where it competes."""
-    place = {name: i for i, name in enumerate(names)}
-    at = np.array([NOBODY if one is None else place.get(one, NOBODY) for one in before])
-    competes = ~np.isnan(scores[np.arange(len(at)), at])
-    return np.where(competes, at, NOBODY)
+def _incumbents(previous: Sequence[str | None], names: Sequence[str], scores: Values) -> Positions:
+    """Return the position of each series' previous model, where it still competes."""
+    position = {name: i for i, name in enumerate(names)}
+    positions = np.array(
+        [NO_CANDIDATE if model is None else position.get(model, NO_CANDIDATE) for model in previous]
+    )
+    competes = ~np.isnan(scores[np.arange(len(positions)), positions])
+    return np.where(competes, positions, NO_CANDIDATE)
 
 
-def _n_beaten(
+def _times_beaten(
     previous: Sequence[pd.DataFrame], ids: Sequence[str], rule: SelectionSettings
 ) -> Positions:
-    """In how many of the newest choices, one after the other, the model was beaten and stayed."""
+    """Count the newest consecutive choices that kept a model though it was beaten: [S]."""
     n_beaten = np.zeros(len(ids), dtype=np.int64)
-    goes_on = np.ones(len(ids), dtype=bool)
+    is_consecutive = np.ones(len(ids), dtype=bool)
     for choice in previous[: rule.patience - 1]:
         last = choice.set_index("unique_id").reindex(pd.Index(ids))
         score, margin = (last[name].to_numpy(dtype=np.float64) for name in ("score", "margin"))
-        goes_on &= is_beaten(score, score + margin, rule)
-        n_beaten += goes_on
+        is_consecutive &= is_beaten(score, score + margin, rule)
+        n_beaten += is_consecutive
     return n_beaten

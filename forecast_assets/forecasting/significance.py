@@ -1,6 +1,6 @@
-"""How sure a comparison of forecasts is: standard errors, tests, and who may be the best.
+"""Turn losses into standard errors, p-values and model confidence sets.
 
-Which forecasts are compared does not belong here.
+This module does not decide which forecasts are compared.
 """
 
 import math
@@ -10,17 +10,21 @@ from numpy.typing import NDArray
 
 from forecast_assets.models.base import Values
 
-CONFIDENCE = 0.9  # that the best is among those that may be
-RESAMPLED = 200  # times; a chance of 10 % is then known to 2 points
-AT_ONCE = 4_000_000  # numbers; bounds the memory
+# The probability that the model confidence set holds the best candidate.
+MCS_CONFIDENCE = 0.9
+# With 200 resamples a probability of 10 % has a standard error of 2 points.
+N_RESAMPLES = 200
+# Numbers held at once: 32 MB of float64.
+CHUNK_SIZE = 4_000_000
 
 
 def hac_mean_and_error(terms: Values, *, overlap: int) -> tuple[Values, Values]:
-    """The mean over folds and its standard error: [..., K] -> [...]; NaN for fewer than two.
+    """Return the mean over folds and its standard error: [..., K] -> [...].
 
-    The weeks of `overlap` folds in a row overlap (1: none do), so the variance takes the
-    autocovariances up to overlap - 1 (Diebold & Mariano (1995), Comparing predictive accuracy,
-    eq. 5), and where they make it negative, none of them.
+    The targets of `overlap` consecutive folds overlap (1: none do), so the variance includes the
+    autocovariances up to lag `overlap - 1` (Diebold & Mariano (1995), Comparing predictive
+    accuracy, eq. 5); where they make it negative, it includes none. The error is NaN for fewer
+    than two folds.
     """
     n = terms.shape[-1]
     if n < 2:  # noqa: PLR2004 - a spread needs two values
@@ -35,100 +39,104 @@ def hac_mean_and_error(terms: Values, *, overlap: int) -> tuple[Values, Values]:
 
 
 def diebold_mariano_pvalue(gains: Values, *, overlap: int) -> Values:
-    """The chance of a mean gain this large if the true one were zero: [..., K] -> [...], or NaN.
+    """Return the probability of a mean gain this large if the true mean were zero.
 
-    The one-sided Diebold-Mariano test with the correction of Harvey, Leybourne & Newbold (1997),
-    Testing the equality of prediction mean squared errors, eq. 9, against Student's t with K - 1
-    degrees of freedom.
+    [..., K] -> [...], NaN where there is no spread. One-sided Diebold-Mariano test with the
+    correction of Harvey, Leybourne & Newbold (1997), Testing the equality of prediction mean
+    squared errors, eq. 9, against Student's t with K - 1 degrees of freedom.
     """
     from scipy.special import stdtr  # noqa: PLC0415 - only scoring needs it
 
     n = gains.shape[-1]
     mean, error = hac_mean_and_error(gains, overlap=overlap)
-    factor = _correction(n, overlap)
+    factor = _small_sample_factor(n, overlap)
     is_testable = (error > 0) & (factor > 0)
     with np.errstate(divide="ignore", invalid="ignore"):
         statistic = mean / error * factor
     return np.where(is_testable, stdtr(max(n - 1, 1), -statistic), np.nan)
 
 
-def coverage_pvalue(shares: Values, promised: float) -> float:
-    """The chance of a mean this far from the promised one: [n] -> 0 to 1, NaN for fewer than two.
+def coverage_pvalue(shares: Values, nominal: float) -> float:
+    """Return the two-sided p-value of a mean coverage against its nominal level: [n] -> 0 to 1.
 
-    Student's t of the shares; where all are 0 or 1, or all alike, the binomial test of as many.
+    Uses Student's t on the shares; where all are 0 or 1, or all are equal, the binomial test.
+    NaN for fewer than two shares.
     """
-    from scipy import stats  # noqa: PLC0415 - only a verdict needs it
+    from scipy import stats  # noqa: PLC0415 - only the accuracy check needs it
 
     n = len(shares)
     if n < 2:  # noqa: PLR2004 - a spread needs two values
         return math.nan
     if np.isin(shares, (0, 1)).all() or np.ptp(shares) == 0:
-        return float(stats.binomtest(round(float(shares.sum())), n, promised).pvalue)
-    return float(stats.ttest_1samp(shares, promised).pvalue)
-
-
-def _correction(n: int, overlap: int) -> float:
-    """What Harvey, Leybourne & Newbold's eq. 9 multiplies the statistic by; 0 where it has none."""
-    square = (n + 1 - 2 * overlap + overlap * (overlap - 1) / n) / n if n else 0.0
-    return math.sqrt(max(square, 0.0))
+        return float(stats.binomtest(round(float(shares.sum())), n, nominal).pvalue)
+    return float(stats.ttest_1samp(shares, nominal).pvalue)
 
 
 def model_confidence_set(losses: Values, *, overlap: int) -> NDArray[np.bool_]:
-    """Which of C candidates are in the 90 % model confidence set, by K losses: [C, S, K] -> [C, S].
+    """Return which candidates are in the 90 % model confidence set: [C, S, K] -> [C, S].
 
-    The losses cannot tell them from the best, which is one of them in nine cases of ten. A
-    candidate that has no losses is out; with fewer than two folds all others are in.
+    The set holds the candidates that the losses cannot distinguish from the best one. A candidate
+    without losses is never in it; with fewer than two folds all others are.
 
     Hansen, Lunde & Nason (2011), The model confidence set, section 3.1.2: T_max with its
-    elimination rule, on a bootstrap of circular blocks (Politis & Romano (1992)) that is the same
-    for every series.
+    elimination rule, on a circular block bootstrap (Politis & Romano (1992)) that is the same for
+    every series.
     """
     n_candidates, n_series, n = losses.shape
     is_left = np.asarray(np.isfinite(losses).all(axis=2)).T & (n > 0)  # [S, C]
     if n > 1:
-        drawn = _blocks(n, length=max(overlap, round(n ** (1 / 3))))
-        size = max(AT_ONCE // (RESAMPLED * max(n_candidates, 1)), 1)
+        weights = _circular_block_weights(n, length=max(overlap, round(n ** (1 / 3))))
+        size = max(CHUNK_SIZE // (N_RESAMPLES * max(n_candidates, 1)), 1)
         for first in range(0, n_series, size):
-            some = slice(first, first + size)
-            given = np.where(is_left[some].T[:, :, None], losses[:, some], 0.0)
-            _eliminate(is_left[some], given.transpose(1, 2, 0), drawn)
-    found: NDArray[np.bool_] = is_left.T
-    return found
+            chunk = slice(first, first + size)
+            known = np.where(is_left[chunk].T[:, :, None], losses[:, chunk], 0.0)
+            _eliminate(is_left[chunk], known.transpose(1, 2, 0), weights)
+    members: NDArray[np.bool_] = is_left.T
+    return members
 
 
-def _eliminate(is_left: NDArray[np.bool_], losses: Values, drawn: Values) -> None:
-    """Take the worst out of each series until none is surely worse: [S, C], [S, K, C], [B, K]."""
+def _small_sample_factor(n: int, overlap: int) -> float:
+    """Return the factor of Harvey, Leybourne & Newbold's eq. 9; 0 where it is undefined."""
+    square = (n + 1 - 2 * overlap + overlap * (overlap - 1) / n) / n if n else 0.0
+    return math.sqrt(max(square, 0.0))
+
+
+def _eliminate(is_left: NDArray[np.bool_], losses: Values, weights: Values) -> None:
+    """Remove the worst candidate of each series while it is significantly worse, in place.
+
+    `is_left` [S, C], `losses` [S, K, C], bootstrap `weights` [B, K].
+    """
     mean = losses.mean(axis=1)
-    moved = np.matmul(drawn, losses) - mean[:, None]  # [S, B, C]
-    open_ones = np.flatnonzero(is_left.sum(axis=1) > 1)
-    while len(open_ones):
-        left = is_left[open_ones]
+    deviations = np.matmul(weights, losses) - mean[:, None]  # [S, B, C]
+    open_series = np.flatnonzero(is_left.sum(axis=1) > 1)
+    while len(open_series):
+        left = is_left[open_series]
         share = left / left.sum(axis=1, keepdims=True)
-        level = mean[open_ones]
+        level = mean[open_series]
         excess = level - (level * share).sum(axis=1, keepdims=True)
-        shift = moved[open_ones]
+        shift = deviations[open_series]
         shift -= np.matmul(shift, share[:, :, None])
-        spread = np.sqrt(np.einsum("sbc,sbc->sc", shift, shift) / len(drawn))
+        spread = np.sqrt(np.einsum("sbc,sbc->sc", shift, shift) / len(weights))
         tiny = 1e-12 * np.abs(level).max(axis=1, keepdims=True)
-        is_sure = spread <= tiny  # it differs from the others by the same in every fold
-        inverse = np.where(is_sure, 0.0, 1 / np.where(is_sure, 1.0, spread))
-        t = np.where(is_sure & (excess > tiny), np.inf, excess * inverse)
+        is_constant = spread <= tiny  # it differs from the others by the same in every fold
+        inverse = np.where(is_constant, 0.0, 1 / np.where(is_constant, 1.0, spread))
+        t = np.where(is_constant & (excess > tiny), np.inf, excess * inverse)
         t = np.where(left, t, -np.inf)
         shift *= inverse[:, None]
-        greatest = np.where(left[:, None], shift, -np.inf).max(axis=2)  # [S, B]
+        t_max = np.where(left[:, None], shift, -np.inf).max(axis=2)  # [S, B]
         worst = t.argmax(axis=1)
-        least = t[np.arange(len(t)), worst]
-        is_worse = (greatest >= least[:, None]).mean(axis=1) < 1 - CONFIDENCE
-        is_left[open_ones[is_worse], worst[is_worse]] = False
-        open_ones = open_ones[is_worse]
-        open_ones = open_ones[is_left[open_ones].sum(axis=1) > 1]
+        t_worst = t[np.arange(len(t)), worst]
+        is_worse = (t_max >= t_worst[:, None]).mean(axis=1) < 1 - MCS_CONFIDENCE
+        is_left[open_series[is_worse], worst[is_worse]] = False
+        open_series = open_series[is_worse]
+        open_series = open_series[is_left[open_series].sum(axis=1) > 1]
 
 
-def _blocks(n: int, *, length: int) -> Values:
-    """How often each of n folds is drawn, as shares, each time that they are resampled: [B, n]."""
+def _circular_block_weights(n: int, *, length: int) -> Values:
+    """Return the share of each of n folds in each bootstrap sample: [B, n]."""
     rng = np.random.default_rng(0)
-    starts = rng.integers(0, n, size=(RESAMPLED, -(-n // length)))
-    folds = ((starts[:, :, None] + np.arange(length)) % n).reshape(RESAMPLED, -1)[:, :n]
-    counts = np.zeros((RESAMPLED, n))
-    np.add.at(counts, (np.arange(RESAMPLED)[:, None], folds), 1.0)
+    starts = rng.integers(0, n, size=(N_RESAMPLES, -(-n // length)))
+    folds = ((starts[:, :, None] + np.arange(length)) % n).reshape(N_RESAMPLES, -1)[:, :n]
+    counts = np.zeros((N_RESAMPLES, n))
+    np.add.at(counts, (np.arange(N_RESAMPLES)[:, None], folds), 1.0)
     return counts / n

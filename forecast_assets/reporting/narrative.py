@@ -116,7 +116,7 @@ def track_record(
     if accuracy.empty:
         return []
     so_far = live.summary(accuracy, series, levels=levels).iloc[0]
-    quarter = live.rolling(accuracy, series, levels=levels).iloc[0]
+    quarter = live.rolling_summary(accuracy, series, levels=levels).iloc[0]
     chosen = best_model[["unique_id", "model"]].merge(metrics, on=["unique_id", "model"])
 
     def row(measure: str, name: str, promised: float, backtest: float) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Combinations: what each member weighs, what it may know, and what is left when some fail."""
+"""Ensembles: the weights of members, which folds they use, and failing members."""
 
 import math
 
@@ -7,11 +7,11 @@ import pytest
 
 from forecast_assets.forecasting.ensembles import (
     COMBINATIONS,
-    LEAST_FOLDS,
-    MEMBERS,
-    by_inverse_error,
+    MAX_MEMBERS,
+    MIN_FOLDS_FOR_SUBSET,
     equal_weights,
     greedy_weights,
+    inverse_error_weights,
     mean,
     median,
 )
@@ -29,10 +29,10 @@ def everyone(n: int) -> "np.typing.NDArray[np.bool_]":
 
 def at_folds(name: str, *models: list[float], y: list[float], behind: int = 1) -> list[float]:
     """What a combination says at each fold."""
-    said = COMBINATIONS[name].folds(
-        arranged(*models), arranged(y)[0], everyone(len(models)), behind=behind
+    combined = COMBINATIONS[name].combine_folds(
+        arranged(*models), arranged(y)[0], everyone(len(models)), min_lag=behind
     )
-    return [float(value) for value in said[0, :, 0]]
+    return [float(value) for value in combined[0, :, 0]]
 
 
 def test_the_mean_and_the_median_of_three():
@@ -47,10 +47,10 @@ def test_the_median_of_four_lies_between_the_middle_ones():
 
 def test_inverse_error_weighs_by_the_folds_before():
     """Errors of 1 and 3 weigh 3/4 and 1/4 from the second fold on; before, nothing is known."""
-    said = at_folds("combination_inverse_error", [1.0, 0.0, 0.0], [3.0, 8.0, 8.0], y=[0.0] * 3)
-    assert said[:2] == [2.0, 2.0]
+    combined = at_folds("combination_inverse_error", [1.0, 0.0, 0.0], [3.0, 8.0, 8.0], y=[0.0] * 3)
+    assert combined[:2] == [2.0, 2.0]
     # Mean errors are 1/2 and 11/2: shares of 11/12 and 1/12.
-    assert said[2] == pytest.approx(8 / 12)
+    assert combined[2] == pytest.approx(8 / 12)
 
 
 def test_the_few_of_the_least_error_so_far_are_members():
@@ -59,18 +59,18 @@ def test_the_few_of_the_least_error_so_far_are_members():
     assert list(np.flatnonzero(equal_weights(errors, everyone(8))[:, 0])) == [1, 2, 3, 5, 6]
     assert equal_weights(errors, everyone(8)).sum() == pytest.approx(1.0)
     assert list(equal_weights(errors[:, :, :0], everyone(8))[:, 0]) == [1 / 8] * 8
-    inverse = by_inverse_error(errors, everyone(8))[:, 0]
+    inverse = inverse_error_weights(errors, everyone(8))[:, 0]
     np.testing.assert_allclose(inverse[[1, 2, 5]] / inverse[1], [1, 1 / 2, 1 / 4])
-    assert np.count_nonzero(inverse) == MEMBERS
+    assert np.count_nonzero(inverse) == MAX_MEMBERS
 
 
 def test_a_model_without_an_error_weighs_all():
-    weights = by_inverse_error(arranged([0.0, 0.0], [1.0, 2.0], [0.0, 0.0]), everyone(3))
+    weights = inverse_error_weights(arranged([0.0, 0.0], [1.0, 2.0], [0.0, 0.0]), everyone(3))
     assert list(weights[:, 0]) == [0.5, 0.0, 0.5]
 
 
 def test_the_best_subset_is_found_greedily():
-    """Two that err to opposite sides beat the one that errs least, and a third makes it worse."""
+    """Two models with opposite errors beat the best single one; a third makes the mean worse."""
     errors = arranged([2.0] * 10, [-2.0] * 10, [1.5] * 10)
     weights = greedy_weights(errors, everyone(3))
     # 1.5; (1.5 - 2) / 2 = -0.25; (3 - 2) / 3 = 0.33; (3 - 4) / 4 = -0.25; (4.5 - 4) / 5 = 0.1.
@@ -78,7 +78,7 @@ def test_the_best_subset_is_found_greedily():
 
 
 def test_few_folds_choose_no_subset():
-    errors = arranged([1.0] * (LEAST_FOLDS - 1), [5.0] * (LEAST_FOLDS - 1))
+    errors = arranged([1.0] * (MIN_FOLDS_FOR_SUBSET - 1), [5.0] * (MIN_FOLDS_FOR_SUBSET - 1))
     assert list(greedy_weights(errors, everyone(2))[:, 0]) == [0.5, 0.5]
 
 
@@ -88,12 +88,12 @@ def test_no_fold_sees_a_week_that_was_not_over(name: str, behind: int):
     """What comes later may change at will: the folds before say the same."""
     rng = np.random.default_rng(3)
     y, y_hat = rng.normal(size=(1, 30, 1)), rng.normal(size=(4, 1, 30, 1))
-    one = COMBINATIONS[name]
-    before = one.folds(y_hat, y, everyone(4), behind=behind)
+    ensemble = COMBINATIONS[name]
+    before = ensemble.combine_folds(y_hat, y, everyone(4), min_lag=behind)
     for k in (0, 9, 20, 29):
         changed = y.copy()
         changed[:, max(k - behind + 1, 0) :] += 100.0  # not known at fold k
-        after = one.folds(y_hat, changed, everyone(4), behind=behind)
+        after = ensemble.combine_folds(y_hat, changed, everyone(4), min_lag=behind)
         np.testing.assert_array_equal(after[:, : k + 1], before[:, : k + 1])
 
 
@@ -103,21 +103,21 @@ def test_who_is_no_member_has_no_say(name: str):
     y, y_hat = rng.normal(size=(2, 20, 1)), rng.normal(size=(3, 2, 20, 1))
     is_able = np.array([[True, True], [True, False], [True, True]])
     y_hat[1, 1] = math.nan
-    said = COMBINATIONS[name].folds(y_hat, y, is_able, behind=1)
-    alone = COMBINATIONS[name].folds(y_hat[[0, 2], 1:], y[1:], everyone(2), behind=1)
-    np.testing.assert_allclose(said[1:], alone, rtol=1e-12)
+    combined = COMBINATIONS[name].combine_folds(y_hat, y, is_able, min_lag=1)
+    alone = COMBINATIONS[name].combine_folds(y_hat[[0, 2], 1:], y[1:], everyone(2), min_lag=1)
+    np.testing.assert_allclose(combined[1:], alone, rtol=1e-12)
 
 
 @pytest.mark.parametrize("name", list(COMBINATIONS))
 def test_without_a_member_nothing_is_said(name: str):
-    said = COMBINATIONS[name].folds(
-        np.full((2, 1, 12, 1), math.nan), np.zeros((1, 12, 1)), ~everyone(2), behind=1
+    combined = COMBINATIONS[name].combine_folds(
+        np.full((2, 1, 12, 1), math.nan), np.zeros((1, 12, 1)), ~everyone(2), min_lag=1
     )
-    assert np.isnan(said).all()
+    assert np.isnan(combined).all()
 
 
 @pytest.mark.parametrize("pool", [mean, median])
-def test_who_fails_on_the_newest_week_leaves_it_to_the_others(pool: "type[mean]"):
+def test_a_failing_member_leaves_the_forecast_to_the_others(pool: "type[mean]"):
     y_hat = np.array([[[1.0]], [[math.nan]], [[3.0]]])
     weights = np.array([[0.25], [0.5], [0.25]])
     assert pool(y_hat, weights)[0, 0] == 2.0

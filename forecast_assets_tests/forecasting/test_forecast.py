@@ -1,4 +1,4 @@
-"""Next week's numbers: who makes them, on which rung, within which intervals."""
+"""Next week's forecast: the model, the rung and the intervals."""
 
 from pathlib import Path
 
@@ -10,8 +10,8 @@ from forecast_assets.backtesting.dask_pool import DaskPool
 from forecast_assets.config.settings import Settings
 from forecast_assets.forecasting.forecast import forecast
 from forecast_assets.forecasting.intervals import (
-    POINTS,
-    RECENCY,
+    POOL_POINTS,
+    WEEKLY_DECAY,
     ErrorPool,
     quantiles,
     recent_volatility,
@@ -21,13 +21,13 @@ from forecast_assets_tests.builders import AS_OF, make_ragged, make_series, make
 from forecast_assets_tests.worker_builders import make_compute
 
 
-def made(
+def forecast_of(
     series: pd.DataFrame,
     settings: Settings,
     *choices: tuple[str, str | None],
     crew: DaskPool | None = None,
 ) -> pd.DataFrame:
-    """The forecast of each series by its (model, runner-up), after a real backtest."""
+    """Forecast each series by its (model, runner-up) after a real backtest."""
     compute = make_compute(settings, crew)
     asked = compute.backtests(series, settings.models.enabled)
     predictions = pd.concat(run.predictions(settings) for run in compute.run_all(asked))
@@ -40,7 +40,7 @@ def made(
         ]
     )
     frame = forecast(
-        best, series, predictions, settings, compute=compute, as_of=AS_OF, made_at=AS_OF
+        best, series, predictions, settings, executor=compute, as_of=AS_OF, made_at=AS_OF
     )
     return table_contracts(settings.forecast.levels)["next_week_forecast"].check(frame)
 
@@ -52,19 +52,19 @@ def settings(tmp_path: Path) -> Settings:
 
 def test_the_week_after_the_last_one_is_forecast_by_the_chosen_model(settings: Settings):
     y = walk(60, seed=1)
-    row = made(make_series(a=y), settings, ("naive", None)).iloc[0]
+    row = forecast_of(make_series(a=y), settings, ("naive", None)).iloc[0]
     assert (row["model"], row["rung"], row["h"], row["y_hat"]) == ("naive", "champion", 1, y[-1])
     assert row["ds"] == row["cutoff"] + pd.Timedelta(weeks=1)
     assert row["cutoff"] == make_series(a=y)["ds"].max()
 
 
 def test_intervals_are_drawn_from_the_models_own_backtest_errors(settings: Settings):
-    """29 errors of naive are the last 29 steps, each over the noise at its cutoff."""
+    """The 29 errors of naive are the last 29 changes, each divided by the volatility then."""
     y = np.array(walk(59, seed=1))
-    row = made(make_series(a=list(y)), settings, ("naive", None)).iloc[0]
+    row = forecast_of(make_series(a=list(y)), settings, ("naive", None)).iloc[0]
     scores = np.abs(np.diff(y[-30:])) / recent_volatility(y)[-30:-1]
-    weights = RECENCY ** np.arange(29, 0, -1.0)
-    nothing = ErrorPool(np.full((1, POINTS), np.inf), np.zeros(1))
+    weights = WEEKLY_DECAY ** np.arange(29, 0, -1.0)
+    nothing = ErrorPool(np.full((1, POOL_POINTS), np.inf), np.zeros(1))
     for level, end in ((80, "hi_80"), (95, "lo_95")):
         radius = (
             quantiles(scores[None], weights[None], [level], nothing)[0, 0, 0]
@@ -75,14 +75,14 @@ def test_intervals_are_drawn_from_the_models_own_backtest_errors(settings: Setti
 
 
 def test_a_level_that_too_few_errors_can_hold_has_no_interval(settings: Settings):
-    row = made(make_series(a=walk(12, seed=1)), settings, ("naive", None)).iloc[0]
+    row = forecast_of(make_series(a=walk(12, seed=1)), settings, ("naive", None)).iloc[0]
     assert np.isfinite(row["lo_80"])
     assert np.isnan(row["lo_95"])
 
 
 def test_wider_levels_have_wider_intervals_further_weeks_too(tmp_path: Path):
     settings = make_settings(tmp_path, models={"enabled": ["naive"]}, backtest={"horizon": 4})
-    frame = made(make_series(a=walk(200, seed=1)), settings, ("naive", None))
+    frame = forecast_of(make_series(a=walk(200, seed=1)), settings, ("naive", None))
     assert list(frame["h"]) == [1, 2, 3, 4]
     assert (frame["hi_95"] >= frame["hi_80"]).all()
     assert (
@@ -95,7 +95,7 @@ def test_any_levels_name_the_columns(tmp_path: Path):
     settings = make_settings(
         tmp_path, models={"enabled": ["naive"]}, forecast={"levels": [50, 97.5]}
     )
-    frame = made(make_series(a=walk(200, seed=1)), settings, ("naive", None))
+    frame = forecast_of(make_series(a=walk(200, seed=1)), settings, ("naive", None))
     assert {"lo_50", "hi_97.5"} <= set(frame.columns)
 
 
@@ -109,11 +109,11 @@ def odd_settings(tmp_path: Path, **odd: object) -> Settings:
 def test_a_champion_that_fails_on_the_newest_week_gives_way_to_the_runner_up_by_name(
     tmp_path: Path, crew: DaskPool
 ):
-    """Two of the series have 60 weeks, which the model refuses; in the backtest nothing has."""
+    """Two series have 60 weeks, on which the model fails; no fold of the backtest has as many."""
     settings = odd_settings(tmp_path, factory="odd_models:Odd", params={"way": "refuses 60"})
     series = make_series(a=walk(60, seed=1), b=walk(59, seed=2), c=walk(60, seed=3))
     choices = ("odd", "drift"), ("odd", "drift"), ("odd", None)
-    frame = made(series, settings, *choices, crew=crew)
+    frame = forecast_of(series, settings, *choices, crew=crew)
     assert list(zip(frame["model"], frame["rung"], strict=True)) == [
         ("drift", "runner-up"),
         ("odd", "champion"),
@@ -127,23 +127,25 @@ def test_a_champion_that_fails_on_the_newest_week_gives_way_to_the_runner_up_by_
 def test_a_global_model_sees_the_series_that_it_does_not_forecast_too(
     tmp_path: Path, crew: DaskPool
 ):
-    """It says a million times the rows that it sees: those of b up to the end of a count."""
+    """Its forecast is a million times the rows that it sees, up to the same week."""
     settings = odd_settings(tmp_path, factory="odd_models:Pooled")
     series = make_ragged(a=(0, [1.0] * 20), b=(0, [2.0] * 30), c=(9, [3.0] * 21))
-    frame = made(series, settings, ("odd", None), ("drift", None), ("odd", None), crew=crew)
+    frame = forecast_of(series, settings, ("odd", None), ("drift", None), ("odd", None), crew=crew)
     assert list(frame["model"]) == ["odd", "drift", "odd"]
     assert list(frame["y_hat"]) == [1 + 1e6 * (20 + 20 + 11), 2, 3 + 1e6 * (20 + 30 + 21)]
 
 
 def test_a_series_of_one_week_gets_naive_without_an_interval(settings: Settings):
-    row = made(make_series(a=[5.0], b=walk(60, seed=1)), settings, ("naive", None), ("drift", None))
+    row = forecast_of(
+        make_series(a=[5.0], b=walk(60, seed=1)), settings, ("naive", None), ("drift", None)
+    )
     assert row.iloc[0]["y_hat"] == 5.0
     assert row.iloc[0][["lo_80", "hi_80", "lo_95", "hi_95"]].isna().all()
 
 
-def test_a_combination_pools_what_its_members_say_of_the_newest_week(settings: Settings):
+def test_an_ensemble_pools_the_forecasts_of_its_members(settings: Settings):
     y = walk(60, seed=1)
-    row = made(make_series(a=y), settings, ("combination_mean", "drift")).iloc[0]
+    row = forecast_of(make_series(a=y), settings, ("combination_mean", "drift")).iloc[0]
     drift = y[-1] + (y[-1] - y[0]) / 59
     assert (row["model"], row["rung"]) == ("combination_mean", "champion")
     assert row["y_hat"] == pytest.approx((y[-1] + drift) / 2)
@@ -152,7 +154,7 @@ def test_a_combination_pools_what_its_members_say_of_the_newest_week(settings: S
 
 def test_weights_of_the_newest_week_come_from_every_fold(settings: Settings):
     y = walk(60, seed=1)
-    row = made(make_series(a=y), settings, ("combination_inverse_error", None)).iloc[0]
+    row = forecast_of(make_series(a=y), settings, ("combination_inverse_error", None)).iloc[0]
     ends = np.arange(30, 60)
     naive = np.abs(np.diff(y)[ends - 1]).mean()
     slope = (np.array(y)[ends - 1] - y[0]) / (ends - 1)
@@ -162,10 +164,10 @@ def test_weights_of_the_newest_week_come_from_every_fold(settings: Settings):
 
 
 @pytest.mark.usefixtures("odd_models")
-def test_a_combination_goes_on_with_the_members_that_are_left(tmp_path: Path, crew: DaskPool):
+def test_an_ensemble_continues_with_the_surviving_members(tmp_path: Path, crew: DaskPool):
     settings = odd_settings(tmp_path, factory="odd_models:Odd", params={"way": "refuses 60"})
     y = walk(60, seed=1)
-    row = made(make_series(a=y), settings, ("combination_mean", None), crew=crew).iloc[0]
+    row = forecast_of(make_series(a=y), settings, ("combination_mean", None), crew=crew).iloc[0]
     drift = y[-1] + (y[-1] - y[0]) / 59
     assert (row["model"], row["rung"]) == ("combination_mean", "champion")
     assert row["y_hat"] == pytest.approx((y[-1] + drift) / 2)
@@ -179,7 +181,7 @@ def test_where_champion_and_runner_up_fail_the_others_forecast_together(
     models = {"enabled": ["naive", "drift", "odd", "even"], "odd": given, "even": given}
     settings = make_settings(tmp_path, models=models)
     y = walk(60, seed=1)
-    row = made(make_series(a=y), settings, ("odd", "even"), crew=crew).iloc[0]
+    row = forecast_of(make_series(a=y), settings, ("odd", "even"), crew=crew).iloc[0]
     drift = y[-1] + (y[-1] - y[0]) / 59
     assert (row["model"], row["rung"]) == ("combination_median", "combination")
     assert row["y_hat"] == pytest.approx((y[-1] + drift) / 2)
@@ -191,7 +193,7 @@ def test_no_forecast_lies_below_the_minimum(tmp_path: Path):
     )
     y = [*np.abs(np.array(walk(60, seed=1)) - 99), 3.0, 0.5]
     falling = list(np.linspace(50, 0.1, 62))
-    frame = made(make_series(a=y, b=falling), settings, ("naive", None), ("drift", None))
+    frame = forecast_of(make_series(a=y, b=falling), settings, ("naive", None), ("drift", None))
     assert (frame[["y_hat", "lo_80", "lo_95"]] >= 0).all(axis=None)
     assert (frame["lo_95"] == 0).any()
     assert list(frame["y_hat"]) == [0.5, 0.0]
@@ -200,7 +202,7 @@ def test_no_forecast_lies_below_the_minimum(tmp_path: Path):
 def test_twenty_three_quantiles_never_cross(tmp_path: Path):
     levels = [10, 20, 30, 40, 50, 60, 70, 80, 90, 95, 98]
     settings = make_settings(tmp_path, models={"enabled": ["naive"]}, forecast={"levels": levels})
-    row = made(make_series(a=walk(300, seed=1)), settings, ("naive", None)).iloc[0]
+    row = forecast_of(make_series(a=walk(300, seed=1)), settings, ("naive", None)).iloc[0]
     ends = [row[f"lo_{level}"] for level in reversed(levels)] + [row["y_hat"]]
     ends += [row[f"hi_{level}"] for level in levels]
     known = [end for end in ends if np.isfinite(end)]

@@ -1,4 +1,4 @@
-"""Published forecasts against what came, computed by hand."""
+"""Published forecasts against actuals, computed by hand."""
 
 import dagster as dg
 import numpy as np
@@ -7,11 +7,11 @@ import pytest
 
 from forecast_assets.defs.checks import live_forecasts_keep_their_promise
 from forecast_assets.forecasting.live_accuracy import (
-    LEAST,
+    MIN_WEEKS,
     LiveAccuracyCheck,
     _non_overlapping_means,
     check_accuracy,
-    rolling,
+    rolling_summary,
     score_published,
     summary,
 )
@@ -24,7 +24,7 @@ DS = list(SERIES["ds"])
 
 
 def published(cutoff: int, y_hat: float, *, model: str = "m", half_width: float = 2.0) -> dict:
-    """One forecast, one week after the week of that number."""
+    """Return a forecast of the week after the given one."""
     return {
         "unique_id": "a",
         "h": 1,
@@ -88,23 +88,25 @@ def test_the_error_against_the_value_as_first_known_is_kept():
 
 
 def test_a_series_in_large_units_does_not_drown_the_others():
-    """Nine err by three steps and one, in units of 1e9, by one: as naive would."""
+    """Nine series have errors of three steps; one, in units of 1e9, has an error of one step."""
     y = np.array([float(week % 2) for week in range(30)])
     series = make_series(**{f"s{i}": y for i in range(9)}, vast=1e9 * y)
     rows = [
         {
             **published(0, 0.0),
-            "unique_id": one.unique_id,
-            "ds": one.ds,
-            "cutoff": one.ds - pd.Timedelta(weeks=1),
-            "y_hat": one.y + (1e9 if one.unique_id == "vast" else 3.0),
-            "backtest_mae": 1e9 if one.unique_id == "vast" else 1.5,
+            "unique_id": row.unique_id,
+            "ds": row.ds,
+            "cutoff": row.ds - pd.Timedelta(weeks=1),
+            "y_hat": row.y + (1e9 if row.unique_id == "vast" else 3.0),
+            "backtest_mae": 1e9 if row.unique_id == "vast" else 1.5,
         }
-        for one in series[series["ds"] > series["ds"].min()].itertuples()
+        for row in series[series["ds"] > series["ds"].min()].itertuples()
     ]
-    found = summary(score_published(pd.DataFrame(rows), series, levels=(80,)), series, levels=(80,))
-    assert found["over_naive"].item() == pytest.approx((9 * 3 + 1) / 10)
-    assert found["over_promise"].item() == pytest.approx((9 * 3 + 1) / (9 * 1.5 + 1))
+    result = summary(
+        score_published(pd.DataFrame(rows), series, levels=(80,)), series, levels=(80,)
+    )
+    assert result["over_naive"].item() == pytest.approx((9 * 3 + 1) / 10)
+    assert result["over_promise"].item() == pytest.approx((9 * 3 + 1) / (9 * 1.5 + 1))
 
 
 def test_a_forecast_from_another_cutoff_is_another_forecast():
@@ -122,57 +124,47 @@ def test_the_ends_of_an_interval_belong_to_it(half_width: float, inside: bool): 
     assert bool(scored(published(1, 16.5, half_width=half_width)).iloc[0]["in_80"]) is inside
 
 
-def test_the_value_as_first_known_stays_when_it_is_revised():
-    early = score_published(pd.DataFrame([published(0, 11.0)]), SERIES, levels=(80,))
-    revised = SERIES.assign(y=[10.0, 13.0, 15.0, 11.0])
-    rows = pd.DataFrame([published(0, 11.0), published(1, 14.0)])
-    found = score_published(rows, revised, levels=(80,), before=early)
-    assert list(found["y"]) == [13.0, 15.0]
-    assert list(found["y_first"]) == [12.0, 15.0]
-    assert found["error"].iloc[0] == -2.0
-
-
-def test_a_version_that_promised_nothing_yet_is_scored_without():
+def test_a_version_without_backtest_mae_is_scored_without():
     rows = pd.DataFrame([published(0, 11.0)]).drop(columns="backtest_mae")
     assert score_published(rows, SERIES, levels=(80,))["backtest_mae"].isna().all()
 
 
 def test_the_summary_is_as_computed_by_hand():
-    """Steps of 2, 3 and 4: their mean is 3. Errors of 1 (above) and 4 (below), naive's 2 and 3."""
+    """The mean change is 3; errors are +1 and -4, those of naive 2 and 3."""
     rows = [published(0, 13.0), published(1, 11.0)]
     row = summary(score_published(pd.DataFrame(rows), SERIES, levels=(80,)), SERIES, levels=(80,))
     assert len(row) == 1
-    found = row.iloc[0]
-    assert found["n"] == 2
-    assert found["mase"] == pytest.approx((1 / 3 + 4 / 3) / 2)
-    assert found["over_naive"] == pytest.approx(5 / 5)
-    assert found["over_promise"] == pytest.approx(5 / 4)
-    assert found["bias"] == pytest.approx((1 / 3 - 4 / 3) / 2)
-    assert found["coverage_80"] == 0.5
+    result = row.iloc[0]
+    assert result["n"] == 2
+    assert result["mase"] == pytest.approx((1 / 3 + 4 / 3) / 2)
+    assert result["over_naive"] == pytest.approx(5 / 5)
+    assert result["over_promise"] == pytest.approx(5 / 4)
+    assert result["bias"] == pytest.approx((1 / 3 - 4 / 3) / 2)
+    assert result["coverage_80"] == 0.5
 
 
 def test_the_summary_by_model_keeps_models_apart():
     rows = [published(0, 13.0, model="m"), published(1, 11.0, model="k")]
-    found = summary(
+    result = summary(
         score_published(pd.DataFrame(rows), SERIES, levels=(80,)), SERIES, levels=(80,), by="model"
     )
-    assert list(found["model"]) == ["k", "m"]
-    assert list(found["n"]) == [1, 1]
+    assert list(result["model"]) == ["k", "m"]
+    assert list(result["n"]) == [1, 1]
 
 
 def test_the_rolling_summary_takes_the_quarter_up_to_each_week():
     errors = [1.0] * 13 + [3.0] * 13
     scored, series = a_year(errors, half_width=2.0)
-    found = rolling(scored, series, levels=(80,))
-    assert list(found["ds"]) == sorted(scored["ds"], reverse=True)
-    assert list(found["n"]) == [13] * 14 + list(range(12, 0, -1))
-    assert list(found["mase"].iloc[[0, 6, 13, 25]]) == pytest.approx([3, (7 * 3 + 6) / 13, 1, 1])
-    assert list(found["coverage_80"].iloc[[0, 13]]) == pytest.approx([0.0, 1.0])
-    assert found["over_promise"].iloc[0] == pytest.approx(3.0 / 2.0)
+    result = rolling_summary(scored, series, levels=(80,))
+    assert list(result["ds"]) == sorted(scored["ds"], reverse=True)
+    assert list(result["n"]) == [13] * 14 + list(range(12, 0, -1))
+    assert list(result["mase"].iloc[[0, 6, 13, 25]]) == pytest.approx([3, (7 * 3 + 6) / 13, 1, 1])
+    assert list(result["coverage_80"].iloc[[0, 13]]) == pytest.approx([0.0, 1.0])
+    assert result["over_promise"].iloc[0] == pytest.approx(3.0 / 2.0)
 
 
 def a_year(errors: list[float], *, half_width: float) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """A series that steps up and down by one, and forecasts of its last weeks that err so."""
+    """Return a series that alternates by one, and forecasts of its last weeks with these errors."""
     series = make_series(a=[float(week % 2) for week in range(len(errors) + 5)])
     rows = [
         {
@@ -187,50 +179,50 @@ def a_year(errors: list[float], *, half_width: float) -> tuple[pd.DataFrame, pd.
 
 def test_forecasts_that_keep_their_promise_are_not_warned_of():
     errors = [0.1, 0.2, 0.3, 0.4, 0.9] * 6  # four of five within 0.5
-    verdict = check_accuracy(*a_year(errors, half_width=0.5), levels=(80,))
-    assert (verdict.n_weeks, verdict.worse_than_naive, verdict.off_coverage) == (30, None, ())
+    check = check_accuracy(*a_year(errors, half_width=0.5), levels=(80,))
+    assert (check.n_weeks, check.worse_than_naive, check.off_coverage) == (30, None, ())
 
 
 def test_intervals_that_are_too_narrow_are_warned_of():
     errors = [0.1, 0.6, 0.7, 0.4, 0.9] * 6
-    verdict = check_accuracy(*a_year(errors, half_width=0.5), levels=(80,))
-    assert verdict.off_coverage == ("40% of values lay in the 80 % interval",)
+    check = check_accuracy(*a_year(errors, half_width=0.5), levels=(80,))
+    assert check.off_coverage == ("40% of values lay in the 80 % interval",)
 
 
 def test_intervals_that_always_hold_are_warned_of_too():
-    verdict = check_accuracy(*a_year([0.1, 0.2] * 20, half_width=5.0), levels=(80,))
-    assert verdict.off_coverage == ("100% of values lay in the 80 % interval",)
+    check = check_accuracy(*a_year([0.1, 0.2] * 20, half_width=5.0), levels=(80,))
+    assert check.off_coverage == ("100% of values lay in the 80 % interval",)
 
 
 def test_errors_beyond_naives_are_warned_of():
-    verdict = check_accuracy(*a_year([1.4, 1.5, 1.8] * 10, half_width=9.0), levels=(80,))
-    assert verdict.worse_than_naive is not None
-    assert verdict.worse_than_naive.startswith("errors are 1.57 times naive's (by chance: 0.0%)")
+    check = check_accuracy(*a_year([1.4, 1.5, 1.8] * 10, half_width=9.0), levels=(80,))
+    assert check.worse_than_naive is not None
+    assert check.worse_than_naive.startswith("errors are 1.57 times naive's (by chance: 0.0%)")
 
 
 def test_a_few_weeks_say_nothing():
-    errors = [5.0] * (LEAST - 1)
-    verdict = check_accuracy(*a_year(errors, half_width=0.5), levels=(80,))
-    assert (verdict.worse_than_naive, verdict.off_coverage) == (None, ())
+    errors = [5.0] * (MIN_WEEKS - 1)
+    check = check_accuracy(*a_year(errors, half_width=0.5), levels=(80,))
+    assert (check.worse_than_naive, check.off_coverage) == (None, ())
 
 
 def test_a_week_that_cannot_be_measured_hides_no_warning():
-    """A series that never moved has no step to measure its error by."""
+    """A series that never moved has no mean change to scale its error."""
     scores, series = a_year([1.4, 1.5, 1.8] * 10, half_width=9.0)
     first = scores["ds"].min() - pd.Timedelta(weeks=1)
     flat = scores.head(1).assign(
         unique_id="flat", ds=first, cutoff=first - pd.Timedelta(weeks=1), y=5.0
     )
     known = series.assign(unique_id="flat", y=5.0)
-    verdict = check_accuracy(pd.concat([scores, flat]), pd.concat([series, known]), levels=(80,))
-    assert verdict.worse_than_naive is not None
+    check = check_accuracy(pd.concat([scores, flat]), pd.concat([series, known]), levels=(80,))
+    assert check.worse_than_naive is not None
 
 
 @pytest.mark.parametrize("horizon", [4, 13])
 def test_forecasts_that_overlap_are_not_taken_for_more_than_they_are(horizon: int):
-    """A shock lies outside the intervals of as many weeks as the horizon has."""
+    """A shock is outside the intervals of as many weeks as the horizon has."""
     rng = np.random.default_rng(horizon)
-    n_weeks, called = LEAST * horizon, 0
+    n_weeks, called = MIN_WEEKS * horizon, 0
     ds = pd.date_range("2024-01-05", periods=n_weeks, freq="W-FRI")
     for _ in range(300):
         shocks = rng.normal(size=(n_weeks + horizon, 6))
@@ -238,19 +230,19 @@ def test_forecasts_that_overlap_are_not_taken_for_more_than_they_are(horizon: in
         inside = (np.abs(sums) <= 1.2816 * np.sqrt(horizon)).mean(axis=1)
         weeks = _non_overlapping_means(pd.DataFrame({"share": inside}, index=ds), horizon)
         called += coverage_pvalue(weeks["share"].to_numpy(), 0.8) < 0.01
-    assert len(weeks) == LEAST
+    assert len(weeks) == MIN_WEEKS
     assert called / 300 < 0.04
 
 
-def test_a_verdict_on_forecasts_far_ahead_takes_longer():
+def test_a_longer_horizon_needs_more_weeks():
     scores, series = a_year([0.1, 0.2] * 20, half_width=5.0)
     assert check_accuracy(scores, series, levels=(80,)).off_coverage
     far = check_accuracy(scores.assign(h=6), series, levels=(80,))
     assert (far.n_weeks, far.n_needed, far.off_coverage) == (40, 48, ())
 
 
-def test_one_series_is_judged_by_its_yes_and_no():
-    """11 of 20 or fewer are 1 in 100 at 80 %, and so rare is nothing on the other side."""
+def test_one_series_is_tested_by_counts():
+    """At 80 %, 11 or fewer of 20 have a probability of 1 in 100; no count above is as rare."""
     chances = {
         n: coverage_pvalue(np.array([1.0] * n + [0.0] * (20 - n)), 0.8)
         for n in (11, 12, 16, 19, 20)
@@ -264,7 +256,7 @@ def test_one_series_is_judged_by_its_yes_and_no():
 def test_sound_coverage_is_seldom_called_unsound():
     rng = np.random.default_rng(8)
     weeks = rng.random((2000, 52, 6)) < 0.8
-    called = [coverage_pvalue(one.mean(axis=1), 0.8) < 0.01 for one in weeks]
+    called = [coverage_pvalue(covered.mean(axis=1), 0.8) < 0.01 for covered in weeks]
     assert np.mean(called) < 0.02
 
 

@@ -1,4 +1,4 @@
-"""Scores: each with a second, plainer implementation, a sign, and a fair population."""
+"""Scores: each with a second, simpler implementation, its sign, and who competes."""
 
 import itertools
 import math
@@ -27,14 +27,14 @@ def settings(tmp_path: Path) -> Settings:
 
 
 def predict(series: pd.DataFrame, settings: Settings, **errors: list[float]) -> pd.DataFrame:
-    """Predictions of made-up models: each keyword a model, its error at every fold in turn.
+    """Return predictions of invented models: each keyword gives a model's errors, fold by fold.
 
-    A NaN stands for a fold on which the model failed.
+    NaN marks a fold on which the model failed.
     """
     planned = plan(series, settings.backtest)
     blocks = []
     for model, wrong in errors.items():
-        after = [one.y[end] for one in planned for end in one.ends]
+        after = [folds.y[end] for folds in planned for end in folds.ends]
         folds = [
             FoldForecast(None, 0.5, "ValueError: no")
             if math.isnan(error)
@@ -46,20 +46,20 @@ def predict(series: pd.DataFrame, settings: Settings, **errors: list[float]) -> 
 
 
 def score(predictions: pd.DataFrame, series: pd.DataFrame, settings: Settings) -> pd.DataFrame:
-    """The scores of those predictions."""
-    evidence = collect(predictions, series, settings)
-    return metrics_frame(evidence, compute(evidence, settings), series, settings)
+    """Return the scores of predictions."""
+    results = collect(predictions, series, settings)
+    return metrics_frame(results, compute(results, settings), series, settings)
 
 
 def one_row(frame: pd.DataFrame, model: str, unique_id: str = "a") -> pd.Series:
-    """The scores of one model on one series."""
-    found = frame[(frame["model"] == model) & (frame["unique_id"] == unique_id)]
-    assert len(found) == 1
-    return found.iloc[0]
+    """Return the scores of one model on one series."""
+    result = frame[(frame["model"] == model) & (frame["unique_id"] == unique_id)]
+    assert len(result) == 1
+    return result.iloc[0]
 
 
 def plain_scores(y: list[float], errors: list[float]) -> dict[str, float]:
-    """Every loss, a loop and the schoolbook formula each. Errors are forecast less value."""
+    """Compute every loss with a loop and its textbook formula; errors are forecast minus actual."""
     training, actual = y[: -len(errors)], y[-len(errors) :]
     steps = [abs(b - a) for a, b in itertools.pairwise(training)]
     n = len(errors)
@@ -82,8 +82,8 @@ def test_every_loss_agrees_with_its_plain_definition(settings: Settings, loss: s
     y = walk(N, seed=1)
     errors = list(np.random.default_rng(2).normal(0.4, 1, WINDOWS))
     series = make_series(a=y)
-    found = one_row(score(predict(series, settings, m=errors), series, settings), "m")
-    assert found[loss] == pytest.approx(plain_scores(y, errors)[loss])
+    result = one_row(score(predict(series, settings, m=errors), series, settings), "m")
+    assert result[loss] == pytest.approx(plain_scores(y, errors)[loss])
 
 
 @pytest.mark.parametrize("loss", ["mae", "rmse", "mape", "smape", "mase", "rmsse", "wis"])
@@ -116,25 +116,25 @@ def test_the_scale_of_mase_is_the_training_part_alone(settings: Settings):
 
 def test_mase_is_null_where_the_training_part_is_constant(settings: Settings):
     series = make_series(a=[5.0] * (N - WINDOWS) + walk(WINDOWS, seed=1))
-    found = one_row(score(predict(series, settings, m=[1.0]), series, settings), "m")
-    assert math.isnan(found["mase"])
-    assert found["mae"] == pytest.approx(1.0)
-    assert found["status"] == "scored"
+    result = one_row(score(predict(series, settings, m=[1.0]), series, settings), "m")
+    assert math.isnan(result["mase"])
+    assert result["mae"] == pytest.approx(1.0)
+    assert result["status"] == "scored"
 
 
 def test_coverage_is_measured_on_folds_that_the_interval_did_not_see(settings: Settings):
-    """Errors grow every week, so an interval of the past never holds the next value."""
+    """Errors grow every week, so an interval from past errors never covers the next value."""
     series = make_series(a=[float(i % 2) for i in range(N)])  # as noisy in every week
     growing = list(np.arange(1.0, WINDOWS + 1))
-    found = one_row(score(predict(series, settings, m=growing), series, settings), "m")
-    assert found["coverage_80"] == 0.0
-    assert found["coverage_95"] == 0.0
+    result = one_row(score(predict(series, settings, m=growing), series, settings), "m")
+    assert result["coverage_80"] == 0.0
+    assert result["coverage_95"] == 0.0
 
 
 def test_coverage_is_one_where_errors_never_change(settings: Settings):
     series = make_series(a=[float(i % 2) for i in range(N)])
-    found = one_row(score(predict(series, settings, m=[2.0]), series, settings), "m")
-    assert found["coverage_80"] == 1.0
+    result = one_row(score(predict(series, settings, m=[2.0]), series, settings), "m")
+    assert result["coverage_80"] == 1.0
 
 
 def test_levels_name_the_coverage_columns(tmp_path: Path):
@@ -149,21 +149,21 @@ def test_skill_is_the_share_of_the_naive_error_that_is_saved(settings: Settings)
     y = walk(N, seed=1)
     series = make_series(a=y)
     naive = np.abs(np.diff(y))[-WINDOWS:].mean()
-    found = one_row(score(predict(series, settings, m=[naive / 4]), series, settings), "m")
-    assert found["skill_vs_naive"] == pytest.approx(0.75)
+    result = one_row(score(predict(series, settings, m=[naive / 4]), series, settings), "m")
+    assert result["skill_vs_naive"] == pytest.approx(0.75)
 
 
 def test_a_model_that_declines_its_worst_week_is_not_scored(settings: Settings):
-    """Without the week of error 50 the decliner's mean error would be the least of all."""
+    """Without the week of error 50 its mean error would be the lowest of all."""
     series = make_series(a=walk(N, seed=1))
     steady, honest = [1.5], [1.0] * (WINDOWS - 1) + [50.0]
     declining = [*honest[:-1], math.nan]
     predictions = predict(series, settings, steady=steady, honest=honest, declining=declining)
     scores = score(predictions, series, settings)
-    found = one_row(scores, "declining")
-    assert found["status"] == "failed"
-    assert found["reason"] == f"1 of {WINDOWS} forecasts: ValueError: no"
-    assert found[["mae", "mase", "wis", "skill_vs_naive"]].isna().all()
+    result = one_row(scores, "declining")
+    assert result["status"] == "failed"
+    assert result["reason"] == f"1 of {WINDOWS} forecasts: ValueError: no"
+    assert result[["mae", "mase", "wis", "skill_vs_naive"]].isna().all()
     assert one_row(scores, "honest")["status"] == "scored"
 
 
@@ -173,9 +173,9 @@ def test_a_series_too_short_for_a_model_makes_it_ineligible_not_failed(settings:
     predictions["error"] = predictions["error"].mask(
         predictions["error"].notna(), f"{TOO_SHORT}it needs 52 values and has 41"
     )
-    found = one_row(score(predictions, series, settings), "m")
-    assert found["status"] == "ineligible"
-    assert "needs 52 values" in found["reason"]
+    result = one_row(score(predictions, series, settings), "m")
+    assert result["status"] == "ineligible"
+    assert "needs 52 values" in result["reason"]
 
 
 def test_a_series_of_one_week_is_ineligible_for_every_model(settings: Settings):
@@ -209,7 +209,7 @@ def test_the_standard_error_of_a_mean_is_its_spread_over_the_root_of_n(tmp_path:
     y = walk(N, seed=1)
     errors = list(np.random.default_rng(2).normal(0.4, 1, WINDOWS))
     series = make_series(a=y)
-    found = one_row(score(predict(series, settings, m=errors), series, settings), "m")
+    result = one_row(score(predict(series, settings, m=errors), series, settings), "m")
     actual, e = np.array(y[-WINDOWS:]), np.abs(errors)
     scale = np.abs(np.diff(y[:-WINDOWS])).mean()
     terms = {
@@ -218,8 +218,8 @@ def test_the_standard_error_of_a_mean_is_its_spread_over_the_root_of_n(tmp_path:
         "mape": e / actual,
         "smape": e / (np.abs(actual + errors) + actual),
     }[metric]
-    assert found[metric] == pytest.approx(terms.mean())
-    assert found["standard_error"] == pytest.approx(terms.std() / math.sqrt(WINDOWS))
+    assert result[metric] == pytest.approx(terms.mean())
+    assert result["standard_error"] == pytest.approx(terms.std() / math.sqrt(WINDOWS))
 
 
 @pytest.mark.parametrize("metric", ["rmse", "rmsse"])
@@ -232,25 +232,25 @@ def test_the_standard_error_of_a_root_is_half_that_of_the_square_over_the_root(
     y = walk(N, seed=1)
     errors = np.random.default_rng(2).normal(0.4, 1, WINDOWS)
     series = make_series(a=y)
-    found = one_row(score(predict(series, settings, m=list(errors)), series, settings), "m")
+    result = one_row(score(predict(series, settings, m=list(errors)), series, settings), "m")
     scale = 1.0 if metric == "rmse" else math.sqrt((np.diff(y[:-WINDOWS]) ** 2).mean())
     rmse = math.sqrt((errors**2).mean())
-    assert found[metric] == pytest.approx(rmse / scale)
+    assert result[metric] == pytest.approx(rmse / scale)
     by_hand = (errors**2).std() / math.sqrt(WINDOWS) / (2 * rmse) / scale
-    assert found["standard_error"] == pytest.approx(by_hand)
+    assert result["standard_error"] == pytest.approx(by_hand)
 
 
 def test_one_fold_has_a_score_and_no_standard_error(tmp_path: Path):
     settings = make_settings(tmp_path, backtest={"n_windows": 1})
     series = make_series(a=walk(N, seed=1))
-    found = one_row(score(predict(series, settings, m=[2.0]), series, settings), "m")
-    assert found["mae"] == pytest.approx(2.0)
-    assert math.isnan(found["standard_error"])
+    result = one_row(score(predict(series, settings, m=[2.0]), series, settings), "m")
+    assert result["mae"] == pytest.approx(2.0)
+    assert math.isnan(result["standard_error"])
 
 
 # Combinations
 def test_combinations_compete_beside_the_models(settings: Settings):
-    """Two models err by as much to either side: their mean does not err at all."""
+    """Two models have opposite errors: their mean has none."""
     series = make_series(a=walk(N, seed=1))
     scores = score(predict(series, settings, high=[1.5], low=[-1.5]), series, settings)
     assert list(scores["model"]) == ["high", "low", *COMBINATIONS]
@@ -269,8 +269,8 @@ def test_a_model_that_failed_is_in_no_combination(settings: Settings):
 def test_where_every_model_failed_so_does_every_combination(settings: Settings):
     series = make_series(a=walk(N, seed=1), b=walk(N, seed=2))
     predictions = predict(series, settings, m=[math.nan] * WINDOWS + [1.0] * WINDOWS)
-    found = one_row(score(predictions, series, settings), "combination_median")
-    assert (found["status"], found["reason"]) == ("ineligible", "no model forecast every fold")
+    result = one_row(score(predictions, series, settings), "combination_median")
+    assert (result["status"], result["reason"]) == ("ineligible", "no model forecast every fold")
 
 
 def test_series_of_every_length_have_the_errors_that_each_would_have_alone(settings: Settings):
@@ -286,7 +286,9 @@ def test_series_of_every_length_have_the_errors_that_each_would_have_alone(setti
         alone = score(mine, series, settings)
         of_it = together[together["unique_id"] == name].reset_index(drop=True)
         by_intervals = ["wis", "coverage_80", "coverage_95"]  # which all series have a say in
-        pd.testing.assert_frame_equal(*(one.drop(columns=by_intervals) for one in (of_it, alone)))
+        pd.testing.assert_frame_equal(
+            *(frame.drop(columns=by_intervals) for frame in (of_it, alone))
+        )
 
 
 def test_a_panel_is_scored_in_blocks(settings: Settings, monkeypatch: pytest.MonkeyPatch):
@@ -303,7 +305,7 @@ def by_wis(tmp_path: Path) -> Settings:
 
 
 def test_failing_elsewhere_does_not_spare_a_model_its_early_weeks(tmp_path: Path):
-    """Both say the same of the first series. One fails on the others, and pools fewer errors."""
+    """Both forecast the first series alike; one fails on the others and pools fewer errors."""
     settings = by_wis(tmp_path)
     series = make_series(**{f"s{i}": walk(N, seed=i) for i in range(4)})
     errors = [9.0] * 10 + [1.0] * (WINDOWS - 10)
@@ -311,18 +313,18 @@ def test_failing_elsewhere_does_not_spare_a_model_its_early_weeks(tmp_path: Path
     fails = (predictions["model"] == "failing") & (predictions["unique_id"] != "s0")
     predictions["y_hat"] = predictions["y_hat"].mask(fails)
     predictions["error"] = predictions["error"].mask(fails, "ValueError: no")
-    evidence = collect(predictions, series, settings)
-    block = next(evidence.blocks())
-    weeks = np.unique(evidence.weeks)
+    results = collect(predictions, series, settings)
+    block = next(results.blocks())
+    weeks = np.unique(results.weeks)
     widths = [
         half_widths(
             np.abs(block.errors[m]),
             block.recent_volatility,
             block.weeks,
             settings.forecast.levels,
-            evidence.pools(m, weeks),
-            at=block.weeks,
-            noise_then=block.recent_volatility,
+            results.error_pools(m, weeks),
+            target_weeks=block.weeks,
+            target_volatility=block.recent_volatility,
         )[:, 0, :, 0]
         for m in (0, 1)
     ]
@@ -356,9 +358,9 @@ def test_folds_that_do_not_overlap_are_taken_for_as_many(tmp_path: Path):
     planned = plan(series, settings.backtest)
     rng = np.random.default_rng(2)
     folds = [
-        FoldForecast(one.y[end : end + 8] + rng.normal(0, 0.1, 8), 0.1)
-        for one in planned
-        for end in one.ends
+        FoldForecast(series_folds.y[end : end + 8] + rng.normal(0, 0.1, 8), 0.1)
+        for series_folds in planned
+        for end in series_folds.ends
     ]
     predictions = to_frame("m", planned, FoldForecasts.of(folds, horizon=8), horizon=8)
     assert one_row(score(predictions, series, settings), "m")["p_vs_naive"] < 0.01

@@ -1,4 +1,4 @@
-"""The choice: who competes, who wins, and how it is told. Every example is computed by hand."""
+"""Selection: who competes, who wins, and the reason given. Examples are computed by hand."""
 
 import math
 from pathlib import Path
@@ -28,7 +28,7 @@ def by(tmp_path: Path, **selection: object) -> Settings:
 
 
 def scores(unique_id: str = "a", *, error: float = 0.1, **mase: float | str) -> pd.DataFrame:
-    """Metrics of one series: each keyword a model, its MASE or the status that it has instead.
+    """Return the metrics of one series: each keyword gives a model's MASE, or its status.
 
     `error` is the standard error of each MASE.
     """
@@ -38,28 +38,28 @@ def scores(unique_id: str = "a", *, error: float = 0.1, **mase: float | str) -> 
                 "unique_id": unique_id,
                 "model": model,
                 "n_folds": 9,
-                "mase": math.nan if isinstance(said, str) else said,
-                "mae": 10.0 if isinstance(said, str) or math.isnan(said) else 10 - said,
+                "mase": math.nan if isinstance(value, str) else value,
+                "mae": 10.0 if isinstance(value, str) or math.isnan(value) else 10 - value,
                 "standard_error": error,
                 "skill_vs_naive": 0.25,
                 "p_vs_naive": 0.04,
-                "may_be_best": said != 1.0,
-                "status": said if isinstance(said, str) else "scored",
+                "may_be_best": value != 1.0,
+                "status": value if isinstance(value, str) else "scored",
             }
-            for model, said in mase.items()
+            for model, value in mase.items()
         ]
     )
 
 
 def chosen(frame: pd.DataFrame, settings: Settings, *previous: pd.DataFrame) -> pd.Series:
-    """The one choice that is made, which keeps its contract."""
+    """Choose for a single series and check the contract."""
     choice = table_contracts((80,))["best_model"].check(choose(frame, settings, previous=previous))
     assert len(choice) == 1
     return choice.iloc[0]
 
 
 def earlier(model: str, *, score: float = 1.0, margin: float = 0.5) -> pd.DataFrame:
-    """An earlier choice; `margin` is what the next best scored more."""
+    """Return an earlier choice; `margin` is the distance of the runner-up."""
     return pd.DataFrame(
         {"unique_id": ["a"], "model": [model], "score": [score], "margin": [margin]}
     )
@@ -70,13 +70,13 @@ def test_the_least_score_wins_and_the_next_is_named(settings: Settings):
     assert (row["model"], row["rung"], row["score"]) == ("theta", "champion", 0.5)
     assert (row["runner_up"], row["margin"]) == ("drift", 0.25)
     assert row["reason"] == (
-        "theta has the least mase, 0.5; drift follows with 0.75, of 3 candidates on 9 folds"
+        "theta has the lowest mase, 0.5; drift follows with 0.75, of 3 candidates on 9 folds"
     )
 
 
 def test_scores_that_read_the_same_are_called_so(settings: Settings):
     row = chosen(scores(naive=1.0003, theta=1.0), settings)
-    assert "theta has the least mase, 1; naive follows with practically the same" in row["reason"]
+    assert "theta has the lowest mase, 1; naive follows with practically the same" in row["reason"]
 
 
 def test_the_metric_of_the_settings_decides(tmp_path: Path):
@@ -107,19 +107,19 @@ def test_where_the_metric_is_not_defined_the_mean_absolute_error_ranks(settings:
     assert (row["model"], row["rung"], row["runner_up"]) == ("drift", "champion", "naive")
     assert (row["score"], row["margin"]) == (3.0, 1.0)
     assert row["reason"] == (
-        "drift has the least mae, 3; naive follows with 4, of 2 candidates on 9 folds"
-        " (mase is not defined on this series)"
+        "drift has the lowest mae, 3; naive follows with 4, of 2 candidates on 9 folds"
+        " (mase is undefined on this series)"
     )
 
 
 def test_a_change_of_champion_says_what_became_of_the_last_one(settings: Settings):
     now = scores(naive=1.0, drift="failed", theta=0.5)
     assert chosen(now, settings, earlier("naive"))["reason"].endswith(
-        "; naive, chosen before, now scores 1"
+        "; the previous model, naive, now scores 1"
     )
     for gone in ("drift", "taken_out"):
         assert chosen(now, settings, earlier(gone))["reason"].endswith(
-            f"; {gone}, chosen before, does not compete any more"
+            f"; the previous model, {gone}, no longer competes"
         )
     assert "before" not in chosen(now, settings, earlier("theta"))["reason"]
 
@@ -148,8 +148,8 @@ def test_the_simplest_within_one_standard_error_of_the_least_is_chosen(tmp_path:
     assert (row["model"], row["runner_up"]) == ("drift", "theta")
     assert row["margin"] == pytest.approx(-0.09)
     assert row["reason"] == (
-        "drift is the simplest within one standard error (0.1) of the least; its mase is 0.59,"
-        " the least is 0.5 by theta, of 3 candidates on 9 folds"
+        "drift is the simplest within one standard error (0.1) of the lowest; its mase is 0.59,"
+        " the lowest is 0.5 by theta, of 3 candidates on 9 folds"
     )
 
 
@@ -163,7 +163,7 @@ def test_the_incumbent_stays_while_it_is_beaten_by_less_than_the_margin(tmp_path
     settings = by(tmp_path, policy="incumbent", margin=0.1, patience=1)
     row = chosen(scores(drift=1.0, theta=0.91), settings, earlier("drift"))
     assert (row["model"], row["runner_up"], bool(row["switched"])) == ("drift", "theta", False)
-    assert "drift stays, beaten by less than 10%" in row["reason"]
+    assert "drift is kept, beaten by less than 10%" in row["reason"]
 
 
 def test_the_incumbent_goes_when_it_is_beaten_by_the_margin(tmp_path: Path):
@@ -184,7 +184,7 @@ def test_patience_counts_the_weeks_in_which_it_was_beaten(tmp_path: Path):
     ]:
         assert chosen(now, settings, *before)["model"] == model
     reason = chosen(now, settings, beaten)["reason"]
-    assert "drift stays, beaten by 10% or more in 2 of 3 weeks" in reason
+    assert "drift is kept, beaten by 10% or more in 2 of 3 weeks" in reason
 
 
 def test_an_incumbent_that_does_not_compete_any_more_is_replaced(tmp_path: Path):
@@ -214,7 +214,7 @@ def test_the_combination_of_the_settings_is_chosen_whatever_it_scores(tmp_path: 
 
 # One for all
 def both(naive: Pair, drift: Pair, theta: Pair) -> pd.DataFrame:
-    """Metrics of the series a and b: of each model, what it scores on either."""
+    """Return the metrics of the series a and b, from each model's pair of scores."""
     frames = [
         scores(unique_id, naive=naive[i], drift=drift[i], theta=theta[i])
         for i, unique_id in enumerate("ab")
@@ -227,7 +227,7 @@ def test_one_for_all_has_the_least_mean_over_series(tmp_path: Path):
     choice = choose(both((0.1, 2.0), (0.5, 0.5), (0.9, 0.4)), settings)
     assert list(choice["model"]) == ["drift", "drift"]
     assert choice["reason"][0] == (
-        "drift has the least mase, 0.5; theta follows with 0.65, of 3 candidates, over all series"
+        "drift has the lowest mase, 0.5; theta follows with 0.65, of 3 candidates, over all series"
     )
 
 
@@ -260,7 +260,7 @@ def test_series_that_nobody_is_on_do_not_keep_the_others_apart(tmp_path: Path):
 def test_every_rule_copes_with_awkward_series(tmp_path: Path, policy: str, scope: str):
     settings = by(tmp_path, policy=policy, scope=scope)
     no, bad = "ineligible", "failed"
-    said: dict[str, tuple[float | str, ...]] = {
+    value: dict[str, tuple[float | str, ...]] = {
         "sound": (1.0, 0.9, 0.5, 0.6),
         "tied": (0.5, 0.5, 0.5, 0.5),
         "perfect": (0.0, 0.0, 0.0, 0.0),
@@ -271,10 +271,10 @@ def test_every_rule_copes_with_awkward_series(tmp_path: Path, policy: str, scope
     names = ("naive", "drift", "theta", "combination_median")
     frame = pd.concat(
         scores(unique_id, error=0.0, **dict(zip(names, mase, strict=True)))
-        for unique_id, mase in said.items()
+        for unique_id, mase in value.items()
     )
     choice = table_contracts((80,))["best_model"].check(choose(frame, settings))
-    assert list(choice["unique_id"]) == sorted(said)
-    found = choice.set_index("unique_id")
-    assert (found.loc["failed", "model"], found.loc["failed", "rung"]) == ("naive", "naive")
-    assert (found.drop(index="failed")["rung"] == "champion").all()
+    assert list(choice["unique_id"]) == sorted(value)
+    result = choice.set_index("unique_id")
+    assert (result.loc["failed", "model"], result.loc["failed", "rung"]) == ("naive", "naive")
+    assert (result.drop(index="failed")["rung"] == "champion").all()

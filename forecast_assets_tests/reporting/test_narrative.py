@@ -99,7 +99,7 @@ def test_the_record_is_what_accuracy_sums_up():
         week.accuracy, week.series, week.metrics, week.best_model, levels=week.levels
     )
     total = live.summary(week.accuracy, week.series, levels=week.levels).iloc[0]
-    recent = live.rolling(week.accuracy, week.series, levels=week.levels).iloc[0]
+    recent = live.rolling_summary(week.accuracy, week.series, levels=week.levels).iloc[0]
     names = ["coverage_80", "coverage_95", "over_naive", "over_promise"]
     assert [row["so_far"] for row in rows] == total[names].to_list()
     assert [row["quarter"] for row in rows] == recent[names].to_list()
