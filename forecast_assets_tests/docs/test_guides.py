@@ -51,7 +51,7 @@ NOT_RUN = {
 }
 HANDLED = {"", "sh", "toml", "python", "csv", "ini", "yaml", "dockerfile", "sql"}
 WITH_SERVERS = ('kind = "http"', 'kind = "sql"', "s3://")  # for test_guides_sources
-MOST_LINES_OF_README = 150
+MOST_LINES_OF_README = 120
 LATER = datetime(2027, 1, 1, tzinfo=UTC)  # than every row in a guide
 SMALL = """
 [source]
