@@ -197,5 +197,5 @@ def fetch(
     quick = {"max_retries": 3, "retry_base_seconds": 0.001, "timeout_seconds": 5}
     table = {"kind": "http", "url": url, **quick, **source}
     settings = parse({"source": table}, root=folder, var=folder / "var", origin="a test")
-    rows = sources.fetch(FetchRequest(settings, as_of, say=say, rng=Random(7)))  # noqa: S311
+    rows = sources.fetch(FetchRequest(settings, as_of, log=say, rng=Random(7)))  # noqa: S311
     return rows[["unique_id", "ds", "y"]]

@@ -402,11 +402,13 @@ def test_a_source_that_does_not_answer_is_tried_again(tmp_path: Path, instance: 
     result = materialize(settings, instance, "raw_data")
     assert not result.success
     told = [entry.user_message for entry in instance.all_logs(result.run_id)]
-    tries = [line for line in told if line.startswith("Try ")]
-    assert [line.partition(":")[0] for line in tries] == ["Try 1 of 4", "Try 2 of 4", "Try 3 of 4"]
+    tries = [line for line in told if line.startswith("Attempt ")]
+    assert [line.partition(":")[0] for line in tries] == [
+        f"Attempt {n} of 4 failed" for n in (1, 2, 3)
+    ]
     assert not [event for event in result.all_events if event.is_step_up_for_retry]
     assert "did not answer" in failures(result)
-    assert "That was try 4 of 4" in failures(result)
+    assert "Attempt 4 of 4 failed" in failures(result)
 
 
 def week_job() -> dg.JobDefinition:

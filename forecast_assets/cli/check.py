@@ -66,7 +66,7 @@ def source(settings: "Settings", store: "Store", now: datetime) -> Iterator[Stat
 
     before = previous_rows(store, settings, as_of=now)
     say = functools.partial(click.echo, err=True)
-    raw = fetch.fetch(FetchRequest(_impatient(settings), now, before=before, say=say))
+    raw = fetch.fetch(FetchRequest(_impatient(settings), now, previous=before, log=say))
     origin = fetch.display_name(settings)
     yield StatusLine("source", origin, is_well=True, text=f"{len(raw)} rows from {origin}")
     try:

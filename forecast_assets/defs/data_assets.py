@@ -35,7 +35,7 @@ def raw_data(
     as_of = run_context(context).as_of
     before = previous_rows(store, settings, as_of=as_of)
     rng = Random(context.run.run_id)  # noqa: S311 - it spreads waits, of each run in its own way
-    asked = FetchRequest(settings, as_of, before=before, say=context.log.warning, rng=rng)
+    asked = FetchRequest(settings, as_of, previous=before, log=context.log.warning, rng=rng)
     rows = fetch.fetch(asked)
     aside = rows.loc[rows["problem"].notna(), ["problem", "given"]]
     return asset_result(

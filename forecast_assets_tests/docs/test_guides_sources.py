@@ -35,7 +35,7 @@ def settings_of(folder: Path, mark: str, **changed: Any) -> Settings:
 
 def fetched(settings: Settings, before: pd.DataFrame | None = None) -> list[tuple[str, str, float]]:
     """What comes of the example, which must make weeks."""
-    raw = fetch.fetch(FetchRequest(settings, AS_OF, before=before))
+    raw = fetch.fetch(FetchRequest(settings, AS_OF, previous=before))
     assert not to_weeks(raw, settings, as_of=AS_OF).frame.empty
     days = raw["ds"].dt.strftime("%Y-%m-%d")
     return sorted(zip(raw["unique_id"], days, raw["y"], strict=True))

@@ -12,7 +12,7 @@ from forecast_assets.config.settings import Settings
 from forecast_assets.config.source_settings import DemoSource
 from forecast_assets.data.quality.evaluate import PreviousVersion, evaluate
 from forecast_assets.data.quality.finding import Finding
-from forecast_assets.data.sources.fetch import source_fingerprint
+from forecast_assets.data.sources.request import source_fingerprint
 from forecast_assets.errors import StoreError
 from forecast_assets.storage.commit import Commit
 from forecast_assets.storage.store import Store

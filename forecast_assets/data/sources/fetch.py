@@ -4,7 +4,6 @@ A kind of source is one reader: from its settings to a frame with the source's o
 rows mean, and which week they belong to, is for `series`.
 """
 
-import hashlib
 from collections.abc import Callable, Mapping
 from importlib import resources
 from typing import Any
@@ -85,7 +84,7 @@ def fetch(asked: FetchRequest) -> pd.DataFrame:
     may answer later, and DataError where its rows cannot be read as series.
     """
     source = asked.settings.source
-    before = asked.before if source.is_incremental else None
+    before = asked.previous if source.is_incremental else None
     rows = READERS[source.kind](source, asked)
     columns = {name: getattr(source, name) for name in ("unique_id", "ds", "y")}
     if before is not None and rows.empty and set(columns.values()) <= set(rows.columns):
@@ -98,12 +97,6 @@ def fetch(asked: FetchRequest) -> pd.DataFrame:
         is_kept_aside=source.on_bad_rows == "quarantine",
     )
     return raw if before is None else upserted(before, raw)
-
-
-def source_fingerprint(settings: Settings) -> str:
-    """Identify what is fetched, by the source's settings, secrets left out (8 hex digits)."""
-    text = settings.source.model_dump_json()
-    return hashlib.blake2b(text.encode(), digest_size=4).hexdigest()
 
 
 def display_name(settings: Settings) -> str:

@@ -26,7 +26,7 @@ def read_files(source: FileSource, asked: FetchRequest) -> pd.DataFrame:
     every try), one has no rows or cannot be parsed, its ending is not known, or the file system
     does not answer.
     """
-    path = expand_as_of(asked.settings.resolve_path(source.path), asked.today)
+    path = expand_as_of(asked.settings.resolve_path(source.path), asked.local_as_of)
     return with_retries(lambda: _read(path, source, asked), source, asked)
 
 
@@ -65,7 +65,7 @@ def shown(path: str) -> str:
 def _absent(path: str, source: FileSource, asked: FetchRequest) -> SourceError:
     if path != asked.settings.resolve_path(source.path):
         return SourceUnavailable(
-            f"No file answers to `source.path` = {shown(source.path)} for {asked.today:%Y-%m-%d}:"
+            f"No file answers to `source.path` = {shown(source.path)} for {asked.local_as_of:%Y-%m-%d}:"
             f" {shown(path)} is not there yet. Nothing was read; another try may find it."
         )
     return SourceError(

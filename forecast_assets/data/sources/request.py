@@ -1,5 +1,6 @@
-"""What a reader is asked, beside its own settings: for when, after what, and whom to tell."""
+"""A fetch request: as-of time, previous rows and log function for the readers of all sources."""
 
+import hashlib
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -11,63 +12,67 @@ import pandas as pd
 from forecast_assets.config.settings import Settings
 from forecast_assets.errors import SourceError
 
-BEGINNING = datetime(1900, 1, 1)  # noqa: DTZ001 - in the source's own time, as `ds` is
-
-
-def _to_nobody(_: str) -> None:
-    """Say nothing."""
+# `last_ds` before the first fetch, in the source's own time like `ds`.
+EARLIEST = datetime(1900, 1, 1)  # noqa: DTZ001 - `ds` has no zone
 
 
 @dataclass(frozen=True)
 class FetchRequest:
-    """One fetch. `before` is the table raw_data as it was fetched last, where there is one."""
+    """One fetch. `previous` is the table raw_data of the last fetch, if there is one."""
 
     settings: Settings
     as_of: datetime
-    before: pd.DataFrame | None = None
-    say: Callable[[str], None] = _to_nobody
-    rng: Random = field(default_factory=lambda: Random(0))  # noqa: S311 - it spreads waits
+    previous: pd.DataFrame | None = None
+    log: Callable[[str], None] = lambda _: None
+    # Draws the waits between attempts.
+    rng: Random = field(default_factory=lambda: Random(0))  # noqa: S311 - no cryptography
 
     @property
     def last_ds(self) -> datetime:
-        """The newest time that was fetched before, of those that are past, in the source's zone."""
-        if self.before is None:
-            return BEGINNING
-        today = pd.Timestamp(self.today.replace(tzinfo=None))
-        newest = self.before["ds"][self.before["ds"] <= today].max()
-        return BEGINNING if pd.isna(newest) else newest.to_pydatetime()
+        """Return the newest previous time that is not after `as_of`, in the source's time zone."""
+        if self.previous is None:
+            return EARLIEST
+        as_of = pd.Timestamp(self.local_as_of.replace(tzinfo=None))
+        newest = self.previous["ds"][self.previous["ds"] <= as_of].max()
+        return EARLIEST if pd.isna(newest) else newest.to_pydatetime()
 
     @property
-    def today(self) -> datetime:
-        """`as_of` in the source's time zone; where it has none, in the schedule's."""
+    def local_as_of(self) -> datetime:
+        """Return `as_of` in the source's time zone, or the schedule's if the source has none."""
         zone = self.settings.source.zone or self.settings.schedule.zone
         return self.as_of.astimezone(zone)
 
 
-def expand_as_of(text: str, moment: datetime) -> str:
-    """Put a day where `{as_of}` stands, as an ISO date, or `{as_of:FORMAT}`, as strftime writes it.
+def source_fingerprint(settings: Settings) -> str:
+    """Hash the source's settings without secrets (8 hex digits)."""
+    text = settings.source.model_dump_json()
+    return hashlib.blake2b(text.encode(), digest_size=4).hexdigest()
 
-    Every other brace stays.
+
+def expand_as_of(text: str, as_of: datetime) -> str:
+    """Replace `{as_of}` by an ISO date and `{as_of:FORMAT}` by strftime's text.
+
+    Other braces are unchanged.
     """
     return re.sub(
         r"\{as_of(?::([^{}]*))?\}",
-        lambda found: moment.strftime(found[1] or "%Y-%m-%d"),
+        lambda match: as_of.strftime(match[1] or "%Y-%m-%d"),
         text,
     )
 
 
 class ByteBudget:
-    """How many bytes a fetch may still take: of bodies, and of what they unpack."""
+    """The number of bytes that a fetch may still read."""
 
     def __init__(self, max_bytes: int) -> None:
         self.max_bytes = self.left = max_bytes
 
     def take(self, n_bytes: int, *, of: str) -> None:
-        """Count bytes in. Raises SourceError where they are more than are left."""
+        """Count bytes of the body named `of`. Raises SourceError if they exceed the budget."""
         self.left -= n_bytes
         if self.left < 0:
             raise SourceError(
                 f"{of} gives more than `source.max_bytes` = {self.max_bytes:,} bytes, unpacked and"
-                f" all parts together. Reading stopped there, and nothing was published. If so many"
-                f" are right, set `max_bytes` higher; the machine's memory has to hold them."
+                f" all parts together. Reading stopped, and nothing was published. If that much"
+                f" data is expected, increase `max_bytes`; it has to fit into memory."
             )

@@ -1,4 +1,4 @@
-"""Trying again: what may pass is waited for, ever longer, and each try is told with its cause."""
+"""Retry transient errors with capped exponential backoff, and log each attempt."""
 
 import time
 from collections.abc import Callable
@@ -13,48 +13,50 @@ if TYPE_CHECKING:
 
 
 T = TypeVar("T")
-DOUBLINGS = 60  # of a second: 36 billion years
+# Beyond 2^60 the power of two would overflow at last, and every cap is far below.
+MAX_DOUBLINGS = 60
 
 
-def with_retries(call: Callable[[], T], source: UserSource, asked: FetchRequest) -> T:
-    """Call until it answers: at most `max_retries` times more, while it is SourceUnavailable.
+def with_retries(call: Callable[[], T], source: UserSource, request: FetchRequest) -> T:
+    """Return the result of `call`, repeated up to `max_retries` times while it is unavailable.
 
-    Before try n + 1 it waits for a time drawn evenly from 0 to the lesser of `retry_cap_seconds`
-    and `retry_base_seconds` x 2^(n-1) (Brooker, "Exponential Backoff And Jitter", 2015: full
-    jitter); no less than the source asked for, where that is below the cap.
+    The wait before attempt n + 1 is uniform on [0, min(`retry_cap_seconds`, `retry_base_seconds`
+    x 2^(n-1))] (Brooker, "Exponential Backoff And Jitter", 2015: full jitter), but at least what
+    the source asked for, up to the cap.
 
-    Raises SourceError where the last try fails too; other errors pass through at once.
+    Raises SourceError when the last attempt fails too; errors other than SourceUnavailable pass.
     """
     import tenacity  # noqa: PLC0415 - only a source that may fail needs it
 
-    began = time.monotonic()
+    started = time.monotonic()
+    n_attempts = source.max_retries + 1
 
-    def wait(state: "tenacity.RetryCallState") -> float:
-        doubled = 2.0 ** min(state.attempt_number - 1, DOUBLINGS)
+    def wait_seconds(state: "tenacity.RetryCallState") -> float:
+        doubled = 2.0 ** min(state.attempt_number - 1, MAX_DOUBLINGS)
         longest = min(source.retry_cap_seconds, source.retry_base_seconds * doubled)
-        least = getattr(_error(state), "after_seconds", 0.0)
-        return min(max(asked.rng.uniform(0, longest), least), source.retry_cap_seconds)
+        shortest = getattr(_error(state), "after_seconds", 0.0)
+        return min(max(request.rng.uniform(0, longest), shortest), source.retry_cap_seconds)
 
-    def told(state: "tenacity.RetryCallState") -> None:
-        asked.say(
-            f"Try {state.attempt_number} of {source.max_retries + 1}: {_error(state)} The next in"
+    def log_attempt(state: "tenacity.RetryCallState") -> None:
+        request.log(
+            f"Attempt {state.attempt_number} of {n_attempts} failed: {_error(state)} Retrying in"
             f" {state.upcoming_sleep:.3g} s."
         )
 
-    tries = tenacity.Retrying(
-        stop=tenacity.stop_after_attempt(source.max_retries + 1),
-        wait=wait,
+    retrying = tenacity.Retrying(
+        stop=tenacity.stop_after_attempt(n_attempts),
+        wait=wait_seconds,
         retry=tenacity.retry_if_exception_type(SourceUnavailable),
-        before_sleep=told,
+        before_sleep=log_attempt,
         reraise=True,
     )
     try:
-        return tries(call)
+        return retrying(call)
     except SourceUnavailable as error:
         raise SourceError(
-            f"{error} That was try {source.max_retries + 1} of {source.max_retries + 1}, in"
-            f" {time.monotonic() - began:.0f} s; nothing was published, and earlier versions stand."
-            f" When it answers again: `forecast-assets run`."
+            f"{error} Attempt {n_attempts} of {n_attempts} failed after"
+            f" {time.monotonic() - started:.0f} s. Nothing was published; earlier versions are"
+            f" unchanged. Once the source answers again, run `forecast-assets run`."
         ) from error
 
 
@@ -62,9 +64,9 @@ def _error(state: "tenacity.RetryCallState") -> BaseException | None:
     return state.outcome.exception() if state.outcome else None
 
 
-# By name, in any library: httpx's, requests', aiohttp's and botocore's are no ConnectionError of
-# Python's, and none of these libraries has to be installed.
-NAMES = frozenset(
+# Class names, so that no library has to be installed: the connection errors of httpx, httpx2,
+# requests, aiohttp and botocore do not derive from Python's ConnectionError.
+TRANSIENT_CLASSES = frozenset(
     {
         "ConnectionError",
         "TimeoutError",
@@ -79,7 +81,7 @@ NAMES = frozenset(
 
 
 def is_transient(error: BaseException) -> bool:
-    """Whether it is a lost connection or a time-out, Python's own or a library's."""
-    reason = getattr(error, "reason", None)  # what urllib's error is about
+    """Return whether an error is a lost connection or a timeout, of Python or of a library."""
+    reason = getattr(error, "reason", None)  # urllib wraps the cause
     cause = reason if isinstance(reason, BaseException) else error
-    return not NAMES.isdisjoint(kind.__name__ for kind in type(cause).__mro__)
+    return not TRANSIENT_CLASSES.isdisjoint(kind.__name__ for kind in type(cause).__mro__)

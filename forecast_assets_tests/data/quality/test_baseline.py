@@ -12,7 +12,7 @@ from forecast_assets.data.quality.baseline import (
     previous_series,
     source_code_version,
 )
-from forecast_assets.data.sources.fetch import source_fingerprint
+from forecast_assets.data.sources.request import source_fingerprint
 from forecast_assets.errors import StoreError
 from forecast_assets.storage.commit import Commit
 from forecast_assets.storage.store import Store

@@ -37,7 +37,7 @@ def asked(
     """What is asked of the files at a path below `root`, once more where it may pass."""
     quick = {"max_retries": 1, "retry_base_seconds": 0.001}
     settings = make_settings(root, source={"kind": "file", "path": path, **quick, **source})
-    return FetchRequest(settings, MONDAY, say=say)
+    return FetchRequest(settings, MONDAY, log=say)
 
 
 def ids(root: Path, path: str, **source: Any) -> list[str]:
@@ -147,12 +147,12 @@ def test_a_file_system_that_does_not_answer_is_asked_again(tmp_path: Path, path:
     told: list[str] = []
     with pytest.raises(
         SourceError,
-        match=rf"^{path} did not answer: .*\. Nothing was read; another try may pass\. That was"
-        r" try 2 of 2",
+        match=rf"^{path} did not answer: .*\. Nothing was read; another try may pass\."
+        r" Attempt 2 of 2 failed",
     ):
         ids(tmp_path, path, say=told.append)
     assert len(told) == 1
-    assert told[0].startswith(f"Try 1 of 2: {path} did not answer: ")
+    assert told[0].startswith(f"Attempt 1 of 2 failed: {path} did not answer: ")
 
 
 @pytest.mark.parametrize("name", ["odd", "locked", "away", "a"])
@@ -191,8 +191,8 @@ def test_a_drop_that_never_comes_is_refused_by_name(tmp_path: Path):
     with pytest.raises(
         SourceError,
         match=r"^No file answers to `source\.path` = sales_\{as_of\}\.csv for 2026-01-05: \S+"
-        r"sales_2026-01-05\.csv is not there yet\. Nothing was read; another try may find it\. That"
-        r" was try 2 of 2",
+        r"sales_2026-01-05\.csv is not there yet\. Nothing was read; another try may find it\."
+        r" Attempt 2 of 2 failed",
     ):
         ids(tmp_path, "sales_{as_of}.csv")
 
@@ -246,7 +246,8 @@ def test_a_bucket_whose_server_is_gone_is_asked_again(tmp_path: Path):
     with bucket(("a.csv", CSV)) as server:
         server.stop()
         with pytest.raises(
-            SourceError, match=r"^s3://bucket/a\.csv did not answer: Could not connect .* try 2 of"
+            SourceError,
+            match=r"^s3://bucket/a\.csv did not answer: Could not connect .* Attempt 2 of",
         ):
             ids(tmp_path, "s3://bucket/a.csv", say=told.append)
     assert len(told) == 1
@@ -255,7 +256,7 @@ def test_a_bucket_whose_server_is_gone_is_asked_again(tmp_path: Path):
 READ_BOMBS = """
 import resource, sys
 from pathlib import Path
-from forecast_assets_tests.test_files import SourceError, ids
+from forecast_assets_tests.data.sources.test_files import SourceError, ids
 
 def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -97,7 +97,7 @@ def fetch(root: Path, name: str, say: Callable[[str], None] = print) -> pd.DataF
     source = {"kind": "python", "callable": name if ":" in name else f"our_rows:{name}"}
     mapped = {"unique_id": "shop", "max_retries": 2, "retry_base_seconds": 0.001}
     settings = make_settings(root, source={**source, **mapped})
-    return sources.fetch(FetchRequest(settings, datetime(2026, 1, 5, tzinfo=UTC), say=say))
+    return sources.fetch(FetchRequest(settings, datetime(2026, 1, 5, tzinfo=UTC), log=say))
 
 
 @pytest.mark.parametrize("name", ["rows", "by_index", "arrow"])
@@ -119,7 +119,7 @@ def test_it_is_told_for_when_and_its_frame_stays_as_it_was(root: Path):
 def test_what_may_pass_is_tried_again_and_told(root: Path, name: str):
     told: list[str] = []
     assert len(fetch(root, name, told.append)) == 2
-    assert [one[:10] for one in told] == ["Try 1 of 3", "Try 2 of 3"]
+    assert [one[:14] for one in told] == ["Attempt 1 of 3", "Attempt 2 of 3"]
 
 
 def test_an_error_of_urllib_is_known_by_its_reason(root: Path):

@@ -1,4 +1,4 @@
-"""What a reader is asked: for which day, as texts of the settings name it."""
+"""Dates in texts of the settings."""
 
 from datetime import datetime
 
@@ -6,13 +6,13 @@ import pytest
 
 from forecast_assets.data.sources.request import expand_as_of
 
-MOMENT = datetime(2026, 1, 5, 7, 30)  # noqa: DTZ001 - in the source's own time
+AS_OF = datetime(2026, 1, 5, 7, 30)  # noqa: DTZ001 - in the source's own time
 
 
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("no day at all", "no day at all"),
+        ("no date", "no date"),
         ("{as_of}", "2026-01-05"),
         ("a/{as_of:%Y/%m}/{as_of:%d}.csv", "a/2026/01/05.csv"),
         ("{as_of:W%V %H:%M}", "W02 07:30"),
@@ -21,5 +21,5 @@ MOMENT = datetime(2026, 1, 5, 7, 30)  # noqa: DTZ001 - in the source's own time
         ('{"day": "{as_of}"}', '{"day": "2026-01-05"}'),
     ],
 )
-def test_a_day_is_put_in_and_every_other_brace_stays(text: str, expected: str) -> None:
-    assert expand_as_of(text, MOMENT) == expected
+def test_only_as_of_is_replaced(text: str, expected: str) -> None:
+    assert expand_as_of(text, AS_OF) == expected

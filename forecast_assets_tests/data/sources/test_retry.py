@@ -1,4 +1,4 @@
-"""Trying again: for how long, how often, and what is said of it."""
+"""Retries: how long they wait, how often they repeat, and what they log."""
 
 import time
 from collections.abc import Callable
@@ -6,7 +6,7 @@ from pathlib import Path
 from random import Random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from forecast_assets.config.loader import parse
@@ -18,41 +18,41 @@ from forecast_assets_tests.http_servers import AS_OF
 
 
 def failing(times: int, *, after_seconds: float = 0.0) -> Callable[[], str]:
-    """What fails so many times, and then answers."""
-    left = [times]
+    """Return a function that fails so many times and then succeeds."""
+    left = iter(reversed(range(times)))
 
     def call() -> str:
-        left[0] -= 1
-        if left[0] >= 0:
-            raise SourceUnavailable(f"It is away ({left[0]}).", after_seconds=after_seconds)
+        for n in left:
+            raise SourceUnavailable(f"It is down ({n}).", after_seconds=after_seconds)
         return "rows"
 
     return call
 
 
-def waits(call: Callable[[], object], *, seed: int = 0, **source: float) -> list[float]:
-    """How long each wait is, in seconds; none of them is waited for."""
-    waited: list[float] = []
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.setattr(time, "sleep", waited.append)
-        with_retries(call, *asked(seed=seed, **source))
-    return waited
-
-
-def asked(
-    say: Callable[[str], None] = lambda _: None, *, seed: int = 0, **source: float
+def retrying(
+    log: Callable[[str], None] = lambda _: None, *, seed: int = 0, **source: float
 ) -> tuple[FileSource, FetchRequest]:
-    """A source with these settings, and how it is asked."""
+    """Return the last two arguments of `with_retries`."""
     table = {"kind": "file", "path": "a.csv", **source}
-    settings = parse({"source": table}, root=Path("/r"), var=Path("/v"), origin="a test")
-    assert isinstance(settings.source, FileSource)
-    return settings.source, FetchRequest(settings, AS_OF, say=say, rng=Random(seed))  # noqa: S311
+    parsed = parse({"source": table}, root=Path("/r"), var=Path("/v"), origin="a test")
+    assert isinstance(parsed.source, FileSource)
+    return parsed.source, FetchRequest(parsed, AS_OF, log=log, rng=Random(seed))  # noqa: S311
+
+
+def waits(call: Callable[[], object], *, seed: int = 0, **source: float) -> list[float]:
+    """Return the seconds of each wait without waiting."""
+    seconds: list[float] = []
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(time, "sleep", seconds.append)
+        with_retries(call, *retrying(seed=seed, **source))
+    return seconds
 
 
 @given(
     n=st.integers(0, 42), base=st.floats(0.001, 10), cap=st.floats(0.001, 500), seed=st.integers()
 )
-def test_waits_are_drawn_from_ever_longer_spans_up_to_the_cap(
+@settings(max_examples=50)
+def test_waits_are_drawn_from_doubling_spans_up_to_the_cap(
     n: int, base: float, cap: float, seed: int
 ) -> None:
     drawn = waits(failing(n), seed=seed, retry_base_seconds=base, retry_cap_seconds=cap)
@@ -61,49 +61,49 @@ def test_waits_are_drawn_from_ever_longer_spans_up_to_the_cap(
         assert 0 <= seconds <= min(cap, base * 2**i)
 
 
-def test_waits_are_spread_over_all_of_their_span() -> None:
-    firsts = [waits(failing(1), seed=seed, retry_base_seconds=8)[0] for seed in range(200)]
-    assert min(firsts) < 0.5
-    assert max(firsts) > 7.5
-    assert 3.5 < sum(firsts) / len(firsts) < 4.5
+def test_waits_are_spread_over_their_whole_span() -> None:
+    first_waits = [waits(failing(1), seed=seed, retry_base_seconds=8)[0] for seed in range(200)]
+    assert min(first_waits) < 0.5
+    assert max(first_waits) > 7.5
+    assert 3.5 < sum(first_waits) / len(first_waits) < 4.5
 
 
-def test_the_source_may_ask_for_longer_but_not_beyond_the_cap() -> None:
+def test_a_source_may_ask_for_a_longer_wait_up_to_the_cap() -> None:
     assert waits(failing(2, after_seconds=20)) == [20, 20]
     assert waits(failing(2, after_seconds=3600)) == [300, 300]
 
 
-def test_thousands_of_tries_do_not_overflow() -> None:
-    drawn = waits(failing(3000), max_retries=3000, retry_cap_seconds=1)
-    assert max(drawn) <= 1
+def test_thousands_of_attempts_do_not_overflow() -> None:
+    assert max(waits(failing(1100), max_retries=1100, retry_cap_seconds=1)) <= 1
 
 
-def test_each_try_is_told_with_its_cause_and_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_attempt_is_logged_with_its_cause_and_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(time, "sleep", lambda _: None)
-    said: list[str] = []
-    assert with_retries(failing(2, after_seconds=7), *asked(said.append)) == "rows"
-    assert said == [
-        "Try 1 of 43: It is away (1). The next in 7 s.",
-        "Try 2 of 43: It is away (0). The next in 7 s.",
+    lines: list[str] = []
+    assert with_retries(failing(2, after_seconds=7), *retrying(lines.append)) == "rows"
+    assert lines == [
+        "Attempt 1 of 43 failed: It is down (1). Retrying in 7 s.",
+        "Attempt 2 of 43 failed: It is down (0). Retrying in 7 s.",
     ]
 
 
 @pytest.mark.parametrize("n", [0, 3])
-def test_after_the_last_try_it_is_no_longer_worth_one(
+def test_the_last_failed_attempt_is_a_permanent_error(
     monkeypatch: pytest.MonkeyPatch, n: int
 ) -> None:
     monkeypatch.setattr(time, "sleep", lambda _: None)
     with pytest.raises(
         SourceError,
-        match=rf"It is away \({99 - n}\)\. That was try {n + 1} of {n + 1}, in 0 s; nothing was"
-        r" published, and earlier versions stand\. When it answers again: `forecast-assets run`\.",
+        match=rf"It is down \({99 - n}\)\. Attempt {n + 1} of {n + 1} failed after 0 s\. Nothing was"
+        r" published; earlier versions are unchanged\. Once the source answers again, run"
+        r" `forecast-assets run`\.",
     ) as caught:
-        with_retries(failing(100), *asked(max_retries=n))
+        with_retries(failing(100), *retrying(max_retries=n))
     assert not isinstance(caught.value, SourceUnavailable)
 
 
 @pytest.mark.parametrize("error", [SourceError, DataError, OSError])
-def test_what_does_not_pass_is_not_tried_again(error: type[Exception]) -> None:
+def test_permanent_errors_are_not_retried(error: type[Exception]) -> None:
     calls: list[int] = []
 
     def call() -> None:
@@ -111,5 +111,5 @@ def test_what_does_not_pass_is_not_tried_again(error: type[Exception]) -> None:
         raise error("for good")
 
     with pytest.raises(error, match="for good"):
-        with_retries(call, *asked())
+        with_retries(call, *retrying())
     assert len(calls) == 1

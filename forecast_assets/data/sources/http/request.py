@@ -90,9 +90,10 @@ def first_request(
     Raises SettingsError where the environment lacks a secret, and SourceError where the address
     cannot be asked or a header cannot be sent.
     """
-    given = expand_as_of(hidden.reveal(source.url), asked.today)
+    given = expand_as_of(hidden.reveal(source.url), asked.local_as_of)
     params = {
-        name: expand_as_of(hidden.reveal(text), asked.today) for name, text in source.params.items()
+        name: expand_as_of(hidden.reveal(text), asked.local_as_of)
+        for name, text in source.params.items()
     }
     headers = {name: hidden.reveal(text) for name, text in source.headers.items()}
     for value in (*params.values(), *headers.values()):
@@ -156,7 +157,9 @@ def _told(value: Any, asked: FetchRequest, hidden: SecretRedactor) -> Any:
         return {key: _told(inner, asked, hidden) for key, inner in value.items()}
     if isinstance(value, list):
         return [_told(inner, asked, hidden) for inner in value]
-    return expand_as_of(hidden.reveal(value), asked.today) if isinstance(value, str) else value
+    return (
+        expand_as_of(hidden.reveal(value), asked.local_as_of) if isinstance(value, str) else value
+    )
 
 
 def origin_of(url: str) -> str:

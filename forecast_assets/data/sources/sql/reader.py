@@ -3,14 +3,12 @@
 What its refusals mean, and which of them may pass, is for `refusals`.
 """
 
-import os
 import re
-import socket
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
-from threading import Event, Timer
 from typing import Any
 from urllib.parse import quote, quote_plus
 
@@ -20,6 +18,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError, SQLAlche
 
 from forecast_assets.config.redaction import redact_url, resolve_env
 from forecast_assets.config.source_settings import SqlSource
+from forecast_assets.data.sources.deadline import Deadline, shut_down
 from forecast_assets.data.sources.parsing import gc_paused
 from forecast_assets.data.sources.request import ByteBudget, FetchRequest
 from forecast_assets.data.sources.retry import with_retries
@@ -138,7 +137,7 @@ def _address(source: SqlSource, asked: FetchRequest) -> sa.URL:
 
 
 def _read(url: sa.URL, source: SqlSource, asked: FetchRequest) -> pd.DataFrame:
-    over = Event()
+    deadline = Deadline(source.total_seconds)
     try:
         engine = sa.create_engine(
             url,
@@ -147,12 +146,12 @@ def _read(url: sa.URL, source: SqlSource, asked: FetchRequest) -> pd.DataFrame:
             connect_args=_connect_args(url, source),
             execution_options={"postgresql_readonly": True},
         )
-        with engine.connect() as connection, _ended(connection, source.total_seconds, over):
+        with engine.connect() as connection, deadline.limit(partial(_interrupt, connection)):
             _prepare(connection, source, asked)
-            return _rows(connection, source, asked, over)
+            return _rows(connection, source, asked, deadline)
     except (SQLAlchemyError, ImportError, TypeError, ValueError) as error:
         refused = refusal(error, url, origin=redact_url(source.url))
-    raise _too_slow(source) if over.is_set() else refused
+    raise _too_slow(source) if deadline.is_expired else refused
 
 
 def _connect_args(url: sa.URL, source: SqlSource) -> Mapping[str, Any]:
@@ -160,29 +159,15 @@ def _connect_args(url: sa.URL, source: SqlSource) -> Mapping[str, Any]:
     return {name: max(1, round(source.connect_seconds))} if name and name not in url.query else {}
 
 
-@contextmanager
-def _ended(connection: sa.Connection, seconds: float, over: Event) -> Iterator[None]:
-    """Set `over` after so many seconds, and break off what the connection then waits for."""
+def _interrupt(connection: sa.Connection) -> None:
+    """Break off what a connection waits for, from another thread."""
     driver: Any = connection.connection.driver_connection
-    errors = (OSError, connection.dialect.loaded_dbapi.Error)
-
-    def end() -> None:
-        over.set()
-        with suppress(*errors):
-            if hasattr(driver, "interrupt"):  # sqlite3
-                driver.interrupt()
-            elif hasattr(driver, "fileno"):  # a server that hangs does not hear of a cancellation
-                with socket.socket(fileno=os.dup(driver.fileno())) as line:
-                    line.shutdown(socket.SHUT_RDWR)
-
-    timer = Timer(seconds, end)
-    timer.daemon = True
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
-        timer.join()
+    if hasattr(driver, "interrupt"):  # sqlite3
+        with suppress(connection.dialect.loaded_dbapi.Error):
+            driver.interrupt()
+    elif hasattr(driver, "fileno"):  # a server that hangs does not react to a cancellation
+        with suppress(OSError, connection.dialect.loaded_dbapi.Error):
+            shut_down(driver.fileno())
 
 
 def _prepare(connection: sa.Connection, source: SqlSource, asked: FetchRequest) -> None:
@@ -193,14 +178,14 @@ def _prepare(connection: sa.Connection, source: SqlSource, asked: FetchRequest) 
         milliseconds = min(LONGEST, max(1, round(source.total_seconds * 1000)))
         connection.execute(
             sa.select(
-                sa.func.set_config("TimeZone", str(asked.today.tzinfo), True),  # noqa: FBT003 - SQL
+                sa.func.set_config("TimeZone", str(asked.local_as_of.tzinfo), True),  # noqa: FBT003 - SQL
                 sa.func.set_config("statement_timeout", str(milliseconds), True),  # noqa: FBT003
             )
         )
 
 
 def _rows(
-    connection: sa.Connection, source: SqlSource, asked: FetchRequest, over: Event
+    connection: sa.Connection, source: SqlSource, asked: FetchRequest, deadline: Deadline
 ) -> pd.DataFrame:
     columns = list(dict.fromkeys((source.unique_id, source.ds, source.y)))
     origin = redact_url(source.url)
@@ -217,7 +202,7 @@ def _rows(
         places = [names.index(column) for column in columns]
         gathered = ColumnBuilder(columns, ids=source.unique_id, origin=origin)
         for chunk in result.partitions(CHUNK):
-            if over.is_set():
+            if deadline.is_expired:
                 raise _too_slow(source)
             values = list(zip(*chunk, strict=True))
             budget.take(gathered.add([values[i] for i in places]), of=origin)
@@ -238,7 +223,7 @@ def _query(text: str, connection: sa.Connection, asked: FetchRequest) -> sa.Text
     is_text = connection.dialect.name == "sqlite"
     known = {
         name: f"{moment:%Y-%m-%d %H:%M:%S}" if is_text else moment
-        for name, moment in {"as_of": asked.today, "last_ds": asked.last_ds}.items()
+        for name, moment in {"as_of": asked.local_as_of, "last_ds": asked.last_ds}.items()
     }
     names = query.compile().params
     if unknown := [f":{name}" for name in names if name not in known]:

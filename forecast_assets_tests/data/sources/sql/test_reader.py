@@ -76,7 +76,7 @@ def asked(
     """What is asked of a database, once more where it may pass."""
     quick = {"max_retries": 1, "retry_base_seconds": 0.001}
     settings = make_settings(root, source={"kind": "sql", "url": url, **quick, **source})
-    return FetchRequest(settings, AS_OF, before, say=say)
+    return FetchRequest(settings, AS_OF, before, log=say)
 
 
 def fetch(url: str, root: Path = Path("/"), **source: Any) -> list[Row]:
@@ -469,7 +469,7 @@ def test_a_deadlock_and_a_lock_that_is_held_pass(server: Server):
 
 TOO_SLOW = (
     r"^postgresql\S+ gave no whole answer within `source\.total_seconds` = 1\. What came was thrown"
-    r" away; another try may pass\. Ask for less, or give it longer\. That was try 1 of 1"
+    r" away; another try may pass\. Ask for less, or give it longer\. Attempt 1 of 1 failed"
 )
 ENDLESS = {"query": "SELECT *, pg_sleep(60) FROM sales", "total_seconds": 1, "max_retries": 0}
 
