@@ -85,8 +85,8 @@ def _refuse_silence(address: str) -> None:
     from distributed.comm.core import connect  # noqa: PLC0415
 
     async def greet() -> None:
-        given: Any = Security().get_connection_args("client")  # type: ignore[no-untyped-call]
-        connected: Any = connect(address, timeout=CONNECTING_SECONDS, **given)  # type: ignore[no-untyped-call]
+        given: Any = Security().get_connection_args("client")
+        connected: Any = connect(address, timeout=CONNECTING_SECONDS, **given)
         try:
             comm = await asyncio.wait_for(connected, CONNECTING_SECONDS + 1)
         except TimeoutError as error:
