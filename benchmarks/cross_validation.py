@@ -1,4 +1,4 @@
-"""statsforecast's own cross-validation of its models, over two processes.
+"""Run statsforecast's own cross-validation of its models on two processes.
 
 Usage: python benchmarks/cross_validation.py SERIES.parquet N_WINDOWS
 """
@@ -11,7 +11,7 @@ from statsforecast.models import AutoETS, OptimizedTheta, Theta
 
 
 def main() -> None:
-    """Run it."""
+    """Read the series and run the cross-validation."""
     series, n_windows = pd.read_parquet(sys.argv[1]), int(sys.argv[2])
     models = [AutoETS(season_length=1), Theta(season_length=1), OptimizedTheta(season_length=1)]
     StatsForecast(models=models, freq="W-FRI", n_jobs=2).cross_validation(

@@ -1,6 +1,6 @@
-"""Public series of several kinds that the installed packages carry: what rules are judged on.
+"""Read public series of several kinds from installed packages, to measure selection rules on.
 
-All are dated weekly, whatever their own period: a rule sees values and a season's length.
+All get weekly dates, whatever their own period: a rule sees only values and a season length.
 """
 
 from collections.abc import Callable, Mapping
@@ -15,7 +15,7 @@ from forecast_assets.data.sources.fetch import demo_series
 
 @dataclass(frozen=True)
 class Group:
-    """Series of one kind: `unique_id, ds, y`, and how many values make a season."""
+    """Series of one kind as a frame `unique_id, ds, y`, and their season length."""
 
     name: str
     kind: str
@@ -24,7 +24,7 @@ class Group:
 
 
 def dated(**series: "np.typing.ArrayLike") -> pd.DataFrame:
-    """Each keyword a series, its last value in the same week."""
+    """Return a long frame of the given series, all ending in the same week."""
     frames = []
     for unique_id, values in sorted(series.items()):
         y = np.asarray(values, dtype=float)
@@ -39,23 +39,23 @@ def _statsmodels(name: str) -> pd.DataFrame:
 
 
 def petroleum() -> pd.DataFrame:
-    """The demo."""
+    """Return the demo series."""
     demo = demo_series()
     return demo.assign(ds=pd.to_datetime(demo["ds"]))
 
 
 def carbon_dioxide() -> pd.DataFrame:
-    """Weekly carbon dioxide on Mauna Loa, 1991 to 2001, gaps drawn through."""
+    """Weekly carbon dioxide on Mauna Loa, 1991 to 2001, gaps interpolated."""
     return dated(carbon_dioxide=_statsmodels("co2")["co2"].interpolate().to_numpy()[-540:])
 
 
 def spare_parts() -> pd.DataFrame:
-    """Made up, for no package carries any: weekly demand that is zero four weeks of five."""
+    """Return synthetic weekly demand that is zero in four weeks of five; no package has any."""
     rng = np.random.default_rng(20)
 
     def demand(chance: float, size: float) -> "np.typing.NDArray[np.float64]":
-        is_asked = rng.random(520) < chance * (1 + 0.5 * np.sin(np.arange(520) * 2 * np.pi / 52))
-        return np.where(is_asked, 1.0 + rng.poisson(size, 520), 0.0)
+        has_demand = rng.random(520) < chance * (1 + 0.5 * np.sin(np.arange(520) * 2 * np.pi / 52))
+        return np.where(has_demand, 1.0 + rng.poisson(size, 520), 0.0)
 
     return dated(rare=demand(0.1, 1), usual=demand(0.2, 3), lumpy=demand(0.2, 20))
 
@@ -90,7 +90,7 @@ GROUPS: Mapping[str, Group] = {
     for group in (
         Group("petroleum", "the demo: prices and stocks, drifting and seasonal", 52, petroleum),
         Group("carbon_dioxide", "trending and seasonal", 52, carbon_dioxide),
-        Group("spare_parts", "intermittent; made up", 52, spare_parts),
+        Group("spare_parts", "intermittent; synthetic", 52, spare_parts),
         Group("sea_temperature", "seasonal", 12, sea_temperature),
         Group("economy", "trending", 4, economy),
         Group("equipment", "seasonal with breaks", 12, equipment),

@@ -1,4 +1,4 @@
-"""Two million made-up predictions scored, and every rule's choice of all series, timed.
+"""Time scoring two million invented predictions, and selection by every rule.
 
 Usage: python benchmarks/scoring.py SERIES MODELS WINDOWS. Prints the seconds of each.
 """
@@ -24,51 +24,51 @@ from forecast_assets.forecasting.selection import choose
 
 
 def settings_of(n_windows: int, **selection: str) -> Settings:
-    """Settings of that many folds and a rule."""
-    place = Path(tempfile.gettempdir())
+    """Return settings with so many folds and a selection rule."""
+    folder = Path(tempfile.gettempdir())
     tables = {"backtest": {"n_windows": n_windows}, "selection": selection}
-    return parse(tables, root=place, var=place, origin="the benchmark")
+    return parse(tables, root=folder, var=folder, origin="the benchmark")
 
 
 def predictions(series: pd.DataFrame, settings: Settings, n_models: int) -> pd.DataFrame:
-    """What models would have said that err each a little more than the one before."""
+    """Return predictions of models, each with slightly larger errors than the one before."""
     rng = np.random.default_rng(0)
     planned = plan(series, settings.backtest)
-    y = np.concatenate([one.y[one.ends] for one in planned])
+    y = np.concatenate([folds.y[folds.ends] for folds in planned])
     none = np.full(len(y), None, dtype=object)
-    said = [
+    invented = [
         FoldForecasts((y + rng.normal(0, 5 + m, len(y)))[:, None], np.full(len(y), 0.01), none)
         for m in range(n_models)
     ]
     return pd.concat(
-        [to_frame(f"m{m:02d}", planned, folds, horizon=1) for m, folds in enumerate(said)],
+        [to_frame(f"m{m:02d}", planned, folds, horizon=1) for m, folds in enumerate(invented)],
         ignore_index=True,
     )
 
 
 def timed(name: str, function: Callable[[], object]) -> None:
-    """Print how long a call takes."""
+    """Print the seconds that a call takes."""
     started = time.perf_counter()
     function()
     print(f"{name} {time.perf_counter() - started:.3f} s", flush=True)
 
 
 def main() -> None:
-    """Score, then choose by every rule."""
+    """Time scoring, then selection by every rule."""
     n_series, n_models, n_windows = map(int, sys.argv[1:])
     settings = settings_of(n_windows)
     series = weekly(n_series, n_weeks=160)
-    said = predictions(series, settings, n_models)
+    invented = predictions(series, settings, n_models)
     scored: list[pd.DataFrame] = []
 
     def score() -> None:
-        evidence = collect(said, series, settings)
-        scores = compute(evidence, settings)
-        scored.append(metrics_frame(evidence, scores, series, settings))
-        leaderboard(evidence, scores, metric="mase", overlap=1)
-        by_horizon(evidence, scores)
+        results = collect(invented, series, settings)
+        scores = compute(results, settings)
+        scored.append(metrics_frame(results, scores, series, settings))
+        leaderboard(results, scores, metric="mase", overlap=1)
+        by_horizon(results, scores)
 
-    def choose_by_all() -> None:
+    def choose_by_every_rule() -> None:
         for policy in POLICIES:
             for scope in ("series", "all"):
                 rule = settings_of(n_windows, policy=policy, scope=scope)
@@ -76,7 +76,7 @@ def main() -> None:
                 choose(scored[0], rule, previous=[first])
 
     timed("scoring", score)
-    timed("choosing", choose_by_all)
+    timed("choosing", choose_by_every_rule)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""The scheduled week of the demo: from its tick to the report in a mailbox, timed.
+"""Time the scheduled week of the demo from its tick to the report in a mailbox.
 
-Usage: python benchmarks/tick.py FOLDER. The folder's forecast.toml is in force, with what earlier
-weeks left there. Prints the seconds from the tick to the mail.
+Usage: python benchmarks/tick.py FOLDER. Uses the folder's forecast.toml and the results of earlier
+weeks in it. Prints the seconds from the tick to the mail.
 """
 
 import os
@@ -17,27 +17,28 @@ from typing import Any
 from aiosmtpd.controller import Controller
 
 ROOT = Path(__file__).resolve().parents[1]
-START = timedelta(seconds=30)  # that the daemon has until the tick
+# Time for the daemon to start before the tick.
+START = timedelta(seconds=30)
 LONGEST_SECONDS = 400.0
 
 
 class Mailbox:
-    """A mail server that notes when the first mail came."""
+    """A mail handler that records when the report arrived."""
 
     def __init__(self) -> None:
-        self.came = threading.Event()
-        self.at: datetime | None = None
+        self.arrived = threading.Event()
+        self.arrived_at: datetime | None = None
 
-    async def handle_DATA(self, _: Any, __: Any, envelope: Any) -> str:  # noqa: N802 - its name there
-        """Take a mail; the one that counts is the report."""
+    async def handle_DATA(self, _: Any, __: Any, envelope: Any) -> str:  # noqa: N802 - aiosmtpd calls it by this name
+        """Accept a mail; record the time if it is the report."""
         if b"Subject: Forecast for the week" in envelope.original_content:
-            self.at = self.at or datetime.now(UTC)
-            self.came.set()
+            self.arrived_at = self.arrived_at or datetime.now(UTC)
+            self.arrived.set()
         return "250 OK"
 
 
 class AnyPort(Controller):
-    """aiosmtpd's server, on a port that the system chooses."""
+    """A mail server on a free port."""
 
     def _trigger_server(self) -> None:
         self.port = self.server.sockets[0].getsockname()[1]
@@ -45,7 +46,7 @@ class AnyPort(Controller):
 
 
 def main() -> None:
-    """Run the daemon over one tick."""
+    """Run the daemon until the report of one tick arrives."""
     folder = Path(sys.argv[1]).resolve()
     home = folder / "var" / "dagster"
     home.mkdir(parents=True, exist_ok=True)
@@ -57,7 +58,7 @@ def main() -> None:
     to = f"mailto://127.0.0.1:{server.port}?mode=insecure&from=week@example.org&to=a@example.org"
     settings = folder / "forecast.toml"
     cron = f"{tick.minute} {tick.hour} * * *"
-    # The demo ends in 2020: by any shorter deadline its newest week was missed long ago.
+    # The demo ends in 2020, so with a shorter deadline its newest week would count as missed.
     week = f'\n[schedule]\ncron = "{cron}"\ndeadline = "9999d"\n[notify]\nurls = ["{to}"]\n'
     settings.write_text(settings.read_text() + week)
     environ = {
@@ -77,9 +78,9 @@ def main() -> None:
             start_new_session=True,
         )
     try:
-        if not box.came.wait(LONGEST_SECONDS) or box.at is None:
+        if not box.arrived.wait(LONGEST_SECONDS) or box.arrived_at is None:
             sys.exit(f"No mail came: {(folder / 'daemon.log').read_text()[-3000:]}")
-        print(f"tick {(box.at - tick).total_seconds():.1f} s")
+        print(f"tick {(box.arrived_at - tick).total_seconds():.1f} s")
     finally:
         os.killpg(daemon.pid, signal.SIGKILL)
         daemon.wait()
