@@ -1,4 +1,4 @@
-"""The README and the guides, taken apart: their fenced blocks, their tables, their links."""
+"""Parse the README and the guides into fenced blocks, tables and links."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -14,7 +14,7 @@ FENCE = re.compile(r"^```(\w*) ?(\S*)\n(.*?)^```$", flags=re.MULTILINE | re.DOTA
 
 @dataclass(frozen=True)
 class Block:
-    """A fenced block; `file` is what the fence names as the file that it is, or empty."""
+    """A fenced block; `file` is the file name after the language, or empty."""
 
     guide: str
     language: str
@@ -23,50 +23,50 @@ class Block:
 
 
 def read(guide: Path) -> str:
-    """What a guide says."""
+    """Return the text of a guide."""
     return guide.read_text(encoding="utf-8")
 
 
 def blocks(*languages: str) -> list[Block]:
-    """The fenced blocks of all guides that are in one of these languages, in order."""
+    """Return the fenced blocks of all guides in one of these languages."""
     return [
-        Block(guide.name, *found)
+        Block(guide.name, *parts)
         for guide in GUIDES
-        for found in FENCE.findall(read(guide))
-        if found[0] in languages
+        for parts in FENCE.findall(read(guide))
+        if parts[0] in languages
     ]
 
 
 def commands() -> list[str]:
-    """Every line of a shell block, each once and without its comment."""
+    """Return the distinct lines of all shell blocks, without comments."""
     lines = [line for block in blocks("sh") for line in block.text.splitlines()]
     return list(dict.fromkeys(re.sub(r"\s+#.*", "", line) for line in lines))
 
 
 def rows_of(first: str, text: str) -> Mapping[str, list[str]]:
-    """The cells of the table whose first heading is that, by the cell that each row begins with."""
+    """Return the rows of the table with this first heading, by their first cell."""
     pattern = rf"^\| {re.escape(first)} \|.*\n\|[-|]+\n((?:\|.*\n)+)"
     (table,) = re.findall(pattern, text, flags=re.MULTILINE)
     return dict(_rows(table))
 
 
 def sections(text: str) -> Iterator[tuple[str, str]]:
-    """Each heading of the second level, and what stands below it."""
+    """Yield each heading of the second level with the text below it."""
     for part in text.split("\n## ")[1:]:
         heading, _, below = part.partition("\n")
         yield heading, below
 
 
 def links(guide: Path) -> list[str]:
-    """Where the guide's links and pictures lead, other sites aside."""
-    found = re.findall(r"\]\(([^)]+)\)", read(guide))
-    return [link for link in found if "://" not in link]
+    """Return the targets of the guide's links and pictures within the project."""
+    targets = re.findall(r"\]\(([^)]+)\)", read(guide))
+    return [link for link in targets if "://" not in link]
 
 
 def anchors(guide: Path) -> set[str]:
-    """The names by which the headings of a guide are linked to."""
+    """Return the anchors of the headings of a guide."""
     headings = re.findall(r"^#+ (.*)$", read(guide), flags=re.MULTILINE)
-    return {re.sub(r"[^\w\- ]", "", one.lower()).replace(" ", "-") for one in headings}
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 def _rows(table: str) -> Iterator[tuple[str, list[str]]]:

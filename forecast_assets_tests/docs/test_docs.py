@@ -1,4 +1,4 @@
-"""The documents say what was measured: every figure of docs/choosing.md is that of the results."""
+"""Every figure of docs/choosing.md and of the README equals the measured result."""
 
 import json
 
@@ -14,14 +14,14 @@ GROUPS = list(dict.fromkeys(RESULTS["group"]))
 
 
 def measured(column: str) -> pd.DataFrame:
-    """A row a rule, a column a group, and the geometric mean of all groups."""
+    """Return one row a rule, one column a group, and the geometric mean of all groups."""
     wide = RESULTS.pivot(index="rule", columns="group", values=column)[GROUPS]
     return wide.assign(all=wide.product(axis=1) ** (1 / len(GROUPS)))
 
 
-def agree(said: list[str], found: "pd.Series[float]") -> None:
-    decimals = [len(cell.partition(".")[2]) for cell in said]
-    for cell, value, digits in zip(said, found, decimals, strict=True):
+def agree(cells: list[str], values: "pd.Series[float]") -> None:
+    decimals = [len(cell.partition(".")[2]) for cell in cells]
+    for cell, value, digits in zip(cells, values, decimals, strict=True):
         assert float(cell) == pytest.approx(value, abs=0.51 * 10**-digits)
 
 
@@ -47,24 +47,23 @@ def test_the_intervals_are_as_measured(intervals: str):
 
 @pytest.mark.parametrize("group", GROUPS)
 def test_coverage_is_as_measured(group: str):
-    of_it = RESULTS[(RESULTS["group"] == group) & (RESULTS["rule"] == "combination_median")]
+    rows = RESULTS[(RESULTS["group"] == group) & (RESULTS["rule"] == "combination_median")]
     names = ["n", "coverage_80", "coverage_80_error", "coverage_95", "coverage_95_error"]
-    said = [part for cell in rows_of("group", TEXT)[group] for part in cell.split(" ± ")]
-    agree(said, of_it.iloc[0][names])
+    cells = [part for cell in rows_of("group", TEXT)[group] for part in cell.split(" ± ")]
+    agree(cells, rows.iloc[0][names])
 
 
 def test_the_default_has_the_least_error_of_all_rules():
-    """What the page says of it."""
     errors = measured("of_naive").loc[list(rows_of("rule", TEXT)), "all"]
     assert errors.idxmin() == "combination_median"
 
 
-def test_the_readme_says_what_was_measured():
+def test_the_readme_has_the_measured_figures():
     demo = RESULTS[RESULTS["group"] == "petroleum"].set_index("rule")
     singles = demo.loc[list(DEFAULT_MODELS), "of_naive"]
     rules = ["combination_median", "best", singles.idxmin(), "naive"]
     names = ["of_naive", "switches_a_year", "coverage_80", "coverage_95"]
     rows = rows_of("rule", read(README))
     assert f"`{singles.idxmin()}`" in list(rows)[2]
-    for said, rule in zip(rows.values(), rules, strict=True):
-        agree(said, demo.loc[rule, names])
+    for cells, rule in zip(rows.values(), rules, strict=True):
+        agree(cells, demo.loc[rule, names])

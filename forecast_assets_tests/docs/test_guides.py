@@ -1,4 +1,4 @@
-"""The guides do as they say: commands run, examples load, tables name what the code has."""
+"""The guides are correct: commands run, examples load, tables match the code."""
 
 import os
 import shutil
@@ -45,9 +45,9 @@ from forecast_assets_tests.notification_servers import mail_server
 
 NOT_RUN = {
     "make run": "sets up an environment: CI begins with it",
-    "make test": "is this",
+    "make test": "runs this test",
     "make ui": "runs until it is stopped; test_ui starts it",
-    "make bench-accuracy": "takes a quarter of an hour",
+    "make bench-accuracy": "takes 15 minutes",
 }
 HANDLED = {"", "sh", "toml", "python", "csv", "ini", "yaml", "dockerfile", "sql"}
 WITH_SERVERS = ('kind = "http"', 'kind = "sql"', "s3://")  # for test_guides_sources
@@ -76,7 +76,7 @@ OPERATE, SETTINGS = (read(ROOT / "docs" / name) for name in ("operate.md", "sett
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A folder with every file that a guide's fence names, and with two short series."""
+    """Make a folder with every file that a guide names, and with two short series."""
     folder = tmp_path_factory.mktemp("guides")
     for block in blocks("python", "csv"):
         (folder / block.file).parent.mkdir(exist_ok=True)
@@ -90,8 +90,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="module")
-def ran(folder: Path) -> "Iterator[Mapping[str, subprocess.CompletedProcess[str]]]":
-    """What became of every command, run in the order of the guides; a daemon was just heard."""
+def results(folder: Path) -> "Iterator[Mapping[str, subprocess.CompletedProcess[str]]]":
+    """Run every command in the order of the guides, with a fresh daemon heartbeat."""
     home = folder / "var" / "dagster"
     home.mkdir(parents=True)
     shutil.copy(ROOT / "dagster.yaml", home)
@@ -126,20 +126,21 @@ def ran(folder: Path) -> "Iterator[Mapping[str, subprocess.CompletedProcess[str]
         }
 
 
-@pytest.mark.parametrize("command", [one for one in commands() if one not in NOT_RUN])
+@pytest.mark.parametrize("command", [command for command in commands() if command not in NOT_RUN])
 def test_a_command_runs(
-    ran: "Mapping[str, subprocess.CompletedProcess[str]]", command: str
+    results: "Mapping[str, subprocess.CompletedProcess[str]]", command: str
 ) -> None:
-    assert ran[command].returncode == 0, ran[command].stdout[-3000:]
+    assert results[command].returncode == 0, results[command].stdout[-3000:]
 
 
-def test_what_is_not_run_is_in_a_guide_and_in_the_makefile() -> None:
+def test_commands_that_are_not_run_are_in_a_guide_and_in_the_makefile() -> None:
     assert set(NOT_RUN) <= set(commands())
     targets = (ROOT / "Makefile").read_text()
-    assert [one for one in NOT_RUN if f"\n{one.removeprefix('make ')}:" not in targets] == []
+    names = [command.removeprefix("make ") for command in NOT_RUN]
+    assert [name for name in names if f"\n{name}:" not in targets] == []
 
 
-def test_every_block_is_of_a_language_that_is_tried_here() -> None:
+def test_every_block_has_a_tested_language() -> None:
     fences = [line for guide in GUIDES for line in read(guide).splitlines() if line[:3] == "```"]
     assert {line[3:].split(" ")[0] for line in fences} <= HANDLED
 
@@ -148,27 +149,27 @@ def settings_of(block: Block, folder: Path) -> Settings:
     return parse(tomllib.loads(block.text), root=folder, var=folder / "var", origin=block.guide)
 
 
-ALONE = [one for one in blocks("toml") if not any(mark in one.text for mark in WITH_SERVERS)]
+ALONE = [block for block in blocks("toml") if not any(mark in block.text for mark in WITH_SERVERS)]
 
 
 @pytest.mark.parametrize(
-    "block", [one for one in ALONE if not one.file], ids=lambda one: one.text[:30]
+    "block", [block for block in ALONE if not block.file], ids=lambda block: block.text[:30]
 )
 def test_settings_in_a_guide_can_be_used(block: Block, folder: Path) -> None:
     settings = settings_of(block, folder)
     weeks = to_weeks(fetch.fetch(FetchRequest(settings, LATER)), settings, as_of=LATER)
     assert not weeks.frame.empty
     y = np.array(walk(80, seed=3))
-    asked = enabled(settings) if "[models" in block.text else ()
-    for model in asked:
+    models = enabled(settings) if "[models" in block.text else ()
+    for model in models:
         forecaster = model.fit(y[:70], season_length=4)
         if model.is_moved:
             forecaster = forecaster.update(y[70:])
         assert np.isfinite(forecaster.predict(2)).all()
 
 
-def test_the_weeks_of_the_example_are_as_the_guide_says(folder: Path) -> None:
-    (block,) = [one for one in blocks("toml") if 'missing = "zero"' in one.text]
+def test_the_example_has_the_weeks_of_the_guide(folder: Path) -> None:
+    (block,) = [block for block in blocks("toml") if 'missing = "zero"' in block.text]
     settings = settings_of(block, folder)
     weeks = to_weeks(fetch.fetch(FetchRequest(settings, LATER)), settings, as_of=LATER).frame
     graz, linz = (weeks[weeks["unique_id"] == name] for name in ("Graz", "Linz"))
@@ -176,8 +177,8 @@ def test_the_weeks_of_the_example_are_as_the_guide_says(folder: Path) -> None:
     assert (list(graz["y"]), list(linz["y"])) == ([215, 131], [77, 0, 80])
 
 
-def test_an_entry_point_is_of_the_group_that_is_looked_up() -> None:
-    (block,) = [one for one in blocks("toml") if one.file == "pyproject.toml"]
+def test_the_entry_point_has_the_right_group() -> None:
+    (block,) = [block for block in blocks("toml") if block.file == "pyproject.toml"]
     assert list(tomllib.loads(block.text)["project"]["entry-points"]) == [ENTRY_POINTS]
 
 
@@ -186,7 +187,7 @@ def test_services_run_programs_that_are_installed() -> None:
     started = [line.partition("=")[2] for line in units if line.startswith("ExecStart=")]
     (compose,) = [yaml.safe_load(block.text) for block in blocks("yaml")]
     services = compose["services"]
-    started += [one["command"] for one in services.values()]
+    started += [service["command"] for service in services.values()]
     started += [services["daemon"]["healthcheck"]["test"]]
     assert len(started) == 5
     for command in started:
@@ -209,16 +210,16 @@ def test_the_readme_is_short_and_leads_to_every_guide() -> None:
     assert {f"docs/{guide.name}" for guide in GUIDES[1:]} <= set(links(README))
 
 
-def named(rows: Mapping[str, list[str]]) -> set[str]:
+def names_in(rows: Mapping[str, list[str]]) -> set[str]:
     return {cell.strip("`") for cell in rows}
 
 
-def test_the_tables_of_alarms_name_what_the_code_has(tmp_path: Path) -> None:
+def test_the_tables_of_operate_match_the_code(tmp_path: Path) -> None:
     defs = build_defs(make_settings(tmp_path, schedule={"poll": "1h"}))
-    every = [*(defs.schedules or ()), *(defs.sensors or ())]
-    assert named(rows_of("name", OPERATE)) == {one.name for one in every}
-    assert named(rows_of("check", OPERATE)) == {spec.name for spec in CHECKS}
-    assert named(rows_of("`events`", OPERATE)) == set(get_args(Event))
+    automation = [*(defs.schedules or ()), *(defs.sensors or ())]
+    assert names_in(rows_of("name", OPERATE)) == {definition.name for definition in automation}
+    assert names_in(rows_of("check", OPERATE)) == {spec.name for spec in CHECKS}
+    assert names_in(rows_of("`events`", OPERATE)) == set(get_args(Event))
 
 
 def test_the_table_of_models_names_every_one() -> None:
@@ -240,7 +241,7 @@ TABLES: Mapping[str, tuple[type[BaseModel], ...]] = {
 
 
 def default_of(models: tuple[type[BaseModel], ...], key: str) -> Any:
-    """The default of a setting as TOML has it: null where there is none."""
+    """Return the default of a setting as TOML writes it, or null."""
     field = next(model.model_fields[key] for model in models if key in model.model_fields)
     value = None if field.is_required() else field.get_default(call_default_factory=True)
     return list(value) if isinstance(value, tuple) else value
@@ -250,15 +251,15 @@ def default_of(models: tuple[type[BaseModel], ...], key: str) -> Any:
 def test_every_setting_is_listed_with_its_default(
     table: str, models: tuple[type[BaseModel], ...]
 ) -> None:
-    said = dict(sections(SETTINGS))[f"`{table}`"]
-    rows = rows_of("key", f"{said}\n")
+    section = dict(sections(SETTINGS))[f"`{table}`"]
+    rows = rows_of("key", f"{section}\n")
     known = {name for model in models for name in model.model_fields}
     assert {key.strip("`") for key in rows} == known
     for key, (default, meaning) in rows.items():
-        told = None if default == "–" else tomllib.loads(f"x = {default.strip('`')}")["x"]
-        assert told == default_of(models, key.strip("`")), key
+        documented = None if default == "–" else tomllib.loads(f"x = {default.strip('`')}")["x"]
+        assert documented == default_of(models, key.strip("`")), key
         assert meaning, key
 
 
-def test_no_setting_is_listed_that_is_not_there() -> None:
+def test_only_existing_tables_are_listed() -> None:
     assert {heading.strip("`") for heading, _ in sections(SETTINGS)} == set(TABLES)
