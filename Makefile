@@ -20,10 +20,11 @@ test: check chromium postgresql
 	$(BIN)/pytest -m "not alone" -n 2 --dist loadfile --no-loadscope-reorder
 	$(BIN)/pytest -m alone
 
-check: setup
+check: setup $(DAGSTER_HOME)/dagster.yaml
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	$(BIN)/dg check defs
 
 bench: setup
 	$(BIN)/python benchmarks/bench.py

@@ -19,7 +19,7 @@ from forecast_assets.defs.build import build_defs, build_store
 from forecast_assets.defs.schedules import JOB, build_job, last_tick
 from forecast_assets.defs.sensors.missed_run import build_missed_week
 from forecast_assets.defs.sensors.run_failures import OVERLAP, build_alarms
-from forecast_assets.defs.sensors.stale_assets import build_follow_up
+from forecast_assets.defs.sensors.stale_assets import build_stale_assets
 from forecast_assets.storage.commit import Commit
 from forecast_assets.storage.store import Store
 from forecast_assets.storage.tables import ASSETS
@@ -69,7 +69,7 @@ def sensors(settings: Settings, store: Store) -> dict[str, Callable[[], dg.Senso
     job = build_job(settings)
     return {
         "missed_week": lambda: build_missed_week(settings, store, job),
-        "the_rest_follows": lambda: build_follow_up(settings, store),
+        "stale_assets": lambda: build_stale_assets(settings, store),
         "alarms": lambda: build_alarms(settings),
     }
 

@@ -1,6 +1,12 @@
-"""What Dagster loads: `dagster ... -m forecast_assets.definitions`."""
+"""The entry point of Dagster: `dagster ... -m forecast_assets.definitions`."""
+
+import dagster as dg
 
 from forecast_assets.config.loader import load
 from forecast_assets.defs.build import build_defs
 
-defs = build_defs(load())
+
+@dg.definitions
+def defs() -> dg.Definitions:
+    """Build the definitions for the settings in force; raise SettingsError where they are wrong."""
+    return build_defs(load())

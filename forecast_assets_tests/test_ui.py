@@ -43,7 +43,7 @@ CHECKS = {
     "forecast_accuracy": "live_forecasts_keep_their_promise",
     "weekly_report": "everyone_was_told",
 }
-SENSORS = ("alarms", "missed_week", "the_rest_follows")
+SENSORS = ("alarms", "missed_week", "stale_assets")
 SERIES = (
     "mn_midgrade_gasoline_price",
     "us_crude_production",
@@ -154,7 +154,7 @@ def finished(page: Page, launched: str) -> str:
 def test_the_graph_shows_every_asset(page: Page, shot: Shot):
     page.goto("/asset-groups")
     page.get_by_role("button", name="Materialize all").click(trial=True)
-    expect(page.get_by_text("publication").last).to_be_visible()
+    expect(page.get_by_text("forecast", exact=True).last).to_be_visible()
     page.keyboard.press("Alt+e")  # opens every group
     for asset in ASSETS:
         expect(page.get_by_text(_as_in_the_graph(asset))).to_be_visible()

@@ -16,7 +16,7 @@ from forecast_assets.defs.resources import compute
 from forecast_assets.defs.schedules import build_job, build_schedule
 from forecast_assets.defs.sensors.missed_run import build_missed_week
 from forecast_assets.defs.sensors.run_failures import build_alarms
-from forecast_assets.defs.sensors.stale_assets import build_follow_up, build_poll
+from forecast_assets.defs.sensors.stale_assets import build_stale_assets, build_poll
 from forecast_assets.models import enabled
 from forecast_assets.storage.store import Store
 from forecast_assets.storage.tables import table_contracts
@@ -26,12 +26,12 @@ GROUPS: Mapping[str, tuple[str, frozenset[str], str]] = {
     # asset: its group, its kinds, the version of the code that makes it
     "raw_data": ("data", frozenset({"deltalake", "pandas"}), ""),  # as its source's settings
     "series": ("data", frozenset({"deltalake", "pandas"}), "2"),
-    "backtest_predictions": ("bake_off", frozenset({"deltalake", "numpy"}), "1"),
-    "metrics": ("bake_off", frozenset({"deltalake", "numpy"}), "1"),
-    "best_model": ("bake_off", frozenset({"deltalake", "pandas"}), "1"),
-    "next_week_forecast": ("publication", frozenset({"deltalake", "numpy"}), "1"),
-    "forecast_accuracy": ("publication", frozenset({"deltalake", "pandas"}), "1"),
-    "weekly_report": ("publication", frozenset({"deltalake", "html"}), "1"),
+    "backtest_predictions": ("backtest", frozenset({"deltalake", "numpy"}), "1"),
+    "metrics": ("backtest", frozenset({"deltalake", "numpy"}), "1"),
+    "best_model": ("backtest", frozenset({"deltalake", "pandas"}), "1"),
+    "next_week_forecast": ("forecast", frozenset({"deltalake", "numpy"}), "1"),
+    "forecast_accuracy": ("forecast", frozenset({"deltalake", "pandas"}), "1"),
+    "weekly_report": ("report", frozenset({"deltalake", "html"}), "1"),
 }
 
 
@@ -54,7 +54,7 @@ def build_defs(settings: Settings) -> dg.Definitions:
     )
     sensors = [
         build_missed_week(settings, store, job),
-        build_follow_up(settings, store),
+        build_stale_assets(settings, store),
         build_alarms(settings),
     ]
     if settings.schedule.poll:

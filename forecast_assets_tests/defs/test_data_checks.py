@@ -17,7 +17,7 @@ from forecast_assets.defs.notifications import outbox
 from forecast_assets.defs.schedules import build_job
 from forecast_assets.defs.sensors.missed_run import build_missed_week
 from forecast_assets.defs.sensors.run_failures import build_alarms
-from forecast_assets.defs.sensors.stale_assets import build_follow_up
+from forecast_assets.defs.sensors.stale_assets import build_stale_assets
 from forecast_assets_tests.builders import make_series, walk, week_settings, write_source
 
 PANEL = {"a": walk(45, seed=1), "b": walk(45, seed=2), "c": walk(45, seed=3)}
@@ -165,7 +165,7 @@ def test_the_same_data_are_the_same_version_and_nothing_follows(house: House):
     said = evaluations(result)["something_is_new"]
     assert said.passed
     assert str(said.description).startswith("Every value of 3 series is that of the previous")
-    sensor = build_follow_up(house.settings, house.store)
+    sensor = build_stale_assets(house.settings, house.store)
     context = dg.build_sensor_context(house.instance, definitions=build_defs(house.settings))
     assert str(sensor.evaluate_tick(context).skip_message) == "Nothing is behind."
 
@@ -174,7 +174,7 @@ def test_what_is_held_back_is_not_tried_again_by_the_sensor(house: House):
     house.run()
     house.source(a=PANEL["a"])
     house.fetch()
-    sensor = build_follow_up(house.settings, house.store)
+    sensor = build_stale_assets(house.settings, house.store)
     defs = build_defs(house.settings)
     for _ in range(3):
         answer = sensor.evaluate_tick(dg.build_sensor_context(house.instance, definitions=defs))

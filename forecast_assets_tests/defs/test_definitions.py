@@ -1,4 +1,4 @@
-"""The graph as Dagster sees it, pinned by name."""
+"""The definitions: what the settings decide about them, and what every asset has."""
 
 import re
 import subprocess
@@ -10,56 +10,21 @@ import pytest
 
 from forecast_assets.config.loader import parse
 from forecast_assets.defs.build import build_defs
+from forecast_assets.defs.schedules import deadline
 from forecast_assets.errors import ModelError, SettingsError
 from forecast_assets.storage.tables import ASSETS, table_contracts
 from forecast_assets_tests.builders import make_settings
 
-MODELS = ["drift", "naive", "theta_log"]
 
-
-@pytest.fixture
-def defs(tmp_path: Path) -> dg.Definitions:
-    return build_defs(make_settings(tmp_path, models={"enabled": MODELS}))
+@pytest.fixture(scope="module")
+def defs(tmp_path_factory: pytest.TempPathFactory) -> dg.Definitions:
+    models = {"enabled": ["drift", "naive", "theta_log"]}
+    return build_defs(make_settings(tmp_path_factory.mktemp("defs"), models=models))
 
 
 def specs(defs: dg.Definitions) -> dict[str, dg.AssetSpec]:
-    """Every asset's spec by its name."""
+    """Return every asset's spec by name."""
     return {spec.key.path[-1]: spec for spec in defs.resolve_all_asset_specs()}
-
-
-def test_the_graph_is_the_one_that_is_documented(defs: dg.Definitions):
-    deps = {
-        name: {dep.asset_key.path[-1] for dep in spec.deps} for name, spec in specs(defs).items()
-    }
-    assert deps == {
-        "raw_data": set(),
-        "series": {"raw_data"},
-        "backtest_predictions": {"series"},
-        "metrics": {"backtest_predictions", "series"},
-        "best_model": {"metrics"},
-        "next_week_forecast": {"best_model", "series", "backtest_predictions"},
-        "forecast_accuracy": {"next_week_forecast", "series"},
-        "weekly_report": {
-            "next_week_forecast",
-            "best_model",
-            "metrics",
-            "series",
-            "forecast_accuracy",
-        },
-    }
-
-
-def test_groups_follow_the_week(defs: dg.Definitions):
-    assert {name: spec.group_name for name, spec in specs(defs).items()} == {
-        "raw_data": "data",
-        "series": "data",
-        "backtest_predictions": "bake_off",
-        "metrics": "bake_off",
-        "best_model": "bake_off",
-        "next_week_forecast": "publication",
-        "forecast_accuracy": "publication",
-        "weekly_report": "publication",
-    }
 
 
 def test_every_asset_is_described_owned_and_versioned(defs: dg.Definitions):
@@ -70,16 +35,6 @@ def test_every_asset_is_described_owned_and_versioned(defs: dg.Definitions):
         assert "deltalake" in spec.kinds, name
 
 
-def test_rows_of_another_source_are_of_another_code_version():
-    def version(**source: object) -> str | None:
-        given = {"source": source} if source else {}
-        settings = parse(given, root=Path("/root"), var=Path("/var"), origin="a test")
-        return specs(build_defs(settings))["raw_data"].code_version
-
-    sold = {"kind": "file", "path": "a.csv", "y": "sold"}
-    assert len({version(), version(**sold), version(**sold), version(**{**sold, "y": "y"})}) == 3
-
-
 def test_every_column_is_described_in_the_ui(defs: dg.Definitions):
     contracts = table_contracts((80, 95))
     for name, spec in specs(defs).items():
@@ -88,10 +43,14 @@ def test_every_column_is_described_in_the_ui(defs: dg.Definitions):
         assert all(column.description for column in schema.columns)
 
 
-def test_the_backtest_is_partitioned_by_model_in_the_settings_order(defs: dg.Definitions):
-    partitions = specs(defs)["backtest_predictions"].partitions_def
-    assert partitions is not None
-    assert list(partitions.get_partition_keys()) == MODELS
+def test_rows_of_another_source_have_another_code_version():
+    def version(**source: object) -> str | None:
+        given = {"source": source} if source else {}
+        settings = parse(given, root=Path("/root"), var=Path("/var"), origin="a test")
+        return specs(build_defs(settings))["raw_data"].code_version
+
+    sales = {"kind": "file", "path": "a.csv", "y": "sold"}
+    assert len({version(), version(**sales), version(**sales), version(**{**sales, "y": "y"})}) == 3
 
 
 def test_every_asset_can_be_part_of_one_run(defs: dg.Definitions):
@@ -106,49 +65,14 @@ def test_every_step_is_retried(defs: dg.Definitions):
     assert [op.name for op in ops if op.retry_policy is None] == []
 
 
-def checks(defs: dg.Definitions) -> list[dg.AssetCheckSpec]:
-    """Every check's spec."""
-    assets = [asset for asset in defs.assets or [] if isinstance(asset, dg.AssetsDefinition)]
-    return [spec for asset in assets for spec in asset.check_specs]
-
-
-def test_the_checks_are_named_for_what_they_hold(defs: dg.Definitions):
-    found = {(spec.asset_key.path[-1], spec.name) for spec in checks(defs)}
-    assert found == {
-        ("series", "series_can_be_backtested"),
-        ("series", "weeks_are_known"),
-        ("series", "something_is_new"),
-        ("series", "values_stand"),
-        ("series", "history_stands"),
-        ("series", "weeks_are_their_own"),
-        ("series", "no_week_is_gone"),
-        ("series", "source_is_on_time"),
-        ("series", "rows_keep_the_contract"),
-        ("series", "newest_week_is_whole"),
-        ("series", "rows_come_once"),
-        ("series", "rows_keep_their_weekday"),
-        ("series", "no_week_is_missing"),
-        ("series", "values_are_in_range"),
-        ("series", "series_are_known"),
-        ("series", "no_series_is_gone"),
-        ("series", "newest_values_are_usual"),
-        ("series", "units_stand"),
-        ("series", "no_series_is_stuck"),
-        ("metrics", "no_model_failed"),
-        ("next_week_forecast", "champions_forecast"),
-        ("forecast_accuracy", "live_forecasts_keep_their_promise"),
-        ("weekly_report", "everyone_was_told"),
-    }
-
-
-def test_the_job_carries_the_range_of_all_models(defs: dg.Definitions):
+def test_the_job_selects_all_assets_and_the_range_of_all_models(defs: dg.Definitions):
     job = defs.resolve_job_def("weekly_forecast")
     assert job.tags["dagster/asset_partition_range_start"] == "drift"
     assert job.tags["dagster/asset_partition_range_end"] == "theta_log"
     assert {key.path[-1] for key in job.asset_layer.executable_asset_keys} == set(ASSETS)
 
 
-def test_the_schedule_is_on_in_the_time_zone_of_the_settings(tmp_path: Path):
+def test_the_schedule_follows_the_settings(tmp_path: Path):
     settings = make_settings(
         tmp_path, schedule={"cron": "30 6 * * MON", "timezone": "Europe/Berlin"}
     )
@@ -158,26 +82,50 @@ def test_the_schedule_is_on_in_the_time_zone_of_the_settings(tmp_path: Path):
     assert schedule.default_status == dg.DefaultScheduleStatus.RUNNING
 
 
-def test_every_sensor_is_on(tmp_path: Path):
-    settings = make_settings(tmp_path, schedule={"poll": "6h"})
-    for at, names in (
-        (make_settings(tmp_path), {"missed_week", "the_rest_follows", "alarms"}),
-        (settings, {"missed_week", "the_rest_follows", "alarms", "new_data"}),
-    ):
-        sensors = {sensor.name: sensor for sensor in build_defs(at).sensors or []}
-        assert sensors.keys() == names
-        assert {sensor.default_status for sensor in sensors.values()} == {
-            dg.DefaultSensorStatus.RUNNING
-        }
+def test_every_sensor_is_on_and_the_source_is_polled_only_if_set(
+    tmp_path: Path, defs: dg.Definitions
+):
+    polling = build_defs(make_settings(tmp_path, schedule={"poll": "6h"}))
+    assert {one.name for one in polling.sensors or []} - {
+        one.name for one in defs.sensors or []
+    } == {"new_data"}
+    for sensor in polling.sensors or []:
+        assert sensor.default_status == dg.DefaultSensorStatus.RUNNING
 
 
-def test_a_cron_expression_that_is_none_stops_the_definitions(tmp_path: Path):
+@pytest.mark.parametrize(
+    ("schedule", "deadline_cron"),
+    [
+        ({"cron": "30 6 * * MON", "deadline": "6h"}, "30 12 * * 1"),
+        ({"cron": "30 22 * * SUN,3", "deadline": "90m"}, "0 0 * * 1,4"),
+        ({"cron": "0 0 * * *", "deadline": "2h"}, "0 2 * * *"),
+        ({"cron": "0 6 1 * *", "deadline": "6h"}, "0 12 1 * *"),
+        ({"cron": "0 22 1 * *", "deadline": "6h"}, None),  # on the 2nd, or on another day
+        ({"cron": "*/5 * * * *", "deadline": "6h"}, None),
+        ({"cron": "0 6 * * MON-FRI", "deadline": "2d"}, None),  # longer than from tick to tick
+    ],
+)
+def test_the_forecast_is_overdue_in_the_ui_at_its_tick_plus_deadline(
+    tmp_path: Path, schedule: dict[str, str], deadline_cron: str | None
+):
+    settings = make_settings(tmp_path, schedule={**schedule, "timezone": "Europe/Vienna"})
+    policies = {name: spec.freshness_policy for name, spec in specs(build_defs(settings)).items()}
+    with_policy = {name for name, policy in policies.items() if policy}
+    if deadline_cron is None:
+        assert not with_policy
+        return
+    assert with_policy == {"next_week_forecast", "weekly_report"}
+    expected = dg.FreshnessPolicy.cron(deadline_cron, deadline(settings), "Europe/Vienna")
+    assert policies["weekly_report"] == expected
+
+
+def test_an_invalid_cron_expression_is_refused(tmp_path: Path):
     settings = make_settings(tmp_path, schedule={"cron": "99 0 * * MON"})
-    with pytest.raises(SettingsError, match=r"'99 0 \* \* MON', which is no cron expression"):
+    with pytest.raises(SettingsError, match=r"`schedule\.cron` is '99 0 \* \* MON'"):
         build_defs(settings)
 
 
-def test_an_enabled_model_that_does_not_exist_stops_the_definitions(tmp_path: Path):
+def test_an_enabled_model_that_does_not_exist_is_refused(tmp_path: Path):
     with pytest.raises(ModelError, match="There is no model 'thetta'"):
         build_defs(make_settings(tmp_path, models={"enabled": ["thetta"]}))
 
@@ -185,7 +133,7 @@ def test_an_enabled_model_that_does_not_exist_stops_the_definitions(tmp_path: Pa
 def test_loading_the_definitions_imports_nothing_heavy():
     heavy = ["dask", "jinja2", "matplotlib", "scipy", "statsforecast", "statsmodels"]
     code = (
-        "import sys, forecast_assets.definitions;"
+        "import sys; from forecast_assets.definitions import defs; defs();"
         f"print([name for name in {heavy} if name in sys.modules])"
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -30,18 +30,18 @@ SOURCE = ("raw_data", "series")
 NEW_DATA = "new_data"
 
 
-def build_follow_up(settings: Settings, store: Store, *, clock: Clock = now) -> dg.SensorDefinition:
+def build_stale_assets(settings: Settings, store: Store, *, clock: Clock = now) -> dg.SensorDefinition:
     """The sensor: what was made from older versions than there are is made again, once."""
 
     @dg.sensor(
-        name="the_rest_follows",
+        name="stale_assets",
         asset_selection=dg.AssetSelection.all(),
         minimum_interval_seconds=EVERY_SECONDS,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Where a model, or the data, was made again out of turn, makes all that is"
         " behind it, in one run. Waits until nothing changes and no run is under way.",
     )
-    def the_rest_follows(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+    def stale_assets(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         if _is_busy(context.instance):
             return dg.SkipReason("A run is under way; what it leaves behind follows after it.")
         found = find_stale(store, models=settings.models.enabled, as_of=clock())
@@ -61,7 +61,7 @@ def build_follow_up(settings: Settings, store: Store, *, clock: Clock = now) -> 
         )
         return dg.SensorResult(run_requests=[request])
 
-    return the_rest_follows
+    return stale_assets
 
 
 def build_poll(every: str, *, clock: Clock = now) -> dg.SensorDefinition:

@@ -10,7 +10,7 @@ from dagster._core.test_utils import create_run_for_test
 
 from forecast_assets.config.settings import Settings
 from forecast_assets.defs.build import build_defs, build_store
-from forecast_assets.defs.sensors.stale_assets import build_follow_up, build_poll
+from forecast_assets.defs.sensors.stale_assets import build_stale_assets, build_poll
 from forecast_assets.storage.tables import ASSETS
 from forecast_assets_tests.builders import make_series, walk, week_settings, write_source
 
@@ -58,7 +58,7 @@ class Follower:
 
     def look(self) -> dg.RunRequest | str:
         """The run that it asks for, or why there is none."""
-        sensor = build_follow_up(self._settings, build_store(self._settings))
+        sensor = build_stale_assets(self._settings, build_store(self._settings))
         context = dg.build_sensor_context(
             self._instance, cursor=self._cursor or None, definitions=build_defs(self._settings)
         )
