@@ -29,7 +29,7 @@ from forecast_assets.backtesting.folds import SeriesFolds
 from forecast_assets.config.loader import parse
 from forecast_assets.config.settings import DEFAULT_MODELS, Settings
 from forecast_assets.defs.build import build_store
-from forecast_assets.defs.resources import compute as compute_resource
+from forecast_assets.defs.resources import backtest_executor
 from forecast_assets.forecasting import intervals
 from forecast_assets.forecasting.backtest_results import FAILED, SCORED, BacktestResults
 from forecast_assets.forecasting.ensembles import (
@@ -134,7 +134,7 @@ def backtest(group: Group, folder: Path) -> BacktestResults:
     """Backtest every default model on every fold that is needed."""
     settings = settings_of(group, folder)
     series = group.read().sort_values(["unique_id", "ds"], ignore_index=True)
-    values = {"settings": settings, "store": build_store(settings), "compute": compute_resource}
+    values = {"settings": settings, "store": build_store(settings), "compute": backtest_executor}
     with dg.build_resources(values) as resources:
         executor: BacktestExecutor = resources.compute
         runs = executor.run_all(executor.backtests(series, settings.models.enabled))

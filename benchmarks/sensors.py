@@ -16,7 +16,7 @@ from dagster._core.test_utils import create_run_for_test
 from forecast_assets.config.loader import parse
 from forecast_assets.config.settings import Settings
 from forecast_assets.defs.build import build_defs, build_store
-from forecast_assets.defs.schedules import JOB, build_job, last_tick
+from forecast_assets.defs.schedules import JOB, last_tick
 from forecast_assets.defs.sensors.missed_run import build_missed_week
 from forecast_assets.defs.sensors.run_failures import OVERLAP, build_alarms
 from forecast_assets.defs.sensors.stale_assets import build_stale_assets
@@ -66,9 +66,8 @@ def tick(
 
 def sensors(settings: Settings, store: Store) -> dict[str, Callable[[], dg.SensorDefinition]]:
     """The sensors by name, over a store that was just opened."""
-    job = build_job(settings)
     return {
-        "missed_week": lambda: build_missed_week(settings, store, job),
+        "missed_week": lambda: build_missed_week(settings, store),
         "stale_assets": lambda: build_stale_assets(settings, store),
         "alarms": lambda: build_alarms(settings),
     }

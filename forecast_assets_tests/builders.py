@@ -1,7 +1,5 @@
 """Small made-up weeks: settings, series and predictions, each with what it witnesses."""
 
-import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,7 +10,6 @@ import pandas as pd
 
 from forecast_assets.config.loader import parse
 from forecast_assets.config.settings import Settings
-from forecast_assets.defs.runs import identity
 
 FIRST_WEEK = "2024-01-05"  # a Friday
 AS_OF = datetime(2026, 1, 5, tzinfo=UTC)
@@ -76,12 +73,3 @@ def week_settings(tmp_path: Path, series: pd.DataFrame, **tables: Mapping[str, A
         "data_quality": {"late": "publish"},  # its weeks are of 2024
     }
     return make_settings(tmp_path, **{**small, **tables})
-
-
-def dead_process() -> str:
-    """What a run records of its process, of one that is gone."""
-    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
-        said = identity(process.pid)
-        process.communicate(b"\n")
-    assert said is not None
-    return said

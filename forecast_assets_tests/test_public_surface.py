@@ -148,7 +148,7 @@ def test_run_tags_have_these_keys():
         f"forecast_assets/{key}"
         for key in ("as_of", "accept", "week", "held", "process", "late", "dask_dashboard")
     }
-    assert (runs.YES, runs.WHOLE, runs.THE_REST) == ("yes", "whole", "the rest")
+    assert (runs.ACCEPTED, runs.WHOLE_WEEK, runs.STALE_PART) == ("yes", "whole", "the rest")
     assert run_failures.SENSOR_TAG == "dagster/sensor_name"
 
 

@@ -1,7 +1,11 @@
 """The week in real Dagster runs: one run, one model, re-execution, and what is refused."""
 
 import json
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pandas as pd
@@ -16,12 +20,13 @@ from forecast_assets.storage.store import Store
 from forecast_assets.storage.tables import ASSETS
 from forecast_assets.storage.versions import select
 from forecast_assets_tests.builders import make_series, walk, week_settings, write_source
+from forecast_assets_tests.dagster_runs import materialize, run_week
 
-ALL_MODELS = {
-    "dagster/asset_partition_range_start": "naive",
-    "dagster/asset_partition_range_end": "seasonal_naive",
-}
 PANEL = {"a": walk(40, seed=1), "b": walk(45, seed=2)}
+LONGER = {"a": walk(41, seed=1), "b": walk(46, seed=2)}
+MODELS = ["naive", "drift", "ses"]
+AS_OF = "forecast_assets/as_of"
+DRIFT = {"dagster/partition": "drift"}
 BROKEN = """
 class Broken:
     def fit(self, y, *, season_length):
@@ -31,392 +36,316 @@ class Broken:
 """
 
 
+def small_settings(folder: Path, **tables: Mapping[str, Any]) -> Settings:
+    given = {"models": {"enabled": MODELS}, "compute": {"workers": 1}, **tables}
+    return week_settings(folder, make_series(**PANEL), **given)
+
+
+@dataclass(frozen=True)
+class TwoWeeks:
+    """Two runs over the same data, and the forecast as the first one left it."""
+
+    folder: Path
+    store: Store
+    first: dg.ExecuteInProcessResult
+    second: dg.ExecuteInProcessResult
+    forecast: pd.DataFrame
+
+
+@pytest.fixture(scope="module")
+def weeks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TwoWeeks]:
+    """Two finished weeks: only look at them."""
+    folder = tmp_path_factory.mktemp("weeks")
+    settings = small_settings(folder)
+    store = build_store(settings)
+    with dg.DagsterInstance.ephemeral() as instance:
+        first = run_week(settings, instance)
+        forecast = latest(store, "next_week_forecast")
+        yield TwoWeeks(folder, store, first, run_week(settings, instance), forecast)
+
+
 @pytest.fixture
-def settings(tmp_path: Path) -> Settings:
-    return week_settings(tmp_path, make_series(**PANEL))
-
-
-def run_week(
-    settings: Settings, instance: dg.DagsterInstance, **tags: str
-) -> dg.ExecuteInProcessResult:
-    """One run of the job."""
-    job = build_defs(settings).resolve_job_def("weekly_forecast")
-    return job.execute_in_process(instance=instance, tags=tags, raise_on_error=False)
-
-
-def materialize(
-    settings: Settings, instance: dg.DagsterInstance, *names: str, **tags: str
-) -> dg.ExecuteInProcessResult:
-    """A run of some assets, as the UI and `dagster asset materialize` start it."""
-    defs = build_defs(settings)
-    job = defs.resolve_implicit_job_def_def_for_assets([dg.AssetKey(name) for name in names])
-    assert job is not None
-    return job.execute_in_process(
-        instance=instance,
-        asset_selection=[dg.AssetKey(name) for name in names],
-        tags=tags,
-        raise_on_error=False,
-    )
+def published(weeks: TwoWeeks, tmp_path: Path) -> Settings:
+    """A copy of the two weeks, to continue."""
+    shutil.copytree(weeks.folder / "var", tmp_path / "var")
+    return small_settings(tmp_path)
 
 
 def latest(store: Store, asset: str) -> pd.DataFrame:
-    """The newest rows of an asset."""
+    """Return the newest rows of an asset."""
     return store.read(select(store, asset))
 
 
-def failures(result: dg.ExecuteInProcessResult) -> str:
-    """What the failed steps said."""
-    said = []
+def error_texts(result: dg.ExecuteInProcessResult) -> str:
+    """Return the messages of the failed steps, with those of their causes."""
+    messages = []
     for event in result.all_events:
-        if event.is_step_failure:
-            error = event.step_failure_data.error
-            while error is not None:
-                said.append(error.message)
-                error = error.cause
-    return "\n".join(said)
+        error = event.step_failure_data.error if event.is_step_failure else None
+        while error is not None:
+            messages.append(error.message)
+            error = error.cause
+    return "\n".join(messages)
 
 
-def test_one_run_makes_every_table_and_every_partition(
-    settings: Settings, instance: dg.DagsterInstance
-):
-    result = run_week(settings, instance)
-    assert result.success
-    made = {
-        (event.asset_key.path[-1], event.partition)
-        for event in result.all_events
-        if event.is_step_materialization and event.asset_key
-    }
-    models = {("backtest_predictions", model) for model in settings.models.enabled}
-    assert made == {(name, None) for name in ASSETS if name != "backtest_predictions"} | models
-    forecast = latest(build_store(settings), "next_week_forecast")
-    assert list(forecast["unique_id"]) == ["a", "b"]
-
-
-def test_each_model_is_a_step_of_its_own(settings: Settings, instance: dg.DagsterInstance):
-    result = run_week(settings, instance)
-    steps = {event.step_key for event in result.all_events if event.is_step_success}
-    assert {f"backtest_predictions.backtest[{name}]" for name in settings.models.enabled} <= steps
-
-
-def test_an_assets_page_has_what_a_person_wants(settings: Settings, instance: dg.DagsterInstance):
-    result = run_week(settings, instance)
-    (found,) = result.asset_materializations_for_node("next_week_forecast")
-    assert {
-        "rows",
-        "forecast_plot",
-        "week",
-        "version",
-        "dagster/row_count",
-        "command_to_show_it",
-        "made_from",
-    } <= set(found.metadata)
-    assert found.metadata["version"].value == 0
-    table = found.metadata["rows"]
-    assert isinstance(table, dg.TableMetadataValue)
-    assert [record.data["unique_id"] for record in table.records] == ["a", "b"]
-    assert str(found.metadata["forecast_plot"].value).startswith("![")
-    published = {
+def partitions(
+    result: dg.ExecuteInProcessResult,
+) -> dict[str | None, Mapping[str, dg.MetadataValue[Any]]]:
+    """Return the metadata of each partition that a run materialized."""
+    return {
         event.partition: event.materialization.metadata
         for event in result.all_events
         if event.is_step_materialization and event.partition
     }
-    assert isinstance(published["drift"]["rows"], dg.TableMetadataValue)
-    assert published["drift"]["n_folds"].value == 16
-    assert published["drift"]["n_forecast"].value == 16
-    assert published["drift"]["version"].value != published["naive"]["version"].value
 
 
-def fits(result: dg.ExecuteInProcessResult) -> dict[str | None, object]:
-    """How many fits each model's partition took."""
-    return {
-        event.partition: event.materialization.metadata["n_fits"].value
-        for event in result.all_events
-        if event.is_step_materialization and event.partition
-    }
-
-
-def timelines(result: dg.ExecuteInProcessResult) -> list[str]:
-    """The pictures of which model ran when."""
-    return [
-        str(seen.metadata["timeline"].value)
-        for seen in observations(result)
-        if "timeline" in seen.metadata
-    ]
-
-
-def observations(result: dg.ExecuteInProcessResult) -> list[dg.AssetObservation]:
-    """What was observed of assets, beside their materializations."""
-    return [
+def observed(result: dg.ExecuteInProcessResult, key: str) -> dict[str, str]:
+    """Return a metadata value of the assets that a run observed."""
+    observations = [
         event.asset_observation_data.asset_observation
         for event in result.all_events
         if event.is_asset_observation
     ]
-
-
-def test_a_forecast_and_what_it_was_made_from_lead_to_each_other(
-    settings: Settings, instance: dg.DagsterInstance
-):
-    result = run_week(settings, instance)
-    run = f"(/runs/{result.run_id})"
-    (found,) = result.asset_materializations_for_node("next_week_forecast")
-    for behind in ("series 0", "best_model 0", "backtest_predictions 0-2"):
-        assert f"[{behind}]{run}" in str(found.metadata["made_from"].value)
-    back = {
-        seen.asset_key.path[-1]: str(seen.metadata["made_from_this"].value)
-        for seen in observations(result)
-        if "made_from_this" in seen.metadata
+    return {
+        seen.asset_key.path[-1]: str(seen.metadata[key].value)
+        for seen in observations
+        if key in seen.metadata
     }
+
+
+def test_one_run_makes_every_table_and_every_partition_with_a_step_per_model(weeks: TwoWeeks):
+    assert weeks.first.success
+    made = {
+        (event.asset_key.path[-1], event.partition)
+        for event in weeks.first.all_events
+        if event.is_step_materialization and event.asset_key
+    }
+    models = {("backtest_predictions", model) for model in MODELS}
+    assert made == {(name, None) for name in ASSETS if name != "backtest_predictions"} | models
+    steps = {event.step_key for event in weeks.first.all_events if event.is_step_success}
+    assert {f"backtest_predictions.backtest[{name}]" for name in MODELS} <= steps
+    assert list(weeks.forecast["unique_id"]) == ["a", "b"]
+
+
+def test_the_page_of_an_asset_shows_its_rows_plots_and_version(weeks: TwoWeeks):
+    (page,) = weeks.first.asset_materializations_for_node("next_week_forecast")
+    assert {"week", "dagster/row_count", "command_to_show_it"} <= set(page.metadata)
+    assert page.metadata["version"].value == 0
+    rows = page.metadata["rows"]
+    assert isinstance(rows, dg.TableMetadataValue)
+    assert [record.data["unique_id"] for record in rows.records] == ["a", "b"]
+    assert str(page.metadata["forecast_plot"].value).startswith("![")
+    pages = partitions(weeks.first)
+    assert isinstance(pages["drift"]["rows"], dg.TableMetadataValue)
+    assert pages["drift"]["n_folds"].value == 16
+    assert pages["drift"]["n_forecast"].value == 16
+    assert pages["drift"]["version"].value != pages["naive"]["version"].value
+
+
+def test_a_forecast_and_its_inputs_link_to_each_other(weeks: TwoWeeks):
+    run = f"(/runs/{weeks.first.run_id})"
+    (page,) = weeks.first.asset_materializations_for_node("next_week_forecast")
+    for version in ("series 0", "best_model 0", "backtest_predictions 0-2"):
+        assert f"[{version}]{run}" in str(page.metadata["made_from"].value)
     link = f"[next_week_forecast 0]{run}"
-    assert back == {"series": link, "best_model": link}
+    assert observed(weeks.first, "made_from_this") == {"series": link, "best_model": link}
 
 
-def test_a_second_week_keeps_the_first_and_computes_nothing_twice(
-    tmp_path: Path, instance: dg.DagsterInstance
-):
-    models = {"enabled": ["naive", "ses"]}
-    settings = week_settings(tmp_path, make_series(**PANEL), models=models, compute={"workers": 1})
-    first = run_week(settings, instance)
-    assert fits(first) == {"naive": 0, "ses": 16}
-    assert [svg[:24] for svg in timelines(first)] == ["![which model ran when, "]
-    store = build_store(settings)
-    forecast = latest(store, "next_week_forecast")
-    again = run_week(settings, instance)
-    assert fits(again) == {"naive": 0, "ses": 0}
-    assert timelines(again) == []
-    assert len(store.history("next_week_forecast")) == 2
-    kept = store.read(select(store, "next_week_forecast", version=0))
-    pd.testing.assert_frame_equal(kept, forecast)
+def test_a_second_week_keeps_the_first_and_computes_nothing_twice(weeks: TwoWeeks):
+    def n_fits(result: dg.ExecuteInProcessResult) -> dict[str | None, object]:
+        return {model: page["n_fits"].value for model, page in partitions(result).items()}
+
+    assert n_fits(weeks.first) == {"naive": 0, "drift": 0, "ses": 16}
+    assert n_fits(weeks.second) == {"naive": 0, "drift": 0, "ses": 0}
+    assert observed(weeks.first, "timeline")["backtest_predictions"].startswith("![")
+    assert observed(weeks.second, "timeline") == {}
+    assert len(weeks.store.history("next_week_forecast")) == 2
+    kept = weeks.store.read(select(weeks.store, "next_week_forecast", version=0))
+    pd.testing.assert_frame_equal(kept, weeks.forecast)
 
 
-def test_the_same_data_gives_the_same_data_versions(
-    settings: Settings, instance: dg.DagsterInstance
-):
-    for _ in range(2):
-        run_week(settings, instance)
-    store = build_store(settings)
-    # The choice also tells what was chosen before, and the report is a file of its own each time.
+def test_the_same_data_have_the_same_data_versions_in_the_store_and_in_dagster(weeks: TwoWeeks):
+    # best_model also has the previous choice, and each report is a file of its own.
     for asset in (name for name in ASSETS if name not in ("best_model", "weekly_report")):
         by_partition: dict[str | None, set[str]] = {}
-        for commit in store.history(asset):
+        for commit in weeks.store.history(asset):
             by_partition.setdefault(commit.partition, set()).add(commit.data_version)
         assert all(len(versions) == 1 for versions in by_partition.values()), asset
-
-
-def test_dagster_and_the_store_agree_on_data_versions(
-    settings: Settings, instance: dg.DagsterInstance
-):
-    result = run_week(settings, instance)
-    store = build_store(settings)
-    for name in ("raw_data", "series", "metrics", "best_model", "next_week_forecast"):
-        (found,) = result.asset_materializations_for_node(name)
-        assert found.tags is not None
-        assert found.tags["dagster/data_version"] == store.history(name)[-1].data_version
+        if asset == "backtest_predictions":
+            continue
+        (page,) = weeks.first.asset_materializations_for_node(asset)
+        assert page.tags is not None
+        assert {page.tags["dagster/data_version"]} == by_partition[None]
 
 
 def test_a_new_week_scores_the_forecast_of_the_week_before(
-    tmp_path: Path, instance: dg.DagsterInstance
+    published: Settings, instance: dg.DagsterInstance
 ):
-    longer = make_series(a=walk(41, seed=1))
-    settings = week_settings(tmp_path, longer.iloc[:-1])
-    run_week(settings, instance)
-    store = build_store(settings)
+    store = build_store(published)
     assert latest(store, "forecast_accuracy").empty
     forecast = latest(store, "next_week_forecast").iloc[0]
-    write_source(tmp_path, longer)
-    run_week(settings, instance)
+    write_source(published.root, make_series(**LONGER))
+    assert run_week(published, instance).success
     scored = latest(store, "forecast_accuracy").iloc[0]
     assert scored["y_hat"] == forecast["y_hat"]
-    assert scored["error"] == pytest.approx(forecast["y_hat"] - longer["y"].iloc[-1])
+    assert scored["error"] == pytest.approx(forecast["y_hat"] - LONGER["a"][-1])
 
 
-def test_as_of_decides_which_weeks_are_over(settings: Settings, instance: dg.DagsterInstance):
-    result = run_week(settings, instance, **{"forecast_assets/as_of": "2024-09-07T00:00:00Z"})
-    assert result.success
-    store = build_store(settings)
-    assert str(latest(store, "series")["ds"].max().date()) == "2024-09-06"
-    assert {str(day.date()) for day in latest(store, "next_week_forecast")["ds"]} == {"2024-09-13"}
+def test_a_past_as_of_uses_the_weeks_before_it_and_does_not_become_the_latest(
+    published: Settings, instance: dg.DagsterInstance
+):
+    store = build_store(published)
+    current = latest(store, "next_week_forecast")
+    past = run_week(published, instance, **{AS_OF: "2024-09-07T00:00:00Z"})
+    assert past.success
+    pd.testing.assert_frame_equal(latest(store, "next_week_forecast"), current)
+    series = store.read(select(store, "series", run_id=past.run_id))
+    assert str(series["ds"].max().date()) == "2024-09-06"
+    forecast = store.read(select(store, "next_week_forecast", run_id=past.run_id))
+    assert {str(day.date()) for day in forecast["ds"]} == {"2024-09-13"}
     assert store.history("series")[-1].as_of.isoformat() == "2024-09-07T00:00:00+00:00"
 
 
-def test_an_as_of_that_is_no_time_is_refused(settings: Settings, instance: dg.DagsterInstance):
-    result = run_week(settings, instance, **{"forecast_assets/as_of": "last Monday"})
+@pytest.mark.parametrize(
+    ("tags", "message"),
+    [
+        ({AS_OF: "last Monday"}, "`as_of` is 'last Monday', which is not an ISO 8601 time"),
+        ({AS_OF: "2962-01-05"}, "2962-01-05T00:00:00+00:00, which is in the future"),
+        (DRIFT, "drift was selected for a run of the models naive to ses"),
+    ],
+)
+def test_a_run_with_tags_that_contradict_it_is_refused(
+    tmp_path: Path, instance: dg.DagsterInstance, tags: dict[str, str], message: str
+):
+    settings = small_settings(tmp_path)
+    result = run_week(settings, instance, **tags)
     assert not result.success
-    assert "`as_of` is 'last Monday', which is no ISO 8601 time" in failures(result)
-
-
-def test_an_as_of_that_is_yet_to_come_is_refused(settings: Settings, instance: dg.DagsterInstance):
-    result = run_week(settings, instance, **{"forecast_assets/as_of": "2962-01-05"})
-    assert not result.success
-    assert "2962-01-05T00:00:00+00:00, which is yet to come" in failures(result)
+    assert message in error_texts(result)
     assert build_store(settings).history("raw_data") == []
 
 
-def test_a_repeated_old_week_does_not_become_the_latest(
-    settings: Settings, instance: dg.DagsterInstance
+def test_a_reversed_range_of_models_is_refused(published: Settings, instance: dg.DagsterInstance):
+    tags = {
+        "dagster/asset_partition_range_start": "ses",
+        "dagster/asset_partition_range_end": "naive",
+    }
+    result = materialize(published, instance, "backtest_predictions", **tags)
+    assert not result.success
+    assert "range of models is ses to naive (none), but its partitions are none" in error_texts(
+        result
+    )
+
+
+def test_one_model_alone_can_be_materialized_again(
+    published: Settings, instance: dg.DagsterInstance
 ):
-    run_week(settings, instance)
-    store = build_store(settings)
-    current = latest(store, "next_week_forecast")
-    run_week(settings, instance, **{"forecast_assets/as_of": "2024-09-07T00:00:00Z"})
-    pd.testing.assert_frame_equal(latest(store, "next_week_forecast"), current)
-    assert len(store.history("next_week_forecast")) == 2
-
-
-def test_one_model_alone_can_be_made_again(settings: Settings, instance: dg.DagsterInstance):
-    run_week(settings, instance)
-    store = build_store(settings)
+    store = build_store(published)
     before = len(store.history("backtest_predictions"))
-    one = {"dagster/partition": "drift"}
-    assert materialize(settings, instance, "backtest_predictions", **one).success
+    assert materialize(published, instance, "backtest_predictions", **DRIFT).success
     added = store.history("backtest_predictions")[before:]
     assert [commit.partition for commit in added] == ["drift"]
-    assert materialize(settings, instance, "metrics", "best_model", "next_week_forecast").success
+    assert materialize(published, instance, "metrics", "best_model", "next_week_forecast").success
 
 
-def test_one_model_or_many_come_back_as_the_same_table(
-    tmp_path: Path, instance: dg.DagsterInstance
-):
-    settings = week_settings(tmp_path, make_series(**PANEL), models={"enabled": ["naive"]})
+def test_a_week_of_one_model_has_the_same_tables(tmp_path: Path, instance: dg.DagsterInstance):
+    settings = small_settings(tmp_path, models={"enabled": ["naive"]})
     assert run_week(settings, instance).success
     candidates = set(latest(build_store(settings), "metrics")["model"])
     assert candidates == {"naive", *COMBINATIONS}
 
 
-def test_a_missing_model_is_refused_by_name(settings: Settings, instance: dg.DagsterInstance):
-    assert materialize(settings, instance, "raw_data", "series").success
-    one = {"dagster/partition": "drift"}
-    assert materialize(settings, instance, "backtest_predictions", **one).success
-    result = materialize(settings, instance, "metrics")
-    said = failures(result)
-    assert "backtest_predictions has no version of naive, seasonal_naive" in said
-    assert "--select backtest_predictions --partition naive" in said
+def test_a_missing_model_is_refused_by_name(published: Settings, instance: dg.DagsterInstance):
+    models = {"enabled": [*MODELS, "window_average", "seasonal_naive"]}
+    result = materialize(small_settings(published.root, models=models), instance, "metrics")
+    message = error_texts(result)
+    assert "backtest_predictions has no version of seasonal_naive, window_average" in message
+    assert "--select backtest_predictions --partition window_average" in message
 
 
 def test_models_of_an_older_vintage_are_refused_by_name(
-    tmp_path: Path, settings: Settings, instance: dg.DagsterInstance
+    published: Settings, instance: dg.DagsterInstance
 ):
-    run_week(settings, instance)
-    write_source(tmp_path, make_series(a=walk(41, seed=1), b=walk(46, seed=2)))
-    assert materialize(settings, instance, "raw_data", "series").success
-    one = {"dagster/partition": "drift"}
-    assert materialize(settings, instance, "backtest_predictions", **one).success
-    said = failures(materialize(settings, instance, "metrics"))
-    assert "come from different data" in said
-    assert "backtest_predictions of naive, backtest_predictions of seasonal_naive descend" in said
-    assert "--partition naive && dagster asset materialize" in said
-    assert "--partition drift" not in said
+    write_source(published.root, make_series(**LONGER))
+    assert materialize(published, instance, "raw_data", "series").success
+    assert materialize(published, instance, "backtest_predictions", **DRIFT).success
+    message = error_texts(materialize(published, instance, "metrics"))
+    assert "come from different data" in message
+    assert "backtest_predictions of naive, backtest_predictions of ses" in message
+    assert "--partition naive && dagster asset materialize" in message
+    assert "--partition drift" not in message
 
 
-def test_a_reversed_range_fails_by_name(settings: Settings, instance: dg.DagsterInstance):
-    reversed_range = dict(zip(ALL_MODELS, reversed(ALL_MODELS.values()), strict=True))
-    result = materialize(settings, instance, *ASSETS, **reversed_range)
-    assert not result.success
-    assert "asked for the models seasonal_naive to naive (none) and given none" in failures(result)
-
-
-def test_one_partition_picked_for_the_whole_job_fails_by_name(
-    settings: Settings, instance: dg.DagsterInstance
+def test_a_broken_model_does_not_stop_the_week_but_fails_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, instance: dg.DagsterInstance
 ):
-    result = run_week(settings, instance, **{"dagster/partition": "drift"})
-    assert not result.success
-    assert "drift was picked for a run of the models naive to seasonal_naive" in failures(result)
-    assert build_store(settings).history("raw_data") == []
-
-
-@pytest.fixture
-def with_a_broken_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
-    """A week in which one of three models always raises."""
     (tmp_path / "broken_model.py").write_text(BROKEN)
     monkeypatch.syspath_prepend(str(tmp_path))
-    models = {
-        "enabled": ["naive", "broken", "drift"],
-        "broken": {"factory": "broken_model:Broken"},
-    }
-    return week_settings(tmp_path, make_series(**PANEL), models=models)
-
-
-def test_a_broken_model_does_not_cost_the_week_and_is_named_everywhere(
-    with_a_broken_model: Settings, instance: dg.DagsterInstance
-):
-    result = run_week(with_a_broken_model, instance)
+    models = {"enabled": ["naive", "broken"], "broken": {"factory": "broken_model:Broken"}}
+    settings = small_settings(tmp_path, models=models)
+    result = run_week(settings, instance)
     assert result.success
-    store = build_store(with_a_broken_model)
+    store = build_store(settings)
     assert len(latest(store, "next_week_forecast")) == 2
     metrics = latest(store, "metrics").set_index(["unique_id", "model"])
     assert metrics.loc[("a", "broken"), "status"] == "failed"
-    evaluations = {one.check_name: one for one in result.get_asset_check_evaluations()}
-    failed = evaluations["no_model_failed"]
-    assert not failed.passed
-    assert failed.severity == dg.AssetCheckSeverity.WARN
-    assert "broken on a (8 of 8 forecasts: RuntimeError: no licence)" in str(failed.description)
-    report = latest(store, "weekly_report")
-    page = next(with_a_broken_model.var / name for name in report["file"] if ".md" in name)
-    assert "**broken** on 2 of 2 series (a, b): RuntimeError: no licence" in page.read_text()
+    (check,) = [
+        check
+        for check in result.get_asset_check_evaluations()
+        if check.asset_key.path[-1] == "metrics"
+    ]
+    assert not check.passed
+    assert check.severity == dg.AssetCheckSeverity.WARN
+    assert "broken on a (8 of 8 forecasts: RuntimeError: no licence)" in str(check.description)
+    files = latest(store, "weekly_report")["file"]
+    page = next(settings.var / name for name in files if ".md" in name).read_text()
+    assert "**broken** on 2 of 2 series (a, b): RuntimeError: no licence" in page
 
-
-def test_a_broken_model_made_by_hand_raises(
-    with_a_broken_model: Settings, instance: dg.DagsterInstance
-):
-    assert materialize(with_a_broken_model, instance, "raw_data", "series").success
-    one = {"dagster/partition": "broken"}
-    result = materialize(with_a_broken_model, instance, "backtest_predictions", **one)
-    assert not result.success
-    assert "broken forecast none of 16 folds; the first said: RuntimeError: no licence" in failures(
-        result
+    before = len(store.history("backtest_predictions"))
+    alone = materialize(
+        settings, instance, "backtest_predictions", **{"dagster/partition": "broken"}
     )
-    assert build_store(with_a_broken_model).history("backtest_predictions") == []
+    assert not alone.success
+    assert (
+        "broken forecast none of 16 folds. The first error: RuntimeError: no licence"
+        in error_texts(alone)
+    )
+    assert len(store.history("backtest_predictions")) == before
 
 
-def test_a_series_of_one_week_is_named_by_a_check_and_forecast_by_naive(
+def test_bad_data_fail_without_retry_and_leave_the_week_before(
+    published: Settings, instance: dg.DagsterInstance
+):
+    (published.root / "source.csv").write_text("unique_id,ds,y\na,2024-01-05,much\n")
+    result = run_week(published, instance)
+    assert not result.success
+    assert "row 1: 'much'" in error_texts(result)
+    assert not [event for event in result.all_events if event.is_step_up_for_retry]
+    store = build_store(published)
+    assert [len(store.history(name)) for name in ("raw_data", "next_week_forecast")] == [2, 2]
+    assert all(audit.problem is None for audit in verify(store, ASSETS))
+
+
+def test_a_source_that_does_not_answer_is_retried_within_the_step(
     tmp_path: Path, instance: dg.DagsterInstance
 ):
-    settings = week_settings(tmp_path, make_series(lone=[5.0], **PANEL))
-    result = run_week(settings, instance)
-    assert result.success
-    evaluations = {one.check_name: one for one in result.get_asset_check_evaluations()}
-    said = str(evaluations["series_can_be_backtested"].description)
-    assert said.startswith("1 of 3 series have no more than 1 week: lone.")
-    assert "lone by naive (naive)" in str(evaluations["champions_forecast"].description)
-    forecast = latest(build_store(settings), "next_week_forecast").set_index("unique_id")
-    assert (forecast.loc["lone", "y_hat"], forecast.loc["lone", "rung"]) == (5.0, "naive")
-
-
-def test_bad_data_fails_at_once_and_leaves_the_week_before(
-    tmp_path: Path, settings: Settings, instance: dg.DagsterInstance
-):
-    run_week(settings, instance)
-    (tmp_path / "source.csv").write_text("unique_id,ds,y\na,2024-01-05,much\n")
-    result = run_week(settings, instance)
-    assert not result.success
-    assert "column `y`, hold no number: row 1: 'much'" in failures(result)
-    assert not [event for event in result.all_events if event.is_step_up_for_retry]
-    store = build_store(settings)
-    assert [len(store.history(name)) for name in ("raw_data", "next_week_forecast")] == [1, 1]
-    assert all(finding.problem is None for finding in verify(store, ASSETS))
-
-
-def test_a_source_that_does_not_answer_is_tried_again(tmp_path: Path, instance: dg.DagsterInstance):
-    away = {"kind": "file", "path": "ftp://127.0.0.1:1/x.csv"}
+    unreachable = {"kind": "file", "path": "ftp://127.0.0.1:1/x.csv"}
     quick = {"max_retries": 3, "retry_base_seconds": 0.001}
-    settings = week_settings(tmp_path, make_series(**PANEL), source={**away, **quick})
+    settings = small_settings(tmp_path, source={**unreachable, **quick})
     result = materialize(settings, instance, "raw_data")
     assert not result.success
-    told = [entry.user_message for entry in instance.all_logs(result.run_id)]
-    tries = [line for line in told if line.startswith("Attempt ")]
-    assert [line.partition(":")[0] for line in tries] == [
-        f"Attempt {n} of 4 failed" for n in (1, 2, 3)
-    ]
+    logged = [entry.user_message for entry in instance.all_logs(result.run_id)]
+    tries = [line.partition(":")[0] for line in logged if line.startswith("Attempt ")]
+    assert tries == [f"Attempt {n} of 4 failed" for n in (1, 2, 3)]
     assert not [event for event in result.all_events if event.is_step_up_for_retry]
-    assert "did not answer" in failures(result)
-    assert "Attempt 4 of 4 failed" in failures(result)
+    assert "did not answer" in error_texts(result)
+    assert "Attempt 4 of 4 failed" in error_texts(result)
 
 
 def week_job() -> dg.JobDefinition:
-    """The job for the settings of the environment, to be loaded anew for a re-execution."""
+    """Load the job for the settings in force, as a re-execution does."""
     return build_defs(load()).resolve_job_def("weekly_forecast")
 
 
-def test_a_run_carried_on_from_its_failure_reads_what_it_wrote_before(
+def test_a_run_re_executed_from_failure_reads_what_it_wrote_before(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     source = write_source(tmp_path, make_series(**PANEL))
@@ -427,17 +356,17 @@ def test_a_run_carried_on_from_its_failure_reads_what_it_wrote_before(
     )
     monkeypatch.setenv("FORECAST_CONFIG", str(config))
     monkeypatch.setenv("FORECAST_VAR", str(tmp_path / "var"))
-    in_the_way = tmp_path / "var" / "reports"
-    in_the_way.parent.mkdir()
-    in_the_way.write_text("a file where the folder of reports should be")
+    obstacle = tmp_path / "var" / "reports"
+    obstacle.parent.mkdir()
+    obstacle.write_text("a file where the folder of reports should be")
     store = build_store(load())
     with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
         job = dg.reconstructable(week_job)
         with dg.execute_job(job, instance=instance) as failed:
             assert not failed.success
-        in_the_way.unlink()
-        carried_on = dg.ReexecutionOptions.from_failure(failed.run_id, instance)
-        with dg.execute_job(job, instance=instance, reexecution_options=carried_on) as result:
+        obstacle.unlink()
+        options = dg.ReexecutionOptions.from_failure(failed.run_id, instance)
+        with dg.execute_job(job, instance=instance, reexecution_options=options) as result:
             assert result.success
             steps = {event.step_key for event in result.all_events if event.is_step_success}
     assert steps == {"weekly_report"}

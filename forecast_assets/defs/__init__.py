@@ -1,9 +1,8 @@
-"""The Dagster side: one Dagster concept a file, each a thin shell over the package's functions."""
+"""The Dagster side: a file per Dagster concept, each a thin layer over the package's functions."""
 
 import warnings
 
 import dagster as dg
 
-# Dagster is pinned to one minor version, under which its beta parameters do not change; said once
-# for each asset at every command, the warning only hides what matters.
+# `backfill_policy` and `data_version` are beta in Dagster 1.13, to which the package is pinned.
 warnings.filterwarnings("ignore", category=dg.BetaWarning)

@@ -1,4 +1,4 @@
-"""What every asset of the week has in common: retries, a check of its own, a place in any run."""
+"""The decorator of the assets: retries, checks, backfill in one run; the retry policy of a step."""
 
 import functools
 import inspect
@@ -13,64 +13,63 @@ from forecast_assets.defs import checks
 from forecast_assets.defs.runs import RunContext, run_context_of
 from forecast_assets.errors import ForecastAssetsError, SourceUnavailable, StoreError
 
+# The second attempt follows about 2 s after the first, the third about 4 s later.
 RETRIES = dg.RetryPolicy(
     max_retries=2, delay=2, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS
 )
-# The second try comes after about 2 seconds, the third after about 4 more.
+
+AssetResult = dg.MaterializeResult[pd.DataFrame]
+AssetOutputs = Iterator[dg.AssetCheckResult | AssetResult]
 
 
 class Interrupted(dg.DagsterError, dg.DagsterExecutionInterruptedError):
-    """Ends the run. Dagster would take an interrupt for a reason to try the step again."""
+    """End the run. Dagster would retry the step after an interrupt."""
 
 
 @contextmanager
 def fail_fast() -> Iterator[None]:
-    """End the step at once on an error that trying again cannot mend; let the others through.
+    """Fail the step at once on an error that a retry cannot help; let the others through.
 
-    A Ctrl-C, or a termination from the UI, ends the run.
+    Raises Interrupted on Ctrl-C, and on a termination from the UI.
     """
     try:
         yield
     except (dg.DagsterExecutionInterruptedError, KeyboardInterrupt):
         raise Interrupted("The run was interrupted.") from None
     except ForecastAssetsError as error:
-        if _may_pass(error):
+        if _is_transient(error):
             raise
         raise dg.Failure(description=str(error), allow_retries=False) from error
 
 
-def _may_pass(error: ForecastAssetsError) -> bool:
+def _is_transient(error: ForecastAssetsError) -> bool:
+    # The subclasses of StoreError are about versions that a retry would not find either.
     return isinstance(error, SourceUnavailable) or type(error) is StoreError
 
 
-AssetResult = dg.MaterializeResult[pd.DataFrame]
-AssetOutputs = Iterator[dg.AssetCheckResult | AssetResult]
-
-
 def week_asset(function: Callable[..., AssetResult | AssetOutputs]) -> dg.AssetsDefinition:
-    """An asset of the week: retried where that can help, checked, and part of any one run.
+    """Decorate a function that returns an asset's frame, or yields its checks and then the frame.
 
-    Its function returns the frame. One that may refuse it after its checks yields those first:
-    what a step has yielded stays where it fails.
+    A check that is yielded before the function raises is recorded all the same.
     """
 
     @functools.wraps(function)
-    def refused(*args: Any, **kwargs: Any) -> AssetOutputs:
+    def run_asset(*args: Any, **kwargs: Any) -> AssetOutputs:
         with fail_fast():
-            made = function(*args, **kwargs)
-            yield from [made] if isinstance(made, dg.MaterializeResult) else made
+            outputs = function(*args, **kwargs)
+            yield from [outputs] if isinstance(outputs, dg.MaterializeResult) else outputs
 
-    # Beside a check Dagster takes this annotation for a tuple's; without one it takes any value.
-    signature = inspect.signature(function)
-    refused.__signature__ = signature.replace(return_annotation=inspect.Signature.empty)  # type: ignore[attr-defined]
+    # With checks Dagster reads this annotation as that of a tuple of outputs.
+    signature = inspect.signature(function).replace(return_annotation=inspect.Signature.empty)
+    run_asset.__signature__ = signature  # type: ignore[attr-defined]
     asset: dg.AssetsDefinition = dg.asset(
         retry_policy=RETRIES,
         backfill_policy=dg.BackfillPolicy.single_run(),
         check_specs=checks.specs_of(function.__name__),
-    )(refused)
+    )(run_asset)
     return asset
 
 
 def run_context(context: dg.AssetExecutionContext) -> RunContext:
-    """The moment of the run that an asset is made in."""
+    """Return the context of the run that materializes an asset."""
     return run_context_of(context.run, context.instance)

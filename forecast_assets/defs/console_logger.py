@@ -1,96 +1,119 @@
-"""The logger for a person at a terminal: how the week goes, a line a step."""
+"""The Dagster logger of a run in this process: a line for each step, a progress bar for each model.
+
+The UI's log is Dagster's own.
+"""
 
 import logging
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, TextIO
 
 import dagster as dg
 
 from forecast_assets.backtesting.model_job import Progress
 
-TELLER = "forecast_assets.week"
+if TYPE_CHECKING:
+    from rich.progress import Progress as ProgressBar
+
+LOGGER = "forecast_assets.week"
 STDERR = 2
 
 
-@dg.logger(None, "Tells a person at a terminal how the week goes, a line a step.")
-def teller(_: dg.InitLoggerContext) -> logging.Logger:
-    """The logger that hands Dagster's events to whoever listens in this process."""
-    logger = logging.getLogger(TELLER)
+@dg.logger(None, "Shows the progress of a run in a terminal, a line for each step.")
+def console_progress_logger(_: dg.InitLoggerContext) -> logging.Logger:
+    """Return the logger that passes Dagster's events to the handler of `console_progress`."""
+    logger = logging.getLogger(LOGGER)
     logger.setLevel(logging.DEBUG)
     logger.propagate = False
     return logger
 
 
 @contextmanager
-def console_progress(say: Callable[[str], None]) -> Iterator[None]:
-    """Give `say` each line while the block runs."""
-    with os.fdopen(os.dup(STDERR), "w") as terminal:  # a step redirects the original
-        logger, listener = logging.getLogger(TELLER), _ConsoleHandler(say, terminal)
-        logger.addHandler(listener)
+def console_progress(write_line: Callable[[str], None]) -> Iterator[None]:
+    """Call `write_line` with a line for each step that ends while the block runs."""
+    # A copy of the terminal's descriptor: Dagster redirects the original while a step runs.
+    with os.fdopen(os.dup(STDERR), "w") as terminal:
+        logger, handler = logging.getLogger(LOGGER), _ConsoleHandler(write_line, terminal)
+        logger.addHandler(handler)
         try:
             yield
         finally:
-            logger.removeHandler(listener)
+            logger.removeHandler(handler)
+            handler.close()
 
 
-def tell_progress(progress: Progress) -> None:
-    """Tell whoever listens how far a model is."""
-    logging.getLogger(TELLER).debug("%s", progress, extra={"progress": progress})
+def report_progress(progress: Progress) -> None:
+    """Show a model's progress where `console_progress` is active."""
+    logging.getLogger(LOGGER).debug("%s", progress, extra={"progress": progress})
 
 
 class _ConsoleHandler(logging.Handler):
-    """Turns Dagster's log records into lines: one for each step that ended, each failure whole."""
+    """Turn log records into lines, and into a progress bar where the output is a terminal."""
 
-    def __init__(self, say: Callable[[str], None], terminal: TextIO) -> None:
+    def __init__(self, write_line: Callable[[str], None], terminal: TextIO) -> None:
         super().__init__()
-        self._say, self._terminal = say, terminal
-        self._bar: Any = None
-
-    def _draw(self, progress: Progress) -> None:
-        """Draw the model's bar, on a terminal; it goes when the step's line comes."""
-        if not self._terminal.isatty():
-            return
-        from tqdm import tqdm  # noqa: PLC0415 - only a terminal needs it
-
-        if self._bar is None or self._bar.desc != progress.model:
-            self._bar = tqdm(
-                total=progress.n_planned,
-                desc=progress.model,
-                file=self._terminal,
-                leave=False,
-                bar_format="  {desc:<24} {bar:20} {n_fmt} of {total_fmt} folds{postfix}",
-            )
-        self._bar.n = progress.n_done
-        self._bar.set_postfix_str(
-            f"{progress.fits_per_second:.0f} fits/s, {progress.seconds_left:.0f} s left"
-        )
+        self._write_line, self._terminal = write_line, terminal
+        self._bar: ProgressBar | None = None
 
     def emit(self, record: logging.LogRecord) -> None:
         progress: Progress | None = getattr(record, "progress", None)
-        if progress is not None:
+        if progress is not None and self._terminal.isatty():
             self._draw(progress)
         event: dg.DagsterEvent | None = getattr(record, "dagster_event", None)
         if event is None:
             return
-        if self._bar is not None and (event.is_step_success or event.is_step_failure):
-            self._bar.close()
-            self._bar = None
         if event.is_step_success:
+            self._clear()
             seconds = event.step_success_data.duration_ms / 1000
-            self._say(f"  {event.step_key:<48} {seconds:6.1f} s")
+            self._write_line(f"  {event.step_key:<48} {seconds:6.1f} s")
         elif event.is_step_failure or event.is_step_up_for_retry:
-            word = "failed" if event.is_step_failure else "failed, and will be tried again"
-            self._say(f"  {event.step_key} {word}: {cause_of(event)}")
+            self._clear()
+            outcome = "failed" if event.is_step_failure else "failed and will be retried"
+            self._write_line(f"  {event.step_key} {outcome}: {failure_cause(event)}")
+
+    def close(self) -> None:
+        """Remove the bar and end the handler."""
+        self._clear()
+        super().close()
+
+    def _draw(self, progress: Progress) -> None:
+        if self._bar is None:
+            from rich.console import Console
+            from rich.progress import BarColumn, TextColumn
+            from rich.progress import Progress as ProgressBar
+
+            self._bar = ProgressBar(
+                TextColumn("  {task.description:<24}"),
+                BarColumn(20),
+                TextColumn("{task.completed:.0f} of {task.total:.0f} folds, {task.fields[pace]}"),
+                console=Console(file=self._terminal),
+                transient=True,
+                redirect_stdout=False,
+                redirect_stderr=False,
+            )
+            self._bar.start()
+        task = self._bar.task_ids[0] if self._bar.task_ids else self._bar.add_task("", pace="")
+        self._bar.update(
+            task,
+            description=progress.model,
+            completed=progress.n_done,
+            total=progress.n_planned,
+            pace=f"{progress.fits_per_second:.0f} fits/s, {progress.seconds_left:.0f} s left",
+        )
+
+    def _clear(self) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
 
 
-def cause_of(event: dg.DagsterEvent) -> str:
-    """What a failed step said, or the first cause of what it raised."""
+def failure_cause(event: dg.DagsterEvent) -> str:
+    """Return the description of a step's failure, or the message of its first cause."""
+    failure = getattr(event.event_specific_data, "user_failure_data", None)
+    if failure is not None and failure.description:
+        return str(failure.description)
     error = getattr(event.event_specific_data, "error", None)
-    said = getattr(event.event_specific_data, "user_failure_data", None)
-    if said is not None and said.description:
-        return str(said.description)
     while error is not None and error.cause is not None:
         error = error.cause
-    return error.message.strip() if error is not None else "for no stated reason"
+    return error.message.strip() if error is not None else "no reason was given"

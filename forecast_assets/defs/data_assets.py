@@ -17,9 +17,8 @@ from forecast_assets.data.sources import fetch
 from forecast_assets.data.sources.request import FetchRequest
 from forecast_assets.defs import checks
 from forecast_assets.defs.asset_decorator import AssetOutputs, AssetResult, run_context, week_asset
-from forecast_assets.defs.backtest_assets import best_model, metrics
 from forecast_assets.defs.metadata import asset_result, first_rows, svg_metadata
-from forecast_assets.defs.runs import ACCEPT_TAG, YES, tag_held
+from forecast_assets.defs.runs import ACCEPT_TAG, ACCEPTED, tag_held
 from forecast_assets.errors import DataError
 from forecast_assets.reporting import plots
 from forecast_assets.storage.store import Store
@@ -64,7 +63,7 @@ def series(
     weeks = weekly.to_weeks(raw_data, settings, as_of=moment.as_of)
     before = previous_series(store, settings, as_of=moment.as_of, runs=moment.runs)
     findings = evaluate(raw_data, weeks.frame, before, settings, as_of=moment.as_of)
-    is_accepted = context.run.tags.get(ACCEPT_TAG) == YES
+    is_accepted = context.run.tags.get(ACCEPT_TAG) == ACCEPTED
     yield checks.series_can_be_backtested(weeks.frame, horizon=settings.backtest.horizon)
     yield from checks.results(findings, is_accepted=is_accepted)
     if blocking(findings) and not is_accepted:
@@ -85,6 +84,3 @@ def series(
             "verdict": one_line(findings),
         },
     )
-
-
-ASSETS = (raw_data, series, metrics, best_model)

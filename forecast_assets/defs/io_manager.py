@@ -1,14 +1,13 @@
-"""The IO manager: which version a step reads, and what is recorded of the one it writes.
+"""The IO manager: the version that a step reads, and what is recorded of the version it writes.
 
-How versions are kept: `store`. A step reads what its own run wrote, else the newest; partitions
-always come as one frame, be it one model or many.
+A step reads what its own run wrote, else the newest version. Partitions always arrive as one frame.
+How versions are stored is in `storage`.
 """
 
 from collections.abc import Callable, Iterator, Mapping
 
 import dagster as dg
 import pandas as pd
-from dagster._core.execution.context.system import StepExecutionContext
 
 from forecast_assets.defs.asset_decorator import fail_fast
 from forecast_assets.defs.metadata import first_rows
@@ -18,56 +17,60 @@ from forecast_assets.storage.lineage import check_same_vintage
 from forecast_assets.storage.store import Store
 from forecast_assets.storage.versions import resolve_inputs
 
-PUBLISHED = "next_week_forecast"
-READ_BY_EVERY_MODEL = "series"  # and so kept in memory from one model's step to the next's
-Frames = Callable[[str], pd.DataFrame]  # a partitioned asset's value: its frame by partition
+FORECAST = "next_week_forecast"
+# Every model's step reads it, so it stays in memory from one step to the next.
+CACHED_INPUT = "series"
+# The value of a partitioned asset: its frame by partition.
+FrameByPartition = Callable[[str], pd.DataFrame]
 
 
 class DeltaVersionIOManager(dg.IOManager):
-    """Reads and writes every asset of the week in one store."""
+    """Read and write all assets in one store."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._moments: dict[str, RunContext] = {}
-        self._read: dict[tuple[str, str], dict[tuple[str, str | None], Commit]] = {}
-        self._kept: tuple[list[Commit], pd.DataFrame] | None = None
+        self._run_contexts: dict[str, RunContext] = {}
+        self._inputs: dict[tuple[str, str], dict[tuple[str, str | None], Commit]] = {}
+        self._cached: tuple[list[Commit], pd.DataFrame] | None = None
 
-    def _moment(self, step: StepExecutionContext) -> RunContext:
-        """The moment of the step's run, looked up once: it is asked for at every input."""
-        if step.run_id not in self._moments:
-            self._moments = {step.run_id: run_context_of(step.dagster_run, step.instance)}
-        return self._moments[step.run_id]
+    def _run_context(self, step: dg.StepExecutionContext) -> RunContext:
+        """Return the context of the step's run; every input needs it, so it is kept."""
+        if step.run_id not in self._run_contexts:
+            self._run_contexts = {step.run_id: run_context_of(step.dagster_run, step.instance)}
+        return self._run_contexts[step.run_id]
 
     def load_input(self, context: dg.InputContext) -> pd.DataFrame:
-        """Read the version that belongs to this run; refuse what does not belong together."""
+        """Read the version that belongs to this run; refuse inputs of different vintages."""
         step = context.step_context
         asset = context.asset_key.path[-1]
         with fail_fast():
-            moment = self._moment(step)
+            run = self._run_context(step)
             partitions = (
                 sorted(context.asset_partition_keys) if context.has_asset_partitions else None
             )
             commits = resolve_inputs(
-                self._store, asset, partitions=partitions, runs=moment.runs, as_of=moment.as_of
+                self._store, asset, partitions=partitions, runs=run.runs, as_of=run.as_of
             )
-            read = self._read.setdefault((step.run_id, step.step.key), {})
-            read.update({(commit.asset, commit.partition): commit for commit in commits})
-            check_same_vintage(self._store, list(read.values()), for_asset=step.step.key)
-            if asset != READ_BY_EVERY_MODEL:
+            inputs = self._inputs.setdefault((step.run_id, step.step.key), {})
+            inputs.update({(commit.asset, commit.partition): commit for commit in commits})
+            check_same_vintage(self._store, list(inputs.values()), for_asset=step.step.key)
+            if asset != CACHED_INPUT:
                 return self._store.read(commits)
-            if self._kept is None or self._kept[0] != commits:
-                self._kept = commits, self._store.read(commits)
-            return self._kept[1]
+            if self._cached is None or self._cached[0] != commits:
+                self._cached = commits, self._store.read(commits)
+            return self._cached[1]
 
-    def handle_output(self, context: dg.OutputContext, obj: pd.DataFrame | Frames) -> None:
-        """Write one version of each partition, with what was read to make it."""
+    def handle_output(
+        self, context: dg.OutputContext, obj: pd.DataFrame | FrameByPartition
+    ) -> None:
+        """Write one version of each partition, and record the versions that it was made from."""
         step = context.step_context
-        read = self._read.pop((step.run_id, step.step.key), {})
+        inputs = self._inputs.pop((step.run_id, step.step.key), {})
         partitions = (
             sorted(context.asset_partition_keys) if context.has_asset_partitions else [None]
         )
         with fail_fast():
-            moment = self._moment(step)
+            as_of = self._run_context(step).as_of
             for partition in partitions:
                 frame = obj if isinstance(obj, pd.DataFrame) else obj(str(partition))
                 commit = self._store.write(
@@ -76,72 +79,69 @@ class DeltaVersionIOManager(dg.IOManager):
                         asset=context.asset_key.path[-1],
                         partition=partition,
                         run_id=step.run_id,
-                        as_of=moment.as_of,
+                        as_of=as_of,
                         code_version=context.asset_spec.code_version or "",
-                        inputs=tuple(one.as_input for one in read.values()),
+                        inputs=tuple(read.as_input for read in inputs.values()),
                     ),
                 )
                 step.add_asset_metadata(
                     asset_key=context.asset_key,
-                    metadata=_recorded(commit, frame, context.output_metadata, self._store),
+                    metadata=_version_metadata(commit, frame, context.output_metadata, self._store),
                     partition_key=partition,
                 )
-                if commit.asset == PUBLISHED:
-                    for one in _behind(commit):
-                        context.log_event(one)
+                if commit.asset == FORECAST:
+                    for observation in _observe_inputs(commit):
+                        context.log_event(observation)
 
 
 @dg.io_manager(
     required_resource_keys={"store"},
-    description="Reads and writes every asset of the week in one store, a version each time.",
+    description="Reads and writes all assets in one store; each write is a new version.",
 )
-def versioned_tables(context: dg.InitResourceContext) -> DeltaVersionIOManager:
-    """Every run needs it, and so it is where a run records its process."""
+def delta_version_io_manager(context: dg.InitResourceContext) -> DeltaVersionIOManager:
+    """Provide the IO manager. Every run needs it, so it also records the run's process."""
     if context.run and context.instance:
         tag_process(context.run.run_id, context.instance)
         clear_inherited_hold(context.run, context.instance)
     return DeltaVersionIOManager(context.resources.store)
 
 
-def _behind(commit: Commit) -> Iterator[dg.AssetObservation]:
-    """The way back: on the page of what a forecast was made from, the forecast."""
-    for asset in dict.fromkeys(one.asset for one in commit.inputs if one.partition is None):
-        version = next(one.version for one in commit.inputs if one.asset == asset)
-        made = f"[{commit.asset} {commit.version}](/runs/{commit.run_id})"
+def _observe_inputs(commit: Commit) -> Iterator[dg.AssetObservation]:
+    """Yield an observation of each input that links to the forecast made from it."""
+    link = f"[{commit.asset} {commit.version}](/runs/{commit.run_id})"
+    versions = {read.asset: read.version for read in commit.inputs if read.partition is None}
+    for asset, version in versions.items():
         yield dg.AssetObservation(
             asset,
-            metadata={
-                "version": version,
-                "made_from_this": dg.MetadataValue.md(made),
-            },
+            metadata={"version": version, "made_from_this": dg.MetadataValue.md(link)},
         )
 
 
-def _linked(commit: Commit, store: Store) -> dg.MetadataValue:
-    """The versions that a version was made from, each with its run's page."""
-    runs: dict[tuple[str, str], list[int]] = {}
-    for one in commit.inputs:
-        runs.setdefault((one.asset, store.commit(one).run_id), []).append(one.version)
-    said = [
-        f"[{asset} {'-'.join(map(str, sorted({min(some), max(some)})))}](/runs/{run_id})"
-        for (asset, run_id), some in runs.items()
+def _input_links(commit: Commit, store: Store) -> dg.MetadataValue:
+    """Return the versions that a version was made from, each with a link to its run."""
+    versions: dict[tuple[str, str], list[int]] = {}
+    for read in commit.inputs:
+        versions.setdefault((read.asset, store.commit(read).run_id), []).append(read.version)
+    links = [
+        f"[{asset} {'-'.join(map(str, sorted({min(numbers), max(numbers)})))}](/runs/{run_id})"
+        for (asset, run_id), numbers in versions.items()
     ]
-    return dg.MetadataValue.md(", ".join(said) or "the source")
+    return dg.MetadataValue.md(", ".join(links) or "the source")
 
 
-def _recorded(
-    commit: Commit, frame: pd.DataFrame, said: Mapping[str, dg.MetadataValue], store: Store
+def _version_metadata(
+    commit: Commit, frame: pd.DataFrame, given: Mapping[str, dg.MetadataValue], store: Store
 ) -> dict[str, dg.MetadataValue]:
-    """What a version's page shows, beside what its asset said of it."""
-    chosen = f" --partition {commit.partition}" if commit.partition else ""
+    """Return what the UI shows about a version, beside the metadata given by its asset."""
+    partition = f" --partition {commit.partition}" if commit.partition else ""
     return {
-        **({} if "rows" in said else {"rows": first_rows(frame)}),
+        **({} if "rows" in given else {"rows": first_rows(frame)}),
         "dagster/row_count": dg.MetadataValue.int(commit.n_rows),
         "version": dg.MetadataValue.int(commit.version),
         "as_of": dg.MetadataValue.timestamp(commit.as_of),
         "content_hash": dg.MetadataValue.text(commit.content),
         "command_to_show_it": dg.MetadataValue.text(
-            f"forecast-assets show {commit.asset} --version {commit.version}{chosen}"
+            f"forecast-assets show {commit.asset} --version {commit.version}{partition}"
         ),
-        "made_from": _linked(commit, store),
+        "made_from": _input_links(commit, store),
     }

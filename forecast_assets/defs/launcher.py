@@ -1,4 +1,4 @@
-"""One run of the week's job in this process, told step by step as it happens."""
+"""Run the weekly job once in this process, without a daemon."""
 
 import fcntl
 import os
@@ -17,8 +17,8 @@ from forecast_assets.defs.build import build_defs, build_store
 from forecast_assets.defs.console_logger import console_progress
 from forecast_assets.defs.runs import (
     ACCEPT_TAG,
+    ACCEPTED,
     AS_OF_TAG,
-    YES,
     end_orphans,
     now,
     parse_as_of,
@@ -26,6 +26,9 @@ from forecast_assets.defs.runs import (
 )
 from forecast_assets.defs.schedules import JOB
 from forecast_assets.defs.sensors.run_failures import notices_of
+
+# A step that is interrupted in our code raises the first, elsewhere the second.
+INTERRUPTS = {Interrupted.__name__, dg.DagsterExecutionInterruptedError.__name__}
 
 
 def run_week(
@@ -35,67 +38,66 @@ def run_week(
     say: Callable[[str], None],
     is_accepted: bool = False,
 ) -> str | None:
-    """Run the week and return the run's id; None where it failed. `say` is given each line.
+    """Run the week and return the run's id, or None where it failed.
 
-    Where it is accepted, data are published that would be held back.
+    `say` is called with each line of progress. With `is_accepted` the run publishes data that it
+    would hold back. The run is recorded in the Dagster instance of DAGSTER_HOME, else in
+    <var>/dagster, which `make ui` shows.
 
-    The run is kept in the Dagster instance that DAGSTER_HOME names, else in <var>/dagster, where
-    `make ui` finds it. Raises SettingsError where `as_of` is no time, and KeyboardInterrupt where
-    the run was interrupted; Dagster then keeps it as a failed one.
+    Raises SettingsError where `as_of` is not a past time, and KeyboardInterrupt where the run was
+    interrupted; Dagster records an interrupted run as failed.
     """
-    moment = None if as_of is None else parse_as_of(as_of)
-    tags = {} if moment is None else {AS_OF_TAG: moment.isoformat()}
-    tags |= {ACCEPT_TAG: YES} if is_accepted else {}
-    refuse_future(moment or now(), at=now())
-    prewarm(settings, build_store(settings), as_of=moment or now())
+    given = None if as_of is None else parse_as_of(as_of)
+    tags = {} if given is None else {AS_OF_TAG: given.isoformat()}
+    tags |= {ACCEPT_TAG: ACCEPTED} if is_accepted else {}
+    refuse_future(given or now(), at=now())
+    prewarm(settings, build_store(settings), as_of=given or now())
     job = build_defs(settings).resolve_job_def(JOB)
-    with _opened(ensure_dagster_home(settings)) as instance, console_progress(say):
+    with _open_instance(ensure_dagster_home(settings)) as instance, console_progress(say):
         end_orphans(instance)
         try:
             result = job.execute_in_process(
                 instance=instance,
                 tags=tags,
                 raise_on_error=False,
-                run_config={"loggers": {"teller": {}}},
+                run_config={"loggers": {"progress": {}}},
             )
         except dg.DagsterExecutionInterruptedError:  # between two steps
             raise KeyboardInterrupt from None
         if any(_is_interrupt(event) for event in result.all_events):
             raise KeyboardInterrupt
-        _tell(result.run_id, settings, instance)
+        _send_notifications(result.run_id, settings, instance)
     return result.run_id if result.success else None
 
 
-def _opened(home: str) -> dg.DagsterInstance:
-    """The instance of a folder. One process at a time: Dagster 1.13 fails where two begin it."""
-    with Path(home, ".begun").open("a") as held:
-        fcntl.flock(held, fcntl.LOCK_EX)
+def _open_instance(home: str) -> dg.DagsterInstance:
+    """Open the instance of a folder. Dagster 1.13 fails where two processes create it at once."""
+    with Path(home, ".begun").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
         return dg.DagsterInstance.from_config(home)
 
 
-def _tell(run_id: str, settings: Settings, instance: dg.DagsterInstance) -> None:
-    """Tell whom it concerns of what failed: where no daemon is up, nobody else does."""
+def _send_notifications(run_id: str, settings: Settings, instance: dg.DagsterInstance) -> None:
+    """Send what the sensor `alarms` would send, because no daemon may be running."""
     record = instance.get_run_record_by_id(run_id)
-    notices = list(notices_of(record, instance)) if record is not None else []
-    n_new = sum(notifications.enqueue(notice, settings, at=now()) for notice in notices)
+    messages = list(notices_of(record, instance)) if record is not None else []
+    n_new = sum(notifications.enqueue(message, settings, at=now()) for message in messages)
     if n_new:
         notifications.deliver(settings, at=now())
 
 
 def _is_interrupt(event: dg.DagsterEvent) -> bool:
-    """Whether a step ended by one: of ours, or, outside of its own code, Dagster's."""
     error = event.step_failure_data.error if event.is_step_failure else None
-    names = [one.__name__ for one in (Interrupted, dg.DagsterExecutionInterruptedError)]
-    return error is not None and error.cls_name in names
+    return error is not None and error.cls_name in INTERRUPTS
 
 
 def ensure_dagster_home(settings: Settings) -> str:
-    """The folder of the Dagster instance, made where it is not there yet."""
+    """Return the folder of the Dagster instance; create it, with our dagster.yaml in our own."""
     home = dagster_home(settings)
     home.mkdir(parents=True, exist_ok=True)
-    mine, theirs = ROOT / "dagster.yaml", home / "dagster.yaml"
+    source, target = ROOT / "dagster.yaml", home / "dagster.yaml"
     if not os.environ.get("DAGSTER_HOME") and (
-        not theirs.exists() or theirs.read_bytes() != mine.read_bytes()
+        not target.exists() or target.read_bytes() != source.read_bytes()
     ):
-        shutil.copyfile(mine, theirs)
+        shutil.copyfile(source, target)
     return str(home)

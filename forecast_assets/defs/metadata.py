@@ -1,4 +1,4 @@
-"""Metadata: what an asset's page shows of a frame, beside its rows."""
+"""Metadata of assets: what the UI shows about a frame beside its description."""
 
 import base64
 import math
@@ -10,7 +10,7 @@ import pandas as pd
 
 from forecast_assets.storage.contract import Kind, TableContract
 
-ROWS_SHOWN = 25
+N_ROWS_SHOWN = 25
 DAGSTER_TYPES: Mapping[Kind, str] = {
     "string": "string",
     "float": "float",
@@ -23,7 +23,7 @@ DAGSTER_TYPES: Mapping[Kind, str] = {
 
 
 def column_schema(table: TableContract) -> dg.TableSchema:
-    """A contract as the UI shows it: columns, types, descriptions, the key."""
+    """Return a contract for the UI: columns, types, descriptions, the key, the rules."""
     return dg.TableSchema(
         columns=[
             dg.TableColumn(
@@ -38,7 +38,7 @@ def column_schema(table: TableContract) -> dg.TableSchema:
             )
             for column in table.columns
         ],
-        constraints=dg.TableConstraints(other=[says for says, _ in table.rules]),
+        constraints=dg.TableConstraints(other=[text for text, _ in table.rules]),
     )
 
 
@@ -49,7 +49,7 @@ def asset_result(
     *,
     check: dg.AssetCheckResult | None = None,
 ) -> dg.MaterializeResult[pd.DataFrame]:
-    """An asset's frame with its data version and what a person wants to know of it."""
+    """Return an asset's frame, its columns in the contract's order, with its data version."""
     arranged = table.arrange(frame)
     return dg.MaterializeResult(
         value=arranged,
@@ -60,10 +60,10 @@ def asset_result(
 
 
 def first_rows(frame: pd.DataFrame) -> dg.MetadataValue:
-    """The first rows as a table that the UI can open."""
+    """Return the first rows as a table that the UI can open."""
     records = [
-        dg.TableRecord({str(name): _plain(value) for name, value in row.items()})
-        for row in frame.head(ROWS_SHOWN).to_dict("records")
+        dg.TableRecord({str(name): _cell(value) for name, value in row.items()})
+        for row in frame.head(N_ROWS_SHOWN).to_dict("records")
     ]
     types = {"f": "float", "i": "int", "b": "bool"}
     columns = [
@@ -74,17 +74,17 @@ def first_rows(frame: pd.DataFrame) -> dg.MetadataValue:
 
 
 def columns_first(frame: pd.DataFrame, names: list[str]) -> pd.DataFrame:
-    """The frame with these columns first: a page of the UI shows three or four."""
+    """Move columns to the front: the UI shows three or four without scrolling."""
     return frame[[*names, *frame.columns.difference(names, sort=False)]]
 
 
 def svg_metadata(svg: str, *, alt: str) -> dg.MetadataValue:
-    """A picture that travels with the event: it needs no server of its own."""
+    """Return a picture as a data URL in Markdown, which needs no server of its own."""
     data = base64.b64encode(svg.encode()).decode()
     return dg.MetadataValue.md(f"![{alt}](data:image/svg+xml;base64,{data})")
 
 
-def _plain(value: object) -> str | int | float | bool | None:
+def _cell(value: object) -> str | int | float | bool | None:
     if isinstance(value, pd.Timestamp):
         is_day = value.tz is None and value == value.normalize()
         return str(value.date()) if is_day else value.isoformat(sep=" ", timespec="seconds")

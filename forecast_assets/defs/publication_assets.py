@@ -1,6 +1,6 @@
-"""Assets that people read: the forecast, how the past ones turned out, and the report.
+"""Assets of the groups "forecast" and "report": what people read.
 
-What comes before them: `assets`.
+The choice of models is in `backtest_assets`.
 """
 
 import functools
@@ -34,32 +34,33 @@ def next_week_forecast(
     store: dg.ResourceParam[Store],
     compute: dg.ResourceParam[BacktestExecutor],
 ) -> AssetResult:
-    """Next week's value of every series, with intervals, and the model that made it."""
-    moment = run_context(context)
-    made = forecast.forecast(
+    """Next week's value of every series with its intervals, and the model that forecast it."""
+    run = run_context(context)
+    rows = forecast.forecast(
         best_model,
         series,
         backtest_predictions,
         settings,
         executor=compute,
-        as_of=moment.as_of,
-        made_at=moment.made_at,
+        as_of=run.as_of,
+        made_at=run.made_at,
     )
-    ends = interval_columns(settings.forecast.levels)
-    fan = plots.draw_forecast(made, series, levels=settings.forecast.levels)
+    levels = settings.forecast.levels
+    first = ["unique_id", "y_hat", "model", *interval_columns(levels)]
+    fan_chart = plots.draw_forecast(rows, series, levels=levels)
     return asset_result(
         store.tables["next_week_forecast"],
-        made,
+        rows,
         {
-            "forecast_plot": svg_metadata(fan, alt="every series' last half year and its forecast"),
-            "rows": first_rows(
-                columns_first(made.drop(columns="members"), ["unique_id", "y_hat", "model", *ends])
+            "forecast_plot": svg_metadata(
+                fan_chart, alt="half a year of each series, and its forecast"
             ),
-            "week": str(tables.target_week(made)),
-            "n_series": made["unique_id"].nunique(),
-            "n_forecasts_not_by_champion": int((made["rung"] != CHAMPION).sum()),
+            "rows": first_rows(columns_first(rows.drop(columns="members"), first)),
+            "week": str(tables.target_week(rows)),
+            "n_series": rows["unique_id"].nunique(),
+            "n_forecasts_not_by_champion": int((rows["rung"] != CHAMPION).sum()),
         },
-        check=checks.champions_forecast(made),
+        check=checks.champions_forecast(rows),
     )
 
 
@@ -71,28 +72,28 @@ def forecast_accuracy(
     settings: dg.ResourceParam[Settings],
     store: dg.ResourceParam[Store],
 ) -> AssetResult:
-    """Every forecast published so far whose week is over, against what came."""
+    """Every published forecast whose week is over, compared with the actual value."""
     as_of = run_context(context).as_of
-    known = [one for one in store.history("next_week_forecast") if one.as_of < as_of]
-    published_before = [store.read([commit]) for commit in latest_per_content(known)]
-    scores_before = newest(one for one in store.history("forecast_accuracy") if one.as_of < as_of)
+    forecasts = [commit for commit in store.history("next_week_forecast") if commit.as_of < as_of]
+    published = [store.read([commit]) for commit in latest_per_content(forecasts)]
+    previous = newest(c for c in store.history("forecast_accuracy") if c.as_of < as_of)
     levels = settings.forecast.levels
     scored = live_accuracy.score_published(
-        pd.concat([*published_before, next_week_forecast], ignore_index=True),
+        pd.concat([*published, next_week_forecast], ignore_index=True),
         series,
         levels=levels,
-        before=store.read([scores_before]) if scores_before else None,
+        before=store.read([previous]) if previous else None,
     )
-    told = functools.partial(live_accuracy.summary, scored, series, levels=levels)
-    over_all = told().drop(columns=["of", "n"]).dropna(axis="columns").to_dict("records")
+    summarize = functools.partial(live_accuracy.summary, scored, series, levels=levels)
+    overall = summarize().drop(columns=["of", "n"]).dropna(axis="columns").to_dict("records")
     return asset_result(
         store.tables["forecast_accuracy"],
         scored,
         {
             "n_forecasts_due": len(scored),
-            **{f"live_{name}": value for one in over_all for name, value in one.items()},
-            "by_series": first_rows(told(by="unique_id")),
-            "by_model": first_rows(told(by="model")),
+            **{f"live_{name}": value for row in overall for name, value in row.items()},
+            "by_series": first_rows(summarize(by="unique_id")),
+            "by_model": first_rows(summarize(by="model")),
             "rolling_quarter": first_rows(
                 live_accuracy.rolling_summary(scored, series, levels=levels)
             ),
@@ -115,10 +116,10 @@ def weekly_report(
     settings: dg.ResourceParam[Settings],
     store: dg.ResourceParam[Store],
 ) -> AssetResult:
-    """The week on one page, for people who never open this one; sent to whom it concerns."""
-    moment = run_context(context)
+    """The week on one page, for readers without access to this UI; sent to its recipients."""
+    run = run_context(context)
     commit, data = (
-        resolve_inputs(store, asset, partitions=None, runs=moment.runs, as_of=moment.as_of)[0]
+        resolve_inputs(store, asset, partitions=None, runs=run.runs, as_of=run.as_of)[0]
         for asset in ("next_week_forecast", "series")
     )
     week = notifications.with_problems(
@@ -139,8 +140,10 @@ def weekly_report(
     folder = f"reports/{tables.target_week(next_week_forecast)}_{context.run.run_id[:8]}"
     texts = render.render(week)
     files = [store.write_report_files(folder, texts)]
-    at = now()  # a run that carries on an older one began long ago
-    if moment.as_of >= last_tick(settings, until=at):  # a replay is news to nobody
+    # Not the run's start: a run that re-executes another may have begun weeks ago.
+    at = now()
+    # The report of a past week is not sent.
+    if run.as_of >= last_tick(settings, until=at):
         files += notifications.send_report(
             week, store, settings, folder=folder, version=commit.data_version, at=at
         )
@@ -153,6 +156,3 @@ def weekly_report(
         },
         check=checks.everyone_was_told(notifications.undelivered(settings, at=at)),
     )
-
-
-PUBLICATION = (next_week_forecast, forecast_accuracy, weekly_report)

@@ -1,6 +1,7 @@
-"""Resources: where models run. Dask by dagster-dask's own resource, connected at the first chunk.
+"""Resources: the backtest executor, with its fold cache and its Dask client.
 
-A run that has nothing to fit starts no cluster. What runs on it: `crew` and `compute`.
+dagster-dask connects when the first chunk of work is sent: a run whose folds are all in the cache
+starts no cluster.
 """
 
 import asyncio
@@ -21,97 +22,97 @@ from forecast_assets.errors import ComputeError, SettingsError
 if TYPE_CHECKING:
     from dask.distributed import Client
 
-
-CONNECTING_SECONDS = 20
+CONNECT_SECONDS = 20
+# An idle local cluster takes 0.5 % of a core with the first three, 4 % without.
 LOCAL_CLUSTER = {
     "distributed.admin.tick.interval": "5s",
     "distributed.admin.system-monitor.interval": "10s",
     "distributed.worker.profile.enabled": False,
-    "distributed.dashboard.link": "http://127.0.0.1:{port}/status",  # where it listens
+    "distributed.dashboard.link": "http://127.0.0.1:{port}/status",
 }
-# Measured on a local cluster with nothing to do: 0.5 % of a core, 4 % without the first three.
 
 
 @dg.resource(
     required_resource_keys={"settings", "store"},
-    description="Models over their folds: the fold cache, and Dask's workers for what it lacks.",
+    description="Runs models over their folds: the fold cache, and Dask workers for missing folds.",
 )
-def compute(context: dg.InitResourceContext) -> Iterator[BacktestExecutor]:
-    """Answer folds for one run; the cluster it needed is let go with the run."""
+def backtest_executor(context: dg.InitResourceContext) -> Iterator[BacktestExecutor]:
+    """Provide the executor of one run; close its cluster with the run."""
     settings: Settings = context.resources.settings
     run = context.run
     with ExitStack() as stack:
-        crew = DaskPool(lambda: _client(stack, settings.compute))
+        pool = DaskPool(lambda: _connect(stack, settings.compute))
         cache = FoldCache(settings.var / "fold_cache")
-        answers = BacktestExecutor(settings, cache, crew, run_id=run.run_id if run else "")
+        executor = BacktestExecutor(settings, cache, pool, run_id=run.run_id if run else "")
         try:
             if run and context.instance:
-                with suppress(SettingsError):  # a moment that cannot be is refused by the steps
-                    moment = run_context_of(run, context.instance)
-                    prewarm(settings, context.resources.store, as_of=moment.as_of)
-            yield answers
+                with suppress(SettingsError):  # the steps refuse an invalid `as_of`
+                    as_of = run_context_of(run, context.instance).as_of
+                    prewarm(settings, context.resources.store, as_of=as_of)
+            yield executor
         finally:
-            crew.close()  # while the cluster is still there
+            pool.close()  # before the stack closes the cluster
 
 
-def _client(stack: ExitStack, settings: ComputeSettings) -> "Client":
-    """Open dagster-dask's resource until the stack unwinds. Raises ComputeError."""
-    import dask  # noqa: PLC0415 - only a run that computes needs it
-    from dagster_dask import dask_resource  # noqa: PLC0415 - takes two seconds
+def _connect(stack: ExitStack, settings: ComputeSettings) -> "Client":
+    """Open dagster-dask's resource until the stack is closed. Raises ComputeError."""
+    import dask
+    from dagster_dask import dask_resource
 
     if settings.is_local:
         stack.enter_context(dask.config.set(LOCAL_CLUSTER))
     try:
         if settings.dask_address:
-            _refuse_silence(settings.dask_address)
+            _check_scheduler(settings.dask_address)
         resource = dask_resource.configured(dask_config(settings))
         opened = stack.enter_context(dg.build_resources({"dask": resource}))
     except (dg.DagsterError, OSError, ValueError) as error:
-        where = settings.dask_address or f"of {settings.cluster or 'this machine'}"
-        why = error.__cause__ if isinstance(error, dg.DagsterResourceFunctionError) else error
+        scheduler = settings.dask_address or f"of {settings.cluster or 'this machine'}"
+        cause = error.__cause__ if isinstance(error, dg.DagsterResourceFunctionError) else error
         raise ComputeError(
-            f"The Dask scheduler {where} cannot be used: {why}. No model ran on it, and folds that"
-            f" were computed before are kept. See that it is up and that this machine may reach it,"
-            f" or take `dask_address` and `cluster` out of [compute] in forecast.toml to compute"
-            f" here."
+            f"The Dask scheduler {scheduler} cannot be used: {cause}. No model ran on it; folds"
+            f" that were computed before are kept. Check that it is running and that this machine"
+            f" can reach it, or remove `dask_address` and `cluster` from [compute] in forecast.toml"
+            f" to compute on this machine."
         ) from error
     client: Client = opened.dask.client
     return client
 
 
-def _refuse_silence(address: str) -> None:
-    """Raise OSError where nobody answers in Dask's words: its client would wait for ever."""
-    from dask.distributed import Security  # noqa: PLC0415 - as above
-    from distributed.comm.core import connect  # noqa: PLC0415
+def _check_scheduler(address: str) -> None:
+    """Raise OSError where no Dask scheduler answers: Dask's client would wait without end."""
+    from dask.distributed import Security
+    from distributed.comm.core import connect
 
     async def greet() -> None:
-        given: Any = Security().get_connection_args("client")
-        connected: Any = connect(address, timeout=CONNECTING_SECONDS, **given)
+        options: Any = Security().get_connection_args("client")
+        connecting: Any = connect(address, timeout=CONNECT_SECONDS, **options)
         try:
-            comm = await asyncio.wait_for(connected, CONNECTING_SECONDS + 1)
+            connection = await asyncio.wait_for(connecting, CONNECT_SECONDS + 1)
         except TimeoutError as error:
-            raise OSError(f"no word within {CONNECTING_SECONDS} seconds") from error
-        await comm.close()
+            raise OSError(f"no answer within {CONNECT_SECONDS} seconds") from error
+        await connection.close()
 
-    with ThreadPoolExecutor(1) as pool:  # a notebook has a loop of its own in this thread
-        pool.submit(asyncio.run, greet()).result()
+    # In a thread of its own: a notebook already runs an event loop in this one.
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(asyncio.run, greet()).result()
 
 
 def dask_config(settings: ComputeSettings) -> dict[str, Any]:
-    """The configuration of dagster-dask's resource.
+    """Return the configuration of dagster-dask's resource.
 
-    On this machine a worker is a thread that keeps a process for its models: the models are apart
-    from each other and from the run without a second process for Dask itself.
+    On this machine a worker is a thread that owns a process for its models, so that Dask itself
+    needs no second process.
     """
     if settings.dask_address:
-        return {"client": {"address": settings.dask_address, "timeout": CONNECTING_SECONDS}}
+        return {"client": {"address": settings.dask_address, "timeout": CONNECT_SECONDS}}
     if settings.cluster:
         return {"cluster": settings.cluster}
-    here = {
+    local = {
         "n_workers": n_workers_here(settings),
         "threads_per_worker": 1,
         "processes": False,
         "memory_limit": 0,
         "dashboard_address": "127.0.0.1:0",
     }
-    return {"cluster": {"local": here}}
+    return {"cluster": {"local": local}}

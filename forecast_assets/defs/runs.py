@@ -1,4 +1,4 @@
-"""Runs: which moment a run stands for, when it began, and which runs it carries on.
+"""Runs: the tags of this package, what a run knows and continues, and whether it is in progress.
 
 Nothing else in the package asks for the time.
 """
@@ -16,18 +16,36 @@ import psutil
 from forecast_assets.errors import SettingsError
 from forecast_assets.storage.tables import ASSETS
 
-AS_OF_TAG = "forecast_assets/as_of"
-ACCEPT_TAG = "forecast_assets/accept"  # on a run that publishes what would be held back
-YES = "yes"  # its value
-WEEK_TAG = "forecast_assets/week"  # on runs that publish a week: the queue lets one run at a time
-WHOLE, THE_REST = "whole", "the rest"  # its values: from the data on, or from further down
-ONE_PARTITION = "dagster/partition"
-RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
+AS_OF_TAG = "forecast_assets/as_of"  # the time up to which a run knows data
+ACCEPT_TAG = "forecast_assets/accept"  # with the value below: publish data despite findings
+ACCEPTED = "yes"
+HELD_TAG = "forecast_assets/held"  # the data version that a run refused to publish
+NOT_HELD = "none"
+PROCESS_TAG = "forecast_assets/process"  # the run's id, then its process
+WEEK_TAG = "forecast_assets/week"  # the queue runs one run with this tag at a time
+WHOLE_WEEK, STALE_PART = "whole", "the rest"
+PARTITION_TAG = "dagster/partition"
+RANGE_START_TAG = "dagster/asset_partition_range_start"
+RANGE_END_TAG = "dagster/asset_partition_range_end"
+
+STARTED_STATUSES = [
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+]
+UNFINISHED_STATUSES = [dg.DagsterRunStatus.QUEUED, *STARTED_STATUSES]
+
+Clock = Callable[[], datetime]
+
+
+def now() -> datetime:
+    """Return the current time in UTC."""
+    return datetime.now(UTC)
 
 
 @dataclass(frozen=True)
 class RunContext:
-    """`as_of`: what the run may know; `made_at`: when it began; `runs`: it and its parents."""
+    """`as_of`: the run knows data up to then; `made_at`: its start; `runs`: it and its parents."""
 
     as_of: datetime
     made_at: datetime
@@ -35,183 +53,170 @@ class RunContext:
 
 
 def run_context_of(run: dg.DagsterRun, instance: dg.DagsterInstance) -> RunContext:
-    """The moment of a run: its tag's, else when it, or the run it carries on, was created.
+    """Return a run's context; without a tag `as_of` is when it, or its first parent, was created.
 
-    Raises SettingsError where the tag holds no time, and where one partition was picked for a run
-    that carries the range of all: it would run that one alone while all are planned.
+    Raises SettingsError where the tag is not a past time, and where the run carries both a single
+    partition and the range of all: Dagster would run the one and plan all.
     """
-    if ONE_PARTITION in run.tags and RANGE_START in run.tags:
+    if PARTITION_TAG in run.tags and RANGE_START_TAG in run.tags:
+        model = run.tags[PARTITION_TAG]
         raise SettingsError(
-            f"The model {run.tags[ONE_PARTITION]} was picked for a run of the models"
-            f" {run.tags[RANGE_START]} to {run.tags[RANGE_END]}. What it would publish is not what"
-            f" its plan says, so nothing ran. For the whole week leave the partition empty, or"
-            f" press Materialize all and choose All; for one model use the Partitions tab of"
+            f"The partition {model} was selected for a run of the models"
+            f" {run.tags[RANGE_START_TAG]} to {run.tags[RANGE_END_TAG]}. Nothing ran, because the"
+            f" run would publish less than it plans. For the whole week leave the partition empty,"
+            f" or press Materialize all and choose All. For one model use the Partitions tab of"
             f" backtest_predictions, or: dagster asset materialize -m forecast_assets.definitions"
-            f" --select backtest_predictions --partition {run.tags[ONE_PARTITION]}"
+            f" --select backtest_predictions --partition {model}"
         )
     first = run.root_run_id or run.run_id
     record = instance.get_run_record_by_id(first) or instance.get_run_record_by_id(run.run_id)
     if record is None:
-        raise SettingsError(f"The run {run.run_id} is not known to its Dagster instance.")
+        raise SettingsError(f"The Dagster instance has no record of the run {run.run_id}.")
     made_at = record.create_timestamp.astimezone(UTC)
-    said = run.tags.get(AS_OF_TAG)
-    as_of = made_at if said is None else parse_as_of(said)
+    tag = run.tags.get(AS_OF_TAG)
+    as_of = made_at if tag is None else parse_as_of(tag)
     refuse_future(as_of, at=made_at)
     chain = dict.fromkeys([run.run_id, run.parent_run_id, run.root_run_id])
     return RunContext(as_of, made_at, [run_id for run_id in chain if run_id])
 
 
-Clock = Callable[[], datetime]
-
-
-def now() -> datetime:
-    """The moment of what is about to begin."""
-    return datetime.now(UTC)
-
-
-def refuse_future(as_of: datetime, *, at: datetime) -> None:
-    """Raise SettingsError where a run is to stand for a moment that is yet to come."""
-    if as_of > at:
-        raise SettingsError(
-            f"`as_of` is {as_of.isoformat()}, which is yet to come. Every week until then would"
-            f" seem to be forecast already, and nothing that was published can be taken back, so"
-            f" nothing ran. Give a moment that is past, or none: that is now."
-        )
+def run_as_of(record: dg.RunRecord, instance: dg.DagsterInstance) -> datetime:
+    """Return a run's `as_of` in UTC; where the run refuses its tag, when it was created."""
+    try:
+        return run_context_of(record.dagster_run, instance).as_of
+    except SettingsError:
+        return record.create_timestamp.astimezone(UTC)
 
 
 def parse_as_of(text: str) -> datetime:
-    """Read an ISO 8601 moment; a bare date or time is in UTC. Raises SettingsError."""
+    """Read an ISO 8601 time, in UTC where it names no time zone. Raises SettingsError."""
     try:
-        moment = datetime.fromisoformat(text)
+        as_of = datetime.fromisoformat(text)
     except ValueError as error:
         raise SettingsError(
-            f"`as_of` is {text!r}, which is no ISO 8601 time, so it is not known what the run may"
-            f" know. Nothing ran. Write it as 2026-11-23 or 2026-11-23T06:00:00+01:00."
+            f"`as_of` is {text!r}, which is not an ISO 8601 time. Nothing ran. Write it as"
+            f" 2026-11-23 or 2026-11-23T06:00:00+01:00."
         ) from error
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
+    return (as_of if as_of.tzinfo else as_of.replace(tzinfo=UTC)).astimezone(UTC)
 
 
-HELD_TAG = "forecast_assets/held"  # on a run that refused its data: their data version
-NONE = "none"  # of a run that carries on one that did
+def refuse_future(as_of: datetime, *, at: datetime) -> None:
+    """Raise SettingsError where `as_of` is later than `at`."""
+    if as_of > at:
+        raise SettingsError(
+            f"`as_of` is {as_of.isoformat()}, which is in the future. Nothing ran, because a"
+            f" published version cannot be withdrawn, and this one would stay the newest until"
+            f" then. Give a past time, or none for now."
+        )
 
 
 def tag_held(run: dg.DagsterRun, instance: dg.DagsterInstance, *, content: str) -> None:
-    """Record on a run that it held these data back."""
+    """Record on a run that it held back data with this data version."""
     instance.add_run_tags(run.run_id, {HELD_TAG: content})
 
 
 def clear_inherited_hold(run: dg.DagsterRun, instance: dg.DagsterInstance) -> None:
-    """Take back what a run inherits of one that held its data: its own are yet to be judged."""
+    """Remove the hold that a re-execution inherits from its parent: it checks its data again."""
     if held_version(run):
-        instance.add_run_tags(run.run_id, {HELD_TAG: NONE})
+        instance.add_run_tags(run.run_id, {HELD_TAG: NOT_HELD})
 
 
 def held_version(run: dg.DagsterRun) -> str | None:
-    """The data version of what a run held back; null where it held nothing."""
-    content = run.tags.get(HELD_TAG, NONE)
-    return None if content == NONE else content
+    """Return the data version that a run held back, or None."""
+    content = run.tags.get(HELD_TAG, NOT_HELD)
+    return None if content == NOT_HELD else content
 
 
 def held_runs(instance: dg.DagsterInstance, **tags: str) -> Iterator[dg.DagsterRun]:
-    """The failed runs with these tags that held their data back, the newest first."""
+    """Yield the failed runs with these tags that held back data, newest first."""
     failed = dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE], tags=tags)
     return (run for run in instance.get_runs(failed) if held_version(run))
 
 
-PROCESS_TAG = "forecast_assets/process"
-STARTED = [
-    dg.DagsterRunStatus.STARTING,
-    dg.DagsterRunStatus.STARTED,
-    dg.DagsterRunStatus.CANCELING,
-]
-UNFINISHED = [dg.DagsterRunStatus.QUEUED, *STARTED]
+def is_project_run(run: dg.DagsterRun) -> bool:
+    """Return whether a run is of this package; an instance may hold runs of other projects."""
+    return (
+        PROCESS_TAG in run.tags or WEEK_TAG in run.tags or bool(_selected_assets(run) & set(ASSETS))
+    )
+
+
+def active_weekly_runs(instance: dg.DagsterInstance) -> list[dg.RunRecord]:
+    """Return the unfinished runs that publish a whole week, newest first."""
+    return [
+        record
+        for record in instance.get_run_records(dg.RunsFilter(statuses=UNFINISHED_STATUSES))
+        if record.dagster_run.tags.get(WEEK_TAG) == WHOLE_WEEK
+        or (
+            RANGE_START_TAG in record.dagster_run.tags
+            and ASSETS[0] in _selected_assets(record.dagster_run)
+        )
+    ]
+
+
+def _selected_assets(run: dg.DagsterRun) -> set[str]:
+    return {key.to_user_string() for key in run.asset_selection or ()}
 
 
 def tag_process(run_id: str, instance: dg.DagsterInstance) -> None:
-    """Record on a run which process of which machine it runs in."""
-    # A run that carries on another one inherits its tags: the id tells whose this is.
-    instance.add_run_tags(run_id, {PROCESS_TAG: f"{run_id} {identity(os.getpid())}"})
+    """Record on a run the process that it runs in.
+
+    The run's id is part of the tag, because a re-execution inherits its parent's tags.
+    """
+    instance.add_run_tags(run_id, {PROCESS_TAG: f"{run_id} {process_identity(os.getpid())}"})
 
 
 def orphans(instance: dg.DagsterInstance) -> list[dg.DagsterRun]:
-    """The runs that seem to be under way, but whose process on this machine is gone.
+    """Return the runs in progress whose process on this machine has ended.
 
     Runs of other machines and containers are left to Dagster's `max_runtime_seconds`.
     """
-    gone = [run for run in instance.get_runs(dg.RunsFilter(statuses=STARTED)) if _is_gone(run)]
-    # What a process wrote before it ended is there once it is gone: a run that ended meanwhile did.
-    again = [instance.get_run_by_id(run.run_id) for run in gone]
+    started = instance.get_runs(dg.RunsFilter(statuses=STARTED_STATUSES))
+    # A process writes its run's end before it exits, so a run that has just ended shows it now.
+    again = [instance.get_run_by_id(run.run_id) for run in started if _has_lost_process(run)]
     return [run for run in again if run is not None and not run.is_finished]
 
 
 def end_orphans(instance: dg.DagsterInstance) -> list[str]:
-    """Fail the runs whose process is gone, and return their ids."""
+    """Mark the runs whose process has ended as failed, and return their ids."""
     ended = orphans(instance)
     for run in ended:
+        process = run.tags[PROCESS_TAG].partition(" ")[2]
         instance.report_run_failed(
             run,
-            f"The process of this run is gone ({run.tags[PROCESS_TAG].split(maxsplit=1)[1]}): it"
-            f" was killed, or its machine went down. What it had published stands; nothing is"
-            f" half-written. Re-execute it from failure, or run the week again.",
+            f"The process of this run has ended ({process}): it was killed, or its machine went"
+            f" down. What the run published before stays published, and no version is incomplete."
+            f" Re-execute the run from failure, or start a new one.",
         )
     return [run.run_id for run in ended]
 
 
-def is_project_run(run: dg.DagsterRun) -> bool:
-    """Whether it is a run of this package: an instance may hold those of other projects."""
-    return PROCESS_TAG in run.tags or WEEK_TAG in run.tags or bool(_selected(run) & set(ASSETS))
+def process_identity(pid: int) -> str | None:
+    """Return a text that no other process has: host, number and start; None where it has ended.
 
-
-def active_weekly_runs(instance: dg.DagsterInstance) -> list[dg.RunRecord]:
-    """The runs that make a week from its data on and have not ended, the newest first."""
-    return [
-        record
-        for record in instance.get_run_records(dg.RunsFilter(statuses=UNFINISHED))
-        if record.dagster_run.tags.get(WEEK_TAG) == WHOLE
-        or (RANGE_START in record.dagster_run.tags and ASSETS[0] in _selected(record.dagster_run))
-    ]
-
-
-def as_of_of(record: dg.RunRecord, instance: dg.DagsterInstance) -> datetime:
-    """The moment that a run stands for, in UTC; of one that refuses its own, when it was made."""
-    try:
-        return run_context_of(record.dagster_run, instance).as_of
-    except SettingsError:  # a tag written by hand: the run itself will say so
-        return record.create_timestamp.astimezone(UTC)
-
-
-def _selected(run: dg.DagsterRun) -> set[str]:
-    return {key.to_user_string() for key in run.asset_selection or ()}
-
-
-def identity(pid: int) -> str | None:
-    """A process of this machine as no other one is called, in three words; null where it is gone.
-
-    The second word is its number. On Linux the third counts from the machine's start: a clock that
-    is put right does not change it.
+    On Linux the start counts from the machine's boot, so that setting the clock does not change it.
     """
     try:
         process = psutil.Process(pid)
         if process.status() == psutil.STATUS_ZOMBIE:
             return None
         if not psutil.LINUX:
-            return f"{_place()} {pid} {process.create_time():.2f}"
+            return f"{_host()} {pid} {process.create_time():.2f}"
         ticks = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except (psutil.NoSuchProcess, OSError):
         return None
-    return f"{_place()} {pid} {boot}:{ticks}"
+    return f"{_host()} {pid} {boot}:{ticks}"
 
 
-def _is_gone(run: dg.DagsterRun) -> bool:
-    of, _, process = run.tags.get(PROCESS_TAG, "").partition(" ")
+def _has_lost_process(run: dg.DagsterRun) -> bool:
+    run_id, _, process = run.tags.get(PROCESS_TAG, "").partition(" ")
     words = process.split()
-    if of != run.run_id or words[:1] != [_place()]:
+    if run_id != run.run_id or words[:1] != [_host()]:
         return False
-    return identity(int(words[1])) != process
+    return process_identity(int(words[1])) != process
 
 
-def _place() -> str:
-    """Where a process's number means something: the machine, and on Linux the container."""
+def _host() -> str:
+    """Return the machine's name and, on Linux, the container in which process numbers count."""
     namespace = Path("/proc/self/ns/pid")
     return f"{socket.gethostname()}:{namespace.readlink() if namespace.is_symlink() else ''}"

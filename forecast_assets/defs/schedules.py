@@ -1,6 +1,6 @@
-"""The job of the week, and its schedule.
+"""The weekly job's schedule: when a week is due, and which runs a tick requests.
 
-What happens when a week is late all the same: `missed_week`.
+The sensor that starts a week which is late all the same is in `sensors.missed_run`.
 """
 
 from collections.abc import Iterator, Sequence
@@ -9,158 +9,161 @@ from datetime import UTC, datetime, timedelta
 from itertools import takewhile
 
 import dagster as dg
-from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
-from dagster._utils.schedules import is_valid_cron_schedule, reverse_cron_string_iterator
+
+# Dagster has no public name for its cron iterator. Any other would differ from its scheduler on
+# the days when clocks change.
+from dagster._utils.schedules import reverse_cron_string_iterator
 
 from forecast_assets.config.settings import Settings, parse_duration
 from forecast_assets.defs.runs import (
     AS_OF_TAG,
-    RANGE_END,
-    RANGE_START,
-    WEEK_TAG,
-    WHOLE,
+    RANGE_END_TAG,
+    RANGE_START_TAG,
     Clock,
     active_weekly_runs,
-    as_of_of,
     now,
+    run_as_of,
 )
 from forecast_assets.errors import SettingsError, StoreError
 from forecast_assets.storage.store import Store
 
+JOB = "weekly_forecast"
+WEEKDAYS = ("SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT")
+
 
 def last_tick(settings: Settings, *, until: datetime) -> datetime:
-    """The newest tick that is not later than a moment, in UTC."""
-    return next(_backwards(settings, until))
+    """Return the newest tick that is not later than `until`, in UTC."""
+    return next(_ticks_before(settings, until))
 
 
 def ticks_between(settings: Settings, *, after: datetime, until: datetime) -> list[datetime]:
-    """The ticks later than one moment and not later than another, in UTC, the oldest first."""
-    return list(takewhile(lambda tick: tick > after, _backwards(settings, until)))[::-1]
+    """Return the ticks in `(after, until]` in UTC, oldest first."""
+    return list(takewhile(lambda tick: tick > after, _ticks_before(settings, until)))[::-1]
 
 
 def last_due(settings: Settings, *, now: datetime) -> datetime:
-    """The newest tick whose deadline has passed, in UTC."""
+    """Return the newest tick whose deadline has passed, in UTC."""
     return last_tick(settings, until=now - deadline(settings))
 
 
 def deadline(settings: Settings) -> timedelta:
-    """How long after its tick a week's forecast may come."""
+    """Return how long after its tick a forecast is due."""
     return parse_duration(settings.schedule.deadline)
 
 
 def is_published(store: Store, tick: datetime) -> bool:
-    """Whether there is a forecast that was made of what the source said at the tick, or later.
+    """Return whether a forecast exists whose `as_of` and whose data are as new as the tick.
 
-    One that followed a model made by hand may be newer than its data: it is not the week's.
+    A forecast that was rebuilt by hand may be newer than its data; it does not count.
     """
-    return tick in weeks_published(store, [tick])
-
-
-def weeks_published(store: Store, ticks: Sequence[datetime]) -> set[datetime]:
-    """The ticks whose week is there: a forecast for that moment or a later one, of data as new."""
-    found = set()
     for commit in reversed(store.history("next_week_forecast")):
-        read = [store.commit(one).as_of for one in commit.inputs if one.asset == "series"]
-        oldest = min([commit.as_of, *read])
-        found |= {tick for tick in ticks if tick <= oldest}
-        if len(found) == len(ticks):
-            break
-    return found
+        data = [store.commit(read).as_of for read in commit.inputs if read.asset == "series"]
+        if min([commit.as_of, *data]) >= tick:
+            return True
+    return False
 
 
-def _backwards(settings: Settings, until: datetime) -> Iterator[datetime]:
+def _ticks_before(settings: Settings, until: datetime) -> Iterator[datetime]:
     schedule = settings.schedule
     for tick in reverse_cron_string_iterator(until.timestamp(), schedule.cron, schedule.timezone):
         yield tick.astimezone(UTC)
 
 
-JOB = "weekly_forecast"
+def freshness_policy(settings: Settings) -> dg.FreshnessPolicy | None:
+    """Return the policy that a forecast is overdue `deadline` after its tick.
 
-
-def build_job(settings: Settings) -> UnresolvedAssetJobDefinition:
-    """The job: every asset and every model in one run.
-
-    Its tags carry the range of all models, which makes one run materialize every partition beside
-    the unpartitioned assets.
+    Return None where no cron expression says so. On the two days when clocks change the policy may
+    be an hour off.
     """
-    return dg.define_asset_job(
-        JOB,
-        selection=dg.AssetSelection.all(),
-        description=(
-            "The whole week: fetch, backtest every model, choose, forecast, report. To run it"
-            " by hand press Materialize all, choose All, and Launch backfill: it is one run."
-        ),
-        tags={**every_model(settings), WEEK_TAG: WHOLE},
-    )
+    cron = deadline_cron(settings.schedule.cron, deadline(settings))
+    zone = settings.schedule.timezone
+    return dg.FreshnessPolicy.cron(cron, deadline(settings), zone) if cron else None
 
 
-def every_model(settings: Settings) -> dict[str, str]:
-    """The tags of a run that backtests every model."""
+def deadline_cron(cron: str, delay: timedelta) -> str | None:
+    """Move a cron expression to a later time; return None where the result is no expression.
+
+    Dagster refuses a delay below one minute, and one that is longer than from tick to tick.
+    """
+    minute, hour, day, month, weekday = cron.split()
+    if not (minute.isdecimal() and hour.isdecimal()) or delay < timedelta(minutes=1):
+        return None
+    time = timedelta(hours=int(hour), minutes=int(minute)) + delay
+    clock = f"{time.seconds // 60 % 60} {time.seconds // 3600}"
+    if time.days == 0:
+        return f"{clock} {day} {month} {weekday}"
+    names = WEEKDAYS if weekday == "*" else [name.upper() for name in weekday.split(",")]
+    numbers = {name: i % 7 for i, name in enumerate([*WEEKDAYS, *"0123456"])}
+    if (day, month) != ("*", "*") or not set(names) <= numbers.keys():
+        return None
+    days = sorted({(numbers[name] + time.days) % 7 for name in names})
+    shortest = min((b - a) % 7 or 7 for a, b in zip(days, [*days[1:], days[0]], strict=True))
+    if delay > timedelta(days=shortest):
+        return None
+    return f"{clock} * * {','.join(map(str, days))}"
+
+
+def all_models_tags(settings: Settings) -> dict[str, str]:
+    """Return the tags with which one run materializes the partitions of all models."""
     models = settings.models.enabled
-    return {RANGE_START: models[0], RANGE_END: models[-1]}
+    return {RANGE_START_TAG: models[0], RANGE_END_TAG: models[-1]}
 
 
 def request_for(tick: datetime, **tags: str) -> dg.RunRequest:
-    """The run that stands for a tick, however late it starts."""
+    """Return a request for one run whose `as_of` is the tick, however late it starts."""
     return dg.RunRequest(run_key=tick.isoformat(), tags={**tags, AS_OF_TAG: tick.isoformat()})
 
 
 def build_schedule(
-    settings: Settings, store: Store, job: UnresolvedAssetJobDefinition, *, clock: Clock = now
+    settings: Settings, store: Store, *, clock: Clock = now
 ) -> dg.ScheduleDefinition:
-    """The schedule: on as soon as the daemon runs; one run a tick, standing for the tick's moment.
+    """Build the schedule `every_week`: one run for each tick, on as soon as a daemon runs.
 
-    A run that starts late still stands for its tick, and a tick that comes twice has one run.
-    Raises SettingsError where the cron expression is none.
+    Raises SettingsError where `schedule.cron` is not a cron expression.
     """
-    if not is_valid_cron_schedule(settings.schedule.cron):
-        raise SettingsError(
-            f"`schedule.cron` is {settings.schedule.cron!r}, which is no cron expression, so the"
-            f" week would never run by itself. Nothing was loaded. Write five fields (minute hour"
-            f" day month weekday) in forecast.toml, such as '0 0 * * MON'."
-        )
 
-    @dg.schedule(
-        job=job,
-        cron_schedule=settings.schedule.cron,
-        execution_timezone=settings.schedule.timezone,
-        default_status=dg.DefaultScheduleStatus.RUNNING,
-        name="every_week",
-        description="Runs the week by itself, for as long as the Dagster daemon is up. Of ticks"
-        f" that it missed, `catch_up` says which get a late run: {settings.schedule.catch_up}.",
-    )
     def every_week(
         context: dg.ScheduleEvaluationContext,
     ) -> Sequence[dg.RunRequest] | dg.SkipReason:
         tick = context.scheduled_execution_time.astimezone(UTC)
-        is_late = clock() > tick + deadline(settings)
         week = f"the week of {tick:%Y-%m-%d %H:%M} UTC"
+        is_late = clock() > tick + deadline(settings)
         if settings.schedule.catch_up == "skip" and is_late:
             return dg.SkipReason(
-                f"More than {settings.schedule.deadline} were missed of {week}, and"
-                f' `catch_up = "skip"` lets it go.'
+                f"The tick for {week} is more than {settings.schedule.deadline} late, and"
+                f' `catch_up = "skip"` skips it.'
             )
-        if _is_there(tick):
-            return dg.SkipReason(f"The forecast of {week} is there already.")
-        if any(
-            as_of_of(one, context.instance) >= tick for one in active_weekly_runs(context.instance)
-        ):
-            return dg.SkipReason(f"A run of {week} is under way.")
-        return [request_for(one) for one in _asked(tick)]
+        # A store that cannot be read is left to the run: it fails with the reason and is reported.
+        with suppress(StoreError):
+            if is_published(store, tick):
+                return dg.SkipReason(f"The forecast for {week} is already published.")
+        active = active_weekly_runs(context.instance)
+        if any(run_as_of(run, context.instance) >= tick for run in active):
+            return dg.SkipReason(f"A run for {week} is in progress.")
+        return [request_for(missed) for missed in _ticks_to_run(settings, store, tick)]
 
-    def _is_there(tick: datetime) -> bool:
-        try:
-            return is_published(store, tick)
-        except StoreError:  # the run will say what is wrong with it, and raise an alarm
-            return False
+    try:
+        return dg.schedule(
+            job_name=JOB,
+            cron_schedule=settings.schedule.cron,
+            execution_timezone=settings.schedule.timezone,
+            default_status=dg.DefaultScheduleStatus.RUNNING,
+            description="Starts the weekly run. After an outage, `catch_up` decides which missed"
+            f" ticks are run: {settings.schedule.catch_up}.",
+        )(every_week)
+    except dg.DagsterInvalidDefinitionError as error:
+        raise SettingsError(
+            f"`schedule.cron` is {settings.schedule.cron!r}, which is not a cron expression. No"
+            f" definitions were loaded, because the week would never run. Set five fields (minute"
+            f" hour day month weekday) in forecast.toml, such as '0 0 * * MON'."
+        ) from error
 
-    def _asked(tick: datetime) -> list[datetime]:
-        """The ticks that are to be run now: this one, and those missed before it if all are."""
-        if settings.schedule.catch_up != "all":
-            return [tick]
-        with suppress(StoreError):  # as above
-            before = [commit.as_of for commit in store.history("next_week_forecast")]
-            return ticks_between(settings, after=max(before), until=tick) if before else [tick]
-        return [tick]
 
-    return every_week
+def _ticks_to_run(settings: Settings, store: Store, tick: datetime) -> list[datetime]:
+    """Return the tick, preceded by those missed since the newest forecast if `catch_up` is all."""
+    if settings.schedule.catch_up == "all":
+        with suppress(StoreError):
+            published = [commit.as_of for commit in store.history("next_week_forecast")]
+            if published:
+                return ticks_between(settings, after=max(published), until=tick)
+    return [tick]

@@ -36,7 +36,7 @@ SERIES = {"a": walk(60, seed=1), "b": walk(60, seed=2)}
 def client(**settings: Any) -> Iterator[Any]:
     """A client of the workers that the settings name."""
     with ExitStack() as stack:
-        yield resources._client(stack, ComputeSettings(**settings))  # noqa: SLF001 - the resource's
+        yield resources._connect(stack, ComputeSettings(**settings))  # noqa: SLF001 - the resource's
 
 
 def week(folder: Path, **tables: Mapping[str, object]) -> Settings:
@@ -144,7 +144,7 @@ def test_what_the_settings_name_is_what_is_connected_to(
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two seconds to connect in."""
-    monkeypatch.setattr(resources, "CONNECTING_SECONDS", 2)
+    monkeypatch.setattr(resources, "CONNECT_SECONDS", 2)
 
 
 def free_port() -> int:
@@ -173,7 +173,7 @@ def test_a_server_that_says_nothing_is_refused_in_time():
         address = f"tcp://127.0.0.1:{server.getsockname()[1]}"
         began = time.monotonic()
         with (
-            pytest.raises(ComputeError, match="cannot be used: no word within 2 seconds"),
+            pytest.raises(ComputeError, match="cannot be used: no answer within 2 seconds"),
             client(dask_address=address),
         ):
             pass
@@ -289,7 +289,11 @@ def test_a_week_whose_workers_are_killed_again_and_again_says_the_same(
 
 def test_the_resource_can_be_had_without_a_run(tmp_path: Path):
     settings = make_settings(tmp_path)
-    given = {"settings": settings, "store": build_store(settings), "compute": resources.compute}
+    given = {
+        "settings": settings,
+        "store": build_store(settings),
+        "compute": resources.backtest_executor,
+    }
     with dg.build_resources(given) as found:
         assert isinstance(found.compute, BacktestExecutor)
         assert found.compute.dashboard is None

@@ -14,7 +14,6 @@ from forecast_assets.data.quality.evaluate import KINDS
 from forecast_assets.defs.build import build_defs, build_store
 from forecast_assets.defs.checks import NAMES
 from forecast_assets.defs.notifications import outbox
-from forecast_assets.defs.schedules import build_job
 from forecast_assets.defs.sensors.missed_run import build_missed_week
 from forecast_assets.defs.sensors.run_failures import build_alarms
 from forecast_assets.defs.sensors.stale_assets import build_stale_assets
@@ -167,7 +166,7 @@ def test_the_same_data_are_the_same_version_and_nothing_follows(house: House):
     assert str(said.description).startswith("Every value of 3 series is that of the previous")
     sensor = build_stale_assets(house.settings, house.store)
     context = dg.build_sensor_context(house.instance, definitions=build_defs(house.settings))
-    assert str(sensor.evaluate_tick(context).skip_message) == "Nothing is behind."
+    assert str(sensor.evaluate_tick(context).skip_message) == "No asset is stale."
 
 
 def test_what_is_held_back_is_not_tried_again_by_the_sensor(house: House):
@@ -209,8 +208,7 @@ def test_the_late_run_of_a_held_week_is_started_once_and_quietly(
     cursor, asked, said = "", [], ""
     for hours in (7, 8, 9, 10):
         at = TICK + timedelta(hours=hours)
-        job = build_job(house.settings)
-        sensor = build_missed_week(house.settings, house.store, job, clock=lambda at=at: at)
+        sensor = build_missed_week(house.settings, house.store, clock=lambda at=at: at)
         answer = sensor.evaluate_tick(dg.build_sensor_context(instance, cursor=cursor or None))
         cursor, said = answer.cursor or cursor, str(answer.skip_message)
         for request in answer.run_requests or []:

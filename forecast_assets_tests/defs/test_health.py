@@ -13,7 +13,8 @@ from forecast_assets.defs.health import DAEMONS, health_problems
 from forecast_assets.defs.launcher import ensure_dagster_home
 from forecast_assets.defs.notifications import outbox
 from forecast_assets.notifications.routing import Notification
-from forecast_assets_tests.builders import dead_process, make_settings
+from forecast_assets_tests.builders import make_settings
+from forecast_assets_tests.dagster_runs import dead_process
 from forecast_assets_tests.store_builders import make_commit, make_forecast, make_store
 
 TICK = datetime(2026, 11, 23, tzinfo=UTC)

@@ -1,4 +1,4 @@
-"""The schedule: which runs a tick asks for, on time and late."""
+"""The schedule: when a week is due, also where clocks change, and which runs a tick requests."""
 
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
@@ -9,125 +9,217 @@ import dagster as dg
 import pytest
 from dagster._core.test_utils import create_run_for_test
 
+from forecast_assets.config.settings import Settings
 from forecast_assets.defs.runs import AS_OF_TAG, WEEK_TAG
-from forecast_assets.defs.schedules import JOB, build_job, build_schedule
+from forecast_assets.defs.schedules import (
+    JOB,
+    build_schedule,
+    deadline_cron,
+    is_published,
+    last_due,
+    last_tick,
+    ticks_between,
+)
 from forecast_assets_tests.builders import make_settings
-from forecast_assets_tests.store_builders import make_commit, make_forecast, make_store
+from forecast_assets_tests.store_builders import (
+    make_commit,
+    make_forecast,
+    make_store,
+    write_series,
+)
 
+SECOND, HOUR, DAY, WEEK = (
+    timedelta(seconds=1),
+    timedelta(hours=1),
+    timedelta(days=1),
+    timedelta(weeks=1),
+)
 TICK = datetime(2026, 11, 23, tzinfo=UTC)
-HOUR, WEEK = timedelta(hours=1), timedelta(weeks=1)
+SUNDAY_NIGHT = {"cron": "30 2 * * SUN", "timezone": "Europe/Berlin"}
+SUNDAY_TICK = datetime(2026, 11, 22, 1, 30, tzinfo=UTC)
+
+
+def utc(*parts: int) -> datetime:
+    return datetime(*parts, tzinfo=UTC)  # type: ignore[arg-type,misc]
+
+
+@pytest.fixture
+def sunday_night(tmp_path: Path) -> Settings:
+    return make_settings(tmp_path, schedule={**SUNDAY_NIGHT, "deadline": "6h"})
+
+
+def test_the_last_tick_is_not_later_than_the_time_given(sunday_night: Settings):
+    assert last_tick(sunday_night, until=SUNDAY_TICK) == SUNDAY_TICK
+    assert last_tick(sunday_night, until=SUNDAY_TICK - SECOND) == SUNDAY_TICK - WEEK
+
+
+@pytest.mark.parametrize(
+    ("after", "until", "ticks"),
+    [
+        (SUNDAY_TICK, SUNDAY_TICK, []),
+        (SUNDAY_TICK - SECOND, SUNDAY_TICK, [SUNDAY_TICK]),
+        # Clocks skip 2:30: the tick is at the end of the gap.
+        (utc(2026, 3, 22, 1, 30), utc(2026, 4, 6), [utc(2026, 3, 29, 1), utc(2026, 4, 5, 0, 30)]),
+        # 2:30 comes twice: one tick, at the second.
+        (
+            utc(2026, 10, 18, 0, 30),
+            utc(2026, 11, 2),
+            [utc(2026, 10, 25, 1, 30), utc(2026, 11, 1, 1, 30)],
+        ),
+    ],
+)
+def test_ticks_between_two_times(
+    sunday_night: Settings, after: datetime, until: datetime, ticks: list[datetime]
+):
+    assert ticks_between(sunday_night, after=after, until=until) == ticks
+
+
+def test_a_week_is_due_at_its_tick_plus_deadline(sunday_night: Settings):
+    assert last_due(sunday_night, now=SUNDAY_TICK + 6 * HOUR) == SUNDAY_TICK
+    assert last_due(sunday_night, now=SUNDAY_TICK + 6 * HOUR - SECOND) == SUNDAY_TICK - WEEK
+
+
+def test_a_tick_is_published_once_a_forecast_is_as_new(tmp_path: Path):
+    store = make_store(tmp_path)
+    assert not is_published(store, TICK)
+    store.write(make_forecast(), make_commit("next_week_forecast", as_of=TICK))
+    assert is_published(store, TICK)
+    assert not is_published(store, TICK + SECOND)
+
+
+def test_a_newer_forecast_from_older_data_does_not_publish_a_tick(tmp_path: Path):
+    store = make_store(tmp_path)
+    series = write_series(store, 1, as_of=TICK - 6 * DAY)
+    rebuilt = make_commit("next_week_forecast", as_of=TICK + HOUR, inputs=[series])
+    store.write(make_forecast(), rebuilt)
+    assert not is_published(store, TICK)
+    assert is_published(store, TICK - 6 * DAY)
+
+
+@pytest.mark.parametrize(
+    ("cron", "delay", "moved"),
+    [
+        ("30 6 * * MON", 6 * HOUR, "30 12 * * MON"),
+        ("30 6 * * MON-FRI", 6 * HOUR, "30 12 * * MON-FRI"),
+        ("30 22 * * sun,3", 1.5 * HOUR, "0 0 * * 1,4"),
+        ("0 22 * * SAT", 2 * DAY, "0 22 * * 1"),
+        ("0 0 * * *", 2 * HOUR, "0 2 * * *"),
+        ("0 22 * * *", 6 * HOUR, "0 4 * * 0,1,2,3,4,5,6"),
+        ("0 6 1 * *", 6 * HOUR, "0 12 1 * *"),
+        ("0 22 1 * *", 6 * HOUR, None),  # the 2nd is also the day after the 1st of a month
+        ("0 22 * 6 SUN", 6 * HOUR, None),
+        ("0 22 * * SUN-TUE", 6 * HOUR, None),
+        ("*/5 * * * *", 6 * HOUR, None),
+        ("0 6 * * MON,WED", 3 * DAY, None),  # longer than from Monday to Wednesday
+        ("0 6 * * MON", timedelta(0), None),
+    ],
+)
+def test_a_cron_expression_moves_by_a_delay(cron: str, delay: timedelta, moved: str | None):
+    assert deadline_cron(cron, delay) == moved
+    if moved:
+        assert dg.FreshnessPolicy.cron(moved, delay)
 
 
 @pytest.fixture(scope="module")
 def instance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dg.DagsterInstance]:
     """A Dagster instance on disk, as schedules need it; the tests leave no run in it."""
-    home = tmp_path_factory.mktemp("dagster")
-    with dg.DagsterInstance.local_temp(str(home)) as found:
-        yield found
+    with dg.DagsterInstance.local_temp(str(tmp_path_factory.mktemp("dagster"))) as opened:
+        yield opened
 
 
 def tick(
     folder: Path,
     instance: dg.DagsterInstance,
     *,
-    late: timedelta = timedelta(seconds=2),
-    forecast: Sequence[datetime] = (),
+    late: timedelta = 2 * SECOND,
+    published: Sequence[datetime] = (),
     at: datetime = TICK,
     **schedule: Any,
 ) -> list[str] | str:
-    """What a tick asks for: the moments of its runs, or why there are none.
+    """Evaluate a tick: the `as_of` of the runs that it requests, or the reason for none.
 
-    `forecast` are the moments of the forecasts that are there.
+    `published` are the `as_of` of the forecasts in the store.
     """
     settings = make_settings(folder, schedule=schedule)
     store = make_store(folder)
-    for moment in forecast:
-        store.write(make_forecast(), make_commit("next_week_forecast", as_of=moment))
-    job = build_job(settings)
-    built = build_schedule(settings, store, job, clock=lambda: at + late)
+    for as_of in published:
+        store.write(make_forecast(), make_commit("next_week_forecast", as_of=as_of))
+    built = build_schedule(settings, store, clock=lambda: at + late)
     context = dg.build_schedule_context(instance, scheduled_execution_time=at)
-    answer = built.evaluate_tick(context)
-    requests = answer.run_requests or []
+    result = built.evaluate_tick(context)
+    requests = result.run_requests or []
     assert all(request.run_key == request.tags[AS_OF_TAG] for request in requests)
-    return [request.tags[AS_OF_TAG] for request in requests] or str(answer.skip_message)
+    return [request.tags[AS_OF_TAG] for request in requests] or str(result.skip_message)
 
 
-def iso(*moments: datetime) -> list[str]:
-    return [moment.isoformat() for moment in moments]
-
-
-def test_a_tick_asks_for_one_run_that_stands_for_it(tmp_path: Path, instance: dg.DagsterInstance):
-    assert tick(tmp_path, instance) == iso(TICK)
-    assert tick(tmp_path / "again", instance, forecast=[TICK - WEEK]) == iso(TICK)
-
-
-@pytest.mark.parametrize("catch_up", ["latest", "all"])
-def test_a_tick_that_comes_late_still_stands_for_its_moment(
-    tmp_path: Path, instance: dg.DagsterInstance, catch_up: str
+@pytest.mark.parametrize(
+    ("catch_up", "late", "published", "as_of"),
+    [
+        ("latest", 2 * SECOND, [], [TICK]),
+        ("latest", 2 * SECOND, [TICK - WEEK], [TICK]),
+        ("latest", 50 * HOUR, [TICK - WEEK], [TICK]),
+        ("latest", HOUR, [TICK - 4 * WEEK], [TICK]),
+        ("all", 2 * SECOND, [], [TICK]),
+        ("all", 50 * HOUR, [TICK - WEEK], [TICK]),
+        (
+            "all",
+            HOUR,
+            [TICK - 9 * WEEK, TICK - 4 * WEEK + HOUR],
+            [TICK - 3 * WEEK, TICK - 2 * WEEK, TICK - WEEK, TICK],
+        ),
+        ("skip", 5 * HOUR, [], [TICK]),
+    ],
+)
+def test_a_tick_requests_a_run_for_each_week_that_catch_up_asks_for(
+    tmp_path: Path,
+    instance: dg.DagsterInstance,
+    catch_up: str,
+    late: timedelta,
+    published: list[datetime],
+    as_of: list[datetime],
 ):
-    found = tick(tmp_path, instance, late=50 * HOUR, forecast=[TICK - WEEK], catch_up=catch_up)
-    assert found == iso(TICK)
+    requests = tick(tmp_path, instance, late=late, published=published, catch_up=catch_up)
+    assert requests == [time.isoformat() for time in as_of]
 
 
-def test_all_missed_ticks_are_made_up_for_where_that_is_asked(
+def test_a_missed_tick_is_skipped_where_the_settings_say_so(
     tmp_path: Path, instance: dg.DagsterInstance
 ):
-    before = [TICK - 9 * WEEK, TICK - 4 * WEEK + HOUR]
-    found = tick(tmp_path, instance, late=HOUR, forecast=before, catch_up="all")
-    assert found == iso(TICK - 3 * WEEK, TICK - 2 * WEEK, TICK - WEEK, TICK)
-
-
-def test_of_missed_ticks_the_latest_alone_is_made_up_for_by_default(
-    tmp_path: Path, instance: dg.DagsterInstance
-):
-    assert tick(tmp_path, instance, late=HOUR, forecast=[TICK - 4 * WEEK]) == iso(TICK)
-
-
-def test_where_all_are_asked_for_the_first_tick_is_one_run(
-    tmp_path: Path, instance: dg.DagsterInstance
-):
-    assert tick(tmp_path, instance, catch_up="all") == iso(TICK)
-
-
-def test_a_missed_tick_is_let_go_where_that_is_asked(tmp_path: Path, instance: dg.DagsterInstance):
-    asked = {"catch_up": "skip", "deadline": "6h"}
-    said = tick(tmp_path, instance, late=7 * HOUR, **asked)
-    assert said == (
-        "More than 6h were missed of the week of 2026-11-23 00:00 UTC, and"
-        ' `catch_up = "skip"` lets it go.'
+    assert tick(tmp_path, instance, late=7 * HOUR, catch_up="skip", deadline="6h") == (
+        "The tick for the week of 2026-11-23 00:00 UTC is more than 6h late, and"
+        ' `catch_up = "skip"` skips it.'
     )
-    assert tick(tmp_path / "in time", instance, late=5 * HOUR, **asked) == iso(TICK)
 
 
-def test_a_week_that_is_there_is_not_run_again(tmp_path: Path, instance: dg.DagsterInstance):
-    said = tick(tmp_path, instance, late=2 * HOUR, forecast=[TICK + HOUR])
-    assert said == "The forecast of the week of 2026-11-23 00:00 UTC is there already."
+def test_a_published_week_is_not_run_again(tmp_path: Path, instance: dg.DagsterInstance):
+    reason = tick(tmp_path, instance, late=2 * HOUR, published=[TICK + HOUR])
+    assert reason == "The forecast for the week of 2026-11-23 00:00 UTC is already published."
 
 
-def test_a_week_that_is_under_way_is_not_begun_twice(tmp_path: Path, instance: dg.DagsterInstance):
-    def under_way(moment: datetime) -> dg.DagsterRun:
-        tags = {WEEK_TAG: "whole", AS_OF_TAG: moment.isoformat()}
-        state = dg.DagsterRunStatus.STARTED
-        return create_run_for_test(instance, job_name=JOB, status=state, tags=tags)
+def test_a_week_in_progress_is_not_started_twice(tmp_path: Path, instance: dg.DagsterInstance):
+    def start(as_of: datetime) -> dg.DagsterRun:
+        tags = {WEEK_TAG: "whole", AS_OF_TAG: as_of.isoformat()}
+        status = dg.DagsterRunStatus.STARTED
+        return create_run_for_test(instance, job_name=JOB, status=status, tags=tags)
 
-    begun = [under_way(TICK - WEEK)]
-    assert tick(tmp_path, instance) == iso(TICK)  # it waits in the queue
-    begun.append(under_way(TICK))
-    assert tick(tmp_path, instance) == "A run of the week of 2026-11-23 00:00 UTC is under way."
-    for run in begun:
+    active = [start(TICK - WEEK)]
+    assert tick(tmp_path, instance) == [TICK.isoformat()]  # it waits in the queue
+    active.append(start(TICK))
+    assert tick(tmp_path, instance) == "A run for the week of 2026-11-23 00:00 UTC is in progress."
+    for run in active:
         instance.delete_run(run.run_id)
 
 
-def test_a_tick_of_another_time_zone_is_one_moment(tmp_path: Path, instance: dg.DagsterInstance):
-    local = datetime.fromisoformat("2026-10-25T02:30:00+01:00")  # the second half past two
-    asked = {"cron": "30 2 * * SUN", "timezone": "Europe/Berlin"}
-    assert tick(tmp_path, instance, at=local, **asked) == ["2026-10-25T01:30:00+00:00"]
-
-
-def test_a_store_that_cannot_be_read_does_not_cost_the_tick(
+def test_a_tick_in_another_time_zone_is_converted_to_utc(
     tmp_path: Path, instance: dg.DagsterInstance
 ):
-    """The run says what is wrong with it, is tried again, and raises an alarm."""
-    (tmp_path / "store").write_text("no folder")
-    for catch_up in ("latest", "all"):
-        assert tick(tmp_path, instance, catch_up=catch_up) == iso(TICK)
+    local = datetime.fromisoformat("2026-10-25T02:30:00+01:00")  # the second 2:30 of that night
+    assert tick(tmp_path, instance, at=local, **SUNDAY_NIGHT) == ["2026-10-25T01:30:00+00:00"]
+
+
+@pytest.mark.parametrize("catch_up", ["latest", "all"])
+def test_a_tick_requests_its_run_though_the_store_cannot_be_read(
+    tmp_path: Path, instance: dg.DagsterInstance, catch_up: str
+):
+    (tmp_path / "store").write_text("not a folder")
+    assert tick(tmp_path, instance, catch_up=catch_up) == [TICK.isoformat()]

@@ -13,8 +13,8 @@ import pytest
 from click.testing import Result
 
 import forecast_assets
-from forecast_assets_tests.cli_runner import invoke, records
 from forecast_assets.definitions import defs
+from forecast_assets_tests.cli_runner import invoke, records
 from forecast_assets_tests.notification_servers import Webhook, webhook
 
 ARCHIVE = Path(__file__).with_name("state_9e085b0.tar.xz")
@@ -138,7 +138,7 @@ def test_settings_with_a_table_verdict_are_in_force():
 def test_dagster_logs_that_the_table_verdict_is_deprecated(
     old: Path, caplog: pytest.LogCaptureFixture
 ):
-    assert definitions().sensors
+    assert defs().sensors
     (message,) = caplog.messages
     assert message.startswith(f"`[verdict]` in {old}/forecast.toml is deprecated: its name is")
 

@@ -9,7 +9,6 @@ from datetime import datetime
 from typing import Literal
 
 import dagster as dg
-from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
 from forecast_assets.config.settings import Settings
 from forecast_assets.defs.notifications import enqueue
@@ -17,13 +16,13 @@ from forecast_assets.defs.runs import (
     AS_OF_TAG,
     Clock,
     active_weekly_runs,
-    as_of_of,
     end_orphans,
     held_runs,
     held_version,
     now,
+    run_as_of,
 )
-from forecast_assets.defs.schedules import deadline, is_published, last_due, request_for
+from forecast_assets.defs.schedules import JOB, deadline, is_published, last_due, request_for
 from forecast_assets.errors import StoreError
 from forecast_assets.notifications.routing import Notification
 from forecast_assets.reporting.render import escape_markdown
@@ -61,7 +60,7 @@ class MissedRunCursor:
 
 
 def build_missed_week(
-    settings: Settings, store: Store, job: UnresolvedAssetJobDefinition, *, clock: Clock = now
+    settings: Settings, store: Store, *, clock: Clock = now
 ) -> dg.SensorDefinition:
     """The sensor: every minute it looks whether the newest week is there by its deadline.
 
@@ -71,7 +70,7 @@ def build_missed_week(
 
     @dg.sensor(
         name="missed_week",
-        job=job,
+        job_name=JOB,
         minimum_interval_seconds=EVERY_SECONDS,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description=f"Starts the week where its forecast is not there {settings.schedule.deadline}"
@@ -125,7 +124,7 @@ def _look(
         return Decision("No week was due since this is watched.")
     if is_published(store, tick):
         return Decision(f"The forecast of {week} is there.")
-    if running := [run for run in active_weekly_runs(instance) if as_of_of(run, instance) >= tick]:
+    if running := [run for run in active_weekly_runs(instance) if run_as_of(run, instance) >= tick]:
         is_long = at > tick + 2 * deadline(settings)
         said = f"The run {running[0].dagster_run.run_id[:8]} of {week} is under way."
         return Decision(said, is_late=True, act="alarm" if is_long else None)

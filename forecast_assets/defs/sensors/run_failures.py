@@ -12,8 +12,8 @@ import dagster as dg
 from forecast_assets.config.settings import Settings
 from forecast_assets.defs import notifications
 from forecast_assets.defs.checks import ABOUT
-from forecast_assets.defs.console_logger import cause_of
-from forecast_assets.defs.runs import Clock, as_of_of, held_version, is_project_run, now
+from forecast_assets.defs.console_logger import failure_cause
+from forecast_assets.defs.runs import Clock, held_version, is_project_run, now, run_as_of
 from forecast_assets.defs.schedules import JOB
 from forecast_assets.defs.sensors.stale_assets import NEW_DATA
 from forecast_assets.errors import format_list
@@ -83,7 +83,7 @@ def notices_of(record: dg.RunRecord, instance: dg.DagsterInstance) -> Iterator[N
     if not is_project_run(run):
         return
     what = "The week" if run.job_name == JOB else f"The run of {_named(run)}"
-    title = f"{what} as of {as_of_of(record, instance):%Y-%m-%d %H:%M} UTC"
+    title = f"{what} as of {run_as_of(record, instance):%Y-%m-%d %H:%M} UTC"
     where = f"Its page: /runs/{run.run_id} of the UI."
     found = [one for one in _evaluations(run, instance) if not one.passed]
     is_failed = run.status == dg.DagsterRunStatus.FAILURE
@@ -99,7 +99,7 @@ def notices_of(record: dg.RunRecord, instance: dg.DagsterInstance) -> Iterator[N
             text=f"{_why(run, instance)}\n\nWhat was published before stands; nothing is"
             f" half-written. Mend the cause, then re-execute the run from failure in the UI, or"
             f" run the week again: `forecast-assets run --as-of"
-            f" {as_of_of(record, instance).isoformat()}`. {where}",
+            f" {run_as_of(record, instance).isoformat()}`. {where}",
         )
     if found:
         is_error = any(one.severity == dg.AssetCheckSeverity.ERROR for one in found)
@@ -125,7 +125,7 @@ def _held_back(
     warned = [one for one in found if one.severity == dg.AssetCheckSeverity.WARN]
     besides = f"\n\nIt warned, besides:\n\n{_said(warned)}" if warned else ""
     return Notification(
-        id=f"held {held_version(record.dagster_run)} {as_of_of(record, instance):%G-W%V}",
+        id=f"held {held_version(record.dagster_run)} {run_as_of(record, instance):%G-W%V}",
         event="run_failed",
         severity="error",
         title=f"{title} is held back",
@@ -145,7 +145,7 @@ def _occasion(record: dg.RunRecord, instance: dg.DagsterInstance) -> str:
     """What is told once: a run; of looks for new data, which may fail every hour, a day."""
     run = record.dagster_run
     is_look = run.tags.get(SENSOR_TAG) == NEW_DATA
-    return f"{NEW_DATA} {as_of_of(record, instance):%Y-%m-%d}" if is_look else run.run_id
+    return f"{NEW_DATA} {run_as_of(record, instance):%Y-%m-%d}" if is_look else run.run_id
 
 
 def _named(run: dg.DagsterRun) -> str:
@@ -162,7 +162,9 @@ def _why(run: dg.DagsterRun, instance: dg.DagsterInstance) -> str:
         for entry in instance.get_records_for_run(run.run_id, of_type=FAILURES).records
     ]
     steps = [
-        f"- {e.step_key}: {escape_markdown(cause_of(e))}" for e in events if e and e.is_step_failure
+        f"- {e.step_key}: {escape_markdown(failure_cause(e))}"
+        for e in events
+        if e and e.is_step_failure
     ]
     whole = [escape_markdown(str(e.message)) for e in events if e and not e.is_step_failure]
     return "\n".join(steps or whole) or "It gives no cause."

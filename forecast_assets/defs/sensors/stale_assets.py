@@ -1,7 +1,7 @@
-"""The sensors that make the rest follow what was made out of turn, and that look for new data.
+"""The sensors that rebuild stale assets in one run, and that poll the source for new data.
 
-`AutomationCondition.eager()` fires after one of several partitions: here the rest follows once
-every model is of one vintage, in one run.
+`AutomationCondition.eager()` would rebuild after each of several partitions. This sensor waits
+until all models are of one vintage.
 """
 
 from collections.abc import Sequence
@@ -12,52 +12,55 @@ import dagster as dg
 from forecast_assets.config.settings import Settings, parse_duration
 from forecast_assets.defs.runs import (
     HELD_TAG,
-    THE_REST,
-    UNFINISHED,
+    STALE_PART,
+    UNFINISHED_STATUSES,
     WEEK_TAG,
     Clock,
     held_runs,
     is_project_run,
     now,
 )
-from forecast_assets.defs.schedules import every_model
+from forecast_assets.defs.schedules import all_models_tags
 from forecast_assets.storage.lineage import BACKTEST, find_stale
 from forecast_assets.storage.store import Store
 from forecast_assets.storage.versions import newest
 
-EVERY_SECONDS = 60
-SOURCE = ("raw_data", "series")
+INTERVAL_SECONDS = 60
+SOURCE_ASSETS = ("raw_data", "series")
 NEW_DATA = "new_data"
 
 
-def build_stale_assets(settings: Settings, store: Store, *, clock: Clock = now) -> dg.SensorDefinition:
-    """The sensor: what was made from older versions than there are is made again, once."""
+def build_stale_assets(
+    settings: Settings, store: Store, *, clock: Clock = now
+) -> dg.SensorDefinition:
+    """Build the sensor that rebuilds assets with inputs older than the newest versions, once."""
 
     @dg.sensor(
         name="stale_assets",
         asset_selection=dg.AssetSelection.all(),
-        minimum_interval_seconds=EVERY_SECONDS,
+        minimum_interval_seconds=INTERVAL_SECONDS,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description="Where a model, or the data, was made again out of turn, makes all that is"
-        " behind it, in one run. Waits until nothing changes and no run is under way.",
+        description="Rebuilds the assets whose inputs have newer versions, in one run. Waits until"
+        " no run is in progress and nothing has changed for a minute.",
     )
     def stale_assets(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         if _is_busy(context.instance):
-            return dg.SkipReason("A run is under way; what it leaves behind follows after it.")
-        found = find_stale(store, models=settings.models.enabled, as_of=clock())
-        if found is None:
-            return dg.SensorResult(skip_reason="Nothing is behind.", cursor="")
-        if found.assets[0] == SOURCE[-1] and _is_held(context.instance, store):
+            return dg.SkipReason("A run is in progress; stale assets are looked for after it.")
+        stale = find_stale(store, models=settings.models.enabled, as_of=clock())
+        if stale is None:
+            return dg.SensorResult(skip_reason="No asset is stale.", cursor="")
+        if stale.assets[0] == SOURCE_ASSETS[-1] and _is_held(context.instance, store):
             return dg.SensorResult(skip_reason="The newest data are held back.", cursor="")
-        if context.cursor != found.state:
-            first = found.assets[0]
-            why = f"{first} and what follows are behind; made at the next look if all is quiet."
-            return dg.SensorResult(skip_reason=why, cursor=found.state)
-        models = every_model(settings) if BACKTEST in found.assets else {}
+        if context.cursor != stale.state:
+            reason = (
+                f"Stale: {', '.join(stale.assets)}. Rebuilt at the next tick if nothing changes."
+            )
+            return dg.SensorResult(skip_reason=reason, cursor=stale.state)
+        models = all_models_tags(settings) if BACKTEST in stale.assets else {}
         request = dg.RunRequest(
-            run_key=found.state,
-            asset_selection=_keys(found.assets),
-            tags={WEEK_TAG: THE_REST, **models},
+            run_key=stale.state,
+            asset_selection=_keys(stale.assets),
+            tags={WEEK_TAG: STALE_PART, **models},
         )
         return dg.SensorResult(run_requests=[request])
 
@@ -65,38 +68,41 @@ def build_stale_assets(settings: Settings, store: Store, *, clock: Clock = now) 
 
 
 def build_poll(every: str, *, clock: Clock = now) -> dg.SensorDefinition:
-    """The sensor that looks for new data between the ticks of the schedule."""
+    """Build the sensor that fetches the data between the ticks of the schedule."""
 
     @dg.sensor(
         name=NEW_DATA,
-        asset_selection=dg.AssetSelection.assets(*SOURCE),
-        minimum_interval_seconds=EVERY_SECONDS,
+        asset_selection=dg.AssetSelection.assets(*SOURCE_ASSETS),
+        minimum_interval_seconds=INTERVAL_SECONDS,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description=f"Fetches the data every {every}; where it has changed, the rest follows.",
+        description=f"Fetches the data every {every}. Where they have changed, the sensor"
+        " stale_assets rebuilds the rest.",
     )
     def new_data(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         at = clock()
         last = datetime.fromisoformat(context.cursor) if context.cursor else None
-        if last is None or at < last:  # just begun, or a clock that was put back
-            return dg.SensorResult(skip_reason="The watch begins.", cursor=at.isoformat())
-        if at < last + parse_duration(every):
-            return dg.SkipReason(f"Next at {last + parse_duration(every):%Y-%m-%d %H:%M} UTC.")
+        # A clock that was set back would otherwise stop the polling until it has caught up.
+        if last is None or at < last:
+            return dg.SensorResult(skip_reason="Polling begins.", cursor=at.isoformat())
+        due = last + parse_duration(every)
+        if at < due:
+            return dg.SkipReason(f"The next fetch is due at {due:%Y-%m-%d %H:%M} UTC.")
         if _is_busy(context.instance):
-            return dg.SkipReason("A run is under way.")
-        request = dg.RunRequest(run_key=at.isoformat(), asset_selection=_keys(SOURCE))
+            return dg.SkipReason("A run is in progress.")
+        request = dg.RunRequest(run_key=at.isoformat(), asset_selection=_keys(SOURCE_ASSETS))
         return dg.SensorResult(run_requests=[request], cursor=at.isoformat())
 
     return new_data
 
 
 def _is_held(instance: dg.DagsterInstance, store: Store) -> bool:
-    """Whether a run refused the newest rows of the source: they would be refused again."""
-    commit = newest(store.history(SOURCE[0]))
+    """Return whether a run held back the newest rows of the source; another would do so again."""
+    commit = newest(store.history(SOURCE_ASSETS[0]))
     return commit is not None and any(held_runs(instance, **{HELD_TAG: commit.data_version}))
 
 
 def _is_busy(instance: dg.DagsterInstance) -> bool:
-    unfinished = instance.get_runs(dg.RunsFilter(statuses=UNFINISHED))
+    unfinished = instance.get_runs(dg.RunsFilter(statuses=UNFINISHED_STATUSES))
     return any(is_project_run(run) for run in unfinished)
 
 

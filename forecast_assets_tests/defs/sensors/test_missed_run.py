@@ -10,7 +10,7 @@ from dagster._core.test_utils import create_run_for_test
 from forecast_assets.config.settings import Settings
 from forecast_assets.defs.notifications import outbox
 from forecast_assets.defs.runs import AS_OF_TAG, WEEK_TAG
-from forecast_assets.defs.schedules import JOB, build_job
+from forecast_assets.defs.schedules import JOB
 from forecast_assets.defs.sensors.missed_run import LATE_TAG, build_missed_week
 from forecast_assets_tests.builders import make_settings
 from forecast_assets_tests.store_builders import make_commit, make_forecast, make_store
@@ -34,8 +34,7 @@ class Watcher:
 
     def look(self, at: datetime) -> list[str] | str:
         """What it says at a moment: the ticks whose week it starts, or why none."""
-        job = build_job(self.settings)
-        sensor = build_missed_week(self.settings, self.store, job, clock=lambda: at)
+        sensor = build_missed_week(self.settings, self.store, clock=lambda: at)
         context = dg.build_sensor_context(self._instance, cursor=self._cursor or None)
         answer = sensor.evaluate_tick(context)
         self._cursor = answer.cursor or self._cursor

@@ -1,177 +1,167 @@
-"""The sensors that make the rest follow, and look for new data, on real weeks."""
+"""The sensors that rebuild stale assets and poll the source, on real weeks."""
 
+import shutil
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import dagster as dg
-import pandas as pd
 import pytest
 from dagster._core.test_utils import create_run_for_test
 
 from forecast_assets.config.settings import Settings
 from forecast_assets.defs.build import build_defs, build_store
-from forecast_assets.defs.sensors.stale_assets import build_stale_assets, build_poll
+from forecast_assets.defs.sensors.stale_assets import build_poll, build_stale_assets
 from forecast_assets.storage.tables import ASSETS
 from forecast_assets_tests.builders import make_series, walk, week_settings, write_source
+from forecast_assets_tests.dagster_runs import materialize, run_week
 
 PANEL = {"a": walk(40, seed=1), "b": walk(45, seed=2)}
 MODELS = ["naive", "window_average", "drift"]
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 
 
+def small_settings(folder: Path, **models: object) -> Settings:
+    return week_settings(folder, make_series(**PANEL), models={"enabled": MODELS, **models})
+
+
+@pytest.fixture(scope="module")
+def week(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a finished week: only copy it."""
+    folder = tmp_path_factory.mktemp("week")
+    with dg.DagsterInstance.ephemeral() as instance:
+        assert run_week(small_settings(folder), instance).success
+    return folder
+
+
 @pytest.fixture
-def settings(tmp_path: Path) -> Settings:
-    return week_settings(tmp_path, make_series(**PANEL), models={"enabled": MODELS})
+def settings(week: Path, tmp_path: Path) -> Settings:
+    """The settings of a copy of the finished week."""
+    shutil.copytree(week / "var", tmp_path / "var")
+    return small_settings(tmp_path)
+
+
+def fetch_more(settings: Settings, instance: dg.DagsterInstance, *values: float) -> None:
+    """Materialize the data by hand, after values were added to every series of the source."""
+    write_source(settings.root, make_series(**{name: [*y, *values] for name, y in PANEL.items()}))
+    assert materialize(settings, instance, "raw_data", "series").success
 
 
 def run(
-    settings: Settings, instance: dg.DagsterInstance, request: dg.RunRequest | None = None
+    settings: Settings, instance: dg.DagsterInstance, request: dg.RunRequest
 ) -> dg.ExecuteInProcessResult:
-    """The whole week, or the run that a sensor asks for."""
-    defs = build_defs(settings)
-    if request is None:
-        return defs.resolve_job_def("weekly_forecast").execute_in_process(instance=instance)
-    assert request.asset_selection is not None
-    job = defs.resolve_implicit_job_def_def_for_assets(request.asset_selection)
-    assert job is not None
-    return job.execute_in_process(
-        instance=instance,
-        tags=dict(request.tags),
-        asset_selection=list(request.asset_selection),
-        raise_on_error=False,
-    )
+    """Run what a sensor requests."""
+    return materialize(settings, instance, *selected(request), **dict(request.tags))
 
 
-def materialize(settings: Settings, instance: dg.DagsterInstance, *names: str, **tags: str) -> None:
-    """What a person makes by hand."""
-    defs, keys = build_defs(settings), [dg.AssetKey(name) for name in names]
-    job = defs.resolve_implicit_job_def_def_for_assets(keys)
-    assert job is not None
-    assert job.execute_in_process(instance=instance, tags=tags, asset_selection=keys).success
-
-
-class Follower:
-    """The sensor, asked again and again."""
+class Sensor:
+    """The sensor `stale_assets`, evaluated again and again."""
 
     def __init__(self, settings: Settings, instance: dg.DagsterInstance) -> None:
-        self._settings, self._instance, self._cursor = settings, instance, ""
+        self._sensor = build_stale_assets(settings, build_store(settings))
+        self._instance, self._cursor = instance, ""
+        self._defs = build_defs(settings)
 
-    def look(self) -> dg.RunRequest | str:
-        """The run that it asks for, or why there is none."""
-        sensor = build_stale_assets(self._settings, build_store(self._settings))
+    def tick(self) -> dg.RunRequest | str:
+        """Return the run that a tick requests, or the reason for none."""
         context = dg.build_sensor_context(
-            self._instance, cursor=self._cursor or None, definitions=build_defs(self._settings)
+            self._instance, cursor=self._cursor or None, definitions=self._defs
         )
-        answer = sensor.evaluate_tick(context)
-        self._cursor = answer.cursor if answer.cursor is not None else self._cursor
-        requests = answer.run_requests or []
-        return requests[0] if requests else str(answer.skip_message)
+        result = self._sensor.evaluate_tick(context)
+        self._cursor = result.cursor if result.cursor is not None else self._cursor
+        requests = result.run_requests or []
+        return requests[0] if requests else str(result.skip_message)
 
-    def looks(self) -> dg.RunRequest:
-        """The run that it asks for at the second look."""
-        assert "at the next look" in str(self.look())
-        asked = self.look()
-        assert isinstance(asked, dg.RunRequest)
-        return asked
+    def request(self) -> dg.RunRequest:
+        """Return the run that the second of two ticks requests."""
+        assert "at the next tick" in str(self.tick())
+        request = self.tick()
+        assert isinstance(request, dg.RunRequest)
+        return request
 
 
 def selected(request: dg.RunRequest) -> list[str]:
     return [key.path[-1] for key in request.asset_selection or []]
 
 
-def test_nothing_follows_a_whole_week(settings: Settings, instance: dg.DagsterInstance):
-    follower = Follower(settings, instance)
-    assert follower.look() == "Nothing is behind."
-    run(settings, instance)
-    assert follower.look() == "Nothing is behind."
-
-
-def test_new_data_is_followed_by_the_whole_bake_off_and_a_new_forecast(
+def test_nothing_is_stale_after_a_whole_week_or_before_the_first(
     settings: Settings, instance: dg.DagsterInstance, tmp_path: Path
 ):
-    run(settings, instance)
-    longer = {name: [*values, 130.0] for name, values in PANEL.items()}
-    write_source(tmp_path, make_series(**longer))
-    materialize(settings, instance, "raw_data", "series")
-    request = Follower(settings, instance).looks()
+    assert Sensor(settings, instance).tick() == "No asset is stale."
+    assert Sensor(small_settings(tmp_path / "new"), instance).tick() == "No asset is stale."
+
+
+def test_new_data_make_every_model_and_the_forecast_stale(
+    settings: Settings, instance: dg.DagsterInstance
+):
+    fetch_more(settings, instance, 130.0)
+    request = Sensor(settings, instance).request()
     assert selected(request) == list(ASSETS[2:])
     assert request.tags["dagster/asset_partition_range_end"] == "drift"
     assert run(settings, instance, request).success
     store = build_store(settings)
-    forecasts = [store.read([one]) for one in store.history("next_week_forecast")]
-    gained = forecasts[1]["ds"].max() - forecasts[0]["ds"].max()
-    assert gained == pd.Timedelta(weeks=1)
-    assert Follower(settings, instance).look() == "Nothing is behind."
+    weeks = [store.read([one])["ds"].max() for one in store.history("next_week_forecast")]
+    assert weeks[1] - weeks[0] == timedelta(weeks=1)
+    assert Sensor(settings, instance).tick() == "No asset is stale."
 
 
-def test_a_model_made_again_with_other_results_is_followed_by_its_scores(
-    settings: Settings, instance: dg.DagsterInstance, tmp_path: Path
+def test_other_predictions_of_one_model_make_its_scores_stale(
+    settings: Settings, instance: dg.DagsterInstance
 ):
-    run(settings, instance)
-    longer = {"window_average": {"params": {"window": 12}}}
-    other = week_settings(tmp_path, make_series(**PANEL), models={"enabled": MODELS, **longer})
-    materialize(other, instance, "backtest_predictions", **{"dagster/partition": "window_average"})
-    request = Follower(other, instance).looks()
+    other = small_settings(settings.root, window_average={"params": {"window": 12}})
+    partition = {"dagster/partition": "window_average"}
+    assert materialize(other, instance, "backtest_predictions", **partition).success
+    request = Sensor(other, instance).request()
     assert selected(request) == list(ASSETS[3:])
     assert "dagster/asset_partition_range_start" not in request.tags
     assert run(other, instance, request).success
-    assert Follower(other, instance).look() == "Nothing is behind."
+    assert Sensor(other, instance).tick() == "No asset is stale."
 
 
-def test_what_is_begun_by_hand_is_waited_for(
-    settings: Settings, instance: dg.DagsterInstance, tmp_path: Path
+def test_the_sensor_waits_for_runs_of_this_project_and_for_changes_to_end(
+    settings: Settings, instance: dg.DagsterInstance
 ):
-    run(settings, instance)
-    write_source(tmp_path, make_series(**{name: [*y, 130.0] for name, y in PANEL.items()}))
-    materialize(settings, instance, "raw_data", "series")
-    follower = Follower(settings, instance)
-    assert "at the next look" in str(follower.look())
-    begun = [
+    fetch_more(settings, instance, 130.0)
+    sensor = Sensor(settings, instance)
+    assert "at the next tick" in str(sensor.tick())
+    active = [
         create_run_for_test(instance, job_name="x", status=dg.DagsterRunStatus.STARTED, tags=tags)
         for tags in ({"another": "project"}, {"forecast_assets/week": "whole"})
     ]
-    assert follower.look() == "A run is under way; what it leaves behind follows after it."
-    instance.delete_run(begun[1].run_id)
-    write_source(tmp_path, make_series(**{name: [*y, 130.0, 131.0] for name, y in PANEL.items()}))
-    materialize(settings, instance, "raw_data", "series")
-    assert "at the next look" in str(follower.look())  # something changed since
-    assert isinstance(follower.look(), dg.RunRequest)
+    assert sensor.tick() == "A run is in progress; stale assets are looked for after it."
+    instance.delete_run(active[1].run_id)
+    fetch_more(settings, instance, 130.0, 131.0)
+    assert "at the next tick" in str(sensor.tick())
+    assert isinstance(sensor.tick(), dg.RunRequest)
 
 
-def test_a_run_that_fails_is_not_begun_again_and_again(
-    settings: Settings, instance: dg.DagsterInstance, tmp_path: Path
-):
-    """Dagster drops a request whose key it has seen: the failing run changes none."""
-    run(settings, instance)
-    write_source(tmp_path, make_series(**{name: [*y, 130.0] for name, y in PANEL.items()}))
-    materialize(settings, instance, "raw_data", "series")
-    follower = Follower(settings, instance)
-    first = follower.looks()
-    folder = settings.var / "reports"
-    folder.rename(settings.var / "no longer a folder")
-    folder.write_text("in the way of the report")
-    assert not run(settings, instance, first).success
-    second = follower.looks()  # what is left is the report
-    assert selected(second) == ["weekly_report"]
-    assert not run(settings, instance, second).success
-    again = follower.look()
-    assert isinstance(again, dg.RunRequest)
-    assert again.run_key == second.run_key
-    materialize(settings, instance, "raw_data", "series")  # the same data once more
-    assert isinstance(again := follower.look(), dg.RunRequest)
-    assert again.run_key == second.run_key
-
-
-def test_new_data_is_looked_for_as_often_as_is_asked(
+def test_a_run_that_fails_is_not_requested_again_and_again(
     settings: Settings, instance: dg.DagsterInstance
 ):
-    cursor, asked, defs = "", [], build_defs(settings)
+    """Dagster ignores a run key that it has seen, and a failing run changes none."""
+    fetch_more(settings, instance, 130.0)
+    sensor = Sensor(settings, instance)
+    first = sensor.request()
+    reports = settings.var / "reports"
+    reports.rename(settings.var / "no longer a folder")
+    reports.write_text("a file where the folder of reports should be")
+    assert not run(settings, instance, first).success
+    second = sensor.request()
+    assert selected(second) == ["weekly_report"]
+    assert not run(settings, instance, second).success
+    assert materialize(settings, instance, "raw_data", "series").success  # the same data
+    again = sensor.tick()
+    assert isinstance(again, dg.RunRequest)
+    assert again.run_key == second.run_key
+
+
+def test_the_source_is_polled_as_often_as_set(tmp_path: Path, instance: dg.DagsterInstance):
+    cursor, requests, defs = "", [], build_defs(small_settings(tmp_path))
     for hours in (0, 1, 5.9, 6, 7, 12, 11):
         at = NOON + timedelta(hours=hours)
         sensor = build_poll("6h", clock=lambda at=at: at)
         context = dg.build_sensor_context(instance, cursor=cursor or None, definitions=defs)
-        answer = sensor.evaluate_tick(context)
-        cursor = answer.cursor or cursor
-        asked.append([selected(request) for request in answer.run_requests or []])
+        result = sensor.evaluate_tick(context)
+        cursor = result.cursor or cursor
+        requests.append([selected(request) for request in result.run_requests or []])
     fetch = [["raw_data", "series"]]
-    assert asked == [[], [], [], fetch, [], fetch, []]
+    assert requests == [[], [], [], fetch, [], fetch, []]

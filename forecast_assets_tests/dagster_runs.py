@@ -1,0 +1,40 @@
+"""Runs of the weekly job and of single assets in this process, and a process that has ended."""
+
+import subprocess
+import sys
+
+import dagster as dg
+
+from forecast_assets.config.settings import Settings
+from forecast_assets.defs.build import build_defs
+from forecast_assets.defs.runs import process_identity
+
+
+def run_week(
+    settings: Settings, instance: dg.DagsterInstance, **tags: str
+) -> dg.ExecuteInProcessResult:
+    """Run the weekly job in this process."""
+    job = build_defs(settings).resolve_job_def("weekly_forecast")
+    return job.execute_in_process(instance=instance, tags=tags, raise_on_error=False)
+
+
+def materialize(
+    settings: Settings, instance: dg.DagsterInstance, *assets: str, **tags: str
+) -> dg.ExecuteInProcessResult:
+    """Run some assets in this process, as the UI and `dagster asset materialize` do."""
+    keys = [dg.AssetKey(asset) for asset in assets]
+    job = build_defs(settings).resolve_implicit_job_def_def_for_assets(keys)
+    assert job is not None
+    return job.execute_in_process(
+        instance=instance, asset_selection=keys, tags=tags, raise_on_error=False
+    )
+
+
+def dead_process() -> str:
+    """Return the identity of a process that has ended."""
+    command = [sys.executable, "-S", "-c", "input()"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE) as process:
+        identity = process_identity(process.pid)
+        process.communicate(b"\n")
+    assert identity is not None
+    return identity
