@@ -153,7 +153,7 @@ def test_run_tags_have_these_keys():
 
 
 def test_a_commit_of_the_store_has_these_keys():
-    assert make_commit("backtest_predictions", "naive").described.keys() == COMMIT_KEYS
+    assert make_commit("backtest_predictions", "naive").to_metadata().keys() == COMMIT_KEYS
 
 
 @pytest.mark.parametrize(("name", "base"), ERRORS.items())
