@@ -1,5 +1,7 @@
-"""Whole weeks on a panel in which every awkward series sits beside sound ones."""
+"""Whole weeks of a panel with awkward and sound series."""
 
+import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 import dagster as dg
@@ -9,11 +11,12 @@ import pytest
 
 from forecast_assets.config.settings import Settings
 from forecast_assets.data.quality.evaluate import KINDS
-from forecast_assets.defs.build import build_defs, build_store
+from forecast_assets.defs.build import build_store
 from forecast_assets.forecasting.ensembles import COMBINATIONS
 from forecast_assets.forecasting.policies import POLICIES
 from forecast_assets.storage.versions import select
 from forecast_assets_tests.builders import make_ragged, walk, week_settings
+from forecast_assets_tests.dagster_runs import materialize, run_week
 
 N = 60
 SOUND = {"sound_a": (0, walk(N, seed=1)), "sound_b": (0, walk(N, seed=2))}
@@ -36,75 +39,86 @@ AWKWARD = {
     "copy_of_sound_a": SOUND["sound_a"],
 }
 MODELS = ["naive", "seasonal_naive", "drift", "window_average", "ses", "theta", "croston"]
+CLOSED_FORM = {"enabled": ["naive", "drift", "window_average"]}
 
-ODD_AS_IT_IS = dict.fromkeys(KINDS, "publish")
+PUBLISH_ALL = dict.fromkeys(KINDS, "publish")
+Tables = dict[str, pd.DataFrame]
 
 
-def week(
-    tmp_path: Path,
-    instance: dg.DagsterInstance,
-    series: dict[str, tuple[int, list[float]]],
-    **tables: dict[str, object],
-) -> tuple[Settings, dict[str, pd.DataFrame]]:
-    """One week of a panel: the settings, and each table that it published."""
-    tmp_path.mkdir(exist_ok=True)
-    given = {"models": {"enabled": MODELS}, "data_quality": ODD_AS_IT_IS, **tables}
-    settings = week_settings(tmp_path, make_ragged(**series), **given)
-    job = build_defs(settings).resolve_job_def("weekly_forecast")
-    result = job.execute_in_process(instance=instance, raise_on_error=False)
-    assert result.success
+def edge_settings(
+    folder: Path, series: Mapping[str, tuple[int, list[float]]], **tables: Mapping[str, object]
+) -> Settings:
+    """Return the settings of a week whose data are published whatever they are."""
+    folder.mkdir(exist_ok=True)
+    given = {"models": {"enabled": MODELS}, "data_quality": PUBLISH_ALL, **tables}
+    return week_settings(folder, make_ragged(**series), **given)
+
+
+def read_tables(settings: Settings) -> Tables:
     store = build_store(settings)
     names = ("metrics", "best_model", "next_week_forecast")
-    return settings, {name: store.read(select(store, name)) for name in names}
+    return {name: store.read(select(store, name)) for name in names}
 
 
-def test_every_series_is_forecast_and_none_spoils_another(
-    tmp_path: Path, instance: dg.DagsterInstance
-):
-    """The forecasts of sound series are those that they have without the others."""
-    _, tables = week(tmp_path / "all", instance, {**SOUND, **AWKWARD})
-    _, alone = week(tmp_path / "sound", instance, SOUND)
+def publish(
+    folder: Path,
+    series: Mapping[str, tuple[int, list[float]]],
+    **tables: Mapping[str, object],
+) -> tuple[Settings, Tables]:
+    """Run the week of a panel; return its settings and the tables that it published."""
+    settings = edge_settings(folder, series, **tables)
+    with dg.DagsterInstance.ephemeral() as instance:
+        assert run_week(settings, instance).success
+    return settings, read_tables(settings)
+
+
+@pytest.fixture(scope="module")
+def tables(tmp_path_factory: pytest.TempPathFactory) -> Tables:
+    """The tables of a week with sound and awkward series."""
+    folder = tmp_path_factory.mktemp("all")
+    return publish(folder, {**SOUND, **AWKWARD}, backtest={"n_windows": 26})[1]
+
+
+def test_awkward_series_are_forecast_and_change_no_other(tables: Tables, tmp_path: Path):
+    _, alone = publish(tmp_path, SOUND, backtest={"n_windows": 26})
     forecast = tables["next_week_forecast"].set_index("unique_id")
     assert sorted(forecast.index) == sorted({**SOUND, **AWKWARD})
     assert np.isfinite(forecast["y_hat"]).all()
     assert (forecast.drop(index="one_week")["rung"] == "champion").all()
-    assert forecast.loc["one_week", ["model", "rung"]].tolist() == ["naive", "naive"]
-    of_sound = alone["next_week_forecast"].set_index("unique_id")
-    same = ["y_hat", "backtest_mae", "model"]
-    pd.testing.assert_frame_equal(forecast.loc[list(SOUND), same], of_sound[same])
+    assert forecast.loc["one_week", ["y_hat", "model", "rung"]].tolist() == [3.0, "naive", "naive"]
+    columns = ["y_hat", "backtest_mae", "model"]
+    pd.testing.assert_frame_equal(
+        forecast.loc[list(SOUND), columns],
+        alone["next_week_forecast"].set_index("unique_id")[columns],
+    )
     assert forecast.loc["copy_of_sound_a", "y_hat"] == forecast.loc["sound_a", "y_hat"]
-    scores = {
-        name: one["metrics"].set_index(["unique_id", "model"])
-        for name, one in (("all", tables), ("alone", alone))
-    }
     columns = ["mae", "mase", "skill_vs_naive", "p_vs_naive", "may_be_best", "status"]
-    pd.testing.assert_frame_equal(scores["all"].loc[list(SOUND), columns], scores["alone"][columns])
+    pd.testing.assert_frame_equal(
+        tables["metrics"].set_index(["unique_id", "model"]).loc[list(SOUND), columns],
+        alone["metrics"].set_index(["unique_id", "model"])[columns],
+    )
 
 
-def test_intervals_hold_what_each_series_lets_one_say(tmp_path: Path, instance: dg.DagsterInstance):
-    _, tables = week(tmp_path, instance, {**SOUND, **AWKWARD}, backtest={"n_windows": 26})
+def test_intervals_are_as_wide_as_the_errors_of_each_series(tables: Tables):
     forecast = tables["next_week_forecast"].set_index("unique_id")
     ends = ["lo_80", "hi_80", "lo_95", "hi_95"]
-    for name in ("constant", "zeros"):  # nothing ever moved, and no forecast was ever wrong
+    for name in ("constant", "zeros"):  # no forecast of them was ever wrong
         assert (forecast.loc[name, ends] == forecast.loc[name, "y_hat"]).all()
     for name in ("one_week", "two_alike"):
         assert forecast.loc[name, ends].isna().all()
-    moved = forecast.drop(index=["constant", "zeros", "one_week", "two_alike"])
-    assert (moved["lo_95"] < moved["lo_80"]).all()
-    assert (moved["lo_80"] < moved["y_hat"]).all()
-    assert (moved["hi_95"] > moved["hi_80"]).all()
-    sizes = (moved["hi_80"] - moved["lo_80"]) / moved["backtest_mae"]
+    moving = forecast.drop(index=["constant", "zeros", "one_week", "two_alike"])
+    assert (moving["lo_95"] < moving["lo_80"]).all()
+    assert (moving["lo_80"] < moving["y_hat"]).all()
+    assert (moving["hi_95"] > moving["hi_80"]).all()
+    sizes = (moving["hi_80"] - moving["lo_80"]) / moving["backtest_mae"]
     usual = sizes[["sound_a", "sound_b", "huge", "tiny", "negative", "late"]]
     assert usual.between(1, 8).all()
 
 
-def test_scores_that_mean_nothing_are_null_and_say_why(
-    tmp_path: Path, instance: dg.DagsterInstance
-):
-    _, tables = week(tmp_path, instance, {**SOUND, **AWKWARD})
+def test_undefined_scores_are_null_with_a_reason(tables: Tables):
     scores = tables["metrics"].set_index(["unique_id", "model"])
-    assert scores.loc["zeros"]["mape"].isna().all()  # a share of nothing
-    assert scores.loc["constant"]["mase"].isna().all()  # naive is never wrong there
+    assert scores.loc["zeros"]["mape"].isna().all()
+    assert scores.loc["constant"]["mase"].isna().all()
     assert scores.loc["constant"].loc["naive", "mae"] == 0
     assert not np.isinf(scores.select_dtypes("number")).any(axis=None)
     assert (scores.loc["one_week"]["status"] == "ineligible").all()
@@ -112,25 +126,34 @@ def test_scores_that_mean_nothing_are_null_and_say_why(
     assert short["status"] == "ineligible"
     assert "values" in short["reason"]
     choice = tables["best_model"].set_index("unique_id")
-    assert "mase is undefined on this series" in choice.loc["constant", "reason"]
+    assert "mase is not defined on this series" in choice.loc["constant", "reason"]
     assert choice.loc["two_weeks", "reason"].count("1 fold ")
     assert choice.loc["one_week", "reason"] == "no model forecast every fold"
 
 
+@pytest.fixture(scope="module")
+def three_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a week with three models that need no fits: only copy it."""
+    folder = tmp_path_factory.mktemp("three_models")
+    publish(folder, {**SOUND, **AWKWARD}, models=CLOSED_FORM)
+    return folder
+
+
 @pytest.mark.parametrize("scope", ["series", "all"])
 @pytest.mark.parametrize("policy", list(POLICIES))
-def test_every_rule_publishes_the_week(
-    tmp_path: Path, instance: dg.DagsterInstance, policy: str, scope: str
+def test_every_selection_rule_publishes_every_series(
+    tmp_path: Path, three_models: Path, instance: dg.DagsterInstance, policy: str, scope: str
 ):
-    settings, tables = week(
+    shutil.copytree(three_models / "var", tmp_path / "var")
+    settings = edge_settings(
         tmp_path,
-        instance,
         {**SOUND, **AWKWARD},
-        models={"enabled": ["naive", "drift", "window_average"]},
+        models=CLOSED_FORM,
         selection={"policy": policy, "scope": scope},
         forecast={"minimum": 0.0},
     )
-    forecast = tables["next_week_forecast"].set_index("unique_id")
+    assert materialize(settings, instance, "best_model", "next_week_forecast").success
+    forecast = read_tables(settings)["next_week_forecast"].set_index("unique_id")
     assert len(forecast) == len(SOUND) + len(AWKWARD)
     assert set(forecast["model"]) <= {*settings.models.enabled, *COMBINATIONS}
     ends = forecast[["y_hat", "lo_80", "hi_80", "lo_95", "hi_95"]]
@@ -139,22 +162,20 @@ def test_every_rule_publishes_the_week(
         assert len(set(forecast.drop(index="one_week")["model"])) == 1
 
 
-def test_levels_of_a_hub_submission(tmp_path: Path, instance: dg.DagsterInstance):
-    """Eleven intervals and the forecast make 23 quantiles; they never cross."""
+def test_the_quantiles_of_a_forecast_hub_do_not_cross(tmp_path: Path):
+    """Eleven intervals and the forecast make 23 quantiles."""
     levels = [10, 20, 30, 40, 50, 60, 70, 80, 90, 95, 98]
     panel = {f"s{i:02d}": (0, walk(N, seed=i)) for i in range(8)}
-    _, tables = week(
+    _, tables = publish(
         tmp_path,
-        instance,
         panel,
         models={"enabled": ["naive", "drift"]},
         backtest={"n_windows": 26},
         forecast={"levels": levels},
     )
-    forecast = tables["next_week_forecast"]
     low = [f"lo_{level}" for level in reversed(levels)]
     high = [f"hi_{level}" for level in levels]
-    quantiles = forecast[[*low, "y_hat", *high]].to_numpy()
+    quantiles = tables["next_week_forecast"][[*low, "y_hat", *high]].to_numpy()
     assert quantiles.shape == (8, 23)
     assert np.isfinite(quantiles).all()
     assert (np.diff(quantiles, axis=1) >= 0).all()
@@ -165,15 +186,15 @@ def test_levels_of_a_hub_submission(tmp_path: Path, instance: dg.DagsterInstance
     [
         ({"a": (2, [1.0]), "b": (0, [2.0, 3.0, 1.0])}, 1),
         ({"a": (0, walk(4, seed=1)), "b": SOUND["sound_a"]}, 9),
+        ({"a": (0, walk(4, seed=1)), "b": (0, walk(5, seed=2))}, 10),  # no series has a fold
     ],
 )
-def test_series_too_short_for_any_fold_get_naive(
-    tmp_path: Path,
-    instance: dg.DagsterInstance,
-    series: dict[str, tuple[int, list[float]]],
-    horizon: int,
+def test_a_series_too_short_for_a_fold_gets_the_naive_forecast(
+    tmp_path: Path, series: dict[str, tuple[int, list[float]]], horizon: int
 ):
-    _, tables = week(tmp_path, instance, series, backtest={"n_windows": 8, "horizon": horizon})
+    backtest = {"n_windows": 8, "horizon": horizon}
+    settings, tables = publish(tmp_path, series, models=CLOSED_FORM, backtest=backtest)
+    assert set(tables["metrics"]["model"]) == {*settings.models.enabled, *COMBINATIONS}
     forecast = tables["next_week_forecast"].set_index("unique_id")
     assert len(forecast) == horizon * len(series)
     assert forecast.loc[["a"], "y_hat"].to_numpy() == pytest.approx(series["a"][1][-1])
@@ -181,10 +202,3 @@ def test_series_too_short_for_any_fold_get_naive(
     assert forecast.loc[["a"], ["lo_80", "hi_80"]].isna().all(axis=None)
     reasons = tables["metrics"].set_index("unique_id").loc[["a"], "reason"]
     assert set(reasons) == {"the series has no week to hold out"}
-
-
-def test_no_series_is_long_enough_for_a_fold(tmp_path: Path, instance: dg.DagsterInstance):
-    panel = {"a": (0, walk(4, seed=1)), "b": (0, walk(5, seed=2))}
-    settings, tables = week(tmp_path, instance, panel, backtest={"n_windows": 8, "horizon": 10})
-    assert set(tables["metrics"]["model"]) == {*settings.models.enabled, *COMBINATIONS}
-    assert set(tables["next_week_forecast"]["model"]) == {"naive"}
