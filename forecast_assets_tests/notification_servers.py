@@ -1,16 +1,18 @@
-"""Mail servers and webhooks on loopback: sound ones, and ones that refuse, hang or drip."""
+"""Mail servers and webhooks on loopback: some accept, others refuse, hang or drip."""
 
 import asyncio
 import email.policy
 import json
 import socket
+import sqlite3
 import threading
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from email.message import EmailMessage
 from email.parser import BytesParser
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any, Literal
 
 from aiosmtpd.controller import Controller
@@ -18,23 +20,31 @@ from aiosmtpd.smtp import SMTP, Envelope, Session
 
 from forecast_assets.notifications.routing import Notification
 
-HERE = "127.0.0.1"
+HOST = "127.0.0.1"
 
 
-def make_notice(notice_id: str = "report 2026-01-02", **changes: Any) -> Notification:
-    """A notice of the week's report, changed where asked."""
-    said: dict[str, Any] = {
+def make_notification(notification_id: str = "report 2026-01-02", **changes: Any) -> Notification:
+    """Return a notification of a weekly report, with changes."""
+    values: dict[str, Any] = {
         "event": "report",
         "severity": "info",
         "title": "The week of 2 January",
         "text": "All went *well*.\n",
     }
-    return Notification(id=notice_id, **{**said, **changes})
+    return Notification(id=notification_id, **{**values, **changes})
+
+
+def deliveries(folder: Path) -> list[dict[str, Any]]:
+    """Return the rows of the queue in a folder, in the order of their insertion."""
+    with closing(sqlite3.connect(folder / "queue.sqlite")) as db:
+        db.row_factory = sqlite3.Row
+        rows = db.execute("SELECT * FROM queue WHERE channel_key <> '' ORDER BY rowid")
+        return [{**row, "title": json.loads(row["notification"])["title"]} for row in rows]
 
 
 @dataclass
 class MailServer:
-    """What a mail server was sent, a message for each recipient."""
+    """A mail server and the mails that it received, one for each recipient."""
 
     port: int = 0
     refused: Collection[str] = ()
@@ -42,9 +52,9 @@ class MailServer:
     mails: list[EmailMessage] = field(default_factory=list)
 
     def url(self, *to: str) -> str:
-        """The channel of these recipients; the server asks for no password."""
+        """Return the URL of a channel to these recipients; the server needs no password."""
         return (
-            f"mailto://{HERE}:{self.port}?mode=insecure&from=week@example.org"
+            f"mailto://{HOST}:{self.port}?mode=insecure&from=week@example.org"
             f"&to={','.join(to or ('ann@example.org',))}"
         )
 
@@ -65,7 +75,7 @@ class MailServer:
 
 
 class _AnyPort(Controller):
-    """aiosmtpd's server in a thread, on a port that the system chooses."""
+    """Server of aiosmtpd in a thread, on a port that the system chooses."""
 
     def _trigger_server(self) -> None:
         self.port = self.server.sockets[0].getsockname()[1]
@@ -76,9 +86,9 @@ class _AnyPort(Controller):
 def mail_server(
     *, refused: Collection[str] = (), hangs_after_data: bool = False
 ) -> Iterator[MailServer]:
-    """A mail server that refuses some recipients, or takes a mail and never says so."""
+    """Run a mail server that refuses some recipients, or accepts a mail and never confirms it."""
     server = MailServer(refused=refused, hangs_after_data=hangs_after_data)
-    controller = _AnyPort(server, hostname=HERE, port=0)
+    controller = _AnyPort(server, hostname=HOST, port=0)
     controller.start()
     server.port = controller.port
     try:
@@ -87,38 +97,43 @@ def mail_server(
         controller.stop()
 
 
+Answer = int | Literal["drips", "hangs"]
+
+
 @dataclass
 class Webhook:
-    """What a web server answers, and was asked: method, path and JSON of each request."""
+    """A web server: its answer, and the method, path and JSON of each request."""
 
-    answer: "Answer"
+    answer: Answer
     port: int = 0
-    asked: list[tuple[str, str, Any]] = field(default_factory=list)
+    requests: list[tuple[str, str, Any]] = field(default_factory=list)
 
     @property
     def url(self) -> str:
-        """The channel, as Apprise writes it."""
-        return f"json://{HERE}:{self.port}/hook"
+        """The URL of the channel for Apprise."""
+        return f"json://{HOST}:{self.port}/hook"
 
     @property
-    def told(self) -> list[str]:
-        """The titles of what was posted, in order."""
-        return [said["title"] for method, _, said in self.asked if method == "POST"]
+    def messages(self) -> list[Any]:
+        """The JSON of each message, in order."""
+        return [message for method, _, message in self.requests if method == "POST"]
 
-
-Answer = int | Literal["drips", "hangs"]
+    @property
+    def titles(self) -> list[str]:
+        """The title of each message, in order."""
+        return [message["title"] for message in self.messages]
 
 
 @contextmanager
 def webhook(answer: Answer = 200, *, moved_to: str = "/elsewhere") -> Iterator[Webhook]:
-    """A web server that gives this status to all that is posted, or never comes to an end."""
+    """Run a web server that answers each POST with this status, or does not finish its answer."""
     hook, is_over = Webhook(answer), threading.Event()
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             length = int(self.headers.get("Content-Length", 0))
-            said = json.loads(self.rfile.read(length) or "null")
-            hook.asked.append((self.command, self.path, said))
+            message = json.loads(self.rfile.read(length) or "null")
+            hook.requests.append((self.command, self.path, message))
             answer = hook.answer
             if answer == "hangs":
                 is_over.wait()
@@ -130,18 +145,18 @@ def webhook(answer: Answer = 200, *, moved_to: str = "/elsewhere") -> Iterator[W
                 self.wfile.write(b" ")
 
         def do_GET(self) -> None:
-            hook.asked.append((self.command, self.path, None))
+            hook.requests.append((self.command, self.path, None))
             self.send_response(200)
             self.end_headers()
 
         def log_message(self, *_: object) -> None:
-            """Say nothing."""
+            """Print nothing."""
 
     class Server(ThreadingHTTPServer):
         def handle_error(self, *_: object) -> None:
-            """Who asked did not wait for the end, as it should not."""
+            """Ignore clients that did not wait for the end."""
 
-    server = Server((HERE, 0), Handler)
+    server = Server((HOST, 0), Handler)
     hook.port = server.server_port
     thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()
@@ -156,12 +171,12 @@ def webhook(answer: Answer = 200, *, moved_to: str = "/elsewhere") -> Iterator[W
 
 @contextmanager
 def silent_port() -> Iterator[int]:
-    """A port where connections are made and nobody ever says a word."""
-    with socket.create_server((HERE, 0)) as listener:
+    """Yield a port that accepts connections and never answers."""
+    with socket.create_server((HOST, 0)) as listener:
         yield listener.getsockname()[1]
 
 
 def refusing_port() -> int:
-    """A port where nobody listens."""
-    with socket.create_server((HERE, 0)) as listener:
+    """Return a port where nobody listens."""
+    with socket.create_server((HOST, 0)) as listener:
         return int(listener.getsockname()[1])

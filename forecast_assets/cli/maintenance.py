@@ -1,4 +1,4 @@
-"""The commands for who watches over the week: `healthcheck`, and `notify`, a test of channels."""
+"""Commands `healthcheck`, `notify` and `prune`."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -13,7 +13,13 @@ if TYPE_CHECKING:
     from forecast_assets.storage.retention import PruneCandidate
 
 
-TEST_SECONDS = 30.0  # that a channel has to take a test message
+TEST_SECONDS = 30.0
+HALF_A_YEAR_WEEKS = 26
+KINDS = {
+    "rows": "rows of superseded backtests and scores",
+    "folds": "folds of models that no run has added to",
+    "records": "values that steps of old runs passed to each other",
+}
 
 
 @click.command(
@@ -21,42 +27,42 @@ TEST_SECONDS = 30.0  # that a channel has to take a test message
         "forecast-assets healthcheck",
         "forecast-assets healthcheck --no-daemon",
         "forecast-assets healthcheck --json",
-        no="something is not well",
+        no="there is a problem",
     )
 )
 @click.option(
     "--no-daemon",
     is_flag=True,
-    help="The week is run by something else, such as cron: no Dagster daemon has to be up.",
+    help="The weekly run is started by something else, such as cron: do not check for a daemon.",
 )
 @as_json
 @click.pass_context
 def healthcheck(ctx: click.Context, *, no_daemon: bool, is_json: bool) -> None:
-    """Tell in one line whether the week is safe.
+    """Report in one line whether the weekly forecast is at risk.
 
-    For cron, systemd, or a container's probe: a daemon that is down raises no alarm. Not well is a
-    week without a forecast by its deadline, a daemon that fell silent, a run whose process is gone,
-    and a notice that is not delivered. Nothing is changed. With --json a record for each.
+    For cron, systemd or a container's probe, because a daemon that is down raises no alarm. A
+    problem is a week without a forecast after its deadline, a daemon without a heartbeat, a run
+    whose process no longer exists, or a notification that was not delivered. Changes nothing. With
+    --json, prints one record for each problem.
     """
     from forecast_assets.defs.health import health_problems
 
     settings, store = open_store()
-    now = datetime.now(UTC)
-    found = health_problems(settings, store, at=now, has_daemon=not no_daemon)
+    problems = health_problems(settings, store, now=datetime.now(UTC), has_daemon=not no_daemon)
     if is_json:
-        print_records([{"ailment": one} for one in found], is_json=True)
-    elif found:
-        click.echo(f"Not well: {'; '.join(found)}.")
+        print_records([{"problem": problem} for problem in problems], is_json=True)
+    elif problems:
+        click.echo(f"Not healthy: {'; '.join(problems)}.")
     else:
         newest = max(commit.as_of for commit in store.history("next_week_forecast"))
-        click.echo(f"Well: the newest forecast is as of {newest:%Y-%m-%d %H:%M} UTC.")
-    if found:
+        click.echo(f"Healthy: the newest forecast is as of {newest:%Y-%m-%d %H:%M} UTC.")
+    if problems:
         ctx.exit(NO)
 
 
 @click.command(
     epilog=help_epilog(
-        "forecast-assets notify", "forecast-assets notify --json", no="a channel did not take it"
+        "forecast-assets notify", "forecast-assets notify --json", no="a channel did not accept it"
     )
 )
 @as_json
@@ -64,8 +70,8 @@ def healthcheck(ctx: click.Context, *, no_daemon: bool, is_json: bool) -> None:
 def notify(ctx: click.Context, *, is_json: bool) -> None:
     """Send a test message to every channel.
 
-    To each URL of [notify], and say how it answered. With --json a record a channel, with `name`,
-    `value` (why it did not take it) and `is_well`.
+    Sends to each URL in [notify] and prints whether it was accepted. With --json, prints a record
+    for each channel with `name`, `value` (why it was not accepted) and `is_well`.
     """
     from forecast_assets.config.redaction import mask
     from forecast_assets.notifications.apprise_client import send
@@ -73,33 +79,27 @@ def notify(ctx: click.Context, *, is_json: bool) -> None:
 
     settings, _ = open_store()
     now = datetime.now(UTC)
-    notice = Notification(
+    notification = Notification(
         id=f"test {now.isoformat()}",
         event="report",
         severity="info",
-        title="A test of forecast_assets",
-        text=f"Sent by `forecast-assets notify` on {now:%Y-%m-%d %H:%M} UTC. Nothing is to be"
-        " done: reports and alarms will come this way.",
+        title="Test message of forecast_assets",
+        text=f"Sent by `forecast-assets notify` at {now:%Y-%m-%d %H:%M} UTC. Reports and alarms"
+        " will arrive here. You need not do anything.",
     )
-    urls = all_channels(settings)
     lines = []
-    for url in urls:
-        why = send(notice, url, seconds=TEST_SECONDS)
-        lines.append(StatusLine(mask(url), why, is_well=why is None, text=why or "taken"))
-    if not lines and not is_json:
-        click.echo("No channel is set. Write Apprise URLs into `[notify] urls` in forecast.toml.")
-        return
-    print_lines(lines, is_json=is_json) if lines else print_records([], is_json=True)
+    for url in all_channels(settings):
+        failure = send(notification, url, seconds=TEST_SECONDS)
+        reason = failure.reason if failure else None
+        lines.append(StatusLine(mask(url), reason, is_well=not reason, text=reason or "accepted"))
+    if lines:
+        print_lines(lines, is_json=is_json)
+    elif is_json:
+        print_records([], is_json=True)
+    else:
+        click.echo("There are no channels. Add Apprise URLs to `[notify] urls` in forecast.toml.")
     if not all(line.is_well for line in lines):
         ctx.exit(NO)
-
-
-HALF_A_YEAR = 26  # weeks
-TOLD = {
-    "rows": "rows of superseded backtests and scores",
-    "folds": "folds of models that no run added to",
-    "records": "what the steps of old runs passed each other",
-}
 
 
 @click.command(
@@ -112,69 +112,57 @@ TOLD = {
 @click.option(
     "--keep-weeks",
     metavar="N",
-    type=click.IntRange(min=1),  # what a run of now still reads is younger
-    default=HALF_A_YEAR,
+    type=click.IntRange(min=1),  # a run of today reads nothing older than a week
+    default=HALF_A_YEAR_WEEKS,
     show_default=True,
     help="Keep what was needed in the last N weeks.",
 )
-@click.option("--yes", "is_sure", is_flag=True, help="Delete it; without, only tell what would go.")
+@click.option("--yes", "is_confirmed", is_flag=True, help="Delete; without it, only list.")
 @as_json
-def prune(keep_weeks: int, *, is_sure: bool, is_json: bool) -> None:
-    """Delete what can be made again.
+def prune(keep_weeks: int, *, is_confirmed: bool, is_json: bool) -> None:
+    """Delete data that can be computed again.
 
-    What was not needed in the last N weeks goes, with --yes: rows of superseded versions of
-    backtest_predictions and metrics, fold caches that no run added to, and what the steps of old
-    runs passed each other. Data, choices, forecasts, their accuracy, reports, and the history of
-    every version stay.
+    Lists what was not needed in the last N weeks, and deletes it with --yes: rows of superseded
+    versions of backtest_predictions and metrics, caches of folds that no run has added to, and
+    values that steps of old runs passed to each other. Source data, selected models, forecasts,
+    their accuracy, reports and the history of every version are kept.
     """
     from forecast_assets.config.loader import dagster_home
-    from forecast_assets.storage import retention as pruning
+    from forecast_assets.storage import retention
 
     settings, store = open_store()
     now = datetime.now(UTC)
-    found = pruning.find_prunable(
+    candidates = retention.find_prunable(
         store,
         fold_cache=settings.var / "fold_cache",
         dagster_home=dagster_home(settings),
         before=now - timedelta(weeks=keep_weeks),
     )
-    if is_sure:
-        pruning.remove(store, found, now=now)
+    if is_confirmed:
+        retention.remove(store, candidates, now=now)
     if is_json:
-        rows = [
-            {
-                "kind": one.kind,
-                "name": one.name,
-                "since": one.since,
-                "n_files": one.n_files,
-                "n_bytes": one.n_bytes,
-                "deleted": is_sure,
-            }
-            for one in found
-        ]
-        print_records(rows, is_json=True)
-    elif found:
-        _print_sums(found)
-        freed = humanize_bytes(sum(one.n_bytes for one in found))
-        said = f"Deleted: {freed}." if is_sure else f"{freed} would go; --yes deletes them."
-        click.echo(f"\n{said}")
+        names = ("kind", "name", "since", "n_files", "n_bytes")
+        rows = [{name: getattr(candidate, name) for name in names} for candidate in candidates]
+        print_records([{**row, "deleted": is_confirmed} for row in rows], is_json=True)
+    elif candidates:
+        print_records(_totals(candidates))
+        size = humanize_bytes(sum(candidate.n_bytes for candidate in candidates))
+        click.echo(f"\nDeleted {size}." if is_confirmed else f"\n--yes deletes these {size}.")
     else:
-        click.echo(f"Nothing to delete: all of it was needed in the last {keep_weeks} weeks.")
+        click.echo(f"Nothing to delete: everything was needed in the last {keep_weeks} weeks.")
 
 
-def _print_sums(found: "Sequence[PruneCandidate]") -> None:
-    rows = []
-    for kind, told in TOLD.items():
-        some = [one for one in found if one.kind == kind]
-        if some:
-            rows.append(
-                {
-                    "what": told,
-                    "n": len(some),
-                    "files": sum(one.n_files for one in some),
-                    "size": humanize_bytes(sum(one.n_bytes for one in some)),
-                    "from": f"{some[0].since:%Y-%m-%d}",
-                    "to": f"{some[-1].since:%Y-%m-%d}",
-                }
-            )
-    print_records(rows)
+def _totals(candidates: "Sequence[PruneCandidate]") -> Sequence[dict[str, object]]:
+    by_kind = {kind: [c for c in candidates if c.kind == kind] for kind in KINDS}
+    return [
+        {
+            "what": KINDS[kind],
+            "n": len(group),
+            "files": sum(candidate.n_files for candidate in group),
+            "size": humanize_bytes(sum(candidate.n_bytes for candidate in group)),
+            "from": f"{group[0].since:%Y-%m-%d}",
+            "to": f"{group[-1].since:%Y-%m-%d}",
+        }
+        for kind, group in by_kind.items()
+        if group
+    ]

@@ -215,12 +215,11 @@ def report(seen: StatusContext) -> StatusLine:
 
 
 def not_delivered(seen: StatusContext) -> StatusLine:
-    """The notices that a channel did not take yet, or was given up for within a week."""
+    """Notifications that wait for a retry, or that were given up in the last week."""
     from forecast_assets.notifications.queue import NotificationQueue
 
-    failed = NotificationQueue(seen.settings.var / "outbox").undelivered(now=seen.now)
-    told = [f"{one.title} to {one.channel} ({one.state}: {one.reason})" for one in failed]
-    return StatusLine("not_delivered", told, is_well=not failed, text=_few(told))
+    undelivered = NotificationQueue(seen.settings.var / "outbox").undelivered(now=seen.now)
+    return StatusLine("not_delivered", undelivered, is_well=not undelivered, text=_few(undelivered))
 
 
 LINES: Sequence[Callable[[StatusContext], StatusLine]] = (

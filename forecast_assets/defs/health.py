@@ -1,6 +1,6 @@
-"""Health: what stands between this installation and next Monday's forecast, for a watchdog.
+"""Find problems that would prevent the next forecast, for a monitor outside of Dagster.
 
-A daemon that is down cannot say so itself: something outside of Dagster has to ask.
+A Dagster daemon that is down cannot report itself.
 """
 
 from collections.abc import Iterator
@@ -16,51 +16,57 @@ from forecast_assets.defs.schedules import is_published, last_due
 from forecast_assets.errors import format_list
 from forecast_assets.storage.store import Store
 
-SILENCE = timedelta(minutes=5)  # of a daemon that beats every half minute, a long tick allowed for
-NO_DAEMON = "no Dagster daemon ever ran here, so that the week does not run by itself"
+# A daemon sends a heartbeat every 30 seconds, later during a long tick.
+HEARTBEAT_TIMEOUT = timedelta(minutes=5)
+NO_DAEMON = "no Dagster daemon has run here, so the weekly forecast does not start by itself"
 DAEMONS = ("SCHEDULER", "SENSOR", "QUEUED_RUN_COORDINATOR", "MONITORING")
 
 
 def health_problems(
-    settings: Settings, store: Store, *, at: datetime, has_daemon: bool
+    settings: Settings, store: Store, *, now: datetime, has_daemon: bool
 ) -> list[str]:
-    """What is not well, a sentence each; nothing is changed.
+    """Return the problems as sentences; change nothing.
 
-    `has_daemon` says that the week is to run by a Dagster daemon, which then has to be up.
-    Raises StoreError where the store cannot be read.
+    `has_daemon` says that a Dagster daemon must be running. Raises StoreError if the store or the
+    queue of notifications cannot be read.
     """
-    found = []
-    tick = last_due(settings, now=at)
+    problems = []
+    tick = last_due(settings, now=now)
     if not is_published(store, tick):
-        found.append(
-            f"the forecast of the week of {tick:%Y-%m-%d %H:%M} UTC is not there, though"
-            f" {settings.schedule.deadline} have passed"
+        problems.append(
+            f"the forecast of the week of {tick:%Y-%m-%d %H:%M} UTC is missing, although the"
+            f" deadline of {settings.schedule.deadline} has passed"
         )
     home = dagster_home(settings)
     if (home / "dagster.yaml").exists():
         with dg.DagsterInstance.from_config(str(home)) as instance:
-            gone = [run.run_id[:8] for run in orphans(instance)]
-            found += _silent_daemons(instance, at=at) if has_daemon else []
-        if gone:
-            found.append(f"the process of {len(gone)} runs is gone: {format_list(gone)}")
+            run_ids = [run.run_id[:8] for run in orphans(instance)]
+            problems += _silent_daemons(instance, now=now) if has_daemon else []
+        if run_ids:
+            problems.append(
+                f"the processes of {len(run_ids)} runs no longer exist: {format_list(run_ids)}"
+            )
     elif has_daemon:
-        found.append(NO_DAEMON)
-    waiting = notifications.undelivered(settings, at=at)
-    if waiting:
-        found.append(f"{len(waiting)} notices are not delivered: {format_list(waiting)}")
-    return found
+        problems.append(NO_DAEMON)
+    if undelivered := notifications.undelivered(settings, now=now):
+        problems.append(
+            f"{len(undelivered)} notifications were not delivered: {format_list(undelivered)}"
+        )
+    return problems
 
 
-def _silent_daemons(instance: dg.DagsterInstance, *, at: datetime) -> Iterator[str]:
-    beats = instance.get_daemon_heartbeats()
-    needed = [name for name in DAEMONS if name in instance.get_required_daemon_types()]
+def _silent_daemons(instance: dg.DagsterInstance, *, now: datetime) -> Iterator[str]:
+    heartbeats = instance.get_daemon_heartbeats()
+    required = [name for name in DAEMONS if name in instance.get_required_daemon_types()]
     last = {
-        name: datetime.fromtimestamp(beats[name].timestamp, UTC) for name in needed if name in beats
+        name: datetime.fromtimestamp(heartbeats[name].timestamp, UTC)
+        for name in required
+        if name in heartbeats
     }
     if not last:
         yield NO_DAEMON
         return
-    for name in needed:
-        if name not in last or last[name] < at - SILENCE:
-            when = f"since {last[name]:%Y-%m-%d %H:%M} UTC" if name in last else "at all"
-            yield f"Dagster's {name.replace('_', ' ').lower()} daemon has not been heard {when}"
+    for name in required:
+        if name not in last or last[name] < now - HEARTBEAT_TIMEOUT:
+            since = f" since {last[name]:%Y-%m-%d %H:%M} UTC" if name in last else ""
+            yield f"Dagster's {name.replace('_', ' ').lower()} daemon sent no heartbeat{since}"

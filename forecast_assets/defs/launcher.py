@@ -25,7 +25,7 @@ from forecast_assets.defs.runs import (
     refuse_future,
 )
 from forecast_assets.defs.schedules import JOB
-from forecast_assets.defs.sensors.run_failures import notices_of
+from forecast_assets.defs.sensors.run_failures import run_notifications
 
 # A step that is interrupted in our code raises the first, elsewhere the second.
 INTERRUPTS = {Interrupted.__name__, dg.DagsterExecutionInterruptedError.__name__}
@@ -80,10 +80,10 @@ def _open_instance(home: str) -> dg.DagsterInstance:
 def _send_notifications(run_id: str, settings: Settings, instance: dg.DagsterInstance) -> None:
     """Send what the sensor `alarms` would send, because no daemon may be running."""
     record = instance.get_run_record_by_id(run_id)
-    messages = list(notices_of(record, instance)) if record is not None else []
-    n_new = sum(notifications.enqueue(message, settings, at=now()) for message in messages)
+    messages = list(run_notifications(record, instance)) if record is not None else []
+    n_new = sum(notifications.enqueue(message, settings, now=now()) for message in messages)
     if n_new:
-        notifications.deliver(settings, at=now())
+        notifications.deliver(settings, now=now())
 
 
 def _is_interrupt(event: dg.DagsterEvent) -> bool:

@@ -1,6 +1,6 @@
-"""The post: notices on their way from this package to people, and what became of them as a check.
+"""Queue the notifications of runs and reports, and deliver them; report failures as an asset check.
 
-What is told to whom, and by what channel: `notify`. Keeping and trying again: `outbox`.
+Routing, sending and retries are in the package `notifications`.
 """
 
 import functools
@@ -17,7 +17,7 @@ from forecast_assets.defs import checks
 from forecast_assets.forecasting import live_accuracy
 from forecast_assets.notifications.queue import NotificationQueue
 from forecast_assets.notifications.routing import (
-    EVERY_SERIES,
+    ALL_SERIES,
     Notification,
     Patterns,
     recipients,
@@ -26,22 +26,33 @@ from forecast_assets.notifications.routing import (
 from forecast_assets.reporting import render, summary
 from forecast_assets.storage.store import Store
 
-SECONDS = 40.0  # that a round of deliveries may take: a sensor's tick is ended after 60
+# Dagster stops the tick of a sensor after 60 seconds.
+DELIVERY_SECONDS = 40.0
 
 
-def outbox(settings: Settings) -> NotificationQueue:
-    """Where notices wait until they are delivered."""
+def open_queue(settings: Settings) -> NotificationQueue:
+    """Return the queue of notifications in <var>/outbox."""
     return NotificationQueue(settings.var / "outbox")
 
 
-def enqueue(notice: Notification, settings: Settings, *, at: datetime) -> bool:
-    """Put a notice in the outbox for all whom it concerns; false where it was put before."""
-    return outbox(settings).put(notice, recipients(notice, settings), now=at)
+def enqueue(notification: Notification, settings: Settings, *, now: datetime) -> bool:
+    """Queue a notification for its recipients; return False if its id was queued before."""
+    return open_queue(settings).enqueue(notification, recipients(notification, settings), now=now)
+
+
+def deliver(settings: Settings, *, now: datetime) -> bool:
+    """Send what is due, and return whether anything was due."""
+    return open_queue(settings).deliver(settings, now=now, seconds=DELIVERY_SECONDS) > 0
+
+
+def undelivered(settings: Settings, *, now: datetime) -> list[str]:
+    """Describe each notification that waits for a retry or was given up in the last week."""
+    return open_queue(settings).undelivered(now=now)
 
 
 def with_problems(week: summary.WeeklyReport, settings: Settings) -> summary.WeeklyReport:
-    """The week with what the checks of its tables complain of, as its problems."""
-    found = [
+    """Add the failures of the asset checks of its tables to a week, as its problems."""
+    results = [
         checks.series_can_be_backtested(week.series, horizon=settings.backtest.horizon),
         checks.no_model_failed(week.metrics),
         checks.champions_forecast(week.forecast),
@@ -49,10 +60,10 @@ def with_problems(week: summary.WeeklyReport, settings: Settings) -> summary.Wee
             live_accuracy.check_accuracy(week.accuracy, week.series, levels=week.levels)
         ),
     ]
-    odd = with_policy(week.findings, "hold", "warn")
-    problems = [f"What came is odd: {one_line(odd)}. More of that under “The data”."] if odd else []
-    problems += [str(one.description) for one in found if not one.passed]
-    return replace(week, problems=problems)
+    findings = with_policy(week.findings, "hold", "warn")
+    problems = [f"The data are unusual: {one_line(findings)}. “The data” has the details."]
+    failures = [str(result.description) for result in results if not result.passed]
+    return replace(week, problems=[*(problems if findings else []), *failures])
 
 
 def send_report(
@@ -62,64 +73,51 @@ def send_report(
     *,
     folder: str,
     version: str,
-    at: datetime,
+    now: datetime,
 ) -> list[pd.DataFrame]:
-    """Send the week's report to its readers, to each of the series that are theirs.
+    """Send the report to its readers, to each on the series of their rule.
 
-    A report of some series is judged by them alone, and tells of no problem of another. `version`
-    is the forecast's: what says the same is not sent twice. Returns the files that were kept for
-    readers of some series alone, as rows of weekly_report.
+    A report on some series has only their problems, and its severity follows from these. `version`
+    is the data version of the forecast: the same forecast is not sent twice. Return the files
+    written for partial reports, as rows of weekly_report.
     """
 
     @functools.cache
     def edition_of(patterns: Patterns) -> summary.WeeklyReport:
-        return week if patterns == EVERY_SERIES else with_problems(week.only(patterns), settings)
+        return week if patterns == ALL_SERIES else with_problems(week.only(patterns), settings)
 
     def severity_of(patterns: Patterns) -> Severity:
         return "warning" if edition_of(patterns).problems else "info"
 
-    kept = []
+    queue, files = open_queue(settings), []
     for patterns, urls in report_recipients(settings, severity_of=severity_of).items():
-        edition, place = edition_of(patterns), folder
+        edition, edition_folder = edition_of(patterns), folder
         if edition.forecast.empty:
             continue
-        if patterns != EVERY_SERIES:
+        if patterns != ALL_SERIES:
             digest = hashlib.blake2b(repr(patterns).encode(), digest_size=4).hexdigest()
-            place = f"{folder}/for_{digest}"
-            kept.append(store.write_report_files(place, render.render(edition)))
-        notice = Notification(
+            edition_folder = f"{folder}/for_{digest}"
+            files.append(store.write_report_files(edition_folder, render.render(edition)))
+        notification = Notification(
             id=f"report {version} {patterns}",
             event="report",
             severity=severity_of(patterns),
             title=edition.title,
             text=render.render_brief(edition),
-            files=(store.var / place / "report.html",),
+            files=(store.var / edition_folder / "report.html",),
             series=patterns,
         )
-        outbox(settings).put(notice, urls, now=at)
-    deliver(settings, at=at)
-    outbox(settings).tidy(now=at)
-    return kept
-
-
-def deliver(settings: Settings, *, at: datetime) -> bool:
-    """Try to deliver what is due, and say whether anything was."""
-    return bool(outbox(settings).deliver(settings, now=at, seconds=SECONDS))
-
-
-def undelivered(settings: Settings, *, at: datetime) -> list[str]:
-    """What waits to be tried again, or was given up within a week of the moment, a line each."""
-    return [
-        f"{one.title!r} to {one.channel}: {one.reason}"
-        for one in outbox(settings).undelivered(now=at)
-    ]
+        queue.enqueue(notification, urls, now=now)
+    deliver(settings, now=now)
+    queue.purge(now=now)
+    return files
 
 
 def report_delivery_check(
-    instance: dg.DagsterInstance, settings: Settings, *, at: datetime
+    instance: dg.DagsterInstance, settings: Settings, *, now: datetime
 ) -> None:
-    """Show on the report's page what became of deliveries after its run."""
-    result = checks.everyone_was_told(undelivered(settings, at=at))
+    """Report the check of deliveries on weekly_report, outside of a run."""
+    result = checks.everyone_was_told(undelivered(settings, now=now))
     instance.report_runless_asset_event(
         dg.AssetCheckEvaluation(
             asset_key=dg.AssetKey("weekly_report"),

@@ -145,7 +145,7 @@ def weekly_report(
     # The report of a past week is not sent.
     if run.as_of >= last_tick(settings, until=at):
         files += notifications.send_report(
-            week, store, settings, folder=folder, version=commit.data_version, at=at
+            week, store, settings, folder=folder, version=commit.data_version, now=at
         )
     return asset_result(
         store.tables["weekly_report"],
@@ -154,5 +154,5 @@ def weekly_report(
             "report": dg.MetadataValue.path(store.var / folder / "report.html"),
             "report_text": dg.MetadataValue.md(texts["report.md"]),
         },
-        check=checks.everyone_was_told(notifications.undelivered(settings, at=at)),
+        check=checks.everyone_was_told(notifications.undelivered(settings, now=at)),
     )

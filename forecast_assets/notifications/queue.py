@@ -1,236 +1,285 @@
-"""Notices on their way, kept on disk: a retry outlives the process that tried first.
+"""Keep each notification in an SQLite table until all of its channels received it.
 
-What is kept of each: `letters`. Whom a notice goes to, and handing it over: `notify`.
+Any later process continues with the retries. Which channels receive a notification is decided in
+`routing`; sending is in `apprise_client`.
 """
 
 import fcntl
+import hashlib
+import sqlite3
 import time
-from collections.abc import Container, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
+from forecast_assets.config.redaction import mask
 from forecast_assets.config.settings import Settings
 from forecast_assets.errors import StoreError
-from forecast_assets.notifications.apprise_client import send, to_utf8
-from forecast_assets.notifications.delivery_record import (
-    ChannelState,
-    DeliveryStatus,
-    QueuedNotification,
-    channel_key,
-    file_name,
-    read,
-    write,
+from forecast_assets.notifications import json_queue
+from forecast_assets.notifications.apprise_client import SendFailure, send, to_utf8
+from forecast_assets.notifications.routing import (
+    NOTIFICATION_ADAPTER,
+    Notification,
+    all_channels,
+    current_recipients,
 )
-from forecast_assets.notifications.routing import Notification, all_channels, current_recipients
 
-LEAST_SECONDS = 10.0  # what a try gets while there is time: a busy mail server takes that long
-KEPT = timedelta(days=365)
-REMEMBERED = timedelta(weeks=1)  # what was given up before is no news
-GONE = "The settings no longer name this channel, so it is not told."
+# From a restart to an outage overnight. A channel that fails for 21 hours needs a person.
+RETRY_DELAYS = tuple(timedelta(minutes=minutes) for minutes in (1, 5, 30, 120, 360, 720))
+# A busy mail server takes this long.
+MIN_SEND_SECONDS = 10.0
+BUSY_SECONDS = 30.0
+RETENTION = timedelta(days=365)
+REPORTED = timedelta(weeks=1)
+NOT_IN_SETTINGS = "The settings no longer name this channel, so nothing is sent to it."
+
+Row = dict[str, Any]
+
+# One row for each channel of a notification; one without a channel if nobody receives it. Times are
+# in ISO 8601 and UTC.
+TABLE = """
+CREATE TABLE queue (
+    id TEXT NOT NULL,
+    notification TEXT NOT NULL, -- JSON; its text is deleted once nothing more is sent
+    queued_at TEXT NOT NULL,
+    channel_key TEXT NOT NULL,  -- finds the URL in the settings
+    channel TEXT NOT NULL,      -- the URL without its secrets
+    state TEXT NOT NULL,        -- waiting, sent, partly sent, given up
+    n_tries INTEGER NOT NULL,
+    tried_at TEXT,
+    reason TEXT,                -- why the last attempt failed
+    PRIMARY KEY (id, channel_key)
+)"""
+INSERT = """
+INSERT OR IGNORE INTO queue VALUES (
+    :id, :notification, :queued_at, :channel_key, :channel, :state, :n_tries, :tried_at, :reason
+)"""
+UPDATE = """
+UPDATE queue SET state = :state, n_tries = :n_tries, tried_at = :tried_at, reason = :reason,
+    notification = CASE :state WHEN 'waiting' THEN notification
+        ELSE json_set(notification, '$.text', '') END
+WHERE id = :id AND channel_key = :channel_key"""
+DELETE = "DELETE FROM queue WHERE id = :id AND channel_key = :channel_key"
+KEYS = "SELECT channel_key FROM queue WHERE id = ?"
+WAITING = "SELECT * FROM queue WHERE state = 'waiting' ORDER BY queued_at, rowid"
+UNDELIVERED = """
+SELECT * FROM queue
+WHERE (state = 'waiting' AND reason IS NOT NULL)
+    OR (state IN ('partly sent', 'given up') AND coalesce(tried_at, queued_at) > ?)
+ORDER BY queued_at DESC, rowid"""
+PURGE = """
+DELETE FROM queue
+WHERE queued_at < ? AND id NOT IN (SELECT id FROM queue WHERE state = 'waiting')"""
 
 
 class NotificationQueue:
-    """Notices in a folder, safe between processes.
+    """Notifications on disk, shared by several processes.
 
-    Those on their way, those that a channel was given up for and those that all have lie apart, so
-    that a look at what is due or went wrong stays cheap. Files that go with a notice are named, not
-    copied. No URL is written but `env:NAME`: of any other a digest is, which finds it in the
-    settings again.
+    No URL is stored except `env:NAME`: a digest finds any other one in the settings. Attached files
+    are stored as paths. All methods raise StoreError if the database cannot be used.
     """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._waiting = folder / "waiting"
-        self._given_up = folder / "given_up"
-        self._done = folder / "done"
+        self._path = folder / "queue.sqlite"
 
-    def put(self, notice: Notification, urls: Sequence[str], *, now: datetime) -> bool:
-        """Keep a notice for these URLs, as the settings write them; false where its id is known.
+    def enqueue(self, notification: Notification, urls: Sequence[str], *, now: datetime) -> bool:
+        """Store a notification for these URLs of the settings; return False if its id is known."""
+        notification = _normalize(notification)
+        rows = [_row(notification, url, _timestamp(now)) for url in dict.fromkeys(urls) or [""]]
+        with self._transaction() as db:
+            is_new = db.execute(KEYS, [notification.id]).fetchone() is None
+            if is_new:
+                db.executemany(INSERT, rows)
+        return is_new
 
-        Raises StoreError where the folder cannot be written.
+    def deliver(self, settings: Settings, *, now: datetime, seconds: float) -> int:
+        """Send what is due, oldest first, for about `seconds`; return how many results are new.
+
+        After a failure, the notification is due again after 1, 5 and 30 minutes, and after 2, 6 and
+        12 hours; then it is given up. If only some recipients of a URL received it, it is not sent
+        to that URL again. After a failure the channel is left alone until the next call. What waits
+        for a channel that the settings no longer name goes to its present recipients instead.
+
+        Each result is stored before the next attempt: a process that is killed may cause one
+        notification to be sent twice to one channel. Returns 0 while another process delivers.
         """
-        notice = replace(
-            notice,
-            id=to_utf8(notice.id),
-            title=to_utf8(notice.title),
-            text=to_utf8(notice.text),
-            files=tuple(path.absolute() for path in notice.files),
-            series=tuple(to_utf8(name) for name in notice.series),
-        )
-        channels = [ChannelState.to(url) for url in dict.fromkeys(urls)]
-        letter = QueuedNotification(notice=notice, put_at=now, channels=tuple(channels))
-        name = file_name(notice.id)
-        with self._used(), self._locked("lock"):
-            if any((place / name).exists() for place in self._places):
-                return False
-            write((self._waiting if letter.is_waiting else self._done) / name, letter)
-        return True
+        if not self._folder.is_dir():
+            return 0
+        with self._errors(), (self._folder / "delivering").open("ab") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # ends with this process
+            except BlockingIOError:
+                return 0
+            urls = {channel_key(url): url for url in all_channels(settings)}
+            with self._transaction() as db:
+                _replace_channels(db, settings, urls)
+                due = [row for row in db.execute(WAITING) if _is_due(row, now)]
+            return self._send_all(due, urls, now=now, seconds=seconds)
 
-    def deliver(self, settings: Settings, *, now: datetime, seconds: float) -> list[DeliveryStatus]:
-        """Try what is due, in about `seconds`, and say what became of it.
-
-        A notice that failed is due again after 1, 5 and 30 minutes, 2, 6 and 12 hours, then it is
-        given up; at once where some of a URL's recipients have it. What waits for a channel that
-        the settings no longer name goes to those whom it is for by now and that do not have it,
-        for a URL whose password was corrected is another one. After a channel failed it is
-        left alone until the next call. Each try is on disk before the next one begins: whoever is
-        killed in between sends one notice twice, to one channel. While another process delivers
-        there is nothing to do. Raises StoreError where the folder cannot be read or written.
-        """
-        with self._used():
-            if not self._waiting.is_dir() or not any(self._waiting.iterdir()):
-                return []
-            with self._locked("delivering", waits=False) as is_ours:
-                return list(self._delivered(settings, now, seconds)) if is_ours else []
-
-    def letters(self) -> list[DeliveryStatus]:
-        """Everything that is known, the newest notice first, after files that are damaged.
-
-        Raises StoreError where the folder cannot be read.
-        """
-        return self._read(*self._places)
-
-    def undelivered(self, *, now: datetime) -> list[DeliveryStatus]:
-        """What waits to be tried again, and what was given up within a week; in order as `letters`.
-
-        No notice is read that every channel has. Raises StoreError where the folder cannot be read.
-        """
+    def undelivered(self, *, now: datetime) -> list[str]:
+        """Describe what failed and waits for a retry, or was given up in the week before `now`."""
+        if not self._folder.is_dir():
+            return []
+        with self._transaction("BEGIN") as db:
+            rows = db.execute(UNDELIVERED, [_timestamp(now - REPORTED)]).fetchall()
         return [
-            one
-            for one in self._read(self._waiting, self._given_up)
-            if one.state == "damaged"
-            or (one.state == "waiting" and one.reason)
-            or (one.state == "given up" and one.at and one.at > now - REMEMBERED)
+            f"{_notification(row).title!r} to {row['channel']} ({row['state']}): {row['reason']}"
+            for row in rows
         ]
 
-    def tidy(self, *, now: datetime, kept: timedelta = KEPT) -> int:
-        """Forget what was done with and put longer ago than `kept`, and say how many that were.
+    def purge(self, *, now: datetime) -> None:
+        """Delete what is finished and was queued over a year ago; its ids can be queued again."""
+        with self._transaction() as db:
+            db.execute(PURGE, [_timestamp(now - RETENTION)])
 
-        Their ids may be put again. Raises StoreError where the folder cannot be written.
-        """
-        with self._used(), self._locked("lock"):
-            old = [
-                place / name
-                for place in (self._given_up, self._done)
-                for name, letter in read(place)
-                if isinstance(letter, QueuedNotification) and letter.put_at < now - kept
-            ]
-            for path in old:
-                path.unlink()
-        return len(old)
-
-    @property
-    def _places(self) -> tuple[Path, ...]:
-        """The folders, in the order that a notice passes through: read so, none is missed."""
-        return self._waiting, self._given_up, self._done
-
-    def _read(self, *places: Path) -> list[DeliveryStatus]:
-        with self._used():
-            found = {name: one for place in places for name, one in read(place)}
-        damaged = [one for one in found.values() if isinstance(one, DeliveryStatus)]
-        letters = [one for one in found.values() if isinstance(one, QueuedNotification)]
-        letters.sort(key=lambda letter: letter.put_at, reverse=True)
-        return [*damaged, *(one.delivery(to) for one in letters for to in one.channels)]
-
-    def _delivered(
-        self, settings: Settings, now: datetime, seconds: float
-    ) -> Iterator[DeliveryStatus]:
-        ends, least = time.monotonic() + seconds, min(LEAST_SECONDS, seconds / 4)
-        urls = {channel_key(url): url for url in all_channels(settings)}
-        found = read(self._waiting)
-        letters = {
-            name: _readdressed(one, settings, urls)
-            for name, one in found
-            if isinstance(one, QueuedNotification)
-        }
-        due = self._due(letters, now)
-        failed = set()
-        for nth, (name, place) in enumerate(due):
-            letter = letters[name]
-            channel = letter.channels[place]
-            left = ends - time.monotonic()
-            if channel.key not in urls:
-                after = channel.model_copy(update={"state": "given up", "reason": GONE})
-            elif channel.key in failed or left < least:
+    def _send_all(
+        self, due: Sequence[Row], urls: Mapping[str, str], *, now: datetime, seconds: float
+    ) -> int:
+        end, minimum = time.monotonic() + seconds, min(MIN_SEND_SECONDS, seconds / 4)
+        n_results, failed = 0, set()
+        for index, row in enumerate(due):
+            key, left = row["channel_key"], end - time.monotonic()
+            if key not in urls:
+                result = {**row, "state": "given up", "reason": NOT_IN_SETTINGS}
+            elif key in failed or left < minimum:
                 continue
             else:
-                share = min(left, max(least, left / (len(due) - nth)))
-                after = channel.after(send(letter.notice, urls[channel.key], seconds=share), now)
-            if after.state != "sent":
-                failed.add(channel.key)
-            channels = (*letter.channels[:place], after, *letter.channels[place + 1 :])
-            letters[name] = letter.model_copy(update={"channels": channels})
-            self._save(name, letters[name])
-            yield letters[name].delivery(after)
-
-    def _due(self, letters: dict[str, QueuedNotification], now: datetime) -> list[tuple[str, int]]:
-        """Which channel of which notice is due, the oldest notice first; done ones are put away."""
-        for name, letter in letters.items():
-            if not letter.is_waiting:  # whoever sent it was killed before it did this
-                self._put_away(name, letter)
-        return [
-            (name, place)
-            for name, letter in sorted(letters.items(), key=lambda one: one[1].put_at)
-            for place, channel in enumerate(letter.channels)
-            if channel.is_due(now)
-        ]
-
-    def _save(self, name: str, letter: QueuedNotification) -> None:
-        write(self._waiting / name, letter)
-        if not letter.is_waiting:
-            self._put_away(name, letter)
-
-    def _put_away(self, name: str, letter: QueuedNotification) -> None:
-        place = self._done if letter.is_with_all else self._given_up
-        with self._locked("lock"):
-            place.mkdir(exist_ok=True)
-            (self._waiting / name).replace(place / name)
+                share = min(left, max(minimum, left / (len(due) - index)))
+                failure = send(_notification(row), urls[key], seconds=share)
+                result = _after_attempt(row, failure, now)
+            if result["state"] != "sent":
+                failed.add(key)
+            with self._transaction() as db:
+                db.execute(UPDATE, result)
+            n_results += 1
+        return n_results
 
     @contextmanager
-    def _locked(self, name: str, *, waits: bool = True) -> Iterator[bool]:
-        """Hold one of the folder's two locks; false where another has it and this does not wait.
+    def _transaction(self, begin: str = "BEGIN IMMEDIATE") -> Iterator[sqlite3.Connection]:
+        """Open the database for one transaction, and create it if it is new."""
+        with self._errors():
+            self._folder.mkdir(parents=True, exist_ok=True)
+            connection = sqlite3.connect(self._path, timeout=BUSY_SECONDS, isolation_level=None)
+            with closing(connection) as db:
+                db.row_factory = _as_dict
+                if not _is_created(db):
+                    self._create(db)
+                db.execute(begin)
+                with db:
+                    yield db
 
-        `lock` is held for moments, by whoever adds or moves files; `delivering` while channels are
-        tried, which may take minutes: putting must not wait for that.
-        """
-        self._folder.mkdir(parents=True, exist_ok=True)
-        with (self._folder / name).open("ab") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | (0 if waits else fcntl.LOCK_NB))
-            except BlockingIOError:
-                is_ours = False
-            else:
-                is_ours = True
-            yield is_ours
+    def _create(self, db: sqlite3.Connection) -> None:
+        db.execute("BEGIN IMMEDIATE")
+        with db:
+            if _is_created(db):  # by another process, a moment ago
+                return
+            rows, files = json_queue.read(self._folder)
+            db.execute(TABLE)
+            db.executemany(INSERT, rows)
+            db.execute("PRAGMA user_version = 1")
+        for file in files:
+            file.unlink()
 
     @contextmanager
-    def _used(self) -> Iterator[None]:
+    def _errors(self) -> Iterator[None]:
         try:
             yield
-        except OSError as error:
+        except (OSError, sqlite3.Error) as error:
             raise StoreError(
-                f"The outbox {self._folder} cannot be used: {error}. What was not told stays"
-                f" untold, and what was just told may be told again. See that this user may read"
-                f" and write there and that the disk is not full, then run again."
+                f"The notification queue {self._path} cannot be used: {error}. Notifications that"
+                f" were not sent stay in it, and the last one may be sent twice. Check that this"
+                f" user may write there and that the disk is not full, then run again."
             ) from error
 
 
-def _readdressed(
-    letter: QueuedNotification, settings: Settings, named: Container[str]
-) -> QueuedNotification:
-    """The letter with whom it is for by now instead of waiting channels that are no longer named.
+def channel_key(url: str) -> str:
+    """Return what is stored to find a URL in the settings: `env:NAME`, or a digest of the URL."""
+    if not url or url.startswith("env:"):
+        return url
+    return hashlib.blake2b(url.encode(), digest_size=16).hexdigest()
 
-    As it was where that is nobody who does not have it.
+
+def _as_dict(cursor: sqlite3.Cursor, values: tuple[Any, ...]) -> Row:
+    return dict(zip((column[0] for column in cursor.description), values, strict=True))
+
+
+def _is_created(db: sqlite3.Connection) -> bool:
+    version: int = db.execute("PRAGMA user_version").fetchone()["user_version"]
+    return version > 0
+
+
+def _replace_channels(db: sqlite3.Connection, settings: Settings, urls: Mapping[str, str]) -> None:
+    """Replace waiting channels that the settings no longer name by the present recipients.
+
+    Do nothing for a notification whose present recipients all have it or wait for it.
     """
-    gone = [one for one in letter.channels if one.state == "waiting" and one.key not in named]
-    if not gone:
-        return letter
-    known = {one.key for one in letter.channels}
-    new = [ChannelState.to(url) for url in current_recipients(letter.notice, settings)]
-    new = [one for one in new if one.key not in known]
-    if not new:
-        return letter
-    kept = [one for one in letter.channels if one not in gone]
-    return letter.model_copy(update={"channels": (*kept, *new)})
+    unnamed: dict[str, list[Row]] = {}
+    for row in db.execute(WAITING):
+        if row["channel_key"] not in urls:
+            unnamed.setdefault(row["id"], []).append(row)
+    for notification_id, rows in unnamed.items():
+        notification = _notification(rows[0])
+        keys = {row["channel_key"] for row in db.execute(KEYS, [notification_id])}
+        present = current_recipients(notification, settings)
+        if added := [url for url in present if channel_key(url) not in keys]:
+            db.executemany(DELETE, rows)
+            db.executemany(INSERT, [_row(notification, url, rows[0]["queued_at"]) for url in added])
+
+
+def _is_due(row: Row, now: datetime) -> bool:
+    """Return whether it is time for an attempt. A last attempt after `now` shows a wrong clock."""
+    if row["tried_at"] is None:
+        return True
+    tried_at = datetime.fromisoformat(row["tried_at"])
+    delay = RETRY_DELAYS[min(row["n_tries"], len(RETRY_DELAYS)) - 1]
+    return not tried_at <= now < tried_at + delay
+
+
+def _after_attempt(row: Row, failure: SendFailure | None, now: datetime) -> Row:
+    n_tries, reason = row["n_tries"] + 1, None
+    if failure is None:
+        state = "sent"
+    else:
+        reason = to_utf8(failure.reason)
+        is_last = n_tries > len(RETRY_DELAYS)
+        state = "partly sent" if failure.is_partial else "given up" if is_last else "waiting"
+    changes = {"state": state, "n_tries": n_tries, "tried_at": _timestamp(now), "reason": reason}
+    return {**row, **changes}
+
+
+def _row(notification: Notification, url: str, queued_at: str) -> Row:
+    return {
+        "id": notification.id,
+        "notification": NOTIFICATION_ADAPTER.dump_json(notification).decode(),
+        "queued_at": queued_at,
+        "channel_key": channel_key(url),
+        "channel": mask(url),
+        "state": "waiting" if url else "sent",
+        "n_tries": 0,
+        "tried_at": None,
+        "reason": None,
+    }
+
+
+def _notification(row: Row) -> Notification:
+    return NOTIFICATION_ADAPTER.validate_json(row["notification"])
+
+
+def _normalize(notification: Notification) -> Notification:
+    return replace(
+        notification,
+        id=to_utf8(notification.id),
+        title=to_utf8(notification.title),
+        text=to_utf8(notification.text),
+        files=tuple(path.absolute() for path in notification.files),
+        series=tuple(to_utf8(name) for name in notification.series),
+    )
+
+
+def _timestamp(moment: datetime) -> str:
+    """Return a time as text, which sorts in the same order."""
+    return moment.astimezone(UTC).isoformat(timespec="microseconds")

@@ -1,7 +1,6 @@
-"""Who is told of what, and handing it to Apprise: mail, chats and webhooks, a URL each.
+"""Decide which channels receive a notification; a channel is an Apprise URL of the settings.
 
-What is on its way and tried again: `outbox`. What a notice says belongs to whoever puts it there;
-hearing why a channel failed to `hearing`.
+Sending is in `apprise_client`. The text of a notification is written where its event happens.
 """
 
 from collections.abc import Callable
@@ -9,76 +8,86 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
 
+from pydantic import TypeAdapter
+
 from forecast_assets.config.settings import Event, NotifyRule, Settings, Severity, matches_any
 
-Patterns = tuple[str, ...]  # of series' names, as `fits` reads them
-EVERY_SERIES: Patterns = ("*",)  # the pattern of who reads of all
+Patterns = tuple[str, ...]  # of series names, for `matches_any`
+ALL_SERIES: Patterns = ("*",)
 
 
 @dataclass(frozen=True)
 class Notification:
-    """What is told: Markdown under a title, and the files that go with it.
+    """A message in Markdown, with files to attach.
 
-    HTML in the text reaches a mail as HTML: whoever writes a name into it escapes it, by
-    `report.cell`.
+    A mail shows HTML in the text as HTML: escape names with `render.escape_markdown`.
     """
 
-    id: str  # one that was put before is not told again
+    id: str  # each id is sent once
     event: Event
     severity: Severity
     title: str
     text: str
     files: tuple[Path, ...] = ()
-    series: tuple[str, ...] = ()  # that it is about; none: all; of a report: its readers' patterns
+    # The series concerned, empty for all. For a report: the patterns of the rule that it is for.
+    series: tuple[str, ...] = ()
+
+
+NOTIFICATION_ADAPTER = TypeAdapter(Notification)
 
 
 def all_channels(settings: Settings) -> list[str]:
-    """Every URL that the settings name, as it is written there, each once."""
-    every = [settings.notify.urls, *(rule.urls for rule in settings.notify.rules)]
-    return list(dict.fromkeys(url for urls in every for url in urls))
+    """Return every URL in the settings once, as it is written there."""
+    return _unique(settings.notify.urls, *(rule.urls for rule in settings.notify.rules))
 
 
-def recipients(notice: Notification, settings: Settings) -> list[str]:
-    """The URLs that are told of a notice, as they are written in the settings, each once."""
-    rules = [rule.urls for rule in settings.notify.rules if _fits(rule, notice)]
-    every = [settings.notify.urls, *rules]
-    return list(dict.fromkeys(url for urls in every for url in urls))
+def recipients(notification: Notification, settings: Settings) -> list[str]:
+    """Return the URLs that receive a notification: `urls`, and those of each rule that matches."""
+    matching = [rule.urls for rule in settings.notify.rules if _matches(rule, notification)]
+    return _unique(settings.notify.urls, *matching)
 
 
 def report_recipients(
     settings: Settings, *, severity_of: Callable[[Patterns], Severity]
 ) -> dict[Patterns, list[str]]:
-    """Who is sent a report: the URLs by the series that they read of.
+    """Return who receives the report, as URLs by the patterns of the series that it shows.
 
-    `severity_of` says how severe the report of these series is. A URL that is sent that of every
-    series is not sent a part beside it.
+    `severity_of` returns the severity of the report on these series. A URL that receives the whole
+    report receives no partial one.
     """
-    found: dict[Patterns, list[str]] = {EVERY_SERIES: [*settings.notify.urls]}
+    urls_by_patterns: dict[Patterns, list[str]] = {ALL_SERIES: [*settings.notify.urls]}
     for rule in settings.notify.rules:
-        if _asks_for(rule, "report", severity_of(rule.series)):
-            found.setdefault(rule.series, []).extend(rule.urls)
-    whole = set(found[EVERY_SERIES])
-    parts = {patterns: [u for u in urls if u not in whole] for patterns, urls in found.items()}
-    every = {**parts, EVERY_SERIES: found[EVERY_SERIES]}
-    return {patterns: list(dict.fromkeys(urls)) for patterns, urls in every.items() if urls}
+        if _includes(rule, "report", severity_of(rule.series)):
+            urls_by_patterns.setdefault(rule.series, []).extend(rule.urls)
+    readers_of_all = set(urls_by_patterns[ALL_SERIES])
+    for patterns, urls in urls_by_patterns.items():
+        if patterns != ALL_SERIES:
+            urls_by_patterns[patterns] = [url for url in urls if url not in readers_of_all]
+    return {patterns: _unique(urls) for patterns, urls in urls_by_patterns.items() if urls}
 
 
-def current_recipients(notice: Notification, settings: Settings) -> list[str]:
-    """The URLs that a notice which was put before is for by these settings.
+def current_recipients(notification: Notification, settings: Settings) -> list[str]:
+    """Return the URLs that would receive a queued notification under the present settings.
 
-    Those of a report are who reads of the very same series, for it tells of no other.
+    A report goes to the readers of exactly the same series, because it shows no others.
     """
-    if notice.event != "report":
-        return recipients(notice, settings)
-    return report_recipients(settings, severity_of=lambda _: notice.severity).get(notice.series, [])
+    if notification.event != "report":
+        return recipients(notification, settings)
+    by_patterns = report_recipients(settings, severity_of=lambda _: notification.severity)
+    return by_patterns.get(notification.series, [])
 
 
-def _asks_for(rule: NotifyRule, event: Event, severity: Severity) -> bool:
+def _includes(rule: NotifyRule, event: Event, severity: Severity) -> bool:
     ranks = get_args(Severity)
     return event in rule.events and ranks.index(severity) >= ranks.index(rule.severity)
 
 
-def _fits(rule: NotifyRule, notice: Notification) -> bool:
-    if not _asks_for(rule, notice.event, notice.severity):
-        return False
-    return not notice.series or any(matches_any(name, rule.series) for name in notice.series)
+def _matches(rule: NotifyRule, notification: Notification) -> bool:
+    names = notification.series
+    return _includes(rule, notification.event, notification.severity) and (
+        not names or any(matches_any(name, rule.series) for name in names)
+    )
+
+
+def _unique(*url_lists: tuple[str, ...] | list[str]) -> list[str]:
+    return list(dict.fromkeys(url for urls in url_lists for url in urls))

@@ -16,7 +16,7 @@ from forecast_assets.storage.store import Store
 from forecast_assets.storage.tables import table_contracts
 from forecast_assets_tests.builders import AS_OF, make_raw, make_series, make_settings, walk
 from forecast_assets_tests.cli_runner import configure, output_of, records
-from forecast_assets_tests.notification_servers import make_notice
+from forecast_assets_tests.notification_servers import make_notification
 from forecast_assets_tests.store_builders import (
     WEEK,
     data_files,
@@ -123,7 +123,7 @@ def test_what_a_channel_did_not_take_is_told_for_a_week_after_it_was_given_up(tm
     store, outbox = make_store(tmp_path), NotificationQueue(make_settings(tmp_path).var / "outbox")
     write_week(store)
     put_at = NOW - timedelta(days=6)
-    outbox.put(make_notice(), ["env:GONE"], now=put_at)
+    outbox.enqueue(make_notification(), ["env:GONE"], now=put_at)
     outbox.deliver(make_settings(tmp_path), now=put_at, seconds=30)
     settings = make_settings(tmp_path)
     moments = (NOW, NOW + timedelta(days=2))
@@ -132,7 +132,7 @@ def test_what_a_channel_did_not_take_is_told_for_a_week_after_it_was_given_up(tm
     )
     assert not_well(early) == ["not_delivered"]
     assert early["not_delivered"].said.startswith(
-        "The week of 2 January to env:GONE (given up: The settings"
+        "'The week of 2 January' to env:GONE (given up): The settings"
     )
     assert not_well(late) == []
 

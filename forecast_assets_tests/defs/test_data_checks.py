@@ -13,11 +13,11 @@ from forecast_assets.config.settings import Settings
 from forecast_assets.data.quality.evaluate import KINDS
 from forecast_assets.defs.build import build_defs, build_store
 from forecast_assets.defs.checks import NAMES
-from forecast_assets.defs.notifications import outbox
 from forecast_assets.defs.sensors.missed_run import build_missed_week
 from forecast_assets.defs.sensors.run_failures import build_alarms
 from forecast_assets.defs.sensors.stale_assets import build_stale_assets
 from forecast_assets_tests.builders import make_series, walk, week_settings, write_source
+from forecast_assets_tests.notification_servers import deliveries
 
 PANEL = {"a": walk(45, seed=1), "b": walk(45, seed=2), "c": walk(45, seed=3)}
 NEVER = "json://127.0.0.1:1"  # a channel that takes nothing: what is put for it stays
@@ -59,7 +59,7 @@ class House:
 
     def told(self) -> list[str]:
         """The titles of the alarms, the oldest first."""
-        return [one.title for one in reversed(outbox(self.settings).letters())]
+        return [row["title"] for row in deliveries(self.settings.var / "outbox")]
 
     def look_for_alarms(self) -> str:
         """What the sensor of alarms says."""
@@ -188,13 +188,13 @@ def test_a_held_week_raises_one_alarm_however_often_it_is_run(house: House):
     house.run()
     house.source(a=PANEL["a"], b=[*PANEL["b"][:-1], 200.0])
     house.run()
-    assert house.look_for_alarms().startswith("1 new notices")
+    assert house.look_for_alarms().startswith("1 new notifications")
     house.run()
     house.fetch()
-    assert house.look_for_alarms().startswith("0 new notices")
+    assert house.look_for_alarms().startswith("0 new notifications")
     (title,) = house.told()
-    assert title.startswith("The week as of 20")
-    assert title.endswith("UTC is held back")
+    assert title.startswith("The weekly run as of 20")
+    assert title.endswith("UTC: data held back")
 
 
 def test_the_late_run_of_a_held_week_is_started_once_and_quietly(
@@ -215,9 +215,9 @@ def test_the_late_run_of_a_held_week_is_started_once_and_quietly(
             asked.append(request.tags["forecast_assets/late"])
             house.run(**dict(request.tags))
     assert asked == [TICK.isoformat()]
-    assert said.endswith("holds the data back.")
+    assert said.endswith("held its data back.")
     house.look_for_alarms()
-    assert house.told() == ["The week as of 2026-11-16 00:00 UTC is held back"]
+    assert house.told() == ["The weekly run as of 2026-11-16 00:00 UTC: data held back"]
 
 
 def test_a_run_that_carries_on_a_held_one_is_judged_anew(

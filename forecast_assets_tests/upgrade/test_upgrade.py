@@ -101,7 +101,7 @@ def use(
 
 def posts(hook: Webhook) -> list[Any]:
     """Return the JSON of each message that was posted, in order."""
-    return [message for method, _, message in hook.asked if method == "POST"]
+    return hook.messages
 
 
 def printed(folder: Path) -> dict[str, Any]:
@@ -221,7 +221,7 @@ def test_the_week_has_a_status_after_the_upgrade():
     rows = {row["name"]: row for row in records("status")}
     assert rows["week"]["value"] == "2026-01-23"
     health = invoke("healthcheck", "--no-daemon").output
-    assert "is not there" not in health
+    assert "is missing" not in health
     assert "FORECAST_READERS" not in health
 
 

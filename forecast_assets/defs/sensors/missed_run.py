@@ -1,7 +1,6 @@
-"""The sensor that notices a week without a forecast: it starts a late run, and then an alarm.
+"""Sensor that starts a run for a week without a forecast, and raises an alarm if that fails too.
 
-Nobody can be told of a daemon that is down by the daemon: for that there is
-`forecast-assets healthcheck`.
+A daemon that is down cannot report itself: `forecast-assets healthcheck` does.
 """
 
 from dataclasses import dataclass
@@ -29,144 +28,148 @@ from forecast_assets.reporting.render import escape_markdown
 from forecast_assets.storage.store import Store
 
 LATE_TAG = "forecast_assets/late"  # on the run that this sensor starts
-EVERY_SECONDS = 60
+INTERVAL_SECONDS = 60
 
 
 @dataclass(frozen=True)
 class MissedRunCursor:
-    """What the sensor remembers: when it began, and the tick that it last saw without a forecast.
+    """What the sensor remembers: its first tick, and the week that had no forecast last time.
 
-    A tick is acted on the second time it is seen so: the schedule, which wakes with the same
-    daemon, goes first.
+    The sensor acts when it sees a week without a forecast for the second time: the schedule, which
+    starts with the same daemon, comes first.
     """
 
     since: datetime
-    seen: datetime | None = None
+    missed: datetime | None = None
 
     @classmethod
-    def read(cls, cursor: str | None, *, at: datetime) -> "MissedRunCursor":
-        """The watch that a cursor holds; one that begins now where there is none."""
-        if not cursor:
-            return cls(at)
-        since, seen = cursor.split()
+    def parse(cls, text: str | None, *, now: datetime) -> "MissedRunCursor":
+        """Read a cursor; without one, the sensor has its first tick `now`."""
+        if not text:
+            return cls(now)
+        since, missed = text.split()
         return cls(
-            datetime.fromisoformat(since), None if seen == "-" else datetime.fromisoformat(seen)
+            datetime.fromisoformat(since), None if missed == "-" else datetime.fromisoformat(missed)
         )
 
-    @property
-    def cursor(self) -> str:
-        """The watch as text."""
-        return f"{self.since.isoformat()} {self.seen.isoformat() if self.seen else '-'}"
+    def __str__(self) -> str:
+        return f"{self.since.isoformat()} {self.missed.isoformat() if self.missed else '-'}"
+
+
+@dataclass(frozen=True)
+class Decision:
+    """The state of the newest week that is due, as a sentence, and what the sensor does."""
+
+    message: str
+    is_late: bool = False
+    action: Literal["run", "alarm"] | None = None
+    is_held: bool = False  # a run held its data back, and its own notification says so
 
 
 def build_missed_week(
     settings: Settings, store: Store, *, clock: Clock = now
 ) -> dg.SensorDefinition:
-    """The sensor: every minute it looks whether the newest week is there by its deadline.
+    """Build the sensor, which checks every minute whether the newest week met its deadline.
 
-    It also ends the runs whose process is gone, which would hold the next week up. Weeks from
-    before anything was ever forecast or watched here are not missed.
+    It also fails runs whose process no longer exists, because they would block the next week. Weeks
+    before the first forecast and before the sensor's first tick are not missed.
     """
 
     @dg.sensor(
         name="missed_week",
         job_name=JOB,
-        minimum_interval_seconds=EVERY_SECONDS,
+        minimum_interval_seconds=INTERVAL_SECONDS,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description=f"Starts the week where its forecast is not there {settings.schedule.deadline}"
-        " after its tick and no run is under way, be the schedule on or off; where that fails too,"
-        " it raises an alarm. Ends runs whose process is gone. To stop the week, stop both.",
+        description="Starts the weekly run if there is no forecast"
+        f" {settings.schedule.deadline} after its scheduled time and no run is active, even if the"
+        " schedule is off. Raises an alarm if that run fails too. Fails runs whose process no"
+        " longer exists. To stop the weekly runs, turn off this sensor and the schedule.",
     )
     def missed_week(context: dg.SensorEvaluationContext) -> dg.SensorResult:
-        at = clock()
+        now = clock()
         ended = end_orphans(context.instance)
-        tick, watch = last_due(settings, now=at), MissedRunCursor.read(context.cursor, at=at)
+        tick, cursor = last_due(settings, now=now), MissedRunCursor.parse(context.cursor, now=now)
         try:
-            found = _look(tick, watch, settings, store, context.instance, at=at)
+            decision = _decide(tick, cursor, settings, store, context.instance, now=now)
         except StoreError as error:
-            found = Decision(str(error), is_late=True, act="alarm" if watch.seen == tick else None)
-        cursor = MissedRunCursor(watch.since, tick if found.is_late else None).cursor
-        if found.act == "run":
-            if not found.is_told:
-                enqueue(_started(tick, settings), settings, at=at)
+            action: Literal["alarm"] | None = "alarm" if cursor.missed == tick else None
+            decision = Decision(str(error), is_late=True, action=action)
+        new_cursor = str(MissedRunCursor(cursor.since, tick if decision.is_late else None))
+        if decision.action == "run":
+            if not decision.is_held:
+                enqueue(_late_notification(tick, settings), settings, now=now)
             request = request_for(tick, **{LATE_TAG: tick.isoformat()})
-            return dg.SensorResult(run_requests=[request], cursor=cursor)
-        if found.act == "alarm":
-            enqueue(_missed(tick, settings, found.said), settings, at=at)
-        gone = f" Ended {len(ended)} runs whose process is gone." if ended else ""
-        return dg.SensorResult(skip_reason=f"{found.said}{gone}", cursor=cursor)
+            return dg.SensorResult(run_requests=[request], cursor=new_cursor)
+        if decision.action == "alarm":
+            enqueue(_alarm(tick, settings, decision.message), settings, now=now)
+        orphans = f" Failed {len(ended)} runs whose process no longer exists." if ended else ""
+        return dg.SensorResult(skip_reason=f"{decision.message}{orphans}", cursor=new_cursor)
 
     return missed_week
 
 
-@dataclass(frozen=True)
-class Decision:
-    """How it stands with the newest week that is due, in a sentence, and what that calls for."""
-
-    said: str
-    is_late: bool = False
-    act: Literal["run", "alarm"] | None = None
-    is_told: bool = False  # that the week was held back, and so why it is late
-
-
-def _look(
+def _decide(
     tick: datetime,
-    watch: MissedRunCursor,
+    cursor: MissedRunCursor,
     settings: Settings,
     store: Store,
     instance: dg.DagsterInstance,
     *,
-    at: datetime,
+    now: datetime,
 ) -> Decision:
-    """Tell how it stands with the week of a tick whose deadline has passed."""
+    """Decide what to do about the newest week whose deadline has passed."""
     week = f"the week of {tick:%Y-%m-%d %H:%M} UTC"
-    if tick < watch.since and not store.history("next_week_forecast"):
-        return Decision("No week was due since this is watched.")
+    if tick < cursor.since and not store.history("next_week_forecast"):
+        return Decision("No week has been due since this sensor was turned on.")
     if is_published(store, tick):
-        return Decision(f"The forecast of {week} is there.")
-    if running := [run for run in active_weekly_runs(instance) if run_as_of(run, instance) >= tick]:
-        is_long = at > tick + 2 * deadline(settings)
-        said = f"The run {running[0].dagster_run.run_id[:8]} of {week} is under way."
-        return Decision(said, is_late=True, act="alarm" if is_long else None)
-    if watch.seen != tick:
-        return Decision(f"There is no forecast of {week}: the next look acts on it.", is_late=True)
-    return _second_try(tick, settings, instance)
+        return Decision(f"The forecast of {week} is published.")
+    active = [run for run in active_weekly_runs(instance) if run_as_of(run, instance) >= tick]
+    if active:
+        message = f"The run {active[0].dagster_run.run_id[:8]} of {week} is active."
+        is_overdue = now > tick + 2 * deadline(settings)
+        return Decision(message, is_late=True, action="alarm" if is_overdue else None)
+    if cursor.missed != tick:
+        message = f"There is no forecast of {week}. A run starts at the next tick."
+        return Decision(message, is_late=True)
+    return _decide_late_run(tick, settings, instance)
 
 
-def _second_try(tick: datetime, settings: Settings, instance: dg.DagsterInstance) -> Decision:
-    """Tell how it stands with the late run of a week that is not there."""
-    late = instance.get_runs(dg.RunsFilter(tags={LATE_TAG: tick.isoformat()}), limit=1)
-    if not late and settings.schedule.catch_up != "skip":
-        is_told = any(held_runs(instance, **{AS_OF_TAG: tick.isoformat()}))
-        return Decision("A late run was started.", is_late=True, act="run", is_told=is_told)
-    if late and held_version(late[0]):  # of which its own notice tells
-        said = f"The late run {late[0].run_id[:8]} holds the data back."
-        return Decision(said, is_late=True, is_told=True)
-    if late:
-        said = f"The late run {late[0].run_id[:8]} ended as {late[0].status.value}."
-    else:
-        said = 'No late run was started: `catch_up` is "skip".'
-    return Decision(said, is_late=True, act="alarm")
+def _decide_late_run(tick: datetime, settings: Settings, instance: dg.DagsterInstance) -> Decision:
+    """Start the late run of a week, or raise an alarm if there was one."""
+    runs = instance.get_runs(dg.RunsFilter(tags={LATE_TAG: tick.isoformat()}), limit=1)
+    if not runs and settings.schedule.catch_up != "skip":
+        is_held = any(held_runs(instance, **{AS_OF_TAG: tick.isoformat()}))
+        return Decision("A late run was started.", is_late=True, action="run", is_held=is_held)
+    if not runs:
+        message = 'No late run was started, because `catch_up` is "skip".'
+        return Decision(message, is_late=True, action="alarm")
+    run_id = runs[0].run_id[:8]
+    if held_version(runs[0]):
+        message = f"The late run {run_id} held its data back."
+        return Decision(message, is_late=True, is_held=True)
+    message = f"The late run {run_id} ended with status {runs[0].status.value}."
+    return Decision(message, is_late=True, action="alarm")
 
 
-def _started(tick: datetime, settings: Settings) -> Notification:
+def _late_notification(tick: datetime, settings: Settings) -> Notification:
     return Notification(
         id=f"week_late {tick.isoformat()}",
         event="week_missed",
         severity="warning",
-        title=f"The week of {tick:%Y-%m-%d %H:%M} UTC is late",
-        text=f"Its forecast was not there {settings.schedule.deadline} after its tick, and no run"
-        f" was under way. One has been started; if it fails too, there will be an alarm.",
+        title=f"The forecast of the week of {tick:%Y-%m-%d %H:%M} UTC is late",
+        text=f"It was not published within {settings.schedule.deadline}, and no run was active. A"
+        " run has been started. If it fails too, you will receive an alarm.",
     )
 
 
-def _missed(tick: datetime, settings: Settings, said: str) -> Notification:
+def _alarm(tick: datetime, settings: Settings, message: str) -> Notification:
     return Notification(
         id=f"week_missed {tick.isoformat()}",
         event="week_missed",
         severity="error",
         title=f"There is no forecast of the week of {tick:%Y-%m-%d %H:%M} UTC",
-        text=f"It was to be there {settings.schedule.deadline} after its tick. {escape_markdown(said)}"
-        f" The forecast of the week before stands. See the run's page in the UI for the cause, mend"
-        f" it, and run the week: `forecast-assets run --as-of {tick.isoformat()}`.",
+        text=f"It was due {settings.schedule.deadline} after its scheduled time."
+        f" {escape_markdown(message)} The previous forecast stays in force. Find the cause on the"
+        " run's page in the UI, correct it, and run the week:"
+        f" `forecast-assets run --as-of {tick.isoformat()}`.",
     )
