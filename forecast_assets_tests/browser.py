@@ -1,4 +1,4 @@
-"""Headless Chromium: where it is, and how tests start it."""
+"""Headless Chromium: its path and the arguments that tests start it with."""
 
 import shutil
 
@@ -16,11 +16,11 @@ CHROMIUM_ARGS = (
 
 
 def find_chromium() -> str:
-    """Debian's browser; the test fails where there is none."""
-    found = shutil.which("chromium")
-    if found is None:
+    """Return the path of Debian's browser; fail the test if there is none."""
+    path = shutil.which("chromium")
+    if path is None:
         pytest.fail(
-            "There is no `chromium` on the PATH, so nobody can see what a page shows. Install it:"
+            "There is no `chromium` on the PATH, which the tests of pages need. Install it:"
             " sudo apt-get install chromium"
         )
-    return found
+    return path

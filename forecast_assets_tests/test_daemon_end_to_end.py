@@ -1,6 +1,6 @@
-"""The week with no hand on it: the daemon, its ticks, a mail server that takes the report.
+"""The week without a person: the daemon's ticks become reports that a mail server receives.
 
-Everything is real and on this machine; the ticks come a minute apart.
+Ticks come a minute apart: a cron expression knows nothing shorter.
 """
 
 import os
@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from email.message import EmailMessage
@@ -23,8 +23,8 @@ from forecast_assets.defs.build import build_store
 from forecast_assets_tests.builders import make_series, walk, write_source
 from forecast_assets_tests.notification_servers import MailServer, mail_server
 
+# Measured on two busy cores: 10 s until the daemon evaluates schedules, 25 s from tick to mail.
 START_SECONDS, RUN_SECONDS, STOP_SECONDS = 25, 150, 20
-# Measured on two busy cores: 10 until the daemon looks at its schedules, 25 from tick to mail.
 PANEL = {"a": walk(40, seed=1), "b": walk(45, seed=2)}
 SETTINGS = """
 [source]
@@ -46,8 +46,8 @@ late = "publish"
 """
 
 
-class Place:
-    """A folder with its settings and its Dagster instance, and the daemon that is run on them."""
+class Installation:
+    """A folder with settings and a Dagster instance, and the daemon that runs on them."""
 
     def __init__(self, folder: Path, mail: MailServer) -> None:
         self.folder, self.home = folder, folder / "dagster"
@@ -63,14 +63,14 @@ class Place:
         }
 
     def configure(self, *ticks: datetime) -> None:
-        """Set the schedule to tick at these minutes of the hour."""
+        """Set the schedule to the minutes of these times, in every hour."""
         minutes = ",".join(str(tick.minute) for tick in ticks)
         text = SETTINGS.format(source=self.folder / "source.csv", minutes=minutes)
         (self.folder / "forecast.toml").write_text(text)
 
     @contextmanager
     def daemon(self) -> Iterator[None]:
-        """Run the daemon; what it started is killed with it, as when a machine goes down."""
+        """Run the daemon; then kill it and its children, as when a machine goes down."""
         command = [str(Path(sys.executable).with_name("dagster-daemon")), "run"]
         with (self.folder / "daemon.log").open("ab") as log:
             process = subprocess.Popen(
@@ -89,57 +89,52 @@ class Place:
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait(STOP_SECONDS)
 
-    def moments(self) -> list[datetime]:
-        """What the forecasts stand for that were published here."""
+    def published(self) -> list[datetime]:
+        """Return the `as_of` of the published forecasts."""
         store = build_store(load(self._environ))
         return [commit.as_of for commit in store.history("next_week_forecast")]
 
-    @property
-    def log(self) -> str:
-        """The end of what the daemon said."""
-        return (self.folder / "daemon.log").read_text(errors="replace")[-6000:]
+    def wait_for_mails(self, mail: MailServer, n: int) -> None:
+        """Return when the server has n mails; fail with the daemon's log if they do not come."""
+        until = time.monotonic() + 60 + RUN_SECONDS
+        while len(mail.mails) < n:
+            if time.monotonic() > until:
+                log = (self.folder / "daemon.log").read_text(errors="replace")[-6000:]
+                pytest.fail(f"{len(mail.mails)} of {n} mails came. The daemon logged:\n{log}")
+            time.sleep(0.5)
 
 
-def wait_for(found: Callable[[], bool], *, seconds: float, place: Place) -> None:
-    """Return when it is so; fail with the daemon's log where it never is."""
-    until = time.monotonic() + seconds
-    while not found():
-        if time.monotonic() > until:
-            pytest.fail(f"Nothing came within {seconds} seconds. The daemon said:\n{place.log}")
-        time.sleep(0.5)
-
-
-def minute(after: timedelta) -> datetime:
-    """The first full minute that is at least so far ahead."""
+def full_minute(after: timedelta) -> datetime:
+    """Return the first full minute that is at least so far ahead."""
     ahead = datetime.now(UTC) + after + timedelta(minutes=1)
     return ahead.replace(second=0, microsecond=0)
 
 
-def page(mail: EmailMessage) -> str:
-    """The report that a mail brings, as HTML."""
+def attached_report(mail: EmailMessage) -> str:
+    """Return the HTML report that a mail carries."""
     (attached,) = [part for part in mail.iter_attachments() if part.get_filename()]
     assert attached.get_filename() == "report.html"
     return str(attached.get_content())
 
 
-def test_ticks_become_reports_in_the_readers_mail_also_one_that_the_daemon_missed(tmp_path: Path):
+def test_ticks_become_mails_also_a_tick_that_the_daemon_missed(tmp_path: Path):
     write_source(tmp_path, make_series(**PANEL))
     with mail_server() as mail:
-        place = Place(tmp_path, mail)
-        first = minute(timedelta(seconds=START_SECONDS))
-        place.configure(first)
-        with place.daemon():
-            wait_for(lambda: bool(mail.mails), seconds=60 + RUN_SECONDS, place=place)
-        assert place.moments() == [first]
+        installation = Installation(tmp_path, mail)
+        first = full_minute(timedelta(seconds=START_SECONDS))
+        installation.configure(first)
+        with installation.daemon():
+            installation.wait_for_mails(mail, 1)
+        assert installation.published() == [first]
         assert mail.mails[0]["to"] == "ann@example.org"
         assert "week ending 2024-11-15" in str(mail.mails[0]["subject"])
-        assert "drift" in page(mail.mails[0])
+        assert "drift" in attached_report(mail.mails[0])
 
         write_source(tmp_path, make_series(**{name: [*y, y[-1]] for name, y in PANEL.items()}))
-        missed = minute(timedelta(seconds=5))
-        place.configure(first, missed)
-        time.sleep(max(0.0, (missed - datetime.now(UTC)).total_seconds()) + 2)
-        with place.daemon():
-            wait_for(lambda: len(mail.mails) > 1, seconds=60 + RUN_SECONDS, place=place)
-        assert place.moments() == [first, missed]
+        missed = full_minute(timedelta(seconds=1))
+        installation.configure(first, missed)
+        time.sleep(max(0.0, (missed - datetime.now(UTC)).total_seconds()) + 1)
+        with installation.daemon():
+            installation.wait_for_mails(mail, 2)
+        assert installation.published() == [first, missed]
         assert "week ending 2024-11-22" in str(mail.mails[1]["subject"])

@@ -10,7 +10,6 @@ import pytest
 from forecast_assets.config.loader import load
 from forecast_assets.config.settings import ROOT
 from forecast_assets.defs.build import build_defs, build_store
-from forecast_assets.storage.commit import Commit
 from forecast_assets.storage.store import Store
 from forecast_assets.storage.tables import ASSETS
 from forecast_assets.storage.versions import select
@@ -22,51 +21,43 @@ OLDER, NEWER = "2024-09-16", "2024-10-07"  # three weeks apart, both within the 
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
-    """What two whole weeks left that ran at once, from the command line, which knows no queue."""
+    """The store after two whole weeks ran at once from the command line, which has no queue."""
     with pytest.MonkeyPatch.context() as monkeypatch:
         configure(tmp_path_factory.mktemp("overlap"), monkeypatch)
         with ThreadPoolExecutor(2) as pool:
-            # The newer first: the older one, begun with it, has as good a chance to end last.
-            weeks = [pool.submit(run_process, "run", "--as-of", week) for week in (NEWER, OLDER)]
-            for week in weeks:
-                assert week.result().returncode == 0, week.result().stderr.decode()
+            # The newer starts first, so that the older one has as good a chance to end last.
+            runs = [pool.submit(run_process, "run", "--as-of", week) for week in (NEWER, OLDER)]
+            for run in runs:
+                assert run.result().returncode == 0, run.result().stderr.decode()
         yield build_store(load())
 
 
-def runs(store: Store) -> set[str]:
-    return {commit.run_id for commit in store.history("raw_data")}
-
-
-def test_their_results_do_not_mix(store: Store):
-    assert len(runs(store)) == 2
+def test_each_run_reads_its_own_versions_and_completes_every_table(store: Store):
+    run_ids = {commit.run_id for commit in store.history("raw_data")}
+    assert len(run_ids) == 2
     for asset in ASSETS:
         for commit in store.history(asset):
-            assert {store.commit(one).run_id for one in commit.inputs} <= {commit.run_id}
-            assert {store.commit(one).as_of for one in commit.inputs} <= {commit.as_of}
+            inputs = [store.commit(read) for read in commit.inputs]
+            assert {read.run_id for read in inputs} <= {commit.run_id}
+            assert {read.as_of for read in inputs} <= {commit.as_of}
+        n_partitions = 2 if asset == "backtest_predictions" else 1
+        for run_id in run_ids:
+            assert len(select(store, asset, run_id=run_id)) == n_partitions
 
 
 def test_the_older_week_does_not_replace_the_newer(store: Store):
-    def newest(asset: str) -> list[Commit]:
-        return select(store, asset)
-
     for asset in ASSETS:
-        assert {str(commit.as_of.date()) for commit in newest(asset)} == {NEWER}
-    forecast = store.read(newest("next_week_forecast"))
+        assert {str(commit.as_of.date()) for commit in select(store, asset)} == {NEWER}
+    forecast = store.read(select(store, "next_week_forecast"))
     assert set(forecast["cutoff"].dt.strftime("%Y-%m-%d")) == {"2024-10-04"}
 
 
-def test_both_weeks_are_whole_and_sound(store: Store):
-    for run_id in runs(store):
-        for asset in ASSETS:
-            assert len(select(store, asset, run_id=run_id)) == (2 if "backtest" in asset else 1)
-
-
-def test_the_queue_lets_one_week_run_at_a_time(tmp_path: Path):
+def test_the_queue_runs_one_week_at_a_time(tmp_path: Path):
     (tmp_path / "dagster.yaml").write_text((ROOT / "dagster.yaml").read_text())
     with dg.DagsterInstance.from_config(str(tmp_path)) as instance:
         queue = instance.get_concurrency_config().run_queue_config
         assert queue is not None
-        limits = {one["key"]: one["limit"] for one in queue.tag_concurrency_limits}
+        limits = {limit["key"]: limit["limit"] for limit in queue.tag_concurrency_limits}
     job = build_defs(make_settings(tmp_path)).resolve_job_def("weekly_forecast")
     assert {key for key, limit in limits.items() if limit == 1} <= set(job.tags)
     assert "forecast_assets/week" in limits
