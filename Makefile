@@ -1,4 +1,4 @@
-# The two commands are `make run` and `make test`; each sets up all that it needs.
+# The two main commands are `make run` and `make test`; each sets up what it needs.
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
 .PHONY: run test check bench bench-accuracy ui lock setup chromium postgresql clean
@@ -8,14 +8,14 @@ UV_VERSION := 0.13.9
 BIN := .venv/bin
 export FORECAST_VAR ?= $(CURDIR)/var
 export DAGSTER_HOME ?= $(FORECAST_VAR)/dagster
-# One thread a process: the parallelism is over models and folds.
+# One thread per process: models and folds run in parallel.
 export OMP_NUM_THREADS ?= 1
 export OPENBLAS_NUM_THREADS ?= 1
 
 run: setup $(DAGSTER_HOME)/dagster.yaml
 	@$(BIN)/forecast-assets run
 
-# Two files at a time, but for those with budgets: many tests wait for a server or a daemon.
+# Two files at a time, because many tests wait for a server; tests with time or memory limits alone.
 test: check chromium postgresql
 	$(BIN)/pytest -m "not alone" -n 2 --dist loadfile --no-loadscope-reorder
 	$(BIN)/pytest -m alone
@@ -39,8 +39,8 @@ ui: setup $(DAGSTER_HOME)/dagster.yaml
 
 setup: .venv/ready
 
-# uv installs from its cache in seconds where pip takes minutes; pip is there for networks that only
-# pip is set up for.
+# uv installs from its cache in seconds, pip in minutes; pip remains for networks that only pip is
+# configured for.
 .venv/ready: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 	  || { echo "Python 3.11 or later is needed: make run PYTHON=python3.12" >&2; exit 1; }
@@ -57,15 +57,15 @@ $(DAGSTER_HOME)/dagster.yaml: dagster.yaml
 	@mkdir -p $(@D)
 	@cp $< $@
 
-# The browser that the UI's test drives: Debian's package, where this user may install it.
+# The browser of the UI's tests: Debian's package, if this user may install it.
 chromium:
 	@command -v chromium >/dev/null || { \
-	  echo "Installing Chromium for the UI's test"; \
+	  echo "Installing Chromium for the tests of the UI"; \
 	  sudo=$$(test "$$(id -u)" = 0 || echo sudo); \
 	  $$sudo apt-get update -qq && $$sudo apt-get install -y -qq chromium >/dev/null; } \
-	  || echo "No Chromium: the UI's test will fail and say how to install it" >&2
+	  || echo "No Chromium: the tests of the UI will fail and say how to install it" >&2
 
-# The server that the tests of the source `sql` start for themselves: Debian's package, as above.
+# The server that the tests of the source `sql` start: Debian's package, as above.
 postgresql:
 	@command -v initdb >/dev/null || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || { \
 	  echo "Installing PostgreSQL for the tests of the source sql"; \
@@ -73,7 +73,7 @@ postgresql:
 	  $$sudo apt-get update -qq && $$sudo apt-get install -y -qq postgresql >/dev/null; } \
 	  || echo "No PostgreSQL: the tests of the source sql will fail and say how to install it" >&2
 
-# Pins every dependency for every platform; names no registry.
+# Pin every dependency for every platform, without the name of a registry.
 lock: setup
 	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 \
 	  --generate-hashes --no-emit-index-url --no-annotate --no-header --upgrade --quiet \
