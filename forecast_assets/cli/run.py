@@ -50,7 +50,7 @@ def run(ctx: click.Context, as_of: str | None, *, is_accepted: bool, is_json: bo
     run_id = run_week(
         settings,
         as_of=as_of,
-        say=functools.partial(click.echo, err=is_json),
+        write_line=functools.partial(click.echo, err=is_json),
         is_accepted=is_accepted,
     )
     if run_id is None:

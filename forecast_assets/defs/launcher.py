@@ -35,12 +35,12 @@ def run_week(
     settings: Settings,
     *,
     as_of: str | None,
-    say: Callable[[str], None],
+    write_line: Callable[[str], None],
     is_accepted: bool = False,
 ) -> str | None:
     """Run the week and return the run's id, or None where it failed.
 
-    `say` is called with each line of progress. With `is_accepted` the run publishes data that it
+    `write_line` is called with each line of progress. With `is_accepted` the run publishes data that it
     would hold back. The run is recorded in the Dagster instance of DAGSTER_HOME, else in
     <var>/dagster, which `make ui` shows.
 
@@ -53,7 +53,7 @@ def run_week(
     refuse_future(given or now(), at=now())
     prewarm(settings, build_store(settings), as_of=given or now())
     job = build_defs(settings).resolve_job_def(JOB)
-    with _open_instance(ensure_dagster_home(settings)) as instance, console_progress(say):
+    with _open_instance(ensure_dagster_home(settings)) as instance, console_progress(write_line):
         end_orphans(instance)
         try:
             result = job.execute_in_process(
