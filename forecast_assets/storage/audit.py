@@ -1,6 +1,6 @@
-"""Whether every version is there, readable and as recorded.
+"""Read every version again and compare it with its record; change nothing.
 
-Reads everything again and changes nothing. Keeping versions is the business of `store`.
+`store` keeps the versions.
 """
 
 import hashlib
@@ -15,9 +15,9 @@ from forecast_assets.storage.store import Store
 
 @dataclass(frozen=True)
 class VersionAudit:
-    """Whether one version is sound: null `problem` where it is.
+    """The result for one version: `problem` is None if it is sound.
 
-    Of a version that was pruned only the record can be: `pruned_at` is since when.
+    For a pruned version only the record is checked, and `pruned_at` is when its rows were deleted.
     """
 
     asset: str
@@ -29,74 +29,75 @@ class VersionAudit:
 
 
 def verify(store: Store, assets: Iterable[str]) -> list[VersionAudit]:
-    """Read every version of the assets again and compare it with what was recorded of it."""
-    return [finding for asset in assets for finding in _findings(store, asset)]
+    """Audit every version of the assets, also those that others were made from and are gone."""
+    return [audit for asset in assets for audit in _audit(store, asset)]
 
 
-def _findings(store: Store, asset: str) -> list[VersionAudit]:
+def _audit(store: Store, asset: str) -> list[VersionAudit]:
     try:
         commits = store.history(asset)
     except VersionNotFoundError:
         raise
     except StoreError as error:
         first = store.first_unreadable(asset)
-        return [VersionAudit(asset, first, None, 0, f"it and what follows cannot be read: {error}")]
+        text = f"this version and all later ones cannot be read: {error}"
+        return [VersionAudit(asset, first, None, 0, text)]
     pruned = store.pruned(asset) if commits else {}
-    found = []
-    for one in commits:
-        since = pruned.get(one.version)
-        problem = _problem_of_record(one) or (None if since else _problem_of_rows(store, one))
-        found.append(VersionAudit(asset, one.version, one.partition, one.n_rows, problem, since))
-    return found + _missed(store, asset, commits)
+    audits = []
+    for commit in commits:
+        pruned_at = pruned.get(commit.version)
+        problem = _record_problem(commit) or (None if pruned_at else _rows_problem(store, commit))
+        audits.append(
+            VersionAudit(asset, commit.version, commit.partition, commit.n_rows, problem, pruned_at)
+        )
+    return audits + _missing_inputs(store, asset, commits)
 
 
-def _missed(store: Store, asset: str, commits: Sequence[Commit]) -> list[VersionAudit]:
-    """Versions that others were made from and that are not there any more, or not the same."""
-    missed = {}
-    for one, made in _uses(store, asset):
-        is_there = one.version < len(commits)
-        if not is_there or commits[one.version].data_version != one.data_version:
-            what = "another was written in its place" if is_there else "it is gone"
-            problem = f"{what}: {made.as_input.label}, version {made.version}, was made from it"
-            missed[one] = VersionAudit(asset, one.version, one.partition, 0, problem)
-    return list(missed.values())
+def _missing_inputs(store: Store, asset: str, commits: Sequence[Commit]) -> list[VersionAudit]:
+    """Find versions that others were made from and that are gone or were replaced."""
+    missing = {}
+    for source, made in _uses(store, asset):
+        exists = source.version < len(commits)
+        if not exists or commits[source.version].data_version != source.data_version:
+            cause = "another version was written in its place" if exists else "it is gone"
+            problem = f"{cause}: {made.as_input.label}, version {made.version}, was made from it"
+            missing[source] = VersionAudit(asset, source.version, source.partition, 0, problem)
+    return list(missing.values())
 
 
 def _uses(store: Store, asset: str) -> Iterator[tuple[InputVersion, Commit]]:
-    """Each version of the asset that another one was made from, and that other one."""
+    """Yield each version of the asset that was an input, with the version made from it."""
     for other in store.tables:
         try:
             commits = store.history(other)
-        except StoreError:  # a finding of its own
+        except StoreError:  # reported when that asset is audited
             continue
-        yield from ((one, made) for made in commits for one in made.inputs if one.asset == asset)
+        for made in commits:
+            yield from ((source, made) for source in made.inputs if source.asset == asset)
 
 
-def _problem_of_record(commit: Commit) -> str | None:
+def _record_problem(commit: Commit) -> str | None:
     if not commit.is_ours:
-        return "not written by forecast_assets: nothing is recorded to compare it with"
-    if not commit.has_valid_seal:
-        return "its record in the log is not what was written"
-    return None
+        return "not written by forecast_assets, so there is no record to compare it with"
+    return None if commit.has_valid_seal else "its record in the log was changed"
 
 
-def _problem_of_rows(store: Store, commit: Commit) -> str | None:
+def _rows_problem(store: Store, commit: Commit) -> str | None:
     try:
         content = store.content(commit)
     except StoreError as error:
         return f"cannot be read: {error}"
     if content != commit.content:
-        return "its content is not what was recorded"
-    return _changed_files(store, commit) if commit.asset == "weekly_report" else None
+        return "its rows differ from its record"
+    return _file_problems(store, commit) if commit.asset == "weekly_report" else None
 
 
-def _changed_files(store: Store, commit: Commit) -> str | None:
-    rows = store.read([commit]).to_dict("records")
-    said = []
-    for row in rows:
+def _file_problems(store: Store, commit: Commit) -> str | None:
+    problems = []
+    for row in store.read([commit]).to_dict("records"):
         path = store.var / str(row["file"])
         if not path.is_file():
-            said.append(f"{path} is gone")
+            problems.append(f"{path} is gone")
         elif hashlib.sha256(path.read_bytes()).hexdigest() != row["sha256"]:
-            said.append(f"{path} is not what was recorded")
-    return "; ".join(said) or None
+            problems.append(f"{path} differs from its record")
+    return "; ".join(problems) or None

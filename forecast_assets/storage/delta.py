@@ -1,9 +1,12 @@
-"""Frames to Arrow tables and back, by the kinds of a table's contract."""
+"""Convert frames to Arrow tables and back, and translate the errors of Delta Lake.
+
+Only this module decides which errors mean that the storage failed or its files are damaged.
+"""
 
 import re
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import takewhile
 from pathlib import Path
 
@@ -16,7 +19,7 @@ from deltalake.fs import DeltaStorageHandler
 from forecast_assets.errors import StoreError
 from forecast_assets.storage.contract import Kind, TableContract
 
-ARROW: Mapping[Kind, pa.DataType] = {
+ARROW_TYPES: Mapping[Kind, pa.DataType] = {
     "string": pa.string(),
     "float": pa.float64(),
     "int": pa.int64(),
@@ -25,88 +28,98 @@ ARROW: Mapping[Kind, pa.DataType] = {
     "datetime": pa.timestamp("us"),
     "timestamp": pa.timestamp("us", "UTC"),
 }
-PANDAS: Mapping[Kind, str] = {
+KINDS: Mapping[pa.DataType, Kind] = {arrow: kind for kind, arrow in ARROW_TYPES.items()}
+# pyarrow would return these in another unit.
+PANDAS_DTYPES: Mapping[Kind, str] = {
     "date": "datetime64[ns]",
     "datetime": "datetime64[ns]",
     "timestamp": "datetime64[ns, UTC]",
-}  # where pyarrow would give another unit
-KINDS: Mapping[pa.DataType, Kind] = {arrow: kind for kind, arrow in ARROW.items()}
+}
+# The storage refused or failed.
+BACKEND_ERRORS = (OSError, DeltaError, pa.ArrowException)
+# What reading can raise: parsing damaged bytes raises plain Python errors too.
+READ_ERRORS = (*BACKEND_ERRORS, ValueError, TypeError, KeyError)
+PROBE = "_written_to_see_whether_it_can_be"
 
 
 def to_arrow(table: TableContract, frame: pd.DataFrame) -> pa.Table:
-    """An arranged frame in the types that the store keeps."""
+    """Convert an arranged frame to the types that the store keeps."""
     schema = pa.schema(
-        [pa.field(column.name, ARROW[column.kind], nullable=True) for column in table.columns]
+        [pa.field(column.name, ARROW_TYPES[column.kind], nullable=True) for column in table.columns]
     )
     return pa.Table.from_pandas(frame, schema=schema, preserve_index=False)
 
 
 def from_arrow(arrow: pa.Table) -> pd.DataFrame:
-    """Stored rows as a frame, each column in its kind's dtype, under whatever contract written."""
+    """Convert stored rows to a frame, by their own types rather than by today's contract."""
     frame = arrow.to_pandas(date_as_object=False)
-    times = {name: PANDAS[kind] for name, kind in kinds_of(arrow).items() if kind in PANDAS}
-    typed: pd.DataFrame = frame.astype(times)
+    kinds = kinds_of(arrow).items()
+    typed: pd.DataFrame = frame.astype(
+        {name: PANDAS_DTYPES[kind] for name, kind in kinds if kind in PANDAS_DTYPES}
+    )
     return typed
 
 
 def kinds_of(arrow: pa.Table) -> dict[str, Kind]:
-    """The kind of each stored column. Raises KeyError for a type that no contract has."""
+    """Return the kind of each stored column. Raises KeyError for a type that no contract has."""
     return {name: KINDS[arrow.field(name).type] for name in arrow.column_names}
-
-
-FAILURES = (OSError, DeltaError, pa.ArrowException)  # what the layers below raise
-DAMAGE = (*FAILURES, ValueError, TypeError, KeyError)  # and what damaged bytes make Python raise
 
 
 @contextmanager
 def writing(what: str, uri: str) -> Iterator[None]:
-    """Raise a StoreError where the block cannot write to the store at that address."""
+    """Turn a failed write in the block into a StoreError."""
     try:
         yield
-    except FAILURES as error:
+    except BACKEND_ERRORS as error:
         raise StoreError(
-            f"Could not write {what} in the store {uri}: {error_text(error)}. Nothing was"
-            f" half-written: every earlier version stands. See that the store is there, that"
-            f" this user may read and write it, and that it is not full, then run again."
+            f"Could not write {what} in the store {uri}: {error_text(error)}. Earlier versions are"
+            f" unchanged. Check that the store exists, that this user may read and write it and"
+            f" that it is not full, then run again."
         ) from error
 
 
 @contextmanager
 def reading(what: str, uri: str) -> Iterator[None]:
-    """Raise a StoreError where the block cannot read from the store, or reads damaged bytes."""
+    """Turn a failed read, or damaged files, in the block into a StoreError."""
     try:
         yield
-    except DAMAGE as error:
+    except READ_ERRORS as error:
         raise StoreError(
-            f"Could not read {what} in the store {uri}: {error_text(error)}. Reading changes"
-            f" nothing, but what needs it cannot be made. See that the store is there and that"
-            f" this user may read it; `forecast-assets verify` names the versions that are"
-            f" damaged, and a back-up restores them."
+            f"Could not read {what} in the store {uri}: {error_text(error)}. Nothing that needs it"
+            f" can be made. Check that the store exists and that this user may read it;"
+            f" `forecast-assets verify` lists damaged versions, which only a backup can restore."
         ) from error
 
 
 def error_text(error: BaseException) -> str:
-    """What a layer below said, on one line, without colours and without its own traceback."""
-    plain = re.sub(r"\x1b\[\d+m", "", str(error)).splitlines()
-    lines = takewhile(lambda line: not re.match(r"\s*0: ", line), plain)
-    return " ".join(" ".join(lines).split()).rstrip(".") or type(error).__name__
+    """Return an error's message on one line, without colours and without a Rust backtrace."""
+    lines = re.sub(r"\x1b\[\d+m", "", str(error)).splitlines()
+    message = takewhile(lambda line: not re.match(r"\s*0: ", line), lines)
+    return " ".join(" ".join(message).split()).rstrip(".") or type(error).__name__
 
 
-PROBE = "_written_to_see_whether_it_can_be"
+def try_writing(location: str) -> None:
+    """Write to a folder or to an object store's address and clean up. Raises StoreError.
 
-
-def try_writing(place: str) -> None:
-    """Write to a folder, or to an object store's address, and leave nothing. Raises StoreError.
-
-    Of a folder that is not there yet, the one that it would be made in is tried.
+    For a folder that does not exist, its nearest existing parent is tried.
     """
-    with writing("(as a trial)", place):
-        if "://" in place:
+    with writing("a test file", location):
+        if "://" in location:
             rows = pa.table({"written": [True]})
-            deltalake.write_deltalake(f"{place}/{PROBE}", rows, mode="append")
-            DeltaStorageHandler(place).delete_dir(PROBE)
+            deltalake.write_deltalake(f"{location}/{PROBE}", rows, mode="append")
+            DeltaStorageHandler(location).delete_dir(PROBE)
             return
-        path = Path(place)
-        there = next(folder for folder in (path, *path.parents) if folder.exists())
-        with tempfile.TemporaryFile(dir=there):
+        path = Path(location)
+        existing = next(folder for folder in (path, *path.parents) if folder.exists())
+        with tempfile.TemporaryFile(dir=existing):
             pass
+
+
+def check_permission(location: str) -> None:
+    """Raise OSError if a folder cannot be listed, because Delta takes it for one without a table.
+
+    An object store raises its own error.
+    """
+    if "://" not in location:
+        with suppress(FileNotFoundError):
+            next(Path(location, "_delta_log").iterdir(), None)

@@ -1,8 +1,7 @@
-"""What can be made again and has not been needed for long: found, told, and deleted.
+"""Find and delete what can be computed again and has not been needed for long.
 
-Rows of old backtests and their scores, folds that no run has added to, and what the steps of old
-runs passed each other. Every forecast, and every record of who wrote what, stays. The record of
-deleted rows, and their files: `pruned`.
+That is: rows of superseded backtests and scores, fold caches that no run added to, and values that
+the steps of old runs passed to each other. Every forecast and every version's record stays.
 """
 
 from collections.abc import Collection, Iterator, Sequence
@@ -19,18 +18,19 @@ from forecast_assets.storage.commit import Commit, InputVersion
 from forecast_assets.storage.lineage import ancestors
 from forecast_assets.storage.store import Store
 from forecast_assets.storage.tombstones import DataFile
-from forecast_assets.storage.versions import select
+from forecast_assets.storage.versions import group_by_partition, select
 
-MADE_AGAIN = ("backtest_predictions", "metrics")
-STEP = "backtest_predictions."  # so begin the names of steps that pass each other records
+REPRODUCIBLE = ("backtest_predictions", "metrics")
+# The folders that Dagster names after the steps that pass values to each other.
+STEP_PREFIX = "backtest_predictions."
 
 
 @dataclass(frozen=True)
 class PruneCandidate:
-    """Something that can be made again: what it is, and since when nothing needs it.
+    """Something that can be computed again, and since when nothing needs it.
 
-    `name` tells it from others of its kind: a version, a model, a run. Its files are those of a
-    version's rows, or local ones.
+    `name` is that of a version, a model's cache or a run. `rows` are the data files of a version,
+    `files` are local files.
     """
 
     kind: Literal["rows", "folds", "records"]
@@ -42,46 +42,46 @@ class PruneCandidate:
 
     @property
     def n_files(self) -> int:
-        """How many files it has."""
+        """Count the files."""
         return len(self.rows) + len(self.files)
 
 
 def find_prunable(
     store: Store, *, fold_cache: Path, dagster_home: Path, before: datetime
 ) -> list[PruneCandidate]:
-    """Everything that can be made again and was last needed before a moment, the oldest first.
+    """Find what was last needed before a time, the oldest first.
 
-    A version counts from when another took its place in its partition; the newest by `as_of`, the
-    one that stands in the table, and what the newest of any asset was made from are never found. A
-    fold cache counts from its last new fold, the records of a run from the last of them.
+    A version counts from when it was superseded in its partition, a fold cache from its last new
+    fold, the records of a run from the last of them. The newest version by `as_of`, the rows of
+    the newest snapshot, and all inputs of the newest version of any asset are never returned.
 
-    Raises StoreError where the store cannot be read.
+    Raises StoreError if the store cannot be read.
     """
     needed = set(_needed(store))
-    found = [
-        *(stale for asset in MADE_AGAIN for stale in _versions(store, asset, needed, before)),
+    candidates = [
+        *(item for asset in REPRODUCIBLE for item in _versions(store, asset, needed, before)),
         *_folds(fold_cache, before),
         *_records(dagster_home / "storage", before),
     ]
-    return sorted(found, key=lambda stale: (stale.since, stale.name))
+    return sorted(candidates, key=lambda candidate: (candidate.since, candidate.name))
 
 
-def remove(store: Store, found: Sequence[PruneCandidate], *, now: datetime) -> int:
-    """Delete what was found, and say how many files went.
+def remove(store: Store, candidates: Sequence[PruneCandidate], *, now: datetime) -> int:
+    """Delete the candidates and return the number of deleted files. Raises StoreError.
 
-    Rows are recorded as pruned before the first of them goes: where this ends in between, their
-    versions are pruned, and the next time deletes the rest. Raises StoreError.
+    Rows are recorded as pruned before the first file is deleted, so after a crash the versions are
+    known to be pruned and the next call deletes the rest.
     """
-    rows = [one for stale in found for one in stale.rows]
-    known = tombstones.recorded(store.uri) if rows else {}
-    if fresh := [one for one in rows if one not in known]:
-        tombstones.record(store.uri, fresh, now=now)
-    n_gone = sum(tombstones.delete(store.location(one.asset), one.file) for one in rows)
-    return n_gone + sum(_delete(file) for stale in found for file in stale.files)
+    rows = [file for candidate in candidates for file in candidate.rows]
+    recorded = tombstones.read_tombstones(store.uri) if rows else {}
+    if new := [file for file in rows if file not in recorded]:
+        tombstones.write_tombstones(store.uri, new, now=now)
+    n_deleted = sum(tombstones.delete(store.location(file.asset), file.file) for file in rows)
+    return n_deleted + sum(_delete(file) for candidate in candidates for file in candidate.files)
 
 
 def _needed(store: Store) -> Iterator[InputVersion]:
-    """The newest versions of every partition, and all that they were made from."""
+    """Yield the newest version of every partition and all versions it was made from."""
     for asset in store.tables:
         if store.history(asset):
             for commit in select(store, asset):
@@ -92,58 +92,54 @@ def _needed(store: Store) -> Iterator[InputVersion]:
 def _versions(
     store: Store, asset: str, needed: Collection[InputVersion], before: datetime
 ) -> Iterator[PruneCandidate]:
-    """Superseded versions that nothing needs, and that have rows to delete."""
-    old = [
+    """Yield superseded versions that nothing needs and that still have rows."""
+    superseded = [
         (commit, since)
         for commit, since in _superseded(store.history(asset), before)
         if commit.as_input not in needed
     ]
-    if not old:
+    if not superseded:
         return
     location = store.location(asset)
-    there, stands = tombstones.list_files(location), tombstones.newest_files(location)
-    marked: dict[tuple[int, str], list[DataFile]] = {}
-    for one in tombstones.recorded(store.uri):
-        if one.asset == asset:
-            marked.setdefault((one.version, one.seal), []).append(one)
-    for commit, since in old:
-        known = marked.get((commit.version, commit.seal))
-        rows = known or tombstones.data_files(location, commit)
-        left = [one for one in rows if one.file in there]
-        is_lost = known is None and len(left) < len(rows)  # that is for `verify` to name
-        if left and not is_lost and stands.isdisjoint(one.file for one in rows):
-            n_bytes = sum(one.n_bytes for one in left)
+    existing, current = tombstones.list_files(location), tombstones.newest_files(location)
+    recorded: dict[tuple[int, str], list[DataFile]] = {}
+    for file in tombstones.read_tombstones(store.uri):
+        if file.asset == asset:
+            recorded.setdefault((file.version, file.seal), []).append(file)
+    for commit, since in superseded:
+        pruned = recorded.get((commit.version, commit.seal))
+        rows = pruned or tombstones.data_files(location, commit)
+        remaining = [file for file in rows if file.file in existing]
+        is_damaged = pruned is None and len(remaining) < len(rows)  # left for `verify` to report
+        if remaining and not is_damaged and current.isdisjoint(file.file for file in rows):
+            n_bytes = sum(file.n_bytes for file in remaining)
             name = f"{commit.as_input.label}, version {commit.version}"
-            yield PruneCandidate("rows", name, since, n_bytes, rows=tuple(left))
+            yield PruneCandidate("rows", name, since, n_bytes, rows=tuple(remaining))
 
 
 def _superseded(commits: Sequence[Commit], before: datetime) -> Iterator[tuple[Commit, datetime]]:
-    """The versions of which another one of the same partition took the place before a moment."""
-    by_partition: dict[str | None, list[Commit]] = {}
-    for commit in commits:
-        if commit.is_ours:
-            by_partition.setdefault(commit.partition, []).append(commit)
-    for some in by_partition.values():
-        for commit, after in pairwise(some):
-            if after.written_at is not None and after.written_at < before:
-                yield commit, after.written_at
+    """Yield versions that a later one of their partition replaced before a time, and when."""
+    for versions in group_by_partition(commit for commit in commits if commit.is_ours).values():
+        for commit, successor in pairwise(versions):
+            if successor.written_at is not None and successor.written_at < before:
+                yield commit, successor.written_at
 
 
 def _folds(folder: Path, before: datetime) -> Iterator[PruneCandidate]:
-    """The fold caches of models that no run has added a fold to, oldest name first.
+    """Yield the fold caches of models that no run added a fold to.
 
-    Sorted, a database goes before its journal: SQLite drops a journal that has no database, and
-    would play it into a database that is new.
+    A database precedes its journal: SQLite ignores a journal without a database, but would play
+    one into a new database of the same name.
     """
     for file in sorted(folder.glob("*.sqlite")) + sorted(folder.glob("*.damaged")):
-        beside = [path for path in (file, *sorted(folder.glob(f"{file.name}-*"))) if path.is_file()]
-        yield from _if_old("folds", file.name, beside, before)
+        files = [path for path in (file, *sorted(folder.glob(f"{file.name}-*"))) if path.is_file()]
+        yield from _if_old("folds", file.name, files, before)
 
 
 def _records(folder: Path, before: datetime) -> Iterator[PruneCandidate]:
-    """What the steps of each run passed each other."""
+    """Yield the values that the steps of each run passed to each other."""
     for run in sorted(folder.iterdir()) if folder.is_dir() else ():
-        steps = sorted(run.glob(f"{STEP}*"))
+        steps = sorted(run.glob(f"{STEP_PREFIX}*"))
         files = [file for step in steps for file in sorted(step.rglob("*")) if file.is_file()]
         yield from _if_old("records", run.name, files, before)
 
@@ -164,17 +160,17 @@ def _if_old(
 
 
 def _delete(file: Path) -> int:
-    """Delete a file, and the folders of a step that it leaves empty; how many files went."""
+    """Delete a file and the step folders that become empty; return how many files were deleted."""
     try:
         file.unlink()
-    except FileNotFoundError:  # another process was faster
+    except FileNotFoundError:  # another process deleted it
         return 0
     except OSError as error:
         raise StoreError(
-            f"Could not delete {file}: {error}. What was deleted before it is gone as asked, and"
-            f" nothing else changed. Give this user the right to, and prune again."
+            f"Could not delete {file}: {error}. Files before it were deleted, the others are"
+            f" unchanged. Allow this user to delete it, then prune again."
         ) from error
-    for folder in takewhile(lambda folder: STEP in str(folder), file.parents):
-        with suppress(OSError):  # it holds more
+    for folder in takewhile(lambda folder: STEP_PREFIX in str(folder), file.parents):
+        with suppress(OSError):  # it is not empty
             folder.rmdir()
     return 1

@@ -1,8 +1,7 @@
-"""Every version of every table, on Delta Lake: written once, never overwritten.
+"""Write, read and list versions of tables on Delta Lake; no version is ever overwritten.
 
-One Delta table an asset below the store's address, one commit for each materialization of each
-partition. A commit says who wrote it, for when, and from which versions. Dagster does not belong
-here: who reads what in which run is for `defs`.
+Each asset is one Delta table below the store's address, and each materialization of a partition is
+one commit. Dagster does not belong here: `defs` decides which run reads which version.
 """
 
 import fcntl
@@ -10,7 +9,7 @@ import hashlib
 import os
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -24,20 +23,28 @@ from forecast_assets.errors import StoreError, VersionNotFoundError, VersionPrun
 from forecast_assets.storage import tombstones
 from forecast_assets.storage.commit import Commit, InputVersion
 from forecast_assets.storage.contract import TableContract, digest
-from forecast_assets.storage.delta import DAMAGE, from_arrow, kinds_of, reading, to_arrow, writing
+from forecast_assets.storage.delta import (
+    READ_ERRORS,
+    check_permission,
+    from_arrow,
+    kinds_of,
+    reading,
+    to_arrow,
+    writing,
+)
 
-KEPT_FOR_EVER = {
+# By default Delta drops log entries after 30 days, and old versions with them.
+KEEP_ALL_VERSIONS = {
     "delta.logRetentionDuration": "interval 36500 days",
     "delta.deletedFileRetentionDuration": "interval 36500 days",
     "delta.enableExpiredLogCleanup": "false",
 }
-# Delta's own default drops log entries after 30 days, and with them the way to old versions.
-TRIES = 20
-# Four writers of one partition, 25 commits each, lost the race at most 9 times in a row.
+# Of four concurrent writers with 25 commits each, one lost the race at most 9 times in a row.
+COMMIT_ATTEMPTS = 20
 
 
 class Store:
-    """The versions of all tables below one address (a folder, or an object store's URL)."""
+    """The versions of all tables below one address (a folder or an object store's URL)."""
 
     def __init__(self, uri: str, tables: Mapping[str, TableContract], *, var: Path) -> None:
         self.uri = uri.rstrip("/")
@@ -45,56 +52,68 @@ class Store:
         self.var = var
         self._deltas: dict[str, deltalake.DeltaTable] = {}
         self._histories: dict[str, list[Commit]] = {}
-        self._alone = threading.RLock()  # the daemon's sensors share one store, a thread each
+        # The sensors of a Dagster daemon run in threads that share one store.
+        self._lock = threading.RLock()
 
     def location(self, asset: str) -> str:
-        """Where an asset's table is. Raises UnknownVersion where there is no such asset."""
+        """Return the address of an asset's table. Raises VersionNotFoundError if it is unknown."""
         if asset not in self.tables:
             raise VersionNotFoundError(
-                f"There is no asset {asset!r}, so no version of it. The assets are"
+                f"There is no asset {asset!r}, so it has no versions. The assets are"
                 f" {format_list(self.tables, limit=20)}."
             )
         return f"{self.uri}/{asset}"
 
     def write(self, frame: pd.DataFrame, commit: Commit) -> Commit:
-        """Write one version and return it as committed: all of its rows, or none.
+        """Write all rows of one version, or none, and return the commit as it is recorded.
 
-        The commit's data version, content hash, row count and version number are filled in here.
-        Raises DataError where the rows break the table's contract or are not of the partition, and
-        StoreError where the store cannot be written; earlier versions stand in either case.
+        This fills in the commit's data version, content hash, row count and version number.
+        Raises DataError if the rows break the table's contract or belong to another partition, and
+        StoreError if the store cannot be written; earlier versions stay as they are.
         """
         self.location(commit.asset)
         table = self.tables[commit.asset]
         checked = table.check(frame)
         table.check_partition(checked, commit.partition)
-        whole = replace(
+        complete = replace(
             commit,
             data_version=table.data_version(checked),
             content=digest(checked, {column.name: column.kind for column in table.columns}),
             n_rows=len(checked),
         )
-        before = len(self._histories.get(commit.asset, []))  # what others wrote since is not ours
-        self._commit(table, to_arrow(table, checked), whole)
-        ours = [c for c in self._all(commit.asset)[before:] if _is_same_write(c, commit)]
-        return ours[-1]
+        n_before = len(self._histories.get(commit.asset, []))
+        self._commit(table, to_arrow(table, checked), complete)
+        # Other processes may have committed in the meantime.
+        written = [
+            new
+            for new in self._load_history(commit.asset)[n_before:]
+            if (new.run_id, new.partition) == (commit.run_id, commit.partition)
+        ]
+        return written[-1]
 
     def history(self, asset: str, *, partition: str | None = None) -> list[Commit]:
-        """Every version, oldest first; those of one partition where it is named."""
-        commits = self._all(asset)
+        """List the versions of an asset, or of one of its partitions, oldest first.
+
+        Raises VersionNotFoundError if there is no such asset or partition.
+        """
+        commits = self._load_history(asset)
         if partition is None:
             return list(commits)
-        found = [commit for commit in commits if commit.partition == partition]
-        if not found:
-            known = sorted({str(commit.partition) for commit in commits if commit.partition})
+        selected = [commit for commit in commits if commit.partition == partition]
+        if not selected:
+            names = sorted({str(commit.partition) for commit in commits if commit.partition})
             raise VersionNotFoundError(
                 f"{asset} has no version of a partition {partition!r}; it has versions of"
-                f" {format_list(known, limit=40) or 'no partition'}. Run `forecast-assets history"
-                f" {asset}` to see them."
+                f" {format_list(names, limit=40) or 'no partition'}. Run `forecast-assets history"
+                f" {asset}` to list them."
             )
-        return found
+        return selected
 
     def write_report_files(self, folder: str, files: Mapping[str, str]) -> pd.DataFrame:
-        """Write text files below `var`, each whole or not at all: rows of weekly_report."""
+        """Write text files to a folder below `var`; return the rows of weekly_report for them.
+
+        Each file is written completely or not at all.
+        """
         rows = []
         with writing(f"the files of {folder}", self.uri):
             (self.var / folder).mkdir(parents=True, exist_ok=True)
@@ -103,107 +122,106 @@ class Store:
                 unfinished = path.with_suffix(f".{os.getpid()}.unfinished")
                 unfinished.write_bytes(data)
                 unfinished.replace(path)
-                digest = hashlib.sha256(data).hexdigest()
-                rows.append({"file": f"{folder}/{name}", "sha256": digest, "n_bytes": len(data)})
+                sha256 = hashlib.sha256(data).hexdigest()
+                rows.append({"file": f"{folder}/{name}", "sha256": sha256, "n_bytes": len(data)})
         return pd.DataFrame(rows)
 
     def read(self, commits: Sequence[Commit]) -> pd.DataFrame:
-        """The rows of one asset's versions, in one frame, in the order of the table's key.
+        """Read versions of one asset into one frame, sorted by the table's key.
 
-        Rows come back as they were written, also under an older form of the contract. Raises
-        PrunedVersion where they were deleted, StoreError where files are gone or damaged.
+        The columns are those that were written, even if the contract has changed since. Raises
+        VersionPrunedError if rows were pruned, StoreError if files are missing or damaged.
         """
         table = self.tables[commits[0].asset]
         snapshot = max(commits, key=lambda commit: commit.version)
-        self.commit(snapshot.as_input)  # another process may have written it
-        if all(self._stands(commit, snapshot) for commit in commits):
-            return table.sort_rows(self._frame(snapshot, commits))
-        frames = [self._frame(commit, [commit]) for commit in commits]
+        self.commit(snapshot.as_input)  # load the history up to a version of another process
+        if all(self._is_current(commit, snapshot) for commit in commits):
+            return table.sort_rows(self._read_frame(snapshot, commits))
+        frames = [self._read_frame(commit, [commit]) for commit in commits]
         return table.sort_rows(pd.concat(frames, ignore_index=True))
 
-    def commit(self, one: InputVersion) -> Commit:
-        """The commit of a version that was read. Raises UnknownVersion where it is not there."""
-        known = self._histories.get(one.asset, [])
-        commits = known if one.version < len(known) else self._all(one.asset)
-        if one.version >= len(commits):
+    def commit(self, source: InputVersion) -> Commit:
+        """Return the commit of an input. Raises VersionNotFoundError if it does not exist."""
+        loaded = self._histories.get(source.asset, [])
+        commits = loaded if source.version < len(loaded) else self._load_history(source.asset)
+        if source.version >= len(commits):
             raise VersionNotFoundError(
-                f"{one.asset} has no version {one.version}, though another table was made from it:"
-                f" the table {self.location(one.asset)} was deleted or replaced. What was made from"
-                f" it cannot be checked; run the week again."
+                f"{source.asset} has no version {source.version}, although another table was made"
+                f" from it: the table {self.location(source.asset)} was deleted or replaced. Tables"
+                f" made from it cannot be checked. Run the week again."
             )
-        return commits[one.version]
-
-    def _stands(self, commit: Commit, snapshot: Commit) -> bool:
-        """Whether a version is still what its partition holds in a later snapshot."""
-        later = self._histories[commit.asset][commit.version + 1 : snapshot.version + 1]
-        return all(one.partition != commit.partition for one in later)
+        return commits[source.version]
 
     def content(self, commit: Commit) -> str:
-        """The hash of what a version holds now, to compare with `commit.content`."""
-        with self._unless_pruned([commit]):
-            arrow = self._arrow(commit, [commit])
+        """Return the digest of the stored rows, to compare with `commit.content`."""
+        with self._explain_pruned([commit]):
+            arrow = self._read_arrow(commit, [commit])
             return digest(self.tables[commit.asset].sort_rows(from_arrow(arrow)), kinds_of(arrow))
 
     def pruned(self, asset: str) -> dict[int, datetime]:
-        """The versions of an asset whose rows were deleted, and since when."""
-        seals = {commit.version: commit.seal for commit in self._all(asset)}
-        every = tombstones.recorded(self.uri).items()
+        """Return the versions of an asset whose rows were deleted, and when."""
+        seals = {commit.version: commit.seal for commit in self._load_history(asset)}
         return {
-            one.version: since
-            for one, since in every
-            if one.asset == asset and seals.get(one.version) == one.seal
+            file.version: pruned_at
+            for file, pruned_at in tombstones.read_tombstones(self.uri).items()
+            if file.asset == asset and seals.get(file.version) == file.seal
         }
 
     def first_unreadable(self, asset: str) -> int:
-        """The first version whose entry in the log is gone or damaged."""
+        """Return the first version whose log entry is missing or damaged."""
         version = 0
-        while self._has_entry(asset, version):
+        while self._can_read_entry(asset, version):
             version += 1
         return version
 
-    def _has_entry(self, asset: str, version: int) -> bool:
+    def _can_read_entry(self, asset: str, version: int) -> bool:
         try:
             delta = deltalake.DeltaTable(self.location(asset), version=version)
             Commit.from_metadata(asset, version, delta.history(1)[-1])
-        except DAMAGE:
+        except READ_ERRORS:
             return False
         return True
 
-    def _frame(self, snapshot: Commit, commits: Sequence[Commit]) -> pd.DataFrame:
-        with self._unless_pruned(commits):
-            return from_arrow(self._arrow(snapshot, commits))
+    def _is_current(self, commit: Commit, snapshot: Commit) -> bool:
+        """Tell whether a later snapshot still contains a version as its partition's rows."""
+        later = self._histories[commit.asset][commit.version + 1 : snapshot.version + 1]
+        return all(other.partition != commit.partition for other in later)
+
+    def _read_frame(self, snapshot: Commit, commits: Sequence[Commit]) -> pd.DataFrame:
+        with self._explain_pruned(commits):
+            return from_arrow(self._read_arrow(snapshot, commits))
 
     @contextmanager
-    def _unless_pruned(self, commits: Sequence[Commit]) -> Iterator[None]:
-        """Raise PrunedVersion where the block cannot read rows because they were deleted."""
+    def _explain_pruned(self, commits: Sequence[Commit]) -> Iterator[None]:
+        """Raise VersionPrunedError if the block cannot read rows because they were pruned."""
         asset, snapshot = commits[0].asset, max(commit.version for commit in commits)
         try:
             with reading(f"version {snapshot} of {asset}", self.uri):
                 yield
         except StoreError as error:
-            gone = self.pruned(asset)
-            absent = [commit for commit in commits if commit.version in gone]
+            pruned = self.pruned(asset)
+            absent = [commit for commit in commits if commit.version in pruned]
             if not absent:
                 raise
-            names = format_list(f"{one.version} of {one.as_input.label}" for one in absent)
+            names = format_list(f"{c.version} of {c.as_input.label}" for c in absent)
             raise VersionPrunedError(
-                f"Pruned on {gone[absent[0].version]:%Y-%m-%d}: version {names}. The rows were"
-                f" deleted and the record stays, so `forecast-assets history {asset}` still lists"
-                f" it. To have them made again, from what the source says now: `forecast-assets"
-                f" run --as-of {absent[0].as_of.isoformat()}`."
+                f"Pruned on {pruned[absent[0].version]:%Y-%m-%d}: version {names}. Its rows were"
+                f" deleted; `forecast-assets history {asset}` still lists it. To compute it again"
+                f" from what the source returns now: `forecast-assets run --as-of"
+                f" {absent[0].as_of.isoformat()}`."
             ) from error
 
-    def _arrow(self, snapshot: Commit, commits: Sequence[Commit]) -> pa.Table:
-        """The rows of the commits' partitions, as they stand in the table's snapshot."""
+    def _read_arrow(self, snapshot: Commit, commits: Sequence[Commit]) -> pa.Table:
+        """Read the rows of the commits' partitions from the table's snapshot."""
         by = self.tables[snapshot.asset].partition_by
-        wanted = [(by, "in", [commit.partition for commit in commits])] if by else None
+        filters = [(by, "in", [commit.partition for commit in commits])] if by else None
         delta = self._deltas.get(snapshot.asset)
         if delta is None or delta.version() != snapshot.version:
             delta = deltalake.DeltaTable(self.location(snapshot.asset), version=snapshot.version)
-        return delta.to_pyarrow_table(filters=wanted)
+        return delta.to_pyarrow_table(filters=filters)
 
     def _open(self, asset: str) -> deltalake.DeltaTable | None:
-        """The asset's table as it stands now; null where nothing was written yet."""
+        """Open the newest snapshot of an asset's table; None if nothing was written yet."""
         location = self.location(asset)
         try:
             delta = self._deltas.get(asset)
@@ -214,86 +232,72 @@ class Store:
                 delta.update_incremental()
         except TableNotFoundError:
             self._deltas.pop(asset, None)
-            _refuse_closed(location)
+            check_permission(location)
             return None
         return delta
 
-    def _all(self, asset: str) -> list[Commit]:
-        """Every commit of an asset's table; what was read before is not read again."""
-        with self._alone:
-            return self._read_on(asset, self._histories.setdefault(asset, []))
+    def _load_history(self, asset: str) -> list[Commit]:
+        """Return every commit of an asset's table, reading only new log entries."""
+        with self._lock:
+            return self._load_new_commits(asset, self._histories.setdefault(asset, []))
 
-    def _read_on(self, asset: str, known: list[Commit]) -> list[Commit]:
+    def _load_new_commits(self, asset: str, commits: list[Commit]) -> list[Commit]:
         with reading(f"the history of {asset}", self.uri):
             delta = self._open(asset)
             if delta is None:
-                known.clear()
-                return known
-            n_new = delta.version() + 1 - len(known)
+                commits.clear()
+                return commits
+            n_new = delta.version() + 1 - len(commits)
             entries = delta.history(n_new) if n_new > 0 else []
         if len(entries) < n_new:
             raise StoreError(
                 f"The log of {asset} in the store {self.uri} has lost {n_new - len(entries)} of"
-                f" {delta.version() + 1} entries, so no version of it can be told from another, and"
-                f" none was read. `forecast-assets verify {asset}` names the first that is lost;"
-                f" restore its `_delta_log` from a back-up."
+                f" {delta.version() + 1} entries. No version was read, because their numbers are"
+                f" uncertain. `forecast-assets verify {asset}` names the first lost entry; restore"
+                f" the folder `_delta_log` from a backup."
             )
-        # Numbered from the oldest: where another run commits meanwhile, deltalake 1.6 returns its
-        # entries too, and numbers all of them as if it had not.
+        # Number the entries here: if another run commits during the call, deltalake 1.6 returns its
+        # entries too but numbers all of them as if it had not.
         for entry in reversed(entries):
-            with reading(f"the log entry {len(known)} of {asset}", self.uri):
-                known.append(Commit.from_metadata(asset, len(known), entry))
-        return known
+            with reading(f"the log entry {len(commits)} of {asset}", self.uri):
+                commits.append(Commit.from_metadata(asset, len(commits), entry))
+        return commits
 
     def _commit(self, table: TableContract, rows: pa.Table, commit: Commit) -> None:
         by, predicate = table.partition_by, None
         if by is not None:
             value = str(commit.partition).replace("'", "''")
             predicate = f"{by} = '{value}'"
-        for attempt in range(TRIES):
-            with writing(table.name, self.uri), self._beginning_alone(table.name):
+        for attempt in range(COMMIT_ATTEMPTS):
+            with writing(table.name, self.uri), self._creation_lock(table.name):
                 try:
                     deltalake.write_deltalake(
                         self._open(table.name) or self.location(table.name),
                         rows,
-                        mode="overwrite",  # of the newest snapshot; no file is ever removed
+                        mode="overwrite",  # in the newest snapshot; no file is removed
                         predicate=predicate,
                         partition_by=by,
                         schema_mode="merge" if by else "overwrite",
-                        configuration=KEPT_FOR_EVER,
+                        configuration=KEEP_ALL_VERSIONS,
                         commit_properties=deltalake.CommitProperties(commit.to_metadata()),
                     )
-                except CommitFailedError:  # another run committed first: this is a whole partition
-                    if attempt == TRIES - 1:
+                except CommitFailedError:  # another run committed first
+                    if attempt == COMMIT_ATTEMPTS - 1:
                         raise
                 else:
                     return
 
     @contextmanager
-    def _beginning_alone(self, asset: str) -> Iterator[None]:
-        """Keep the machine's other processes out while a table is begun.
+    def _creation_lock(self, asset: str) -> Iterator[None]:
+        """Let only one process of this machine create a table.
 
-        deltalake 1.6 lets a second beginning through, which leaves both rows in one version: 57
-        times in 60 where four writers began at once. Later commits it tells apart itself.
+        deltalake 1.6 lets two writers create the same table, which puts the rows of both into one
+        version (57 of 60 times with four writers). It detects later conflicts itself.
         """
         if "://" in self.uri or self._open(asset) is not None:
             yield
             return
         Path(self.uri).mkdir(parents=True, exist_ok=True)
-        with Path(self.uri, f".{asset}.begun").open("a") as held:
-            fcntl.flock(held, fcntl.LOCK_EX)
+        with Path(self.uri, f".{asset}.begun").open("a") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
             yield
-
-
-def _is_same_write(found: Commit, asked: Commit) -> bool:
-    return (found.run_id, found.partition) == (asked.run_id, asked.partition)
-
-
-def _refuse_closed(location: str) -> None:
-    """Raise OSError where a folder may not be looked into: Delta takes it for one without a table.
-
-    An object store says so itself.
-    """
-    if "://" not in location:
-        with suppress(FileNotFoundError):
-            next(Path(location, "_delta_log").iterdir(), None)

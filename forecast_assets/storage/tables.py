@@ -1,6 +1,6 @@
-"""The eight tables of the week, by name.
+"""Define the eight tables of the week: one contract for each asset.
 
-What a contract is and how it is checked: `schema`. Who fills the tables: `defs`.
+`contract` checks them; the assets in `defs` fill them.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,8 +13,9 @@ import pandas as pd
 from forecast_assets.config.settings import column_suffix
 from forecast_assets.storage.contract import Column, TableContract
 
+# Why a model forecasts a series, in the order in which they are tried: the column `rung`.
 CHAMPION, RUNNER_UP, COMBINATION, NAIVE = "champion", "runner-up", "combination", "naive"
-
+STATUSES = ("scored", "failed", "ineligible")
 
 ASSETS = (
     "raw_data",
@@ -27,33 +28,33 @@ ASSETS = (
     "weekly_report",
 )
 
-UNIQUE_ID = Column("unique_id", "string", "Which series.")
-DS = Column("ds", "date", "The day that the week ends.")
-H = Column("h", "int", "Weeks ahead of the cutoff, from 1.")
-CUTOFF = Column("cutoff", "date", "The last week that the model saw, inclusive.")
-MODEL = Column("model", "string", "The model, by its registered name.")
-MEMBERS = Column("members", "string", "Of whom a combination is made.", nullable=True)
-RUNG = Column(
-    "rung", "string", "Why this model forecasts: champion, runner-up, combination or naive."
+
+def _float(name: str, description: str) -> Column:
+    return Column(name, "float", description, nullable=True)
+
+
+UNIQUE_ID = Column("unique_id", "string", "Name of the series.")
+DS = Column("ds", "date", "Last day of the week.")
+H = Column("h", "int", "Weeks after the cutoff, from 1.")
+CUTOFF = Column("cutoff", "date", "Last week of data that the model used, inclusive.")
+MODEL = Column("model", "string", "Registered name of the model.")
+MEMBERS = Column("members", "string", "Models that a combination consists of.", nullable=True)
+RUNG = Column("rung", "string", "Why this model: champion, runner-up, combination or naive.")
+BACKTEST_MAE = _float(
+    "backtest_mae", "Mean absolute error in the backtest at this horizon, in the series' unit."
 )
-BACKTEST_MAE = Column(
-    "backtest_mae",
-    "float",
-    "The model's mean absolute error in the backtest, this many weeks ahead, in the series' unit.",
-    nullable=True,
-)
-Y_HAT = Column("y_hat", "float", "The forecast, in the series' unit.")
-MADE_AT = Column("made_at", "timestamp", "When the run that forecast began.", volatile=True)
-AS_OF = Column("as_of", "timestamp", "The moment that the run stands for.", volatile=True)
+Y_HAT = Column("y_hat", "float", "Forecast, in the series' unit.")
+MADE_AT = Column("made_at", "timestamp", "Start of the run that made the forecast.", volatile=True)
+AS_OF = Column("as_of", "timestamp", "Time as of which the run was made.", volatile=True)
 
 
 def interval_columns(levels: Sequence[float]) -> list[str]:
-    """lo_80, hi_80, lo_95, hi_95: the interval columns, level by level."""
+    """Return the interval columns of the levels: lo_80, hi_80, lo_95, hi_95."""
     return [f"{side}_{column_suffix(level)}" for level in levels for side in ("lo", "hi")]
 
 
 def table_contracts(levels: Sequence[float]) -> Mapping[str, TableContract]:
-    """Every table's contract by its asset's name; `levels` (percent) name the interval columns."""
+    """Return the contract of every asset; `levels` (percent) name the interval columns."""
     contracts = (
         _RAW_DATA,
         _SERIES,
@@ -69,12 +70,10 @@ def table_contracts(levels: Sequence[float]) -> Mapping[str, TableContract]:
 
 def _intervals(levels: Sequence[float]) -> tuple[Column, ...]:
     return tuple(
-        Column(
+        _float(
             f"{side}_{column_suffix(level)}",
-            "float",
             f"{end} end of the {level:g} % prediction interval, in the series' unit;"
-            " null where the backtest had no errors to draw it from.",
-            nullable=True,
+            " null if the backtest has too few errors to estimate it.",
         )
         for level in levels
         for side, end in (("lo", "Lower"), ("hi", "Upper"))
@@ -95,7 +94,7 @@ def _forecast_within_intervals(frame: pd.DataFrame) -> "pd.Series[bool]":
     return ~((frame["y_hat"] < lows) | (frame["y_hat"] > highs))
 
 
-def _sound_or_said_why(frame: pd.DataFrame) -> "pd.Series[bool]":
+def _valid_or_explained(frame: pd.DataFrame) -> "pd.Series[bool]":
     return frame["problem"].notna() | (frame["unique_id"].notna() & frame["ds"].notna())
 
 
@@ -104,17 +103,12 @@ _RAW_DATA = TableContract(
     key=(),
     columns=(
         replace(UNIQUE_ID, nullable=True),
-        Column(
-            "ds",
-            "datetime",
-            "The time that the row is for, in the source's own time zone.",
-            nullable=True,
-        ),
-        Column("y", "float", "The value as published, in the series' unit.", nullable=True),
-        Column("problem", "string", "Why the row was set aside; null where sound.", nullable=True),
-        Column("given", "string", "A row set aside, as it came (JSON).", nullable=True),
+        Column("ds", "datetime", "Time of the row, in the source's time zone.", nullable=True),
+        _float("y", "Value as published, in the series' unit."),
+        Column("problem", "string", "Why the row was quarantined; null if valid.", nullable=True),
+        Column("given", "string", "A quarantined row as it was received (JSON).", nullable=True),
     ),
-    rules=(("a row has an id and a time, or is set aside", _sound_or_said_why),),
+    rules=(("a row has an id and a time, or a problem", _valid_or_explained),),
 )
 
 _SERIES = TableContract(
@@ -123,12 +117,12 @@ _SERIES = TableContract(
     columns=(
         UNIQUE_ID,
         DS,
-        Column("y", "float", "The week's value, in the series' unit."),
+        Column("y", "float", "Value of the week, in the series' unit."),
         Column(
             "coverage",
             "float",
-            "Of the days that the source usually has in a week of the series, the share that it"
-            " had; 0 where the week was filled.",
+            "Days with data as a share of the days that a week of the series usually has; 0 if the"
+            " week was filled.",
         ),
     ),
 )
@@ -143,9 +137,9 @@ _BACKTEST_PREDICTIONS = TableContract(
         CUTOFF,
         H,
         DS,
-        Column("y_hat", "float", "The forecast, in the series' unit.", nullable=True),
-        Column("fit_seconds", "float", "Seconds that the fold took when computed.", volatile=True),
-        Column("error", "string", "Why there is no forecast; null where there is.", nullable=True),
+        _float("y_hat", "Forecast, in the series' unit."),
+        Column("fit_seconds", "float", "Seconds that the fold took to compute.", volatile=True),
+        Column("error", "string", "Why there is no forecast; null if there is one.", nullable=True),
     ),
     rules=(
         ("ds = cutoff + h weeks", _week_follows_cutoff),
@@ -160,18 +154,16 @@ _BEST_MODEL = TableContract(
         UNIQUE_ID,
         MODEL,
         RUNG,
-        Column("policy", "string", "The rule of choice in force."),
-        Column(
-            "score", "float", "The metric of the model; its MAE where it has none.", nullable=True
-        ),
-        Column("runner_up", "string", "The least score beside the model's.", nullable=True),
-        Column("margin", "float", "The runner-up's score less the model's.", nullable=True),
-        Column("skill_vs_naive", "float", "1 less its MAE over naive's.", nullable=True),
-        Column("p_vs_naive", "float", "Chance of such a gain on naive by luck.", nullable=True),
-        Column("n_may_be_best", "int", "Candidates that are not told from the best with 90 %."),
-        Column("previous_model", "string", "The choice of the run before.", nullable=True),
-        Column("switched", "bool", "Whether the choice differs from the run before."),
-        Column("reason", "string", "The choice in one sentence."),
+        Column("policy", "string", "Selection rule that was applied."),
+        _float("score", "Selection metric of the model; its MAE if the metric is not defined."),
+        Column("runner_up", "string", "Model with the next best score.", nullable=True),
+        _float("margin", "Score of the runner-up minus the score of the model."),
+        _float("skill_vs_naive", "1 - MAE / MAE of the naive model."),
+        _float("p_vs_naive", "p-value of the gain over the naive model."),
+        Column("n_may_be_best", "int", "Candidates not significantly worse than the best (90 %)."),
+        Column("previous_model", "string", "Model that the previous run chose.", nullable=True),
+        Column("switched", "bool", "Whether the choice differs from the previous run."),
+        Column("reason", "string", "Why the model was chosen, in one sentence."),
     ),
 )
 
@@ -179,55 +171,52 @@ _WEEKLY_REPORT = TableContract(
     "weekly_report",
     key=("file",),
     columns=(
-        Column("file", "string", "Where the file lies, below the folder of all that runs write."),
-        Column("sha256", "string", "The SHA-256 of the file's bytes."),
-        Column("n_bytes", "int", "The file's length."),
+        Column("file", "string", "Path of the file, below FORECAST_VAR."),
+        Column("sha256", "string", "SHA-256 of the file."),
+        Column("n_bytes", "int", "Size of the file, in bytes."),
     ),
 )
 
-_STATUSES = ("scored", "failed", "ineligible")
 
-
-def _known_status(frame: pd.DataFrame) -> "pd.Series[bool]":
-    return frame["status"].isin(_STATUSES)
+def _has_known_status(frame: pd.DataFrame) -> "pd.Series[bool]":
+    return frame["status"].isin(STATUSES)
 
 
 def _metrics(levels: Sequence[float]) -> TableContract:
-    def measure(name: str, description: str) -> Column:
-        return Column(name, "float", description, nullable=True)
-
     return TableContract(
         "metrics",
         key=("unique_id", "model"),
         columns=(
             UNIQUE_ID,
             MODEL,
-            Column("n_folds", "int", "Folds that the model was asked for."),
-            measure("mae", "Mean absolute error, in the series' unit."),
-            measure("rmse", "Root mean squared error, in the series' unit."),
-            measure("mape", "Mean absolute error over the value, a fraction; null at zeros."),
-            measure("smape", "Symmetric mean absolute percentage error, a fraction of 0 to 1."),
-            measure("mase", "MAE over the naive error before the first cutoff; 1 = as naive."),
-            measure("rmsse", "RMSE over the naive RMSE before the first cutoff."),
-            measure("bias", "Mean of forecast less value, in the series' unit; above 0: too high."),
+            Column("n_folds", "int", "Number of backtest folds."),
+            _float("mae", "Mean absolute error, in the series' unit."),
+            _float("rmse", "Root mean squared error, in the series' unit."),
+            _float("mape", "Mean absolute percentage error, a fraction; null if a value is 0."),
+            _float("smape", "Symmetric mean absolute percentage error, a fraction from 0 to 1."),
+            _float(
+                "mase", "MAE / MAE of the naive forecast before the first cutoff; 1: equally good."
+            ),
+            _float("rmsse", "RMSE / RMSE of the naive forecast before the first cutoff."),
+            _float("bias", "Mean of forecast - value, in the series' unit; above 0: too high."),
             *(
-                measure(
+                _float(
                     f"coverage_{column_suffix(level)}",
-                    f"Share of values in the {level:g} %"
-                    " interval, on folds whose interval did not see them.",
+                    f"Share of values inside the {level:g} % interval, which was estimated without"
+                    f" them.",
                 )
                 for level in levels
             ),
-            measure("wis", "Weighted interval score, in the series' unit."),
-            measure("skill_vs_naive", "1 less MAE over the naive model's; above 0: better."),
-            measure("p_vs_naive", "Chance of such a gain on naive if there were none."),
-            measure("standard_error", "Of the metric that the settings choose by, over folds."),
-            Column("may_be_best", "bool", "Not told from the best, with 90 % confidence."),
-            Column("fit_seconds", "float", "Seconds of fits, all folds.", volatile=True),
+            _float("wis", "Weighted interval score, in the series' unit."),
+            _float("skill_vs_naive", "1 - MAE / MAE of the naive model; above 0: better."),
+            _float("p_vs_naive", "p-value of the gain over the naive model."),
+            _float("standard_error", "Standard error of the selection metric over the folds."),
+            Column("may_be_best", "bool", "Not significantly worse than the best (90 %)."),
+            Column("fit_seconds", "float", "Seconds of computation, all folds.", volatile=True),
             Column("status", "string", "scored, failed, or ineligible (the series is too short)."),
-            Column("reason", "string", "Why it is not scored.", nullable=True),
+            Column("reason", "string", "Why the model is not scored.", nullable=True),
         ),
-        rules=((f"status is one of {', '.join(_STATUSES)}", _known_status),),
+        rules=((f"status is one of {', '.join(STATUSES)}", _has_known_status),),
     )
 
 
@@ -269,18 +258,17 @@ def _forecast_accuracy(levels: Sequence[float]) -> TableContract:
             Y_HAT,
             *_intervals(levels),
             BACKTEST_MAE,
-            Column("y", "float", "The week's value as known now, in the series' unit."),
-            Column("y_first", "float", "The week's value as first known, in the series' unit."),
-            Column("error", "float", "Forecast less value, in the series' unit."),
-            Column("error_first", "float", "Forecast less value as first known."),
-            Column("abs_error", "float", "The error's size, in the series' unit."),
-            Column("naive_abs_error", "float", "The size of the error had we said: as last week."),
+            Column("y", "float", "Value of the week as known now, in the series' unit."),
+            Column("y_first", "float", "Value as first published, in the series' unit."),
+            Column("error", "float", "Forecast - value, in the series' unit."),
+            Column("error_first", "float", "Forecast - value as first published."),
+            Column("abs_error", "float", "Absolute error, in the series' unit."),
+            Column("naive_abs_error", "float", "Absolute error of the naive forecast."),
             *(
                 Column(
                     f"in_{column_suffix(level)}",
                     "bool",
-                    f"Whether the value lay in the"
-                    f" {level:g} % interval; false where there was none.",
+                    f"Whether the value lies in the {level:g} % interval; false if there was none.",
                 )
                 for level in levels
             ),
@@ -291,6 +279,6 @@ def _forecast_accuracy(levels: Sequence[float]) -> TableContract:
 
 
 def target_week(forecast: pd.DataFrame) -> date:
-    """The week that a forecast is for; of a series that has ended it is an earlier one."""
-    newest: date = forecast.loc[forecast["h"] == 1, "ds"].max().date()
-    return newest
+    """Return the first week of the forecast; a series that ended earlier does not count."""
+    week: date = forecast.loc[forecast["h"] == 1, "ds"].max().date()
+    return week

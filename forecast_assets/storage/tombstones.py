@@ -1,7 +1,7 @@
-"""Versions whose rows were deleted: the record of it, in a table beside the assets', and the files.
+"""Record which versions had their rows deleted, and list and delete data files.
 
-Deltalake's own vacuum writes entries into a table's log, by which versions are numbered; so files
-are listed and deleted here. Which ones may go: `prune`.
+Deltalake's own vacuum adds entries to a table's log, and versions are numbered by these entries;
+therefore files are listed and deleted here. `retention` decides which ones may go.
 """
 
 import json
@@ -19,7 +19,8 @@ from pyarrow.fs import FileSelector, PyFileSystem
 from forecast_assets.storage.commit import Commit
 from forecast_assets.storage.delta import reading, writing
 
-NAME = "pruned"  # of the record's table, below the store's address
+# The name of the record's table, below the store's address.
+NAME = "pruned"
 SCHEMA = pa.schema(
     [
         ("asset", pa.string()),
@@ -36,7 +37,7 @@ SCHEMA = pa.schema(
 class DataFile:
     """A file that holds rows of one version; its path starts at the asset's table.
 
-    The seal is the version's own: a table that replaced another one has the same numbers.
+    The version's seal tells it from the same version number in a table that was replaced.
     """
 
     asset: str
@@ -46,34 +47,37 @@ class DataFile:
     n_bytes: int
 
 
-def recorded(uri: str) -> dict[DataFile, datetime]:
-    """Every file that was to be deleted, and since when; it may still be there after a crash."""
-    with reading("the record of what was pruned", uri):
+def read_tombstones(uri: str) -> dict[DataFile, datetime]:
+    """Return every file marked for deletion and the first time that it was.
+
+    After a crash a marked file may still exist.
+    """
+    with reading("the record of pruned versions", uri):
         try:
             rows = deltalake.DeltaTable(f"{uri}/{NAME}").to_pyarrow_table().to_pylist()
         except TableNotFoundError:
             return {}
-    rows.sort(key=lambda row: row["pruned_at"], reverse=True)  # of equal files the first one counts
+    rows.sort(key=lambda row: row["pruned_at"], reverse=True)  # the dict keeps the earliest
     return {DataFile(**row): at for row in rows if (at := row.pop("pruned_at"))}
 
 
-def record(uri: str, files: Iterable[DataFile], *, now: datetime) -> None:
-    """Record that the files are about to be deleted: all of them, or none."""
-    rows = [{**asdict(one), "pruned_at": now} for one in files]
-    with writing("the record of what is pruned", uri):
+def write_tombstones(uri: str, files: Iterable[DataFile], *, now: datetime) -> None:
+    """Record that the files are about to be deleted, in one commit."""
+    rows = [{**asdict(file), "pruned_at": now} for file in files]
+    with writing("the record of pruned versions", uri):
         deltalake.write_deltalake(
             f"{uri}/{NAME}", pa.Table.from_pylist(rows, schema=SCHEMA), mode="append"
         )
 
 
 def data_files(location: str, commit: Commit) -> list[DataFile]:
-    """The files that a version added, by its entry in the log.
+    """List the files that a version added.
 
-    The entry is read as a file: opening the table at a version takes 50 ms, for each of hundreds.
+    The log entry is parsed here because opening a table at a version takes 50 ms.
     """
     with reading(f"version {commit.version} of {commit.asset}", location):
         entry = f"_delta_log/{commit.version:020}.json"
-        with _files(location).open_input_stream(entry) as stream:
+        with _filesystem(location).open_input_stream(entry) as stream:
             actions = [json.loads(line) for line in stream.read().decode().splitlines()]
         return [
             DataFile(commit.asset, commit.version, commit.seal, unquote(add["path"]), add["size"])
@@ -83,29 +87,29 @@ def data_files(location: str, commit: Commit) -> list[DataFile]:
 
 
 def newest_files(location: str) -> set[str]:
-    """The files that the table holds as it stands now."""
+    """List the files of the table's newest snapshot."""
     with reading("the newest version", location):
         adds = pa.table(deltalake.DeltaTable(location).get_add_actions())
     return set(adds.column("path").to_pylist())
 
 
 def list_files(location: str) -> set[str]:
-    """The paths of all files below a table, its log aside."""
+    """List all files below a table except its log."""
     with reading("the files", location):
-        found = _files(location).get_file_info(FileSelector("", recursive=True))
-    return {info.path for info in found if info.is_file and not info.path.startswith("_delta_log")}
+        infos = _filesystem(location).get_file_info(FileSelector("", recursive=True))
+    return {info.path for info in infos if info.is_file and not info.path.startswith("_delta_log")}
 
 
 def delete(location: str, file: str) -> int:
-    """Delete a file; how many went: none where another process was faster."""
+    """Delete a file and return 1, or 0 if another process had deleted it."""
     with writing(f"(delete) {file}", location):
         try:
-            _files(location).delete_file(file)
+            _filesystem(location).delete_file(file)
         except FileNotFoundError:
             return 0
     return 1
 
 
-def _files(location: str) -> PyFileSystem:
-    """The files of a table, wherever it is kept; its own path is the root."""
+def _filesystem(location: str) -> PyFileSystem:
+    """Open the file system of a table, with the table's folder as its root."""
     return PyFileSystem(DeltaStorageHandler(location))

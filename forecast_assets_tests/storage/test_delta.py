@@ -1,34 +1,55 @@
-"""What the layers below the store raise becomes a paragraph; what is a mistake of ours does not."""
+"""Storage errors become messages with a remedy, and the test write leaves nothing behind."""
+
+from pathlib import Path
 
 import pytest
 from deltalake.exceptions import DeltaError
 
 from forecast_assets.errors import StoreError
-from forecast_assets.storage.delta import error_text, reading, writing
+from forecast_assets.storage.delta import error_text, reading, try_writing, writing
+from forecast_assets_tests.object_store import keys
 
 
 @pytest.mark.parametrize("error", [OSError("disk full"), DeltaError("disk full")])
-def test_what_cannot_be_written_is_said(error: Exception):
-    says = r"Could not write series in the store s3://b: disk full\. Nothing was half-written"
-    with pytest.raises(StoreError, match=says), writing("series", "s3://b"):
+def test_a_failed_write_becomes_a_store_error(error: Exception):
+    message = r"Could not write series in the store s3://b: disk full\. Earlier versions are unch"
+    with pytest.raises(StoreError, match=message), writing("series", "s3://b"):
         raise error
 
 
 @pytest.mark.parametrize("error", [OSError("gone"), KeyError("gone"), ValueError("gone")])
-def test_what_cannot_be_read_is_said(error: Exception):
-    says = r"Could not read series in the store s3://b: '?gone'?\. Reading changes nothing"
-    with pytest.raises(StoreError, match=says), reading("series", "s3://b"):
+def test_a_failed_read_becomes_a_store_error(error: Exception):
+    message = r"Could not read series in the store s3://b: '?gone'?\. Nothing that needs it"
+    with pytest.raises(StoreError, match=message), reading("series", "s3://b"):
         raise error
 
 
-def test_a_mistake_of_ours_stays_one():
+def test_a_programming_error_is_not_translated():
     with pytest.raises(ZeroDivisionError), reading("series", "s3://b"), writing("series", "s3://b"):
         raise ZeroDivisionError
 
 
-def test_what_a_layer_said_is_one_plain_line():
-    assert (
-        error_text(OSError("\x1b[31mno\x1b[0m such\n  file.\n  0: at x\n  1: at y"))
-        == "no such file"
-    )
+def test_an_error_text_is_one_plain_line():
+    error = OSError("\x1b[31mno\x1b[0m such\n  file.\n  0: at x\n  1: at y")
+    assert error_text(error) == "no such file"
     assert error_text(OSError()) == "OSError"
+
+
+def test_a_test_write_leaves_a_folder_unchanged(tmp_path: Path):
+    try_writing(str(tmp_path))
+    try_writing(str(tmp_path / "not" / "there" / "yet"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_test_write_leaves_an_object_store_unchanged(object_store_address: str):
+    try_writing("s3://bucket/store")
+    assert keys(object_store_address) == []
+
+
+def test_a_location_that_cannot_be_written_is_refused(tmp_path: Path):
+    (tmp_path / "file").write_text("")
+    for location in (str(tmp_path / "file"), str(tmp_path / "file" / "below"), "nope://b/store"):
+        with pytest.raises(
+            StoreError, match=rf"Could not write a test file in the store {location}"
+        ):
+            try_writing(location)

@@ -1,4 +1,4 @@
-"""The eight tables: what each holds, what its rules refuse, and how levels name columns."""
+"""The eight tables: their columns and keys, and the rows that their rules refuse."""
 
 import pandas as pd
 import pytest
@@ -11,7 +11,7 @@ WEEK = pd.Timestamp("2026-01-09")
 
 
 def fold(**changed: object) -> pd.DataFrame:
-    """One row of backtest_predictions that keeps every rule."""
+    """Return one row of backtest_predictions that keeps every rule."""
     row = {
         "model": "naive",
         "unique_id": "a",
@@ -26,7 +26,7 @@ def fold(**changed: object) -> pd.DataFrame:
 
 
 def next_week(**changed: object) -> pd.DataFrame:
-    """One row of next_week_forecast, its intervals nested around the forecast."""
+    """Return one row of next_week_forecast with intervals nested around the forecast."""
     row = {
         "unique_id": "a",
         "h": 1,
@@ -47,8 +47,8 @@ def next_week(**changed: object) -> pd.DataFrame:
     return pd.DataFrame([{**row, **changed}])
 
 
-def scores(status: str) -> pd.DataFrame:
-    """One row of metrics with this status and no score."""
+def scores(**changed: object) -> pd.DataFrame:
+    """Return one row of metrics without scores."""
     table = table_contracts((80, 95))["metrics"]
     row = dict.fromkeys(table.names) | {
         "unique_id": "a",
@@ -56,18 +56,18 @@ def scores(status: str) -> pd.DataFrame:
         "n_folds": 0,
         "may_be_best": False,
         "fit_seconds": 0.0,
-        "status": status,
+        "status": "scored",
     }
-    return pd.DataFrame([row])
+    return pd.DataFrame([{**row, **changed}])
 
 
-def test_there_is_one_table_for_each_asset_in_order() -> None:
+def test_there_is_one_table_for_each_asset_in_order():
     assert tuple(table_contracts((80, 95))) == ASSETS
     assert [table.name for table in table_contracts((80, 95)).values()] == list(ASSETS)
 
 
-def test_the_columns_that_others_rely_on_are_there() -> None:
-    """The names of design and report: a change here is a change for every reader."""
+def test_the_columns_that_others_rely_on_are_there():
+    """Pin the names: a change here is a change for every reader of the tables."""
     names = {name: table.names for name, table in table_contracts((80, 95)).items()}
     intervals = ["lo_80", "hi_80", "lo_95", "hi_95"]
     assert names == {
@@ -99,7 +99,7 @@ def test_the_columns_that_others_rely_on_are_there() -> None:
     }
 
 
-def test_the_keys_that_others_rely_on_are_there() -> None:
+def test_the_keys_that_others_rely_on_are_there():
     assert {name: table.key for name, table in table_contracts((80, 95)).items()} == {
         "raw_data": (),
         "series": ("unique_id", "ds"),
@@ -112,20 +112,20 @@ def test_the_keys_that_others_rely_on_are_there() -> None:
     }
 
 
-def test_only_the_backtest_is_partitioned_and_by_a_key_column() -> None:
+def test_only_the_backtest_is_partitioned_and_by_a_key_column():
     partitioned = {
         name: t.partition_by for name, t in table_contracts((80,)).items() if t.partition_by
     }
     assert partitioned == {"backtest_predictions": "model"}
 
 
-def test_only_what_differs_between_equal_runs_is_volatile() -> None:
+def test_only_what_differs_between_equal_runs_is_volatile():
     volatile = {c.name for t in table_contracts((80,)).values() for c in t.columns if c.volatile}
     assert volatile == {"fit_seconds", "made_at", "as_of"}
 
 
 @pytest.mark.parametrize("name", ASSETS)
-def test_a_table_is_sound(name: str) -> None:
+def test_a_contract_is_consistent(name: str):
     table = table_contracts((80, 95))[name]
     assert len(set(table.names)) == len(table.names)
     assert set(table.key) <= set(table.names)
@@ -134,7 +134,7 @@ def test_a_table_is_sound(name: str) -> None:
     assert len(table.check(table.empty())) == 0
 
 
-def test_levels_name_the_interval_columns() -> None:
+def test_levels_name_the_interval_columns():
     assert [column_suffix(level) for level in (80, 80.0, 97.5)] == ["80", "80", "97.5"]
     assert interval_columns((50, 97.5)) == ["lo_50", "hi_50", "lo_97.5", "hi_97.5"]
     contracts = table_contracts((97.5,))
@@ -143,54 +143,38 @@ def test_levels_name_the_interval_columns() -> None:
     assert "coverage_97.5" in contracts["metrics"].names
 
 
-def test_a_fold_that_forecast_and_one_that_failed_are_both_welcome() -> None:
-    table = table_contracts((80,))["backtest_predictions"]
-    assert len(table.check(fold())) == 1
-    assert len(table.check(fold(y_hat=None, error="it did not converge"))) == 1
+ROWS = {"backtest_predictions": fold, "next_week_forecast": next_week, "metrics": scores}
 
 
-@pytest.mark.parametrize("changed", [{"error": "why"}, {"y_hat": None}])
-def test_a_fold_holds_either_a_forecast_or_an_error(changed: dict[str, object]) -> None:
-    with pytest.raises(
-        DataError, match=r"it does not hold that either y_hat or error is set in 1 of 1 rows"
-    ):
-        table_contracts((80,))["backtest_predictions"].check(fold(**changed))
+@pytest.mark.parametrize(
+    ("name", "changed"),
+    [
+        ("backtest_predictions", {}),
+        ("backtest_predictions", {"y_hat": None, "error": "it did not converge"}),
+        ("next_week_forecast", {}),
+        ("next_week_forecast", dict.fromkeys(interval_columns((80, 95)))),
+        *(("metrics", {"status": status}) for status in ("scored", "failed", "ineligible")),
+    ],
+    ids=str,
+)
+def test_valid_rows_are_accepted(name: str, changed: dict[str, object]):
+    assert len(table_contracts((80, 95))[name].check(ROWS[name](**changed))) == 1
 
 
-def test_a_fold_lies_as_many_weeks_after_its_cutoff_as_it_says() -> None:
-    with pytest.raises(
-        DataError,
-        match=r"`backtest_predictions` breaks its contract: it does not hold that"
-        r" ds = cutoff \+ h weeks in 1 of 1 rows \(naive / a / 2025-12-26 / 3\)",
-    ):
-        table_contracts((80,))["backtest_predictions"].check(fold(h=3))
-
-
-def test_a_forecast_lies_a_week_after_its_cutoff() -> None:
-    with pytest.raises(DataError, match=r"ds = cutoff \+ h weeks in 1 of 1 rows \(a / 2\)"):
-        table_contracts((80, 95))["next_week_forecast"].check(next_week(h=2))
-
-
-def test_a_forecast_may_have_no_intervals() -> None:
-    none = dict.fromkeys(interval_columns((80, 95)))
-    assert len(table_contracts((80, 95))["next_week_forecast"].check(next_week(**none))) == 1
-
-
-@pytest.mark.parametrize("changed", [{"y_hat": 12.5}, {"y_hat": 7.5}, {"lo_95": 11.0}])
-def test_a_forecast_lies_within_every_interval(changed: dict[str, float]) -> None:
-    with pytest.raises(
-        DataError, match=r"it does not hold that y_hat lies within its intervals in 1 of 1 rows"
-    ):
-        table_contracts((80, 95))["next_week_forecast"].check(next_week(**changed))
-
-
-@pytest.mark.parametrize("status", ["scored", "failed", "ineligible"])
-def test_the_three_statuses_are_known(status: str) -> None:
-    assert len(table_contracts((80, 95))["metrics"].check(scores(status))) == 1
-
-
-def test_any_other_status_is_refused() -> None:
-    with pytest.raises(
-        DataError, match=r"does not hold that status is one of scored, failed, ineligible in 1 of 1"
-    ):
-        table_contracts((80, 95))["metrics"].check(scores("skipped"))
+@pytest.mark.parametrize(
+    ("name", "changed", "message"),
+    [
+        ("backtest_predictions", {"error": "why"}, "either y_hat or error is set"),
+        ("backtest_predictions", {"y_hat": None}, "either y_hat or error is set"),
+        ("backtest_predictions", {"h": 3}, r"ds = cutoff \+ h weeks"),
+        ("next_week_forecast", {"h": 2}, r"ds = cutoff \+ h weeks"),
+        ("next_week_forecast", {"y_hat": 12.5}, "y_hat lies within its intervals"),
+        ("next_week_forecast", {"y_hat": 7.5}, "y_hat lies within its intervals"),
+        ("next_week_forecast", {"lo_95": 11.0}, "y_hat lies within its intervals"),
+        ("metrics", {"status": "skipped"}, "status is one of scored, failed, ineligible"),
+    ],
+    ids=str,
+)
+def test_rows_that_break_a_rule_are_refused(name: str, changed: dict[str, object], message: str):
+    with pytest.raises(DataError, match=f'the rule "{message}" is broken in 1 of 1 rows'):
+        table_contracts((80, 95))[name].check(ROWS[name](**changed))

@@ -1,4 +1,4 @@
-"""The record of what was pruned, and the files of versions."""
+"""The record of pruned versions, and the data files of versions."""
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,22 +17,22 @@ from forecast_assets_tests.store_builders import (
 )
 
 NOW = datetime(2026, 1, 5, tzinfo=UTC)
-ONE = DataFile("series", 0, "seal", "part.parquet", 7)
+FILE = DataFile("series", 0, "seal", "part.parquet", 7)
 
 
-def test_what_is_recorded_stays_on_record(tmp_path: Path):
-    assert tombstones.recorded(str(tmp_path)) == {}
-    tombstones.record(str(tmp_path), [ONE], now=NOW)
+def test_records_accumulate(tmp_path: Path):
+    assert tombstones.read_tombstones(str(tmp_path)) == {}
+    tombstones.write_tombstones(str(tmp_path), [FILE], now=NOW)
     other = DataFile("metrics", 3, "seal", "part.parquet", 7)
-    tombstones.record(str(tmp_path), [other], now=NOW + timedelta(weeks=1))
-    assert tombstones.recorded(str(tmp_path)) == {ONE: NOW, other: NOW + timedelta(weeks=1)}
+    tombstones.write_tombstones(str(tmp_path), [other], now=NOW + timedelta(weeks=1))
+    assert tombstones.read_tombstones(str(tmp_path)) == {FILE: NOW, other: NOW + timedelta(weeks=1)}
 
 
 @pytest.mark.parametrize("order", [1, -1])
-def test_what_was_pruned_twice_was_pruned_first_then(tmp_path: Path, order: int):
+def test_a_file_recorded_twice_keeps_the_earlier_time(tmp_path: Path, order: int):
     for now in [NOW, NOW + timedelta(weeks=1)][::order]:
-        tombstones.record(str(tmp_path), [ONE], now=now)
-    assert tombstones.recorded(str(tmp_path)) == {ONE: NOW}
+        tombstones.write_tombstones(str(tmp_path), [FILE], now=now)
+    assert tombstones.read_tombstones(str(tmp_path)) == {FILE: NOW}
 
 
 def test_the_files_of_a_version_are_those_of_its_partition(tmp_path: Path):
@@ -47,7 +47,7 @@ def test_the_files_of_a_version_are_those_of_its_partition(tmp_path: Path):
         assert (one.version, one.seal) == (commit.version, commit.to_metadata()["seal"])
 
 
-def test_all_files_are_there_and_the_newest_stand(tmp_path: Path):
+def test_files_are_listed_and_deleted_once(tmp_path: Path):
     store = make_store(tmp_path)
     for y in range(2):
         write_series(store, y)
@@ -60,11 +60,11 @@ def test_all_files_are_there_and_the_newest_stand(tmp_path: Path):
 
 
 def test_a_damaged_record_is_refused(tmp_path: Path):
-    tombstones.record(str(tmp_path), [ONE], now=NOW)
+    tombstones.write_tombstones(str(tmp_path), [FILE], now=NOW)
     (entry,) = (tmp_path / tombstones.NAME / "_delta_log").glob("*.json")
     entry.write_text("not JSON")
-    with pytest.raises(StoreError, match="Could not read the record of what was pruned in the st"):
-        tombstones.recorded(str(tmp_path))
+    with pytest.raises(StoreError, match="Could not read the record of pruned versions in the st"):
+        tombstones.read_tombstones(str(tmp_path))
 
 
 def test_a_file_that_may_not_be_deleted_is_named(tmp_path: Path):
