@@ -1,4 +1,4 @@
-"""Calls of the command line, in this process or as one of its own, on a small forecast.toml."""
+"""Run the command line with a small forecast.toml, in this process or in one of its own."""
 
 import fcntl
 import json
@@ -36,7 +36,7 @@ COMMAND = [sys.executable, "-c", "from forecast_assets.cli import main; main()"]
 
 
 def configure(folder: Path, monkeypatch: pytest.MonkeyPatch, text: str = SMALL) -> Path:
-    """Put a small forecast.toml in force; runs write below its folder."""
+    """Write a small forecast.toml and a source and select them; runs write below the folder."""
     (folder / "forecast.toml").write_text(text)
     write_source(folder, make_series(a=walk(40, seed=1), b=walk(40, seed=2)))
     monkeypatch.setenv("FORECAST_CONFIG", str(folder / "forecast.toml"))
@@ -46,19 +46,19 @@ def configure(folder: Path, monkeypatch: pytest.MonkeyPatch, text: str = SMALL) 
 
 
 def invoke(*args: str) -> Result:
-    """What a command does."""
+    """Run a command in this process."""
     return CliRunner().invoke(main, args, catch_exceptions=False)
 
 
 def output_of(*args: str, exit_code: int = 0) -> str:
-    """What a command prints, to either output."""
+    """Return what a command prints to stdout and stderr."""
     result = invoke(*args)
     assert result.exit_code == exit_code, result.output
     return result.output
 
 
 def records(*args: str, exit_code: int = 0) -> list[dict[str, Any]]:
-    """What a command prints for programs."""
+    """Return the records that a command prints with --json, after refusing NaN and Infinity."""
 
     def refuse(constant: str) -> None:
         pytest.fail(f"{constant} is not JSON")
@@ -73,24 +73,23 @@ def records(*args: str, exit_code: int = 0) -> list[dict[str, Any]]:
 def run_process(
     *args: str, environ: Mapping[str, str] | None = None
 ) -> "subprocess.CompletedProcess[bytes]":
-    """What a command does as a process of its own, its outputs piped."""
+    """Run a command in a process of its own with piped outputs."""
     return subprocess.run(
         [*COMMAND, *args], env={**os.environ, **(environ or {})}, capture_output=True, check=False
     )
 
 
-def run_in_terminal(*args: str, columns: int, environ: Mapping[str, str] | None = None) -> str:
-    """What a command prints in a terminal of so many columns."""
-    here, there = pty.openpty()
-    fcntl.ioctl(there, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
-    asked = {name: value for name, value in os.environ.items() if name != "COLUMNS"}
-    with subprocess.Popen(
-        [*COMMAND, *args], env={**asked, **(environ or {})}, stdout=there, stderr=there
-    ) as running:
-        os.close(there)
+def run_in_terminal(*args: str, columns: int) -> str:
+    """Return what a command prints in a terminal of so many columns."""
+    controller, terminal = pty.openpty()
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    environment = {name: value for name, value in os.environ.items() if name != "COLUMNS"}
+    with subprocess.Popen([*COMMAND, *args], env=environment, stdout=terminal) as process:
+        os.close(terminal)
         printed = bytearray()
-        with os.fdopen(here, "rb", buffering=0) as terminal, suppress(OSError):  # it hung up
-            while some := terminal.read(1000):
-                printed += some
-        assert running.wait() == 0
+        # Reading fails once the process has closed its side.
+        with os.fdopen(controller, "rb", buffering=0) as reader, suppress(OSError):
+            while block := reader.read(1000):
+                printed += block
+        assert process.wait() == 0
     return printed.decode().replace("\r\n", "\n")

@@ -1,9 +1,7 @@
-"""The command `forecast-assets`: run the week, see how it stands, and look back at every version.
+"""The command `forecast-assets`: run a week, see its state, and look back at every version.
 
-A module for each group of commands; a command is one call of a function that has its own module,
-and its printing. A new command is written beside those that it is like, and named in `COMMANDS`.
-
-What a command needs is imported when it runs: `--help` and a press of TAB are to answer at once.
+Each module holds a group of commands; a new command is also listed in `COMMANDS`. Commands import
+what they need when they run, so that `--help` and completion answer at once.
 """
 
 import click
@@ -12,7 +10,7 @@ from forecast_assets.cli.check import check
 from forecast_assets.cli.config import config
 from forecast_assets.cli.history import diff, history, show, verify
 from forecast_assets.cli.maintenance import healthcheck, notify, prune
-from forecast_assets.cli.options import Commands, completion, help_epilog
+from forecast_assets.cli.options import CommandGroup, completion, help_epilog
 from forecast_assets.cli.run import run
 from forecast_assets.cli.status import status
 
@@ -33,13 +31,13 @@ COMMANDS = (
 
 
 @click.group(
-    cls=Commands,
+    cls=CommandGroup,
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog=help_epilog(
         "forecast-assets run",
         "forecast-assets status",
         "forecast-assets show --help",
-        no="the answer is no",
+        failure="a check failed or the run failed",
     ),
 )
 def main() -> None:

@@ -1,7 +1,4 @@
-"""The commands before a week: `config`, what is in force, and `check`, whether all is there.
-
-A thing to check is a function that yields its lines, named in `CHECKS`.
-"""
+"""The command `config`: print every setting and where its value comes from."""
 
 import json
 import os
@@ -17,82 +14,81 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
 
-COMMENTS_AT = 44
+COMMENT_COLUMN = 44
 
 
 @click.command(epilog=help_epilog("forecast-assets config", "forecast-assets config --json"))
 @as_json
 def config(*, is_json: bool) -> None:
-    """Print the settings in force.
+    """Print the settings and where they come from.
 
-    And where each comes from. For a person as TOML, to be copied into forecast.toml. With --json a
-    record a setting, with `name`, `value` and `from`. What may be secret is not shown.
+    The output is TOML that can be copied into forecast.toml; secrets are masked. With --json, one
+    record for each setting with `name`, `value` and `from`.
     """
     from forecast_assets.config import loader
 
     settings = loader.load(warn=print_warning)
     file = loader.config_path()
-    places = [
-        _place("FORECAST_CONFIG", str(file), "the settings"),
-        _place("FORECAST_VAR", str(settings.var), "what runs write"),
-    ]
-    values = list(_values(settings, settings.model_dump(mode="json"), file.name))
+    paths = {
+        "settings file": _path_record("FORECAST_CONFIG", str(file)),
+        "folder of all output": _path_record("FORECAST_VAR", str(settings.var)),
+    }
+    records = list(_records(settings, settings.model_dump(mode="json"), file.name))
     if is_json:
-        kept = [{name: row[name] for name in ("name", "value", "from")} for row in places]
-        print_records([*kept, *values], is_json=True)
+        print_records([*paths.values(), *records], is_json=True)
         return
-    for row in places:
-        click.echo(f"# {row['what']}: {row['value']} ({row['from']})")
-    _print_toml(values)
+    for title, path in paths.items():
+        click.echo(f"# {title}: {path['value']} ({path['from']})")
+    _print_toml(records)
 
 
-def _place(name: str, value: str, what: str) -> Record:
-    origin = f"environment {name}" if os.environ.get(name) else "default"
-    return {"name": name, "value": value, "from": origin, "what": what}
+def _path_record(variable: str, value: str) -> Record:
+    origin = f"environment {variable}" if os.environ.get(variable) else "default"
+    return {"name": variable, "value": value, "from": origin}
 
 
-def _values(
-    model: "BaseModel", shown: Mapping[str, Any], file: str, table: str = ""
+def _records(
+    model: "BaseModel", dump: Mapping[str, Any], file: str, table: str = ""
 ) -> Iterator[Record]:
-    """Every setting of a table and those below it, as `shown`: secrets masked."""
+    """Yield a record for every setting below a table; `dump` has the secrets masked."""
     from pydantic import BaseModel
 
-    for name, value in shown.items():
+    for name, value in dump.items():
         inner = getattr(model, name)
         if isinstance(inner, BaseModel):
-            yield from _values(inner, value, file, f"{table}{name}.")
+            yield from _records(inner, value, file, f"{table}{name}.")
         else:
             origin = file if name in model.model_fields_set else "default"
-            named = sorted(set(_from_environment(value)))
-            origin += f", environment {', '.join(named)}" if named else ""
+            variables = sorted(set(_environment_variables(value)))
+            origin += f", environment {', '.join(variables)}" if variables else ""
             yield {"name": f"{table}{name}", "value": value, "from": origin}
 
 
-def _from_environment(value: object) -> Iterator[str]:
-    """The names that a value is read from in the environment: those of `env:NAME`."""
+def _environment_variables(value: object) -> Iterator[str]:
+    """Yield NAME for every `env:NAME` in a value."""
     if isinstance(value, str) and value.startswith("env:"):
         yield value.removeprefix("env:")
     elif isinstance(value, Mapping | list):
-        for one in value.values() if isinstance(value, Mapping) else value:
-            yield from _from_environment(one)
+        for item in value.values() if isinstance(value, Mapping) else value:
+            yield from _environment_variables(item)
 
 
-def _print_toml(values: Sequence[Record]) -> None:
-    last = None
-    for row in values:
-        table, _, key = str(row["name"]).rpartition(".")
-        if table != last:
+def _print_toml(records: Sequence[Record]) -> None:
+    previous = None
+    for record in records:
+        table, _, key = str(record["name"]).rpartition(".")
+        if table != previous:
             click.echo(f"\n[{table}]")
-            last = table
-        is_set = row["value"] is not None
-        line = f"{key} = {_toml(row['value'])}" if is_set else f"# {key} is not set"
-        click.echo(f"{line:<{COMMENTS_AT}}  # {row['from']}")
+            previous = table
+        is_set = record["value"] is not None
+        line = f"{key} = {_toml(record['value'])}" if is_set else f"# {key} is not set"
+        click.echo(f"{line:<{COMMENT_COLUMN}}  # {record['from']}")
 
 
 def _toml(value: object) -> str:
     if isinstance(value, Mapping):
-        inner = ", ".join(f"{json.dumps(key)} = {_toml(one)}" for key, one in value.items())
-        return f"{{ {inner} }}" if inner else "{}"
+        items = ", ".join(f"{json.dumps(key)} = {_toml(item)}" for key, item in value.items())
+        return f"{{ {items} }}" if items else "{}"
     if isinstance(value, list):
         return f"[{', '.join(map(_toml, value))}]"
-    return json.dumps(value)  # of a text or a number TOML's form is the same
+    return json.dumps(value)  # texts and numbers look the same in TOML

@@ -1,4 +1,4 @@
-"""The commands that look back: `history`, `show`, `diff`, `verify`."""
+"""The commands that look back at versions: `history`, `show`, `diff` and `verify`."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING
 import click
 
 from forecast_assets.cli.options import (
-    NO,
+    FAILED,
     as_json,
     asset_argument,
     assets_argument,
     help_epilog,
     limit_option,
-    moment,
     open_store,
+    parse_time,
     partition_option,
 )
-from forecast_assets.cli.output import ROWS_SHOWN, Record, print_csv, print_records, records_of
+from forecast_assets.cli.output import MAX_ROWS, Record, print_csv, print_records, records_of
 
 if TYPE_CHECKING:
     from forecast_assets.storage.commit import Commit
@@ -35,19 +35,21 @@ if TYPE_CHECKING:
 @limit_option("newest")
 @as_json
 def history(asset: str, partition: str | None, limit: int | None, *, is_json: bool) -> None:
-    """List every version of ASSET.
+    """List the versions of ASSET.
 
-    Who wrote it, when, for which moment, and from what; the oldest first. A person is shown the
-    newest 50.
+    The list is sorted from old to new and gives each version's run, times and inputs. Without
+    --json or --limit it ends with the newest 50.
     """
     _, store = open_store()
     commits = store.history(asset, partition=partition)
     pruned = store.pruned(asset) if commits else {}
-    most = limit or (None if is_json else ROWS_SHOWN)
-    shown = commits[-most:] if most else commits
-    has_pruned = is_json or any(one.version in pruned for one in shown)
-    rows = [_told(one, pruned.get(one.version), has_pruned=has_pruned) for one in shown]
-    print_records(rows, is_json=is_json, most=None)
+    n_shown = limit or (None if is_json else MAX_ROWS)
+    shown = commits[-n_shown:] if n_shown else commits
+    has_pruned = is_json or any(commit.version in pruned for commit in shown)
+    records = [
+        _to_record(commit, pruned.get(commit.version), has_pruned=has_pruned) for commit in shown
+    ]
+    print_records(records, is_json=is_json, limit=None)
     if not is_json and len(commits) > len(shown):
         click.echo(f"… after {len(commits) - len(shown)} older versions; --json prints them all.")
 
@@ -62,11 +64,9 @@ def history(asset: str, partition: str | None, limit: int | None, *, is_json: bo
 )
 @asset_argument
 @partition_option
-@click.option("--version", type=int, metavar="N", help="A number from the history.")
-@click.option("--as-of", metavar="TIME", help="What was known at that moment.")
-@click.option(
-    "--run", "run_id", metavar="ID", help="What that run wrote (its first characters do)."
-)
+@click.option("--version", type=int, metavar="N", help="A version number from the history.")
+@click.option("--as-of", metavar="TIME", help="The newest version as of this time.")
+@click.option("--run", "run_id", metavar="ID", help="What this run wrote; the id may be shortened.")
 @limit_option("first")
 @as_json
 @click.option("--csv", "is_csv", is_flag=True, help="Print every row as CSV.")
@@ -83,27 +83,28 @@ def show(
 ) -> None:
     """Print the rows of ASSET.
 
-    The newest, or those that answer to an option. A person is shown the first 50.
+    The options select a version; the default is the newest. Without --json, --csv or --limit the
+    first 50 rows are printed.
     """
     from forecast_assets.storage import versions
 
     if is_json and is_csv:
-        raise click.UsageError("--json and --csv ask for two answers: give one of them")
+        raise click.UsageError("--json and --csv exclude each other: give one of them")
     _, store = open_store()
-    found = versions.select(
+    commits = versions.select(
         store,
         asset,
         partitions=None if partition is None else [partition],
         version=version,
-        as_of=None if as_of is None else moment(as_of),
+        as_of=None if as_of is None else parse_time(as_of),
         run_id=run_id,
     )
-    rows = records_of(store.read(found))
-    rows = rows[:limit] if is_json or is_csv else rows
+    records = records_of(store.read(commits))
+    records = records[:limit] if is_json or is_csv else records
     if is_csv:
-        print_csv(rows)
+        print_csv(records)
     else:
-        print_records(rows, is_json=is_json, most=limit or ROWS_SHOWN)
+        print_records(records, is_json=is_json, limit=limit or MAX_ROWS)
 
 
 @click.command(
@@ -118,20 +119,21 @@ def show(
 @partition_option
 @as_json
 def diff(asset: str, old: int, new: int, partition: str | None, *, is_json: bool) -> None:
-    """Print what changed from version OLD to NEW.
+    """Compare versions OLD and NEW of ASSET.
 
-    Cell by cell, by the key of ASSET's table.
+    Prints one row for each added row, removed row and changed cell.
     """
     from forecast_assets.storage import versions
 
     _, store = open_store()
-    chosen = None if partition is None else [partition]
+    partitions = None if partition is None else [partition]
     before, after = (
-        versions.select(store, asset, partitions=chosen, version=version) for version in (old, new)
+        versions.select(store, asset, partitions=partitions, version=version)
+        for version in (old, new)
     )
     changes = versions.diff(store, before, after)
     if changes.empty and not is_json:
-        click.echo(f"Version {new} of {asset} says the same as version {old}.")
+        click.echo(f"Versions {old} and {new} of {asset} are equal.")
         return
     print_records(records_of(changes), is_json=is_json)
 
@@ -140,46 +142,43 @@ def diff(asset: str, old: int, new: int, partition: str | None, *, is_json: bool
     epilog=help_epilog(
         "forecast-assets verify",
         "forecast-assets verify series next_week_forecast --json",
-        no="a version is not sound",
+        failure="a version is missing or damaged",
     )
 )
 @assets_argument
 @as_json
 @click.pass_context
 def verify(ctx: click.Context, assets: Sequence[str], *, is_json: bool) -> None:
-    """Look whether every version is as recorded.
+    """Check that every version is undamaged.
 
-    Each is read again and compared with what was recorded of it.
+    Reads each version again and compares it with its record; without ASSET, of all assets.
     """
     from forecast_assets.storage import audit
     from forecast_assets.storage.tables import ASSETS
 
     _, store = open_store()
-    findings = audit.verify(store, assets or ASSETS)
-    unsound = [finding for finding in findings if finding.problem]
-    n_pruned = sum(finding.pruned_at is not None for finding in findings)
+    audits = audit.verify(store, assets or ASSETS)
+    damaged = [result for result in audits if result.problem]
+    n_pruned = sum(result.pruned_at is not None for result in audits)
     if is_json:
-        print_records([vars(finding) for finding in findings], is_json=True)
-    elif unsound:
+        print_records([vars(result) for result in audits], is_json=True)
+    elif damaged:
         names = ("asset", "version", "partition", "n_rows", "problem")
-        print_records([{name: vars(one)[name] for name in names} for one in unsound])
+        print_records([{name: vars(result)[name] for name in names} for result in damaged])
         click.echo(
-            f"{len(unsound)} of {len(findings)} versions are not sound. What they held is lost"
-            f" unless a back-up has it; the other versions are not touched by it."
+            f"{len(damaged)} of {len(audits)} versions are missing or damaged. Only a backup can"
+            f" restore them; the other versions are not affected."
         )
     else:
-        of_pruned = (
-            f" {n_pruned} more are pruned: their records are as written." if n_pruned else ""
-        )
+        pruned = f" {n_pruned} more are pruned; their records match." if n_pruned else ""
         click.echo(
-            f"Sound: {len(findings) - n_pruned} versions are there, readable and as recorded."
-            f"{of_pruned}"
+            f"{len(audits) - n_pruned} versions are readable and match their records.{pruned}"
         )
-    if unsound:
-        ctx.exit(NO)
+    if damaged:
+        ctx.exit(FAILED)
 
 
-def _told(commit: "Commit", pruned_at: datetime | None, *, has_pruned: bool) -> Record:
+def _to_record(commit: "Commit", pruned_at: datetime | None, *, has_pruned: bool) -> Record:
     return {
         "version": commit.version,
         **({"partition": commit.partition} if commit.partition else {}),

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from forecast_assets.cli.options import NO, as_json, help_epilog, open_store
+from forecast_assets.cli.options import FAILED, as_json, help_epilog, open_store
 from forecast_assets.cli.output import StatusLine, humanize_bytes, print_lines, print_records
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ KINDS = {
         "forecast-assets healthcheck",
         "forecast-assets healthcheck --no-daemon",
         "forecast-assets healthcheck --json",
-        no="there is a problem",
+        failure="there is a problem",
     )
 )
 @click.option(
@@ -57,12 +57,14 @@ def healthcheck(ctx: click.Context, *, no_daemon: bool, is_json: bool) -> None:
         newest = max(commit.as_of for commit in store.history("next_week_forecast"))
         click.echo(f"Healthy: the newest forecast is as of {newest:%Y-%m-%d %H:%M} UTC.")
     if problems:
-        ctx.exit(NO)
+        ctx.exit(FAILED)
 
 
 @click.command(
     epilog=help_epilog(
-        "forecast-assets notify", "forecast-assets notify --json", no="a channel did not accept it"
+        "forecast-assets notify",
+        "forecast-assets notify --json",
+        failure="a channel did not accept it",
     )
 )
 @as_json
@@ -99,7 +101,7 @@ def notify(ctx: click.Context, *, is_json: bool) -> None:
     else:
         click.echo("There are no channels. Add Apprise URLs to `[notify] urls` in forecast.toml.")
     if not all(line.is_well for line in lines):
-        ctx.exit(NO)
+        ctx.exit(FAILED)
 
 
 @click.command(

@@ -1,7 +1,7 @@
-"""What the commands share: how a question is put, what is opened for it, and how it is refused.
+"""Define what the commands share: options, the store, errors and exit codes.
 
-Exit codes: 0 done; 1 the answer is no (a version is not sound, the run failed); 2 it could not be
-asked; 130 interrupted.
+Exit codes: 0 success; 1 a check failed or the run failed; 2 usage or configuration error;
+130 interrupted.
 """
 
 import os
@@ -21,27 +21,28 @@ if TYPE_CHECKING:
     from forecast_assets.storage.store import Store
 
 
-COMPLETE = "_FORECAST_ASSETS_COMPLETE"  # by which a shell asks, whatever the program is called
-OK, NO, UNUSABLE, INTERRUPTED = 0, 1, 2, 130
+# The variable through which a shell asks for completions, however the program is called.
+COMPLETE_VARIABLE = "_FORECAST_ASSETS_COMPLETE"
+OK, FAILED, UNUSABLE, INTERRUPTED = 0, 1, 2, 130
 
 
-class Commands(click.Group):
-    """A group whose commands are listed as they were added, and refuse with a paragraph."""
+class CommandGroup(click.Group):
+    """A group that lists its commands in the order of definition and prints errors as text."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """The commands' names, in the order in which a person meets them."""
+        """Return the commands' names in the order of definition."""
         del ctx
         return list(self.commands)
 
     def main(self, *args: Any, **extra: Any) -> Any:
-        """Run a command line in a terminal of whatever encoding."""
+        """Run a command line; print `?` for characters that the terminal cannot encode."""
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, TextIOWrapper):
-                stream.reconfigure(errors="replace")  # a dash must not cost the answer
-        return super().main(*args, **{"complete_var": COMPLETE, **extra})
+                stream.reconfigure(errors="replace")
+        return super().main(*args, **{"complete_var": COMPLETE_VARIABLE, **extra})
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; print what the package refuses, not a traceback."""
+        """Run the command; print an error of this package without a traceback."""
         if os.environ.get("NO_COLOR"):  # no-color.org
             ctx.color = False
         try:
@@ -50,22 +51,23 @@ class Commands(click.Group):
             click.echo(f"Error: {error}", err=True)
             ctx.exit(UNUSABLE)
         except KeyboardInterrupt:
-            click.echo("\nInterrupted. What was published before stands.", err=True)
+            click.echo("\nInterrupted. What was published before is unchanged.", err=True)
             ctx.exit(INTERRUPTED)
 
 
-def help_epilog(*examples: str, no: str | None = None) -> str:
-    r"""How every help page ends: examples that can be run as they stand, and the exit codes.
+def help_epilog(*examples: str, failure: str | None = None) -> str:
+    r"""Return the end of a help page: examples that can be run as they are, and the exit codes.
 
     Click keeps the line breaks of a paragraph that begins with \b.
     """
     lines = "\n".join(f"  {example}" for example in examples)
-    codes = [f"{OK} done", *([f"{NO} {no}"] if no else []), f"{UNUSABLE} it could not be asked"]
+    codes = [f"{OK} success", *([f"{FAILED} {failure}"] if failure else [])]
+    codes += [f"{UNUSABLE} usage or configuration error"]
     return f"\b\nExamples:\n{lines}\n\nExit codes: {'; '.join(codes)}."
 
 
 def open_store() -> "tuple[Settings, Store]":
-    """The settings in force, and the store that they name. Raises SettingsError."""
+    """Load the settings and open the store that they name. Raises SettingsError."""
     from forecast_assets.config import loader
     from forecast_assets.storage.store import Store
     from forecast_assets.storage.tables import table_contracts
@@ -80,46 +82,46 @@ def print_warning(text: str) -> None:
     click.echo(f"Warning: {text}", err=True)
 
 
-def moment(text: str) -> datetime:
-    """Read an ISO 8601 time; a bare one is in UTC, as `run --as-of` reads it."""
+def parse_time(text: str) -> datetime:
+    """Parse an ISO 8601 time; one without a zone is in UTC, as in `run --as-of`."""
     try:
-        found = datetime.fromisoformat(text)
+        time = datetime.fromisoformat(text)
     except ValueError as error:
-        raise click.BadParameter(f"{text!r} is no ISO 8601 time, such as 2026-11-23") from error
-    return found if found.tzinfo else found.replace(tzinfo=UTC)
+        raise click.BadParameter(f"{text!r} is not an ISO 8601 time like 2026-11-23") from error
+    return time if time.tzinfo else time.replace(tzinfo=UTC)
 
 
-def _assets(_: click.Context, __: click.Parameter, incomplete: str) -> Sequence[str]:
+def _complete_asset(_: click.Context, __: click.Parameter, incomplete: str) -> Sequence[str]:
     from forecast_assets.storage.tables import ASSETS
 
     return [name for name in ASSETS if name.startswith(incomplete)]
 
 
-def _models(_: click.Context, __: click.Parameter, incomplete: str) -> Sequence[str]:
+def _complete_model(_: click.Context, __: click.Parameter, incomplete: str) -> Sequence[str]:
     from forecast_assets.config import loader
 
-    with suppress(ForecastAssetsError):  # a press of TAB is no place for it
-        enabled = loader.load(warn=lambda _: None).models.enabled
+    with suppress(ForecastAssetsError):  # the shell has no place to show an error
+        enabled = loader.load().models.enabled
         return [name for name in enabled if name.startswith(incomplete)]
     return []
 
 
 Decorator = Callable[[Callable[..., None]], Callable[..., None]]
 
-as_json = click.option("--json", "is_json", is_flag=True, help="Print an array of records.")
-asset_argument: Decorator = click.argument("asset", shell_complete=_assets)
+as_json = click.option("--json", "is_json", is_flag=True, help="Print a JSON array of records.")
+asset_argument: Decorator = click.argument("asset", shell_complete=_complete_asset)
 assets_argument: Decorator = click.argument(
-    "assets", nargs=-1, metavar="[ASSET]...", shell_complete=_assets
+    "assets", nargs=-1, metavar="[ASSET]...", shell_complete=_complete_asset
 )
 partition_option: Decorator = click.option(
-    "--partition", metavar="MODEL", shell_complete=_models, help="One partition of the asset."
+    "--partition", metavar="MODEL", shell_complete=_complete_model, help="Only this partition."
 )
 
 
 def limit_option(which: str) -> Decorator:
-    """The option that says how many rows are printed, and which ones."""
+    """Return the option that limits the printed rows to the first or the newest ones."""
     return click.option(
-        "--limit", metavar="N", type=click.IntRange(min=1), help=f"Print the {which} N alone."
+        "--limit", metavar="N", type=click.IntRange(min=1), help=f"Print only the {which} N."
     )
 
 
@@ -132,14 +134,14 @@ def limit_option(which: str) -> Decorator:
 )
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def completion(shell: str) -> None:
-    """Print the script that completes in a shell.
+    """Print a script for shell completion.
 
     With it, TAB completes commands, options, assets and models.
     """
     from click.shell_completion import get_completion_class
 
-    found = get_completion_class(shell)
-    if found is None:
+    completion_class = get_completion_class(shell)
+    if completion_class is None:
         raise click.BadParameter(f"click has no completion for {shell}")
     program = click.get_current_context().find_root().command
-    click.echo(found(program, {}, "forecast-assets", COMPLETE).source())
+    click.echo(completion_class(program, {}, "forecast-assets", COMPLETE_VARIABLE).source())

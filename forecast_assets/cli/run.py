@@ -1,4 +1,4 @@
-"""The commands of the week: `run`, told as it goes, and `status`, how it stands."""
+"""The command `run`: run one week and print its forecast."""
 
 import functools
 import sys
@@ -7,18 +7,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from forecast_assets.cli.options import NO, as_json, help_epilog, open_store
+from forecast_assets.cli.options import FAILED, as_json, help_epilog, open_store
 from forecast_assets.cli.output import Record, print_records, records_of
 
 if TYPE_CHECKING:
     from forecast_assets.config.settings import Settings
     from forecast_assets.storage.store import Store
-
-
-NOTHING_YET = """\
-Nothing was forecast yet. To begin:
-  forecast-assets check   looks whether all is there that a week needs
-  forecast-assets run     runs one"""
 
 
 @click.command(
@@ -27,21 +21,19 @@ Nothing was forecast yet. To begin:
         "forecast-assets run --as-of 2026-01-05",
         "forecast-assets run --accept",
         "forecast-assets run --json > forecast.json",
-        no="the week failed",
+        failure="the run failed",
     )
 )
-@click.option(
-    "--as-of", metavar="TIME", help="The moment that the run stands for; now if not given."
-)
-@click.option("--accept", "is_accepted", is_flag=True, help="Publish data that would be held back.")
+@click.option("--as-of", metavar="TIME", help="Use only data up to this time; the default is now.")
+@click.option("--accept", "is_accepted", is_flag=True, help="Publish data that would be held.")
 @as_json
 @click.pass_context
 def run(ctx: click.Context, as_of: str | None, *, is_accepted: bool, is_json: bool) -> None:
-    """Run one week.
+    """Run one week: every asset and every model.
 
-    Every asset and every model. Data that do not look like the next week are held back, with the
-    reason; --accept publishes them as they stand. With --json the forecast goes to the standard
-    output, and how the week goes to the other.
+    Suspicious data are held: the run stops with the reason, and the previous forecast stays in
+    force; --accept publishes them unchanged. With --json the forecast is printed to stdout and the
+    progress to stderr.
     """
     from forecast_assets.defs.launcher import run_week
     from forecast_assets.storage import versions
@@ -54,10 +46,12 @@ def run(ctx: click.Context, as_of: str | None, *, is_accepted: bool, is_json: bo
         is_accepted=is_accepted,
     )
     if run_id is None:
-        click.echo("The week failed; what failed is above. Earlier versions stand.", err=True)
+        click.echo(
+            "The run failed; see the errors above. Earlier versions are unchanged.", err=True
+        )
         if is_json:
             print_records([], is_json=True)
-        ctx.exit(NO)
+        ctx.exit(FAILED)
     if is_json:
         forecast = store.read(versions.select(store, "next_week_forecast", run_id=run_id))
         print_records(records_of(forecast), is_json=True)
@@ -72,24 +66,24 @@ def _print_week(settings: "Settings", store: "Store", run_id: str) -> None:
     from forecast_assets.reporting.render import forecast_rows
     from forecast_assets.storage import versions
 
-    week = {
-        asset: store.read(versions.select(store, asset, run_id=run_id))
+    commits = {
+        asset: versions.select(store, asset, run_id=run_id)
         for asset in ("next_week_forecast", "series", "weekly_report")
     }
-    rows = forecast_rows(week["next_week_forecast"], week["series"])
+    frames = {asset: store.read(selected) for asset, selected in commits.items()}
+    rows = forecast_rows(frames["next_week_forecast"], frames["series"])
     click.echo()
-    print_records([_headline(row, settings.forecast.levels) for row in rows])
-    (weeks,) = versions.select(store, "series", run_id=run_id)
-    findings = evaluate_stored(store, weeks, settings)
+    print_records([_to_record(row, settings.forecast.levels) for row in rows])
+    findings = evaluate_stored(store, commits["series"][0], settings)
     if with_policy(findings, "hold", "warn"):
         click.echo(f"\nThe data:       {one_line(findings)}; more: forecast-assets status")
-    page = settings.var / main_report_file(week["weekly_report"]["file"])
-    click.echo(f"\nThe report:     {page}")
+    report = settings.var / main_report_file(frames["weekly_report"]["file"])
+    click.echo(f"\nThe report:     {report}")
     click.echo(f"Earlier weeks:  {relpath(sys.argv[0])} history next_week_forecast")
     click.echo("The UI:         make ui, then http://127.0.0.1:3000")
 
 
-def _headline(row: Record, levels: tuple[float, ...]) -> Record:
+def _to_record(row: Record, levels: tuple[float, ...]) -> Record:
     from forecast_assets.config.settings import column_suffix
     from forecast_assets.storage.tables import CHAMPION
 

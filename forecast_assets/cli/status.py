@@ -1,9 +1,10 @@
-"""The week at a glance, from the store alone.
+"""The command `status`: the state of the newest forecast, read from the store alone.
 
-A line is a function from what was seen to its `Line`, named in `LINES`.
+A section is a function that returns one or several lines; `SECTIONS` lists them with the names of
+their lines, so that a section whose data cannot be read still shows the cause.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -13,38 +14,41 @@ import click
 
 from forecast_assets.cli.options import as_json, help_epilog, open_store
 from forecast_assets.cli.output import Record, StatusLine, humanize_age, print_lines, print_records
-from forecast_assets.cli.run import NOTHING_YET
 from forecast_assets.errors import StoreError, format_list
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from forecast_assets.config.settings import Settings
-    from forecast_assets.forecasting.live_accuracy import LiveAccuracyCheck
     from forecast_assets.storage.commit import Commit
     from forecast_assets.storage.store import Store
+
+
+NO_FORECAST_TEXT = """\
+There is no forecast yet. To make one:
+  forecast-assets check   checks everything that a run needs
+  forecast-assets run     runs a week"""
 
 
 @click.command(epilog=help_epilog("forecast-assets status", "forecast-assets status --json"))
 @as_json
 def status(*, is_json: bool) -> None:
-    """Tell the week at a glance.
+    """Show the state of the newest forecast.
 
-    How the newest forecast stands, and the newest version of every asset. With --json a record a
-    line, with `name`, `value` and `is_well` (null where there is nothing to judge), and then one an
-    asset, whose value is its newest version.
+    Also lists the newest version of every asset. With --json, one record for each line with
+    `name`, `value` and `is_well` (null if there is nothing to judge), then one for each asset with
+    its newest version as the value.
     """
     settings, store = open_store()
     lines = status_lines(settings, store, now=datetime.now(UTC))
     assets = newest_versions(store)
     if is_json:
-        newest = [StatusLine(str(row["asset"]), row) for row in assets]
-        print_lines([*lines, *newest], is_json=True)
+        print_lines([*lines, *(StatusLine(str(row["asset"]), row) for row in assets)], is_json=True)
         return
     if lines:
         print_lines(lines)
     else:
-        click.echo(NOTHING_YET)
+        click.echo(NO_FORECAST_TEXT)
     if assets:
         click.echo()
         print_records(assets)
@@ -52,7 +56,7 @@ def status(*, is_json: bool) -> None:
 
 @dataclass(frozen=True)
 class StatusContext:
-    """The newest forecast, and the versions that it was made from, each read once."""
+    """The newest forecast and the versions it was made from, each read once."""
 
     settings: "Settings"
     store: "Store"
@@ -61,234 +65,179 @@ class StatusContext:
 
     @cached_property
     def rows(self) -> "pd.DataFrame":
-        """The forecast."""
+        """Read the rows of the forecast."""
         return self.store.read([self.forecast])
 
     @cached_property
-    def choice(self) -> "Commit":
-        """The version of best_model that the forecast was made from."""
+    def best_model(self) -> "Commit":
+        """Return the version of best_model that the forecast was made from."""
         return self.input_of(self.forecast, "best_model")
 
-    @cached_property
-    def accuracy(self) -> "tuple[pd.DataFrame, LiveAccuracyCheck] | None":
-        """How the forecasts that are due turned out, over all, and the verdict; none before."""
-        from forecast_assets.config.settings import column_suffix
-        from forecast_assets.forecasting import live_accuracy
+    def newest(self, asset: str) -> "Commit":
+        """Return the newest version of an asset without partitions."""
         from forecast_assets.storage import versions
 
-        if not self.store.history("forecast_accuracy"):
-            return None
-        scored = self.store.read(versions.select(self.store, "forecast_accuracy"))
-        series = self.store.read([self.input_of(self.forecast, "series")])
-        if scored.empty:
-            return None
-        asked = self.settings.forecast.levels  # maybe others than when it was written
-        levels = [level for level in asked if f"in_{column_suffix(level)}" in scored]
-        found = live_accuracy.summary(scored, series, levels=levels)
-        return found, live_accuracy.check_accuracy(scored, series, levels=levels)
+        return versions.select(self.store, asset)[0]
 
     def input_of(self, commit: "Commit", asset: str) -> "Commit":
-        """The version of an asset that a version was made from. Raises StoreError."""
-        found = next((one for one in commit.inputs if one.asset == asset), None)
-        if found is None:
+        """Return the version of an asset that a version was made from. Raises StoreError."""
+        source = commit.input_of(asset)
+        if source is None:
             raise StoreError(
-                f"Version {commit.version} of {commit.asset} does not say which {asset} it was made"
-                f" from, so nothing is told of it. Run the week again."
+                f"Version {commit.version} of {commit.asset} does not record which {asset} it was"
+                f" made from, so this line is empty. Run the week again."
             )
-        return self.store.commit(found)
+        return self.store.commit(source)
 
 
-def week(seen: StatusContext) -> StatusLine:
-    """The first week that is forecast."""
-    return StatusLine("week", seen.rows["ds"].min())
+def _forecast(context: StatusContext) -> Iterator[StatusLine]:
+    commit, now = context.forecast, context.now
+    written_at = commit.written_at or now
+    age = f"{written_at:%Y-%m-%d %H:%M}, {humanize_age(now - written_at)}"
+    yield StatusLine("week", context.rows["ds"].min())
+    yield StatusLine("as_of", commit.as_of)
+    yield StatusLine("made_at", written_at, text=age)
+    yield StatusLine("run_id", commit.run_id)
+    yield StatusLine("n_series", int(context.rows["unique_id"].nunique()))
+    yield StatusLine("made_from", commit.made_from)
 
 
-def as_of(seen: StatusContext) -> StatusLine:
-    """The moment that the forecast stands for."""
-    return StatusLine("as_of", seen.forecast.as_of)
-
-
-def made_at(seen: StatusContext) -> StatusLine:
-    """When it was written."""
-    at = seen.forecast.written_at or seen.now
-    return StatusLine("made_at", at, text=f"{at:%Y-%m-%d %H:%M}, {humanize_age(seen.now - at)}")
-
-
-def run_id(seen: StatusContext) -> StatusLine:
-    """The run that wrote it."""
-    return StatusLine("run_id", seen.forecast.run_id)
-
-
-def n_series(seen: StatusContext) -> StatusLine:
-    """How many series have a forecast."""
-    return StatusLine("n_series", int(seen.rows["unique_id"].nunique()))
-
-
-def made_from(seen: StatusContext) -> StatusLine:
-    """The versions that it was made from."""
-    return StatusLine("made_from", seen.forecast.made_from)
-
-
-def data(seen: StatusContext) -> StatusLine:
-    """What the newest version of the data shows, in a line; not well where something was odd."""
+def _data(context: StatusContext) -> Iterator[StatusLine]:
+    """Summarize the findings of the newest data; they are not well if any is a warning or hold."""
     from forecast_assets.data.quality.baseline import evaluate_stored
     from forecast_assets.data.quality.evaluate import one_line, with_policy
-    from forecast_assets.storage import versions
 
-    (newest,) = versions.select(seen.store, "series")
-    findings = evaluate_stored(seen.store, newest, seen.settings)
-    odd = with_policy(findings, "hold", "warn")
-    kinds = {one.kind: one.n for one in findings}
-    return StatusLine("data", kinds, is_well=not odd, text=one_line(findings))
+    findings = evaluate_stored(context.store, context.newest("series"), context.settings)
+    is_well = not with_policy(findings, "hold", "warn")
+    counts = {finding.kind: finding.n for finding in findings}
+    yield StatusLine("data", counts, is_well=is_well, text=one_line(findings))
 
 
-def models_failed(seen: StatusContext) -> StatusLine:
-    """The models that failed in the backtest behind it."""
-    scores = seen.store.read([seen.input_of(seen.choice, "metrics")])
+def _failed_models(context: StatusContext) -> Iterator[StatusLine]:
+    scores = context.store.read([context.input_of(context.best_model, "metrics")])
     counts = scores[scores["status"] == "failed"].groupby("model").size()
-    return StatusLine(
-        "models_failed",
-        list(counts.index),
-        is_well=counts.empty,
-        text=_few([f"{model} on {n} series" for model, n in counts.items()]),
-    )
+    text = _first_few([f"{model} on {n} series" for model, n in counts.items()])
+    yield StatusLine("models_failed", list(counts.index), is_well=counts.empty, text=text)
 
 
-def champions_changed(seen: StatusContext) -> StatusLine:
-    """The series whose model is another one than the week before."""
-    choice = seen.store.read([seen.choice])
+def _changed_champions(context: StatusContext) -> Iterator[StatusLine]:
+    choice = context.store.read([context.best_model])
     changed = choice[choice["switched"]]
-    told = zip(changed["unique_id"], changed["previous_model"], changed["model"], strict=True)
-    return StatusLine(
-        "champions_changed",
-        list(changed["unique_id"]),
-        text=_few([f"{series}: {before} → {now}" for series, before, now in told]),
-    )
+    changes = zip(changed["unique_id"], changed["previous_model"], changed["model"], strict=True)
+    text = _first_few([f"{series}: {before} → {now}" for series, before, now in changes])
+    yield StatusLine("champions_changed", list(changed["unique_id"]), text=text)
 
 
-def not_by_champion(seen: StatusContext) -> StatusLine:
-    """The series that another model than the chosen one had to forecast."""
+def _fallbacks(context: StatusContext) -> Iterator[StatusLine]:
+    """List the series that were forecast by another model than the chosen one."""
     from forecast_assets.storage.tables import CHAMPION
 
-    others = seen.rows[seen.rows["rung"] != CHAMPION].drop_duplicates("unique_id")
-    told = zip(others["unique_id"], others["model"], others["rung"], strict=True)
-    return StatusLine(
-        "not_by_champion",
-        list(others["unique_id"]),
-        is_well=others.empty,
-        text=_few([f"{series}: {model} ({rung})" for series, model, rung in told]),
-    )
+    others = context.rows[context.rows["rung"] != CHAMPION].drop_duplicates("unique_id")
+    models = zip(others["unique_id"], others["model"], others["rung"], strict=True)
+    text = _first_few([f"{series}: {model} ({rung})" for series, model, rung in models])
+    yield StatusLine("not_by_champion", list(others["unique_id"]), is_well=others.empty, text=text)
 
 
-def forecasts_due(seen: StatusContext) -> StatusLine:
-    """How many past forecasts were for weeks that are over."""
-    return StatusLine("forecasts_due", int(seen.accuracy[0]["n"].iloc[0]) if seen.accuracy else 0)
+def _accuracy(context: StatusContext) -> Iterator[StatusLine]:
+    """Summarize past forecasts; not well if they are worse than promised by more than chance."""
+    from forecast_assets.config.settings import column_suffix
+    from forecast_assets.forecasting import live_accuracy
+
+    has_scores = bool(context.store.history("forecast_accuracy"))
+    scored = context.store.read([context.newest("forecast_accuracy")]) if has_scores else None
+    if scored is None or scored.empty:
+        yield StatusLine("forecasts_due", 0)
+        yield StatusLine("error_over_naive", None)
+        yield StatusLine("coverage", None)
+        return
+    series = context.store.read([context.input_of(context.forecast, "series")])
+    # The scores may have been written with other levels than today's.
+    levels = context.settings.forecast.levels
+    levels = tuple(level for level in levels if f"in_{column_suffix(level)}" in scored)
+    total = live_accuracy.summary(scored, series, levels=levels).iloc[0]
+    check = live_accuracy.check_accuracy(scored, series, levels=levels)
+    ratio = float(total["over_naive"])
+    names = [name for name in map(str, total.index) if name.startswith("coverage_")]
+    shares = {name.removeprefix("coverage_"): float(total[name]) for name in names}
+    text = ", ".join(f"{share:.0%} in the {level} % interval" for level, share in shares.items())
+    yield StatusLine("forecasts_due", int(total["n"]))
+    yield StatusLine("error_over_naive", ratio, not check.worse_than_naive, f"{ratio:.2f}")
+    yield StatusLine("coverage", shares, not check.off_coverage, text or "–")
 
 
-def error_over_naive(seen: StatusContext) -> StatusLine:
-    """Their error over naive's; not well where that is worse by more than chance."""
-    if seen.accuracy is None:
-        return StatusLine("error_over_naive", None)
-    found, verdict = seen.accuracy
-    ratio = float(found["over_naive"].iloc[0])
-    return StatusLine("error_over_naive", ratio, not verdict.worse_than_naive, f"{ratio:.2f}")
+def _report(context: StatusContext) -> Iterator[StatusLine]:
+    files = context.store.read([context.newest("weekly_report")])["file"]
+    path = context.store.var / main_report_file(files)
+    yield StatusLine("report", str(path), path.is_file())
 
 
-def coverage(seen: StatusContext) -> StatusLine:
-    """The share of values in each interval; not well where it is off by more than chance."""
-    if seen.accuracy is None:
-        return StatusLine("coverage", None)
-    found, verdict = seen.accuracy
-    names = [name for name in map(str, found) if name.startswith("coverage_")]
-    shares = {name.removeprefix("coverage_"): float(found[name].iloc[0]) for name in names}
-    told = [f"{share:.0%} in the {level} % interval" for level, share in shares.items()]
-    return StatusLine("coverage", shares, not verdict.off_coverage, ", ".join(told) or "–")
-
-
-def report(seen: StatusContext) -> StatusLine:
-    """Where the newest report is."""
-    from forecast_assets.storage import versions
-
-    files = seen.store.read(versions.select(seen.store, "weekly_report"))["file"]
-    page = seen.store.var / main_report_file(files)
-    return StatusLine("report", str(page), page.is_file())
-
-
-def not_delivered(seen: StatusContext) -> StatusLine:
-    """Notifications that wait for a retry, or that were given up in the last week."""
+def _undelivered(context: StatusContext) -> Iterator[StatusLine]:
+    """List notifications that wait for a retry or were given up within the last week."""
     from forecast_assets.notifications.queue import NotificationQueue
 
-    undelivered = NotificationQueue(seen.settings.var / "outbox").undelivered(now=seen.now)
-    return StatusLine("not_delivered", undelivered, is_well=not undelivered, text=_few(undelivered))
+    texts = NotificationQueue(context.settings.var / "outbox").undelivered(now=context.now)
+    yield StatusLine("not_delivered", texts, is_well=not texts, text=_first_few(texts))
 
 
-LINES: Sequence[Callable[[StatusContext], StatusLine]] = (
-    week,
-    as_of,
-    made_at,
-    run_id,
-    n_series,
-    made_from,
-    data,
-    models_failed,
-    champions_changed,
-    not_by_champion,
-    forecasts_due,
-    error_over_naive,
-    coverage,
-    report,
-    not_delivered,
-)
+SECTIONS = {
+    ("week", "as_of", "made_at", "run_id", "n_series", "made_from"): _forecast,
+    ("data",): _data,
+    ("models_failed",): _failed_models,
+    ("champions_changed",): _changed_champions,
+    ("not_by_champion",): _fallbacks,
+    ("forecasts_due", "error_over_naive", "coverage"): _accuracy,
+    ("report",): _report,
+    ("not_delivered",): _undelivered,
+}
 
 
 def status_lines(settings: "Settings", store: "Store", *, now: datetime) -> list[StatusLine]:
-    """The lines of the newest forecast; none where there is no forecast yet."""
+    """Return the lines of the newest forecast, none if there is no forecast yet."""
     from forecast_assets.storage import versions
 
-    if not store.history("next_week_forecast"):
+    forecast = versions.newest(store.history("next_week_forecast"))
+    if forecast is None:
         return []
-    (forecast,) = versions.select(store, "next_week_forecast")
-    seen = StatusContext(settings, store, forecast, now=now)
-    return [_tried(line, seen) for line in LINES]
+    context = StatusContext(settings, store, forecast, now)
+    lines: list[StatusLine] = []
+    for names, section in SECTIONS.items():
+        try:
+            lines += list(section(context))
+        except StoreError as error:
+            lines += [StatusLine(name, None, is_well=False, text=str(error)) for name in names]
+    return lines
 
 
 def main_report_file(files: Iterable[str]) -> str:
-    """The page of the whole report among the files of weekly_report: a part's lies deeper."""
-    return min((name for name in files if name.endswith(".html")), key=lambda one: one.count("/"))
+    """Return the whole report among the files of weekly_report; partial ones are in subfolders."""
+    pages = (name for name in files if name.endswith(".html"))
+    return min(pages, key=lambda name: name.count("/"))
 
 
 def newest_versions(store: "Store") -> list[Record]:
-    """What is recorded of the newest version of each asset that has one.
+    """Return a record of the newest version of each asset that has one.
 
-    Of a partitioned asset it is the last written, and the rows of all partitions.
+    For an asset with partitions it is the last one written, with the rows of all partitions.
     """
     from forecast_assets.storage import versions
 
-    rows: list[Record] = []
+    records: list[Record] = []
     for asset in store.tables:
         if store.history(asset):
-            found = versions.select(store, asset)
-            last = max(found, key=lambda commit: commit.version)
-            row = {
+            commits = versions.select(store, asset)
+            last = max(commits, key=lambda commit: commit.version)
+            record = {
                 "asset": asset,
                 "version": last.version,
-                "partitions": len(found) if last.partition else None,
+                "partitions": len(commits) if last.partition else None,
                 "as_of": last.as_of,
                 "written_at": last.written_at,
                 "run_id": last.run_id,
-                "n_rows": sum(commit.n_rows for commit in found),
+                "n_rows": sum(commit.n_rows for commit in commits),
             }
-            rows.append(row)
-    return rows
+            records.append(record)
+    return records
 
 
-def _tried(line: Callable[[StatusContext], StatusLine], seen: StatusContext) -> StatusLine:
-    """The line; where the store does not give what it needs, that is what it says."""
-    try:
-        return line(seen)
-    except StoreError as error:
-        return StatusLine(line.__name__, None, is_well=False, text=str(error))
-
-
-def _few(told: Sequence[str]) -> str:
-    return format_list(told, limit=3) or "none"
+def _first_few(texts: Sequence[str]) -> str:
+    return format_list(texts, limit=3) or "none"

@@ -1,4 +1,4 @@
-"""Completion: scripts that their shells can read, and what TAB offers."""
+"""Shell completion: the scripts are valid and TAB offers names that exist."""
 
 import shutil
 import subprocess
@@ -13,19 +13,19 @@ from forecast_assets_tests.cli_runner import configure, output_of
 
 
 def offered(*words: str) -> list[str]:
-    """What bash is offered where TAB is pressed in the last of these words."""
-    asked = {
+    """Return what bash offers if TAB is pressed in the last of these words."""
+    environment = {
         "_FORECAST_ASSETS_COMPLETE": "bash_complete",
         "COMP_WORDS": " ".join(["forecast-assets", *words]),
         "COMP_CWORD": str(len(words)),
     }
-    printed = CliRunner().invoke(main, env=asked, catch_exceptions=False).output
+    printed = CliRunner().invoke(main, env=environment, catch_exceptions=False).output
     return [line.partition(",")[2] for line in printed.splitlines() if line]
 
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with a small forecast.toml that is in force."""
+    """Return the folder of a small forecast.toml that is selected."""
     return configure(tmp_path, monkeypatch)
 
 
@@ -44,13 +44,13 @@ def test_the_enabled_models_are_offered_as_partitions():
     assert offered("show", "backtest_predictions", "--partition", "d") == ["drift"]
 
 
-def test_broken_settings_offer_nothing_and_say_nothing(folder: Path):
+def test_broken_settings_offer_nothing_and_print_nothing(folder: Path):
     (folder / "forecast.toml").write_text("broken")
     assert offered("show", "backtest_predictions", "--partition", "") == []
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_a_script_asks_for_what_is_offered(shell: str):
+def test_a_script_is_valid_in_its_shell(shell: str):
     script = output_of("completion", shell)
     assert f"_FORECAST_ASSETS_COMPLETE={shell}_complete" in script
     program = shutil.which(shell)

@@ -1,4 +1,4 @@
-"""Looking back: what `history`, `show`, `diff` and `verify` print for people and for programs."""
+"""What `history`, `show`, `diff` and `verify` print for people and for programs."""
 
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from forecast_assets_tests.store_builders import (
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with a small forecast.toml that is in force; runs write below it."""
+    """Return the folder of a small forecast.toml that is selected; runs write below it."""
     return configure(tmp_path, monkeypatch)
 
 
@@ -43,13 +43,13 @@ def test_history_lists_every_version_oldest_first(folder: Path):
     assert "series 0" in output_of("history", BACKTEST)
 
 
-def test_a_table_that_was_never_made_has_an_empty_history(folder: Path):
+def test_an_asset_without_versions_has_an_empty_history(folder: Path):
     assert records("history", "series") == []
     assert output_of("history", "series") == "No rows.\n"
     assert not (folder / "store").exists()
 
 
-def test_a_long_history_ends_with_what_is_new(folder: Path):
+def test_a_long_history_shows_its_newest_versions(folder: Path):
     store = make_store(folder)
     for y in range(52):
         write_series(store, y)
@@ -66,7 +66,7 @@ def test_a_long_history_ends_with_what_is_new(folder: Path):
 
 
 # show
-def test_show_prints_the_newest_and_by_option_any_other(folder: Path):
+def test_show_prints_the_newest_version_or_the_selected_one(folder: Path):
     store = make_store(folder)
     write_series(store, 1, run_id="one")
     write_series(store, 1, 2.5, run_id="two", as_of=AS_OF.replace(month=2))
@@ -75,14 +75,14 @@ def test_show_prints_the_newest_and_by_option_any_other(folder: Path):
     assert records("show", "series", "--version", "0") == first
     assert records("show", "series", "--run", "one") == first
     assert records("show", "series", "--as-of", "2026-01-31") == first
-    assert output_of("show", "series", "--version", "0").split() == [
-        *("unique_id", "ds", "y", "coverage"),
-        *("-----------", "----------", "---", "----------"),
-        *("a", "2024-01-05", "1", "1"),
+    assert output_of("show", "series", "--version", "0").splitlines() == [
+        "unique_id  ds          y  coverage",
+        "----------------------------------",
+        "a          2024-01-05  1         1",
     ]
 
 
-def test_a_bare_time_is_in_utc(folder: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_time_without_a_zone_is_in_utc(folder: Path, monkeypatch: pytest.MonkeyPatch):
     write_series(make_store(folder), 1)
     monkeypatch.setenv("TZ", "Pacific/Auckland")
     assert records("show", "series", "--as-of", "2026-01-05")
@@ -92,7 +92,7 @@ def test_a_bare_time_is_in_utc(folder: Path, monkeypatch: pytest.MonkeyPatch):
     )
 
 
-def test_what_is_no_number_is_null_for_programs_and_a_dash_for_people(folder: Path):
+def test_missing_numbers_are_null_in_json_and_a_dash_in_a_table(folder: Path):
     scores = make_scores().assign(mae=np.nan, mape=np.inf, rmse=-np.inf)
     make_store(folder).write(scores, make_commit("metrics"))
     (row,) = records("show", "metrics")
@@ -101,20 +101,20 @@ def test_what_is_no_number_is_null_for_programs_and_a_dash_for_people(folder: Pa
     assert "–" in output_of("show", "metrics")
 
 
-def test_a_long_table_is_cut_for_people_alone(folder: Path):
+def test_only_a_table_for_people_is_limited_to_50_rows(folder: Path):
     write_series(make_store(folder), *range(60))
     assert output_of("show", "series").endswith("… and 10 more rows; --json prints them all.\n")
     assert len(records("show", "series")) == 60
 
 
-def test_times_are_iso_for_programs(folder: Path):
+def test_times_are_iso_8601_in_json(folder: Path):
     ds = pd.to_datetime(["2024-01-05T06:30", "2024-01-06T00:00"])
     rows = pd.DataFrame({"unique_id": "a", "ds": ds, "y": 1.0})
     make_store(folder).write(make_raw(rows), make_commit("raw_data"))
     assert [r["ds"] for r in records("show", "raw_data")] == ["2024-01-05T06:30:00", "2024-01-06"]
 
 
-def test_show_prints_as_many_rows_as_were_asked_for(folder: Path):
+def test_limit_sets_the_number_of_rows(folder: Path):
     write_series(make_store(folder), *range(60))
     assert [row["y"] for row in records("show", "series", "--limit", "2")] == [0.0, 1.0]
     assert output_of("show", "series", "--limit", "55").endswith(
@@ -137,7 +137,7 @@ def test_show_prints_csv(folder: Path):
 
 
 # diff
-def test_diff_prints_what_changed(folder: Path):
+def test_diff_prints_the_differences(folder: Path):
     store = make_store(folder)
     write_series(store, 1, 2, 3)
     write_series(store, 1, 2.5)
@@ -148,13 +148,11 @@ def test_diff_prints_what_changed(folder: Path):
     assert (changed["change"], changed["column"]) == ("changed", "y")
     assert (changed["ds"], changed["old"], changed["new"]) == ("2024-01-12", 2.0, 2.5)
     assert "removed" in output_of("diff", "series", "0", "1")
-    assert (
-        output_of("diff", "series", "1", "2") == "Version 2 of series says the same as version 1.\n"
-    )
+    assert output_of("diff", "series", "1", "2") == "Versions 1 and 2 of series are equal.\n"
     assert records("diff", "series", "1", "2") == []
 
 
-def test_diff_of_one_partition_leaves_the_others_out(folder: Path):
+def test_diff_of_one_partition_ignores_the_others(folder: Path):
     store = make_store(folder)
     for y in (1, 2):
         for model in ("naive", "drift"):
@@ -167,24 +165,24 @@ def test_diff_of_one_partition_leaves_the_others_out(folder: Path):
 
 
 # verify
-def test_verify_says_sound(folder: Path):
+def test_verify_accepts_intact_versions(folder: Path):
     store = make_store(folder)
     write_series(store, 1)
     write_series(store, 2)
-    assert output_of("verify") == "Sound: 2 versions are there, readable and as recorded.\n"
+    assert output_of("verify") == "2 versions are readable and match their records.\n"
     assert [(r["version"], r["problem"]) for r in records("verify", "series")] == [
         (0, None),
         (1, None),
     ]
 
 
-def test_verify_names_what_is_not_sound_and_answers_no(folder: Path):
+def test_verify_names_damaged_versions_and_exits_with_1(folder: Path):
     store = make_store(folder)
     for y in range(3):
         write_series(store, y)
     data_files(store, "series")[1].unlink()
-    people = output_of("verify", exit_code=1)
-    assert "1 of 3 versions are not sound. What they held is lost unless a back-up" in people
-    assert "cannot be read: Could not read version 1 of series" in people
+    text = output_of("verify", exit_code=1)
+    assert "1 of 3 versions are missing or damaged. Only a backup can restore" in text
+    assert "cannot be read: Could not read version 1 of series" in text
     rows = records("verify", exit_code=1)
     assert [r["version"] for r in rows if r["problem"]] == [1]

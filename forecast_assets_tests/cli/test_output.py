@@ -1,7 +1,9 @@
-"""How values and tables look for people, and what programs get."""
+"""How values and tables look for people, in JSON and in CSV."""
 
 import io
 import math
+import os
+import shutil
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -10,49 +12,53 @@ import pandas as pd
 import pytest
 
 from forecast_assets.cli.output import (
-    fit_width,
-    for_json,
     format_value,
     humanize_age,
     humanize_bytes,
     print_csv,
+    print_records,
+    to_json,
 )
 
-NAMES = ["name", "n", "reason"]
-ROWS = [["a" * 30, "1", "b" * 40], ["c", "22", "d"]]
-IS_TEXT = [True, False, True]
+RECORDS = [
+    {"name": "a b" + " a b" * 7, "n": 1, "reason": "c d" + " c d" * 7},
+    {"name": "[b]c[/b] :smile: ü", "n": 1234, "reason": None},
+]
 
 
-def widths(rows: list[list[str]]) -> list[int]:
-    return [max(map(len, column)) for column in zip(*rows, strict=True)]
+def printed(capsys: pytest.CaptureFixture[str]) -> list[str]:
+    print_records(RECORDS)
+    return capsys.readouterr().out.splitlines()
+
+
+def test_a_pipe_gets_a_plain_table_with_whole_values(capsys: pytest.CaptureFixture[str]):
+    assert printed(capsys) == [
+        "name                                n  reason",
+        "-" * 70,
+        "a b a b a b a b a b a b a b a b     1  c d c d c d c d c d c d c d c d",
+        "[b]c[/b] :smile: ü               1234  –",
+    ]
 
 
 @pytest.mark.parametrize(
-    ("width", "kept", "left_out"),
-    [
-        (200, [30, 2, 40], []),
-        (77, [30, 2, 40], []),  # the name of `n` and its room take 3
-        (70, [30, 2, 33], []),
-        (60, [26, 2, 27], []),
-        (55, [24, 2, 24], []),
-        (54, [30, 2], ["reason"]),
-        (30, [25, 2], ["reason"]),
-        (28, [28], ["n", "reason"]),
-        (10, [24], ["n", "reason"]),
-        (0, [24], ["n", "reason"]),
-    ],
+    ("width", "omitted"), [(200, ""), (71, ""), (40, ""), (20, "reason"), (10, "n, reason")]
 )
-def test_a_table_is_cut_in_its_long_texts_and_then_by_its_last_columns(
-    width: int, kept: list[int], left_out: list[str]
+def test_a_terminal_wraps_texts_and_leaves_out_the_last_columns(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, width: int, omitted: str
 ):
-    rows, gone = fit_width(NAMES, ROWS, IS_TEXT, width=width)
-    assert (widths(rows), gone) == (kept, left_out)
-    assert rows[1][0] == "c"
-    assert all(row[0].endswith("…") == (kept[0] < 30 and i == 0) for i, row in enumerate(rows))
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    size = os.terminal_size((width, 24))
+    monkeypatch.setattr(shutil, "get_terminal_size", lambda: size)
+    *table, last = [*printed(capsys), ""] if not omitted else printed(capsys)
+    assert last == (f"… and the columns {omitted}; --json prints them all." if omitted else "")
+    assert "\x1b" not in "".join(table)
+    assert max(map(len, table)) <= width
+    assert any("1234" in line for line in table) == ("n, " not in omitted)
+    assert "".join(table).count("b") == 8 + 2  # nothing is cut
 
 
 @pytest.mark.parametrize(
-    ("value", "shown"),
+    ("value", "expected"),
     [
         (None, "–"),
         (math.nan, "–"),
@@ -68,17 +74,17 @@ def test_a_table_is_cut_in_its_long_texts_and_then_by_its_last_columns(
         ("a\n\x1b[31mb", "a  [31mb"),
     ],
 )
-def test_a_value_for_people(value: object, shown: str):
-    assert format_value(value) == shown
+def test_values_for_people(value: object, expected: str):
+    assert format_value(value) == expected
 
 
-def test_ids_are_abbreviated_by_their_names_alone():
+def test_only_ids_are_abbreviated():
     assert format_value("0123456789", "run_id") == "01234567"
     assert format_value("0123456789", "other") == "0123456789"
 
 
 @pytest.mark.parametrize(
-    ("value", "told"),
+    ("value", "expected"),
     [
         (math.inf, None),
         (pd.NaT, None),
@@ -92,8 +98,8 @@ def test_ids_are_abbreviated_by_their_names_alone():
         (pd.Timestamp("2026-01-05T06:30", tz="UTC"), "2026-01-05T06:30:00+00:00"),
     ],
 )
-def test_a_value_for_programs(value: object, told: object):
-    assert for_json(value) == told
+def test_values_in_json(value: object, expected: object):
+    assert to_json(value) == expected
 
 
 def test_csv_has_a_header_iso_times_and_empty_fields_for_nulls(monkeypatch: pytest.MonkeyPatch):
@@ -105,7 +111,7 @@ def test_csv_has_a_header_iso_times_and_empty_fields_for_nulls(monkeypatch: pyte
 
 
 @pytest.mark.parametrize(
-    ("seconds", "told"),
+    ("seconds", "expected"),
     [
         (-5, "just now"),
         (59, "just now"),
@@ -115,12 +121,12 @@ def test_csv_has_a_header_iso_times_and_empty_fields_for_nulls(monkeypatch: pyte
         (86_400 * 20, "20 days ago"),
     ],
 )
-def test_how_long_ago(seconds: int, told: str):
-    assert humanize_age(timedelta(seconds=seconds)) == told
+def test_ages(seconds: int, expected: str):
+    assert humanize_age(timedelta(seconds=seconds)) == expected
 
 
 @pytest.mark.parametrize(
-    ("n_bytes", "told"),
+    ("n_bytes", "expected"),
     [
         (0, "0 bytes"),
         (999, "999 bytes"),
@@ -129,5 +135,5 @@ def test_how_long_ago(seconds: int, told: str):
         (5e12, "5000.0 GB"),
     ],
 )
-def test_how_many_bytes(n_bytes: int, told: str):
-    assert humanize_bytes(n_bytes) == told
+def test_numbers_of_bytes(n_bytes: int, expected: str):
+    assert humanize_bytes(n_bytes) == expected

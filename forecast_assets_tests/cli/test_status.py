@@ -1,4 +1,4 @@
-"""The week at a glance: each line says what the store holds, and whether that is well."""
+"""The lines of `status`: what the store holds and whether it is well."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from forecast_assets.cli.output import StatusLine
-from forecast_assets.cli.status import LINES, main_report_file, newest_versions, status_lines
+from forecast_assets.cli.status import SECTIONS, main_report_file, newest_versions, status_lines
 from forecast_assets.forecasting.live_accuracy import score_published
 from forecast_assets.notifications.queue import NotificationQueue
 from forecast_assets.storage.commit import Commit
@@ -32,7 +32,7 @@ NOW = datetime.now(UTC)
 
 
 def make_choice(model: str, *, previous: str | None) -> pd.DataFrame:
-    """The table `best_model` of the series `a`."""
+    """Make the table `best_model` of the series `a`."""
     row = dict.fromkeys(table_contracts([80])["best_model"].names, None)
     row |= {"unique_id": "a", "model": model, "rung": "champion", "policy": "best"}
     row |= {"n_may_be_best": 1, "previous_model": previous, "reason": "it is the best"}
@@ -40,7 +40,7 @@ def make_choice(model: str, *, previous: str | None) -> pd.DataFrame:
 
 
 def make_forecast(*, cutoff: int, y_hat: float, half_width: float, rung: str) -> pd.DataFrame:
-    """The table `next_week_forecast` of the series `a`, after its week of that number."""
+    """Make the table `next_week_forecast` of the series `a`, after its week of that number."""
     row = dict.fromkeys(table_contracts([80, 95])["next_week_forecast"].names, None)
     day = make_series(a=Y)["ds"][cutoff]
     row |= {"unique_id": "a", "h": 1, "ds": day + WEEK, "cutoff": day, "y_hat": y_hat}
@@ -62,7 +62,7 @@ def write_week(
     half_width: float = 2.0,
     past: int = 0,
 ) -> Commit:
-    """A week as its run writes it: the forecast's commit."""
+    """Write a week as a run does; return the commit of its forecast."""
     raw = store.write(make_raw(make_series(a=Y)), make_commit("raw_data"))
     series = write_series(store, *Y, inputs=[raw])
     failures = [make_scores().assign(model=one, status="failed", reason="x") for one in failed]
@@ -72,20 +72,20 @@ def write_week(
     chosen = make_commit("best_model", inputs=[metrics])
     choice = store.write(make_choice("naive", previous=previous), chosen)
     read = [choice, series, predictions]
-    said = make_forecast(cutoff=39, y_hat=Y[-1], half_width=half_width, rung=rung)
-    forecast = store.write(said, make_commit("next_week_forecast", run_id="run-1", inputs=read))
+    rows = make_forecast(cutoff=39, y_hat=Y[-1], half_width=half_width, rung=rung)
+    forecast = store.write(rows, make_commit("next_week_forecast", run_id="run-1", inputs=read))
     published = [
         make_forecast(cutoff=39 - n, y_hat=Y[40 - n] + 1, half_width=half_width, rung="champion")
         for n in range(1, past + 1)
     ]
-    scored = score_published(pd.concat([*published, said]), make_series(a=Y), levels=(80, 95))
+    scored = score_published(pd.concat([*published, rows]), make_series(a=Y), levels=(80, 95))
     store.write(scored, make_commit("forecast_accuracy", inputs=[forecast, series]))
     files = store.write_report_files("reports/1", {"report.html": "<p>1", "report.md": "# 1"})
     store.write(files, make_commit("weekly_report", inputs=[forecast]))
     return forecast
 
 
-def seen(store: Store) -> Mapping[str, StatusLine]:
+def lines_of(store: Store) -> Mapping[str, StatusLine]:
     lines = status_lines(make_settings(store.var), store, now=NOW)
     return {line.name: line for line in lines}
 
@@ -97,29 +97,29 @@ def not_well(lines: Mapping[str, StatusLine]) -> list[str]:
 def test_a_quiet_week_is_well(tmp_path: Path):
     store = make_store(tmp_path)
     write_week(store)
-    lines = seen(store)
-    assert list(lines) == [line.__name__ for line in LINES]
+    lines = lines_of(store)
+    assert list(lines) == [name for names in SECTIONS for name in names]
     assert not_well(lines) == []
-    told = {name: line.said for name, line in lines.items()}
-    assert told["week"] == "2024-10-11"
-    assert told["as_of"] == f"{AS_OF:%Y-%m-%d %H:%M}"
-    assert told["made_at"].endswith(", just now")
-    assert (told["run_id"], told["n_series"]) == ("run-1", "1")
-    assert told["made_from"] == "best_model 0, series 0, backtest_predictions 0"
+    texts = {name: line.display for name, line in lines.items()}
+    assert texts["week"] == "2024-10-11"
+    assert texts["as_of"] == f"{AS_OF:%Y-%m-%d %H:%M}"
+    assert texts["made_at"].endswith(", just now")
+    assert (texts["run_id"], texts["n_series"]) == ("run-1", "1")
+    assert texts["made_from"] == "best_model 0, series 0, backtest_predictions 0"
     quiet = ("models_failed", "champions_changed", "not_by_champion")
-    assert [told[name] for name in quiet] == ["none", "none", "none"]
+    assert [texts[name] for name in quiet] == ["none", "none", "none"]
     due = ("forecasts_due", "error_over_naive", "coverage")
-    assert [told[name] for name in due] == ["0", "–", "–"]
-    assert told["report"] == str(tmp_path / "reports/1/report.html")
+    assert [texts[name] for name in due] == ["0", "–", "–"]
+    assert texts["report"] == str(tmp_path / "reports/1/report.html")
 
 
 @pytest.mark.parametrize("part", ["week/for_ab", "a/b"])
-def test_the_report_is_the_whole_one_beside_those_of_some_series(part: str):
+def test_the_main_report_is_not_one_of_some_series(part: str):
     files = [f"{part}/report.html", f"{part}/report.md", "week/report.html", "week/report.md"]
     assert main_report_file(files) == "week/report.html"
 
 
-def test_what_a_channel_did_not_take_is_told_for_a_week_after_it_was_given_up(tmp_path: Path):
+def test_undelivered_notifications_are_shown_for_a_week(tmp_path: Path):
     store, outbox = make_store(tmp_path), NotificationQueue(make_settings(tmp_path).var / "outbox")
     write_week(store)
     put_at = NOW - timedelta(days=6)
@@ -131,91 +131,91 @@ def test_what_a_channel_did_not_take_is_told_for_a_week_after_it_was_given_up(tm
         {one.name: one for one in status_lines(settings, store, now=now)} for now in moments
     )
     assert not_well(early) == ["not_delivered"]
-    assert early["not_delivered"].said.startswith(
+    assert early["not_delivered"].display.startswith(
         "'The week of 2 January' to env:GONE (given up): The settings"
     )
     assert not_well(late) == []
 
 
-def test_what_went_wrong_is_named(tmp_path: Path):
+def test_problems_are_named(tmp_path: Path):
     store = make_store(tmp_path)
     write_week(store, rung="naive", failed=("tbats", "theta"), previous="ses")
     (tmp_path / "reports/1/report.html").unlink()
-    lines = seen(store)
+    lines = lines_of(store)
     assert not_well(lines) == ["models_failed", "not_by_champion", "report"]
     assert lines["models_failed"].value == ["tbats", "theta"]
-    assert lines["models_failed"].said == "tbats on 1 series, theta on 1 series"
-    assert lines["not_by_champion"].said == "a: naive (naive)"
+    assert lines["models_failed"].display == "tbats on 1 series, theta on 1 series"
+    assert lines["not_by_champion"].display == "a: naive (naive)"
     changed = lines["champions_changed"]
-    assert (changed.value, changed.said, changed.is_well) == (["a"], "a: ses → naive", None)
+    assert (changed.value, changed.display, changed.is_well) == (["a"], "a: ses → naive", None)
 
 
 @pytest.mark.parametrize(
     ("half_width", "wrong", "share"), [(2.0, [], 1.0), (0.1, ["coverage"], 0.0)]
 )
-def test_how_past_forecasts_turned_out_is_held_against_what_was_promised(
+def test_past_forecasts_are_compared_with_what_was_promised(
     tmp_path: Path, half_width: float, wrong: list[str], share: float
 ):
     store = make_store(tmp_path)
     write_week(store, past=12, half_width=half_width)
-    lines = seen(store)
+    lines = lines_of(store)
     assert lines["forecasts_due"].value == 12
     found = make_series(a=Y)["y"].diff().abs().tail(12)
     assert lines["error_over_naive"].value == pytest.approx(12 / found.sum())
     assert lines["coverage"].value == {"80": share, "95": share}
-    told = [f"{share:.0%} in the {level} % interval" for level in (80, 95)]
-    assert lines["coverage"].said == ", ".join(told)
+    texts = [f"{share:.0%} in the {level} % interval" for level in (80, 95)]
+    assert lines["coverage"].display == ", ".join(texts)
     assert [name for name in not_well(lines) if name == "coverage"] == wrong
 
 
-@pytest.mark.parametrize(("levels", "told"), [([50, 80], {"80": 1.0}), ([50], {})])
-def test_levels_that_were_not_asked_for_then_are_left_out(
-    tmp_path: Path, levels: list[int], told: dict[str, float]
+@pytest.mark.parametrize(("levels", "shares"), [([50, 80], {"80": 1.0}), ([50], {})])
+def test_levels_that_the_scores_lack_are_left_out(
+    tmp_path: Path, levels: list[int], shares: dict[str, float]
 ):
     store = make_store(tmp_path)
     write_week(store, past=3)
     settings = make_settings(tmp_path, forecast={"levels": levels})
     lines = {line.name: line for line in status_lines(settings, store, now=NOW)}
-    assert lines["coverage"].value == told
-    assert lines["coverage"].said == ("100% in the 80 % interval" if told else "–")
+    assert lines["coverage"].value == shares
+    assert lines["coverage"].display == ("100% in the 80 % interval" if shares else "–")
     assert lines["forecasts_due"].value == 3
 
 
-def test_a_version_that_is_lost_costs_its_line_alone(tmp_path: Path):
+def test_a_lost_version_affects_only_its_own_lines(tmp_path: Path):
     write_week(make_store(tmp_path))
     store = make_store(tmp_path)
     data_files(store, "metrics")[0].unlink()
-    lines = seen(store)
+    lines = lines_of(store)
     assert not_well(lines) == ["models_failed"]
-    assert "Could not read version 0 of metrics" in lines["models_failed"].said
+    assert "Could not read version 0 of metrics" in lines["models_failed"].display
 
 
-def test_a_forecast_that_does_not_say_what_it_was_made_from_says_that(tmp_path: Path):
+def test_a_forecast_without_recorded_inputs_is_reported(tmp_path: Path):
     store = make_store(tmp_path)
-    said = make_forecast(cutoff=39, y_hat=1.0, half_width=1.0, rung="champion")
-    store.write(said, make_commit("next_week_forecast"))
-    lines = seen(store)
+    rows = make_forecast(cutoff=39, y_hat=1.0, half_width=1.0, rung="champion")
+    store.write(rows, make_commit("next_week_forecast"))
+    lines = lines_of(store)
     assert lines["models_failed"].is_well is False
-    assert "does not say which best_model it was made from" in lines["models_failed"].said
+    assert "does not record which best_model it was made from" in lines["models_failed"].display
 
 
-def test_the_newest_version_of_each_asset_is_told(tmp_path: Path):
+def test_the_newest_version_of_each_asset_is_listed(tmp_path: Path):
     store = make_store(tmp_path)
     for model in ("naive", "drift"):
         write_predictions(store, model, 1, 2, run_id=f"run of {model}")
     (row,) = newest_versions(store)
-    told = [row[name] for name in ("asset", "version", "partitions", "run_id", "n_rows")]
-    assert told == ["backtest_predictions", 1, 2, "run of drift", 4]
+    texts = [row[name] for name in ("asset", "version", "partitions", "run_id", "n_rows")]
+    assert texts == ["backtest_predictions", 1, 2, "run of drift", 4]
 
 
 @pytest.mark.parametrize("has_series", [False, True])
-def test_without_a_forecast_it_says_how_to_begin(
+def test_without_a_forecast_it_shows_how_to_make_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, has_series: bool
 ):
     configure(tmp_path, monkeypatch)
     if has_series:
         write_series(make_store(tmp_path), 1)
-    told = output_of("status")
-    assert told.startswith("Nothing was forecast yet. To begin:\n  forecast-assets check ")
-    assert ("\nseries " in told) == has_series
+    texts = output_of("status")
+    assert texts.startswith("There is no forecast yet. To make one:\n  forecast-assets check ")
+    assert ("\nseries " in texts) == has_series
     assert [row["name"] for row in records("status")] == ["series"] * has_series
