@@ -1,6 +1,6 @@
-"""forecast.toml read into settings, or refused: each problem named, with the nearest known key.
+"""Read forecast.toml into settings; refuse it with every problem and the nearest known key.
 
-What there is to set: `settings`.
+`settings` defines what can be set.
 """
 
 import difflib
@@ -39,25 +39,24 @@ def load(environ: Mapping[str, str] = os.environ, *, warn: Warn = log_warning) -
         given = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise SettingsError(
-            f"There is no settings file {path}. Without one nothing says what to forecast, so"
-            f" nothing ran. Set FORECAST_CONFIG to your forecast.toml, or restore that file;"
-            f" an empty file means every default."
+            f"There is no settings file {path}. Nothing ran. Set FORECAST_CONFIG to the path of"
+            f" your forecast.toml or restore that file; an empty file uses every default."
         ) from error
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise SettingsError(
-            f"The settings file {path} cannot be read: {error}. Nothing ran. Mend it and try again."
+            f"The settings file {path} cannot be read: {error}. Nothing ran. Correct the file."
         ) from error
     var = Path(environ.get("FORECAST_VAR") or path.parent / "var").resolve()
     return parse(given, root=path.parent, var=var, origin=str(path), warn=warn)
 
 
 def config_path(environ: Mapping[str, str] = os.environ) -> Path:
-    """The settings file that `load` reads, there or not."""
+    """Return the path of the settings file, which need not exist."""
     return Path(environ.get("FORECAST_CONFIG") or ROOT / "forecast.toml").resolve()
 
 
 def dagster_home(settings: Settings, environ: Mapping[str, str] = os.environ) -> Path:
-    """The folder of the Dagster instance: DAGSTER_HOME, else `dagster` below `var`."""
+    """Return the folder of the Dagster instance: DAGSTER_HOME, else `dagster` below `var`."""
     given = environ.get("DAGSTER_HOME")
     return Path(given) if given else settings.var / "dagster"
 
@@ -67,17 +66,19 @@ def parse(
 ) -> Settings:
     """Return the settings of a parsed file; `origin` names it in messages. Raises SettingsError."""
     given = _with_new_names(given, origin, warn)
-    clash = [name for name in ("root", "var") if name in given]
-    if clash:
-        raise SettingsError(_refused(origin, [f"`{name}` is unknown" for name in clash]))
+    reserved = [name for name in ("root", "var") if name in given]
+    if reserved:
+        raise SettingsError(_error_text(origin, [f"`{name}` is unknown" for name in reserved]))
     try:
         return Settings.model_validate({**given, "root": root, "var": var})
     except ValidationError as error:
-        details = [dict(detail) for detail in error.errors()]
+        # A list whose items are invalid counts as too short as well.
         problems = [
-            _problem(one) for one in details if one["type"] != "too_short" or not one["input"]
+            _problem(dict(detail))
+            for detail in error.errors()
+            if detail["type"] != "too_short" or not detail["input"]
         ]
-        raise SettingsError(_refused(origin, problems)) from error
+        raise SettingsError(_error_text(origin, problems)) from error
 
 
 def _with_new_names(given: Mapping[str, Any], origin: str, warn: Warn) -> Mapping[str, Any]:
@@ -87,7 +88,7 @@ def _with_new_names(given: Mapping[str, Any], origin: str, warn: Warn) -> Mappin
             continue
         if new in given:
             problem = f"`[{old}]` is the old name of `[{new}]`, and both are given"
-            raise SettingsError(_refused(origin, [problem]))
+            raise SettingsError(_error_text(origin, [problem]))
         warn(
             f"`[{old}]` in {origin} is deprecated: its name is `[{new}]` now. It is read as before;"
             f" the next release will refuse it. Rename the table."
@@ -96,48 +97,54 @@ def _with_new_names(given: Mapping[str, Any], origin: str, warn: Warn) -> Mappin
     return given
 
 
-def _refused(origin: str, problems: Sequence[str]) -> str:
-    many = "1 setting" if len(problems) == 1 else f"{len(problems)} settings"
+def _error_text(origin: str, problems: Sequence[str]) -> str:
+    count = "1 setting" if len(problems) == 1 else f"{len(problems)} settings"
     return (
-        f"{many} in {origin} cannot be used: {'; '.join(problems)}. Nothing ran with it."
-        f" Correct the file; docs/settings.md lists every setting and its default."
+        f"{count} in {origin} cannot be used: {'; '.join(problems)}. Nothing ran. Correct the file;"
+        f" docs/settings.md lists every setting and its default."
     )
 
 
 def _problem(detail: dict[str, Any]) -> str:
-    loc = [str(part) for part in detail["loc"]]
-    if loc[0] == "source":
-        loc = ["source", *loc[2:]]  # the kind stands between the table and the key
-    name = ".".join(loc)
-    if detail["type"] == "union_tag_invalid":
-        return f"`source.kind` is {detail['ctx']['tag']!r}, which is none of: {', '.join(_kinds())}"
-    if detail["type"] == "extra_forbidden" and loc[:-1] == ["source"] and _kinds(loc[-1]):
-        kinds = " or ".join(f'"{kind}"' for kind in _kinds(loc[-1]))
+    """Describe one error of pydantic: the setting, its value and what is wrong."""
+    path = [str(part) for part in detail["loc"]]
+    if path[0] == "source":
+        path = ["source", *path[2:]]  # pydantic puts the kind between the table and the key
+    *table, key = path
+    name, value, kind = ".".join(path), detail["input"], detail["type"]
+    if kind == "union_tag_invalid":
+        tag = detail["ctx"]["tag"]
+        return f"`source.kind` is {tag!r}, which is none of: {', '.join(_source_kinds())}"
+    if kind == "extra_forbidden" and table == ["source"] and _source_kinds(key):
+        kinds = " or ".join(f'"{source}"' for source in _source_kinds(key))
         return f"`{name}` needs `source.kind = {kinds}`"
-    is_stray = loc[:-1] == ["models"] and loc[-1] != "enabled"
-    if detail["type"] == "extra_forbidden" or (is_stray and not isinstance(detail["input"], dict)):
-        near = difflib.get_close_matches(loc[-1], _known_keys(loc[:-1]), n=1, cutoff=0.4)
+    is_stray = table == ["models"] and key != "enabled" and not isinstance(value, dict)
+    if kind == "extra_forbidden" or is_stray:
+        near = difflib.get_close_matches(key, _known_keys(table), n=1, cutoff=0.4)
         return f"`{name}` is unknown" + (f" (did you mean `{near[0]}`?)" if near else "")
-    given = "" if detail["type"] == "missing" else f" is {detail['input']!r}:"
-    if (isinstance(detail["input"], dict) or loc[0] == "notify") and given:
-        given = ":"  # a table is long, and may hold what a cluster or a channel is reached with
     message = detail["msg"].removeprefix("Value error, ")
-    return f"`{name}`{given} {message[0].lower()}{message[1:]}"
+    message = message[0].lower() + message[1:]
+    if kind == "missing":
+        return f"`{name}` {message}"
+    # The value is not printed if it is a whole table or may contain a secret.
+    if isinstance(value, dict) or path[0] == "notify":
+        return f"`{name}`: {message}"
+    return f"`{name}` is {value!r}: {message}"
 
 
-def _kinds(key: str = "kind") -> list[str]:
-    """The kinds of source that have a key."""
+def _source_kinds(key: str = "kind") -> list[str]:
+    """List the kinds of source that have a key."""
     fields = [kind.model_fields for kind in KINDS if key in kind.model_fields]
-    return [get_args(one["kind"].annotation)[0] for one in fields]
+    return [get_args(field["kind"].annotation)[0] for field in fields]
 
 
-def _known_keys(loc: Sequence[str]) -> list[str]:
-    """The keys that a table of forecast.toml may hold."""
-    if not loc:
+def _known_keys(path: Sequence[str]) -> list[str]:
+    """List the keys that a table of forecast.toml may hold."""
+    if not path:
         return [key for key in Settings.model_fields if key not in ("root", "var")]
-    if loc[0] == "source":
+    if path[0] == "source":
         return sorted({key for kind in KINDS for key in kind.model_fields})
-    table = Settings.model_fields[loc[0]].annotation if len(loc) == 1 else ModelSettings
-    return (
-        list(table.model_fields) if isinstance(table, type) and issubclass(table, BaseModel) else []
-    )
+    table = Settings.model_fields[path[0]].annotation if len(path) == 1 else ModelSettings
+    if isinstance(table, type) and issubclass(table, BaseModel):
+        return list(table.model_fields)
+    return []

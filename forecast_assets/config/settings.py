@@ -1,6 +1,6 @@
-"""The eight tables of the week, by name.
+"""Define every table of forecast.toml but `[source]`, with defaults and limits.
 
-What a contract is and how it is checked: `schema`. Who fills the tables: `defs`.
+`source_settings` defines `[source]`; `loader` reads the file; docs/settings.md documents each key.
 """
 
 from collections.abc import Iterable, Mapping
@@ -24,11 +24,13 @@ from forecast_assets.errors import format_list
 
 
 def column_suffix(level: float) -> str:
-    """80 -> "80", 97.5 -> "97.5": how a level is written in a column's name."""
+    """Format a level for a column's name: 80 as "80", 97.5 as "97.5"."""
     return f"{level:g}"
 
 
 ROOT = Path(__file__).resolve().parents[2]
+# Every model of the package but tbats: its two seconds for each fit would double the demo's first
+# week.
 # fmt: off
 DEFAULT_MODELS = (
     "naive", "seasonal_naive", "drift", "window_average",
@@ -37,7 +39,6 @@ DEFAULT_MODELS = (
     "ridge", "boosted_trees", "croston", "tsb",
 )
 # fmt: on
-# All that the package has but tbats: its two seconds a fit would double the demo's first week.
 Combination = Literal[
     "combination_mean",
     "combination_median",
@@ -48,25 +49,25 @@ Metric = Literal["mae", "rmse", "mape", "smape", "mase", "rmsse", "wis"]
 
 
 def parse_duration(text: str) -> timedelta:
-    """Read a span of time: a number and its unit, m, h or d."""
+    """Parse a number and its unit m, h or d, such as 30m, 6h or 2d."""
     units = {"m": "minutes", "h": "hours", "d": "days"}
     return timedelta(**{units[text[-1]]: int(text[:-1])})
 
 
 def matches_any(name: str, patterns: Iterable[str]) -> bool:
-    """Whether a series' name is one of the patterns, or fits one: `*` is any text, case matters."""
+    """Tell whether a series' name equals or matches a pattern (case-sensitive, `*` is any text)."""
     return any(name == pattern or fnmatchcase(name, pattern) for pattern in patterns)
 
 
 Event = Literal["report", "run_failed", "check_failed", "week_missed"]
 Severity = Literal["info", "warning", "error"]
-Duration = Annotated[str, Field(pattern=r"^[1-9]\d{0,4}[mhd]$")]  # 30m, 6h, 2d: see `span`
+Duration = Annotated[str, Field(pattern=r"^[1-9]\d{0,4}[mhd]$")]
 FindingPolicy = Literal["publish", "warn", "hold"]
 
 
 def _ascending(ends: tuple[float, float]) -> tuple[float, float]:
-    if not ends[0] < ends[1]:  # nor is NaN
-        raise ValueError("the first of the two is the lower")
+    if not ends[0] < ends[1]:  # also if one is NaN
+        raise ValueError("the first number must be less than the second")
     return ends
 
 
@@ -74,15 +75,17 @@ Range = Annotated[tuple[float, float], Field(strict=False), AfterValidator(_asce
 
 
 class SeriesSettings(FrozenModel):
-    """How raw rows become one value a week."""
+    """How raw rows become one value for each series and week."""
 
     frequency: Literal["W-MON", "W-TUE", "W-WED", "W-THU", "W-FRI", "W-SAT", "W-SUN"] = "W-FRI"
     season_length: int = Field(52, ge=1, le=1000)
     aggregate: Literal["error", "sum", "mean", "last"] = "error"
     missing: Literal["error", "interpolate", "ffill", "zero"] = "interpolate"
-    min_coverage: float = Field(0.8, ge=0, le=1, strict=False)  # of a first or newest week's days
-    units: dict[str, str] = Field(default_factory=dict)  # by series, for the report; * for any text
-    ranges: dict[str, Range] = Field(default_factory=dict)  # likewise: where its values lie
+    # The share of its usual days that the first and the newest week of a series must have.
+    min_coverage: float = Field(0.8, ge=0, le=1, strict=False)
+    # Units for the report and possible values, by patterns of series' names.
+    units: dict[str, str] = Field(default_factory=dict)
+    ranges: dict[str, Range] = Field(default_factory=dict)
 
 
 class DataQualitySettings(FrozenModel):
@@ -109,21 +112,22 @@ class DataQualitySettings(FrozenModel):
 
 
 class BacktestSettings(FrozenModel):
-    """How far ahead, at how many cutoffs, and how many weeks between them."""
+    """The horizon, and the number and spacing of the cutoffs, in weeks."""
 
     horizon: int = Field(1, ge=1, le=520)
     n_windows: int = Field(52, ge=1, le=10_000)
     step: int = Field(1, ge=1, le=520)
-    refit_every: int | None = Field(None, ge=1, le=520)  # None: each model's own cadence
+    # None: each model's own interval.
+    refit_every: int | None = Field(None, ge=1, le=520)
 
     @property
     def overlap(self) -> int:
-        """How many folds back the newest fold lies whose target weeks are over at a cutoff."""
+        """Return how many folds later the actual values of a fold are known."""
         return -(-self.horizon // self.step)
 
 
 class ModelSettings(FrozenModel):
-    """A model of the user's own, or, without a factory, what to change in a registered one."""
+    """A user's own model or, without a factory, changes to a registered one."""
 
     factory: str | None = Field(None, pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")
     params: dict[str, Any] = Field(default_factory=dict)
@@ -131,7 +135,7 @@ class ModelSettings(FrozenModel):
 
 
 class ModelsSettings(BaseModel):
-    """Which models compete; any further key is the table of a user's own model."""
+    """Which models compete; every other key is the table of one model."""
 
     model_config = ConfigDict(frozen=True, extra="allow", strict=True)
     __pydantic_extra__: dict[str, ModelSettings]
@@ -142,38 +146,41 @@ class ModelsSettings(BaseModel):
 
     @property
     def by_name(self) -> Mapping[str, ModelSettings]:
-        """The user's own models, by name."""
+        """Return the tables `[models.NAME]` by name."""
         return self.__pydantic_extra__
 
     @field_validator("enabled")
     @classmethod
-    def _once_each(cls, enabled: tuple[str, ...]) -> tuple[str, ...]:
-        twice = sorted({name for name in enabled if enabled.count(name) > 1})
-        if twice:
-            raise ValueError(f"comes twice: {format_list(twice)}")
+    def _check_names(cls, enabled: tuple[str, ...]) -> tuple[str, ...]:
+        repeated = sorted({name for name in enabled if enabled.count(name) > 1})
+        if repeated:
+            raise ValueError(f"given more than once: {format_list(repeated)}")
         reserved = [name for name in enabled if name.startswith("combination_")]
         if reserved:
-            raise ValueError(
-                f"every combination competes, and is no model: {format_list(reserved)}"
-            )
+            raise ValueError(f"combinations always compete; remove {format_list(reserved)}")
         return enabled
 
 
 class SelectionSettings(FrozenModel):
-    """By which metric, and by which rule, a series gets its model."""
+    """The metric and the rule by which a series gets its model."""
 
     metric: Metric = "mase"
     policy: Literal["best", "one_standard_error", "incumbent", "combination"] = "combination"
-    scope: Literal["series", "all"] = "series"  # a choice for each series, or one for all
-    combination: Combination = "combination_median"  # the one that the policy of that name takes
-    margin: float = Field(0.05, ge=0, lt=1, strict=False)  # of the incumbent's score
-    patience: int = Field(2, ge=1, le=52)  # weeks that the margin holds before it is replaced
+    # One choice for each series, or one for all series together.
+    scope: Literal["series", "all"] = "series"
+    # The combination that the policy `combination` uses.
+    combination: Combination = "combination_median"
+    # The policy `incumbent` replaces a model once another one is better by this share of its score
+    # in this many weeks in succession.
+    margin: float = Field(0.05, ge=0, lt=1, strict=False)
+    patience: int = Field(2, ge=1, le=52)
 
 
 class ForecastSettings(FrozenModel):
-    """Which prediction intervals are published."""
+    """The published prediction intervals and the limit of all forecasts."""
 
-    minimum: float | None = Field(None, strict=False)  # no value of any series can lie below it
+    # No value of any series can be below it.
+    minimum: float | None = Field(None, strict=False)
     levels: tuple[Annotated[float, Field(gt=0, lt=100)], ...] = Field(
         (80, 95), min_length=1, strict=False
     )
@@ -187,75 +194,82 @@ class ForecastSettings(FrozenModel):
 
 
 class StoreSettings(FrozenModel):
-    """Where every version of every table is kept: a folder, or an object store's address."""
+    """Where all versions are stored: a folder or an object store's address."""
 
     uri: str = Field("var/store", min_length=1)
 
 
 class ComputeSettings(FrozenModel):
-    """Where models run, and what each may take before it is ended."""
+    """Where models run, and the limits at which they are stopped."""
 
-    workers: int = Field(0, ge=0, le=4096)  # 0: one a core; of the local cluster
+    # Processes of the local cluster; 0: one for each core.
+    workers: int = Field(0, ge=0, le=4096)
     dask_address: str | None = Field(None, pattern=r"^\w+://.+")
     cluster: dict[str, dict[str, Any]] = Field(default_factory=dict, max_length=1)
-    fold_seconds: float = Field(60, gt=0, strict=False)  # of one fold; a global model has the next
-    model_seconds: float = Field(3600, gt=0, strict=False)  # of all folds of a model in a run
-    memory_mb: float = Field(2048, gt=0, strict=False)  # of the process that a model runs in
+    # For one fold of a local model.
+    fold_seconds: float = Field(60, gt=0, strict=False)
+    # For all folds of a model in one run.
+    model_seconds: float = Field(3600, gt=0, strict=False)
+    # For the process that a model runs in.
+    memory_mb: float = Field(2048, gt=0, strict=False)
 
     @property
     def is_local(self) -> bool:
-        """Whether models run on this machine, in no cluster that is named."""
+        """Tell whether models run on this machine rather than in a cluster."""
         return not self.dask_address and not self.cluster
 
     @model_validator(mode="after")
-    def _one_place(self) -> Self:
+    def _check_one_cluster(self) -> Self:
         if self.dask_address and self.cluster:
-            raise ValueError("`dask_address` and `cluster` answer one question: give one of them")
+            raise ValueError("`dask_address` and `cluster` exclude each other: give one of them")
         return self
 
 
 class ScheduleSettings(FrozenModel):
-    """When the week runs by itself; the time zone also says when a week is over."""
+    """When the week runs; the time zone also decides when a week is over."""
 
     cron: str = "0 0 * * MON"
     timezone: Zone = "UTC"
-    catch_up: Literal["latest", "all", "skip"] = "latest"  # which missed ticks get a late run
-    deadline: Duration = "6h"  # after a tick, by which its forecast is there
-    poll: Duration | None = None  # how often to look for new data between the ticks
+    # Which missed ticks get a late run.
+    catch_up: Literal["latest", "all", "skip"] = "latest"
+    # The time after a tick within which its forecast must exist.
+    deadline: Duration = "6h"
+    # How often to look for new data between the ticks; None: never.
+    poll: Duration | None = None
 
     @field_validator("cron")
     @classmethod
-    def _five_fields(cls, cron: str) -> str:
+    def _check_fields(cls, cron: str) -> str:
         if len(cron.split()) != len(("minute", "hour", "day", "month", "weekday")):
             raise ValueError("a cron expression has five fields: minute hour day month weekday")
         return cron
 
     @property
     def zone(self) -> ZoneInfo:
-        """The time zone itself."""
+        """Return the time zone."""
         return ZoneInfo(self.timezone)
 
 
 class NotifyRule(FrozenModel):
-    """Who is told of what: a notice goes to `urls` where all that the rule asks for holds."""
+    """Recipients of some notifications: those that match every condition of the rule."""
 
     urls: tuple[Secret, ...] = Field(min_length=1, strict=False)
     events: tuple[Event, ...] = Field(get_args(Event), min_length=1, strict=False)
-    severity: Severity = "info"  # the least that is told
-    series: tuple[str, ...] = Field(
-        ("*",), min_length=1, strict=False
-    )  # names, * for any text: see `fits`
+    # The lowest severity that is sent.
+    severity: Severity = "info"
+    # Names or patterns, as in `matches_any`.
+    series: tuple[str, ...] = Field(("*",), min_length=1, strict=False)
 
 
 class NotifySettings(FrozenModel):
-    """Apprise URLs: `urls` are told everything, those of a rule what it asks for."""
+    """Apprise URLs: `urls` receive every notification, those of a rule some of them."""
 
     urls: tuple[Secret, ...] = Field((), strict=False)
     rules: tuple[NotifyRule, ...] = Field((), strict=False)
 
 
 class Settings(FrozenModel):
-    """All settings in force. `root` is the folder that relative paths start from."""
+    """All settings. `root` is the folder of forecast.toml, `var` the folder of all output."""
 
     source: Source = DemoSource()
     series: SeriesSettings = SeriesSettings()
@@ -273,7 +287,7 @@ class Settings(FrozenModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _demo_unless_said(cls, given: dict[str, Any]) -> dict[str, Any]:
+    def _default_to_demo(cls, given: dict[str, Any]) -> dict[str, Any]:
         source = given.get("source")
         if isinstance(source, dict) and "kind" not in source:
             return {**given, "source": {"kind": "demo", **source}}
@@ -281,11 +295,11 @@ class Settings(FrozenModel):
 
     @property
     def store_uri(self) -> str:
-        """Where the store is: an address as it stands, a path made absolute."""
+        """Return the store's address, or its absolute path."""
         return self.resolve_path(self.store.uri)
 
     def resolve_path(self, path: str) -> str:
-        """Make a path absolute: `var/...` lies below `var`, any other path below `root`."""
+        """Make a path absolute: `var/...` is below `var`, any other path below `root`."""
         if "://" in path or Path(path).is_absolute():
             return path
         parts = Path(path).parts  # none, for "."

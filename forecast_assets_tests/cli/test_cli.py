@@ -62,10 +62,8 @@ def test_every_example_of_every_help_page_works():
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
 def test_every_help_page_ends_with_the_exit_codes_that_it_has(command: click.Command):
-    page = output_of(command.name or "", "--help")
-    assert re.search(
-        r"\n\n  Exit codes: 0 success; (1 .*; )?2 usage or configuration error\.\n$", page
-    )
+    page = " ".join(output_of(command.name or "", "--help").split())
+    assert re.search(r" Exit codes: 0 success; (1 .*; )?2 usage or configuration error\.$", page)
     can_fail = {"run", "check", "verify", "healthcheck", "notify"}
     assert ("; 1 " in page) == (command.name in can_fail)
 
