@@ -1,6 +1,5 @@
 """Mail servers and webhooks on loopback: some accept, others refuse, hang or drip."""
 
-import asyncio
 import email.policy
 import json
 import socket
@@ -48,7 +47,6 @@ class MailServer:
 
     port: int = 0
     refused: Collection[str] = ()
-    hangs_after_data: bool = False
     mails: list[EmailMessage] = field(default_factory=list)
 
     def url(self, *to: str) -> str:
@@ -69,8 +67,6 @@ class MailServer:
     async def handle_DATA(self, _: SMTP, __: Session, envelope: Envelope) -> str:  # noqa: N802, D102
         parser = BytesParser(policy=email.policy.default)
         self.mails.append(parser.parsebytes(envelope.original_content or b""))
-        if self.hangs_after_data:
-            await asyncio.Event().wait()
         return "250 OK"
 
 
@@ -83,11 +79,9 @@ class _AnyPort(Controller):
 
 
 @contextmanager
-def mail_server(
-    *, refused: Collection[str] = (), hangs_after_data: bool = False
-) -> Iterator[MailServer]:
-    """Run a mail server that refuses some recipients, or accepts a mail and never confirms it."""
-    server = MailServer(refused=refused, hangs_after_data=hangs_after_data)
+def mail_server(*, refused: Collection[str] = ()) -> Iterator[MailServer]:
+    """Run a mail server that refuses some recipients."""
+    server = MailServer(refused=refused)
     controller = _AnyPort(server, hostname=HOST, port=0)
     controller.start()
     server.port = controller.port

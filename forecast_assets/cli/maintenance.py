@@ -86,8 +86,8 @@ def notify(ctx: click.Context, *, is_json: bool) -> None:
         event="report",
         severity="info",
         title="Test message of forecast_assets",
-        text=f"Sent by `forecast-assets notify` at {now:%Y-%m-%d %H:%M} UTC. Reports and alarms"
-        " will arrive here. You need not do anything.",
+        text=f"Sent at {now:%Y-%m-%d %H:%M} UTC. Reports and alarms will arrive here. You need not"
+        " do anything. This message was sent by `forecast-assets notify`",
     )
     lines = []
     for url in all_channels(settings):

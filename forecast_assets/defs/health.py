@@ -43,30 +43,23 @@ def health_problems(
             run_ids = [run.run_id[:8] for run in orphans(instance)]
             problems += _silent_daemons(instance, now=now) if has_daemon else []
         if run_ids:
-            problems.append(
-                f"the processes of {len(run_ids)} runs no longer exist: {format_list(run_ids)}"
-            )
+            problems.append(f"the process of a run no longer exists: {format_list(run_ids)}")
     elif has_daemon:
         problems.append(NO_DAEMON)
     if undelivered := notifications.undelivered(settings, now=now):
-        problems.append(
-            f"{len(undelivered)} notifications were not delivered: {format_list(undelivered)}"
-        )
+        problems.append(f"notifications were not delivered: {format_list(undelivered)}")
     return problems
 
 
 def _silent_daemons(instance: dg.DagsterInstance, *, now: datetime) -> Iterator[str]:
     heartbeats = instance.get_daemon_heartbeats()
     required = [name for name in DAEMONS if name in instance.get_required_daemon_types()]
-    last = {
-        name: datetime.fromtimestamp(heartbeats[name].timestamp, UTC)
-        for name in required
-        if name in heartbeats
-    }
-    if not last:
+    if not any(name in heartbeats for name in required):
         yield NO_DAEMON
         return
     for name in required:
-        if name not in last or last[name] < now - HEARTBEAT_TIMEOUT:
-            since = f" since {last[name]:%Y-%m-%d %H:%M} UTC" if name in last else ""
+        heartbeat = heartbeats.get(name)
+        last = datetime.fromtimestamp(heartbeat.timestamp, UTC) if heartbeat else None
+        if last is None or last < now - HEARTBEAT_TIMEOUT:
+            since = f" since {last:%Y-%m-%d %H:%M} UTC" if last else ""
             yield f"Dagster's {name.replace('_', ' ').lower()} daemon sent no heartbeat{since}"

@@ -36,7 +36,7 @@ RETENTION = timedelta(days=365)
 REPORTED = timedelta(weeks=1)
 NOT_IN_SETTINGS = "The settings no longer name this channel, so nothing is sent to it."
 
-Row = dict[str, Any]
+Row = Mapping[str, Any]
 
 # One row for each channel of a notification; one without a channel if nobody receives it. Times are
 # in ISO 8601 and UTC.
@@ -117,7 +117,7 @@ class NotificationQueue:
             urls = {channel_key(url): url for url in all_channels(settings)}
             with self._transaction() as db:
                 _replace_channels(db, settings, urls)
-                due = [row for row in db.execute(WAITING) if _is_due(row, now)]
+                due = [dict(row) for row in db.execute(WAITING) if _is_due(row, now)]
             return self._send_all(due, urls, now=now, seconds=seconds)
 
     def undelivered(self, *, now: datetime) -> list[str]:
@@ -144,7 +144,7 @@ class NotificationQueue:
         for index, row in enumerate(due):
             key, left = row["channel_key"], end - time.monotonic()
             if key not in urls:
-                result = {**row, "state": "given up", "reason": NOT_IN_SETTINGS}
+                result: Row = {**row, "state": "given up", "reason": NOT_IN_SETTINGS}
             elif key in failed or left < minimum:
                 continue
             else:
@@ -165,7 +165,7 @@ class NotificationQueue:
             self._folder.mkdir(parents=True, exist_ok=True)
             connection = sqlite3.connect(self._path, timeout=BUSY_SECONDS, isolation_level=None)
             with closing(connection) as db:
-                db.row_factory = _as_dict
+                db.row_factory = sqlite3.Row
                 if not _is_created(db):
                     self._create(db)
                 db.execute(begin)
@@ -203,13 +203,8 @@ def channel_key(url: str) -> str:
     return hashlib.blake2b(url.encode(), digest_size=16).hexdigest()
 
 
-def _as_dict(cursor: sqlite3.Cursor, values: tuple[Any, ...]) -> Row:
-    return dict(zip((column[0] for column in cursor.description), values, strict=True))
-
-
 def _is_created(db: sqlite3.Connection) -> bool:
-    version: int = db.execute("PRAGMA user_version").fetchone()["user_version"]
-    return version > 0
+    return bool(db.execute("PRAGMA user_version").fetchone()[0])
 
 
 def _replace_channels(db: sqlite3.Connection, settings: Settings, urls: Mapping[str, str]) -> None:
@@ -220,7 +215,7 @@ def _replace_channels(db: sqlite3.Connection, settings: Settings, urls: Mapping[
     unnamed: dict[str, list[Row]] = {}
     for row in db.execute(WAITING):
         if row["channel_key"] not in urls:
-            unnamed.setdefault(row["id"], []).append(row)
+            unnamed.setdefault(row["id"], []).append(dict(row))
     for notification_id, rows in unnamed.items():
         notification = _notification(rows[0])
         keys = {row["channel_key"] for row in db.execute(KEYS, [notification_id])}

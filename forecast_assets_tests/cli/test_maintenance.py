@@ -38,13 +38,6 @@ def test_healthcheck_prints_one_line_and_exits_with_1_if_there_is_a_problem(
     assert record["problem"].startswith("no Dagster daemon has run here")
 
 
-def test_healthcheck_exits_with_2_if_the_settings_cannot_be_used(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    configure(tmp_path, monkeypatch, "[schedule]\nevery = 1")
-    assert "`schedule.every` is unknown" in output_of("healthcheck", exit_code=2)
-
-
 def test_notify_sends_to_every_channel_and_prints_the_answers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

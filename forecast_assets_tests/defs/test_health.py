@@ -78,7 +78,7 @@ def test_runs_without_a_process_are_a_problem_and_are_not_changed(settings: Sett
         run_id = create_run_for_test(instance, job_name="x", status=started).run_id
         instance.add_run_tags(run_id, {"forecast_assets/process": f"{run_id} {dead_process()}"})
     for _ in range(2):
-        assert problems(settings) == [f"the processes of 1 runs no longer exist: {run_id[:8]}"]
+        assert problems(settings) == [f"the process of a run no longer exists: {run_id[:8]}"]
 
 
 def test_notifications_that_were_not_delivered_are_a_problem(settings: Settings):
@@ -88,5 +88,5 @@ def test_notifications_that_were_not_delivered_are_a_problem(settings: Settings)
     queue.deliver(settings, now=NOON, seconds=5)
     (problem,) = problems(settings)
     assert problem.startswith(
-        "1 notifications were not delivered: 'The week of 2 January' to env:GONE (given up): "
+        "notifications were not delivered: 'The week of 2 January' to env:GONE (given up): "
     )

@@ -10,7 +10,8 @@ import sqlite3
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from datetime import timedelta
+from dataclasses import asdict
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,13 @@ def settings_for(*urls: str, **rules: Any) -> Settings:
     return make_settings(Path("/nowhere"), notify={"urls": list(urls), **rules})
 
 
+def deliver(
+    queue: NotificationQueue, *urls: str, now: datetime = AS_OF, seconds: float = SECONDS
+) -> int:
+    """Deliver with settings whose `urls` receive everything."""
+    return queue.deliver(settings_for(*urls), now=now, seconds=seconds)
+
+
 def states(folder: Path) -> Mapping[tuple[str, str], tuple[str, int]]:
     """Return the state and the number of tries of each notification and channel."""
     rows = deliveries(folder / "outbox")
@@ -83,19 +91,13 @@ def all_states(folder: Path) -> list[str]:
 def test_an_id_is_queued_once_whatever_became_of_it(queue: NotificationQueue, up: Webhook):
     assert queue.enqueue(make_notification(), [up.url, up.url], now=AS_OF)
     assert not queue.enqueue(make_notification(title="other"), [up.url], now=AS_OF)
-    assert queue.deliver(settings_for(up.url), now=AS_OF, seconds=SECONDS) == 1
+    assert deliver(queue, up.url) == 1
     later = AS_OF + timedelta(weeks=1)
     assert not queue.enqueue(make_notification(), [up.url], now=later)
-    assert queue.deliver(settings_for(up.url), now=later, seconds=SECONDS) == 0
+    assert deliver(queue, up.url, now=later) == 0
     assert up.titles == ["The week of 2 January"]
-
-
-def test_the_id_of_a_notification_without_recipients_is_known(
-    queue: NotificationQueue, tmp_path: Path
-):
-    assert queue.enqueue(make_notification(), [], now=AS_OF)
-    assert not queue.enqueue(make_notification(), ["env:OPS"], now=AS_OF)
-    assert deliveries(tmp_path / "outbox") == []
+    assert queue.enqueue(make_notification("without recipients"), [], now=AS_OF)
+    assert not queue.enqueue(make_notification("without recipients"), [up.url], now=AS_OF)
 
 
 def test_one_of_several_writers_queues_an_id(tmp_path: Path):
@@ -117,28 +119,24 @@ def test_any_text_can_be_queued_and_sent(queue: NotificationQueue, tmp_path: Pat
     notification = make_notification(hostile, title=hostile, text=hostile, series=(hostile,))
     assert queue.enqueue(notification, [up.url], now=AS_OF)
     assert not queue.enqueue(notification, [up.url], now=AS_OF)
-    queue.deliver(settings_for(up.url), now=AS_OF, seconds=SECONDS)
+    deliver(queue, up.url)
     (row,) = deliveries(tmp_path / "outbox")
     assert (row["id"], row["state"]) == (hostile.replace("\udc80", "?"), "sent")
     assert up.titles[0].startswith("../../x 🎉?../../x 🎉?")
     assert [path.name for path in tmp_path.iterdir()] == ["outbox"]
 
 
-def test_a_folder_that_cannot_be_written_is_an_error_with_a_remedy(
+def test_a_database_that_cannot_be_used_is_an_error_with_a_remedy(
     queue: NotificationQueue, tmp_path: Path
 ):
     (tmp_path / "outbox").write_text("a file")
     message = r"queue .*queue\.sqlite cannot be used: .* were not sent stay in it.* run again\."
     with pytest.raises(StoreError, match=message):
         queue.enqueue(make_notification(), ["env:OPS"], now=AS_OF)
-
-
-def test_a_database_that_is_damaged_is_an_error_with_a_remedy(
-    queue: NotificationQueue, tmp_path: Path
-):
-    queue.enqueue(make_notification(), ["env:OPS"], now=AS_OF)
+    (tmp_path / "outbox").unlink()
+    (tmp_path / "outbox").mkdir()
     (tmp_path / "outbox/queue.sqlite").write_bytes(b"no database" * 1000)
-    with pytest.raises(StoreError, match=r"cannot be used: file is not a database"):
+    with pytest.raises(StoreError, match="cannot be used: file is not a database"):
         queue.undelivered(now=AS_OF)
 
 
@@ -168,7 +166,7 @@ def file_size_limit(n_bytes: int) -> Iterator[None]:
 def test_without_a_queue_nothing_is_delivered_and_no_folder_is_made(
     queue: NotificationQueue, tmp_path: Path
 ):
-    assert queue.deliver(settings_for(), now=AS_OF, seconds=SECONDS) == 0
+    assert deliver(queue) == 0
     assert queue.undelivered(now=AS_OF) == []
     assert list(tmp_path.iterdir()) == []
 
@@ -182,7 +180,7 @@ def test_each_channel_receives_the_notification_with_its_files(
     with mail_server() as server:
         urls = ["env:OPS", server.url()]
         queue.enqueue(make_notification(files=(report,)), urls, now=AS_OF)
-        assert queue.deliver(settings_for(*urls), now=later, seconds=SECONDS) == 2
+        assert deliver(queue, *urls, now=later) == 2
     rows = deliveries(tmp_path / "outbox")
     assert states(tmp_path) == {
         ("report 2026-01-02", "env:OPS"): ("sent", 1),
@@ -194,25 +192,16 @@ def test_each_channel_receives_the_notification_with_its_files(
     assert attached.get_payload(decode=True) == b"<p>the week</p>"
 
 
-def test_the_oldest_notification_is_sent_first(queue: NotificationQueue, up: Webhook):
-    for i in (2, 0, 1):
-        notification = make_notification(f"notification {i}", title=f"title {i}")
-        queue.enqueue(notification, [up.url], now=AS_OF + i * MINUTE)
-    queue.deliver(settings_for(up.url), now=AS_OF, seconds=SECONDS)
-    assert up.titles == ["title 0", "title 1", "title 2"]
-
-
 def test_a_channel_is_retried_with_growing_delays_and_given_up(
     queue: NotificationQueue, tmp_path: Path, up: Webhook, down: Webhook
 ):
-    settings, now = settings_for(up.url, down.url), AS_OF
-    queue.enqueue(make_notification(), [down.url, up.url], now=now)
-    for delay in (timedelta(0), *RETRY_DELAYS, *RETRY_DELAYS):
-        if delay:
-            early = now + delay - timedelta(seconds=1)
-            assert queue.deliver(settings, now=early, seconds=SECONDS) == 0
+    urls, now = [down.url, up.url], AS_OF
+    queue.enqueue(make_notification(), urls, now=now)
+    deliver(queue, *urls)
+    for delay in (*RETRY_DELAYS, *RETRY_DELAYS):
+        assert deliver(queue, *urls, now=now + delay - timedelta(seconds=1)) == 0
         now += delay
-        queue.deliver(settings, now=now, seconds=SECONDS)
+        deliver(queue, *urls, now=now)
     assert [delay / MINUTE for delay in RETRY_DELAYS] == [1, 5, 30, 120, 360, 720]
     assert (len(up.requests), len(down.requests)) == (1, 7)
     given_up, sent = deliveries(tmp_path / "outbox")
@@ -224,19 +213,18 @@ def test_a_channel_is_retried_with_growing_delays_and_given_up(
 def test_a_channel_that_recovers_receives_what_waits(
     queue: NotificationQueue, tmp_path: Path, up: Webhook, monkeypatch: pytest.MonkeyPatch
 ):
-    settings = settings_for("env:OPS")
     queue.enqueue(make_notification(), ["env:OPS"], now=AS_OF)
     monkeypatch.delenv("OPS", raising=False)
-    queue.deliver(settings, now=AS_OF, seconds=SECONDS)
+    deliver(queue, "env:OPS")
     (undelivered,) = queue.undelivered(now=AS_OF)
     assert undelivered.startswith("'The week of 2 January' to env:OPS (waiting): ")
     assert "the environment has no OPS" in undelivered
     monkeypatch.setenv("OPS", f"json://{HOST}:{refusing_port()}")
-    queue.deliver(settings, now=AS_OF + MINUTE, seconds=SECONDS)
+    deliver(queue, "env:OPS", now=AS_OF + MINUTE)
     (undelivered,) = queue.undelivered(now=AS_OF)
     assert "(Connection refused)" in undelivered
     monkeypatch.setenv("OPS", up.url)
-    queue.deliver(settings, now=AS_OF + 6 * MINUTE, seconds=SECONDS)
+    deliver(queue, "env:OPS", now=AS_OF + 6 * MINUTE)
     assert queue.undelivered(now=AS_OF) == []
     assert states(tmp_path) == {("report 2026-01-02", "env:OPS"): ("sent", 3)}
     assert len(up.requests) == 1
@@ -250,7 +238,7 @@ def test_a_url_of_which_some_recipients_have_it_is_not_tried_again(
         queue.enqueue(make_notification(), [url], now=AS_OF)
         for hours in (0, 24):
             now = AS_OF + timedelta(hours=hours)
-            queue.deliver(settings_for(url), now=now, seconds=SECONDS)
+            deliver(queue, url, now=now)
     assert len(server.mails) == 1
     assert states(tmp_path) == {("report 2026-01-02", "mailto://***"): ("partly sent", 1)}
     (undelivered,) = queue.undelivered(now=AS_OF)
@@ -258,17 +246,14 @@ def test_a_url_of_which_some_recipients_have_it_is_not_tried_again(
 
 
 def test_a_channel_that_the_settings_no_longer_name_is_given_up(
-    queue: NotificationQueue, up: Webhook
+    queue: NotificationQueue, tmp_path: Path, up: Webhook
 ):
-    queue.enqueue(make_notification(), [up.url, "env:OPS"], now=AS_OF)
-    assert queue.deliver(settings_for(), now=AS_OF, seconds=SECONDS) == 2
-    assert up.requests == []
-    reason = "(given up): The settings no longer name this channel, so nothing is sent to it."
-    undelivered = queue.undelivered(now=AS_OF)
-    assert [text.partition(" to ")[2] for text in undelivered] == [
-        f"json://*** {reason}",
-        f"env:OPS {reason}",
-    ]
+    queue.enqueue(make_notification(), [up.url, "env:GONE"], now=AS_OF)
+    assert deliver(queue, up.url) == 2
+    assert len(up.requests) == 1
+    assert all_states(tmp_path) == ["sent", "given up"]
+    (undelivered,) = queue.undelivered(now=AS_OF)
+    assert undelivered.startswith("'The week of 2 January' to env:GONE (given up): The settings no")
 
 
 def test_corrected_urls_receive_what_waits_for_the_wrong_ones(
@@ -290,15 +275,6 @@ def test_corrected_urls_receive_what_waits_for_the_wrong_ones(
     assert queue.undelivered(now=AS_OF) == []
 
 
-def test_a_recipient_that_has_it_does_not_replace_a_channel(
-    queue: NotificationQueue, tmp_path: Path, up: Webhook
-):
-    queue.enqueue(make_notification(event="run_failed"), [up.url, "env:GONE"], now=AS_OF)
-    queue.deliver(settings_for(up.url), now=AS_OF, seconds=SECONDS)
-    assert len(up.requests) == 1
-    assert all_states(tmp_path) == ["sent", "given up"]
-
-
 def test_a_report_that_waits_goes_to_readers_of_the_same_series(
     queue: NotificationQueue, up: Webhook
 ):
@@ -316,15 +292,16 @@ def test_a_report_that_waits_goes_to_readers_of_the_same_series(
     assert received == [("/hook", "*"), ("/hook/part", "a*")]
 
 
-def test_a_channel_that_failed_is_left_alone_until_the_next_call(
+def test_the_oldest_is_sent_first_and_a_channel_that_failed_is_left_alone_until_the_next_call(
     queue: NotificationQueue, up: Webhook, down: Webhook
 ):
-    for i in range(5):
-        notification = make_notification(f"notification {i}")
+    for i in (2, 0, 1):
+        notification = make_notification(f"notification {i}", title=f"title {i}")
         queue.enqueue(notification, [down.url, up.url], now=AS_OF + i * MINUTE)
     for n_requests in (1, 2):
-        queue.deliver(settings_for(up.url, down.url), now=AS_OF + 5 * MINUTE, seconds=SECONDS)
-        assert (len(up.requests), len(down.requests)) == (5, n_requests)
+        deliver(queue, up.url, down.url, now=AS_OF + 5 * MINUTE)
+        assert up.titles == ["title 0", "title 1", "title 2"]
+        assert down.titles == ["title 0", "title 1"][:n_requests]
 
 
 def test_channels_that_hang_leave_time_for_the_others(
@@ -334,7 +311,7 @@ def test_channels_that_hang_leave_time_for_the_others(
         urls = [f"json://{HOST}:{first}", f"json://{HOST}:{second}", up.url]
         assert check_url(up.url) is None  # loads Apprise before the time counts
         queue.enqueue(make_notification(), urls, now=AS_OF)
-        queue.deliver(settings_for(*urls), now=AS_OF, seconds=3.0)
+        deliver(queue, *urls, seconds=3.0)
     assert all_states(tmp_path) == ["waiting", "waiting", "sent"]
 
 
@@ -344,7 +321,7 @@ def test_what_there_is_no_time_for_does_not_count_as_tried(
     with silent_port() as port:
         urls = [f"json://{HOST}:{port}/{i}" for i in range(20)]
         queue.enqueue(make_notification(), urls, now=AS_OF)
-        n_results = queue.deliver(settings_for(*urls), now=AS_OF, seconds=0.8)
+        n_results = deliver(queue, *urls, seconds=0.8)
     assert 0 < n_results < 20
     n_tries = [row["n_tries"] for row in deliveries(tmp_path / "outbox")]
     assert n_tries == [1] * n_results + [0] * (20 - n_results)
@@ -356,7 +333,7 @@ def test_a_clock_that_is_set_back_does_not_delay_what_waits(
     late = AS_OF + timedelta(days=300)
     queue.enqueue(make_notification(), [down.url], now=late)
     for now in (late, AS_OF, AS_OF + 5 * MINUTE):
-        queue.deliver(settings_for(down.url), now=now, seconds=SECONDS)
+        deliver(queue, down.url, now=now)
     assert len(down.requests) == 3
 
 
@@ -366,14 +343,13 @@ def test_a_clock_that_is_set_back_does_not_delay_what_waits(
 def test_while_another_process_delivers_notifications_are_queued_only(
     queue: NotificationQueue, tmp_path: Path, up: Webhook
 ):
-    settings = settings_for(up.url)
     queue.enqueue(make_notification("a"), [up.url], now=AS_OF)
     with (tmp_path / "outbox/delivering").open("ab") as other:
         fcntl.flock(other, fcntl.LOCK_EX)
-        assert queue.deliver(settings, now=AS_OF, seconds=SECONDS) == 0
+        assert deliver(queue, up.url) == 0
         assert queue.enqueue(make_notification("b"), [up.url], now=AS_OF)
         assert up.requests == []
-    assert queue.deliver(settings, now=AS_OF, seconds=SECONDS) == 2
+    assert deliver(queue, up.url) == 2
 
 
 def test_a_channel_receives_one_of_several_deliveries_at_once(
@@ -382,12 +358,9 @@ def test_a_channel_receives_one_of_several_deliveries_at_once(
     for i in range(10):
         queue.enqueue(make_notification(f"notification {i}"), [up.url], now=AS_OF)
 
-    def deliver(_: int) -> int:
-        other = NotificationQueue(tmp_path / "outbox")
-        return other.deliver(settings_for(up.url), now=AS_OF, seconds=SECONDS)
-
+    others = [NotificationQueue(tmp_path / "outbox") for _ in range(3)]
     with ThreadPoolExecutor(3) as pool:
-        assert sum(pool.map(deliver, range(3))) == 10
+        assert sum(pool.map(lambda other: deliver(other, up.url), others)) == 10
     assert len(up.requests) == 10
     assert set(all_states(tmp_path)) == {"sent"}
 
@@ -396,18 +369,17 @@ def test_a_process_that_is_killed_repeats_the_last_notification_only(
     queue: NotificationQueue, tmp_path: Path, up: Webhook
 ):
     with webhook("hangs") as hung:
-        settings = settings_for(up.url, hung.url)
+        urls = [up.url, hung.url]
         check_url(up.url)  # loads Apprise before the fork
-        queue.enqueue(make_notification(), [up.url, hung.url], now=AS_OF)
-        process = multiprocessing.get_context("fork").Process(
-            target=queue.deliver, args=[settings], kwargs={"now": AS_OF, "seconds": 600.0}
-        )
+        queue.enqueue(make_notification(), urls, now=AS_OF)
+        fork = multiprocessing.get_context("fork")
+        process = fork.Process(target=deliver, args=[queue, *urls], kwargs={"seconds": 600.0})
         process.start()
         assert comes_true(lambda: bool(hung.requests), within=60)
         os.kill(process.pid or 0, signal.SIGKILL)
         process.join()
         assert all_states(tmp_path) == ["sent", "waiting"]
-        queue.deliver(settings, now=AS_OF, seconds=1.0)
+        deliver(queue, *urls, seconds=1.0)
     assert (len(up.requests), len(hung.requests)) == (1, 2)
 
 
@@ -415,18 +387,15 @@ def test_a_process_that_is_killed_repeats_the_last_notification_only(
 
 
 def test_undelivered_names_what_waits_and_for_a_week_what_was_given_up(
-    queue: NotificationQueue, tmp_path: Path, down: Webhook
+    queue: NotificationQueue, down: Webhook
 ):
-    settings = settings_for(down.url)
     queue.enqueue(make_notification("waits", title="waits"), [down.url], now=AS_OF)
     queue.enqueue(make_notification("gone", title="gone"), ["env:GONE"], now=AS_OF)
     queue.enqueue(make_notification("untried"), [down.url], now=AS_OF + MINUTE)
-    queue.deliver(settings, now=AS_OF, seconds=SECONDS)
+    deliver(queue, down.url)
     for days, titles in ((6.9, ["waits", "gone"]), (7, ["waits"]), (300, ["waits"])):
         undelivered = queue.undelivered(now=AS_OF + timedelta(days=days))
         assert [text.split("'")[1] for text in undelivered] == titles
-    queue.purge(now=AS_OF + timedelta(days=366))
-    assert [row["id"] for row in deliveries(tmp_path / "outbox")] == ["waits", "untried"]
 
 
 @pytest.mark.parametrize(("days", "is_forgotten"), [(365, False), (366, True)])
@@ -434,7 +403,7 @@ def test_what_was_sent_more_than_a_year_ago_is_forgotten(
     queue: NotificationQueue, up: Webhook, days: int, *, is_forgotten: bool
 ):
     queue.enqueue(make_notification("sent"), [up.url], now=AS_OF)
-    queue.deliver(settings_for(up.url), now=AS_OF, seconds=SECONDS)
+    deliver(queue, up.url)
     queue.enqueue(make_notification("waiting"), [up.url], now=AS_OF)
     now = AS_OF + timedelta(days=days)
     queue.purge(now=now)
@@ -449,7 +418,7 @@ def test_no_file_holds_a_secret(queue: NotificationQueue, tmp_path: Path, down: 
         "nosuch://me:hunter2@host/t0ken",
     ]
     queue.enqueue(make_notification(), urls, now=AS_OF)
-    queue.deliver(settings_for(*urls), now=AS_OF, seconds=SECONDS)
+    deliver(queue, *urls)
     files = b"".join(path.read_bytes() for path in (tmp_path / "outbox").iterdir())
     assert b"error=500" in files
     assert [secret for secret in (b"hunter2", b"t0ken", b"topsecret") if secret in files] == []
@@ -462,33 +431,16 @@ def test_no_file_holds_a_secret(queue: NotificationQueue, tmp_path: Path, down: 
 def write_json(folder: Path, notification_id: str, *states: str) -> Path:
     """Write a file of version 0.1, which kept it in the folder of its state."""
     name = {"waiting": "waiting", "given up": "given_up"}.get(states[0], "done")
-    tried_at = "2026-01-05T06:00:00Z"
-    content = {
-        "notice": {
-            "id": notification_id,
-            "event": "report",
-            "severity": "info",
-            "title": notification_id,
-            "text": "It is here.",
-            "files": ["/var/report.html"],
-            "series": ["*"],
-        },
-        "put_at": tried_at,
-        "channels": [
-            {
-                "key": f"env:CHANNEL{i}",
-                "shown": f"env:CHANNEL{i}",
-                "state": state,
-                "n_tries": 1,
-                "tried_at": tried_at,
-                "reason": None if state == "sent" else "error=500",
-            }
-            for i, state in enumerate(states)
-        ],
-    }
+    time = "2026-01-05T06:00:00Z"
+    notice = asdict(make_notification(notification_id, title=notification_id))
+    channels = [
+        {"key": f"env:CHANNEL{i}", "shown": f"env:CHANNEL{i}", "state": state, "n_tries": 1}
+        | {"tried_at": time, "reason": None if state == "sent" else "error=500"}
+        for i, state in enumerate(states)
+    ]
     path = folder / name / f"{notification_id}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(content))
+    path.write_text(json.dumps({"notice": notice, "put_at": time, "channels": channels}))
     return path
 
 
@@ -503,25 +455,13 @@ def test_the_queue_of_version_0_1_is_taken_over_once(
     ]
     damaged = folder / "waiting/damaged.json"
     damaged.write_text('{"notice": {"id": "a"')
+    sqlite3.connect(folder / "queue.sqlite").execute("VACUUM")  # of a takeover that was interrupted
+    urls = ["env:CHANNEL0", "env:CHANNEL1"]
     monkeypatch.setenv("CHANNEL0", up.url)
     monkeypatch.setenv("CHANNEL1", up.url)
-    settings = settings_for("env:CHANNEL0", "env:CHANNEL1")
-
-    def deliver(_: int) -> int:
-        return NotificationQueue(folder).deliver(settings, now=AS_OF, seconds=SECONDS)
-
+    others = [NotificationQueue(folder) for _ in range(3)]
     with ThreadPoolExecutor(3) as pool:
-        assert sum(pool.map(deliver, range(3))) == 1
+        assert sum(pool.map(lambda other: deliver(other, *urls), others)) == 1
     assert up.titles == ["half"]
     assert not any(queue.enqueue(make_notification(path.stem), [], now=AS_OF) for path in old)
     assert list(folder.rglob("*.json")) == [damaged]
-
-
-def test_an_interrupted_takeover_begins_again(queue: NotificationQueue, tmp_path: Path):
-    folder = tmp_path / "outbox"
-    path = write_json(folder, "waits", "waiting")
-    with sqlite3.connect(folder / "queue.sqlite"):  # a file without a table
-        pass
-    (undelivered,) = queue.undelivered(now=AS_OF)
-    assert undelivered == "'waits' to env:CHANNEL0 (waiting): error=500"
-    assert not path.exists()

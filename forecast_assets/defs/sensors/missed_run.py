@@ -102,7 +102,7 @@ def build_missed_week(
             return dg.SensorResult(run_requests=[request], cursor=new_cursor)
         if decision.action == "alarm":
             enqueue(_alarm(tick, settings, decision.message), settings, now=now)
-        orphans = f" Failed {len(ended)} runs whose process no longer exists." if ended else ""
+        orphans = f" Failed runs without a process: {len(ended)}." if ended else ""
         return dg.SensorResult(skip_reason=f"{decision.message}{orphans}", cursor=new_cursor)
 
     return missed_week
@@ -171,5 +171,5 @@ def _alarm(tick: datetime, settings: Settings, message: str) -> Notification:
         text=f"It was due {settings.schedule.deadline} after its scheduled time."
         f" {escape_markdown(message)} The previous forecast stays in force. Find the cause on the"
         " run's page in the UI, correct it, and run the week:"
-        f" `forecast-assets run --as-of {tick.isoformat()}`.",
+        f" `forecast-assets run --as-of {tick.isoformat()}`",
     )

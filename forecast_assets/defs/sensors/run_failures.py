@@ -27,7 +27,7 @@ MAX_RUNS_PER_TICK = 10
 # Ids keep their notifications from being queued twice.
 OVERLAP = timedelta(seconds=30)
 ENDED = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE]
-FAILURES = {dg.DagsterEventType.STEP_FAILURE, dg.DagsterEventType.RUN_FAILURE}
+FAILURES = (dg.DagsterEventType.STEP_FAILURE, dg.DagsterEventType.RUN_FAILURE)
 
 
 def build_alarms(settings: Settings, *, clock: Clock = now) -> dg.SensorDefinition:
@@ -56,7 +56,7 @@ def build_alarms(settings: Settings, *, clock: Clock = now) -> dg.SensorDefiniti
         is_last = len(new) < MAX_RUNS_PER_TICK
         until = min(max([since, *ends, *([now - OVERLAP] if is_last else [])]), now)
         return dg.SensorResult(
-            skip_reason=f"{n_queued} new notifications. "
+            skip_reason=f"New notifications: {n_queued}. "
             + (f"Not delivered: {format_list(undelivered)}." if undelivered else "All delivered."),
             cursor=until.isoformat(),
         )
@@ -114,14 +114,14 @@ def run_notifications(record: dg.RunRecord, instance: dg.DagsterInstance) -> Ite
             title=f"{title} failed",
             text=f"{_causes(run, instance)}\n\nThe data published before are unchanged. Correct the"
             " cause, then re-execute the run from failure in the UI, or run the week again:"
-            f" `forecast-assets run --as-of {as_of.isoformat()}`.\n\n{page}",
+            f" `forecast-assets run --as-of {as_of.isoformat()}`\n\n{page}",
         )
     if failed:
         yield Notification(
             id=f"check_failed {run.run_id}",
             event="check_failed",
             severity="error" if errors else "warning",
-            title=f"{title}: {len(failed)} checks failed",
+            title=f"{title}: {len(failed)} failed check{'s' * (len(failed) > 1)}",
             text=f"{_list_checks(failed)}\n\n{page}",
             series=_series_of(failed),
         )
@@ -142,19 +142,11 @@ def _selection(run: dg.DagsterRun) -> str:
 
 def _causes(run: dg.DagsterRun, instance: dg.DagsterInstance) -> str:
     """Return why a run failed, a line for each failed step."""
-    records = instance.get_records_for_run(run.run_id, of_type=FAILURES).records
-    events = [record.event_log_entry.dagster_event for record in records]
-    steps = [
-        f"- {event.step_key}: {escape_markdown(failure_cause(event))}"
-        for event in events
-        if event and event.is_step_failure
-    ]
-    whole = [
-        escape_markdown(str(event.message))
-        for event in events
-        if event and not event.is_step_failure
-    ]
-    return "\n".join(steps or whole) or "The run gives no cause."
+    events = _events(run, instance, *FAILURES)
+    steps = [event for event in events if event.is_step_failure]
+    lines = [f"- {event.step_key}: {escape_markdown(failure_cause(event))}" for event in steps]
+    lines = lines or [escape_markdown(str(event.message)) for event in events]
+    return "\n".join(lines) or "The run gives no cause."
 
 
 def _series_of(evaluations: Sequence[dg.AssetCheckEvaluation]) -> tuple[str, ...]:
@@ -165,14 +157,14 @@ def _series_of(evaluations: Sequence[dg.AssetCheckEvaluation]) -> tuple[str, ...
     return tuple(sorted({str(name) for value in names if value for name in value.value}))  # type: ignore[union-attr]
 
 
-def _evaluations(
-    run: dg.DagsterRun, instance: dg.DagsterInstance
-) -> Iterator[dg.AssetCheckEvaluation]:
-    events = instance.get_records_for_run(
-        run.run_id, of_type=dg.DagsterEventType.ASSET_CHECK_EVALUATION
-    )
-    for record in events.records:
-        event = record.event_log_entry.dagster_event
-        if event is not None:
-            evaluation: dg.AssetCheckEvaluation = event.asset_check_evaluation_data
-            yield evaluation
+def _evaluations(run: dg.DagsterRun, instance: dg.DagsterInstance) -> list[dg.AssetCheckEvaluation]:
+    events = _events(run, instance, dg.DagsterEventType.ASSET_CHECK_EVALUATION)
+    return [event.asset_check_evaluation_data for event in events]
+
+
+def _events(
+    run: dg.DagsterRun, instance: dg.DagsterInstance, *types: dg.DagsterEventType
+) -> list[dg.DagsterEvent]:
+    records = instance.get_records_for_run(run.run_id, of_type=set(types)).records
+    events = [record.event_log_entry.dagster_event for record in records]
+    return [event for event in events if event is not None]

@@ -59,12 +59,12 @@ def watcher(tmp_path: Path, instance: dg.DagsterInstance) -> Iterator[Watcher]:
 
 def test_failed_checks_of_a_run_that_succeeds_are_reported(watcher: Watcher):
     assert watcher.run_week().success
-    assert watcher.tick() == "0 new notifications. All delivered."
+    assert watcher.tick() == "New notifications: 0. All delivered."
     watcher.configure(series={**PANEL, "short": [1.0]})
     assert watcher.run_week().success
     watcher.tick()
     (message,) = watcher.hook.messages
-    assert message["title"].endswith(" checks failed")
+    assert message["title"].endswith(" failed checks")
     assert message["type"] == "warning"
     assert message["message"].startswith("- series, ")
     assert "1 of 3 series" in message["message"]
@@ -73,8 +73,8 @@ def test_failed_checks_of_a_run_that_succeeds_are_reported(watcher: Watcher):
 def test_a_failed_run_is_reported_once_with_its_cause(watcher: Watcher):
     hostile = "<img src=http://evil/x.png> [pay](http://evil)"
     run = watcher.run_week(source=f'unique_id,ds,y\na,"{hostile}",1\n')
-    assert watcher.tick() == "1 new notifications. All delivered."
-    assert watcher.tick() == "0 new notifications. All delivered."
+    assert watcher.tick() == "New notifications: 1. All delivered."
+    assert watcher.tick() == "New notifications: 0. All delivered."
     (message,) = watcher.hook.messages
     assert message["title"].startswith("The weekly run as of 20")
     assert message["title"].endswith("UTC failed")
@@ -121,7 +121,7 @@ def test_runs_of_other_projects_and_older_runs_are_not_reported(
     with webhook() as hook:
         watcher = Watcher(tmp_path, instance, hook)
         create_run_for_test(instance, job_name="another_job", status=failed)
-        assert watcher.tick(later=timedelta(minutes=1)) == "0 new notifications. All delivered."
+        assert watcher.tick(later=timedelta(minutes=1)) == "New notifications: 0. All delivered."
 
 
 def test_all_of_many_runs_are_reported_and_a_poll_once_a_day(watcher: Watcher):
