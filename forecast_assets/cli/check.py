@@ -112,7 +112,7 @@ def _quality(
         value = {"policy": finding.policy, "n": finding.n, "series": list(finding.series)}
         prefix = "A run would hold these data: " if finding.policy == "hold" else ""
         is_well = None if finding.policy == "warn" else not prefix
-        yield StatusLine(finding.kind, value, is_well=is_well, text=f"{prefix}{finding.says}")
+        yield StatusLine(finding.kind, value, is_well=is_well, text=f"{prefix}{finding.text}")
 
 
 def models(settings: "Settings", _: "Store", __: datetime) -> Iterator[StatusLine]:

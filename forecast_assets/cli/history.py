@@ -151,13 +151,13 @@ def diff(asset: str, old: int, new: int, partition: str | None, *, is_json: bool
 def verify(ctx: click.Context, assets: Sequence[str], *, is_json: bool) -> None:
     """Check that every version is undamaged.
 
-    Reads each version again and compares it with its record; without ASSET, of all assets.
+    Reads each version again and compares it with its record; without ASSET, of all tables.
     """
     from forecast_assets.storage import audit
-    from forecast_assets.storage.tables import ASSETS
+    from forecast_assets.storage.tables import TABLES
 
     _, store = open_store()
-    audits = audit.verify(store, assets or ASSETS)
+    audits = audit.verify(store, assets or TABLES)
     damaged = [result for result in audits if result.problem]
     n_pruned = sum(result.pruned_at is not None for result in audits)
     if is_json:

@@ -92,16 +92,16 @@ def parse_time(text: str) -> datetime:
 
 
 def _complete_asset(_: click.Context, __: click.Parameter, incomplete: str) -> Sequence[str]:
-    from forecast_assets.storage.tables import ASSETS
+    from forecast_assets.storage.tables import TABLES
 
-    return [name for name in ASSETS if name.startswith(incomplete)]
+    return [name for name in TABLES if name.startswith(incomplete)]
 
 
 def _complete_model(_: click.Context, __: click.Parameter, incomplete: str) -> Sequence[str]:
     from forecast_assets.config import loader
 
     with suppress(ForecastAssetsError):  # the shell has no place to show an error
-        enabled = loader.load().models.enabled
+        enabled = loader.load(warn=lambda _: None).models.enabled
         return [name for name in enabled if name.startswith(incomplete)]
     return []
 

@@ -61,8 +61,8 @@ def run(ctx: click.Context, as_of: str | None, *, is_accepted: bool, is_json: bo
 
 def _print_week(settings: "Settings", store: "Store", run_id: str) -> None:
     from forecast_assets.cli.status import main_report_file
-    from forecast_assets.data.quality.baseline import evaluate_stored
     from forecast_assets.data.quality.evaluate import one_line, with_policy
+    from forecast_assets.data.quality.stored_findings import findings_of
     from forecast_assets.reporting.render import forecast_rows
     from forecast_assets.storage import versions
 
@@ -74,7 +74,7 @@ def _print_week(settings: "Settings", store: "Store", run_id: str) -> None:
     rows = forecast_rows(frames["next_week_forecast"], frames["series"])
     click.echo()
     print_records([_to_record(row, settings.forecast.levels) for row in rows])
-    findings = evaluate_stored(store, commits["series"][0], settings)
+    findings = findings_of(store, commits["series"][0], settings)
     if with_policy(findings, "hold", "warn"):
         click.echo(f"\nThe data:       {one_line(findings)}; more: forecast-assets status")
     report = settings.var / main_report_file(frames["weekly_report"]["file"])

@@ -103,14 +103,16 @@ def _forecast(context: StatusContext) -> Iterator[StatusLine]:
 
 
 def _data(context: StatusContext) -> Iterator[StatusLine]:
-    """Summarize the findings of the newest data; they are not well if any is a warning or hold."""
-    from forecast_assets.data.quality.baseline import evaluate_stored
+    """Summarize the findings on the newest fetch; not well if any is a warning or hold."""
     from forecast_assets.data.quality.evaluate import one_line, with_policy
+    from forecast_assets.data.quality.stored_findings import findings_of, held_findings
 
-    findings = evaluate_stored(context.store, context.newest("series"), context.settings)
+    held, series = held_findings(context.store), context.newest("series")
+    findings = held or findings_of(context.store, series, context.settings)
     is_well = not with_policy(findings, "hold", "warn")
     counts = {finding.kind: finding.n for finding in findings}
-    yield StatusLine("data", counts, is_well=is_well, text=one_line(findings))
+    text = f"{'held back: ' if held else ''}{one_line(findings)}"
+    yield StatusLine("data", counts, is_well=is_well, text=text)
 
 
 def _failed_models(context: StatusContext) -> Iterator[StatusLine]:

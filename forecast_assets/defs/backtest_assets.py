@@ -231,7 +231,7 @@ def metrics(
             "n_ineligible": int((scores["status"] == "ineligible").sum()),
             **{f"{metric}_of_{model}": float(mean) for model, mean in means.items()},
         },
-        check=checks.no_model_failed(scores),
+        check=checks.models_complete(scores),
     )
 
 

@@ -1,6 +1,6 @@
-"""Asset checks: what a person should know of a table that keeps its contract.
+"""Asset checks: warnings about tables that keep their contract, and reasons to hold data back.
 
-An asset evaluates its own check on the frame at hand: a step of its own would read it again.
+An asset evaluates its own checks on the frame at hand: a step of their own would read it again.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -8,199 +8,229 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 import dagster as dg
 import pandas as pd
 
+from forecast_assets.data.quality.evaluate import blocking, with_policy
 from forecast_assets.data.quality.finding import Finding
 from forecast_assets.errors import format_list
 from forecast_assets.forecasting.live_accuracy import LiveAccuracyCheck
+from forecast_assets.reporting.render import escape_markdown
 from forecast_assets.storage.tables import CHAMPION
 
-ABOUT = "series"  # under this name a result lists whom it is about, where that is not everybody
-MOST_ABOUT = 100  # more are told to all: an event is no place for thousands of names
-ACCEPTED = "It was accepted, so it is published."
+# Metadata: the series that a failed check is about, if it is not about all.
+SERIES_KEY = "series"
+# More series than this are not listed: notifications then go to everybody.
+MAX_SERIES = 100
+# Series of each finding in a check's table.
+ROWS_SHOWN = 25
+ACCEPTED = "It was accepted, so the data are published."
 
-NAMES: Mapping[str, tuple[str, str]] = {
-    # kind: the check, and what holds where it passes
-    "new_week": ("weeks_are_known", "Every week was in the previous version."),
-    "unchanged": ("something_is_new", "Something differs from the previous version."),
-    "revised": ("values_stand", "What the previous version gave is what the source says now."),
-    "rewritten": ("history_stands", "Less than half of the history is another than it was."),
-    "repeated": ("weeks_are_their_own", "No week has come again under a later date."),
-    "shrunk": ("no_week_is_gone", "Every week of the previous version is there."),
-    "late": ("source_is_on_time", "The newest week that is over is there, of every series."),
-    "malformed": ("rows_keep_the_contract", "Every row could be read."),
-    "partial": ("newest_week_is_whole", "The newest week has the days that it usually has."),
-    "duplicates": ("rows_come_once", "No series and time comes twice."),
-    "off_grid": ("rows_keep_their_weekday", "Rows of weekly series are on their usual weekday."),
-    "gaps": ("no_week_is_missing", "No week had to be filled since the previous version."),
-    "out_of_range": ("values_are_in_range", "Every value is one that its series can have."),
-    "new_series": ("series_are_known", "Every series was in the previous version."),
-    "vanished_series": ("no_series_is_gone", "Every series of the previous version is there."),
-    "unusual": ("newest_values_are_usual", "The newest values are as far off as values usually."),
-    "rescaled": ("units_stand", "No series was multiplied, nor is its newest value."),
-    "flat": ("no_series_is_stuck", "No series stands still for longer than ever."),
+# The data checks of `series`: their kinds of finding, and what holds if they pass.
+DATA_CHECKS: Mapping[str, tuple[Sequence[str], str]] = {
+    "rows": (
+        ("malformed", "duplicates", "off_grid"),
+        "Every row can be read, comes once, and is on its usual weekday.",
+    ),
+    "on_time": (
+        ("late", "unchanged"),
+        "Every series has the newest week that is over.",
+    ),
+    "complete": (
+        ("partial", "gaps"),
+        "The newest week has its usual days, and no new week had to be filled.",
+    ),
+    "same_series": (
+        ("new_series", "vanished_series"),
+        "The series are those of the previous version.",
+    ),
+    "same_history": (
+        ("revised", "rewritten", "shrunk", "repeated", "new_week"),
+        "Every week of the previous version has the same value as before.",
+    ),
+    "plausible_values": (
+        ("out_of_range", "unusual", "flat", "rescaled"),
+        "The new values are in range, and like those of the past.",
+    ),
 }
-
-SPECS = tuple(
+SPECS: Sequence[dg.AssetCheckSpec] = (
     dg.AssetCheckSpec(
-        name,
+        "long_enough",
         asset="series",
-        blocking=True,
-        description=f"{says} `[data_quality] {kind}` says what is done where not.",
-    )
-    for kind, (name, says) in NAMES.items()
-)
-
-
-def results(
-    findings: Sequence[Finding], *, is_accepted: bool = False
-) -> Iterator[dg.AssetCheckResult]:
-    """What each check says of a fetch: passed, a warning, or an error where it is held back.
-
-    Where that was accepted, an error is a warning that says so.
-    """
-    by_kind = {one.kind: one for one in findings}
-    for kind, (name, says) in NAMES.items():
-        one = by_kind.get(kind)
-        is_held = one is not None and one.policy == "hold"
-        said = says if one is None else one.says
-        yield dg.AssetCheckResult(
-            check_name=name,
-            passed=one is None or one.policy == "publish",
-            severity=dg.AssetCheckSeverity.ERROR
-            if is_held and not is_accepted
-            else dg.AssetCheckSeverity.WARN,
-            description=f"{said} {ACCEPTED}" if is_held and is_accepted else said,
-            metadata={
-                "n_problems": 0 if one is None else one.n,
-                **({ABOUT: list(one.series)} if one and 0 < len(one.series) <= MOST_ABOUT else {}),
-            },
+        description="Every series has enough weeks to backtest a model on.",
+    ),
+    *(
+        dg.AssetCheckSpec(
+            name,
+            asset="series",
+            blocking=True,
+            description=f"{passes} `[data_quality]` sets the policies: {', '.join(kinds)}.",
         )
-
-
-CHECKS: Sequence[dg.AssetCheckSpec] = (
-    dg.AssetCheckSpec(
-        "series_can_be_backtested",
-        asset="series",
-        description="Every series is long enough to hold out a week that is forecast.",
+        for name, (kinds, passes) in DATA_CHECKS.items()
     ),
     dg.AssetCheckSpec(
-        "no_model_failed",
+        "models_complete",
         asset="metrics",
-        description="Every model forecast every fold it was asked for.",
+        description="Every model forecast every fold of its backtest.",
     ),
     dg.AssetCheckSpec(
-        "champions_forecast",
+        "champions_used",
         asset="next_week_forecast",
-        description="Every series has a forecast, made by the model that was chosen for it.",
+        description="Every series is forecast by the model that was selected for it.",
     ),
     dg.AssetCheckSpec(
-        "live_forecasts_keep_their_promise",
+        "intervals_and_skill",
         asset="forecast_accuracy",
-        description="The last year's forecasts beat naive, and their intervals held as often as"
-        " they said, as far as chance lets one tell.",
+        description="The published forecasts of the last year beat the naive forecast, and their"
+        " intervals cover as many values as they promise, both up to chance.",
     ),
     dg.AssetCheckSpec(
-        "everyone_was_told",
+        "notifications_delivered",
         asset="weekly_report",
-        description="The report and every alarm were taken by the channels they are for.",
+        description="Every channel took every notification that is for it.",
     ),
-    *SPECS,
 )
 
 
 def specs_of(asset: str) -> list[dg.AssetCheckSpec]:
-    """The checks of an asset."""
-    return [spec for spec in CHECKS if spec.asset_key.path[-1] == asset]
+    """Return the check specs of an asset."""
+    return [spec for spec in SPECS if spec.asset_key.path[-1] == asset]
 
 
-def series_can_be_backtested(series: pd.DataFrame, *, horizon: int) -> dg.AssetCheckResult:
-    """Warn of series too short to hold out a horizon: no model can be judged on them."""
+def data_checks(
+    findings: Sequence[Finding], *, is_accepted: bool = False
+) -> Iterator[dg.AssetCheckResult]:
+    """Return the result of each data check, with the severity of its worst finding.
+
+    A finding that holds the data back is an error; if the data were accepted, a warning.
+    """
+    for name, (kinds, passes) in DATA_CHECKS.items():
+        group = [finding for finding in findings if finding.kind in kinds]
+        failed = with_policy(group, "warn", "hold")
+        is_held = bool(blocking(failed))
+        texts = [finding.text for finding in failed or group] or [passes]
+        ids = [finding.series for finding in failed]
+        yield _result(
+            name,
+            sum(finding.n for finding in failed),
+            " ".join([*texts, ACCEPTED] if is_held and is_accepted else texts),
+            series=[series for some in ids for series in some] if all(ids) else (),
+            severity=dg.AssetCheckSeverity.ERROR
+            if is_held and not is_accepted
+            else dg.AssetCheckSeverity.WARN,
+            metadata={"findings": _findings_table(group)} if group else {},
+        )
+
+
+def long_enough(series: pd.DataFrame, *, horizon: int) -> dg.AssetCheckResult:
+    """Warn about series too short for a backtest."""
     sizes = series.groupby("unique_id").size()
     short = list(sizes.index[sizes <= horizon])
-    return _warning(
-        "series_can_be_backtested",
-        short,
-        good=f"All {len(sizes)} series have {horizon + 1} weeks or more.",
-        bad=f"{len(short)} of {len(sizes)} series have no more than {horizon}"
-        f" week{'s' * (horizon > 1)}: {format_list(short)}. None can be held out to judge a model by, so"
-        f" they get the naive forecast, without an interval. Wait for more weeks, or leave them out"
-        f" of the source.",
-        about=short,
+    if not short:
+        text = f"All {len(sizes)} series have at least {horizon + 1} weeks."
+        return _result("long_enough", 0, text)
+    return _result(
+        "long_enough",
+        len(short),
+        f"{len(short)} of {len(sizes)} series have at most {horizon} week{'s' * (horizon > 1)}:"
+        f" {format_list(short)}. No model can be backtested on them, so they get the naive"
+        f" forecast, without an interval. Wait for more weeks, or remove them from the source.",
+        series=short,
     )
 
 
-def no_model_failed(metrics: pd.DataFrame) -> dg.AssetCheckResult:
-    """Warn of models that failed on a series: they do not compete there."""
+def models_complete(metrics: pd.DataFrame) -> dg.AssetCheckResult:
+    """Warn about models that failed on a series."""
     failed = metrics[metrics["status"] == "failed"]
-    named = [f"{row.model} on {row.unique_id} ({row.reason})" for row in failed.itertuples()]
-    return _warning(
-        "no_model_failed",
-        named,
-        good=f"None of {metrics['model'].nunique()} models failed on any of"
-        f" {metrics['unique_id'].nunique()} series.",
-        bad=f"{len(named)} times a model failed on a series: {format_list(named)}. There it does not"
-        f" compete; the week is forecast by the others. Mend the model, or take it out of"
-        f" `enabled` in forecast.toml.",
-        about=failed["unique_id"],
+    if failed.empty:
+        n_models, n_series = metrics["model"].nunique(), metrics["unique_id"].nunique()
+        text = f"None of {n_models} models failed on any of {n_series} series."
+        return _result("models_complete", 0, text)
+    names = [f"{row.model} on {row.unique_id} ({row.reason})" for row in failed.itertuples()]
+    return _result(
+        "models_complete",
+        len(failed),
+        f"{len(failed)} backtests failed: {format_list(names)}. The model is no candidate for the"
+        f" series, which another model forecasts. Correct the model, or remove it from"
+        f" `models.enabled`.",
+        series=failed["unique_id"],
     )
 
 
-def champions_forecast(forecast: pd.DataFrame) -> dg.AssetCheckResult:
-    """Warn of series that another model than the champion had to forecast."""
+def champions_used(forecast: pd.DataFrame) -> dg.AssetCheckResult:
+    """Warn about series that another model than the champion forecasts."""
     others = forecast[(forecast["rung"] != CHAMPION) & (forecast["h"] == 1)]
-    named = [f"{row.unique_id} by {row.model} ({row.rung})" for row in others.itertuples()]
-    return _warning(
-        "champions_forecast",
-        named,
-        good=f"All {forecast['unique_id'].nunique()} series were forecast by the model chosen"
-        f" for them.",
-        bad=f"{len(named)} series are not forecast by a champion: {format_list(named)}. Either the"
-        f" chosen model failed on the newest week, or no model forecast every fold of the series."
-        f" The page of best_model tells which.",
-        about=others["unique_id"],
+    if others.empty:
+        text = f"All {forecast['unique_id'].nunique()} series are forecast by their champion."
+        return _result("champions_used", 0, text)
+    names = [f"{row.unique_id} by {row.model} ({row.rung})" for row in others.itertuples()]
+    return _result(
+        "champions_used",
+        len(others),
+        f"{len(others)} series are not forecast by a champion: {format_list(names)}. The champion"
+        f" failed on the newest week, or no model forecast every fold of the series. The column"
+        f" `reason` of best_model says which.",
+        series=others["unique_id"],
     )
 
 
-def live_forecasts_keep_their_promise(verdict: LiveAccuracyCheck) -> dg.AssetCheckResult:
-    """Warn where published forecasts were worse than naive, or their intervals off."""
-    found = [one for one in (verdict.worse_than_naive, *verdict.off_coverage) if one]
-    return _warning(
-        "live_forecasts_keep_their_promise",
-        found,
-        good=f"Of {verdict.n_weeks} weeks of published forecasts"
-        + (
-            f" nothing can be told yet: it takes {verdict.n_needed}."
-            if verdict.n_weeks < verdict.n_needed
-            else " none shows what chance would not."
-        ),
-        bad=f"Over {verdict.n_weeks} weeks of published forecasts {'; '.join(found)}. The backtest"
-        f" promised better: the series have changed, or `n_windows` is too short to tell. The page"
-        f" of forecast_accuracy has each series and model; until it is mended, lean on naive.",
+def intervals_and_skill(accuracy: LiveAccuracyCheck) -> dg.AssetCheckResult:
+    """Warn if published forecasts are worse than naive, or their intervals miss their levels."""
+    problems = [text for text in (accuracy.worse_than_naive, *accuracy.off_coverage) if text]
+    if accuracy.n_weeks < accuracy.n_needed:
+        good = f"too few to judge: {accuracy.n_needed} are needed."
+    else:
+        good = "none differs from its backtest by more than chance."
+    bad = (
+        f"{'; '.join(problems)}. The backtest promised better: the series have changed, or"
+        f" `backtest.n_windows` is too small to tell. Compare the series and models on the page of"
+        f" forecast_accuracy, and rely on the naive forecast until then."
     )
+    text = f"{accuracy.n_weeks} weeks of published forecasts: {bad if problems else good}"
+    return _result("intervals_and_skill", len(problems), text)
 
 
-def everyone_was_told(undelivered: Sequence[str]) -> dg.AssetCheckResult:
-    """Warn of notices that a channel of `[notify]` did not take yet, or never will."""
-    return _warning(
-        "everyone_was_told",
-        list(undelivered),
-        good="Every notice was taken by every channel that it is for.",
-        bad=f"{len(undelivered)} notices were not taken: {format_list(undelivered)}. The week itself is"
-        f" published. What waits is tried again for a day, by the sensor `alarms` and by the next"
-        f" run; `forecast-assets notify` tries a channel now and says how it answers.",
+def notifications_delivered(undelivered: Sequence[str]) -> dg.AssetCheckResult:
+    """Warn about notifications that a channel of `[notify]` did not take."""
+    bad = (
+        f"{len(undelivered)} notifications were not delivered: {format_list(undelivered)}. The"
+        f" forecast is published all the same. The sensor `alarms` and the next run try again for a"
+        f" day; `forecast-assets notify` tests every channel now."
     )
+    good = "Every channel took every notification."
+    return _result("notifications_delivered", len(undelivered), bad if undelivered else good)
 
 
-def _warning(
-    name: str, found: list[str], *, good: str, bad: str, about: Iterable[str] = ()
+def _result(
+    name: str,
+    n_problems: int,
+    description: str,
+    *,
+    series: Iterable[str] = (),
+    severity: dg.AssetCheckSeverity = dg.AssetCheckSeverity.WARN,
+    metadata: Mapping[str, dg.MetadataValue] | None = None,
 ) -> dg.AssetCheckResult:
-    ids = list(dict.fromkeys(about))
+    ids = list(dict.fromkeys(series))
     return dg.AssetCheckResult(
         check_name=name,
-        passed=not found,
-        severity=dg.AssetCheckSeverity.WARN,
-        description=bad if found else good,
+        passed=not n_problems,
+        severity=severity,
+        description=description,
         metadata={
-            "n_problems": len(found),
-            **({ABOUT: ids} if 0 < len(ids) <= MOST_ABOUT else {}),
+            "n_problems": n_problems,
+            **(metadata or {}),
+            **({SERIES_KEY: ids} if 0 < len(ids) <= MAX_SERIES else {}),
         },
     )
+
+
+def _findings_table(findings: Sequence[Finding]) -> dg.MetadataValue:
+    lines = ["| kind | series | week | what | policy |", "|---|---|---|---|---|"]
+    for finding in findings:
+        cells = [("", "", finding.message)]
+        cells += [(row.unique_id, row.ds or "", row.detail) for row in finding.rows[:ROWS_SHOWN]]
+        lines += [
+            f"| {finding.kind} | {escape_markdown(series)} | {week} | {escape_markdown(what)}"
+            f" | {finding.policy} |"
+            for series, week, what in cells
+        ]
+    if any(len(finding.series) > ROWS_SHOWN for finding in findings):
+        lines.append("\n`forecast-assets show data_findings` has more rows.")
+    return dg.MetadataValue.md("\n".join(lines))

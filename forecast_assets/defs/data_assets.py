@@ -1,7 +1,6 @@
-"""Assets that lead to the choice: data, scores, best model; each one pure call and what to see.
+"""Dagster assets of the group `data`: the source's rows, and the weekly series made of them.
 
-The backtest, a graph of a step for each model: `bake_off`; what is made of the choice:
-`publication`. Contracts, owners and groups are filled in by `build`, the same way for all.
+`build` adds contracts, owners and groups, in the same way for all assets.
 """
 
 from random import Random
@@ -13,6 +12,7 @@ from forecast_assets.config.settings import Settings
 from forecast_assets.data import weekly
 from forecast_assets.data.quality.baseline import previous_rows, previous_series
 from forecast_assets.data.quality.evaluate import blocking, evaluate, hold_message, one_line
+from forecast_assets.data.quality.stored_findings import write_findings
 from forecast_assets.data.sources import fetch
 from forecast_assets.data.sources.request import FetchRequest
 from forecast_assets.defs import checks
@@ -22,6 +22,7 @@ from forecast_assets.defs.runs import ACCEPT_TAG, ACCEPTED, tag_held
 from forecast_assets.errors import DataError
 from forecast_assets.reporting import plots
 from forecast_assets.storage.store import Store
+from forecast_assets.storage.versions import resolve_inputs
 
 
 @week_asset
@@ -30,12 +31,12 @@ def raw_data(
     settings: dg.ResourceParam[Settings],
     store: dg.ResourceParam[Store],
 ) -> AssetResult:
-    """The source's rows as published: mapped to `unique_id, ds, y`, nothing else changed."""
+    """The source's rows, mapped to `unique_id, ds, y` and otherwise as they came."""
     as_of = run_context(context).as_of
     before = previous_rows(store, settings, as_of=as_of)
-    rng = Random(context.run.run_id)  # noqa: S311 - it spreads waits, of each run in its own way
-    asked = FetchRequest(settings, as_of, previous=before, log=context.log.warning, rng=rng)
-    rows = fetch.fetch(asked)
+    rng = Random(context.run.run_id)  # noqa: S311 - spreads the waits between retries
+    request = FetchRequest(settings, as_of, previous=before, log=context.log.warning, rng=rng)
+    rows = fetch.fetch(request)
     aside = rows.loc[rows["problem"].notna(), ["problem", "given"]]
     return asset_result(
         store.tables["raw_data"],
@@ -58,17 +59,18 @@ def series(
     settings: dg.ResourceParam[Settings],
     store: dg.ResourceParam[Store],
 ) -> AssetOutputs:
-    """One value for each series and finished week, without gaps; held back where it is odd."""
-    moment = run_context(context)
-    weeks = weekly.to_weeks(raw_data, settings, as_of=moment.as_of)
-    before = previous_series(store, settings, as_of=moment.as_of, runs=moment.runs)
-    findings = evaluate(raw_data, weeks.frame, before, settings, as_of=moment.as_of)
+    """One value for each series and finished week, without gaps; held back if implausible."""
+    run, as_of = run_context(context), run_context(context).as_of
+    weeks = weekly.to_weeks(raw_data, settings, as_of=as_of)
+    before = previous_series(store, settings, as_of=as_of, runs=run.runs)
+    findings = evaluate(raw_data, weeks.frame, before, settings, as_of=as_of)
+    (rows,) = resolve_inputs(store, "raw_data", partitions=None, runs=run.runs, as_of=as_of)
+    write_findings(store, findings, fetch=rows, run_id=context.run.run_id, as_of=as_of)
     is_accepted = context.run.tags.get(ACCEPT_TAG) == ACCEPTED
-    yield checks.series_can_be_backtested(weeks.frame, horizon=settings.backtest.horizon)
-    yield from checks.results(findings, is_accepted=is_accepted)
+    yield checks.long_enough(weeks.frame, horizon=settings.backtest.horizon)
+    yield from checks.data_checks(findings, is_accepted=is_accepted)
     if blocking(findings) and not is_accepted:
-        content = store.tables["raw_data"].data_version(raw_data)
-        tag_held(context.run, context.instance, content=content)
+        tag_held(context.run, context.instance, content=rows.data_version)
         raise DataError(hold_message(findings))
     yield asset_result(
         store.tables["series"],
@@ -81,6 +83,6 @@ def series(
             "n_weeks_filled": weeks.n_filled,
             "n_weeks_left_out": weeks.n_part,
             "n_rows_of_unfinished_weeks": weeks.n_unfinished,
-            "verdict": one_line(findings),
+            "data_quality": one_line(findings),
         },
     )

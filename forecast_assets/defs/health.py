@@ -10,6 +10,8 @@ import dagster as dg
 
 from forecast_assets.config.loader import dagster_home
 from forecast_assets.config.settings import Settings
+from forecast_assets.data.quality.evaluate import one_line
+from forecast_assets.data.quality.stored_findings import held_findings
 from forecast_assets.defs import notifications
 from forecast_assets.defs.runs import orphans
 from forecast_assets.defs.schedules import is_published, last_due
@@ -33,9 +35,11 @@ def health_problems(
     problems = []
     tick = last_due(settings, now=now)
     if not is_published(store, tick):
+        held = held_findings(store)
         problems.append(
             f"the forecast of the week of {tick:%Y-%m-%d %H:%M} UTC is missing, although the"
             f" deadline of {settings.schedule.deadline} has passed"
+            + (f": the data are held back, because of {one_line(held)}" if held else "")
         )
     home = dagster_home(settings)
     if (home / "dagster.yaml").exists():

@@ -53,10 +53,10 @@ def undelivered(settings: Settings, *, now: datetime) -> list[str]:
 def with_problems(week: summary.WeeklyReport, settings: Settings) -> summary.WeeklyReport:
     """Add the failures of the asset checks of its tables to a week, as its problems."""
     results = [
-        checks.series_can_be_backtested(week.series, horizon=settings.backtest.horizon),
-        checks.no_model_failed(week.metrics),
-        checks.champions_forecast(week.forecast),
-        checks.live_forecasts_keep_their_promise(
+        checks.long_enough(week.series, horizon=settings.backtest.horizon),
+        checks.models_complete(week.metrics),
+        checks.champions_used(week.forecast),
+        checks.intervals_and_skill(
             live_accuracy.check_accuracy(week.accuracy, week.series, levels=week.levels)
         ),
     ]
@@ -117,7 +117,7 @@ def report_delivery_check(
     instance: dg.DagsterInstance, settings: Settings, *, now: datetime
 ) -> None:
     """Report the check of deliveries on weekly_report, outside of a run."""
-    result = checks.everyone_was_told(undelivered(settings, now=now))
+    result = checks.notifications_delivered(undelivered(settings, now=now))
     instance.report_runless_asset_event(
         dg.AssetCheckEvaluation(
             asset_key=dg.AssetKey("weekly_report"),

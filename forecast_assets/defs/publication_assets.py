@@ -10,7 +10,7 @@ import pandas as pd
 
 from forecast_assets.backtesting.executor import BacktestExecutor
 from forecast_assets.config.settings import Settings
-from forecast_assets.data.quality.baseline import evaluate_stored
+from forecast_assets.data.quality.stored_findings import findings_of
 from forecast_assets.defs import checks, notifications
 from forecast_assets.defs.asset_decorator import AssetResult, run_context, week_asset
 from forecast_assets.defs.metadata import asset_result, columns_first, first_rows, svg_metadata
@@ -60,7 +60,7 @@ def next_week_forecast(
             "n_series": rows["unique_id"].nunique(),
             "n_forecasts_not_by_champion": int((rows["rung"] != CHAMPION).sum()),
         },
-        check=checks.champions_forecast(rows),
+        check=checks.champions_used(rows),
     )
 
 
@@ -99,7 +99,7 @@ def forecast_accuracy(
             ),
             "rows": first_rows(scored.sort_values("ds", ascending=False, kind="stable")),
         },
-        check=checks.live_forecasts_keep_their_promise(
+        check=checks.intervals_and_skill(
             live_accuracy.check_accuracy(scored, series, levels=levels)
         ),
     )
@@ -132,7 +132,7 @@ def weekly_report(
             levels=settings.forecast.levels,
             run_id=context.run.run_id,
             units=settings.series.units,
-            findings=evaluate_stored(store, data, settings),
+            findings=findings_of(store, data, settings),
             made_from=f"next_week_forecast {commit.version}, made from {commit.made_from}",
         ),
         settings,
@@ -154,5 +154,5 @@ def weekly_report(
             "report": dg.MetadataValue.path(store.var / folder / "report.html"),
             "report_text": dg.MetadataValue.md(texts["report.md"]),
         },
-        check=checks.everyone_was_told(notifications.undelivered(settings, now=at)),
+        check=checks.notifications_delivered(notifications.undelivered(settings, now=at)),
     )

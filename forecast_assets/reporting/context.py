@@ -81,7 +81,7 @@ def build_context(week: WeeklyReport) -> Texts:
         "n_failures": len(failed),
         "too_short": int((week.metrics["status"] == INELIGIBLE).sum()),
         "weeks": weeks,
-        "odd": [one.what for one in odd[:MOST_ODD]],
+        "odd": [one.message for one in odd[:MOST_ODD]],
         "n_odd": len(odd),
         "behind": weeks.behind.head(MOST_TOLD).to_dict("records"),
         "standings": ranked.to_dict("records"),

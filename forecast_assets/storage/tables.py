@@ -1,4 +1,4 @@
-"""Define the eight tables of the week: one contract for each asset.
+"""Define the tables of the week: one contract for each asset, and one for findings.
 
 `contract` checks them; the assets in `defs` fill them.
 """
@@ -27,6 +27,9 @@ ASSETS = (
     "forecast_accuracy",
     "weekly_report",
 )
+# A table that no asset is: written by the step of `series`, before it may hold the data back.
+DATA_FINDINGS = "data_findings"
+TABLES = (*ASSETS, DATA_FINDINGS)
 
 
 def _float(name: str, description: str) -> Column:
@@ -64,6 +67,7 @@ def table_contracts(levels: Sequence[float]) -> Mapping[str, TableContract]:
         _next_week_forecast(levels),
         _forecast_accuracy(levels),
         _WEEKLY_REPORT,
+        _DATA_FINDINGS,
     )
     return MappingProxyType({table.name: table for table in contracts})
 
@@ -124,6 +128,24 @@ _SERIES = TableContract(
             "Days with data as a share of the days that a week of the series usually has; 0 if the"
             " week was filled.",
         ),
+    ),
+)
+
+_DATA_FINDINGS = TableContract(
+    DATA_FINDINGS,
+    key=(),
+    columns=(
+        Column("kind", "string", "The kind of finding: a key of `[data_quality]`."),
+        Column(
+            "unique_id",
+            "string",
+            "A series that it is about; null in the row that sums the finding up.",
+            nullable=True,
+        ),
+        Column("ds", "date", "The first week, or day, concerned.", nullable=True),
+        Column("n", "int", "How many values, weeks, rows or series it is about."),
+        Column("message", "string", "What was found."),
+        Column("policy", "string", "What was done about it: publish, warn or hold."),
     ),
 )
 

@@ -12,7 +12,7 @@ import pandas as pd
 from forecast_assets.errors import VersionNotFoundError, format_list
 from forecast_assets.storage.commit import Commit
 from forecast_assets.storage.store import Store
-from forecast_assets.storage.tables import ASSETS
+from forecast_assets.storage.tables import ASSETS, DATA_FINDINGS
 
 Node = tuple[str, str | None]  # an asset and one of its partitions
 # With more commands than this, running the whole week is shorter.
@@ -144,7 +144,8 @@ def group_by_partition(commits: Iterable[Commit]) -> dict[str | None, list[Commi
 
 def rebuild_command(nodes: Iterable[Node]) -> str:
     """Return the shell command that makes the tables again, in the order of the data."""
-    if len(nodes := set(nodes)) > MAX_COMMANDS:
+    nodes = {("series", None) if asset == DATA_FINDINGS else (asset, p) for asset, p in nodes}
+    if len(nodes) > MAX_COMMANDS:
         return "dagster job execute -m forecast_assets.definitions -j weekly_forecast"
     command = "dagster asset materialize -m forecast_assets.definitions --select"
     ordered = sorted(nodes, key=lambda node: (ASSETS.index(node[0]), str(node[1])))

@@ -82,7 +82,7 @@ def test_a_week_is_published_whatever_its_models_do(tmp_path: Path):
     assert list(forecast["unique_id"]) == ["even", "odd"]
     assert forecast["y_hat"].notna().all()
     (check,) = [
-        one for one in result.get_asset_check_evaluations() if one.check_name == "no_model_failed"
+        one for one in result.get_asset_check_evaluations() if one.check_name == "models_complete"
     ]
     assert not check.passed
     assert "24 times a model failed on a series" in str(check.description)

@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from forecast_assets.cli import main
-from forecast_assets.storage.tables import ASSETS
+from forecast_assets.storage.tables import TABLES
 from forecast_assets_tests.cli_runner import configure, output_of
 
 
@@ -35,7 +35,7 @@ def test_commands_and_options_are_offered():
 
 
 def test_assets_are_offered():
-    assert offered("history", "") == list(ASSETS)
+    assert offered("history", "") == list(TABLES)
     assert offered("verify", "series", "me") == ["metrics"]
 
 

@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from forecast_assets.defs.checks import live_forecasts_keep_their_promise
+from forecast_assets.defs.checks import intervals_and_skill
 from forecast_assets.forecasting.live_accuracy import (
     MIN_WEEKS,
     LiveAccuracyCheck,
@@ -261,15 +261,15 @@ def test_sound_coverage_is_seldom_called_unsound():
 
 
 def test_the_check_warns_of_what_the_verdict_found_and_of_nothing_else():
-    too_few = live_forecasts_keep_their_promise(LiveAccuracyCheck(3, 8, None, ()))
+    too_few = intervals_and_skill(LiveAccuracyCheck(3, 8, None, ()))
     assert too_few.passed
     assert "3 weeks of published forecasts nothing can be told yet: it takes 8" in str(
         too_few.description
     )
-    sound = live_forecasts_keep_their_promise(LiveAccuracyCheck(20, 8, None, ()))
+    sound = intervals_and_skill(LiveAccuracyCheck(20, 8, None, ()))
     assert sound.passed
     assert "Of 20 weeks of published forecasts none shows" in str(sound.description)
-    off = live_forecasts_keep_their_promise(
+    off = intervals_and_skill(
         LiveAccuracyCheck(
             20, 8, "errors are 1.40 times naive's", ("61% of values lay in the 80 % interval",)
         )

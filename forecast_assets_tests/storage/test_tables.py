@@ -5,7 +5,7 @@ import pytest
 
 from forecast_assets.config.settings import column_suffix
 from forecast_assets.errors import DataError
-from forecast_assets.storage.tables import ASSETS, interval_columns, table_contracts
+from forecast_assets.storage.tables import ASSETS, TABLES, interval_columns, table_contracts
 
 WEEK = pd.Timestamp("2026-01-09")
 
@@ -61,9 +61,9 @@ def scores(**changed: object) -> pd.DataFrame:
     return pd.DataFrame([{**row, **changed}])
 
 
-def test_there_is_one_table_for_each_asset_in_order():
-    assert tuple(table_contracts((80, 95))) == ASSETS
-    assert [table.name for table in table_contracts((80, 95)).values()] == list(ASSETS)
+def test_there_is_a_table_for_each_asset_and_one_for_findings():
+    assert tuple(table_contracts((80, 95))) == TABLES == (*ASSETS, "data_findings")
+    assert [table.name for table in table_contracts((80, 95)).values()] == list(TABLES)
 
 
 def test_the_columns_that_others_rely_on_are_there():
@@ -73,6 +73,7 @@ def test_the_columns_that_others_rely_on_are_there():
     assert names == {
         "raw_data": ["unique_id", "ds", "y", "problem", "given"],
         "series": ["unique_id", "ds", "y", "coverage"],
+        "data_findings": ["kind", "unique_id", "ds", "n", "message", "policy"],
         "backtest_predictions": [
             *("model", "unique_id", "cutoff", "h", "ds", "y_hat", "fit_seconds", "error"),
         ],
@@ -103,6 +104,7 @@ def test_the_keys_that_others_rely_on_are_there():
     assert {name: table.key for name, table in table_contracts((80, 95)).items()} == {
         "raw_data": (),
         "series": ("unique_id", "ds"),
+        "data_findings": (),
         "backtest_predictions": ("model", "unique_id", "cutoff", "h"),
         "metrics": ("unique_id", "model"),
         "best_model": ("unique_id",),
@@ -124,7 +126,7 @@ def test_only_what_differs_between_equal_runs_is_volatile():
     assert volatile == {"fit_seconds", "made_at", "as_of"}
 
 
-@pytest.mark.parametrize("name", ASSETS)
+@pytest.mark.parametrize("name", TABLES)
 def test_a_contract_is_consistent(name: str):
     table = table_contracts((80, 95))[name]
     assert len(set(table.names)) == len(table.names)

@@ -1,6 +1,6 @@
-"""The weeks of a fetch beside those of the version before, series by series, without a loop.
+"""Lay out the weeks of a fetch and of the previous version as arrays, to compare them.
 
-What is made of the differences: `verdict`.
+What the differences mean: `revisions`, `latest_value` and `value_checks`.
 """
 
 from dataclasses import dataclass
@@ -19,20 +19,23 @@ DAYS = 7
 
 @dataclass(frozen=True, eq=False)
 class WeekGrid:
-    """The table `series` as numbers: series i has the weeks starts[i] to starts[i + 1] - 1."""
+    """The table `series` as arrays: S series, N weeks; series i has rows starts[i]:starts[i + 1].
+
+    A week is a number: weeks since the first of 1970 that ends on the same weekday.
+    """
 
     ids: NDArray[np.object_]  # [S], ascending
     starts: Ints  # [S + 1]
-    first: Ints  # [S], the first week of each, counted from 1970
-    weekday: int  # of the day that a week ends, from Thursday on
+    first_week: Ints  # [S]
+    weekday: int  # that weeks end on, in days after Thursday
     y: Floats  # [N]
-    is_given: Mask  # [N], whether the source gave the week: it was not filled
+    is_observed: Mask  # [N], false where the week was filled
 
     @classmethod
     def of(cls, frame: pd.DataFrame) -> Self:
-        """Lay out a frame that keeps the contract of `series`, and is in its order.
+        """Lay out a frame that keeps the contract of `series`, in the order of its key.
 
-        A version from before `coverage` was recorded passes for one that the source gave whole.
+        A version without the column `coverage` counts as observed throughout.
         """
         ids = frame["unique_id"].to_numpy(dtype=object)
         begins = np.flatnonzero(np.append(True, ids[1:] != ids[:-1])) if len(ids) else np.array([])
@@ -49,98 +52,114 @@ class WeekGrid:
 
     @cached_property
     def sizes(self) -> Ints:
-        """How many weeks each series has: [S]."""
+        """Number of weeks of each series: [S]."""
         return np.diff(self.starts)
 
     @cached_property
-    def of_series(self) -> Ints:
-        """Which series each week is of: [N]."""
+    def series_index(self) -> Ints:
+        """Index of each row's series: [N]."""
         return np.repeat(np.arange(len(self.ids)), self.sizes)
 
     @cached_property
-    def week(self) -> Ints:
-        """Each week, counted from 1970: [N]."""
-        nth = np.arange(len(self.y)) - np.repeat(self.starts[:-1], self.sizes)
-        weeks: Ints = np.repeat(self.first, self.sizes) + nth
+    def weeks(self) -> Ints:
+        """Week of each row: [N]."""
+        offset = np.arange(len(self.y)) - np.repeat(self.starts[:-1], self.sizes)
+        weeks: Ints = np.repeat(self.first_week, self.sizes) + offset
         return weeks
 
     @cached_property
-    def last(self) -> Ints:
-        """The newest week of each series: [S]."""
-        weeks: Ints = self.first + self.sizes - 1
+    def last_week(self) -> Ints:
+        """Newest week of each series: [S]."""
+        weeks: Ints = self.first_week + self.sizes - 1
         return weeks
 
     @property
-    def newest(self) -> int:
-        """The newest week of all."""
-        return int(self.last.max())
+    def newest_week(self) -> int:
+        """Newest week of all series."""
+        return int(self.last_week.max())
 
-    def places(self, series: Ints, week: Ints) -> Ints:
-        """Where the weeks of these series are, -1 where there is none; a series of -1 has none."""
-        nth = week - self.first[series]
-        is_there = (series >= 0) & (nth >= 0) & (nth < self.sizes[series])
-        places: Ints = np.where(is_there, self.starts[series] + nth, -1)
-        return places
+    def positions(self, series: Ints, weeks: Ints) -> Ints:
+        """Return the row of each pair of series and week; -1 if there is none, or series is -1."""
+        offset = weeks - self.first_week[series]
+        exists = (series >= 0) & (offset >= 0) & (offset < self.sizes[series])
+        rows: Ints = np.where(exists, self.starts[series] + offset, -1)
+        return rows
 
-    def at(self, places: Ints) -> Floats:
-        """The values there; NaN for a place of -1, and for weeks that the source did not give."""
-        found: Floats = np.where((places >= 0) & self.is_given[places], self.y[places], np.nan)
-        return found
+    def observed(self, rows: Ints) -> Floats:
+        """Return the values of rows; NaN for row -1 and for filled weeks."""
+        values: Floats = np.where((rows >= 0) & self.is_observed[rows], self.y[rows], np.nan)
+        return values
 
     def tail(self, n: int) -> Floats:
-        """The newest n weeks of each series, the newest last; NaN where none was given: [S, n]."""
-        place = self.starts[1:, None] - np.arange(n, 0, -1)
-        return self.at(np.where(place >= self.starts[:-1, None], place, -1))
+        """Return the last n weeks of each series, NaN where none was observed: [S, n]."""
+        rows = self.starts[1:, None] - np.arange(n, 0, -1)
+        return self.observed(np.where(rows >= self.starts[:-1, None], rows, -1))
+
+    def counts(self, mask: Mask) -> Ints:
+        """Count the rows of each series where a mask [N] is set: [S]."""
+        return np.add.reduceat(mask, self.starts[:-1], dtype=np.int64)
+
+    def newest_value(self, series: int) -> str:
+        """Return the newest value of a series as messages show it."""
+        return format_value(self.y[self.starts[series + 1] - 1])
 
     def day(self, week: int) -> str:
-        """The day that a week ends, as it is written."""
+        """Return the day that a week ends, in ISO format."""
         return str(np.datetime64(int(week) * DAYS + self.weekday, "D"))
 
 
 @dataclass(frozen=True, eq=False)
 class VersionComparison:
-    """The weeks of a fetch, and the version before; `was` has no series where there is none."""
+    """The weeks of a fetch and of the previous version; `old` is empty if there is none."""
 
-    now: WeekGrid
-    was: WeekGrid
-
-    @cached_property
-    def in_was(self) -> Ints:
-        """Which of the earlier series each of the series is, -1 where it is new: [S]."""
-        found: Ints = pd.Index(self.was.ids).get_indexer(pd.Index(self.now.ids)).astype(np.int64)
-        return found
+    new: WeekGrid
+    old: WeekGrid
 
     @cached_property
-    def in_now(self) -> Ints:
-        """The reverse: which series each of the earlier ones is, -1 where it is gone."""
-        found: Ints = pd.Index(self.now.ids).get_indexer(pd.Index(self.was.ids)).astype(np.int64)
-        return found
-
-    def was_at(self, weeks_before: int = 0) -> Floats:
-        """What the version before gave for each week, or for so many weeks before it: [N]."""
-        if not len(self.was.ids):
-            return np.full(len(self.now.y), np.nan)
-        now = self.now
-        places = self.was.places(self.in_was[now.of_series], now.week - weeks_before)
-        return self.was.at(places)
+    def old_index(self) -> Ints:
+        """Index of each series in the previous version, -1 if it is new: [S]."""
+        index: Ints = pd.Index(self.old.ids).get_indexer(pd.Index(self.new.ids)).astype(np.int64)
+        return index
 
     @cached_property
-    def is_known(self) -> Mask:
-        """Which weeks the version before had, with this very value, filled ones too: [N]."""
-        now, was = self.now, self.was
-        if not len(was.ids):
-            return np.zeros(len(now.y), dtype=bool)
-        places = was.places(self.in_was[now.of_series], now.week)
-        same: Mask = (places >= 0) & is_close(was.y[places], now.y)
+    def new_index(self) -> Ints:
+        """Index in the fetch of each series of the previous version, -1 if it is missing."""
+        index: Ints = pd.Index(self.new.ids).get_indexer(pd.Index(self.old.ids)).astype(np.int64)
+        return index
+
+    def old_values(self, weeks_before: int = 0) -> Floats:
+        """Return what the previous version had for each week, or some weeks before it: [N]."""
+        return self.old.observed(self._old_rows(weeks_before)) if len(self.old.ids) else self._none
+
+    @cached_property
+    def is_unchanged(self) -> Mask:
+        """Whether the previous version had the same value for the week, filled or not: [N]."""
+        if not len(self.old.ids):
+            return np.zeros(len(self.new.y), dtype=bool)
+        rows = self._old_rows()
+        same: Mask = (rows >= 0) & is_close(self.old.y[rows], self.new.y)
         return same
 
     @cached_property
-    def is_news(self) -> Mask:
-        """Which series have a newest value that the version before had not: [S]."""
-        return ~self.is_known[self.now.starts[1:] - 1]
+    def has_new_value(self) -> Mask:
+        """Whether the newest value of each series was not in the previous version: [S]."""
+        return ~self.is_unchanged[self.new.starts[1:] - 1]
+
+    @property
+    def _none(self) -> Floats:
+        return np.full(len(self.new.y), np.nan)
+
+    def _old_rows(self, weeks_before: int = 0) -> Ints:
+        new = self.new
+        return self.old.positions(self.old_index[new.series_index], new.weeks - weeks_before)
 
 
 def is_close(a: Floats, b: Floats) -> Mask:
-    """Where two values differ by no more than rounding."""
+    """Return where two values differ by no more than rounding."""
     close: Mask = np.abs(a - b) <= 1e-9 * np.maximum(np.abs(a), np.abs(b))
     return close
+
+
+def format_value(value: float) -> str:
+    """Return a value as messages show it: five digits."""
+    return f"{value:,.5g}" if abs(value) < 1e5 else f"{value:,.0f}"  # noqa: PLR2004 - as reports do

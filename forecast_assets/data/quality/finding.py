@@ -1,59 +1,254 @@
-"""A finding: one thing that is worth knowing of a fetch, and how it is said.
+"""Findings on a fetch: their texts by kind, the series they are about, and their stored rows.
 
-What is looked for: `verdict`.
+How findings are detected: `row_checks`, `value_checks` and `revisions`.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import astuple, dataclass, replace
+from typing import Any
 
-from forecast_assets.config.settings import FindingPolicy
+import numpy as np
+import pandas as pd
+
+from forecast_assets.config.settings import DataQualitySettings, FindingPolicy
+from forecast_assets.data.quality.comparison import Ints, Mask, WeekGrid, format_value
 from forecast_assets.errors import format_list
+
+# Kinds in the order of `[data_quality]`.
+KINDS = tuple(DataQualitySettings.model_fields)
+# Stored rows of a kind: the summary, and one for each of the first series.
+MAX_ROWS = 100
+
+_CHANGED = (
+    "{n} of {n_compared:value} of the previous version changed in {n_series:series}, by"
+    " {median:.3g} % (median), at most {largest:.3g} %: {dated}."
+)
+# What was found, by kind; where a kind has several forms, the form follows a slash. `{n:week}` is
+# a count with its noun, `{names}` lists series with details, `{dated}` also with weeks.
+SUMMARIES: Mapping[str, str] = {
+    "new_week": "The {which} new for {n} of {total:series}.",
+    "new_week/first": "The first version: {n:series}, weeks ending {first} to {last}.",
+    "unchanged": "All values of {total:series} equal those of the previous version.",
+    "revised": _CHANGED,
+    "rewritten": _CHANGED,
+    "repeated": "The week ending {week} repeats the value of the week before for {n} of"
+    " {n_judged:series} that usually change: {names}.",
+    "repeated/history": "{n} of {total:series} have, in each week, the value that the previous"
+    " version had one week earlier: {ids}.",
+    "shrunk": "{n:week} of {n_series:series} that the previous version had are missing, from the"
+    " week ending {first} to the week ending {last}: {names}.",
+    "late": "The source is {n:week} behind: its newest week ends on {newest}, and the week ending"
+    " {due} is over.",
+    "late/series": "{n} of {total:series} have no value for the week ending {week}, but were up to"
+    " date in the previous version: {ids}.",
+    "malformed": "{n} of {total:row} could not be read and were set aside: {reasons}.",
+    "partial": "The newest week of {n} of {total:series} lacks days: {ids}.",
+    "duplicates": "{n} of {total:row} have the series and the time of another row: {names}.",
+    "off_grid": "{n:row} of weekly series are on another weekday than nearly all others: {names}.",
+    "gaps": "{n:week} of {n_series:series} have no value and were filled: {dated}.",
+    "out_of_range": "{n:value} of {n_series:series} are outside the allowed range: {dated}.",
+    "new_series": "{n:series} were not in the previous version: {ids}.",
+    "vanished_series": "{n} of {total:series} of the previous version are missing: {ids}.",
+    "unusual": "The newest value of {n} of {total:series} is far from what the series usually"
+    " does: {names}.",
+    "rescaled": "The newest value of {n} of {total:series} differs from the usual level by a"
+    " factor: {names}.",
+    "rescaled/history": "Nearly all values of {n:series} are those of the previous version times"
+    " one factor: {names}.",
+    "flat": "{n:series} have not changed for longer than ever before: {names}.",
+}
+# What it means for the forecast, and what to do about it.
+ADVICE: Mapping[str, str] = {
+    "new_week": "",
+    "unchanged": "The source has published nothing new, so the forecast stays as it is.",
+    "revised": "Folds from these weeks on are backtested again. `forecast-assets diff series` lists"
+    " every change.",
+    "rewritten": "This is another history, not a revision, and models would be selected on it. Ask"
+    " the source whether it means these values.",
+    "repeated": "Old data came under new dates. Ask the source for the week that is missing.",
+    "shrunk": "The source was cut off, or returned a part of its rows. Check that it is complete,"
+    " and run the week again.",
+    "late": "What is forecast is a week that has begun or is over. Ask the source for the missing"
+    " weeks, and run the week again once it has them.",
+    "malformed": "No week is made from them. `forecast-assets show raw_data` shows each as it came,"
+    " in `given`; correct them at the source.",
+    "partial": "It was left out, and is forecast instead. Once the source has the other days, run"
+    " the week again; `series.min_coverage` sets how many are needed.",
+    "duplicates": "A sum counts them twice. Correct the query or the export that returns them; if"
+    ' they are right, set `data_quality.duplicates = "publish"`.',
+    "off_grid": "A row may count for the week before or after its own. Check the dates, and"
+    " `series.frequency`.",
+    "gaps": "Models take filled values for observed ones. If the source has the weeks by now, run"
+    " the week again; `series.missing` sets how gaps are filled.",
+    "out_of_range": "Models would learn from them. Correct the source or, if they are right,"
+    " `[series.ranges]` and `forecast.minimum`.",
+    "new_series": "They are forecast from now on. If one is an old series under another name, its"
+    " past stays with the old name.",
+    "vanished_series": "They would get no forecast. If they have ended, or you read another source"
+    " now, that is right; otherwise ask the source.",
+    "unusual": "It is used as it is. Check whether the source means it, and correct it there.",
+    "rescaled": "The unit changed, a part of the week is missing, or the history was revised as a"
+    " whole. Ask the source; the whole history must be in one unit.",
+    "flat": "A stuck sensor or a value carried forward looks like this. Check whether the source"
+    " still measures.",
+}
+
+
+@dataclass(frozen=True)
+class SeriesRow:
+    """A series that a finding is about: its first week concerned, how often, and a detail."""
+
+    unique_id: str
+    ds: str | None
+    n: int
+    detail: str
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What was found of a fetch: which kind, how often, of which series, and what to do.
+    """Something worth knowing about a fetch.
 
-    `kind` is a key of `[data_quality]`, `policy` what is set there. `series` is empty where it is about
-    all, or about none that is known by name. `what` is a sentence: how many, and which; `then` says
-    what that means, and what to do.
+    `kind` is a key of `[data_quality]`, and `n` counts what the kind is about: values, weeks, rows
+    or series. `series` is empty if the finding is about all of them, or about none known by name;
+    `rows` has the first of them.
     """
 
     kind: str
     n: int
     series: tuple[str, ...]
-    what: str
-    then: str = ""
+    message: str
+    rows: tuple[SeriesRow, ...] = ()
     policy: FindingPolicy = "publish"
 
     @property
-    def says(self) -> str:
-        """All of it, in a paragraph."""
-        return f"{self.what} {self.then}".strip()
+    def text(self) -> str:
+        """The message, and what to do, as one paragraph."""
+        return f"{self.message} {ADVICE[self.kind]}".strip()
+
+
+class Count(int):
+    """An integer that formats with its noun: `{n:week}` is "1 week" or "2 weeks"."""
+
+    def __format__(self, noun: str) -> str:
+        is_as_given = not noun or noun.endswith("s") or self == 1
+        return f"{int(self):,} {noun if is_as_given else f'{noun}s'}".strip()
 
 
 def make_finding(
-    kind: str, n: int, series: Iterable[object], what: str, then: str = ""
+    form: str, n: int, ids: Sequence[str] = (), rows: Sequence[SeriesRow] = (), **values: Any
 ) -> list[Finding]:
-    """The finding, in a list; none where there is nothing."""
-    return [Finding(kind, n, tuple(map(str, series)), what, then)] if n else []
+    """Return the finding in a list, or an empty list if `n` is 0.
+
+    `form` is a key of SUMMARIES, and `values` are what its text needs besides `n` and `ids`.
+    """
+    if not n:
+        return []
+    first = rows[:5]
+    lists = {
+        "ids": [row.unique_id for row in first],
+        "names": [f"{row.unique_id} ({row.detail})" for row in first],
+        "dated": [f"{row.unique_id} / {row.ds} ({row.detail})" for row in first],
+    }
+    texts = {name: format_list(items, total=len(ids)) for name, items in lists.items()}
+    numbers = {"n": n, "n_series": len(ids), **values}
+    counts = {key: Count(v) if isinstance(v, int) else v for key, v in numbers.items()}
+    message = SUMMARIES[form].format(**texts, **counts)
+    by_id = sorted(rows, key=lambda row: row.unique_id)
+    return [Finding(form.partition("/")[0], n, tuple(sorted(ids)), message, tuple(by_id))]
 
 
-def pluralize(n: int, what: str, plural: str | None = None) -> str:
-    """`1 value`, `2 values`: a number and its noun."""
-    return f"{n:,} {what if n == 1 else plural or f'{what}s'}"
+def about_series(
+    form: str,
+    grid: WeekGrid,
+    series: Ints | Mask,
+    weeks: Ints | None,
+    detail: Callable[[int], str],
+    *,
+    counts: Ints | None = None,
+    **values: Any,
+) -> list[Finding]:
+    """Return a finding about series of the grid in a list, or an empty list if there are none.
+
+    `series` are their indices or a mask [S]. `weeks` [S] are their first weeks concerned, `counts`
+    [S] how often each is, and `detail(i)` describes series i.
+    """
+    index = np.flatnonzero(series) if series.dtype == bool else series
+    each = np.ones(len(grid.ids), dtype=np.int64) if counts is None else counts
+    rows = [
+        SeriesRow(
+            str(grid.ids[i]), None if weeks is None else grid.day(weeks[i]), int(each[i]), detail(i)
+        )
+        for i in index[: MAX_ROWS - 1]
+    ]
+    total = {"total": len(grid.ids), **values}
+    return make_finding(form, int(each[index].sum()), [*map(str, grid.ids[index])], rows, **total)
 
 
-def named(series: Iterable[object]) -> str:
-    """The first few series by name."""
-    return format_list(series, limit=5)
+def about_weeks(
+    form: str, grid: WeekGrid, mask: Mask, detail: Callable[[int], str], **values: Any
+) -> list[Finding]:
+    """Return a finding about the weeks where `mask` [N] is set; `detail(row)` describes one."""
+    counts = grid.counts(mask)
+    rows = np.flatnonzero(mask)
+    first = np.zeros(len(grid.ids), dtype=np.int64)
+    first[grid.series_index[rows][::-1]] = rows[::-1]
+    return about_series(
+        form,
+        grid,
+        counts > 0,
+        grid.weeks[first],
+        lambda i: detail(int(first[i])),
+        counts=counts,
+        **values,
+    )
 
 
-def number(value: float) -> str:
-    """A value as it is written in a sentence."""
-    return f"{value:,.5g}" if abs(value) < 1e5 else f"{value:,.0f}"  # noqa: PLR2004 - as in `report`
+def merge(findings: Iterable[Finding]) -> list[Finding]:
+    """Return one finding for each kind, in the order of KINDS: messages joined, counts added."""
+    merged: dict[str, Finding] = {}
+    for new in findings:
+        old = merged.get(new.kind)
+        if old is not None:
+            by_id = {row.unique_id: row for row in (*new.rows, *old.rows)}
+            new = replace(  # noqa: PLW2901 - what it is merged to
+                old,
+                n=old.n + new.n,
+                series=tuple(sorted({*old.series, *new.series})),
+                message=f"{old.message} {new.message}",
+                rows=tuple(by_id[name] for name in sorted(by_id))[: MAX_ROWS - 1],
+            )
+        merged[new.kind] = new
+    return sorted(merged.values(), key=lambda finding: KINDS.index(finding.kind))
 
 
-def percent(share: float) -> str:
-    """A share as it is written in a sentence."""
-    return f"{100 * share:.3g} %"
+def to_frame(findings: Iterable[Finding]) -> pd.DataFrame:
+    """Return the rows of `data_findings`: for each finding its summary, then its series."""
+    rows: list[tuple[object, ...]] = []
+    for one in findings:
+        rows.append((one.kind, None, None, one.n, one.message, one.policy))
+        rows += [(one.kind, *astuple(row), one.policy) for row in one.rows]
+    frame = pd.DataFrame(rows, columns=["kind", "unique_id", "ds", "n", "message", "policy"])
+    return frame.assign(ds=pd.to_datetime(frame["ds"]))
+
+
+def from_frame(frame: pd.DataFrame) -> list[Finding]:
+    """Return the findings that rows of `data_findings` hold.
+
+    A finding with the most rows that are stored has no `series`: there may be more of them.
+    """
+    days = frame["ds"].dt.strftime("%Y-%m-%d").where(frame["ds"].notna(), None)
+    findings = []
+    for kind, group in frame.assign(ds=days).groupby("kind"):
+        is_summary = group["unique_id"].isna()
+        summary = group[is_summary].iloc[0]
+        columns = group.loc[~is_summary, ["unique_id", "ds", "n", "message"]]
+        rows = tuple(SeriesRow(*row) for row in columns.itertuples(index=False))
+        series = tuple(row.unique_id for row in rows) if len(group) < MAX_ROWS else ()
+        texts = summary["message"], rows, summary["policy"]
+        findings.append(Finding(str(kind), int(summary["n"]), series, *texts))
+    return sorted(findings, key=lambda finding: KINDS.index(finding.kind))
+
+
+def format_change(before: float, now: float) -> str:
+    """Return two values as messages show a change."""
+    return f"{format_value(before)}, now {format_value(now)}"

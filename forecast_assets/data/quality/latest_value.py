@@ -1,7 +1,7 @@
-"""The newest value of each series beside its past: how far off the usual, and in which unit.
+"""Compare the newest value of each series with its past: how unusual it is, and in which unit.
 
-Medians all the way: a spike of last year must not hide that of today. What is said of it:
-`values`.
+All statistics are medians, so that a spike of last year does not hide one of today. The findings
+made of them: `value_checks`.
 """
 
 import math
@@ -10,149 +10,154 @@ from functools import cached_property
 
 import numpy as np
 
-from forecast_assets.data.quality.comparison import Floats, Ints, Mask, VersionComparison
+from forecast_assets.data.quality.comparison import (
+    Floats,
+    Ints,
+    Mask,
+    VersionComparison,
+    WeekGrid,
+)
 
-YEAR = 52  # weeks; from here on a season is one, and its holidays move by a week
-PAST = 104  # changes that say what is usual
-LEAST = 12  # of them, to say anything
-SIGMA = 1.4826  # a normal distribution's standard deviation, of its median absolute deviation
-FAR = 5.0  # such deviations from the usual change
-BEYOND = 1.25  # times the largest change before
-# Over the last 100 weeks of the demo and of benchmarks/public_series.py 3 of 2,187 values are told:
-# money in 2008, a peak of sunspots, and a part that is seldom asked for; with 3.5 and 1 it is 13.
-TENFOLD = 0.15  # how far a power of ten may be missed, in decades
-NARROW = 3.0  # the jump is so many times as far as any value lies from the usual level
-AT_ONCE = 5  # series that are off by one factor
-NEARLY_ALL = 0.9
-UNITS = (7, 10, 12, 42, 100, 1000, 10**6, 2.20462, 3.78541)  # days, prefixes, pounds, gallons
-UNIT_SLACK = 0.03  # how far a factor may be from one of them: a holiday halves all series at once
-AROUND = 1  # weeks that a holiday may lie from that of a year ago
+# Weeks of a season from which on it is a year, whose holidays move by a week.
+YEAR = 52
+HOLIDAY_SHIFT = 1
+# Weekly changes that a new one is compared with, and that there must be at least.
+N_CHANGES, MIN_CHANGES = 104, 12
+# A normal distribution's standard deviation over its median absolute deviation.
+SIGMA_PER_MAD = 1.4826
+# An unusual change is this many deviations off, and this many times the largest change before.
+# Over the last 100 weeks of the demo and of benchmarks/public_series.py this finds 3 of 2,187
+# values: money in 2008, a peak of sunspots, and a part that is seldom asked for; 3.5 and 1 find 13.
+MAX_SCORE = 5.0
+MAX_OVER_LARGEST = 1.25
+# How far from a power of ten a factor may be, in decades.
+DECADE_SLACK = 0.15
+# A jump between units is this many times as far as any value is from the usual level.
+MIN_JUMP = 3.0
+# Series that must change by one factor, and their share of all.
+MIN_TOGETHER, NEARLY_ALL = 5, 0.9
+# Factors between units: days, prefixes, pounds, gallons.
+UNITS = (7, 10, 12, 42, 100, 1000, 10**6, 2.20462, 3.78541)
+# How far from one of them a factor may be: a holiday halves all series together.
+UNIT_SLACK = 0.03
 
 
 @dataclass(frozen=True, eq=False)
 class LatestValues:
-    """The newest value of each series beside its past. [S], S series; [S, P], P past weeks."""
+    """The newest value of each series and its past. [S], S series; [S, P], P past weeks."""
 
-    beside: VersionComparison
+    comparison: VersionComparison
     season_length: int
+
+    @property
+    def grid(self) -> WeekGrid:
+        """The weeks of the fetch."""
+        return self.comparison.new
 
     @cached_property
     def tail(self) -> Floats:
-        """The newest weeks of each series: those that are judged by, and the newest: [S, P + 1]."""
-        return self.beside.now.tail(PAST + self.season_length + AROUND + 2)
+        """The newest value of each series, after those it is compared with: [S, P + 1]."""
+        return self.grid.tail(N_CHANGES + self.season_length + HOLIDAY_SHIFT + 2)
 
     @cached_property
     def changes(self) -> Floats:
-        """From week to week, of the last weeks before the newest: [S, P]."""
-        changes: Floats = np.diff(self.tail, axis=1)[:, -PAST - 1 : -1]
+        """Weekly changes before the newest one: [S, P]."""
+        changes: Floats = np.diff(self.tail, axis=1)[:, -N_CHANGES - 1 : -1]
         return changes
 
     @cached_property
     def change(self) -> Floats:
-        """That of the newest week: [S]."""
+        """Change of the newest week: [S]."""
         newest: Floats = self.tail[:, -1] - self.tail[:, -2]
         return newest
 
     @cached_property
-    def n_past(self) -> Ints:
-        """How many changes there are to judge by: [S]."""
-        counts: Ints = np.sum(~np.isnan(self.changes), axis=1)
-        return counts
-
-    @cached_property
     def is_judged(self) -> Mask:
-        """Which series have a newest value that is news, and a past: [S]."""
-        judged: Mask = self.beside.is_news & (self.n_past >= LEAST) & ~np.isnan(self.change)
+        """Whether the newest value is new, and has enough past to compare it with: [S]."""
+        n_changes: Ints = np.sum(~np.isnan(self.changes), axis=1)
+        has_past = (n_changes >= MIN_CHANGES) & ~np.isnan(self.change)
+        judged: Mask = self.comparison.has_new_value & has_past
         return judged
 
     @cached_property
     def score(self) -> Floats:
-        """How many usual deviations the newest change is off; [S].
+        """Deviations of the newest change from the usual one: [S].
 
-        Where there are two years, those from the change of a year ago count, if they are fewer.
+        With two years of data also from the change of a year ago; the smaller score counts.
         """
-        plain = _score(self.change, self.changes)
-        every = np.diff(self.tail, axis=1)
-        around = AROUND if self.season_length >= YEAR else 0
-        for shift in range(self.season_length - around, self.season_length + around + 1):
-            if shift == 1:  # no season
+        score = _robust_score(self.change, self.changes)
+        changes = np.diff(self.tail, axis=1)
+        around = HOLIDAY_SHIFT if self.season_length >= YEAR else 0
+        for lag in range(self.season_length - around, self.season_length + around + 1):
+            if lag == 1:  # there is no season
                 break
-            ago = every - np.roll(every, shift, axis=1)
-            ago[:, :shift] = np.nan
-            has_years = np.sum(~np.isnan(ago[:, :-1]), axis=1) >= self.season_length
-            seasonal = _score(ago[:, -1], ago[:, -PAST - 1 : -1])
-            plain = np.where(has_years & ~np.isnan(seasonal), np.fmin(plain, seasonal), plain)
-        return plain
+            seasonal = changes - np.roll(changes, lag, axis=1)
+            seasonal[:, :lag] = np.nan
+            has_years = np.sum(~np.isnan(seasonal[:, :-1]), axis=1) >= self.season_length
+            other = _robust_score(seasonal[:, -1], seasonal[:, -N_CHANGES - 1 : -1])
+            score = np.where(has_years & ~np.isnan(other), np.fmin(score, other), score)
+        return score
 
     @cached_property
     def is_unusual(self) -> Mask:
-        """Which newest values lie far outside of what the series does: [S]."""
+        """Whether the newest value is far outside what the series does: [S]."""
         largest = np.fmax.reduce(np.abs(self.changes), axis=1, initial=0.0)
-        far: Mask = self.is_judged & (self.score > FAR) & (np.abs(self.change) > BEYOND * largest)
-        return far
-
-    @cached_property
-    def jump(self) -> Floats:
-        """The newest value over the usual level, as a logarithm; NaN where there is none: [S]."""
-        return np.log(self.tail[:, -1] / self.level)
+        is_large = np.abs(self.change) > MAX_OVER_LARGEST * largest
+        unusual: Mask = self.is_judged & (self.score > MAX_SCORE) & is_large
+        return unusual
 
     @cached_property
     def level(self) -> Floats:
-        """The middle of the values of the last weeks: [S]."""
-        return _median(self.tail[:, -PAST - 1 : -1])
-
-    @cached_property
-    def width(self) -> Floats:
-        """How far, as a logarithm, any lay from that level; NaN where one is not above 0: [S]."""
-        past = self.tail[:, -PAST - 1 : -1]
-        away = np.abs(np.log(past / self.level[:, None]))
-        is_open = np.any(past <= 0, axis=1)
-        widest: Floats = np.where(is_open, np.nan, np.fmax.reduce(away, axis=1))
-        return widest
+        """Median of the past values: [S]."""
+        return _median(self.tail[:, -N_CHANGES - 1 : -1])
 
     @cached_property
     def is_rescaled(self) -> Mask:
-        """Which newest values are off by a power of ten, or all by one factor: [S]."""
-        decades = np.abs(self.jump) / math.log(10)
+        """Whether the newest value is off by a power of ten, or nearly all by one factor: [S]."""
+        jump = np.abs(np.log(self.tail[:, -1] / self.level))
+        decades = jump / math.log(10)
         decades = np.where(np.isfinite(decades), decades, 0)
         whole = np.round(decades)
-        is_tenfold = (whole >= 1) & (np.abs(decades - whole) <= TENFOLD)
-        is_narrow = np.abs(self.jump) > NARROW * self.width
-        is_off: Mask = self.is_judged & is_tenfold & is_narrow
-        return is_off | self._at_once
+        is_tenfold = (whole >= 1) & (np.abs(decades - whole) <= DECADE_SLACK)
+        past = self.tail[:, -N_CHANGES - 1 : -1]
+        distance = np.abs(np.log(past / self.level[:, None]))
+        has_zeros = np.any(past <= 0, axis=1)
+        width = np.where(has_zeros, np.nan, np.fmax.reduce(distance, axis=1))
+        rescaled: Mask = self.is_judged & is_tenfold & (jump > MIN_JUMP * width)
+        return rescaled | self._is_rescaled_together
 
     @cached_property
-    def _at_once(self) -> Mask:
-        """Which series fell or rose by a factor that nearly all of them did: [S]."""
-        steps = np.diff(np.log(self.tail[:, -PAST - 2 :]), axis=1)  # NaN below 0
+    def _is_rescaled_together(self) -> Mask:
+        """Whether the series changed by a factor between units, as nearly all of them did: [S]."""
+        steps = np.diff(np.log(self.tail[:, -N_CHANGES - 2 :]), axis=1)  # NaN below 0
         step, widest = steps[:, -1], np.fmax.reduce(np.abs(steps[:, :-1]), axis=1)
         is_off: Mask = self.is_unusual & np.isfinite(step) & np.isfinite(widest)
-        least = max(AT_ONCE, NEARLY_ALL * int(self.is_judged.sum()))
-        if is_off.sum() < least:
+        n_needed = max(MIN_TOGETHER, NEARLY_ALL * int(self.is_judged.sum()))
+        if is_off.sum() < n_needed:
             return np.zeros_like(is_off)
         factor = float(np.median(step[is_off]))
-        is_one = is_off & (np.abs(step - factor) <= widest)
+        is_same = is_off & (np.abs(step - factor) <= widest)
         is_unit = np.abs(np.abs(factor) - np.log(UNITS)).min() < math.log1p(UNIT_SLACK)
-        is_told: Mask = is_one & (is_one.sum() >= least) & is_unit
-        return is_told
+        together: Mask = is_same & (is_same.sum() >= n_needed) & is_unit
+        return together
 
 
-def _score(value: Floats, past: Floats) -> Floats:
-    """How many usual deviations a value lies from the middle of the past: [S], [S, P] -> [S].
+def _robust_score(value: Floats, past: Floats) -> Floats:
+    """Return the distance to the median in median absolute deviations: [S], [S, P] -> [S].
 
-    Where more than half of the past is one value, its mean deviation counts; where all is, none.
+    If more than half of the past is one value, the mean deviation counts; 0 if all of it is.
     """
-    middle = _median(past)
-    away = np.abs(past - middle[:, None])
-    spread = SIGMA * _median(away)
-    n = np.maximum(np.sum(~np.isnan(away), axis=1), 1)
-    spread = np.where(spread > 0, spread, np.nansum(away, axis=1) / n)
-    scores: Floats = np.where(spread > 0, np.abs(value - middle) / spread, 0.0)
+    median = _median(past)
+    deviation = np.abs(past - median[:, None])
+    spread = SIGMA_PER_MAD * _median(deviation)
+    n = np.maximum(np.sum(~np.isnan(deviation), axis=1), 1)
+    spread = np.where(spread > 0, spread, np.nansum(deviation, axis=1) / n)
+    scores: Floats = np.where(spread > 0, np.abs(value - median) / spread, 0.0)
     return scores
 
 
 def _median(values: Floats) -> Floats:
-    """The median of each row, of what is there; NaN of a row without: [S, P] -> [S]."""
+    """Return the median of each row without NaN, or NaN: [S, P] -> [S]."""
     ranked = np.sort(values, axis=1)  # NaN last
     n = np.sum(~np.isnan(values), axis=1)
     rows = np.arange(len(values))

@@ -1,23 +1,27 @@
-"""What the rows of a fetch show that their weeks do not: set aside, given twice, on a stray day.
+"""Check the rows of a fetch: set aside, duplicated, on a stray weekday, or too few for a week.
 
-What their weeks show: `history` and `values`.
+Checks of the weeks that are made of them: `revisions` and `value_checks`.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import numpy as np
 import pandas as pd
 
 from forecast_assets.data.quality.comparison import DAYS, Ints, Mask, WeekGrid
-from forecast_assets.data.quality.finding import Finding, make_finding, named, pluralize
+from forecast_assets.data.quality.finding import MAX_ROWS, Finding, SeriesRow, make_finding
+from forecast_assets.errors import format_list
 from forecast_assets.storage.contract import Values
 
-USUAL = 0.05  # the share of rows with a twin from which on that is how the source is
-NEARLY_ALL = 0.95  # of a series' rows on one weekday: it is a weekly one
-LEAST = 8  # rows of a series, to tell its weekday
+# From this share of duplicated rows on, duplicates are how the source is.
+USUAL_SHARE = 0.05
+# Share of its rows on one weekday, and rows, from which on a series counts as weekly.
+NEARLY_ALL = 0.95
+MIN_ROWS = 8
 NEVER = np.iinfo(np.int64).min
 
 
@@ -29,117 +33,103 @@ class RawRows:
 
     @property
     def problem(self) -> Values:
-        """Why each was set aside; none of a version from before that was recorded."""
+        """Why each row was set aside; null in versions from before that was recorded."""
         return self.raw.get("problem", pd.Series(None, index=self.raw.index, dtype=object))
 
     @cached_property
-    def sound(self) -> pd.DataFrame:
-        """Those that keep the contract."""
+    def valid(self) -> pd.DataFrame:
+        """The rows that were not set aside."""
         is_aside = self.problem.notna()
         return self.raw[~is_aside] if is_aside.any() else self.raw
 
     @cached_property
-    def of_series(self) -> tuple[Ints, pd.Index]:
-        """Which series each sound row is of, and the series."""
-        codes, ids = pd.factorize(self.sound["unique_id"])
+    def series(self) -> tuple[Ints, pd.Index]:
+        """Index of each valid row's series, and the series."""
+        codes, ids = pd.factorize(self.valid["unique_id"])
         return codes.astype(np.int64), ids
 
 
 def malformed(rows: RawRows) -> list[Finding]:
-    """Tell of rows that were set aside, by reason."""
-    aside = rows.problem.dropna()
-    reasons = aside.value_counts().sort_index().sort_values(ascending=False, kind="stable")
-    told = named(f"{n:,} {why}" for why, n in reasons.items())
-    what = (
-        f"{len(aside):,} of {pluralize(len(rows.raw), 'row')} break the contract and were set aside:"
-        f" {told}."
+    """Find rows that were set aside, by reason."""
+    problems = rows.problem.dropna()
+    reasons = problems.value_counts().sort_index().sort_values(ascending=False, kind="stable")
+    return _about_rows(
+        "malformed",
+        rows.raw.loc[problems.index].dropna(subset="unique_id"),
+        problems,
+        n=len(problems),
+        total=len(rows.raw),
+        reasons=format_list(f"{n:,} {why}" for why, n in reasons.items()),
     )
-    then = (
-        "No week is made of them. `forecast-assets show raw_data` has each as it came, in `given`;"
-        " mend it at the source."
-    )
-    ids = rows.raw.loc[aside.index, "unique_id"].dropna().unique()
-    return make_finding("malformed", len(aside), ids, what, then)
 
 
-def partial_series(rows: RawRows, now: WeekGrid, *, due: int) -> list[str]:
-    """The series whose newest week has rows, and was left out: too few of its days are there.
+def partial_series(rows: RawRows, grid: WeekGrid, *, due: int) -> list[str]:
+    """Return the series whose newest week has rows, but was left out because it lacks days.
 
     `due` is the newest week that is over.
     """
-    codes, ids = rows.of_series
-    day = rows.sound["ds"].to_numpy().astype("datetime64[D]").astype(np.int64)
-    week = -((now.weekday - day) // DAYS)  # that each row is of
-    counts = (week <= due) & rows.sound["y"].notna().to_numpy()
+    codes, ids = rows.series
+    day = rows.valid["ds"].to_numpy().astype("datetime64[D]").astype(np.int64)
+    week = -((grid.weekday - day) // DAYS)
+    is_counted = (week <= due) & rows.valid["y"].notna().to_numpy()
     newest = np.full(len(ids), NEVER)
-    np.maximum.at(newest, codes[counts], week[counts])
-    at = pd.Index(now.ids).get_indexer(ids)
-    is_out = (newest == newest.max()) & (newest > np.where(at >= 0, now.last[at], NEVER))
-    return sorted(ids[is_out])
+    np.maximum.at(newest, codes[is_counted], week[is_counted])
+    index = pd.Index(grid.ids).get_indexer(ids)
+    in_grid = np.where(index >= 0, grid.last_week[index], NEVER)
+    return sorted(ids[(newest == newest.max()) & (newest > in_grid)])
 
 
-def partial(series: Sequence[str], *, n_all: int) -> list[Finding]:
-    """Tell of newest weeks that were left out."""
-    what = (
-        f"The newest week of {len(series):,} of {pluralize(n_all, 'series', 'series')} lacks days:"
-        f" {named(series)}."
-    )
-    then = (
-        "Half a week is none, so it was left out, and is forecast instead. Once the source has the"
-        " other days, run the week again; `series.min_coverage` says how many there must be."
-    )
-    return make_finding("partial", len(series), series, what, then)
+def partial(series: Sequence[str], grid: WeekGrid) -> list[Finding]:
+    """Find newest weeks that were left out."""
+    rows = [SeriesRow(name, None, 1, "left out") for name in series[: MAX_ROWS - 1]]
+    return make_finding("partial", len(series), series, rows, total=len(grid.ids))
 
 
 def duplicates(rows: RawRows, *, after: pd.Timestamp, zone: ZoneInfo | None) -> list[Finding]:
-    """Tell of rows with the series and time of another one, of those later than a moment.
+    """Find rows later than `after` with the series and the time of another row.
 
-    Not where that is usual: transactions have times in common. Nor in the hour that a zone has
+    There are none if duplicates are usual, as in transactions, or in the hour that a time zone has
     twice in autumn.
     """
-    sound = rows.sound
-    times, distinct = pd.factorize(sound["ds"])
-    again = pd.Series(rows.of_series[0] * len(distinct) + times).duplicated().to_numpy()
-    is_again = again & (sound["ds"] > after).to_numpy()
-    is_old = (sound["ds"] <= after).to_numpy()
-    known = is_old if is_old.any() else np.ones_like(is_old)  # a first version has no other
-    if not is_again.any() or again[known].mean() >= USUAL:
+    valid = rows.valid
+    times, distinct = pd.factorize(valid["ds"])
+    is_repeat = pd.Series(rows.series[0] * len(distinct) + times).duplicated().to_numpy()
+    is_old = (valid["ds"] <= after).to_numpy()
+    is_known = is_old if is_old.any() else np.ones_like(is_old)  # the first version has no other
+    if not (is_repeat & ~is_old).any() or is_repeat[is_known].mean() >= USUAL_SHARE:
         return []
-    twice = sound[is_again]
+    repeats = valid[is_repeat & ~is_old]
     if zone is not None:
-        local = pd.DatetimeIndex(twice["ds"]).tz_localize(
+        local = pd.DatetimeIndex(repeats["ds"]).tz_localize(
             zone, ambiguous="NaT", nonexistent="shift_forward"
         )
-        twice = twice[np.asarray(local.notna())]
-    told = [f"{one} / {at}" for one, at in zip(twice["unique_id"], twice["ds"], strict=True)]
-    what = (
-        f"{pluralize(len(twice), 'row')} of {len(sound):,} have the series and the time of another"
-        f" one: {named(told)}."
-    )
-    then = (
-        "A sum counts them twice. Mend the query or the export that gives them; where they are"
-        ' right, set `data_quality.duplicates = "publish"`.'
-    )
-    return make_finding("duplicates", len(twice), twice["unique_id"].unique(), what, then)
+        repeats = repeats[np.asarray(local.notna())]
+    return _about_rows("duplicates", repeats, repeats["ds"].astype(str), total=len(valid))
 
 
 def off_grid(rows: RawRows, *, after: pd.Timestamp) -> list[Finding]:
-    """Tell of rows of weekly series on another weekday than nearly all, later than a moment."""
-    sound, (codes, ids) = rows.sound, rows.of_series
-    weekday = sound["ds"].dt.weekday.to_numpy()
+    """Find rows of weekly series, later than `after`, that are not on their usual weekday."""
+    valid, (codes, ids) = rows.valid, rows.series
+    weekday = valid["ds"].dt.weekday.to_numpy()
     counts = np.bincount(codes * DAYS + weekday, minlength=len(ids) * DAYS).reshape(-1, DAYS)
     n, usual = counts.sum(axis=1), counts.argmax(axis=1)
-    is_weekly: Mask = (n >= LEAST) & (counts.max(axis=1) >= NEARLY_ALL * (n - 1))
-    is_stray = is_weekly[codes] & (weekday != usual[codes]) & (sound["ds"] > after).to_numpy()
-    strays = sound[is_stray]
-    days = strays["ds"].dt.strftime("%A, %Y-%m-%d")
-    told = [f"{one} / {day}" for one, day in zip(strays["unique_id"], days, strict=True)]
-    what = (
-        f"{pluralize(len(strays), 'row')} of weekly series lie on another weekday than nearly all of"
-        f" theirs: {named(told)}."
-    )
-    then = (
-        "One may have come into the week before or after its own. Look at the dates, and at"
-        " `series.frequency`."
-    )
-    return make_finding("off_grid", len(strays), strays["unique_id"].unique(), what, then)
+    is_weekly: Mask = (n >= MIN_ROWS) & (counts.max(axis=1) >= NEARLY_ALL * (n - 1))
+    is_stray = is_weekly[codes] & (weekday != usual[codes]) & (valid["ds"] > after).to_numpy()
+    strays = valid[is_stray]
+    return _about_rows("off_grid", strays, strays["ds"].dt.strftime("%A, %Y-%m-%d"))
+
+
+def _about_rows(
+    form: str, rows: pd.DataFrame, details: Values, n: int | None = None, **values: Any
+) -> list[Finding]:
+    """Return a finding about rows, listed by series, with the day and detail of the first one."""
+    days = rows["ds"].dt.strftime("%Y-%m-%d").where(rows["ds"].notna(), None)
+    first = rows.assign(ds=days, detail=details).drop_duplicates("unique_id")
+    counts = rows["unique_id"].value_counts()
+    columns = first[["unique_id", "ds", "detail"]].head(MAX_ROWS - 1)
+    listed = [
+        SeriesRow(name, day, int(counts[name]), detail)
+        for name, day, detail in columns.itertuples(index=False)
+    ]
+    n = len(rows) if n is None else n
+    return make_finding(form, n, list(first["unique_id"]), listed, **values)

@@ -1,6 +1,6 @@
-"""Whether the newest values are likely: in range, usual, in the usual unit, no repeats, not stuck.
+"""Check whether new values are plausible: in range, not filled, unusual, repeated or stuck.
 
-What the version before had too is not told again. What became of its weeks: `history`.
+A value that the previous version had already is not reported again. Revisions: `revisions`.
 """
 
 import math
@@ -9,159 +9,139 @@ from collections.abc import Mapping
 import numpy as np
 
 from forecast_assets.config.settings import matches_any
-from forecast_assets.data.quality.comparison import VersionComparison, is_close
-from forecast_assets.data.quality.finding import Finding, make_finding, named, number, pluralize
+from forecast_assets.data.quality.comparison import (
+    Floats,
+    Ints,
+    Mask,
+    VersionComparison,
+    format_value,
+    is_close,
+)
+from forecast_assets.data.quality.finding import (
+    Finding,
+    about_series,
+    about_weeks,
+    format_change,
+)
 from forecast_assets.data.quality.latest_value import LatestValues
-from forecast_assets.errors import format_list
 
-YEAR = 52  # weeks that a gap is told within
-RARE = 1e-3  # the chance that a sound week repeats the one before
-TOGETHER = 0.05  # of the weeks before, in which nearly all series repeated their value at once
-USUALLY = 0.5  # a series that repeats its value less often than this usually changes
+# Weeks that gaps of a first version are reported for.
+FIRST_GAPS_WEEKS = 52
+# The chance below which a repeated week is no coincidence.
+MAX_REPEAT_CHANCE = 1e-3
+# A series that repeats its value less often than this usually changes.
+MAX_REPEAT_RATE = 0.5
+# Share of the earlier weeks in which nearly all series repeated their value together.
+MAX_TOGETHER_RATE = 0.05
 NEARLY_ALL = 0.9
-FLAT_LEAST, FLAT_MOST = 4, 26  # weeks that a flat line is told for: then it is how the series is
+# Weeks that a flat line is reported for: after that it is how the series is.
+MIN_FLAT_WEEKS, MAX_FLAT_WEEKS = 4, 26
 
 
-def unusual(newest: LatestValues) -> list[Finding]:
-    """Tell of newest values far outside of what their series do, as far as no unit explains it."""
-    now = newest.beside.now
-    is_told = newest.is_unusual & ~newest.is_rescaled
-    places = np.flatnonzero(is_told)
-    places = places[np.argsort(-newest.score[places], kind="stable")]
-    told = [
-        f"{now.ids[i]} ({number(newest.tail[i, -2])}, now {number(newest.tail[i, -1])})"
-        for i in places[:5]
-    ]
-    what = (
-        f"The newest value of {len(places):,} of {pluralize(len(now.ids), 'series', 'series')} lies"
-        f" far outside of what the series does: {format_list(told, total=len(places))}."
-    )
-    then = (
-        "It is forecast from as it stands. See whether the source means it; a wrong value is"
-        " mended there."
-    )
-    return make_finding("unusual", len(places), now.ids[np.sort(places)], what, then)
+def unusual(latest: LatestValues) -> list[Finding]:
+    """Find newest values far outside what their series do, unless a unit explains them."""
+    series = np.flatnonzero(latest.is_unusual & ~latest.is_rescaled)
+    series = series[np.argsort(-latest.score[series], kind="stable")]
+    return _about_newest("unusual", latest, series, latest.tail[:, -2])
 
 
-def rescaled(newest: LatestValues) -> list[Finding]:
-    """Tell of newest values that look to be in another unit."""
-    now, places = newest.beside.now, np.flatnonzero(newest.is_rescaled)
-    told = [
-        f"{now.ids[i]} ({number(newest.level[i])}, now {number(newest.tail[i, -1])})"
-        for i in places
-    ]
-    what = (
-        f"The newest value of {len(places):,} of {pluralize(len(now.ids), 'series', 'series')} is off"
-        f" the usual level by a factor: {named(told)}."
-    )
-    then = (
-        "Its unit changed, or a part of the week is missing. Ask the source, and have the whole"
-        " history in one unit."
-    )
-    return make_finding("rescaled", len(places), now.ids[places], what, then)
+def rescaled(latest: LatestValues) -> list[Finding]:
+    """Find newest values that seem to be in another unit."""
+    return _about_newest("rescaled", latest, latest.is_rescaled, latest.level)
 
 
-def repeated(newest: LatestValues) -> list[Finding]:
-    """Tell of a newest week that is the one before again, where that cannot be chance."""
-    now, tail = newest.beside.now, newest.tail
-    same = is_close(tail[:, 1:], tail[:, :-1])
+def repeated(latest: LatestValues) -> list[Finding]:
+    """Find a newest week that repeats the week before, if that cannot be a coincidence.
+
+    The chance is that of a binomial distribution whose rates follow Laplace's rule of succession.
+    """
+    grid, tail = latest.grid, latest.tail
+    is_same = is_close(tail[:, 1:], tail[:, :-1])
     n_pairs = np.sum(~np.isnan(np.diff(tail, axis=1))[:, :-1], axis=1)
-    rate = (same[:, :-1].sum(axis=1) + 1) / (n_pairs + 2)  # Laplace's rule of succession
-    is_asked = newest.is_judged & (now.last == now.newest) & (rate < USUALLY) & (tail[:, -1] != 0)
-    is_same = is_asked & same[:, -1]
-    n, n_same = int(is_asked.sum()), int(is_same.sum())
-    if not n_same or n_same < NEARLY_ALL * n:
+    rate = (is_same[:, :-1].sum(axis=1) + 1) / (n_pairs + 2)
+    is_judged = latest.is_judged & (grid.last_week == grid.newest_week)
+    is_judged &= (rate < MAX_REPEAT_RATE) & (tail[:, -1] != 0)
+    is_repeated = is_judged & is_same[:, -1]
+    n, n_repeated = int(is_judged.sum()), int(is_repeated.sum())
+    if not n_repeated or n_repeated < NEARLY_ALL * n:
         return []
-    pairs = same & is_asked[:, None]  # [S, P]
-    n_weeks = int(np.sum(~np.isnan(tail[is_asked]).all(axis=0))) - 2
-    n_together = int((pairs[:, :-1].sum(axis=0) >= NEARLY_ALL * n).sum())
-    if (n_together + 1) / (n_weeks + 2) > TOGETHER:  # prices of one list change together
+    # Prices of one list change together, or not at all.
+    n_weeks = int(np.sum(~np.isnan(tail[is_judged]).all(axis=0))) - 2
+    n_same = (is_same & is_judged[:, None])[:, :-1].sum(axis=0)
+    n_together = int((n_same >= NEARLY_ALL * n).sum())
+    if (n_together + 1) / (n_weeks + 2) > MAX_TOGETHER_RATE:
         return []
-    ways = math.lgamma(n + 1) - math.lgamma(n_same + 1) - math.lgamma(n - n_same + 1)
-    if float(np.log(rate[is_same]).sum()) + ways > math.log(RARE):
+    ways = math.lgamma(n + 1) - math.lgamma(n_repeated + 1) - math.lgamma(n - n_repeated + 1)
+    if float(np.log(rate[is_repeated]).sum()) + ways > math.log(MAX_REPEAT_CHANCE):
         return []
-    ids = now.ids[is_same]
-    what = (
-        f"The week ending {now.day(now.newest)} has the value of the week before for {n_same:,} of"
-        f" {pluralize(n, 'series', 'series')} that usually change: {named(ids)}."
+    week = grid.day(grid.newest_week)
+    return about_series(
+        "repeated",
+        grid,
+        is_repeated,
+        grid.last_week,
+        grid.newest_value,
+        n_judged=n,
+        week=week,
     )
-    then = "Last week's data came under a new date. Ask the source for the week itself."
-    return make_finding("repeated", n_same, ids, what, then)
 
 
-def flat(newest: LatestValues) -> list[Finding]:
-    """Tell of series that no longer move: as long as that is news, and twice as long as ever."""
-    now, tail = newest.beside.now, newest.tail
-    runs = np.ones_like(tail, dtype=np.int64)  # of equal values, up to each week
-    for i, same in enumerate(is_close(tail[:, 1:], tail[:, :-1]).T, start=1):
-        runs[:, i] = np.where(same, runs[:, i - 1] + 1, 1)
+def flat(latest: LatestValues) -> list[Finding]:
+    """Find series that repeat one value, for twice as long as ever before."""
+    grid, tail = latest.grid, latest.tail
+    runs = np.ones_like(tail, dtype=np.int64)  # number of equal values up to each week
+    for i, is_same in enumerate(is_close(tail[:, 1:], tail[:, :-1]).T, start=1):
+        runs[:, i] = np.where(is_same, runs[:, i - 1] + 1, 1)
     run = runs[:, -1]
     is_earlier = np.arange(tail.shape[1]) < tail.shape[1] - run[:, None]
     longest = np.max(runs, axis=1, where=is_earlier & ~np.isnan(tail), initial=0)
-    is_told = newest.beside.is_news & (run >= FLAT_LEAST) & (run <= FLAT_MOST)
-    places = np.flatnonzero(is_told & (run > 2 * longest) & (longest > 0))
-    told = [f"{now.ids[i]} ({run[i]} weeks at {number(tail[i, -1])})" for i in places]
-    what = (
-        f"{pluralize(len(places), 'series', 'series')} stand still, longer than ever before:"
-        f" {named(told)}."
-    )
-    then = (
-        "A sensor that is stuck, or a value that is carried on, looks so. See whether the source"
-        " still measures."
-    )
-    return make_finding("flat", len(places), now.ids[places], what, then)
+    is_flat = latest.comparison.has_new_value & (run >= MIN_FLAT_WEEKS) & (run <= MAX_FLAT_WEEKS)
+    is_flat &= (run > 2 * longest) & (longest > 0)
+
+    def detail(i: int) -> str:
+        return f"{run[i]} weeks at {grid.newest_value(i)}"
+
+    return about_series("flat", grid, is_flat, grid.last_week - run + 1, detail)
 
 
 def out_of_range(
-    beside: VersionComparison, *, minimum: float | None, ranges: Mapping[str, tuple[float, float]]
+    comparison: VersionComparison,
+    *,
+    minimum: float | None,
+    ranges: Mapping[str, tuple[float, float]],
 ) -> list[Finding]:
-    """Tell of values where none of the series can lie: below the minimum, or out of its range."""
-    now = beside.now
-    least = -math.inf if minimum is None else minimum
+    """Find new values below the minimum or outside the range of their series."""
     if minimum is None and not ranges:
         return []
-    ends = np.array([_range(str(one), ranges) for one in now.ids])
-    low, high = np.maximum(ends[:, 0], least)[now.of_series], ends[:, 1][now.of_series]
-    is_out = now.is_given & ~beside.is_known & ((now.y < low) | (now.y > high))
-    places = np.flatnonzero(is_out)
-    ids = now.ids[np.unique(now.of_series[places])]
-    told = [
-        f"{now.ids[now.of_series[i]]} / {now.day(now.week[i])}: {number(now.y[i])}"
-        for i in places[:5]
-    ]
-    what = (
-        f"{pluralize(len(places), 'value')} of {pluralize(len(ids), 'series', 'series')} lie where none"
-        f" can: {format_list(told, total=len(places))}."
-    )
-    then = (
-        "Models would learn from them. Mend the source, or, where they are right,"
-        " `[series.ranges]` and `forecast.minimum`."
-    )
-    return make_finding("out_of_range", len(places), ids, what, then)
+    new = comparison.new
+    bounds = np.array([_range(str(name), ranges) for name in new.ids])
+    low = np.maximum(bounds[:, 0], -math.inf if minimum is None else minimum)[new.series_index]
+    high = bounds[:, 1][new.series_index]
+    is_new = new.is_observed & ~comparison.is_unchanged
+    is_out = is_new & ((new.y < low) | (new.y > high))
+    return about_weeks("out_of_range", new, is_out, lambda row: format_value(new.y[row]))
 
 
-def gaps(beside: VersionComparison) -> list[Finding]:
-    """Tell of weeks that were filled and that the version before had not; at first, of a year."""
-    now, was = beside.now, beside.was
-    is_new = now.week > now.newest - YEAR
-    if len(was.ids):
-        is_new = was.places(beside.in_was[now.of_series], now.week) < 0
-    is_told = ~now.is_given & is_new
-    places = np.flatnonzero(is_told)
-    ids = now.ids[np.unique(now.of_series[places])]
-    told = [f"{now.ids[now.of_series[i]]} / {now.day(now.week[i])}" for i in places]
-    what = (
-        f"{pluralize(len(places), 'week')} of {pluralize(len(ids), 'series', 'series')} have no value"
-        f" and were filled: {named(told)}."
+def gaps(comparison: VersionComparison) -> list[Finding]:
+    """Find filled weeks that the previous version did not have; in a first one, of a year."""
+    new, old = comparison.new, comparison.old
+    is_new = new.weeks > new.newest_week - FIRST_GAPS_WEEKS
+    if len(old.ids):
+        is_new = old.positions(comparison.old_index[new.series_index], new.weeks) < 0
+    is_gap = ~new.is_observed & is_new
+    return about_weeks("gaps", new, is_gap, lambda row: f"now {format_value(new.y[row])}")
+
+
+def _about_newest(
+    form: str, latest: LatestValues, series: Ints | Mask, usual: Floats
+) -> list[Finding]:
+    grid, tail = latest.grid, latest.tail
+    return about_series(
+        form, grid, series, grid.last_week, lambda i: format_change(usual[i], tail[i, -1])
     )
-    then = (
-        "Models take what was filled for what came. Where the source has them by now, run the week"
-        " again; `series.missing` says how gaps are filled."
-    )
-    return make_finding("gaps", len(places), ids, what, then)
 
 
 def _range(name: str, ranges: Mapping[str, tuple[float, float]]) -> tuple[float, float]:
-    """The first range whose pattern the name fits; without one, anywhere."""
-    every = (ends for pattern, ends in ranges.items() if matches_any(name, [pattern]))
-    return next(every, (-math.inf, math.inf))
+    """Return the first range whose pattern matches the name, else an unlimited one."""
+    matching = (bounds for pattern, bounds in ranges.items() if matches_any(name, [pattern]))
+    return next(matching, (-math.inf, math.inf))

@@ -10,7 +10,7 @@ import dagster as dg
 
 from forecast_assets.config.settings import Settings
 from forecast_assets.defs import notifications
-from forecast_assets.defs.checks import ABOUT
+from forecast_assets.defs.checks import SERIES_KEY
 from forecast_assets.defs.console_logger import failure_cause
 from forecast_assets.defs.runs import Clock, held_version, is_project_run, now, run_as_of
 from forecast_assets.defs.schedules import JOB
@@ -151,7 +151,7 @@ def _causes(run: dg.DagsterRun, instance: dg.DagsterInstance) -> str:
 
 def _series_of(evaluations: Sequence[dg.AssetCheckEvaluation]) -> tuple[str, ...]:
     """Return the series that checks concern; none if one of them concerns all."""
-    names = [check.metadata.get(ABOUT) for check in evaluations]
+    names = [check.metadata.get(SERIES_KEY) for check in evaluations]
     if not all(names):
         return ()
     return tuple(sorted({str(name) for value in names if value for name in value.value}))  # type: ignore[union-attr]

@@ -1,58 +1,68 @@
-"""The weeks of a fetch beside those of the version before."""
+"""Test data.quality.comparison."""
 
 import numpy as np
 import pandas as pd
 
-from forecast_assets.data.quality.comparison import VersionComparison, WeekGrid, is_close
+from forecast_assets.data.quality.comparison import (
+    VersionComparison,
+    WeekGrid,
+    format_value,
+    is_close,
+)
 from forecast_assets_tests.builders import make_ragged, make_series
 
 
-def beside(now: pd.DataFrame, was: pd.DataFrame) -> VersionComparison:
-    return VersionComparison(WeekGrid.of(now), WeekGrid.of(was))
+def compare(new: pd.DataFrame, old: pd.DataFrame) -> VersionComparison:
+    """Lay out two versions of `series`."""
+    return VersionComparison(WeekGrid.of(new), WeekGrid.of(old))
 
 
-def test_weeks_are_laid_out_as_a_join_would_find_them():
-    now = make_ragged(a=(2, [1, 2, 3]), b=(0, [4, 5]), d=(1, [6, 7, 8]))
-    was = make_ragged(a=(0, [9, 8, 1, 2]), c=(0, [5]), d=(3, [0, 8]))
-    both = beside(now, was)
-    joined = now.merge(was, on=["unique_id", "ds"], how="left", suffixes=("", "_was"))
-    assert list(both.in_was) == [0, -1, 2]
-    assert list(both.in_now) == [0, -1, 2]
-    np.testing.assert_array_equal(both.was_at(), joined["y_was"])
-    np.testing.assert_array_equal(both.is_known, joined["y"] == joined["y_was"])
-    assert list(both.is_news) == [True, True, True]
+def test_weeks_are_matched_as_a_join_matches_them():
+    new = make_ragged(a=(2, [1, 2, 3]), b=(0, [4, 5]), d=(1, [6, 7, 8]))
+    old = make_ragged(a=(0, [9, 8, 1, 2]), c=(0, [5]), d=(3, [0, 8]))
+    both = compare(new, old)
+    joined = new.merge(old, on=["unique_id", "ds"], how="left", suffixes=("", "_old"))
+    assert list(both.old_index) == [0, -1, 2]
+    assert list(both.new_index) == [0, -1, 2]
+    np.testing.assert_array_equal(both.old_values(), joined["y_old"])
+    np.testing.assert_array_equal(both.is_unchanged, joined["y"] == joined["y_old"])
+    assert list(both.has_new_value) == [True, True, True]
 
 
-def test_what_stood_a_week_before_is_found_too():
+def test_earlier_weeks_of_the_previous_version_are_found():
     series = make_series(a=[1, 2, 3])
-    np.testing.assert_array_equal(beside(series, series).was_at(1), [np.nan, 1, 2])
+    np.testing.assert_array_equal(compare(series, series).old_values(1), [np.nan, 1, 2])
 
 
-def test_weeks_that_were_filled_are_not_given():
+def test_filled_weeks_are_not_observed():
     series = make_series(a=[1, 2, 3]).assign(coverage=[1.0, 0.0, 1.0])
-    weeks = WeekGrid.of(series)
-    np.testing.assert_array_equal(weeks.tail(4), [[np.nan, 1, np.nan, 3]])
-    np.testing.assert_array_equal(beside(series, series).was_at(), [1, np.nan, 3])
-    assert beside(series, series).is_known.all()
+    np.testing.assert_array_equal(WeekGrid.of(series).tail(4), [[np.nan, 1, np.nan, 3]])
+    np.testing.assert_array_equal(compare(series, series).old_values(), [1, np.nan, 3])
+    assert compare(series, series).is_unchanged.all()
 
 
-def test_a_version_from_before_coverage_was_recorded_passes_for_whole():
-    assert WeekGrid.of(make_series(a=[1, 2]).drop(columns="coverage")).is_given.all()
+def test_a_version_without_coverage_counts_as_observed():
+    assert WeekGrid.of(make_series(a=[1, 2]).drop(columns="coverage")).is_observed.all()
 
 
 def test_a_week_is_named_by_the_day_that_it_ends():
-    weeks = WeekGrid.of(make_series(a=[1, 2, 3]))
-    assert weeks.day(weeks.newest) == "2024-01-19"
+    grid = WeekGrid.of(make_series(a=[1, 2, 3]))
+    assert grid.day(grid.newest_week) == "2024-01-19"
 
 
-def test_without_a_version_before_all_is_new():
+def test_everything_is_new_without_a_previous_version():
     series = make_series(a=[1, 2], b=[3])
-    both = beside(series, series.head(0))
-    assert list(both.in_was) == [-1, -1]
-    assert np.isnan(both.was_at()).all()
-    assert not both.is_known.any()
+    both = compare(series, series.head(0))
+    assert list(both.old_index) == [-1, -1]
+    assert np.isnan(both.old_values()).all()
+    assert not both.is_unchanged.any()
 
 
-def test_values_are_alike_up_to_rounding():
+def test_values_are_close_if_they_differ_by_rounding():
     left, right = np.array([0.1 + 0.2, 0.0, 1.0, 0.0]), np.array([0.3, 0.0, 1.001, 1e-9])
     assert list(is_close(left, right)) == [True, True, False, False]
+
+
+def test_a_value_has_five_digits_in_messages():
+    values = [0.12345678, 12_345.6, 1234567.8]
+    assert [format_value(value) for value in values] == ["0.12346", "12,346", "1,234,568"]

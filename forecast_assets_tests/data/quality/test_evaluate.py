@@ -1,4 +1,4 @@
-"""The verdicts of thirty invented weeks, and how seldom a sound week is complained of."""
+"""Test data.quality.evaluate: invented weeks, and how seldom an ordinary week warns."""
 
 import itertools
 from collections.abc import Callable
@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 from forecast_assets.config.loader import parse
 from forecast_assets.config.settings import Settings
 from forecast_assets.data.quality.evaluate import (
-    KINDS,
     PreviousVersion,
     blocking,
     evaluate,
@@ -24,7 +23,7 @@ from forecast_assets.data.quality.evaluate import (
     one_line,
     with_policy,
 )
-from forecast_assets.data.quality.finding import Finding
+from forecast_assets.data.quality.finding import KINDS, Finding
 from forecast_assets.data.sources.fetch import demo_series
 from forecast_assets.data.weekly import to_weeks
 from forecast_assets_tests.builders import make_ragged, make_raw, make_series, make_settings, walk
@@ -84,7 +83,7 @@ def fetched(
     as_of: datetime = MONDAY,
     since: timedelta = timedelta(weeks=1),
 ) -> list[Finding]:
-    """The verdict on rows, next to those that were fetched so long before."""
+    """Evaluate rows against those that were fetched `since` before."""
     earlier = as_of - since
     was = (
         None
@@ -253,7 +252,7 @@ def test_an_invented_week_is_judged_as_it_is(case: Case, tmp_path: Path):
     tables = {"source": {"kind": "file", "path": "x.csv"}, **case.tables}
     settings = parse(tables, root=tmp_path, var=tmp_path, origin="a test")
     found = fetched(case.now, case.before, settings, as_of=case.as_of, since=case.since)
-    assert {one.kind for one in found} == case.kinds, [one.says for one in found]
+    assert {one.kind for one in found} == case.kinds, [one.message for one in found]
 
 
 def demo_weeks() -> pd.DataFrame:
@@ -283,7 +282,7 @@ def test_what_holds_is_a_paragraph_that_says_how_to_let_it_through(tmp_path: Pat
     found = fetched(CASES["a shop gone from the source"].now, shops(N), settings)
     assert [one.kind for one in blocking(found)] == ["vanished_series"]
     said = hold_message(found)
-    assert "vanished_series: 1 of 6 series of the previous version are gone: wels." in said
+    assert "vanished_series: 1 of 6 series of the previous version are missing: wels." in said
     assert "forecast-assets run --accept" in said
 
 
@@ -330,7 +329,7 @@ def test_weeks_that_end_on_another_day_are_not_compared(tmp_path: Path):
     was = was.assign(ds=was["ds"] - DAY)
     now = _weeks(ONE, settings, MONDAY).frame
     found = evaluate(raw, now, PreviousVersion(was, MONDAY), settings, as_of=MONDAY)
-    assert [one.says.partition(":")[0] for one in found] == ["The first version"]
+    assert [one.message.partition(":")[0] for one in found] == ["The first version"]
 
 
 def test_the_same_input_gives_the_same_findings(tmp_path: Path):
@@ -360,7 +359,7 @@ def test_no_weeks_of_any_kind_are_beyond_it(
     first, second = make_ragged(**was), make_ragged(**now)
     before = PreviousVersion(first, MONDAY - timedelta(weeks=1)) if of_before else None
     found = evaluate(make_raw(second), second, before, settings, as_of=MONDAY)
-    assert all(one.n > 0 and one.what.endswith(".") for one in found)
+    assert all(one.n > 0 and one.message.endswith(".") for one in found)
     again = evaluate(
         make_raw(second), second, PreviousVersion(second, MONDAY), settings, as_of=MONDAY
     )

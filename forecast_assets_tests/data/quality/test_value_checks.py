@@ -1,10 +1,9 @@
-"""Whether the newest values are likely: the edges of each finding."""
+"""Test data.quality.value_checks, and the statistics of data.quality.latest_value."""
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from forecast_assets.data.quality.comparison import VersionComparison, WeekGrid
 from forecast_assets.data.quality.latest_value import LatestValues
 from forecast_assets.data.quality.value_checks import (
     flat,
@@ -15,21 +14,22 @@ from forecast_assets.data.quality.value_checks import (
     unusual,
 )
 from forecast_assets_tests.builders import make_series, walk
+from forecast_assets_tests.data.quality.test_comparison import compare
 
 PANEL = {f"s{i}": walk(60, seed=i) for i in range(6)}
 
 
 def newest(now: pd.DataFrame, *, n_known: int = 59, season_length: int = 52) -> LatestValues:
-    """The newest values, of which the version before had the first weeks of each series."""
-    was = now[now.groupby("unique_id").cumcount() < n_known].reset_index(drop=True)
-    return LatestValues(VersionComparison(WeekGrid.of(now), WeekGrid.of(was)), season_length)
+    """The latest values; the previous version had the first weeks of each series."""
+    old = now[now.groupby("unique_id").cumcount() < n_known].reset_index(drop=True)
+    return LatestValues(compare(now, old), season_length)
 
 
 def ending(**last: float) -> pd.DataFrame:
     return make_series(**{name: [*y[:-1], last.get(name, y[-1])] for name, y in PANEL.items()})
 
 
-def test_a_spike_is_told_once():
+def test_a_spike_is_found_once():
     spiky = ending(s1=200.0)
     (one,) = unusual(newest(spiky))
     assert one.series == ("s1",)
@@ -38,7 +38,7 @@ def test_a_spike_is_told_once():
 
 @pytest.mark.parametrize("size", [1e9, -1e9, 0.0])
 def test_a_series_that_never_moved_has_no_usual_change(size: float):
-    with np.errstate(all="ignore"):  # as `judge` does
+    with np.errstate(all="ignore"):  # as `evaluate` does
         assert unusual(newest(make_series(a=[5.0] * 59 + [size]))) == []
 
 
@@ -50,9 +50,11 @@ def test_a_change_as_a_year_ago_is_usual():
     assert unusual(newest(make_series(a=y), n_known=119)) == []
 
 
-@pytest.mark.parametrize(("factor", "is_told"), [(10, True), (0.001, True), (3, False), (1, False)])
-def test_a_power_of_ten_is_another_unit(factor: float, *, is_told: bool):
-    assert bool(rescaled(newest(ending(s2=PANEL["s2"][-1] * factor)))) is is_told
+@pytest.mark.parametrize(
+    ("factor", "is_found"), [(10, True), (0.001, True), (3, False), (1, False)]
+)
+def test_a_power_of_ten_is_another_unit(factor: float, *, is_found: bool):
+    assert bool(rescaled(newest(ending(s2=PANEL["s2"][-1] * factor)))) is is_found
 
 
 def test_a_series_that_ranges_that_far_has_no_other_unit():
@@ -60,14 +62,14 @@ def test_a_series_that_ranges_that_far_has_no_other_unit():
     assert rescaled(newest(make_series(a=[*y[:-1], 10 * np.median(y)]))) == []
 
 
-def test_all_series_at_once_by_one_factor_are_told_fewer_are_not():
+def test_one_factor_is_a_unit_if_nearly_all_series_have_it():
     half = {name: 0.45 * y[-1] for name, y in PANEL.items()}
     (one,) = rescaled(newest(ending(**half)))
     assert one.n == 6
     assert rescaled(newest(ending(**dict(list(half.items())[:4])))) == []
 
 
-def test_last_week_again_is_told_where_it_cannot_be_chance():
+def test_last_week_again_is_found_where_it_cannot_be_chance():
     again = {name: y[-2] for name, y in PANEL.items()}
     (one,) = repeated(newest(ending(**again)))
     assert one.n == 6
@@ -77,7 +79,6 @@ def test_last_week_again_is_told_where_it_cannot_be_chance():
 
 
 def test_prices_of_one_list_change_together_or_not_at_all():
-    """In six weeks of ten none of twelve prices changes: that nobody has changed is no news."""
     rng = np.random.default_rng(4)
     moves = np.cumsum(rng.random(60) < 0.4)
     moves[-1] = moves[-2]
@@ -85,7 +86,7 @@ def test_prices_of_one_list_change_together_or_not_at_all():
     assert repeated(newest(make_series(**prices))) == []
 
 
-def test_all_series_at_half_are_a_holiday_and_no_unit():
+def test_a_holiday_of_all_series_is_no_unit():
     half = {name: 0.6 * y[-1] for name, y in PANEL.items()}
     assert rescaled(newest(ending(**half))) == []
 
@@ -96,10 +97,10 @@ def test_parts_that_are_seldom_asked_for_repeat_themselves():
     assert repeated(newest(make_series(**seldom))) == []
 
 
-@pytest.mark.parametrize(("n", "is_told"), [(3, False), (4, True), (26, True), (27, False)])
-def test_a_flat_line_is_told_for_half_a_year(n: int, *, is_told: bool):
+@pytest.mark.parametrize(("n", "is_found"), [(3, False), (4, True), (26, True), (27, False)])
+def test_a_flat_line_is_found_for_half_a_year(n: int, *, is_found: bool):
     series = make_series(a=[*PANEL["s0"][: 60 - n], *[7.0] * n])
-    assert bool(flat(newest(series))) is is_told
+    assert bool(flat(newest(series))) is is_found
 
 
 def test_a_line_as_flat_as_before_is_none():
@@ -107,31 +108,28 @@ def test_a_line_as_flat_as_before_is_none():
     assert flat(newest(make_series(a=y))) == []
 
 
-def test_the_first_range_that_fits_counts_and_the_minimum_besides():
-    both = VersionComparison(
-        WeekGrid.of(make_series(ab=[1, -1, 50], b=[2, 99, 3])),
-        WeekGrid.of(make_series(a=[1]).head(0)),
-    )
+def test_the_first_matching_range_and_the_minimum_apply():
+    both = compare(make_series(ab=[1, -1, 50], b=[2, 99, 3]), make_series(a=[1]).head(0))
     ranges = {"a*": (-5.0, 40.0), "*": (0.0, 60.0)}
     (one,) = out_of_range(both, minimum=None, ranges=ranges)
-    assert one.what.endswith("where none can: ab / 2024-01-19: 50, b / 2024-01-12: 99.")
+    assert one.message.endswith("range: ab / 2024-01-19 (50), b / 2024-01-12 (99).")
     (one,) = out_of_range(both, minimum=0, ranges={})
     assert one.series == ("ab",)
     assert out_of_range(both, minimum=None, ranges={}) == []
 
 
-def test_gaps_of_any_age_are_told_when_they_come():
+def test_old_gaps_are_reported_once_too():
     """A row under a default date makes weeks that nobody gave."""
     known, early = make_series(a=walk(60, seed=1)), make_series(a=[1.0] * 120)
     now = early.assign(coverage=[1.0, *[0.0] * 59, *[1.0] * 60])
     was = known.assign(ds=known["ds"] + pd.Timedelta(weeks=60))
-    (one,) = gaps(VersionComparison(WeekGrid.of(now), WeekGrid.of(was)))
+    (one,) = gaps(compare(now, was))
     assert one.n == 59
 
 
-def test_a_gap_is_told_when_it_comes():
+def test_a_gap_is_found_when_it_comes():
     filled = make_series(a=walk(60, seed=1)).assign(coverage=[*[1.0] * 58, 0.0, 1.0])
     was = filled.head(58)
-    (one,) = gaps(VersionComparison(WeekGrid.of(filled), WeekGrid.of(was)))
+    (one,) = gaps(compare(filled, was))
     assert (one.n, one.series) == (1, ("a",))
-    assert gaps(VersionComparison(WeekGrid.of(filled), WeekGrid.of(filled))) == []
+    assert gaps(compare(filled, filled)) == []

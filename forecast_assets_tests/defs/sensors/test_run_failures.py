@@ -14,7 +14,7 @@ from forecast_assets_tests.dagster_runs import run_week
 from forecast_assets_tests.notification_servers import Webhook, webhook
 
 PANEL = {"a": walk(40, seed=1), "b": walk(45, seed=2)}
-DELIVERY_CHECK = "everyone_was_told"
+DELIVERY_CHECK = "notifications_delivered"
 
 
 class Watcher:

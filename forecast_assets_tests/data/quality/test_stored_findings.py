@@ -1,0 +1,97 @@
+"""Test data.quality.stored_findings."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from forecast_assets.config.settings import FindingPolicy
+from forecast_assets.data.quality.finding import Finding
+from forecast_assets.data.quality.stored_findings import (
+    findings_of,
+    held_findings,
+    write_findings,
+)
+from forecast_assets.errors import StoreError
+from forecast_assets.storage.audit import verify
+from forecast_assets.storage.commit import Commit
+from forecast_assets.storage.store import Store
+from forecast_assets_tests.builders import make_settings
+from forecast_assets_tests.data.quality.test_baseline import FILE, write, write_fetch
+from forecast_assets_tests.store_builders import make_store, write_series
+
+
+def found(kind: str, policy: FindingPolicy = "warn") -> list[Finding]:
+    """A finding that no evaluation makes."""
+    return [Finding(kind, 7, (), "It is invented.", policy=policy)]
+
+
+def keep(store: Store, findings: Sequence[Finding], fetch: Commit, run_id: str = "") -> Commit:
+    """Write the findings on a fetch."""
+    run_id = run_id or fetch.run_id
+    return write_findings(store, findings, fetch=fetch, run_id=run_id, as_of=fetch.as_of)
+
+
+def publish(store: Store, fetch: Commit, run_id: str = "") -> Commit:
+    """Write the version of `series` made from a fetch."""
+    run_id = run_id or fetch.run_id
+    return write_series(store, 1, 2, run_id=run_id, as_of=fetch.as_of, inputs=[fetch])
+
+
+def test_the_findings_on_a_fetch_are_read_not_evaluated(tmp_path: Path):
+    store, settings = make_store(tmp_path), make_settings(tmp_path, source=FILE)
+    first, second = write_fetch(store, 1, 2), write_fetch(store, 1, 2, 3, weeks=1)
+    for fetch, kind in ((first, "flat"), (second, "gaps")):
+        commit = keep(store, found(kind), fetch)
+        assert (commit.run_id, commit.as_of) == (fetch.run_id, fetch.as_of)
+        assert commit.inputs == (fetch.as_input,)
+    assert findings_of(store, publish(store, first), settings) == found("flat")
+    assert findings_of(store, publish(store, second), settings) == found("gaps")
+
+
+def test_that_there_are_no_findings_is_stored_too(tmp_path: Path):
+    store, settings = make_store(tmp_path), make_settings(tmp_path, source=FILE)
+    fetch = write_fetch(store, 1, 2)
+    keep(store, [], fetch)
+    assert findings_of(store, publish(store, fetch), settings) == []
+    assert [audit.problem for audit in verify(store, ["data_findings"])] == [None]
+
+
+def test_a_version_older_than_the_table_is_evaluated_as_of_its_time(tmp_path: Path):
+    store, settings = make_store(tmp_path), make_settings(tmp_path, source=FILE)
+    first, second = write(store, *range(20)), write(store, *range(10), weeks=1)
+    write(store, *range(30), weeks=0)  # the first week again, later
+    kinds = [[one.kind for one in findings_of(store, it, settings)] for it in (first, second)]
+    assert kinds == [["new_week", "late"], ["shrunk", "late"]]
+
+
+def test_the_same_findings_on_one_fetch_are_written_once(tmp_path: Path):
+    store, settings = make_store(tmp_path), make_settings(tmp_path, source=FILE)
+    fetch = write_fetch(store, 1, 2)
+    held = keep(store, found("flat", "hold"), fetch)
+    assert keep(store, found("flat", "hold"), fetch, "re-executed") == held
+    assert findings_of(store, publish(store, fetch, "re-executed"), settings) == found(
+        "flat", "hold"
+    )
+    assert keep(store, found("flat"), fetch, "with other settings").version == held.version + 1
+    other = publish(store, fetch, "with other settings")
+    assert findings_of(store, other, settings) == found("flat")
+
+
+def test_a_fetch_is_held_until_series_are_made_from_it(tmp_path: Path):
+    store = make_store(tmp_path)
+    assert held_findings(store) == []
+    first, second = write_fetch(store, 1, 2), write_fetch(store, 1, 2, 3, weeks=1)
+    keep(store, found("flat", "hold"), first)
+    publish(store, first)  # it was accepted
+    assert held_findings(store) == []
+    keep(store, [*found("gaps"), *found("shrunk", "hold")], second)
+    assert held_findings(store) == found("shrunk", "hold")
+    publish(store, second)
+    assert held_findings(store) == []
+
+
+def test_a_version_without_its_fetch_is_refused(tmp_path: Path):
+    store = make_store(tmp_path)
+    with pytest.raises(StoreError, match="does not record which raw_data it was made from"):
+        findings_of(store, write_series(store, 1, 2), make_settings(tmp_path))
