@@ -160,7 +160,7 @@ def test_stale_assets_are_made_neither_from_the_same_data_nor_from_held_data(pro
         assert not tick.run_requests
         assert str(tick.skip_message) == "The newest data are held back."
     project.fetch(**ACCEPT)
-    assert "are behind" in str(project.stale_assets().skip_message)
+    assert str(project.stale_assets().skip_message).startswith("Stale: backtest_predictions")
 
 
 def test_a_held_week_raises_one_alarm_however_often_it_is_run(project: Project):
