@@ -126,7 +126,7 @@ def test_undefined_scores_are_null_with_a_reason(tables: Tables):
     assert short["status"] == "ineligible"
     assert "values" in short["reason"]
     choice = tables["best_model"].set_index("unique_id")
-    assert "mase is not defined on this series" in choice.loc["constant", "reason"]
+    assert "mase is undefined on this series" in choice.loc["constant", "reason"]
     assert choice.loc["two_weeks", "reason"].count("1 fold ")
     assert choice.loc["one_week", "reason"] == "no model forecast every fold"
 

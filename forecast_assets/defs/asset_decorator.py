@@ -13,6 +13,7 @@ from forecast_assets.defs import checks
 from forecast_assets.defs.runs import RunContext, run_context_of
 from forecast_assets.errors import ForecastAssetsError, SourceUnavailable, StoreError
 
+OWNER = "team:forecast"
 # The second attempt follows about 2 s after the first, the third about 4 s later.
 RETRIES = dg.RetryPolicy(
     max_retries=2, delay=2, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS
@@ -47,27 +48,36 @@ def _is_transient(error: ForecastAssetsError) -> bool:
     return isinstance(error, SourceUnavailable) or type(error) is StoreError
 
 
-def week_asset(function: Callable[..., AssetResult | AssetOutputs]) -> dg.AssetsDefinition:
+def week_asset(
+    *, group: str, kind: str, code_version: str = "1"
+) -> Callable[[Callable[..., AssetResult | AssetOutputs]], dg.AssetsDefinition]:
     """Decorate a function that returns an asset's frame, or yields its checks and then the frame.
 
     A check that is yielded before the function raises is recorded all the same.
     """
 
-    @functools.wraps(function)
-    def run_asset(*args: Any, **kwargs: Any) -> AssetOutputs:
-        with fail_fast():
-            outputs = function(*args, **kwargs)
-            yield from [outputs] if isinstance(outputs, dg.MaterializeResult) else outputs
+    def decorate(function: Callable[..., AssetResult | AssetOutputs]) -> dg.AssetsDefinition:
+        @functools.wraps(function)
+        def run_asset(*args: Any, **kwargs: Any) -> AssetOutputs:
+            with fail_fast():
+                outputs = function(*args, **kwargs)
+                yield from [outputs] if isinstance(outputs, dg.MaterializeResult) else outputs
 
-    # With checks Dagster reads this annotation as that of a tuple of outputs.
-    signature = inspect.signature(function).replace(return_annotation=inspect.Signature.empty)
-    run_asset.__signature__ = signature  # type: ignore[attr-defined]
-    asset: dg.AssetsDefinition = dg.asset(
-        retry_policy=RETRIES,
-        backfill_policy=dg.BackfillPolicy.single_run(),
-        check_specs=checks.specs_of(function.__name__),
-    )(run_asset)
-    return asset
+        # With checks Dagster reads this annotation as that of a tuple of outputs.
+        signature = inspect.signature(function).replace(return_annotation=inspect.Signature.empty)
+        run_asset.__signature__ = signature  # type: ignore[attr-defined]
+        asset: dg.AssetsDefinition = dg.asset(
+            group_name=group,
+            kinds={"deltalake", kind},
+            owners=[OWNER],
+            code_version=code_version,
+            retry_policy=RETRIES,
+            backfill_policy=dg.BackfillPolicy.single_run(),
+            check_specs=checks.specs_of(function.__name__),
+        )(run_asset)
+        return asset
+
+    return decorate
 
 
 def run_context(context: dg.AssetExecutionContext) -> RunContext:

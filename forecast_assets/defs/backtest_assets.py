@@ -20,6 +20,7 @@ from forecast_assets.backtesting.model_job import ModelBacktest, Progress
 from forecast_assets.config.settings import Settings
 from forecast_assets.defs import checks
 from forecast_assets.defs.asset_decorator import (
+    OWNER,
     RETRIES,
     AssetResult,
     fail_fast,
@@ -160,6 +161,10 @@ def build_backtest_predictions(models: Sequence[str]) -> dg.AssetsDefinition:
         partitions_def=dg.StaticPartitionsDefinition(list(models)),
         backfill_policy=dg.BackfillPolicy.single_run(),
         description="Every model's forecast of every fold; one partition per model.",
+        group_name="backtest",
+        kinds={"deltalake", "numpy"},
+        owners=[OWNER],
+        code_version="1",
     )
     def backtest_predictions(series: pd.DataFrame) -> dg.Output[object]:
         branches = fan_out().map(lambda models: backtest(models, series))
@@ -200,7 +205,7 @@ def _refuse_without_forecast(record: Record) -> None:
         )
 
 
-@week_asset
+@week_asset(group="backtest", kind="numpy")
 def metrics(
     backtest_predictions: pd.DataFrame,
     series: pd.DataFrame,
@@ -235,7 +240,7 @@ def metrics(
     )
 
 
-@week_asset
+@week_asset(group="backtest", kind="pandas")
 def best_model(
     context: dg.AssetExecutionContext,
     metrics: pd.DataFrame,

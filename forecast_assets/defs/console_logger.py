@@ -78,28 +78,22 @@ class _ConsoleHandler(logging.Handler):
         super().close()
 
     def _draw(self, progress: Progress) -> None:
-        if self._bar is None:
-            from rich.console import Console
-            from rich.progress import BarColumn, TextColumn
-            from rich.progress import Progress as ProgressBar
+        from rich.console import Console
+        from rich.progress import Progress as ProgressBar
 
+        if self._bar is None:
+            console = Console(file=self._terminal)
             self._bar = ProgressBar(
-                TextColumn("  {task.description:<24}"),
-                BarColumn(20),
-                TextColumn("{task.completed:.0f} of {task.total:.0f} folds, {task.fields[pace]}"),
-                console=Console(file=self._terminal),
-                transient=True,
-                redirect_stdout=False,
-                redirect_stderr=False,
+                console=console, transient=True, redirect_stdout=False, redirect_stderr=False
             )
+            self._task = self._bar.add_task("", total=progress.n_planned)
             self._bar.start()
-        task = self._bar.task_ids[0] if self._bar.task_ids else self._bar.add_task("", pace="")
+        done = f"{progress.n_done} of {progress.n_planned} folds"
         self._bar.update(
-            task,
-            description=progress.model,
+            self._task,
+            description=f"  {progress.model:<24} {done}, {progress.fits_per_second:.0f} fits/s",
             completed=progress.n_done,
             total=progress.n_planned,
-            pace=f"{progress.fits_per_second:.0f} fits/s, {progress.seconds_left:.0f} s left",
         )
 
     def _clear(self) -> None:

@@ -25,7 +25,7 @@ from forecast_assets.storage.store import Store
 from forecast_assets.storage.versions import resolve_inputs
 
 
-@week_asset
+@week_asset(group="data", kind="pandas")
 def raw_data(
     context: dg.AssetExecutionContext,
     settings: dg.ResourceParam[Settings],
@@ -52,7 +52,7 @@ def raw_data(
     )
 
 
-@week_asset
+@week_asset(group="data", kind="pandas", code_version="2")
 def series(
     context: dg.AssetExecutionContext,
     raw_data: pd.DataFrame,

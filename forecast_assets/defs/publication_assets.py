@@ -24,7 +24,7 @@ from forecast_assets.storage.tables import CHAMPION, interval_columns
 from forecast_assets.storage.versions import latest_per_content, newest, resolve_inputs
 
 
-@week_asset
+@week_asset(group="forecast", kind="numpy")
 def next_week_forecast(
     context: dg.AssetExecutionContext,
     best_model: pd.DataFrame,
@@ -64,7 +64,7 @@ def next_week_forecast(
     )
 
 
-@week_asset
+@week_asset(group="forecast", kind="pandas")
 def forecast_accuracy(
     context: dg.AssetExecutionContext,
     next_week_forecast: pd.DataFrame,
@@ -105,7 +105,7 @@ def forecast_accuracy(
     )
 
 
-@week_asset
+@week_asset(group="report", kind="html")
 def weekly_report(
     context: dg.AssetExecutionContext,
     next_week_forecast: pd.DataFrame,

@@ -33,7 +33,7 @@ def output_of_progress(stream: io.StringIO) -> str:
 def test_a_terminal_shows_a_bar_for_the_model():
     output = output_of_progress(Terminal())
     assert "theta" in output
-    assert "8 of 16 folds, 4 fits/s, 2 s left" in output
+    assert "8 of 16 folds, 4 fits/s" in output
 
 
 def test_a_file_gets_no_bar():
