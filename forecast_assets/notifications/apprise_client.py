@@ -56,7 +56,7 @@ ACCEPTED = ("Sent ", "SMTP recipient ")
 
 @dataclass(frozen=True)
 class SendFailure:
-    """Why a channel did not accept a notification, in one line without secrets."""
+    """The reason why a channel did not accept a notification, in one line without secrets."""
 
     reason: str
     is_partial: bool = False  # some of the recipients in the URL received it

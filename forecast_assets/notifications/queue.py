@@ -101,8 +101,8 @@ class NotificationQueue:
 
         After a failure, the notification is due again after 1, 5 and 30 minutes, and after 2, 6 and
         12 hours; then it is given up. If only some recipients of a URL received it, it is not sent
-        to that URL again. After a failure the channel is left alone until the next call. What waits
-        for a channel that the settings no longer name goes to its present recipients instead.
+        to that URL again. After a failure the channel is left alone until the next call. A
+        notification for a channel that the settings no longer name goes to its present recipients.
 
         Each result is stored before the next attempt: a process that is killed may cause one
         notification to be sent twice to one channel. Returns 0 while another process delivers.

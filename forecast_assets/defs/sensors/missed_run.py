@@ -33,7 +33,7 @@ INTERVAL_SECONDS = 60
 
 @dataclass(frozen=True)
 class MissedRunCursor:
-    """What the sensor remembers: its first tick, and the week that had no forecast last time.
+    """State of the sensor: the time of its first tick, and the week that had no forecast last time.
 
     The sensor acts when it sees a week without a forecast for the second time: the schedule, which
     starts with the same daemon, comes first.
@@ -44,7 +44,7 @@ class MissedRunCursor:
 
     @classmethod
     def parse(cls, text: str | None, *, now: datetime) -> "MissedRunCursor":
-        """Read a cursor; without one, the sensor has its first tick `now`."""
+        """Read a cursor; if it is empty, the first tick is `now`."""
         if not text:
             return cls(now)
         since, missed = text.split()
