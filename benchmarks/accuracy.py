@@ -137,7 +137,7 @@ def backtest(group: Group, folder: Path) -> BacktestResults:
     values = {"settings": settings, "store": build_store(settings), "compute": backtest_executor}
     with dg.build_resources(values) as resources:
         executor: BacktestExecutor = resources.compute
-        runs = executor.run_all(executor.backtests(series, settings.models.enabled))
+        runs = executor.run_all(executor.requests(series, settings.models.enabled))
     predictions = pd.concat([run.predictions(settings) for run in runs], ignore_index=True)
     return BacktestResults.from_predictions(predictions, series, settings)
 

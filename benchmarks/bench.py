@@ -225,10 +225,11 @@ def against_statsforecast() -> Iterator[Row]:
 
 def closed_forms() -> Iterator[Row]:
     """Time the models with a closed form, and the cache keys of many folds."""
-    from forecast_assets.backtest_seconds.cache import FoldCache, fold_keys  # noqa: PLC0415 - as above
-    from forecast_assets.backtest_seconds.dask_pool import DaskPool  # noqa: PLC0415 - as above
-    from forecast_assets.backtest_seconds.executor import BacktestExecutor  # noqa: PLC0415 - as above
-    from forecast_assets.backtest_seconds.folds import plan  # noqa: PLC0415 - see Workspace.metadata
+    from forecast_assets.backtesting.cache import FoldCache, fold_keys  # noqa: PLC0415 - as above
+    from forecast_assets.backtesting.dask_pool import DaskPool  # noqa: PLC0415 - as above
+    from forecast_assets.backtesting.executor import BacktestExecutor  # noqa: PLC0415 - as above
+    from forecast_assets.backtesting.fitting import FitConfig  # noqa: PLC0415 - as above
+    from forecast_assets.backtesting.folds import plan  # noqa: PLC0415 - see Workspace.metadata
 
     from forecast_assets.config.loader import parse  # noqa: PLC0415 - as above
     from forecast_assets.models import find_model  # noqa: PLC0415 - as above
@@ -240,15 +241,13 @@ def closed_forms() -> Iterator[Row]:
     compute = BacktestExecutor(settings, FoldCache(HERE / "none"), DaskPool(no_workers))
     series = weekly(10_000, n_weeks=520)
     names = ["naive", "seasonal_naive", "drift", "window_average"]
-    requests = compute.backtests(series, names)
+    requests = compute.requests(series, names)
     for name, request in zip(names, requests, strict=True):
         seconds = min(timed(lambda request=request: compute.run(request)) for _ in range(3))
         yield at_least(f"{name}, million folds a second", 0.52 / seconds, 2)
     planned = plan(series, settings.backtest)
     panel = requests[0].panel
-    seconds = timed(
-        lambda: fold_keys(planned, find_model("ses"), panel, horizon=1, season_length=52)
-    )
+    seconds = timed(lambda: fold_keys(FitConfig.of(find_model("ses"), settings), planned, panel))
     yield at_most("keys of 10,000 series x 52 cutoffs, seconds", seconds, 3)
 
 

@@ -35,9 +35,10 @@ def predictions(series: pd.DataFrame, settings: Settings, n_models: int) -> pd.D
     rng = np.random.default_rng(0)
     planned = plan(series, settings.backtest)
     y = np.concatenate([folds.y[folds.ends] for folds in planned])
-    none = np.full(len(y), None, dtype=object)
+    no_errors, not_declined = np.full(len(y), None, dtype=object), np.zeros(len(y), dtype=bool)
+    seconds = np.full(len(y), 0.01)
     invented = [
-        FoldForecasts((y + rng.normal(0, 5 + m, len(y)))[:, None], np.full(len(y), 0.01), none)
+        FoldForecasts((y + rng.normal(0, 5 + m, len(y)))[:, None], seconds, no_errors, not_declined)
         for m in range(n_models)
     ]
     return pd.concat(

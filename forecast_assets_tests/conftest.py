@@ -10,7 +10,8 @@ import pytest
 from forecast_assets.backtesting.dask_pool import DaskPool
 from forecast_assets_tests import misbehaving_models, object_store
 from forecast_assets_tests.browser import find_chromium
-from forecast_assets_tests.worker_builders import ODD_MODELS, local_crew
+from forecast_assets_tests.dask_clusters import Cluster, cluster
+from forecast_assets_tests.worker_builders import local_pool
 
 # The same examples in every run, however busy the machine is.
 hypothesis.settings.register_profile("ours", derandomize=True, deadline=None, database=None)
@@ -25,10 +26,10 @@ def instance() -> Iterator[dg.DagsterInstance]:
 
 
 @pytest.fixture(scope="session")
-def crew() -> Iterator[DaskPool]:
+def dask_pool() -> Iterator[DaskPool]:
     """Two workers; each keeps a process that has the models' libraries imported."""
-    with local_crew() as found:
-        yield found
+    with local_pool() as pool:
+        yield pool
 
 
 @pytest.fixture
@@ -47,23 +48,21 @@ def object_store_address(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def odd_models(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """A module of the user's own on the path, with models that misbehave."""
-    folder = tmp_path_factory.mktemp("own_models")
-    (folder / "odd_models.py").write_text(ODD_MODELS)
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.syspath_prepend(str(folder))
-        yield
-
-
-@pytest.fixture(scope="session")
-def unruly_models(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The folder of a module whose model ends its process, on the path here and there."""
-    folder = tmp_path_factory.mktemp("unruly")
-    (folder / "unruly_models.py").write_text(misbehaving_models.MODULE)
+def user_models(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The folder of a user's module with models that misbehave, on the path."""
+    folder = tmp_path_factory.mktemp("user_models")
+    (folder / "user_models.py").write_text(misbehaving_models.MODULE)
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.syspath_prepend(str(folder))
         yield folder
+
+
+@pytest.fixture(scope="session")
+def two_workers(tmp_path_factory: pytest.TempPathFactory, user_models: Path) -> Iterator[Cluster]:
+    """A Dask cluster in processes of its own, which no test harms."""
+    folder = tmp_path_factory.mktemp("cluster")
+    with cluster(folder, "one", "two", path=[user_models]) as running:
+        yield running
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""A model that misbehaves as it is told to, in a module of its own, and units of its work."""
+"""A user's module with models that misbehave, units of work for them, and their processes."""
 
 import os
 import threading
@@ -7,19 +7,24 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import NamedTemporaryFile
+from typing import Any
 
 import psutil
 import pytest
 
-from forecast_assets.backtesting.fitting import FitConfig, FitResult
-from forecast_assets.backtesting.folds import FitUnit, FoldForecast, Panel, plan
+from forecast_assets.backtesting.fitting import FitConfig, FitResult, ResourceLimits, WorkChunk
+from forecast_assets.backtesting.folds import FitUnit, Panel, plan
 from forecast_assets.config.settings import BacktestSettings
 from forecast_assets.models import ModelSpec
 from forecast_assets_tests.builders import make_series
 
+AMPLE = ResourceLimits(seconds=20, memory_mb=2000)
+Y = [float(week) for week in range(1, 21)]
+
 MODULE = '''
 import ctypes
 import os
+import random
 import re
 import signal
 import subprocess
@@ -30,14 +35,16 @@ import warnings
 
 import numpy as np
 
-GROWN = []
+from forecast_assets.models.base import NotForThisSeries
+
+MEMORY = []
 
 
 class ConvergenceWarning(UserWarning):
-    """As statsmodels and scikit-learn name theirs."""
+    """Named as in statsmodels and scikit-learn."""
 
 
-class Unspeakable(Exception):
+class Unprintable(Exception):
     """Can be neither pickled nor printed."""
 
     def __reduce__(self):
@@ -51,16 +58,24 @@ def raises():
     raise RuntimeError("no licence")
 
 
-def is_unspeakable():
-    raise Unspeakable
+def raises_unprintable():
+    raise Unprintable
 
 
-def leaves():
+def raises_long_bytes():
+    raise OSError("no file \\udcff" + "." * 5000)
+
+
+def raises_system_exit():
     sys.exit("enough")
 
 
-def interrupts():
+def raises_interrupt():
     raise KeyboardInterrupt
+
+
+def declines():
+    raise NotForThisSeries("it goes down")
 
 
 def does_not_converge():
@@ -75,21 +90,21 @@ def hangs_with_the_interpreter():
     re.match("(a+)+$", "a" * 64 + "b")
 
 
-def tells_and_waits():
-    with open(os.environ["UNRULY_TOLD"], "a") as told:
-        print(os.getpid(), file=told)
-    time.sleep(2)
+def logs_and_waits():
+    with open(os.environ["MODEL_LOG"], "a") as log:
+        print(os.getpid(), file=log)
+    time.sleep(1)
 
 
-def swells():
-    held = []
+def allocates():
+    arrays = []
     while True:
-        held.append(np.ones(2_000_000))
+        arrays.append(np.ones(2_000_000))
         time.sleep(0.005)
 
 
-def grows():
-    GROWN.append(np.ones(2_500_000))
+def leaks():
+    MEMORY.append(np.ones(5_000_000))
 
 
 def exits():
@@ -130,14 +145,14 @@ def forks():
     os.fork()
 
 
-def makes_noise():
+def prints():
     os.write(1, bytes(range(256)) * 1000)
     os.write(2, bytes(range(256)) * 1000)
-    print("\\udcff" * 0 + "noise" * 100_000)
+    print("noise" * 100_000)
     print("noise" * 100_000, file=sys.stderr)
 
 
-def asks():
+def reads_input():
     input("how much? ")
 
 
@@ -146,9 +161,9 @@ def leaves_a_thread():
 
 
 def starts_children():
-    long = f"3600.{os.getpid()}"  # by which they are known
-    subprocess.Popen(["sleep", long])
-    subprocess.Popen(["sh", "-c", f"sleep {long} & sleep {long}"])
+    seconds = f"3600.{os.getpid()}"  # marks the children of this process
+    subprocess.Popen(["sleep", seconds])
+    subprocess.Popen(["sh", "-c", f"sleep {seconds} & sleep {seconds}"])
     time.sleep(0.2)
 
 
@@ -157,13 +172,7 @@ def starts_children_and_exits():
     os._exit(3)
 
 
-def leaves_a_copy_behind():
-    if os.fork() == 0:
-        time.sleep(3600)
-    os._exit(3)
-
-
-def leaves_a_copy_with_a_session_of_its_own():
+def leaves_a_copy_in_its_own_session():
     if os.fork() == 0:
         os.setsid()
         time.sleep(20)
@@ -171,27 +180,14 @@ def leaves_a_copy_with_a_session_of_its_own():
     os._exit(3)
 
 
-class Telling:
-    """Forecasts the last value; tells of each fit when it was and of what, and sleeps."""
-
-    def __init__(self, seconds):
-        self.seconds = seconds
-
-    def fit(self, y, *, season_length):
-        time.sleep(self.seconds)
-        with open(os.environ["UNRULY_TOLD"], "a") as told:
-            print(time.time(), y[0], len(y), file=told)
-        self.last = y[-1]
-        return self
-
-    def predict(self, h):
-        return np.full(h, self.last)
+BY_FIRST_VALUE = ["raises", "nan", "long", "text", "does_not_converge", "declines"]
 
 
-class Unruly:
-    """Forecasts the last value; where a series begins with `on`, or on all, it goes its way.
+class Misbehaving:
+    """Forecasts the last value, unless it misbehaves in a `way`.
 
-    It sleeps `seconds` at each fit, and at its import as long as UNRULY_IMPORT_SECONDS says.
+    It does so on series that start with `on` (or all), from `since` values on. "by_first_value"
+    takes the way from the first value. It sleeps `seconds` in each fit.
     """
 
     def __init__(self, way="", on=None, since=0, seconds=0.0):
@@ -199,47 +195,138 @@ class Unruly:
 
     def fit(self, y, *, season_length):
         time.sleep(self.seconds)
-        is_on = len(y) >= self.since and self.on in (None, y[0])
-        self.last, self.way = y[-1], self.way if is_on else ""
+        self.last, first = y[-1], y[0]
+        if len(y) < self.since or self.on not in (None, first):
+            self.way = ""
+        if self.way == "by_first_value":
+            self.way = dict(enumerate(BY_FIRST_VALUE)).get(first, "")
+        y[:] = 0.0
         if self.way in globals():
             globals()[self.way]()
-        return self
+        return None if self.way == "returns_nothing" else self
 
     def predict(self, h):
-        said = {
+        if self.way == "does_not_converge_in_predict":
+            does_not_converge()
+        forecasts = {
             "nan": lambda: np.full(h, np.nan),
+            "inf": lambda: np.r_[np.zeros(h - 1), np.inf],
             "long": lambda: np.zeros(h + 1),
             "huge": lambda: np.zeros(10_000_000),
+            "wide": lambda: np.zeros((1, h)),
+            "number": lambda: 5.0,
+            "text": lambda: ["much"] * h,
             "objects": lambda: np.array([object()] * h),
             "threads": lambda: [most_threads()] * h,
             "pid": lambda: [os.getpid()] * h,
         }
-        return said.get(self.way, lambda: np.full(h, self.last))()
+        return forecasts.get(self.way, lambda: np.full(h, self.last))()
 
 
 def most_threads():
     from threadpoolctl import threadpool_info
 
     np.ones((50, 50)) @ np.ones((50, 50))
-    return max(one["num_threads"] for one in threadpool_info())
+    return max(pool["num_threads"] for pool in threadpool_info())
 
 
-time.sleep(float(os.environ.get("UNRULY_IMPORT_SECONDS", 0)))
+class Logging(Misbehaving):
+    """Logs the time, the first value and the number of values of each fit."""
+
+    def fit(self, y, *, season_length):
+        first = y[0]
+        super().fit(y, season_length=season_length)
+        with open(os.environ["MODEL_LOG"], "a") as log:
+            print(time.time(), first, len(y), file=log)
+        return self
+
+
+class Anchored:
+    """Forecasts 1000 times the number of values in the fit, plus the number since then."""
+
+    min_train_size = 5
+
+    def __init__(self, way=""):
+        self.way = way
+
+    def fit(self, y, *, season_length):
+        if self.way in globals():
+            globals()[self.way]()
+        if self.way == "cannot_be_pickled":
+            self.function = lambda: None
+        self.n_fitted, self.last, self.n_updated = len(y), y[-1], 0
+        return self
+
+    def update(self, y_new):
+        self.n_updated, self.last = self.n_updated + len(y_new), y_new[-1]
+        return self
+
+    def predict(self, h):
+        return np.full(h, 1000.0 * self.n_fitted + self.n_updated)
+
+
+class Random(Anchored):
+    """Forecasts random numbers."""
+
+    def predict(self, h):
+        return self.last + np.random.random(h) + random.random()
+
+
+class Pooled:
+    """Global: the last value of each series, + 1e6 times the rows in the fit, + 1e3 those since.
+
+    A series whose last value is negative gets no number.
+    """
+
+    is_global = True
+    min_train_size = 3
+
+    def __init__(self, way=""):
+        self.way = way
+
+    def fit(self, series, *, season_length):
+        self.series, self.n_fitted, self.n_updated = series, len(series), 0
+        return self
+
+    def update(self, new):
+        self.series, self.n_updated = type(new)(np.r_[self.series, new]), self.n_updated + len(new)
+        self.series.columns = new.columns
+        return self
+
+    def predict(self, h):
+        last = self.series.groupby("unique_id")["y"].last().to_numpy(dtype=float)
+        y_hat = np.where(last < 0, np.nan, last + 1e6 * self.n_fitted + 1e3 * self.n_updated)
+        return np.repeat(y_hat[:, None], h, axis=1)[: -1 if self.way == "too_few_rows" else None]
+
+
+time.sleep(float(os.environ.get("MODEL_IMPORT_SECONDS", 0)))
 '''
 
 
-def unruly(way: str = "", **params: float) -> ModelSpec:
-    """The model that goes that way, on all series or on those that begin with `on`."""
-    return ModelSpec("unruly", "unruly_models:Unruly", params={"way": way, **params})
+def user_model(kind: str = "Misbehaving", *, refit_every: int = 1, **params: Any) -> ModelSpec:
+    """A model of the module that the fixture `user_models` puts on the path."""
+    return ModelSpec("mine", f"user_models:{kind}", params=params, refit_every=refit_every)
 
 
-def question(model: ModelSpec) -> FitConfig:
-    """One week ahead."""
-    return FitConfig(model, 1, 4)
+def misbehaving(way: str = "", **params: float) -> ModelSpec:
+    """A model that misbehaves in a way, or else forecasts the last value."""
+    return user_model(way=way, **params)
 
 
-def panel_of(*values: Sequence[float], n_windows: int = 3) -> tuple[Panel, list[FitUnit]]:
-    """A panel of these series, and a unit for each of the last weeks of each."""
+def config_of(model: ModelSpec) -> FitConfig:
+    """One week ahead, with a season of four weeks."""
+    return FitConfig(model, 1, 4, model.fingerprint)
+
+
+def make_chunk(
+    model: ModelSpec, units: Sequence[FitUnit], limits: ResourceLimits = AMPLE
+) -> WorkChunk:
+    """A chunk of these units."""
+    return WorkChunk(config_of(model), units, limits)
+
+
+def make_units(*values: Sequence[float], n_windows: int = 3) -> tuple[Panel, list[FitUnit]]:
+    """A panel of these series, and a unit for each of the last weeks of each series."""
     series = make_series(**{f"s{i}": y for i, y in enumerate(values)})
     planned = plan(series, BacktestSettings(n_windows=n_windows))
     units = [
@@ -248,72 +335,62 @@ def panel_of(*values: Sequence[float], n_windows: int = 3) -> tuple[Panel, list[
     return Panel.of(planned), units
 
 
-def folds(answers: Sequence[FitResult]) -> list[FoldForecast]:
-    """The folds of several answers, in order."""
-    return [fold for one in answers for fold in one.folds]
+def outcomes(results: Sequence[FitResult]) -> list[float | str]:
+    """The first number of the forecast of each fold, or its error."""
+    folds = [fold for result in results for fold in result.folds]
+    return [float(fold.y_hat[0]) if fold.y_hat is not None else str(fold.error) for fold in folds]
 
 
-def said(answers: Sequence[FitResult]) -> list[float | str]:
-    """What each fold said: its first number, or its error."""
-    return [
-        float(fold.y_hat[0]) if fold.y_hat is not None else str(fold.error)
-        for fold in folds(answers)
-    ]
+def child_processes(pid: int = os.getpid()) -> list[int]:
+    """The running processes that a process started, and theirs."""
+    children = psutil.Process(pid).children(recursive=True)
+    return [child.pid for child in children if not has_ended(child.pid)]
 
 
-def below(pid: int = os.getpid()) -> list[int]:
-    """The processes that a process started, and theirs, that have not ended."""
-    return [
-        one.pid for one in psutil.Process(pid).children(recursive=True) if not has_ended(one.pid)
-    ]
+def model_processes(pid: int = os.getpid()) -> list[int]:
+    """The running processes below a process in which models run."""
+
+    def runs_models(pid: int) -> bool:
+        try:
+            return "forecast_assets.backtesting.sandbox_main" in psutil.Process(pid).cmdline()
+        except psutil.Error:
+            return False
+
+    return [child for child in child_processes(pid) if runs_models(child)]
+
+
+def started_children(pid: int) -> list[int]:
+    """The running processes that the way "starts_children" started in a process."""
+    processes = psutil.process_iter(["pid", "cmdline"])
+    return [one.info["pid"] for one in processes if f"3600.{pid}" in (one.info["cmdline"] or ())]
+
+
+def has_ended(pid: int) -> bool:
+    """Whether a process has ended, reaped or not."""
+    try:
+        return bool(psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return True
 
 
 @contextmanager
-def signalled(signum: int, n: int) -> Iterator[None]:
-    """Send a signal to each of the first n processes that go the way "tells_and_waits"."""
-    with NamedTemporaryFile() as told, pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.setenv("UNRULY_TOLD", told.name)
+def signal_models(signum: int, n: int) -> Iterator[None]:
+    """Send a signal to each of the first n processes in which a model "logs_and_waits"."""
+    with NamedTemporaryFile() as file, pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setenv("MODEL_LOG", file.name)
+
+        def logged() -> list[int]:
+            return [int(pid) for pid in Path(file.name).read_text().split()]
 
         def send() -> None:
             for i in range(n):
-                assert comes_true(lambda i=i: len(told_by()) > i, within=30)
-                os.kill(told_by()[i], signum)
-
-        def told_by() -> list[int]:
-            return [int(pid) for pid in Path(told.name).read_text().split()]
+                assert comes_true(lambda i=i: len(logged()) > i, within=30)
+                os.kill(logged()[i], signum)
 
         thread = threading.Thread(target=send)
         thread.start()
         yield
         thread.join()
-
-
-def models_below(pid: int = os.getpid()) -> list[int]:
-    """The processes below one that models run in."""
-    every = [one.pid for one in psutil.Process(pid).children(recursive=True) if is_watched(one)]
-    return [one for one in every if not has_ended(one)]
-
-
-def is_watched(process: psutil.Process) -> bool:
-    """Whether models run in it."""
-    try:
-        return "forecast_assets.backtesting.sandbox_main" in process.cmdline()
-    except psutil.Error:
-        return False
-
-
-def left_by(pid: int) -> list[int]:
-    """The processes that the way "starts_children" started in a process, and that are there."""
-    every = psutil.process_iter(["pid", "cmdline"])
-    return [one.info["pid"] for one in every if f"3600.{pid}" in (one.info["cmdline"] or ())]
-
-
-def has_ended(pid: int) -> bool:
-    """Whether a process is no more, reaped or not."""
-    try:
-        return bool(psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
-    except psutil.NoSuchProcess:
-        return True
 
 
 def comes_true(condition: Callable[[], bool], *, within: float = 5.0) -> bool:

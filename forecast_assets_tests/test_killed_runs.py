@@ -1,6 +1,6 @@
-"""Runs that are killed, and model processes that are: the next run is complete and says the same.
+"""Killed runs and killed model processes: the next run is complete and gives the same forecasts.
 
-Dask workers that are killed: `test_crew`.
+`backtesting/test_dask_pool.py` kills Dask workers.
 """
 
 import os
@@ -16,7 +16,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import psutil
 import pytest
 from click.testing import CliRunner
 
@@ -24,13 +23,18 @@ from forecast_assets.cli import main
 from forecast_assets.storage.audit import verify
 from forecast_assets.storage.versions import select
 from forecast_assets_tests.builders import make_series, walk, write_source
-from forecast_assets_tests.misbehaving_models import below, comes_true, has_ended, models_below
+from forecast_assets_tests.misbehaving_models import (
+    child_processes,
+    comes_true,
+    has_ended,
+    model_processes,
+)
 from forecast_assets_tests.store_builders import make_store
 
 pytestmark = pytest.mark.alone
 
 COMMAND = [sys.executable, "-c", "from forecast_assets.cli import main; main()", "run"]
-N_KILLED_RUNS, N_KILLED_PROCESSES = 12, 8
+N_KILLED_RUNS, N_KILLED_PROCESSES = 4, 3
 FITTED = """
 [source]
 kind = "file"
@@ -38,148 +42,22 @@ path = "source.csv"
 [series]
 season_length = 4
 [backtest]
-n_windows = 40
+n_windows = 25
 [models]
 enabled = ["naive", "ses", "auto_ets", "auto_arima"]
 """
-
-
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder whose week has a few seconds of fits, dear ones and cheap."""
-    (tmp_path / "forecast.toml").write_text(FITTED)
-    write_source(tmp_path, make_series(a=walk(120, seed=1), b=walk(120, seed=2)))
-    monkeypatch.setenv("FORECAST_CONFIG", str(tmp_path / "forecast.toml"))
-    monkeypatch.delenv("DAGSTER_HOME", raising=False)
-    return tmp_path
-
-
-def start(var: Path) -> "subprocess.Popen[bytes]":
-    return subprocess.Popen(
-        COMMAND,
-        env={**os.environ, "FORECAST_VAR": str(var)},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-
-
-def kill_after(seconds: float, var: Path) -> int:
-    """Start a run and kill it without warning; 0 where it was done before.
-
-    Whatever it had started ends by itself.
-    """
-    run = start(var)
-    try:
-        return run.wait(timeout=seconds)
-    except subprocess.TimeoutExpired:
-        started = below(run.pid)
-        run.kill()
-        ended = run.wait()
-        assert comes_true(lambda: all(has_ended(pid) for pid in started), within=10)
-        return ended
-
-
-def moments(length: float, n: int) -> Iterator[float]:
-    """A moment in each of n equal parts of a run, its imports left out: they write nothing."""
-    rng = np.random.default_rng(42)
-    for part in range(n):
-        yield length * (0.2 + 0.8 * (part + rng.random()) / n)
-
-
-def said(var: Path, asset: str) -> pd.DataFrame:
-    """The newest rows, the columns that differ from run to run left out."""
-    store = make_store(var)
-    columns = [c.name for c in store.tables[asset].columns if not c.volatile]
-    return store.read(select(store, asset))[columns].drop(columns="fit_seconds", errors="ignore")
-
-
-def unsound(var: Path) -> list[str]:
-    store = make_store(var)
-    return [f"{f.asset} {f.version}: {f.problem}" for f in verify(store, store.tables) if f.problem]
-
-
-def refuse_other_answers(var: Path, undisturbed: Path) -> None:
-    """Raise where a week says anything else than an undisturbed one, to the last bit."""
-    assert unsound(var) == []
-    for asset in ("backtest_predictions", "next_week_forecast"):
-        pd.testing.assert_frame_equal(said(var, asset), said(undisturbed, asset), check_exact=True)
-
-
-def test_the_run_after_a_killed_one_is_complete_and_says_what_an_undisturbed_one_says(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-):
-    began = time.monotonic()
-    assert start(folder / "undisturbed").wait() == 0
-    length = time.monotonic() - began
-    killed = {folder / f"{n}": at for n, at in enumerate(moments(length, N_KILLED_RUNS))}
-    with ThreadPoolExecutor(1) as pool:  # one run is killed while the one before is run again
-        ended = {var: pool.submit(kill_after, at, var) for var, at in killed.items()}
-        for var, end in ended.items():
-            assert end.result() in (0, -signal.SIGKILL)
-            assert unsound(var) == []
-            monkeypatch.setenv("FORECAST_VAR", str(var))
-            again = CliRunner().invoke(main, ["run"], catch_exceptions=False)
-            assert again.exit_code == 0, again.output
-            refuse_other_answers(var, folder / "undisturbed")
-    assert any(end.result() == -signal.SIGKILL for end in ended.values())
-
-
-def is_for_models(pid: int) -> bool:
-    with suppress(psutil.NoSuchProcess):
-        return "forecast_assets.backtesting.sandbox_main" in psutil.Process(pid).cmdline()
-    return False
-
-
-def test_processes_that_are_killed_under_a_run_are_replaced_and_no_model_is_blamed(folder: Path):
-    """Each of the models' processes is killed in turn, at moments apart."""
-    assert start(folder / "undisturbed").wait() == 0
-    run, rng, n_killed = start(folder / "disturbed"), random.Random(42), 0  # noqa: S311 - moments
-    while run.poll() is None and n_killed < N_KILLED_PROCESSES:
-        time.sleep(rng.uniform(1.5, 3.0))
-        if found := [pid for pid in below(run.pid) if is_for_models(pid)]:
-            with suppress(ProcessLookupError):
-                os.kill(rng.choice(found), signal.SIGKILL)
-                n_killed += 1
-    assert run.wait(timeout=120) == 0
-    assert n_killed >= 2
-    refuse_other_answers(folder / "disturbed", folder / "undisturbed")
-
-
-TELLING = """
+LOGGING = """
 [source]
 kind = "file"
 path = "source.csv"
 [backtest]
-n_windows = 60
+n_windows = 40
 [models]
-enabled = ["naive", "telling"]
-[models.telling]
-factory = "unruly_models:Telling"
+enabled = ["naive", "logging"]
+[models.logging]
+factory = "user_models:Logging"
 params = { seconds = 0.1 }
 """
-
-
-def test_a_killed_run_loses_no_more_than_its_last_seconds(
-    folder: Path, unruly_models: Path, monkeypatch: pytest.MonkeyPatch
-):
-    (folder / "forecast.toml").write_text(TELLING)
-    told = folder / "told"
-    monkeypatch.setenv("UNRULY_TOLD", str(told))
-    monkeypatch.setenv("PYTHONPATH", str(unruly_models))
-    run = start(folder)
-    assert comes_true(told.exists, within=60)
-    time.sleep(4.5)
-    run.kill()
-    killed_at = time.time()
-    run.wait()
-    assert start(folder).wait() == 0
-    fits = pd.read_csv(told, sep=" ", names=["at", "series", "n"]).groupby(["series", "n"])["at"]
-    assert len(fits) >= 2 * 59
-    again = fits.min()[fits.size() > 1]
-    assert again.min() > killed_at - 4  # two until they are kept, and a chunk or two under way
-    assert len(again) < len(fits) / 2
-
-
 HANGING = """
 [source]
 kind = "file"
@@ -187,24 +65,146 @@ path = "source.csv"
 [models]
 enabled = ["naive", "hanging"]
 [models.hanging]
-factory = "unruly_models:Unruly"
+factory = "user_models:Misbehaving"
 params = { way = "hangs" }
 """
 
 
-def test_a_run_that_is_interrupted_while_a_model_hangs_ends_soon_and_leaves_nothing(
-    folder: Path, unruly_models: Path, monkeypatch: pytest.MonkeyPatch
-):
-    (folder / "forecast.toml").write_text(HANGING)
-    monkeypatch.setenv("PYTHONPATH", str(unruly_models))
-    run = start(folder)
+def write_settings(folder: Path, settings: str) -> dict[str, str]:
+    """Write settings and data into a folder, and return the variables that point to them."""
+    (folder / "forecast.toml").write_text(settings)
+    write_source(folder, make_series(a=walk(120, seed=1), b=walk(120, seed=2)))
+    environment = {name: value for name, value in os.environ.items() if name != "DAGSTER_HOME"}
+    return {**environment, "FORECAST_CONFIG": str(folder / "forecast.toml")}
+
+
+def start(environment: dict[str, str], var: Path) -> "subprocess.Popen[bytes]":
+    return subprocess.Popen(
+        COMMAND,
+        env={**environment, "FORECAST_VAR": str(var)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+
+
+class Week:
+    """The settings of a week with a few seconds of fits, and an undisturbed run of it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.environment = folder, write_settings(folder, FITTED)
+        began = time.monotonic()
+        assert start(self.environment, folder / "undisturbed").wait() == 0
+        self.seconds = time.monotonic() - began
+
+    def check(self, var: Path) -> None:
+        """Fail if the newest tables differ from the undisturbed ones in a single bit."""
+        assert damage(var) == []
+        for asset in ("backtest_predictions", "next_week_forecast"):
+            pd.testing.assert_frame_equal(
+                newest(var, asset), newest(self.folder / "undisturbed", asset), check_exact=True
+            )
+
+
+@pytest.fixture(scope="module")
+def week(tmp_path_factory: pytest.TempPathFactory) -> Week:
+    return Week(tmp_path_factory.mktemp("week"))
+
+
+def newest(var: Path, asset: str) -> pd.DataFrame:
+    """The newest rows, without the columns that differ from run to run."""
+    store = make_store(var)
+    columns = [c.name for c in store.tables[asset].columns if not c.volatile]
+    return store.read(select(store, asset))[columns].drop(columns="fit_seconds", errors="ignore")
+
+
+def damage(var: Path) -> list[str]:
+    store = make_store(var)
+    return [f"{f.asset} {f.version}: {f.problem}" for f in verify(store, store.tables) if f.problem]
+
+
+def kill_after(seconds: float, week: Week, var: Path) -> int:
+    """Start a run, kill it, and return its exit code; its children must end by themselves."""
+    run = start(week.environment, var)
     try:
-        assert comes_true(lambda: len(models_below(run.pid)) == 2, within=60)
-        time.sleep(2)
-        started = below(run.pid)
+        return run.wait(timeout=seconds)
+    except subprocess.TimeoutExpired:
+        children = child_processes(run.pid)
+        run.kill()
+        code = run.wait()
+        assert comes_true(lambda: all(has_ended(pid) for pid in children), within=10)
+        return code
+
+
+def kill_times(seconds: float, n: int) -> Iterator[float]:
+    """A time in each of n equal parts of a run, after its imports, which write nothing."""
+    rng = np.random.default_rng(42)
+    for part in range(n):
+        yield seconds * (0.3 + 0.7 * (part + rng.random()) / n)
+
+
+def test_the_run_after_a_killed_one_is_complete_and_gives_the_same_forecasts(
+    week: Week, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("FORECAST_CONFIG", week.environment["FORECAST_CONFIG"])
+    monkeypatch.delenv("DAGSTER_HOME", raising=False)
+    times = enumerate(kill_times(week.seconds, N_KILLED_RUNS))
+    with ThreadPoolExecutor(1) as pool:  # the next run is killed while this one is repeated
+        codes = {
+            week.folder / f"{n}": pool.submit(kill_after, at, week, week.folder / f"{n}")
+            for n, at in times
+        }
+        for var, code in codes.items():
+            assert code.result() in (0, -signal.SIGKILL)
+            assert damage(var) == []
+            monkeypatch.setenv("FORECAST_VAR", str(var))
+            again = CliRunner().invoke(main, ["run"], catch_exceptions=False)
+            assert again.exit_code == 0, again.output
+            week.check(var)
+    assert any(code.result() == -signal.SIGKILL for code in codes.values())
+
+
+def test_killed_model_processes_are_replaced_and_no_model_is_blamed(week: Week):
+    run, rng, n_killed = start(week.environment, week.folder / "disturbed"), random.Random(42), 0  # noqa: S311 - times
+    while run.poll() is None and n_killed < N_KILLED_PROCESSES:
+        time.sleep(rng.uniform(0.3, 0.8))
+        if pids := model_processes(run.pid):
+            with suppress(ProcessLookupError):
+                os.kill(rng.choice(pids), signal.SIGKILL)
+                n_killed += 1
+    assert run.wait(timeout=120) == 0
+    assert n_killed >= 2
+    week.check(week.folder / "disturbed")
+
+
+def test_a_killed_run_loses_only_its_last_seconds(tmp_path: Path, user_models: Path):
+    file = tmp_path / "log"
+    environment = write_settings(tmp_path, LOGGING)
+    environment |= {"MODEL_LOG": str(file), "PYTHONPATH": str(user_models)}
+    run = start(environment, tmp_path)
+    assert comes_true(file.exists, within=60)
+    time.sleep(3.0)
+    run.kill()
+    killed_at = time.time()
+    run.wait()
+    assert start(environment, tmp_path).wait() == 0
+    fits = pd.read_csv(file, sep=" ", names=["at", "series", "n"]).groupby(["series", "n"])["at"]
+    assert len(fits) >= 2 * 39
+    repeated = fits.min()[fits.size() > 1]
+    # Folds are saved every two seconds, and one or two chunks are out.
+    assert repeated.min() > killed_at - 4
+    assert len(repeated) < len(fits)
+
+
+def test_an_interrupted_run_ends_soon_and_leaves_no_process(tmp_path: Path, user_models: Path):
+    environment = {**write_settings(tmp_path, HANGING), "PYTHONPATH": str(user_models)}
+    run = start(environment, tmp_path)
+    try:
+        assert comes_true(lambda: len(model_processes(run.pid)) == 2, within=60)
+        time.sleep(1)
+        children = child_processes(run.pid)
         run.send_signal(signal.SIGINT)
         assert run.wait(timeout=15) == 130
     finally:
         run.kill()
         run.wait()
-    assert comes_true(lambda: all(has_ended(pid) for pid in started))
+    assert comes_true(lambda: all(has_ended(pid) for pid in children))

@@ -1,7 +1,7 @@
-"""Folds that were computed before, by a key of all that decides them.
+"""The cache of computed folds, by a key of everything that determines them.
 
-One SQLite file for each model's fingerprint. Deleting the folder changes nothing but the time that
-the next run takes. What a fold is: `backtest`; running one: `compute`.
+There is one SQLite file for each model fingerprint. If the folder is deleted, the next run computes
+its folds again. `model_job` decides what to look up.
 """
 
 import hashlib
@@ -14,14 +14,18 @@ from typing import Any
 
 import numpy as np
 
-from forecast_assets.backtesting.folds import FoldForecast, Panel, SeriesFolds, is_declined
+from forecast_assets.backtesting.fitting import FitConfig
+from forecast_assets.backtesting.folds import ALL_SERIES, FoldForecast, Panel, SeriesFolds
 from forecast_assets.errors import StoreError
 from forecast_assets.models.base import Positions
 from forecast_assets.models.spec import ModelSpec
 
 KEY_BYTES = 16
-LOOKED_UP_AT_ONCE = 10_000  # below SQLite's limit of 32,766 variables a statement
-WAIT_SECONDS = 60.0  # for another run that writes to the same file
+# SQLite allows 32,766 variables in a statement.
+KEYS_PER_QUERY = 10_000
+# Time to wait for another run that writes to the same file.
+BUSY_SECONDS = 60.0
+# A table with a rowid would have a separate index, whose damage a quick check does not detect.
 TABLES = """
 CREATE TABLE IF NOT EXISTS fold (
     key BLOB PRIMARY KEY, y_hat BLOB, fit_seconds REAL NOT NULL, error BLOB, run BLOB,
@@ -31,76 +35,68 @@ CREATE TABLE IF NOT EXISTS fit (
     key BLOB PRIMARY KEY, fitted BLOB NOT NULL, seal BLOB NOT NULL
 ) WITHOUT ROWID;
 """
-# With a rowid there would be an index beside the table, whose damage a quick check does not see.
+# Damage can turn a blob into a text. The cast turns it back, so that the seal is compared.
 BLOBS = ("y_hat", "error", "run", "seal")
 FOLDS = "key, fit_seconds, " + ", ".join(f"CAST({name} AS BLOB)" for name in BLOBS) + " FROM fold"
 FITS = "key, CAST(fitted AS BLOB), CAST(seal AS BLOB) FROM fit"
-# Damage can turn a blob into a text: the cast turns it back, for the seal to judge.
-DAMAGE = (sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+# SQLite's result codes for a file that is no database, is damaged, or has other tables.
+DAMAGE_CODES = (sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 log = logging.getLogger(__name__)
 
 
-def fold_keys(
-    planned: Sequence[SeriesFolds],
-    model: ModelSpec,
-    panel: Panel,
-    *,
-    horizon: int,
-    season_length: int,
-) -> list[bytes]:
-    """The key of every fold, in the order of the plan.
+def fold_keys(config: FitConfig, planned: Sequence[SeriesFolds], panel: Panel) -> list[bytes]:
+    """Return the key of every fold, in the order of the plan.
 
-    A key covers the model's fingerprint, the horizon, the season and the values that the model
-    sees: those up to the cutoff; for a global model those of all series, and their weeks. Names
-    cannot change an answer, so they are not in it. The work is linear in the values.
+    A key covers the model's fingerprint, the horizon, the season length, and the values up to the
+    cutoff; for a global model the values and weeks of all series. Names of series do not change a
+    forecast, so they are not part of it. The time is linear in the number of values.
     """
-    said = f"{model.fingerprint} {horizon} {season_length} ".encode()
-    head = hashlib.blake2b(said, digest_size=KEY_BYTES)
-    seen = {}
-    if model.is_global:
-        days = {panel.day(i, end) for i, one in enumerate(planned) for end in one.ends}
-        seen = {day: panel_digest(panel, day) for day in sorted(days)}
+    text = f"{config.fingerprint} {config.horizon} {config.season_length} "
+    head = hashlib.blake2b(text.encode(), digest_size=KEY_BYTES)
+    is_global = config.model.is_global
+    panel_digests = {}
+    if is_global:
+        days = {panel.day(i, end) for i, series in enumerate(planned) for end in series.ends}
+        panel_digests = {day: _panel_digest(panel, day) for day in sorted(days)}
     keys = []
-    for i, one in enumerate(planned):
-        for end, prefix in zip(one.ends, one.prefixes, strict=True):
+    for i, series in enumerate(planned):
+        for end, prefix_digest in zip(series.ends, series.prefix_digests, strict=True):
             digest = head.copy()
-            if model.is_global:
-                digest.update(seen[panel.day(i, end)])
-            digest.update(prefix)
+            if is_global:
+                digest.update(panel_digests[panel.day(i, end)])
+            digest.update(prefix_digest)
             keys.append(digest.digest())
     return keys
 
 
-def fit_key(
-    model: ModelSpec, panel: Panel, series: int, anchor: int, *, season_length: int
-) -> bytes:
-    """The key of a fit that is moved forward: of the model, the season and what the fit sees."""
-    digest = hashlib.blake2b(
-        f"{model.fingerprint} {season_length} ".encode(), digest_size=KEY_BYTES
-    )
-    if model.is_global:
-        digest.update(panel_digest(panel, np.datetime64(anchor, "D")))
+def fit_key(config: FitConfig, panel: Panel, series: int, anchor: int) -> bytes:
+    """Return the key of a fit at an anchor: the model, the season length and the values it sees."""
+    text = f"{config.fingerprint} {config.season_length} "
+    digest = hashlib.blake2b(text.encode(), digest_size=KEY_BYTES)
+    if series == ALL_SERIES:
+        digest.update(_panel_digest(panel, np.datetime64(anchor, "D")))
     else:
         digest.update(panel.series(series)[:anchor].tobytes())
     return digest.digest()
 
 
-def panel_digest(panel: Panel, day: np.datetime64) -> bytes:
+def _panel_digest(panel: Panel, day: np.datetime64) -> bytes:
     """Digest the values of all series up to a day, and their weeks."""
     sizes: Positions = panel.sizes_at(day)
     digest = hashlib.blake2b(day.tobytes() + sizes.tobytes(), digest_size=KEY_BYTES)
-    digest.update(np.where(sizes > 0, panel.first, day).tobytes())  # of those that have begun
+    digest.update(np.where(sizes > 0, panel.first, day).tobytes())  # of the series that have begun
     for start, size in zip(panel.starts, sizes, strict=False):
         digest.update(panel.y[start : start + size].tobytes())
     return digest.digest()
 
 
 class FoldCache:
-    """Computed folds in a folder of SQLite files.
+    """Computed folds and fits in a folder of SQLite files.
 
-    Forecasts are kept, and a model's word that a series is not for it. A failure is kept for the
-    run alone that met it: the next one tries again.
+    Forecasts and declined folds are kept for all runs. A failure is kept for the run in which it
+    happened; other runs try again. Every method raises StoreError if a file cannot be used; a
+    damaged file is set aside and counts as empty.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -109,124 +105,122 @@ class FoldCache:
     def get(
         self, model: ModelSpec, keys: Sequence[bytes], *, run_id: str = ""
     ) -> dict[bytes, FoldForecast]:
-        """The folds that are known, by key. A damaged file is set aside and counts as empty.
-
-        Raises StoreError where the file cannot be opened or read for any other reason.
-        """
+        """Return the known folds by key."""
         if not self._path(model).exists():
             return {}
-        known = {}
-        with self._opened(model) as connection:
-            for row in _looked_up(connection, FOLDS, keys):
+        folds = {}
+        with self._connection(model) as connection:
+            for row in _select(connection, FOLDS, keys):
                 key, seconds, y_hat, error, run, seal = row
-                is_ours = run is None or run == run_id.encode()
-                if is_ours and seal == _seal(key, y_hat, seconds, error, run):
-                    said = None if y_hat is None else np.frombuffer(y_hat, dtype="<f8")
-                    known[key] = FoldForecast(said, seconds, error.decode() if error else None)
-        return known
+                is_valid = run is None or run == run_id.encode()
+                if is_valid and seal == _seal(key, y_hat, seconds, error, run):
+                    forecast = None if y_hat is None else np.frombuffer(y_hat, dtype="<f8")
+                    text = error.decode() if error else None
+                    is_declined = text is not None and run is None
+                    folds[key] = FoldForecast(forecast, seconds, text, is_declined)
+        return folds
 
     def put(
         self, model: ModelSpec, folds: Mapping[bytes, FoldForecast], *, run_id: str = ""
     ) -> None:
-        """Keep the folds, all of them or none. Raises StoreError."""
+        """Keep all of the folds, or none if it fails."""
         rows = []
         for key, fold in folds.items():
             seconds = float(fold.fit_seconds)
             y_hat = None if fold.y_hat is None else fold.y_hat.astype("<f8").tobytes()
             error = None if fold.error is None else fold.error.encode()
-            is_known = fold.error is None or is_declined(fold.error)
-            run = None if is_known else run_id.encode()
+            run = None if error is None or fold.is_declined else run_id.encode()
             rows.append((key, y_hat, seconds, error, run, _seal(key, y_hat, seconds, error, run)))
-        if rows:
-            with self._opened(model) as connection, connection:
-                connection.executemany(
-                    "INSERT OR REPLACE INTO fold VALUES (?, ?, ?, ?, ?, ?)", rows
-                )
+        self._insert(model, "INSERT OR REPLACE INTO fold VALUES (?, ?, ?, ?, ?, ?)", rows)
 
     def get_fits(self, model: ModelSpec, keys: Sequence[bytes]) -> dict[bytes, bytes]:
-        """The fits that are known, by key. Raises StoreError as `get` does."""
+        """Return the known pickled fits by key."""
         if not self._path(model).exists():
             return {}
-        with self._opened(model) as connection:
-            rows = _looked_up(connection, FITS, keys)
+        with self._connection(model) as connection:
+            rows = _select(connection, FITS, keys)
             return {key: fitted for key, fitted, seal in rows if seal == _seal(key, fitted)}
 
     def put_fits(self, model: ModelSpec, fits: Mapping[bytes, bytes]) -> None:
-        """Keep the fits, all of them or none. Raises StoreError."""
+        """Keep all of the pickled fits, or none if it fails."""
         rows = [(key, fitted, _seal(key, fitted)) for key, fitted in fits.items()]
+        self._insert(model, "INSERT OR REPLACE INTO fit VALUES (?, ?, ?)", rows)
+
+    def _insert(self, model: ModelSpec, statement: str, rows: Sequence[tuple[Any, ...]]) -> None:
         if rows:
-            with self._opened(model) as connection, connection:
-                connection.executemany("INSERT OR REPLACE INTO fit VALUES (?, ?, ?)", rows)
+            with self._connection(model) as connection, connection:
+                connection.executemany(statement, rows)
 
     def _path(self, model: ModelSpec) -> Path:
         return self._folder / f"{model.name}-{model.fingerprint[:16]}.sqlite"
 
     @contextmanager
-    def _opened(self, model: ModelSpec) -> Iterator[sqlite3.Connection]:
+    def _connection(self, model: ModelSpec) -> Iterator[sqlite3.Connection]:
         path = self._path(model)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            with closing(_connected(path)) as connection:
+            with closing(_connect(path)) as connection:
                 yield connection
         except (OSError, sqlite3.Error) as error:
             raise StoreError(
-                f"The fold cache {path} cannot be used: {error}. Folds of {model.name} that were"
-                f" not kept before are lost, and nothing was published from them. See that this"
-                f" user may read and write there and that the disk is not full, then run again."
+                f"The fold cache {path} cannot be used: {error}. New folds of {model.name} are lost"
+                f" and were not published. Check that this user can read and write the file and"
+                f" that the disk is not full. Then run again."
             ) from error
 
 
-def _connected(path: Path) -> sqlite3.Connection:
-    """Open the file, or a new one where it turns out to be no database any more."""
+def _connect(path: Path) -> sqlite3.Connection:
+    """Open the file. Set a damaged one aside and open a new one."""
     for _ in range(2):
-        connection = sqlite3.connect(path, timeout=WAIT_SECONDS)
-        connection.text_factory = bytes  # only damage makes a text
+        connection = sqlite3.connect(path, timeout=BUSY_SECONDS)
+        connection.text_factory = bytes  # a text is a damaged blob
         try:
-            if _is_sound(connection):
+            if _is_undamaged(connection):
                 return connection
         except BaseException:
             connection.close()
             raise
         connection.close()
-        aside = path.with_suffix(".damaged")
-        with suppress(FileNotFoundError):  # another run was faster
-            path.replace(aside)
+        damaged = path.with_suffix(".damaged")
+        with suppress(FileNotFoundError):  # another run has just moved it
+            path.replace(damaged)
         log.warning(
-            "The fold cache %s is damaged. Its folds are computed again; the file is now %s and"
-            " may be deleted.",
+            "The fold cache %s is damaged. Its folds are computed again. The file was renamed to %s"
+            " and may be deleted.",
             path,
-            aside,
+            damaged,
         )
     raise AssertionError(f"{path} was new and is damaged")  # pragma: no cover - a failing disk
 
 
-def _is_sound(connection: sqlite3.Connection) -> bool:
-    """Whether the file is a database with both tables, which a new file is given."""
+def _is_undamaged(connection: sqlite3.Connection) -> bool:
+    """Create the tables in a new file, and check those of an old one."""
     try:
         connection.executescript(TABLES)
         for columns in (FOLDS, FITS):
             connection.execute(f"SELECT {columns} LIMIT 0")
         return bool(connection.execute("PRAGMA quick_check").fetchone() == (b"ok",))
-    except UnicodeDecodeError:  # in the name of something in the file
+    except UnicodeDecodeError:  # a damaged name of a table or column
         return False
     except sqlite3.DatabaseError as error:
-        if error.sqlite_errorcode & 0xFF in DAMAGE:
+        if error.sqlite_errorcode & 0xFF in DAMAGE_CODES:
             return False
         raise
 
 
-def _looked_up(
+def _select(
     connection: sqlite3.Connection, columns: str, keys: Sequence[bytes]
 ) -> Iterator[tuple[Any, ...]]:
-    for start in range(0, len(keys), LOOKED_UP_AT_ONCE):
-        some = keys[start : start + LOOKED_UP_AT_ONCE]
-        marks = ",".join("?" * len(some))
-        yield from connection.execute(f"SELECT {columns} WHERE key IN ({marks})", some)
+    for start in range(0, len(keys), KEYS_PER_QUERY):
+        batch = keys[start : start + KEYS_PER_QUERY]
+        marks = ",".join("?" * len(batch))
+        yield from connection.execute(f"SELECT {columns} WHERE key IN ({marks})", batch)
 
 
 def _seal(*parts: bytes | float | None) -> bytes:
+    """Digest the parts of a row: a damaged row must not become a forecast."""
     digest = hashlib.blake2b(digest_size=8)
     for part in parts:
-        said = part if isinstance(part, bytes) else repr(part).encode()
-        digest.update(len(said).to_bytes(4, "little") + said)
+        content = part if isinstance(part, bytes) else repr(part).encode()
+        digest.update(len(content).to_bytes(4, "little") + content)
     return digest.digest()

@@ -1,6 +1,6 @@
-"""A chunk of fits as a worker takes it: run in a watched process, the failures of a model as data.
+"""Run a chunk of fits on a worker, in a child process that is kept for the next chunk.
 
-Spreading chunks over workers: `crew`. The process and its watcher: `runner`.
+`dask_pool` spreads chunks over workers; `sandbox` watches the process.
 """
 
 import math
@@ -9,9 +9,9 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from forecast_assets.backtesting.fitting import FitConfig, FitResult
+from forecast_assets.backtesting.fitting import FitConfig, FitResult, ResourceLimits, WorkChunk
 from forecast_assets.backtesting.folds import FitUnit, FoldForecast, Panel
 from forecast_assets.backtesting.sandbox import (
     LOADING_SECONDS,
@@ -19,34 +19,25 @@ from forecast_assets.backtesting.sandbox import (
     ModelProcess,
     ProcessStartError,
     ProcessTerminated,
-    ResourceLimits,
 )
 from forecast_assets.backtesting.sandbox_main import LOADING
 
-STARTS, TRIES = 4, 2  # of a process, until it has its model; of a unit that it dies at
-PACKAGED = ""  # the package's own models share a process
-
-
-@dataclass(frozen=True)
-class WorkChunk:
-    """Fits of one model for one worker. `fingerprint`: the model as the sender knows it."""
-
-    question: FitConfig
-    fingerprint: str
-    units: Sequence[FitUnit]
-    budget: ResourceLimits
+# Attempts to start a process with its model, and to run a unit at which the process ended.
+MAX_STARTS, MAX_ATTEMPTS = 4, 2
+# The kind of the processes that all models of the package share.
+PACKAGED = ""
 
 
 @dataclass(frozen=True)
 class ChunkResult:
-    """What came of a chunk: answers for its first units, and why the model was ended, by series.
+    """The results of the first units of a chunk; the units after a killed fit have none yet.
 
-    The units after a model's end have no answer yet. `refused` says why the chunk was not run at
-    all. Times are of the worker's own clock.
+    `killed` is the reason for a killed fit, by series. `refused` is the reason why nothing was run.
+    `began` is in seconds since 1970 of the worker's clock.
     """
 
-    answers: Sequence[FitResult]
-    ended: Mapping[int, str]
+    results: Sequence[FitResult]
+    killed: Mapping[int, str]
     began: float
     seconds: float
     peak_mb: float = 0.0
@@ -60,141 +51,127 @@ def run_chunk(
     versions: Mapping[str, str],
     is_wanted: Callable[[], bool] = lambda: True,
 ) -> ChunkResult:
-    """Run the units in order, up to the first at which the model has to be ended.
+    """Run the units in order, up to the first one at which the process has to be killed.
 
-    A unit that its process died at is tried once more, in a new one: others can kill a process too.
-    `versions` are the sender's: what others answer would be kept as if it were the same.
-
-    Raises CannotStart, and NotWanted as soon as `is_wanted` says no.
+    A unit at which the process ended is tried once more, because something else may have killed it.
+    `versions` are those of the sender; a worker with others returns no results, since they would be
+    cached as if they were the same. Raises ProcessStartError, and TaskCancelled as soon as
+    `is_wanted` returns False.
     """
     began, started = time.time(), time.perf_counter()
-    answers: list[FitResult] = []
-    ended: dict[int, str] = {}
-    deaths: Counter[int] = Counter()
-    peak_mb, stop, last = 0.0, len(chunk.units), None
-    while len(answers) < stop:
-        first = len(answers)
+    results: list[FitResult] = []
+    killed: dict[int, str] = {}
+    n_ends: Counter[int] = Counter()
+    peak_mb, stop, last_end = 0.0, len(chunk.units), None
+    while len(results) < stop:
+        first = len(results)
+        rest = replace(chunk, units=chunk.units[first:stop])
         try:
-            with _process(chunk) as runner:
-                _refuse_other(versions, runner.versions)
-                answers.extend(  # up to the process's end
-                    runner.run(
-                        chunk.question,
-                        chunk.units[first:stop],
-                        panel,
-                        chunk.budget,
-                        fingerprint=chunk.fingerprint,
-                        is_wanted=is_wanted,
-                    )
-                )
-        except EnvironmentMismatch as refused:
-            return ChunkResult((), {}, began, 0.0, refused=str(refused))
+            with _process(chunk.config) as process:
+                _check_versions(versions, process.versions)
+                results.extend(process.run(rest, panel, is_wanted=is_wanted))
+        except EnvironmentMismatch as error:
+            return ChunkResult((), {}, began, 0.0, refused=str(error))
         except ProcessTerminated as end:
-            at = LOADING if end.unit == LOADING else max(first + end.unit, len(answers))
-            deaths[at] += 1
-            most = STARTS if at == LOADING else TRIES
-            if deaths[at] == most or not end.may_pass:
-                stop, last = max(at, len(answers)), end
-        peak_mb = max(peak_mb, runner.peak_mb)
-    if last:
-        answers.append(failed_result(chunk.units[stop], str(last), last.seconds))
-        ended[chunk.units[stop].series] = str(last)
-    return ChunkResult(answers, ended, began, time.perf_counter() - started, peak_mb)
+            index = LOADING if end.unit == LOADING else max(first + end.unit, len(results))
+            n_ends[index] += 1
+            limit = MAX_STARTS if index == LOADING else MAX_ATTEMPTS
+            if n_ends[index] == limit or not end.is_retryable:
+                stop, last_end = max(index, len(results)), end
+        peak_mb = max(peak_mb, process.peak_mb)
+    if last_end:
+        unit = chunk.units[stop]
+        results.append(failed_result(unit, str(last_end), last_end.seconds))
+        killed[unit.series] = str(last_end)
+    return ChunkResult(results, killed, began, time.perf_counter() - started, peak_mb)
 
 
-def failed_result(unit: FitUnit, said: str, seconds: float = 0.0) -> FitResult:
-    """The answer of a unit that gave none."""
-    share = seconds / len(unit.folds)
-    return FitResult([FoldForecast(None, share, said)] * len(unit.folds), seconds)
+def failed_result(unit: FitUnit, error: str, seconds: float = 0.0) -> FitResult:
+    """Return the result of a unit that failed as a whole."""
+    fold = FoldForecast(None, seconds / len(unit.folds), error)
+    return FitResult([fold] * len(unit.folds), seconds)
 
 
-def not_tried(said: str) -> str:
-    """The error of a fold that was not tried, for what another one of its series did."""
-    return f"not tried: at another cutoff it {said}"
-
-
-def _refuse_other(here: Mapping[str, str], there: Mapping[str, str]) -> None:
-    others = [name for name in here if here[name] != there[name]]
-    if others:
+def _check_versions(sender: Mapping[str, str], worker: Mapping[str, str]) -> None:
+    """Raise EnvironmentMismatch if the worker has other versions."""
+    differing = [name for name in sender if sender[name] != worker[name]]
+    if differing:
         raise EnvironmentMismatch(
-            ", ".join(f"{name} is {there[name]}, not {here[name]}" for name in others)
+            ", ".join(f"{name} is {worker[name]}, not {sender[name]}" for name in differing)
         )
 
 
 _idle: list[tuple[str, ModelProcess]] = []
-_warming: list[threading.Thread] = []
+_starting: list[threading.Thread] = []
 _lock = threading.Lock()
 
 
 @contextmanager
-def _process(chunk: WorkChunk) -> Iterator[ModelProcess]:
-    """An idle process that ran models of this kind, or a new one; kept where nothing went wrong.
+def _process(config: FitConfig) -> Iterator[ModelProcess]:
+    """Take an idle process or start one; keep it afterwards, unless the block raises.
 
-    A model of the user's own has a process to itself: what it does to it is its own affair.
+    Each user's model has a process of its own, because it may corrupt the state of its process.
     """
-    kind = PACKAGED if chunk.question.model.is_packaged else chunk.fingerprint
-    while not (runner := _taken(kind)) and kind == PACKAGED and _warming:
-        with suppress(IndexError):  # another chunk waits for it already
-            _warming.pop().join()
-    runner = runner or _new()
+    kind = PACKAGED if config.model.is_packaged else config.fingerprint
+    while not (process := _take_idle(kind)) and kind == PACKAGED and _starting:
+        with suppress(IndexError):  # another thread waits for it
+            _starting.pop().join()
+    process = process or _start_process()
     try:
-        yield runner
+        yield process
     except BaseException:
-        runner.close()
+        process.close()
         raise
     with _lock:
-        _idle.append((kind, runner))
+        _idle.append((kind, process))
 
 
-def _new() -> ModelProcess:
-    """Start a process, and another where one does not start: others can kill it there, too."""
-    for _ in range(STARTS - 1):
+def _start_process() -> ModelProcess:
+    """Start a process. Try again if it does not start: something else may have killed it."""
+    for _ in range(MAX_STARTS - 1):
         with suppress(ProcessStartError):
             return ModelProcess()
     return ModelProcess()
 
 
-def _taken(kind: str) -> ModelProcess | None:
-    """Take an idle process of the kind out, and those that have ended."""
+def _take_idle(kind: str) -> ModelProcess | None:
+    """Remove and return an idle process of the kind; close those that have ended."""
     with _lock:
-        ended = [one for one in _idle if not one[1].is_alive]
-        fitting = [one for one in _idle if one[0] == kind and one not in ended][:1]
-        _idle[:] = [one for one in _idle if one not in ended and one not in fitting]
-    for _, runner in ended:
-        runner.close()
-    return fitting[0][1] if fitting else None
+        ended = [entry for entry in _idle if not entry[1].is_alive]
+        usable = [entry for entry in _idle if entry[0] == kind and entry not in ended][:1]
+        _idle[:] = [entry for entry in _idle if entry not in ended and entry not in usable]
+    for _, process in ended:
+        process.close()
+    return usable[0][1] if usable else None
 
 
-def start_processes(question: FitConfig, *, n_processes: int) -> None:
-    """See that processes load what a model of the package needs, beside whatever else goes on.
+def start_processes(config: FitConfig, *, n_processes: int) -> None:
+    """Start processes in the background and import the libraries of a packaged model there.
 
-    The import of a library takes seconds, which are half of a short run's. Processes that are there
-    already, or begun, count.
+    Processes that exist or are being started count.
     """
-    fingerprint = question.model.fingerprint
+    chunk = WorkChunk(config, (), ResourceLimits(LOADING_SECONDS, math.inf))
 
     def load() -> None:
-        nothing, budget = Panel.of([]), ResourceLimits(LOADING_SECONDS, math.inf)
-        with suppress(ProcessStartError):  # if it is to be said, a chunk says it
-            runner = ModelProcess()
-            with suppress(ProcessTerminated):
-                list(runner.run(question, (), nothing, budget, fingerprint=fingerprint))
+        with suppress(ProcessStartError):  # the first chunk reports it
+            process = ModelProcess()
+            with suppress(ProcessTerminated):  # as above
+                list(process.run(chunk, Panel.of([])))
             with _lock:
-                _idle.append((PACKAGED, runner))
+                _idle.append((PACKAGED, process))
 
     with _lock:
-        n_there = len(_warming) + sum(kind == PACKAGED for kind, _ in _idle)
-    for _ in range(n_processes - n_there):
-        thread = threading.Thread(target=load, name="warm up", daemon=True)
-        thread.start()
-        _warming.append(thread)
+        n_started = len(_starting) + sum(kind == PACKAGED for kind, _ in _idle)
+    for _ in range(n_processes - n_started):
+        _starting.append(threading.Thread(target=load, name="prewarm", daemon=True))
+        _starting[-1].start()
 
 
 def close_idle() -> None:
-    """End the processes that wait for work in this process."""
-    while _warming:
-        _warming.pop().join()
+    """Close the idle processes of this process."""
+    while _starting:
+        _starting.pop().join()
     with _lock:
         idle, _idle[:] = [*_idle], []
-    for _, runner in idle:
-        runner.close()
+    for _, process in idle:
+        process.close()

@@ -1,7 +1,6 @@
-"""The workers of a run: chunks go out over Dask, reports come back in the order they are done.
+"""Send chunks to the workers of a Dask cluster, and receive their results as they finish.
 
-What a chunk is: `chunks`. Which chunks there are: `compute`. How the cluster is made belongs to
-whoever hands over `connect`.
+`chunk` runs on the workers. `defs.resources` decides which cluster it is.
 """
 
 import queue
@@ -11,173 +10,178 @@ from collections.abc import Callable, Mapping
 from typing import Any
 from uuid import uuid4
 
-from forecast_assets.backtesting.chunk import ChunkResult, WorkChunk, close_idle, run_chunk
+from forecast_assets.backtesting.chunk import ChunkResult, close_idle, run_chunk
+from forecast_assets.backtesting.fitting import WorkChunk
 from forecast_assets.backtesting.folds import Panel
 from forecast_assets.backtesting.sandbox import TaskCancelled
 from forecast_assets.backtesting.sandbox_main import versions
 from forecast_assets.config.settings import ComputeSettings
 from forecast_assets.errors import ComputeError
 
-Client = Any  # of dask.distributed, which is imported where it is needed: it takes half a second
+Client = Any  # of dask.distributed, which is imported late because the import takes half a second
 Future = Any
 
-WORKERLESS_SECONDS = 60.0  # a cluster may start its workers late, or replace them
-ASKED_EVERY_SECONDS = 2.0
-ANSWERS_WITHIN_SECONDS = 20.0  # the scheduler, where it is there at all
+# A cluster may start its workers late, or replace them.
+NO_WORKER_SECONDS = 60.0
+CHECK_INTERVAL_SECONDS = 2.0
+# Time for an answer of the scheduler, after which it counts as gone.
+SCHEDULER_SECONDS = 20.0
 
 
 class DaskPool:
-    """A Dask cluster, connected to when the first chunk is sent and not before.
+    """A Dask cluster; the first chunk connects to it.
 
-    Raises ComputeError where the cluster cannot be reached, loses all its workers, or has workers
-    that cannot run what they are sent. One that could not be reached is not asked again.
+    Methods raise ComputeError if the cluster cannot be reached, has lost all its workers, or has
+    workers that cannot run a chunk. After a failed connection there is no second attempt.
     """
 
     def __init__(self, connect: Callable[[], Client]) -> None:
         self._connect = connect
         self._client: Client | None = None
         self._panels: dict[str, Future] = {}
-        self._out: dict[Future, Any] = {}
-        self._back: queue.SimpleQueue[Future] = queue.SimpleQueue()
+        self._tags: dict[Future, Any] = {}
+        self._done: queue.SimpleQueue[Future] = queue.SimpleQueue()
         self._id, self._n_sent = uuid4().hex, 0
-        self._unreached: ComputeError | None = None
-        self._asked = self._seen = 0.0
+        self._connection_error: ComputeError | None = None
+        self._checked_at = self._worker_seen_at = 0.0
         self._n_threads = 0
 
     def send(self, tag: Any, panel: Panel, chunk: WorkChunk) -> None:
-        """Send a chunk; its report comes back with the tag. The panel travels once a worker."""
-        client = self._opened()
+        """Send a chunk; its result returns with the tag. Each worker gets a panel once."""
+        client = self._connected()
         if panel.digest not in self._panels:
             with warnings.catch_warnings():
                 warnings.filterwarnings("ignore", "Sending large graph", UserWarning)
-                held = client.submit(_itself, panel, key=f"panel-{panel.digest}")
-            self._panels[panel.digest] = held
+                future = client.submit(_identity, panel, key=f"panel-{panel.digest}")
+            self._panels[panel.digest] = future
         self._n_sent += 1
-        key = f"{chunk.question.model.name}-{self._n_sent}-{self._id}"  # unlike any other run's
-        held = self._panels[panel.digest]
-        out = client.submit(_reported, held, chunk, versions(), key=key, pure=False)
-        self._out[out] = tag
-        out.add_done_callback(self._back.put)
+        key = f"{chunk.config.model.name}-{self._n_sent}-{self._id}"  # unique to this run
+        shared = self._panels[panel.digest]
+        future = client.submit(_run_on_worker, shared, chunk, versions(), key=key, pure=False)
+        self._tags[future] = tag
+        future.add_done_callback(self._done.put)
 
     @property
     def n_out(self) -> int:
-        """How many chunks are out."""
-        return len(self._out)
+        """The number of chunks without a result yet."""
+        return len(self._tags)
 
     @property
     def n_workers(self) -> int:
-        """How many chunks can run at once; at least 1. Looked up every few seconds."""
-        self._look()
+        """The number of chunks that can run at the same time, at least 1."""
+        self._check()
         return max(self._n_threads, 1)
 
     def receive(self, timeout: float) -> tuple[Any, str, ChunkResult | None, str] | None:
-        """Wait for a report: its tag, its worker, itself or why there is none; null after timeout.
+        """Wait for a result: tag, worker, result and error; None if there is none in time.
 
-        There is none where the worker itself ended, again and again, while it ran the chunk.
+        The error stands in place of the result of a chunk that ended several workers.
         """
         try:
-            done = self._back.get(timeout=timeout)
+            future = self._done.get(timeout=timeout)
         except queue.Empty:
-            self._look()
+            self._check()
             return None
-        tag = self._out.pop(done)
+        tag = self._tags.pop(future)
         try:
-            worker, report = self._handed_over(done)
+            worker, result = self._fetch_result(future)
         except ComputeError:
             raise
         except Exception as error:
             if type(error).__name__ == "KilledWorker":
-                return tag, "", None, "its worker ended, several times, while it ran"
-            self._refuse_if_gone()
+                return tag, "", None, "the worker ended several times during the fit"
+            self._check_scheduler()
             raise ComputeError(
-                f"The workers could not run the chunk {done.key}: {type(error).__name__}: {error}."
-                f" Folds that were computed before are kept. See that the workers have this package"
-                f" and its libraries in the same versions, and room to start a process; then run"
-                f" again."
+                f"The workers could not run the chunk {future.key}: {type(error).__name__}:"
+                f" {error}. Folds computed so far are kept. Check that the workers have this"
+                f" package and its libraries in the same versions, and enough memory to start a"
+                f" process. Then run again."
             ) from error
-        if report.refused:
+        if result.refused:
             raise ComputeError(
-                f"The worker {worker} would answer with other code or libraries than this run's:"
-                f" {report.refused}. Its numbers would be kept as if they were the same, so nothing"
-                f" of it was taken. Install the same versions there, start it anew, and run again."
+                f"The worker {worker} has other code or libraries than this run: {result.refused}."
+                f" Its forecasts would differ, so none was used. Install the same versions there,"
+                f" restart the worker, and run again."
             )
-        return tag, worker, report, ""
+        return tag, worker, result, ""
 
     @property
     def dashboard(self) -> str | None:
-        """Where Dask shows what its workers do; null before the first chunk and without one."""
+        """The address of Dask's dashboard; None before the first chunk, or if there is none."""
         return self._client.dashboard_link if self._client else None
 
     def close(self) -> None:
-        """Let the cluster go: its workers drop what they still run of this."""
+        """Disconnect; the workers drop the chunks of this pool."""
         client, self._client = self._client, None
-        self._out, self._panels = {}, {}
+        self._tags, self._panels = {}, {}
         if client is not None:
             client.close()
-        close_idle()  # where the workers are threads of this process
+        close_idle()  # if the workers are threads of this process
 
-    def _opened(self) -> Client:
-        if self._unreached:
-            raise self._unreached
+    def _connected(self) -> Client:
+        if self._connection_error:
+            raise self._connection_error
         if self._client is None:
             try:
-                self._client, self._seen = self._connect(), time.monotonic()
+                self._client, self._worker_seen_at = self._connect(), time.monotonic()
             except ComputeError as error:
-                self._unreached = error
+                self._connection_error = error
                 raise
         return self._client
 
-    def _handed_over(self, done: Future) -> tuple[str, ChunkResult]:
-        """Fetch a report; where its worker ended with it, another runs the chunk again."""
+    def _fetch_result(self, future: Future) -> tuple[str, ChunkResult]:
+        """Fetch a result. If its worker ended with it, another worker runs the chunk again."""
         while True:
             try:
-                said: tuple[str, ChunkResult] = done.result(timeout=ANSWERS_WITHIN_SECONDS)
+                result: tuple[str, ChunkResult] = future.result(timeout=SCHEDULER_SECONDS)
             except TimeoutError:
-                if done.status == "error":
-                    raise  # the chunk's own
-                self._look()
+                if future.status == "error":
+                    raise  # the TimeoutError is that of the chunk
+                self._check()
             else:
-                return said
+                return result
 
-    def _look(self) -> None:
-        """Count the workers' threads now and then. Raises ComputeError where nobody is left."""
-        client, now = self._opened(), time.monotonic()
-        if now - self._asked < ASKED_EVERY_SECONDS:
+    def _check(self) -> None:
+        """Count the workers' threads every few seconds. Raises ComputeError if all are gone."""
+        client, now = self._connected(), time.monotonic()
+        if now - self._checked_at < CHECK_INTERVAL_SECONDS:
             return
-        self._asked = now
-        self._refuse_if_gone()
+        self._checked_at = now
+        self._check_scheduler()
         try:
-            n_each = client.nthreads(callback_timeout=ANSWERS_WITHIN_SECONDS)
-        except OSError as error:  # that it takes too long is one, too
-            raise ComputeError(_gone(client, f"{type(error).__name__}: {error}")) from error
-        self._n_threads = sum(n_each.values())
+            n_threads = client.nthreads(callback_timeout=SCHEDULER_SECONDS)
+        except OSError as error:  # TimeoutError is one
+            raise _scheduler_gone(client, f"{type(error).__name__}: {error}") from error
+        self._n_threads = sum(n_threads.values())
         if self._n_threads:
-            self._seen = now
-        elif now - self._seen > WORKERLESS_SECONDS:
+            self._worker_seen_at = now
+        elif now - self._worker_seen_at > NO_WORKER_SECONDS:
             raise ComputeError(
                 f"The Dask scheduler {client.scheduler.address} has had no worker for"
-                f" {WORKERLESS_SECONDS:g} seconds. Folds that were computed before are kept. Start"
-                f" workers: dask worker {client.scheduler.address}"
+                f" {NO_WORKER_SECONDS:g} seconds. Folds computed so far are kept. Start a worker"
+                f" with: dask worker {client.scheduler.address}"
             )
 
-    def _refuse_if_gone(self) -> None:
-        client = self._opened()
+    def _check_scheduler(self) -> None:
+        client = self._connected()
         if client.status != "running":
-            raise ComputeError(_gone(client, client.status))
+            raise _scheduler_gone(client, client.status)
 
 
 def n_workers_here(settings: ComputeSettings) -> int:
-    """How many workers a cluster of this machine has: as many as this process may use cores."""
+    """Return the number of workers on this machine: one for each core of this process."""
     from dask import system  # noqa: PLC0415 - only a run that computes needs it
 
     return settings.workers or int(system.CPU_COUNT)
 
 
-def _itself(panel: Panel) -> Panel:
+def _identity(panel: Panel) -> Panel:
     return panel
 
 
-def _reported(panel: Panel, chunk: WorkChunk, here: Mapping[str, str]) -> tuple[str, ChunkResult]:
+def _run_on_worker(
+    panel: Panel, chunk: WorkChunk, sender: Mapping[str, str]
+) -> tuple[str, ChunkResult]:
     from dask.distributed import Reschedule, Status, get_worker  # noqa: PLC0415 - a worker has it
 
     worker = get_worker()
@@ -188,14 +192,14 @@ def _reported(panel: Panel, chunk: WorkChunk, here: Mapping[str, str]) -> tuple[
         return not is_closing and task.state != "cancelled"
 
     try:
-        return str(worker.name), run_chunk(panel, chunk, versions=here, is_wanted=is_wanted)
+        return str(worker.name), run_chunk(panel, chunk, versions=sender, is_wanted=is_wanted)
     except TaskCancelled:
-        raise Reschedule from None  # for whoever wants it after all
+        raise Reschedule from None  # in case that another worker should run it
 
 
-def _gone(client: Client, how: str) -> str:
-    return (
-        f"The Dask scheduler {client.scheduler.address} is gone ({how}). Folds that were computed"
-        f" before are kept. Run again when it is back, or take `dask_address` out of forecast.toml"
-        f" to compute on this machine."
+def _scheduler_gone(client: Client, reason: str) -> ComputeError:
+    return ComputeError(
+        f"The Dask scheduler {client.scheduler.address} is gone ({reason}). Folds computed so far"
+        f" are kept. Run again when it is back, or remove `dask_address` from forecast.toml to"
+        f" compute on this machine."
     )

@@ -1,7 +1,6 @@
-"""Runs models over their folds: what is known comes from the fold cache, the rest goes to workers.
+"""Run the backtests of models: known folds come from the cache, workers compute the others.
 
-Which folds there are, and how they are laid out as a table: `backtest`. What is left to do of one
-model: `jobs`. The workers: `crew`.
+`folds` plans the folds, `model_job` keeps track of one model, `dask_pool` reaches the workers.
 """
 
 import time
@@ -25,187 +24,192 @@ from forecast_assets.models.base import min_train_size
 from forecast_assets.models.registry import find_model
 from forecast_assets.storage.store import Store
 
-OUT_PER_WORKER = 2  # one at work, one waiting: no worker waits for an answer to travel
-MODELS_AHEAD = 2  # each holds its folds in memory
-KEPT_EVERY_SECONDS = 2.0
-# A killed run loses no more than this much work; keeping folds takes about 15 ms each time.
-WAITED_SECONDS = 1.0  # between two looks at whether the workers are still there
+# One chunk runs and one waits, so that no worker waits for a result to travel.
+CHUNKS_PER_WORKER = 2
+# Models that may start early. Each holds its folds in memory.
+MAX_MODELS_AHEAD = 2
+# A killed run loses this much work. A write to the cache takes about 15 ms.
+SAVE_INTERVAL_SECONDS = 2.0
+# Time between two checks of the workers.
+RECEIVE_SECONDS = 1.0
 
 
 class BacktestExecutor:
-    """Answers what models say at their folds, each fold computed at most once.
+    """Runs backtests and computes each fold at most once.
 
-    `run_id` names the run that failures belong to. Raises ModelError, StoreError and ComputeError;
-    what a model does wrong is an error in its folds.
+    `run_id` is the run that failures belong to. Methods raise ModelError, StoreError and
+    ComputeError; whatever a model does wrong becomes an error of its folds.
     """
 
     def __init__(
         self,
         settings: Settings,
         cache: FoldCache,
-        crew: DaskPool,
+        pool: DaskPool,
         *,
         run_id: str = "",
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
-        self._settings, self._cache, self._crew = settings, cache, crew
+        self._settings, self._cache, self._pool = settings, cache, pool
         self.run_id, self._clock = run_id, clock
         self._jobs: dict[tuple[str, int], ModelJob] = {}
-        self._backtest: tuple[pd.DataFrame, Sequence[SeriesFolds], Panel] | None = None
-        self._kept = clock()
+        self._plan: tuple[pd.DataFrame, Sequence[SeriesFolds], Panel] | None = None
+        self._saved_at = clock()
 
-    def backtests(self, series: pd.DataFrame, models: Iterable[str]) -> list[BacktestRequest]:
-        """What the backtest asks of the models; the plan of the same frame is made once."""
-        if self._backtest is None or self._backtest[0] is not series:
+    @property
+    def dashboard(self) -> str | None:
+        """The address of Dask's dashboard; None while no cluster is needed."""
+        return self._pool.dashboard
+
+    def requests(self, series: pd.DataFrame, models: Iterable[str]) -> list[BacktestRequest]:
+        """Return the requests for a backtest of the models; a frame is planned only once."""
+        if self._plan is None or self._plan[0] is not series:
             folds = plan(series, self._settings.backtest)
-            self._backtest = series, folds, Panel.of(folds)
-        _, planned, panel = self._backtest
+            self._plan = series, folds, Panel.of(folds)
+        _, planned, panel = self._plan
         return [
             BacktestRequest(find_model(name, self._settings), planned, panel) for name in models
         ]
 
     def run(
         self,
-        asked: BacktestRequest,
+        request: BacktestRequest,
         *,
         ahead: Iterable[BacktestRequest] = (),
-        watch: Callable[[Progress], None] = lambda _: None,
+        on_progress: Callable[[Progress], None] = lambda _: None,
         run_id: str | None = None,
     ) -> ModelBacktest:
-        """Answer all folds of one model; `run_id` is the run whose failures stand, if not this one.
+        """Run the backtest of one model.
 
-        Workers that it has no more work for begin with the models `ahead`, which are asked later:
-        none waits for another's last fold. `watch` is told after each report that comes in.
+        Free workers start with the requests `ahead`, which are run later, so that no worker waits
+        for the last fold of a model. `on_progress` is called after each result. Failures of the run
+        `run_id` count as known; by default those of this run.
         """
-        if asked.model.is_closed_form:
-            return self._formula(asked)
-        job = self._job(asked, run_id)
+        if request.model.is_closed_form:
+            return run_closed_form(request, self._settings)
+        job = self._job(request, run_id)
         later: list[BacktestRequest] = []
-        with suppress(ModelError):  # what is wrong with one, it says in turn
-            later += [one for one in ahead if not one.model.is_closed_form][:MODELS_AHEAD]
+        with suppress(ModelError):  # it is raised when that model is run
+            later += [item for item in ahead if not item.model.is_closed_form][:MAX_MODELS_AHEAD]
         try:
-            self._finish(job, later, watch)
+            self._finish(job, later, on_progress)
         except Exception:
             with suppress(StoreError):
-                self._keep(is_last=True)
-            self._jobs.clear()  # what was out may never come back: who asks again begins anew
+                self._save(is_last=True)
+            self._jobs.clear()  # chunks may be lost, so a retry must start anew
             raise
-        del self._jobs[_key(asked)]
-        return job.done()
+        del self._jobs[_key(request)]
+        return job.result()
+
+    def run_all(self, requests: Sequence[BacktestRequest]) -> list[ModelBacktest]:
+        """Run the backtests of several models, which share the workers."""
+        return [self.run(item, ahead=requests[i + 1 :]) for i, item in enumerate(requests)]
 
     def _finish(
-        self, job: ModelJob, later: Sequence[BacktestRequest], watch: Callable[[Progress], None]
+        self,
+        job: ModelJob,
+        later: Sequence[BacktestRequest],
+        on_progress: Callable[[Progress], None],
     ) -> None:
         while not job.is_done:
             self._send(job, later)
-            received = self._crew.receive(WAITED_SECONDS)
+            received = self._pool.receive(RECEIVE_SECONDS)
             if received:
-                (its_job, chunk), worker, report, said = received
-                its_job.take(chunk, worker, report, said)
-                self._keep()
-                watch(job.progress(n_workers=self._crew.n_workers, now=self._clock()))
-        self._keep(is_last=True)
-
-    @property
-    def dashboard(self) -> str | None:
-        """Where Dask shows what its workers do; null while none is needed."""
-        return self._crew.dashboard
-
-    def run_all(self, asked: Sequence[BacktestRequest]) -> list[ModelBacktest]:
-        """Answer several models' folds, their work side by side."""
-        return [self.run(one, ahead=asked[i + 1 :]) for i, one in enumerate(asked)]
+                (sender, chunk), worker, result, error = received
+                sender.add_result(chunk, worker, result, error)
+                self._save()
+                on_progress(job.progress(n_workers=self._pool.n_workers, now=self._clock()))
+        self._save(is_last=True)
 
     def _send(self, job: ModelJob, later: Sequence[BacktestRequest]) -> None:
-        """Send chunks until every worker has one and another waits."""
+        """Send chunks until each worker has one that runs and one that waits."""
         source: ModelJob | None = job
-        while source := source if source and source.n_waiting else self._following(later):
-            if self._crew.n_out >= OUT_PER_WORKER * self._crew.n_workers:
+        while source := source if source and source.n_waiting else self._next_ready_job(later):
+            if self._pool.n_out >= CHUNKS_PER_WORKER * self._pool.n_workers:
                 return
-            chunk = source.next_chunk(n_workers=self._crew.n_workers)
-            self._crew.send((source, chunk), source.asked.panel, chunk)
+            chunk = source.next_chunk(n_workers=self._pool.n_workers)
+            self._pool.send((source, chunk), source.request.panel, chunk)
 
-    def _following(self, later: Sequence[BacktestRequest]) -> ModelJob | None:
-        """The next model's job that has fits to send."""
-        for asked in later:
+    def _next_ready_job(self, later: Sequence[BacktestRequest]) -> ModelJob | None:
+        """Return the job of the next request that has fits to send."""
+        for request in later:
             try:
-                job = self._job(asked)
-            except ForecastAssetsError:  # as above
+                job = self._job(request)
+            except ForecastAssetsError:  # it is raised when that model is run
                 return None
             if job.n_waiting:
                 return job
         return None
 
-    def _job(self, asked: BacktestRequest, run_id: str | None = None) -> ModelJob:
-        """The model's job: the one that was begun ahead of time, or a new one."""
-        key = _key(asked)
+    def _job(self, request: BacktestRequest, run_id: str | None = None) -> ModelJob:
+        """Return the job that has started early, or a new one."""
+        key = _key(request)
         if key not in self._jobs:
             run_id = run_id or self.run_id
-            self._jobs[key] = ModelJob(asked, self._settings, self._cache, run_id=run_id)
+            self._jobs[key] = ModelJob(request, self._settings, self._cache, run_id=run_id)
         return self._jobs[key]
 
-    def _keep(self, *, is_last: bool = False) -> None:
-        """Put what is new into the cache: every few seconds, and when a model is done."""
-        if is_last or self._clock() - self._kept > KEPT_EVERY_SECONDS:
+    def _save(self, *, is_last: bool = False) -> None:
+        """Save new folds every few seconds and at the end of a model."""
+        if is_last or self._clock() - self._saved_at > SAVE_INTERVAL_SECONDS:
             for job in self._jobs.values():
-                self._cache.put(job.asked.model, job.fresh, run_id=self.run_id)
-                self._cache.put_fits(job.asked.model, job.fresh_fits)
-                job.fresh, job.fresh_fits = {}, {}
-            self._kept = self._clock()
-
-    def _formula(self, asked: BacktestRequest) -> ModelBacktest:
-        """Evaluate a closed form at every fold at once: nothing is fitted, so nothing is kept."""
-        season_length = self._settings.series.season_length
-        horizon = self._settings.backtest.horizon
-        n_folds = np.array([len(one.ends) for one in asked.planned], dtype=np.int64)
-        starts = np.repeat(asked.panel.starts[:-1], n_folds)
-        sizes = np.concatenate([one.ends for one in asked.planned] or [starts])
-        y_hat = np.full((len(sizes), horizon), np.nan)
-        errors = np.full(len(sizes), None, dtype=object)
-        try:
-            model = asked.model.make()
-            needed = min_train_size(model, season_length=season_length)
-            ready = sizes >= needed
-            with np.errstate(all="ignore"):  # what is not finite is an error below
-                y_hat[ready] = model.forecast_folds(
-                    asked.panel.y,
-                    starts[ready],
-                    (starts + sizes - 1)[ready],
-                    h=horizon,
-                    season_length=season_length,
-                )
-        except Exception as error:  # noqa: BLE001 - its parameters are the user's
-            errors[:] = error_text(error)
-        else:
-            for i in np.flatnonzero(~np.isfinite(y_hat).all(axis=1)):
-                said = validate_forecast(y_hat[i], horizon, 0.0).error
-                errors[i] = said if ready[i] else too_short(needed, sizes[i])
-                y_hat[i] = np.nan
-        return ModelBacktest(
-            asked.model.name, asked.planned, FoldForecasts(y_hat, np.zeros(len(sizes)), errors)
-        )
+                job.save(run_id=self.run_id)
+            self._saved_at = self._clock()
 
 
-def _key(asked: BacktestRequest) -> tuple[str, int]:
-    return asked.model.fingerprint, id(asked.planned)
+def _key(request: BacktestRequest) -> tuple[str, int]:
+    return request.model.fingerprint, id(request.planned)
+
+
+def run_closed_form(request: BacktestRequest, settings: Settings) -> ModelBacktest:
+    """Evaluate a formula at all folds at once, in this process and without the cache."""
+    horizon, season_length = settings.backtest.horizon, settings.series.season_length
+    planned, panel = request.planned, request.panel
+    n_folds = np.array([len(series.ends) for series in planned], dtype=np.int64)
+    starts = np.repeat(panel.starts[:-1], n_folds)
+    sizes = np.concatenate([series.ends for series in planned] or [starts])
+    y_hat = np.full((len(sizes), horizon), np.nan)
+    errors = np.full(len(sizes), None, dtype=object)
+    is_declined = np.zeros(len(sizes), dtype=bool)
+    try:
+        model = request.model.make()
+        min_size = min_train_size(model, season_length=season_length)
+        ready = sizes >= min_size
+        with np.errstate(all="ignore"):  # what is not finite becomes an error below
+            y_hat[ready] = model.forecast_folds(
+                panel.y,
+                starts[ready],
+                (starts + sizes - 1)[ready],
+                h=horizon,
+                season_length=season_length,
+            )
+    except Exception as error:  # noqa: BLE001 - its parameters are the user's
+        errors[:] = error_text(error)
+    else:
+        is_declined = ~ready
+        for i in np.flatnonzero(~np.isfinite(y_hat).all(axis=1)):
+            failed = validate_forecast(y_hat[i], horizon, 0.0).error
+            errors[i] = failed if ready[i] else too_short(min_size, sizes[i])
+            y_hat[i] = np.nan
+    folds = FoldForecasts(y_hat, np.zeros(len(sizes)), errors, is_declined)
+    return ModelBacktest(request.model.name, planned, folds)
 
 
 def prewarm(settings: Settings, store: Store, *, as_of: datetime) -> None:
-    """Start the processes of this machine where the run is likely to need fits.
+    """Start model processes on this machine in the background if the run is likely to need them.
 
-    That is, where no backtest has been published since its newest week was over. A guess wrong
-    costs seconds of a core, and no more.
+    That is when the newest week has no backtest yet. A wrong guess costs seconds of a core.
     """
     if not settings.compute.is_local:
         return
     try:
         commits = store.history("backtest_predictions")
-        every = [find_model(name, settings) for name in settings.models.enabled]
-    except ForecastAssetsError:  # what is wrong with the store or a model, their steps say
+        models = [find_model(name, settings) for name in settings.models.enabled]
+    except ForecastAssetsError:  # the assets of the run raise it
         return
     if commits and newest_week(commits[-1].as_of, settings) == newest_week(as_of, settings):
         return
-    for model in every:
-        if model.is_packaged and not model.is_closed_form:
-            question = FitConfig(model, settings.backtest.horizon, settings.series.season_length)
-            start_processes(question, n_processes=n_workers_here(settings.compute))
-            return
+    fitted = [model for model in models if model.is_packaged and not model.is_closed_form]
+    if fitted:
+        config = FitConfig.of(fitted[0], settings)
+        start_processes(config, n_processes=n_workers_here(settings.compute))

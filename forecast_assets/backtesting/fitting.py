@@ -1,6 +1,6 @@
-"""A model over the folds of one fit: forecasts, or errors as data.
+"""Run a model on the folds of one fit; its exceptions become errors of the folds.
 
-Runs in a process of its own, which may be ended at any moment: `runner`.
+This runs in a child process that can be killed at any moment: see `sandbox`.
 """
 
 import pickle
@@ -23,28 +23,38 @@ from forecast_assets.backtesting.folds import (
     FoldForecast,
     Panel,
 )
+from forecast_assets.config.settings import Settings
 from forecast_assets.errors import ModelError
 from forecast_assets.models.base import NotForThisSeries, min_train_size
 from forecast_assets.models.spec import ModelSpec
 
-UNCONVERGED = "ConvergenceWarning"  # so statsmodels and scikit-learn call it
-MOST_SAID = 1000  # characters of an error, which is kept for each of its folds
+# The name of this warning in statsmodels and in scikit-learn.
+CONVERGENCE_WARNING = "ConvergenceWarning"
+# Characters of an error, which is stored with each of its folds.
+MAX_ERROR_LENGTH = 1000
 
-FoldId = tuple[int, int]  # a series, and how many of its values the model sees
+FoldId = tuple[int, int]  # the index of a series, and how many of its values the model sees
 
 
 @dataclass(frozen=True)
 class FitConfig:
-    """What is asked of every fit alike."""
+    """What all fits of a model share; `fingerprint` is the model's in the process that asks."""
 
     model: ModelSpec
     horizon: int
     season_length: int
+    fingerprint: str = ""
+
+    @classmethod
+    def of(cls, model: ModelSpec, settings: Settings) -> "FitConfig":
+        """Return the configuration of a model in the backtest of the settings."""
+        horizon, season_length = settings.backtest.horizon, settings.series.season_length
+        return cls(model, horizon, season_length, model.fingerprint)
 
 
 @dataclass(frozen=True)
 class FitResult:
-    """What one unit said: its folds in order, seconds, fits, and the fit where asked for."""
+    """The folds of a unit in order, its seconds and number of fits, and the fit to keep."""
 
     folds: Sequence[FoldForecast]
     seconds: float
@@ -52,139 +62,158 @@ class FitResult:
     fitted: bytes | None = None
 
 
-def run_unit(
-    question: FitConfig, unit: FitUnit, panel: Panel, tick: Callable[[], None]
-) -> FitResult:
-    """Forecast the folds of one unit; whatever the model raises becomes their error.
+@dataclass(frozen=True)
+class ResourceLimits:
+    """Limits of one step of a model: seconds, and megabytes of memory of its process."""
 
-    `tick` is called before each step that has a time budget of its own.
-    """
+    seconds: float
+    memory_mb: float
+
+
+@dataclass(frozen=True)
+class WorkChunk:
+    """Fits of one model for one worker."""
+
+    config: FitConfig
+    units: Sequence[FitUnit]
+    limits: ResourceLimits
+
+
+def run_unit(config: FitConfig, unit: FitUnit, panel: Panel, tick: Callable[[], None]) -> FitResult:
+    """Forecast the folds of one unit. `tick` is called before each step that has a time limit."""
     started = time.perf_counter()
     data = (_GlobalData if unit.series == ALL_SERIES else _LocalData)(panel, unit)
     try:
-        model = _RollingModel(question, unit, data)
+        model = _RollingModel(config, unit, data)
     except BaseException as error:  # noqa: BLE001 - a model may raise anything, SystemExit too
-        return FitResult([FoldForecast(None, 0.0, error_text(error))] * len(unit.folds), 0.0)
+        return FitResult([_failed_fold(error)] * len(unit.folds), 0.0)
     folds: dict[FoldId, FoldForecast] = {}
-    for at, asked in data.steps():
-        ready = [fold for fold in asked if fold[1] >= model.needed]
-        for fold in asked:
-            folds[fold] = FoldForecast(None, 0.0, too_short(model.needed, fold[1]))
+    for cutoff, ids in data.steps():
+        ready = [fold for fold in ids if fold[1] >= model.min_size]
+        for fold in ids:
+            declined = too_short(model.min_size, fold[1])
+            folds[fold] = FoldForecast(None, 0.0, declined, is_declined=True)
         if ready:
             tick()
-            folds |= zip(ready, _forecast_at(model, at, ready, question), strict=True)
-    in_order = [folds[fold] for fold in unit.folds]
-    is_useless = unit.fitted is not None and model.n_fits > 0
-    kept = model.fitted if unit.is_kept or is_useless else None
-    return FitResult(in_order, time.perf_counter() - started, model.n_fits, kept)
+            folds |= zip(ready, _forecast_at(model, cutoff, ready, config.horizon), strict=True)
+    is_unreadable = unit.fitted is not None and model.n_fits > 0
+    return FitResult(
+        [folds[fold] for fold in unit.folds],
+        time.perf_counter() - started,
+        model.n_fits,
+        model.fitted if unit.is_kept or is_unreadable else None,
+    )
 
 
 def _forecast_at(
-    model: "_RollingModel", at: int, ready: Sequence[FoldId], question: FitConfig
+    model: "_RollingModel", cutoff: int, ready: Sequence[FoldId], horizon: int
 ) -> list[FoldForecast]:
-    """The forecasts at one cutoff, or the same error for each."""
-    began = time.perf_counter()
-    error, y_hat = "", np.empty((0, question.horizon))
+    """Return the forecasts at one cutoff, or the same error for each."""
+    started = time.perf_counter()
+    failed, y_hat = None, np.empty((0, horizon))
     try:
-        with _converging():
-            y_hat = model.data.rows(np.asarray(model.at(at).predict(question.horizon)), at, ready)
-            y_hat = y_hat.astype(np.float64)
-    except BaseException as raised:  # noqa: BLE001 - a model may raise anything, SystemExit too
-        error = error_text(raised)
-    seconds = (time.perf_counter() - began) / len(ready)
-    if error:
-        return [FoldForecast(None, seconds, error)] * len(ready)
-    return [validate_forecast(one, question.horizon, seconds) for one in y_hat]
+        with _raise_unconverged():
+            forecast = np.asarray(model.at(cutoff).predict(horizon))
+            y_hat = model.data.rows(forecast, cutoff, ready).astype(np.float64)
+    except BaseException as error:  # noqa: BLE001 - a model may raise anything, SystemExit too
+        failed = error
+    seconds = (time.perf_counter() - started) / len(ready)
+    if failed is not None:
+        return [_failed_fold(failed, seconds)] * len(ready)
+    return [validate_forecast(row, horizon, seconds) for row in y_hat]
 
 
 @contextmanager
-def _converging() -> Iterator[None]:
-    """Raise where the block warned that a fit did not converge; libraries only say so."""
-    with warnings.catch_warnings(record=True) as warned:
+def _raise_unconverged() -> Iterator[None]:
+    """Raise the warning of the block that a fit did not converge."""
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         yield
-    for one in warned:
-        if one.category.__name__ == UNCONVERGED:
-            raise one.category(str(one.message))
+    for warning in caught:
+        if warning.category.__name__ == CONVERGENCE_WARNING:
+            raise warning.category(str(warning.message))
+
+
+def _failed_fold(error: BaseException, seconds: float = 0.0) -> FoldForecast:
+    is_declined = isinstance(error, NotForThisSeries)
+    return FoldForecast(None, seconds, error_text(error), is_declined=is_declined)
 
 
 def error_text(error: BaseException) -> str:
-    """What an exception becomes as a fold's error."""
+    """Return the error of a fold for an exception: at most MAX_ERROR_LENGTH valid characters."""
     try:
-        said = str(error)
-    except BaseException:  # noqa: BLE001 - this, too, is the model's
-        said = "and its text cannot be made"
+        text = str(error)
+    except BaseException:  # noqa: BLE001 - the exception is the model's own
+        text = "(its message cannot be read)"
     if isinstance(error, NotForThisSeries):
-        said = f"{NOT_FOR}{said}"
+        text = f"{NOT_FOR}{text}"
     elif not isinstance(error, ModelError):
-        said = f"{type(error).__name__}: {said}"
-    return said[:MOST_SAID].encode(errors="backslashreplace").decode()  # it is kept as UTF-8
+        text = f"{type(error).__name__}: {text}"
+    return text[:MAX_ERROR_LENGTH].encode(errors="backslashreplace").decode()
 
 
-def too_short(needed: int, size: int) -> str:
-    """The error of a fold at which the model is not asked."""
-    return f"{TOO_SHORT}it needs {needed} values and has {size}"
+def too_short(min_size: int, size: int) -> str:
+    """Return the error of a fold with fewer values than the model needs."""
+    return f"{TOO_SHORT}it needs {min_size} values and has {size}"
 
 
 def validate_forecast(y_hat: Any, horizon: int, seconds: float) -> FoldForecast:
-    """What a model said as a fold: a forecast, where it is `horizon` finite numbers."""
+    """Return the fold of a forecast; an error unless it is `horizon` finite numbers."""
     if y_hat.shape != (horizon,):
-        wrong = f"forecast of shape {list(y_hat.shape)}, asked for [{horizon}]"
-        return FoldForecast(None, seconds, wrong)
+        error = f"forecast of shape {list(y_hat.shape)}, expected [{horizon}]"
+        return FoldForecast(None, seconds, error)
     if not np.isfinite(y_hat).all():
         return FoldForecast(None, seconds, f"forecast is not finite: {y_hat.tolist()}")
     return FoldForecast(y_hat, seconds)
 
 
 class _RollingModel:
-    """The model at one cutoff after another: fitted at the anchor, moved on from there.
+    """A model at one cutoff after another: fitted at the anchor, updated to each cutoff.
 
-    Every cutoff starts from the same pickled fit, so that what is said there does not depend on
-    which others were asked for.
+    Each cutoff starts from the same pickled fit, so that its forecast does not depend on the other
+    cutoffs of the unit.
     """
 
-    def __init__(
-        self, question: FitConfig, unit: FitUnit, data: "_LocalData | _GlobalData"
-    ) -> None:
+    def __init__(self, config: FitConfig, unit: FitUnit, data: "_LocalData | _GlobalData") -> None:
         self.data = data
         self.n_fits = 0
         self.fitted = unit.fitted
-        self._model, self._season_length = question.model, question.season_length
+        self._model, self._season_length = config.model, config.season_length
         self._anchor = unit.anchor
-        self._failed: BaseException | None = None
-        self.needed = min_train_size(self._model.make(), season_length=self._season_length)
+        self._fit_error: BaseException | None = None
+        self.min_size = min_train_size(self._model.make(), season_length=self._season_length)
 
     def at(self, cutoff: int) -> Any:
-        """The model as it stands at a cutoff."""
-        is_moved = self._model.refit_every > 1 and self.data.size(self._anchor) >= self.needed
-        if not is_moved:
+        """Return the model with all values up to a cutoff."""
+        has_anchor = self._model.refit_every > 1 and self.data.size(self._anchor) >= self.min_size
+        if not has_anchor:
             return self._fit(cutoff)
-        model = self._fitted()
+        model = self._load_fit()
         self._seed(cutoff)
         if cutoff == self._anchor:
             return model
         return model.update(self.data.between(self._anchor, cutoff))
 
-    def _fitted(self) -> Any:
-        """The pickled fit, made where there is none, or one that other libraries made."""
+    def _load_fit(self) -> Any:
+        """Unpickle the fit at the anchor; make it if there is none, or none that can be read."""
         if self.fitted is not None:
             try:
-                return pickle.loads(self.fitted)  # noqa: S301 - our own process made it
+                return pickle.loads(self.fitted)  # noqa: S301 - from our own cache
             except Exception:
                 if self.n_fits:
                     raise
-        self.fitted = self._fit_once()
-        return pickle.loads(self.fitted)  # noqa: S301 - our own process made it
+        self.fitted = self._pickle_fit()
+        return pickle.loads(self.fitted)  # noqa: S301 - from our own cache
 
-    def _fit_once(self) -> bytes:
-        """Fit, or raise again what the fit raised: the unit's other folds want the same one."""
-        if self._failed is not None:
-            raise self._failed
+    def _pickle_fit(self) -> bytes:
+        """Fit at the anchor; on the second call raise the error of the first one."""
+        if self._fit_error is not None:
+            raise self._fit_error
         try:
-            with _converging():
+            with _raise_unconverged():
                 return pickle.dumps(self._fit(self._anchor))
         except BaseException as error:
-            self._failed = error
+            self._fit_error = error
             raise
 
     def _fit(self, cutoff: int) -> Any:
@@ -194,14 +223,14 @@ class _RollingModel:
         return self._model.fit(values, season_length=self._season_length)
 
     def _seed(self, cutoff: int) -> None:
-        """Let chance fall the same at a cutoff, whatever was computed before it."""
-        if not self._model.is_packaged:  # ours ask for no chance
-            random.seed(abs(cutoff))  # a day before 1970 is a negative number
-            np.random.seed(abs(cutoff))  # noqa: NPY002 - the one that libraries fall back on
+        """Seed the random numbers by the cutoff, so that other folds do not change them."""
+        if not self._model.is_packaged:  # the package's models draw none
+            random.seed(abs(cutoff))  # a day before 1970 is negative
+            np.random.seed(abs(cutoff))  # noqa: NPY002 - the generator that libraries fall back on
 
 
 class _LocalData:
-    """A series as a local model is given it; a cutoff is a number of values."""
+    """One series; a cutoff is a number of values. The model may modify what it gets: a copy."""
 
     def __init__(self, panel: Panel, unit: FitUnit) -> None:
         self._y = panel.series(unit.series)
@@ -215,7 +244,7 @@ class _LocalData:
         return cutoff
 
     def upto(self, cutoff: int) -> Any:
-        return self._y[:cutoff].copy()  # the copy is theirs
+        return self._y[:cutoff].copy()
 
     def between(self, after: int, upto: int) -> Any:
         return self._y[after:upto].copy()
@@ -226,15 +255,15 @@ class _LocalData:
 
 
 class _GlobalData:
-    """All series as a global model is given them; a cutoff is the number of a day."""
+    """All series; a cutoff is the number of a day."""
 
     def __init__(self, panel: Panel, unit: FitUnit) -> None:
         self._panel, self._folds = panel, unit.folds
 
     def steps(self) -> Iterator[tuple[int, list[FoldId]]]:
         by_day = sorted((int(self._panel.day(*fold).astype(int)), fold) for fold in self._folds)
-        for day, some in groupby(by_day, key=lambda one: one[0]):
-            yield day, [fold for _, fold in some]
+        for day, pairs in groupby(by_day, key=lambda pair: pair[0]):
+            yield day, [fold for _, fold in pairs]
 
     def size(self, cutoff: int) -> int:
         return int(self._sizes(cutoff).max())
@@ -247,11 +276,11 @@ class _GlobalData:
         return self._panel.frame(self._sizes(after), self._sizes(upto))
 
     def rows(self, y_hat: Any, cutoff: int, folds: Sequence[FoldId]) -> Any:
-        is_there = self._sizes(cutoff) > 0
-        if len(y_hat) != is_there.sum():
-            raise ValueError(f"{len(y_hat)} forecasts for {is_there.sum()} series")
-        place = np.cumsum(is_there) - 1
-        return y_hat[place[[series for series, _ in folds]]]
+        has_begun = self._sizes(cutoff) > 0
+        if len(y_hat) != has_begun.sum():
+            raise ValueError(f"{len(y_hat)} forecasts for {has_begun.sum()} series")
+        row = np.cumsum(has_begun) - 1
+        return y_hat[row[[series for series, _ in folds]]]
 
     def _sizes(self, day: int) -> Any:
         return self._panel.sizes_at(np.datetime64(day, "D"))

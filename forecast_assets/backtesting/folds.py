@@ -1,7 +1,7 @@
-"""The rolling-origin backtest as a plan and as a table: which folds there are, what they said.
+"""The rolling-origin backtest: the plan of its folds, their forecasts, and their table.
 
 A fold is (model, series, cutoff): the model sees the weeks up to the cutoff and forecasts the
-horizon after it. Running models does not belong here.
+horizon after it. `fitting` runs the models.
 """
 
 import hashlib
@@ -18,9 +18,18 @@ from numpy.typing import NDArray
 from forecast_assets.config.settings import BacktestSettings
 from forecast_assets.models.base import Positions, Values
 
+WEEK = np.timedelta64(7, "D")
+# `FitUnit.series` of a fit that covers all series.
+ALL_SERIES = -1
+
+# The column `error` of backtest_predictions starts with one of these if the model declined.
 TOO_SHORT = "too short: "
 NOT_FOR = "not for this series: "
-# How the error of a fold begins that is no failure: the model was never asked, or declined.
+
+
+def is_declined(error: str) -> bool:
+    """Whether a stored `error` says that the model declined the fold, which is no failure."""
+    return error.startswith((TOO_SHORT, NOT_FOR))
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,34 +42,40 @@ class SeriesFolds:
     ends: NDArray[np.int64]  # [k], ascending
 
     @cached_property
-    def prefixes(self) -> list[bytes]:
+    def prefix_digests(self) -> list[bytes]:
         """A digest of the values up to each cutoff: [k]. Each value is hashed once."""
         values = self.y.astype("<f8").tobytes()
         digest = hashlib.blake2b(digest_size=16)
-        found, seen = [], 0
+        digests, start = [], 0
         for end in self.ends.tolist():
-            digest.update(values[8 * seen : 8 * end])
-            seen = end
-            found.append(digest.copy().digest())
-        return found
+            digest.update(values[8 * start : 8 * end])
+            start = end
+            digests.append(digest.copy().digest())
+        return digests
 
 
 @dataclass(frozen=True)
 class FoldForecast:
-    """What a model said at one cutoff: a forecast of shape [h], or an error."""
+    """The forecast of a model at one cutoff, shape [h], or an error.
+
+    `is_declined` marks the error of a model that does not compete there: it was not run, because
+    the series is too short, or it raised NotForThisSeries.
+    """
 
     y_hat: Values | None
     fit_seconds: float
     error: str | None = None
+    is_declined: bool = False
 
 
 @dataclass(frozen=True, eq=False)
 class FoldForecasts:
-    """Many folds as columns, in the order of their plan: series by series, cutoff by cutoff."""
+    """Many folds as columns, in the order of their plan: by series, then by cutoff."""
 
-    y_hat: Values  # [F, H], NaN where the model did not forecast
+    y_hat: Values  # [F, H], NaN where there is no forecast
     fit_seconds: Values  # [F]
-    errors: NDArray[np.object_]  # [F], null where it did
+    errors: NDArray[np.object_]  # [F], null where there is a forecast
+    is_declined: NDArray[np.bool_]  # [F]
 
     @classmethod
     def of(cls, folds: Sequence[FoldForecast], *, horizon: int) -> Self:
@@ -69,62 +84,61 @@ class FoldForecasts:
         for i, fold in enumerate(folds):
             if fold.y_hat is not None:
                 y_hat[i] = fold.y_hat
-        seconds = np.array([fold.fit_seconds for fold in folds], dtype=np.float64)
-        return cls(y_hat, seconds, np.array([fold.error for fold in folds], dtype=object))
+        return cls(
+            y_hat,
+            np.array([fold.fit_seconds for fold in folds], dtype=np.float64),
+            np.array([fold.error for fold in folds], dtype=object),
+            np.array([fold.is_declined for fold in folds], dtype=bool),
+        )
 
     def __len__(self) -> int:
         return len(self.y_hat)
 
     @property
     def is_forecast(self) -> NDArray[np.bool_]:
-        """Which folds hold a forecast: [F]."""
+        """Which folds have a forecast: [F]."""
         return pd.isna(self.errors)
 
     @property
     def failures(self) -> list[str]:
-        """What the folds said that failed; a model that was never asked, or declined, did not."""
-        return [error for error in self.errors if error is not None and not is_declined(error)]
-
-
-def is_declined(error: str) -> bool:
-    """Whether a fold's error is no failure of the model."""
-    return error.startswith((TOO_SHORT, NOT_FOR))
+        """The errors of the folds that failed, without those that the model declined."""
+        return list(self.errors[~self.is_forecast & ~self.is_declined])
 
 
 def plan(series: pd.DataFrame, backtest: BacktestSettings) -> list[SeriesFolds]:
-    """Plan the folds of every series: a function of the data and the settings alone.
+    """Plan the folds of every series.
 
-    The last cutoff leaves one whole horizon after it; the others lie `step` weeks apart before it,
-    `n_windows` in all. A short series keeps at least half of its weeks for the first fit, and one
-    of more weeks than the horizon has at least one fold.
+    There are `n_windows` cutoffs, `step` weeks apart; the last one leaves a whole horizon after it.
+    A short series has fewer: the first fit sees at least half of its weeks. A series with more
+    weeks than the horizon has at least one fold.
     """
     planned = []
-    for one in split_series(series):
-        last = len(one.y) - backtest.horizon
+    for item in split_series(series):
+        last = len(item.y) - backtest.horizon
         room = 1 + max(last // 2 - 1, 0) // backtest.step
         n_folds = min(backtest.n_windows, room) if last >= 1 else 0
         ends = last - backtest.step * np.arange(n_folds, dtype=np.int64)[::-1]
-        planned.append(SeriesFolds(one.unique_id, one.ds, one.y, ends))
+        planned.append(SeriesFolds(item.unique_id, item.ds, item.y, ends))
     return planned
 
 
 def latest_folds(series: pd.DataFrame) -> list[SeriesFolds]:
-    """One fold a series, its cutoff the last week known: the one that forecasts the future."""
+    """Plan one fold for each series, with its last week as cutoff, to forecast the future."""
     return [
-        SeriesFolds(one.unique_id, one.ds, one.y, np.array([len(one.y)], dtype=np.int64))
-        for one in split_series(series)
+        SeriesFolds(item.unique_id, item.ds, item.y, np.array([len(item.y)], dtype=np.int64))
+        for item in split_series(series)
     ]
 
 
 def split_series(series: pd.DataFrame) -> list[SeriesFolds]:
-    """The weekly table cut into its series, in order, as arrays and without folds."""
+    """Split the table `series` into arrays, in its order and without folds."""
     ids = series["unique_id"].to_numpy()
     ds = series["ds"].to_numpy(dtype="datetime64[ns]")
     y = series["y"].to_numpy(dtype=np.float64)
     bounds = [*np.flatnonzero(np.r_[True, ids[1:] != ids[:-1]]), len(ids)] if len(ids) else []
-    none = np.array([], dtype=np.int64)
+    no_ends = np.array([], dtype=np.int64)
     return [
-        SeriesFolds(str(ids[start]), ds[start:stop], y[start:stop], none)
+        SeriesFolds(str(ids[start]), ds[start:stop], y[start:stop], no_ends)
         for start, stop in pairwise(bounds)
     ]
 
@@ -132,10 +146,10 @@ def split_series(series: pd.DataFrame) -> list[SeriesFolds]:
 def to_frame(
     model: str, planned: Sequence[SeriesFolds], folds: FoldForecasts, *, horizon: int
 ) -> pd.DataFrame:
-    """Lay out one model's folds as rows of backtest_predictions, `horizon` rows a fold."""
-    ids = np.repeat([one.unique_id for one in planned], [len(one.ends) for one in planned])
+    """Lay out the folds of one model as backtest_predictions: `horizon` rows for each fold."""
+    ids = np.repeat([item.unique_id for item in planned], [len(item.ends) for item in planned])
     cutoffs = np.concatenate(
-        [one.ds[one.ends - 1] for one in planned] or [np.array([], dtype="datetime64[ns]")]
+        [item.ds[item.ends - 1] for item in planned] or [np.array([], dtype="datetime64[ns]")]
     )
     h = np.tile(np.arange(1, horizon + 1, dtype=np.int64), len(folds))
     cutoff = np.repeat(cutoffs, horizon)
@@ -153,13 +167,9 @@ def to_frame(
     )
 
 
-ALL_SERIES = -1
-WEEK = np.timedelta64(7, "D")
-
-
 @dataclass(frozen=True, eq=False)
 class Panel:
-    """All series end to end. Series i is y[starts[i] : starts[i + 1]], weekly from first[i] on."""
+    """All series, concatenated. Series i is y[starts[i] : starts[i + 1]], weekly from first[i]."""
 
     y: Values  # [N]
     starts: Positions  # [S + 1]
@@ -167,29 +177,29 @@ class Panel:
 
     @classmethod
     def of(cls, planned: Sequence[SeriesFolds]) -> "Panel":
-        """Lay the series of a plan end to end."""
-        none = [np.array([], dtype=np.float64)]
-        sizes = [0, *(len(one.y) for one in planned)]
-        first = np.array([one.ds[0] for one in planned], dtype="datetime64[D]")
-        return cls(np.concatenate([one.y for one in planned] or none), np.cumsum(sizes), first)
+        """Concatenate the series of a plan."""
+        values = [series.y for series in planned] or [np.array([], dtype=np.float64)]
+        sizes = [0, *(len(series.y) for series in planned)]
+        first = np.array([series.ds[0] for series in planned], dtype="datetime64[D]")
+        return cls(np.concatenate(values), np.cumsum(sizes), first)
 
     def series(self, i: int) -> Values:
-        """The values of series i."""
+        """Return the values of series i."""
         return self.y[self.starts[i] : self.starts[i + 1]]
 
     def day(self, series: int, end: int) -> np.datetime64:
-        """The last day that the first `end` values of a series cover."""
+        """Return the last day that the first `end` values of a series cover."""
         day: np.datetime64 = self.first[series] + (end - 1) * WEEK
         return day
 
     def sizes_at(self, day: np.datetime64) -> Positions:
-        """How many values each series has up to and including a day: shape [S]."""
+        """Return how many values each series has up to and including a day: shape [S]."""
         weeks = (day - self.first) // WEEK + 1
         sizes: Positions = np.clip(weeks, 0, np.diff(self.starts)).astype(np.int64)
         return sizes
 
     def frame(self, after: Positions, upto: Positions) -> pd.DataFrame:
-        """The values number after[i] to upto[i] - 1 of each series: `unique_id, ds, y`."""
+        """Return the values after[i] to upto[i] - 1 of each series i: `unique_id, ds, y`."""
         sizes = upto - after
         ids = np.repeat(np.arange(len(sizes)), sizes)
         week = np.arange(sizes.sum()) - np.repeat(np.cumsum(sizes) - sizes, sizes)
@@ -199,7 +209,7 @@ class Panel:
 
     @cached_property
     def digest(self) -> str:
-        """Identify the numbers and their weeks (32 hex digits)."""
+        """A digest of the values and their weeks (32 hex digits)."""
         digest = hashlib.blake2b(digest_size=16)
         for part in (self.y, self.starts, self.first):
             digest.update(part.tobytes())
@@ -208,10 +218,11 @@ class Panel:
 
 @dataclass(frozen=True)
 class FitUnit:
-    """One fit, and the folds that it serves: (series, values up to the cutoff), ascending.
+    """One fit and the folds that it serves: (series, number of values at the cutoff), ascending.
 
-    The fit sees `anchor` values of the series; for all series at once, the weeks up to the day of
-    that number. `fitted` is the fit of an earlier run; `is_kept` asks for this one's.
+    `anchor` is the number of values that the fit sees; for ALL_SERIES, the number of the last day
+    that it sees (days since 1970). `fitted` is the pickled fit of an earlier run. With `is_kept`
+    the result carries the pickled fit.
     """
 
     series: int  # or ALL_SERIES
@@ -223,7 +234,7 @@ class FitUnit:
 
 @dataclass(frozen=True)
 class WorkerSpan:
-    """A stretch of time in which a worker ran a model: seconds of its own clock, from 1970."""
+    """A period in which a worker ran a model, in seconds since 1970 of the worker's clock."""
 
     model: str
     worker: str

@@ -1,20 +1,26 @@
-"""One model's folds on their way: which are known, which wait in which order, which came back.
+"""The backtest of one model: look up its folds in the cache, cut the others into chunks of fits.
 
-Sending chunks out and keeping what comes back: `compute`.
+`executor` sends the chunks to workers and returns their results.
 """
 
 import hashlib
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 
 import numpy as np
 import pandas as pd
 
 from forecast_assets.backtesting.cache import FoldCache, fit_key, fold_keys
-from forecast_assets.backtesting.chunk import ChunkResult, WorkChunk, failed_result, not_tried
-from forecast_assets.backtesting.fitting import FitConfig, FitResult, FoldId
+from forecast_assets.backtesting.chunk import ChunkResult, failed_result
+from forecast_assets.backtesting.fitting import (
+    FitConfig,
+    FitResult,
+    FoldId,
+    ResourceLimits,
+    WorkChunk,
+)
 from forecast_assets.backtesting.folds import (
     ALL_SERIES,
     FitUnit,
@@ -25,19 +31,19 @@ from forecast_assets.backtesting.folds import (
     WorkerSpan,
     to_frame,
 )
-from forecast_assets.backtesting.sandbox import ResourceLimits
 from forecast_assets.config.settings import Settings
 from forecast_assets.models.spec import ModelSpec
 
+# A chunk costs 2 ms to send, and is lost if its worker ends.
 CHUNK_SECONDS = 0.5
-# Sending a chunk costs 2 ms; where a worker dies, one is lost.
-LEAST_CHUNK_SECONDS = 0.05
-MOST_UNITS = 20_000  # of the cheapest fits, whose cost is not known yet to be so low
+MIN_CHUNK_SECONDS = 0.05
+# A limit for the cheapest fits, whose measured time may be zero.
+MAX_UNITS = 20_000
 
 
 @dataclass(frozen=True)
 class BacktestRequest:
-    """A model, and the folds that are wanted of it; the panel holds every series of the plan."""
+    """A model and its folds; the panel holds all series of the plan."""
 
     model: ModelSpec
     planned: Sequence[SeriesFolds]
@@ -46,7 +52,7 @@ class BacktestRequest:
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a model is: folds known of folds planned, fits a second, seconds left."""
+    """The progress of a model: its known and planned folds, fits per second, seconds left."""
 
     model: str
     n_done: int
@@ -55,182 +61,186 @@ class Progress:
     seconds_left: float
 
     def __str__(self) -> str:
-        """One line for a log."""
+        """Return one line for a log."""
         return (
             f"{self.model}: {self.n_done} of {self.n_planned} folds,"
-            f" {self.fits_per_second:.1f} fits a second, {self.seconds_left:.0f} s left"
+            f" {self.fits_per_second:.1f} fits per second, {self.seconds_left:.0f} s left"
         )
 
 
 @dataclass(frozen=True)
 class ModelBacktest:
-    """One model's folds, in the order of the plan, and what they cost this time."""
+    """The folds of one model in the order of the plan, and what their computation cost.
+
+    `seconds` is the time of all workers together; `peak_mb` is the memory of the largest process.
+    """
 
     model: str
     planned: Sequence[SeriesFolds]
     folds: FoldForecasts
     n_fits: int = 0
-    seconds: float = 0.0  # of all workers together
-    peak_mb: float = 0.0  # of the largest process that it ran in
+    seconds: float = 0.0
+    peak_mb: float = 0.0
     spans: Sequence[WorkerSpan] = ()
 
     @property
     def data_version(self) -> str:
-        """Identify what the folds said, their times left out (32 hex digits)."""
+        """A digest of the forecasts and errors, without their times (32 hex digits)."""
         digest = hashlib.blake2b(self.folds.y_hat.tobytes(), digest_size=16)
         for i in np.flatnonzero(~self.folds.is_forecast):
             digest.update(f"{i} {self.folds.errors[i]}\n".encode())
         return digest.hexdigest()
 
     def predictions(self, settings: Settings) -> pd.DataFrame:
-        """The folds as rows of backtest_predictions."""
+        """Return the folds as rows of backtest_predictions."""
         horizon = settings.backtest.horizon
         return to_frame(self.model, self.planned, self.folds, horizon=horizon)
 
 
 class ModelJob:
-    """What is asked of one model, less what the cache knows, cut into fits."""
+    """The folds of one request: known ones, and those that wait or are out, by the fit they need.
+
+    `run_id` is the run whose failures count as known. Raises StoreError as the cache does.
+    """
 
     def __init__(
-        self, asked: BacktestRequest, settings: Settings, cache: FoldCache, *, run_id: str
+        self, request: BacktestRequest, settings: Settings, cache: FoldCache, *, run_id: str
     ) -> None:
-        self.asked = asked
-        self.fresh: dict[bytes, FoldForecast] = {}
-        self.fresh_fits: dict[bytes, bytes] = {}
-        self._horizon = settings.backtest.horizon
-        self._season_length = settings.series.season_length
-        self._keys = fold_keys(
-            asked.planned,
-            asked.model,
-            asked.panel,
-            horizon=self._horizon,
-            season_length=self._season_length,
-        )
-        self._known = cache.get(asked.model, self._keys, run_id=run_id)
-        known_seconds = [fold.fit_seconds for fold in self._known.values()]
-        self._fold_seconds = float(np.mean(known_seconds)) if known_seconds else None
-        self._unknown = self._missing()
-        self._waiting = deque(self._units(cache))
-        self._allowed_seconds = settings.compute.model_seconds
-        a_fold = settings.compute.fold_seconds
-        self._budget = ResourceLimits(
-            self._allowed_seconds if asked.model.is_global else a_fold, settings.compute.memory_mb
-        )
-        self._n_answered = self._n_fits = 0
-        self._answered_seconds = self._seconds = self._peak_mb = 0.0
+        self.request = request
+        self._cache = cache
+        self._config = FitConfig.of(request.model, settings)
+        self._keys = fold_keys(self._config, request.planned, request.panel)
+        self._folds = cache.get(request.model, self._keys, run_id=run_id)
+        known_seconds = [fold.fit_seconds for fold in self._folds.values()]
+        self._known_fold_seconds = float(np.mean(known_seconds)) if known_seconds else None
+        self._missing = self._missing_folds()
+        self._waiting = deque(self._units())
+        self._new_folds: dict[bytes, FoldForecast] = {}
+        self._new_fits: dict[bytes, bytes] = {}
+        compute = settings.compute
+        self._max_seconds = compute.model_seconds
+        fit_seconds = compute.model_seconds if request.model.is_global else compute.fold_seconds
+        self._limits = ResourceLimits(fit_seconds, compute.memory_mb)
+        self._n_results = self._n_fits = 0
+        self._result_seconds = self._seconds = self._peak_mb = 0.0
         self._spans: list[WorkerSpan] = []
         self._began: float | None = None
 
     @property
     def n_waiting(self) -> int:
-        """How many fits are not sent yet."""
+        """The number of fits that are not sent yet."""
         return len(self._waiting)
 
     @property
     def is_done(self) -> bool:
-        """Whether every fold is known."""
-        return not self._unknown
+        """Whether all folds are known."""
+        return not self._missing
 
     def next_chunk(self, *, n_workers: int) -> WorkChunk:
-        """Take the next fits: about half a second of work, less where little is left."""
-        cost = self._unit_seconds()
-        n = 1  # until it is known what one costs
-        if cost is not None:
+        """Take the next fits: about half a second of work, less at the end, one fit at first."""
+        seconds = self._unit_seconds()
+        n = 1
+        if seconds is not None:
             share = len(self._waiting) / (2 * n_workers)
-            n = round(max(min(CHUNK_SECONDS / cost, share), LEAST_CHUNK_SECONDS / cost, 1))
-        n = min(n, len(self._waiting), MOST_UNITS)
+            n = round(max(min(CHUNK_SECONDS / seconds, share), MIN_CHUNK_SECONDS / seconds, 1))
+        n = min(n, len(self._waiting), MAX_UNITS)
         units = [self._waiting.popleft() for _ in range(n)]
-        model = self.asked.model
-        question = FitConfig(model, self._horizon, self._season_length)
-        return WorkChunk(question, model.fingerprint, units, self._budget)
+        return WorkChunk(self._config, units, self._limits)
 
-    def take(self, chunk: WorkChunk, worker: str, report: ChunkResult | None, said: str) -> None:
-        """Take in what came back of a chunk, or why nothing did."""
-        if report is None:
-            for unit in chunk.units:
-                self._answered(unit, failed_result(unit, said))
+    def add_result(
+        self, chunk: WorkChunk, worker: str, result: ChunkResult | None, error: str
+    ) -> None:
+        """Add the result of a chunk; without one, all of its folds get the error."""
+        if result is None:
+            self._fail(chunk.units, error)
             return
-        self._waiting.extendleft(reversed(chunk.units[len(report.answers) :]))
-        for unit, answer in zip(chunk.units, report.answers, strict=False):  # the first of them
-            self._answered(unit, answer)
-            self._answered_seconds += answer.seconds
-            self._n_answered += 1
-            self._n_fits += answer.n_fits
-        self._seconds += report.seconds
-        self._peak_mb = max(self._peak_mb, report.peak_mb)
-        self._spans.append(WorkerSpan(self.asked.model.name, worker, report.began, report.seconds))
-        for series, why in report.ended.items():
-            self._give_up([unit for unit in self._waiting if unit.series == series], not_tried(why))
-        if self._seconds > self._allowed_seconds:
-            spent = f"not tried: the model had used up its {self._allowed_seconds:g} seconds"
-            self._give_up(list(self._waiting), spent)
+        self._waiting.extendleft(reversed(chunk.units[len(result.results) :]))
+        for unit, fit in zip(chunk.units, result.results, strict=False):  # the others wait again
+            self._add(unit, fit)
+            self._result_seconds += fit.seconds
+            self._n_results += 1
+            self._n_fits += fit.n_fits
+        self._seconds += result.seconds
+        self._peak_mb = max(self._peak_mb, result.peak_mb)
+        span = WorkerSpan(self.request.model.name, worker, result.began, result.seconds)
+        self._spans.append(span)
+        for series, reason in result.killed.items():
+            units = [unit for unit in self._waiting if unit.series == series]
+            self._fail(units, f"skipped after another fold of the series: {reason}")
+        if self._seconds > self._max_seconds:
+            error = f"skipped, the model has used its {self._max_seconds:g} seconds"
+            self._fail(list(self._waiting), error)
+
+    def save(self, *, run_id: str) -> None:
+        """Put new folds and fits into the cache; failures belong to the run `run_id`."""
+        self._cache.put(self.request.model, self._new_folds, run_id=run_id)
+        self._cache.put_fits(self.request.model, self._new_fits)
+        self._new_folds, self._new_fits = {}, {}
 
     def progress(self, *, n_workers: int, now: float) -> Progress:
-        """How far the job is at a moment of the caller's clock; the first call starts its time."""
+        """Return the progress at a time of the caller's clock, which starts at the first call."""
         self._began = now if self._began is None else self._began
         elapsed = now - self._began
-        left = len(self._waiting) * (self._unit_seconds() or 0.0) / n_workers
         n_planned = len(self._keys)
         return Progress(
-            self.asked.model.name,
-            n_planned - len(self._unknown),
+            self.request.model.name,
+            n_planned - len(self._missing),
             n_planned,
             self._n_fits / elapsed if elapsed else 0.0,
-            left,
+            len(self._waiting) * (self._unit_seconds() or 0.0) / n_workers,
         )
 
-    def done(self) -> ModelBacktest:
-        """All folds, in the order of the plan."""
-        in_order = [self._known[key] for key in self._keys]
+    def result(self) -> ModelBacktest:
+        """Return all folds in the order of the plan."""
+        folds = [self._folds[key] for key in self._keys]
         return ModelBacktest(
-            self.asked.model.name,
-            self.asked.planned,
-            FoldForecasts.of(in_order, horizon=self._horizon),
+            self.request.model.name,
+            self.request.planned,
+            FoldForecasts.of(folds, horizon=self._config.horizon),
             n_fits=self._n_fits,
             seconds=self._seconds,
             peak_mb=self._peak_mb,
             spans=self._spans,
         )
 
-    def _missing(self) -> dict[FoldId, bytes]:
-        """The folds that nobody knows, with their keys; of several with the same key, the first."""
-        found: dict[FoldId, bytes] = {}
-        seen = set(self._known)
+    def _missing_folds(self) -> dict[FoldId, bytes]:
+        """Return the unknown folds and their keys; of equal keys only the first."""
+        missing: dict[FoldId, bytes] = {}
+        seen = set(self._folds)
         keys = iter(self._keys)
-        for i, one in enumerate(self.asked.planned):
-            for end, key in zip(one.ends.tolist(), keys, strict=False):
+        for i, series in enumerate(self.request.planned):
+            for end, key in zip(series.ends.tolist(), keys, strict=False):
                 if key not in seen:
                     seen.add(key)
-                    found[i, end] = key
-        return found
+                    missing[i, end] = key
+        return missing
 
-    def _units(self, cache: FoldCache) -> list[FitUnit]:
-        """The unknown folds by the fit that serves them, series by series."""
-        k = self.asked.model.refit_every
-        if self.asked.model.is_global:
-            day_of = {fold: int(self.asked.panel.day(*fold).astype(int)) for fold in self._unknown}
-            in_order = sorted(self._unknown, key=lambda fold: (day_of[fold], fold))
-            place = {fold: (ALL_SERIES, _anchor_day(day_of[fold], k)) for fold in in_order}
+    def _units(self) -> list[FitUnit]:
+        """Group the unknown folds by the fit that they need, series by series."""
+        model, panel = self.request.model, self.request.panel
+        if model.is_global:
+            days = {fold: int(panel.day(*fold).astype(int)) for fold in self._missing}
+            folds = sorted(self._missing, key=lambda fold: (days[fold], fold))
+            anchors = {
+                fold: (ALL_SERIES, _anchor_day(days[fold], model.refit_every)) for fold in folds
+            }
         else:
-            in_order = list(self._unknown)
-            place = {(i, end): (i, _anchor(end, k)) for i, end in in_order}
+            folds = list(self._missing)
+            anchors = {(i, end): (i, _anchor(end, model.refit_every)) for i, end in folds}
         units = [
-            FitUnit(series, anchor, tuple(folds))
-            for (series, anchor), folds in groupby(in_order, key=place.__getitem__)
+            FitUnit(series, anchor, tuple(group))
+            for (series, anchor), group in groupby(folds, key=anchors.__getitem__)
         ]
-        return self._with_fits(units, cache) if k > 1 else units
+        return self._with_fits(units) if model.refit_every > 1 else units
 
-    def _with_fits(self, units: Sequence[FitUnit], cache: FoldCache) -> list[FitUnit]:
-        """The units with the fits that are known; each series' newest one will be kept."""
-        model = self.asked.model
+    def _with_fits(self, units: Sequence[FitUnit]) -> list[FitUnit]:
+        """Add the known fits, and ask to keep the newest fit of each series."""
         keys = [self._fit_key(unit) for unit in units]
-        known = cache.get_fits(model, keys)
+        known = self._cache.get_fits(self.request.model, keys)
         newest = {unit.series: unit.anchor for unit in units}
         return [
-            FitUnit(
-                unit.series,
-                unit.anchor,
-                unit.folds,
+            replace(
+                unit,
                 fitted=known.get(key),
                 is_kept=unit.anchor == newest[unit.series] and key not in known,
             )
@@ -238,41 +248,35 @@ class ModelJob:
         ]
 
     def _fit_key(self, unit: FitUnit) -> bytes:
-        return fit_key(
-            self.asked.model,
-            self.asked.panel,
-            unit.series,
-            unit.anchor,
-            season_length=self._season_length,
-        )
+        return fit_key(self._config, self.request.panel, unit.series, unit.anchor)
 
-    def _answered(self, unit: FitUnit, answer: FitResult) -> None:
-        for fold_id, fold in zip(unit.folds, answer.folds, strict=True):
-            key = self._unknown.pop(fold_id)
-            self.fresh[key] = self._known[key] = fold
-        if answer.fitted is not None:
-            self.fresh_fits[self._fit_key(unit)] = answer.fitted
+    def _add(self, unit: FitUnit, result: FitResult) -> None:
+        for fold_id, fold in zip(unit.folds, result.folds, strict=True):
+            key = self._missing.pop(fold_id)
+            self._new_folds[key] = self._folds[key] = fold
+        if result.fitted is not None:
+            self._new_fits[self._fit_key(unit)] = result.fitted
 
-    def _give_up(self, units: Sequence[FitUnit], said: str) -> None:
-        given_up = set(map(id, units))
-        self._waiting = deque(unit for unit in self._waiting if id(unit) not in given_up)
+    def _fail(self, units: Sequence[FitUnit], error: str) -> None:
+        failed = set(map(id, units))
+        self._waiting = deque(unit for unit in self._waiting if id(unit) not in failed)
         for unit in units:
-            self._answered(unit, failed_result(unit, said))
+            self._add(unit, failed_result(unit, error))
 
     def _unit_seconds(self) -> float | None:
-        """What a fit costs: as measured in this run, else as last time; null where nobody knows."""
-        if self._n_answered:
-            return max(self._answered_seconds / self._n_answered, 1e-6)
-        if self._fold_seconds is None or not self._waiting:
+        """Return the mean time of a fit: in this run, else in the cache; None if unknown."""
+        if self._n_results:
+            return max(self._result_seconds / self._n_results, 1e-6)
+        if self._known_fold_seconds is None or not self._waiting:
             return None
-        folds_each = len(self._unknown) / len(self._waiting)
-        return max(self._fold_seconds * folds_each, 1e-6)
+        folds_per_unit = len(self._missing) / len(self._waiting)
+        return max(self._known_fold_seconds * folds_per_unit, 1e-6)
 
 
-def _anchor(end: int, k: int) -> int:
-    """How many values the fit sees that serves the fold at `end`; the same week after week."""
-    return end - end % k or end
+def _anchor(end: int, refit_every: int) -> int:
+    """Return how many values the fit for a fold sees; the same from one run to the next."""
+    return end - end % refit_every or end
 
 
-def _anchor_day(day: int, k: int) -> int:
-    return day - 7 * (day // 7 % k)
+def _anchor_day(day: int, refit_every: int) -> int:
+    return day - 7 * (day // 7 % refit_every)

@@ -1,7 +1,7 @@
-"""A process that runs models, and whoever watches it: a fit that hangs, swells or dies is ended.
+"""Run models in a child process; kill it on timeout, on too much memory, or on request.
 
-The process is a child of a worker and holds nothing that matters: it can be killed at any moment,
-and the next one carries on. What it does itself: `watched`.
+The process keeps nothing that matters: after its end the next one goes on. Its own side is
+`sandbox_main`.
 """
 
 import mmap
@@ -14,9 +14,8 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import IO
@@ -24,120 +23,108 @@ from typing import IO
 import psutil
 
 from forecast_assets.backtesting import sandbox_main
-from forecast_assets.backtesting.fitting import FitConfig, FitResult
-from forecast_assets.backtesting.folds import FitUnit, Panel
-from forecast_assets.backtesting.sandbox_main import LOADING, PLACE
+from forecast_assets.backtesting.fitting import FitResult, ResourceLimits, WorkChunk
+from forecast_assets.backtesting.folds import Panel
+from forecast_assets.backtesting.sandbox_main import LOADING, POSITION
 
-LOADING_SECONDS = 120.0  # for the imports of a model, which are not its fits
-LOOKED_AT_EVERY_SECONDS = 0.1
-ENDING_SECONDS = 1.0  # from the line's end to the process's
+# Time for the imports of a model, which do not count as time of its first fit.
+LOADING_SECONDS = 120.0
+WATCH_INTERVAL_SECONDS = 0.1
+# Time between the end of the connection and the end of the process.
+EXIT_SECONDS = 1.0
+# A model uses one thread: there is a worker for each core.
 ONE_THREAD = (
     *("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS"),
     *("NUMEXPR_NUM_THREADS", "NUMBA_NUM_THREADS", "VECLIB_MAXIMUM_THREADS", "POLARS_MAX_THREADS"),
 )
 
 
-@dataclass(frozen=True)
-class ResourceLimits:
-    """What one step of a model may take: seconds, and megabytes of its process's memory."""
-
-    seconds: float
-    memory_mb: float
-
-
 class ProcessTerminated(Exception):
-    """The process was ended, or ended itself, at a unit of its work.
+    """The process ended, or was killed, at a unit of its chunk.
 
-    `may_pass`: the unit may not be to blame, since others can kill a process, and fits before it
-    can fill its memory.
+    `is_retryable`: the unit may not be the cause. Something else may have killed the process, or
+    the fits before it filled its memory.
     """
 
-    def __init__(self, said: str, *, unit: int, seconds: float, may_pass: bool) -> None:
-        super().__init__(said)
-        self.unit, self.seconds, self.may_pass = unit, seconds, may_pass
+    def __init__(self, message: str, *, unit: int, seconds: float, is_retryable: bool) -> None:
+        super().__init__(message)
+        self.unit, self.seconds, self.is_retryable = unit, seconds, is_retryable
 
 
 class ProcessStartError(Exception):
-    """A process for models cannot be started here."""
+    """A process for models cannot be started on this machine."""
 
 
 class EnvironmentMismatch(Exception):
-    """The answers would not be those of the code and libraries that whoever asks has."""
+    """The process has other code or libraries than the sender of the chunk."""
 
 
 class TaskCancelled(Exception):
-    """Nobody waits for the answers any more."""
+    """The sender of the chunk no longer waits for its results."""
 
 
 class ModelProcess:
-    """The watching side."""
+    """The parent side of a process that runs models."""
 
     def __init__(self) -> None:
         self._open = ExitStack()
-        self._line, there = socket.socketpair()
-        self._open.enter_context(self._line)
-        self._here = self._open.enter_context(Connection(os.dup(self._line.fileno())))
-        place = self._open.enter_context(tempfile.TemporaryFile())  # noqa: SIM115 - it is one
-        self._said = self._open.enter_context(tempfile.TemporaryFile())  # noqa: SIM115 - it is one
-        place.truncate(PLACE.size)
-        self._at = self._open.enter_context(mmap.mmap(place.fileno(), PLACE.size))
-        self._panel, self._since = "", 0.0
-        self._verdict: ProcessTerminated | TaskCancelled | None = None
+        self._socket, child_socket = socket.socketpair()
+        self._open.enter_context(self._socket)
+        self._connection = self._open.enter_context(Connection(os.dup(self._socket.fileno())))
+        position = self._open.enter_context(tempfile.TemporaryFile())  # noqa: SIM115 - it is one
+        self._stderr = self._open.enter_context(tempfile.TemporaryFile())  # noqa: SIM115 - it is one
+        position.truncate(POSITION.size)
+        self._position = self._open.enter_context(mmap.mmap(position.fileno(), POSITION.size))
+        self._panel_digest, self._step_began = "", 0.0
+        self._killed_for: ProcessTerminated | TaskCancelled | None = None
         self.peak_mb = 0.0
-        with there:
+        with child_socket:
             try:
-                process = _started(there.fileno(), place.fileno(), self._said)
+                process = _start(child_socket.fileno(), position.fileno(), self._stderr)
             except OSError as error:
                 self._open.close()
                 raise ProcessStartError(str(error)) from error
         self._process = self._open.enter_context(process)
-        self._seen = psutil.Process(process.pid)
-        self.versions = self._first_word()
+        self._usage = psutil.Process(process.pid)
+        self.versions = self._receive_versions()
 
     @property
     def pid(self) -> int:
-        """The process's number, and its group's."""
+        """The ID of the process and of its process group."""
         return self._process.pid
 
     @property
     def is_alive(self) -> bool:
-        """Whether the process is there. A dead one keeps its number until it is closed."""
+        """Whether the process runs. The ID of an ended one is not reused before `close`."""
         return not os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
 
     def run(
-        self,
-        question: FitConfig,
-        units: Sequence[FitUnit],
-        panel: Panel,
-        budget: ResourceLimits,
-        *,
-        fingerprint: str,
-        is_wanted: Callable[[], bool] = lambda: True,
+        self, chunk: WorkChunk, panel: Panel, *, is_wanted: Callable[[], bool] = lambda: True
     ) -> Iterator[FitResult]:
-        """Yield the units' answers in order.
+        """Yield the results of the units in order.
 
-        Raises Ended where the process is no more, NotWanted where it was ended for that, and
-        Refused where the model's fingerprint is another one there. A runner that is left half
-        read is good for nothing but to be closed.
+        Raises ProcessTerminated if the process ended or broke a limit, TaskCancelled when
+        `is_wanted` returned False, and EnvironmentMismatch if the model has another fingerprint
+        there. After an exception, or if not read to its end, the process must be closed.
         """
-        self._at[:] = PLACE.pack(LOADING, 0)
-        self.peak_mb, self._verdict, self._since = 0.0, None, time.monotonic()
+        self._position[:] = POSITION.pack(LOADING, 0)
+        self.peak_mb, self._killed_for, self._step_began = 0.0, None, time.monotonic()
         is_done = threading.Event()
         watch = threading.Thread(
-            target=self._watch, args=(budget, is_wanted, is_done), name="watch", daemon=True
+            target=self._watch, args=(chunk.limits, is_wanted, is_done), name="watch", daemon=True
         )
         watch.start()
         try:
-            is_known = self._panel == panel.digest
-            self._here.send((question, fingerprint, tuple(units), None if is_known else panel))
-            self._panel = panel.digest
-            n_left = len(units)
+            has_panel = self._panel_digest == panel.digest
+            self._connection.send((chunk.config, tuple(chunk.units), None if has_panel else panel))
+            self._panel_digest = panel.digest
+            n_left = len(chunk.units)
             while n_left:
-                told: list[FitResult] | str = pickle.loads(self._here.recv_bytes())  # noqa: S301 - ours
-                if isinstance(told, str):
-                    raise EnvironmentMismatch(told)
-                n_left -= len(told)
-                yield from told
+                reply: list[FitResult] | str = pickle.loads(self._connection.recv_bytes())  # noqa: S301 - ours
+                if isinstance(reply, str):
+                    raise EnvironmentMismatch(reply)
+                n_left -= len(reply)
+                yield from reply
         except (EOFError, OSError):
             pass
         else:
@@ -146,94 +133,97 @@ class ModelProcess:
         finally:
             is_done.set()
             watch.join()
-        raise self._verdict or self._death()
+        raise self._killed_for or self._unexpected_end()
 
     def _watch(
-        self, budget: ResourceLimits, is_wanted: Callable[[], bool], is_done: threading.Event
+        self, limits: ResourceLimits, is_wanted: Callable[[], bool], is_done: threading.Event
     ) -> None:
-        """Look after the process while it runs, and end it where it must not go on."""
-        place = PLACE.unpack(self._at)
-        while not is_done.wait(LOOKED_AT_EVERY_SECONDS):
+        """Kill the process when it breaks a limit or nobody waits for it."""
+        position = POSITION.unpack(self._position)
+        while not is_done.wait(WATCH_INTERVAL_SECONDS):
             now = time.monotonic()
-            if PLACE.unpack(self._at) != place:
-                place, self._since = PLACE.unpack(self._at), now
-            self._verdict = self._judged(budget, place[0]) if is_wanted() else TaskCancelled()
-            if self._verdict or not self.is_alive:
+            if POSITION.unpack(self._position) != position:
+                position, self._step_began = POSITION.unpack(self._position), now
+            self._killed_for = (
+                self._broken_limit(limits, position[0]) if is_wanted() else TaskCancelled()
+            )
+            if self._killed_for or not self.is_alive:
                 self._kill()
                 return
 
-    def _judged(self, budget: ResourceLimits, unit: int) -> ProcessTerminated | None:
-        """What the process did wrong, if anything."""
-        memory_mb, seconds = self._memory_mb(), time.monotonic() - self._since
+    def _broken_limit(self, limits: ResourceLimits, unit: int) -> ProcessTerminated | None:
+        memory_mb, seconds = self._memory_mb(), time.monotonic() - self._step_began
         self.peak_mb = max(self.peak_mb, memory_mb)
-        allowed = LOADING_SECONDS if unit == LOADING else budget.seconds
-        if memory_mb > budget.memory_mb:
-            said, may_pass = f"took more than {budget.memory_mb:g} MB of memory", True
-        elif seconds > allowed:
-            is_frozen = self._seen.status() == psutil.STATUS_STOPPED
-            said, may_pass = f"took more than {allowed:g} seconds", is_frozen
+        max_seconds = LOADING_SECONDS if unit == LOADING else limits.seconds
+        if memory_mb > limits.memory_mb:
+            message, is_retryable = f"took more than {limits.memory_mb:g} MB of memory", True
+        elif seconds > max_seconds:
+            message = f"took more than {max_seconds:g} seconds"
+            is_retryable = self._usage.status() == psutil.STATUS_STOPPED
         else:
             return None
-        return ProcessTerminated(said, unit=unit, seconds=seconds, may_pass=may_pass)
+        return ProcessTerminated(message, unit=unit, seconds=seconds, is_retryable=is_retryable)
 
     def _memory_mb(self) -> float:
         try:
-            return float(self._seen.memory_info().rss) / 1e6
-        except psutil.NoSuchProcess:  # its end shows elsewhere
+            return float(self._usage.memory_info().rss) / 1e6
+        except psutil.NoSuchProcess:  # `run` sees its end
             return 0.0
 
-    def _death(self) -> ProcessTerminated:
-        """How the process ended that said no more."""
-        until = time.monotonic() + ENDING_SECONDS
+    def _unexpected_end(self) -> ProcessTerminated:
+        """Describe how a process ended that was not killed by `_watch`."""
+        until = time.monotonic() + EXIT_SECONDS
         while self.is_alive and time.monotonic() < until:
             time.sleep(0.01)
-        is_mute = self.is_alive
+        is_running = self.is_alive
         self._kill()
         code = self._process.wait()
-        signals = {int(one): one.name for one in signal.Signals}
-        how = f"signal {signals.get(-code, -code)}" if code < 0 else f"exit code {code}"
-        said = f"the model's process {'closed its line' if is_mute else f'ended with {how}'}"
-        unit, _ = PLACE.unpack(self._at)
-        seconds = time.monotonic() - self._since
-        return ProcessTerminated(said, unit=unit, seconds=seconds, may_pass=True)
+        names = {int(signum): signum.name for signum in signal.Signals}
+        how = f"signal {names.get(-code, -code)}" if code < 0 else f"exit code {code}"
+        ending = "closed its connection" if is_running else f"ended with {how}"
+        unit, _ = POSITION.unpack(self._position)
+        seconds = time.monotonic() - self._step_began
+        message = f"the model's process {ending}"
+        return ProcessTerminated(message, unit=unit, seconds=seconds, is_retryable=True)
 
-    def _first_word(self) -> dict[str, str]:
-        """The versions there, which it says when it is ready. Raises CannotStart."""
+    def _receive_versions(self) -> dict[str, str]:
+        """Return the versions that a started process sends. Raises ProcessStartError."""
         with suppress(EOFError, OSError):
-            if self._here.poll(LOADING_SECONDS):
-                word: dict[str, str] = self._here.recv()
-                return word
+            if self._connection.poll(LOADING_SECONDS):
+                versions: dict[str, str] = self._connection.recv()
+                return versions
         self._kill()
         code = self._process.wait()
-        self._said.seek(0)
-        text = self._said.read().decode(errors="replace").strip()
+        self._stderr.seek(0)
+        output = self._stderr.read().decode(errors="replace").strip()
         self._open.close()
-        raise ProcessStartError(text[-2000:] or f"it ended with code {code} and without a word")
+        raise ProcessStartError(output[-2000:] or f"it ended with code {code} and without output")
 
     def close(self) -> None:
-        """End the process and all that it started, at once."""
+        """Kill the process and everything that it started."""
         self._kill()
         self._open.close()
 
     def _kill(self) -> None:
-        if self._process.returncode is None:  # else its number may be another's
+        if self._process.returncode is None:  # else the ID may belong to another process
             os.killpg(self.pid, signal.SIGKILL)
-        with suppress(OSError):  # of a line that has ended already
-            self._line.shutdown(socket.SHUT_RDWR)  # a process that left the group may hold it open
+        with suppress(OSError):  # the connection may have ended already
+            # A process that left the group may still hold the socket open.
+            self._socket.shutdown(socket.SHUT_RDWR)
 
 
-def _started(line: int, place: int, said: IO[bytes]) -> "subprocess.Popen[bytes]":
+def _start(connection: int, position: int, stderr: IO[bytes]) -> "subprocess.Popen[bytes]":
     paths = [str(Path(path).absolute()) for path in sys.path]
     return subprocess.Popen(  # noqa: S603 - our own module
-        [sys.executable, "-P", "-m", sandbox_main.__name__, str(line), str(place)],
+        [sys.executable, "-P", "-m", sandbox_main.__name__, str(connection), str(position)],
         env={
             **os.environ,
             **dict.fromkeys(ONE_THREAD, "1"),
             "PYTHONPATH": os.pathsep.join(paths),
         },
-        stdin=subprocess.PIPE,  # closed when this side is gone
+        stdin=subprocess.PIPE,  # it closes when this process ends
         stdout=subprocess.DEVNULL,
-        stderr=said,
-        pass_fds=(line, place),
-        start_new_session=True,  # with all that it starts, it can be ended
+        stderr=stderr,
+        pass_fds=(connection, position),
+        start_new_session=True,  # a process group, to kill what the process starts as well
     )

@@ -1,6 +1,6 @@
-"""The process that models run in: asked over a line, it answers until the other side is gone.
+"""The child process that runs models: it serves chunks from a connection until the parent is gone.
 
-Whoever starts it and watches it: `runner`. What it computes: `fitting`.
+`sandbox` starts and watches it; `fitting` does the work.
 """
 
 import fcntl
@@ -22,22 +22,31 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from forecast_assets import models
 from forecast_assets.backtesting.fitting import FitConfig, FitResult, run_unit
 from forecast_assets.backtesting.folds import FitUnit, Panel
 
-TOLD_EVERY_SECONDS = 0.05  # answers travel in batches: one at a time costs more than a cheap fit
-NICENESS = 5  # whoever hands out work, or shows it, comes first
-IDLE_SECONDS = 30.0  # then it ends itself: its worker may have no more for it
+# Results are sent in batches: a message for each one costs more than a cheap fit.
+BATCH_SECONDS = 0.05
+# The process that sends chunks and the UI have priority over the models.
+NICENESS = 5
+# A process without work ends after this time; its worker may have no more chunks for it.
+IDLE_SECONDS = 30.0
 LIBRARIES = ("dask", "distributed", "numpy", "pandas")
-FILES = ("folds.py", "fitting.py", "sandbox_main.py")  # that an answer passes through
-PLACE = struct.Struct("qq")  # the unit at hand, -1 while its model is made; the steps so far
+# Files of this package that decide a result; a sender and its workers must have the same ones.
+FILES = ("folds.py", "fitting.py", "sandbox_main.py")
+# Shared with the parent: the index of the current unit, and the number of steps so far.
+POSITION = struct.Struct("qq")
+# The unit while the model is imported and made.
 LOADING = -1
 
 
 @functools.cache
 def versions() -> dict[str, str]:
-    """What must be the same wherever a model runs, apart from what its fingerprint covers."""
-    code = b"".join(Path(__file__).with_name(name).read_bytes() for name in FILES)
+    """Return what a sender and its workers must have in common beside the model's fingerprint."""
+    files = [Path(__file__).with_name(name) for name in FILES]
+    files += sorted(Path(models.__file__).parent.glob("*.py"))
+    code = b"".join(file.read_bytes() for file in files)
     return {
         "python": ".".join(platform.python_version_tuple()[:2]),
         "forecast_assets": hashlib.blake2b(code, digest_size=4).hexdigest(),
@@ -45,79 +54,78 @@ def versions() -> dict[str, str]:
     }
 
 
-def main(line: int, place: int) -> None:
-    """The watched side: answer question after question until the other side is gone."""
-    _end_with_the_watcher()
+def main(connection_fd: int, position_fd: int) -> None:
+    """Serve chunks until the parent is gone or sends none for IDLE_SECONDS."""
+    _end_with_parent()
     os.nice(NICENESS)
-    with suppress(OSError):  # where memory runs out, this process is to go first
+    with suppress(OSError):  # when memory runs out, the kernel kills this process first
         Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
-    there, at = Connection(line), mmap.mmap(place, PLACE.size)
-    there.send(versions())
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())  # what models print is theirs
+    connection, position = Connection(connection_fd), mmap.mmap(position_fd, POSITION.size)
+    connection.send(versions())
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())  # discard what models print
     panel: Panel | None = None
     try:
-        while there.poll(IDLE_SECONDS):
-            question, fingerprint, units, new = there.recv()
-            panel = new or panel
-            _answer_all(there, at, question, fingerprint, units, panel)
+        while connection.poll(IDLE_SECONDS):
+            config, units, new_panel = connection.recv()
+            panel = new_panel or panel
+            _run_chunk(connection, position, config, units, panel)
         os.killpg(os.getpgrp(), signal.SIGKILL)
     finally:
         os._exit(1)  # whatever threads a model has left
 
 
-def _answer_all(
-    there: Connection,
-    at: mmap.mmap,
-    question: FitConfig,
-    fingerprint: str,
+def _run_chunk(
+    connection: Connection,
+    position: mmap.mmap,
+    config: FitConfig,
     units: Sequence[FitUnit],
     panel: Any,
 ) -> None:
-    steps, told, process = 0, time.monotonic(), os.getpid()
-    done: list[FitResult] = []
-    with suppress(BaseException):  # where it cannot be imported or made, each answer says so
-        if question.model.fingerprint != fingerprint:
-            there.send_bytes(pickle.dumps(f"{question.model.name} is {question.model.identity}"))
+    n_steps, sent_at, process = 0, time.monotonic(), os.getpid()
+    results: list[FitResult] = []
+    with suppress(BaseException):  # if it cannot be imported or made, each result says so
+        if config.model.fingerprint != config.fingerprint:
+            message = f"{config.model.name} is {config.model.fingerprint_inputs}"
+            connection.send_bytes(pickle.dumps(message))
             return
-        with _lean_imports() if question.model.is_packaged else nullcontext():
-            question.model.make()  # its imports, before the first fit is timed
-    for place, unit in enumerate(units):
+        with _no_dask_frames() if config.model.is_packaged else nullcontext():
+            config.model.make()  # import its libraries before the first fit is timed
+    for index, unit in enumerate(units):
 
-        def tick(place: int = place) -> None:
-            nonlocal steps
-            steps += 1
-            at[:] = PLACE.pack(place, steps)
+        def tick(index: int = index) -> None:
+            nonlocal n_steps
+            n_steps += 1
+            position[:] = POSITION.pack(index, n_steps)
 
         tick()
-        done.append(run_unit(question, unit, panel, tick))
-        if time.monotonic() - told > TOLD_EVERY_SECONDS or place == len(units) - 1:
+        results.append(run_unit(config, unit, panel, tick))
+        if time.monotonic() - sent_at > BATCH_SECONDS or index == len(units) - 1:
             if os.getpid() != process:
-                os._exit(1)  # a copy that the model made of us: one answer a unit
-            there.send_bytes(pickle.dumps(done))
-            done, told = [], time.monotonic()
+                os._exit(1)  # a fork that the model made: only the original sends results
+            connection.send_bytes(pickle.dumps(results))
+            results, sent_at = [], time.monotonic()
 
 
 @contextmanager
-def _lean_imports() -> Iterator[None]:
-    """Keep Dask's frames out, which libraries load where they can: 0.8 of 1.8 seconds."""
-    frames = "dask.dataframe"
-    is_new = frames not in sys.modules
-    if is_new:
-        sys.modules[frames] = None  # type: ignore[assignment]  # an import of it fails
+def _no_dask_frames() -> Iterator[None]:
+    """Keep libraries from importing dask.dataframe, which would take 0.8 of 1.8 seconds."""
+    module = "dask.dataframe"
+    is_missing = module not in sys.modules
+    if is_missing:
+        sys.modules[module] = None  # type: ignore[assignment]  # an import of it fails
     try:
         yield
     finally:
-        if is_new:
-            del sys.modules[frames]
+        if is_missing:
+            del sys.modules[module]
 
 
-def _end_with_the_watcher() -> None:
-    """End this process and all that it starts when the other side is gone, whatever it is doing."""
+def _end_with_parent() -> None:
+    """Kill this process and all that it starts as soon as the parent is gone."""
     lifeline = os.dup(sys.stdin.fileno())
-    os.dup2(
-        os.open(os.devnull, os.O_RDONLY), sys.stdin.fileno()
-    )  # nobody answers a model's input()
-    if sys.platform == "linux":  # its kernel does so even where a model holds the interpreter
+    # A model that calls input() gets an error.
+    os.dup2(os.open(os.devnull, os.O_RDONLY), sys.stdin.fileno())
+    if sys.platform == "linux":  # the kernel does it even while a model holds the interpreter lock
         fcntl.fcntl(lifeline, fcntl.F_SETOWN, -os.getpgrp())
         fcntl.fcntl(lifeline, fcntl.F_SETSIG, signal.SIGKILL)
         fcntl.fcntl(lifeline, fcntl.F_SETFL, os.O_ASYNC)

@@ -95,8 +95,8 @@ def backtest(
 ) -> Record:
     """Backtest the first model; workers that it leaves idle start on the models after it."""
     with fail_fast():
-        request, *ahead = compute.backtests(series, models)
-        result = compute.run(request, ahead=ahead, watch=_ProgressLogger(context, compute))
+        request, *ahead = compute.requests(series, models)
+        result = compute.run(request, ahead=ahead, on_progress=_ProgressLogger(context, compute))
     record = {**_record(result), "run_id": compute.run_id}
     context.log.info(
         f"{result.model}: {len(result.folds)} folds, {result.n_fits} fits in {result.seconds:.1f} s"
@@ -145,7 +145,7 @@ def publish(
         )
 
     def frame(model: str) -> pd.DataFrame:
-        (request,) = compute.backtests(series, [model])
+        (request,) = compute.requests(series, [model])
         # The run that computed the folds: an earlier one where this run re-executes it.
         return compute.run(request, run_id=by_model[model]["run_id"]).predictions(settings)
 

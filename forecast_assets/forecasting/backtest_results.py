@@ -3,6 +3,7 @@
 Scoring and choosing do not belong here.
 """
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Self
@@ -255,6 +256,16 @@ def _check_folds(
                 f" dagster asset materialize -m forecast_assets.definitions"
                 f" --select backtest_predictions --partition {model}"
             )
+
+
+# How the column `reason` of a model that failed on a series begins.
+N_FAILED = re.compile(r"^\d+ of \d+ forecasts: ")
+
+
+def failure_causes(reasons: pd.Series) -> pd.Series:
+    """Return the first error in each `reason`, without the number of failed forecasts."""
+    causes: pd.Series = reasons.fillna("").str.replace(N_FAILED, "", regex=True)
+    return causes
 
 
 def _status(errors: NDArray[np.object_]) -> tuple[str, str | None]:

@@ -1,6 +1,6 @@
-"""Forecasting models by name: `MODELS[name].fit(y, season_length=52).predict(h)`.
+"""Forecasting models by name: `make("theta").fit(y, season_length=52).predict(h)`.
 
-How folds are made and scored does not belong here.
+The backtest that runs and compares them is in `backtesting`.
 """
 
 from forecast_assets.models.base import (

@@ -1,7 +1,7 @@
-"""Models in state space form of the library statsmodels behind our interface.
+"""Adapters for the state space models of the library statsmodels.
 
-statsforecast has none of these with regressors and components of one's own. The library is
-imported where a model is fitted: it takes a second.
+statsforecast has no models with regressors and components of this kind. The library is imported
+when a model is fitted, because the import takes a second.
 """
 
 import warnings
@@ -12,54 +12,55 @@ import numpy as np
 
 from forecast_assets.models.base import Values, fourier, two_seasons
 
-HARMONICS = 2  # pairs of sine and cosine for the year
-MOST_ITERATIONS = 100
-# On the demo 47 of 48 fits converge in 23 to 43; the other stops short and is left to Powell.
+# Pairs of sine and cosine for the year.
+YEAR_PAIRS = 2
+# 47 of 48 fits on the demo data converge in 23 to 43 iterations; Powell's method takes the other.
+MAX_ITERATIONS = 100
 
 
 class FromStatsmodels:
-    """Any state space model of statsmodels.
+    """Any state space model of statsmodels, by its path below `statsmodels.tsa`.
 
-    `params = { kind = "statespace.exponential_smoothing:ExponentialSmoothing", trend = true }`,
-    the model's place below `statsmodels.tsa`. Its parameters are found by maximum likelihood on
-    values scaled to unit deviation; a fit that does not converge in `most_iterations` is an error.
+    `params = { kind = "statespace.exponential_smoothing:ExponentialSmoothing", trend = true }`.
+    Parameters are estimated by maximum likelihood on values scaled to unit standard deviation. A
+    fit that does not converge in `most_iterations` raises ConvergenceWarning.
     """
 
     min_train_size: ClassVar[Any] = 12
 
-    def __init__(self, kind: str, most_iterations: int = MOST_ITERATIONS, **params: Any) -> None:
-        self._kind, self._most_iterations, self._params = kind, most_iterations, params
+    def __init__(self, kind: str, most_iterations: int = MAX_ITERATIONS, **params: Any) -> None:
+        self._kind, self._max_iterations, self._params = kind, most_iterations, params
 
     def fit(self, y: Values, *, season_length: int) -> Self:
-        """Find the parameters. Raises what the library raises, ConvergenceWarning among it."""
+        """Estimate the parameters. Raises ConvergenceWarning and what the library raises."""
         from statsmodels.tools.sm_exceptions import ConvergenceWarning  # noqa: PLC0415 - heavy
 
         self._y, self._season_length = y, season_length
         self._scale = float(np.std(y)) or 1.0
-        model, most = self._built(), self._most_iterations
+        model, max_iterations = self._library_model(), self._max_iterations
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            found = model.fit(disp=0, maxiter=most)
-            if not found.mle_retvals["converged"]:  # a second way from where the first one stopped
-                found = model.fit(found.params, disp=0, method="powell", maxiter=most)
-        if not found.mle_retvals["converged"]:
-            raise ConvergenceWarning(f"no optimum in {most} iterations, nor by Powell")
-        self._found: Values = np.asarray(found.params)
+            result = model.fit(disp=0, maxiter=max_iterations)
+            if not result.mle_retvals["converged"]:  # continue by a method without gradients
+                result = model.fit(result.params, disp=0, method="powell", maxiter=max_iterations)
+        if not result.mle_retvals["converged"]:
+            raise ConvergenceWarning(f"no optimum in {max_iterations} iterations, nor by Powell")
+        self._estimates: Values = np.asarray(result.params)
         return self
 
     def update(self, y_new: Values) -> Self:
-        """Take in the values after those known, keeping the parameters."""
+        """Append new values and keep the parameters."""
         self._y = np.concatenate([self._y, y_new])
         return self
 
     def predict(self, h: int) -> Values:
-        """The filter's mean forecast."""
+        """Return the mean forecast of the Kalman filter."""
         n = len(self._y)
-        ahead = {"exog": self._year(n, n + h)} if "exog" in self._regressors() else {}
-        said = self._built().filter(self._found).forecast(h, **ahead)
-        return np.asarray(said, dtype=np.float64) * self._scale
+        future = {"exog": self._year(n, n + h)} if "exog" in self._regressors() else {}
+        forecast = self._library_model().filter(self._estimates).forecast(h, **future)
+        return np.asarray(forecast, dtype=np.float64) * self._scale
 
-    def _built(self) -> Any:
+    def _library_model(self) -> Any:
         module, _, name = self._kind.partition(":")
         factory = getattr(import_module(f"statsmodels.tsa.{module}"), name)
         return factory(self._y / self._scale, **self._params, **self._regressors())
@@ -68,32 +69,33 @@ class FromStatsmodels:
         return {}
 
     def _year(self, start: int, stop: int) -> Values:
-        return fourier(start, stop, season_length=self._season_length, n_pairs=HARMONICS)
+        return fourier(start, stop, season_length=self._season_length, n_pairs=YEAR_PAIRS)
 
 
 class SARIMAX(FromStatsmodels):
-    """ARIMA(1, 1, 1) errors around the year as two harmonics (Durbin & Koopman 2012, ch. 3)."""
+    """Two harmonics for the year with ARIMA(1, 1, 1) errors (Durbin & Koopman 2012, ch. 3)."""
 
-    given: ClassVar = {"order": (1, 1, 1)}
+    defaults: ClassVar = {"order": (1, 1, 1)}
     min_train_size = staticmethod(two_seasons)
 
     def __init__(self, **params: Any) -> None:
-        super().__init__("statespace.sarimax:SARIMAX", **{**self.given, **params})
+        super().__init__("statespace.sarimax:SARIMAX", **{**self.defaults, **params})
 
     def _regressors(self) -> dict[str, Values]:
         return {"exog": self._year(0, len(self._y))}
 
 
 class UnobservedComponents(FromStatsmodels):
-    """A level and a slope that wander, and the year as two harmonics that wander (Harvey 1989)."""
+    """Random walk of level and slope, two harmonics for the year that vary slowly (Harvey 1989)."""
 
-    given: ClassVar = {"level": "local linear trend"}
+    defaults: ClassVar = {"level": "local linear trend"}
     min_train_size = staticmethod(two_seasons)
 
     def __init__(self, **params: Any) -> None:
-        super().__init__("statespace.structural:UnobservedComponents", **{**self.given, **params})
+        kind = "statespace.structural:UnobservedComponents"
+        super().__init__(kind, **{**self.defaults, **params})
 
     def _regressors(self) -> dict[str, Any]:
-        n_pairs = min(HARMONICS, (self._season_length - 1) // 2)
+        n_pairs = min(YEAR_PAIRS, (self._season_length - 1) // 2)
         year = {"period": self._season_length, "harmonics": n_pairs}
         return {"freq_seasonal": [year]} if n_pairs else {}

@@ -1,6 +1,7 @@
-"""Regression on what is known at the cutoff: lags of the series, and where in the year it is.
+"""Regression on lags of a series and on the week of the year.
 
-The library, scikit-learn, is imported where a model is fitted: it takes a second.
+The libraries scikit-learn and mlforecast are imported when a model is fitted, because their
+imports take one and two seconds.
 """
 
 import warnings
@@ -11,16 +12,18 @@ import pandas as pd
 
 from forecast_assets.models.base import Values, fourier
 
-HARMONICS = 3  # pairs of sine and cosine for the year
+# Pairs of sine and cosine for the year.
+YEAR_PAIRS = 3
 PENALTIES = np.logspace(-3, 3, 13)
+# Lags of the boosted trees, in weeks; the season is added to them.
+TREE_LAGS = (1, 2, 3, 4, 8, 13, 26)
 
 
 class Ridge:
-    """Ridge regression of each week's change on past changes and harmonics (Hoerl & Kennard 1970).
+    """Ridge regression of weekly changes on past changes and harmonics (Hoerl & Kennard 1970).
 
-    The penalty is the one of least leave-one-out error. Further weeks ahead are forecast one by
-    one, each from the forecasts before it. The year is three harmonics and the change of the same
-    week a season ago, where the values reach as far back.
+    The penalty minimizes the leave-one-out error. Later weeks are forecast recursively. The year is
+    three harmonics and, in a series that is long enough, the change one season earlier.
     """
 
     def __init__(self, n_lags: int = 8) -> None:
@@ -28,44 +31,42 @@ class Ridge:
         self.min_train_size = 3 * n_lags
 
     def fit(self, y: Values, *, season_length: int) -> Self:
-        """Find the weights and the penalty."""
+        """Estimate the weights and the penalty."""
         from sklearn.linear_model import RidgeCV  # noqa: PLC0415 - takes a second
 
-        has_year = season_length > 1 and len(y) > season_length + self.min_train_size
-        self._lags = [*range(1, self.n_lags + 1), *([season_length] if has_year else [])]
+        has_season_lag = season_length > 1 and len(y) > season_length + self.min_train_size
+        self._lags = [*range(1, self.n_lags + 1), *([season_length] if has_season_lag else [])]
         self._season_length = season_length
         self._last, change = y[-1], np.diff(y)
         self._scale = float(np.std(change)) or 1.0
         self._change = change / self._scale
         first, n = max(self._lags), len(change)
-        rows = [self._change[first - lag : n - lag] for lag in self._lags]
-        known = np.column_stack([*rows, self._year(first, n)])
-        self._model: Any = RidgeCV(PENALTIES).fit(known, self._change[first:])
+        lagged = [self._change[first - lag : n - lag] for lag in self._lags]
+        features = np.column_stack([*lagged, self._year(first, n)])
+        self._model: Any = RidgeCV(PENALTIES).fit(features, self._change[first:])
         return self
 
     def predict(self, h: int) -> Values:
-        """Forecast week by week."""
+        """Forecast week by week, each from the forecasts before it."""
         change = list(self._change)
         for _ in range(h):
             n = len(change)
-            known = np.concatenate([[change[-lag] for lag in self._lags], self._year(n, n + 1)[0]])
-            change.append(float(self._model.predict(known[None])[0]))
-        ahead: Values = self._last + self._scale * np.cumsum(change[-h:])
-        return ahead
+            lagged = [change[-lag] for lag in self._lags]
+            features = np.concatenate([lagged, self._year(n, n + 1)[0]])
+            change.append(float(self._model.predict(features[None])[0]))
+        y_hat: Values = self._last + self._scale * np.cumsum(change[-h:])
+        return y_hat
 
     def _year(self, start: int, stop: int) -> Values:
-        return fourier(start, stop, season_length=self._season_length, n_pairs=HARMONICS)
-
-
-LAGS = (1, 2, 3, 4, 8, 13, 26)
+        return fourier(start, stop, season_length=self._season_length, n_pairs=YEAR_PAIRS)
 
 
 class BoostedTrees:
     """Gradient-boosted trees, one fit for all series (Friedman 2001; Januschowski et al. 2022).
 
-    They learn each series' weekly change in units of its own scale, from lags of it, rolling means
-    and deviations, the week of the year and that scale. The year is the week's number and the lag
-    of one season.
+    The target is the weekly change, standardized within each series. Features are its lags, rolling
+    means and standard deviations, the week of the year, and the scale of the series. The year is
+    the week number and the lag of one season.
     """
 
     is_global = True
@@ -79,7 +80,7 @@ class BoostedTrees:
         }
 
     def fit(self, series: pd.DataFrame, *, season_length: int) -> Self:
-        """Fit the trees to every series' changes."""
+        """Fit the trees to the changes of all series."""
         from mlforecast import MLForecast  # noqa: PLC0415 - takes two seconds
         from mlforecast.lag_transforms import RollingMean, RollingStd  # noqa: PLC0415 - as above
         from mlforecast.target_transforms import (  # noqa: PLC0415 - as above
@@ -98,7 +99,7 @@ class BoostedTrees:
         self._model = MLForecast(
             models={"trees": trees},
             freq="7D",
-            lags=sorted(lag for lag in {*LAGS, season_length} if lag < longest - 1),
+            lags=sorted(lag for lag in {*TREE_LAGS, season_length} if lag < longest - 1),
             lag_transforms={1: rolling},
             date_features=[week_of_year],
             target_transforms=[Differences([1]), LocalStandardScaler()],
@@ -106,30 +107,30 @@ class BoostedTrees:
         self._series = series
         with warnings.catch_warnings():  # a series of one week has no change to learn from
             warnings.filterwarnings("ignore", "The following series were dropped completely")
-            self._model.fit(_scaled(series), static_features=["scale"], dropna=False)
+            self._model.fit(_with_scale(series), static_features=["scale"], dropna=False)
         return self
 
     def update(self, new: pd.DataFrame) -> Self:
-        """Take in the weeks after those known, keeping the trees."""
-        both = pd.concat([self._series, new])
-        self._series = both.sort_values(["unique_id", "ds"], ignore_index=True)
+        """Append new weeks, and keep the trees."""
+        series = pd.concat([self._series, new])
+        self._series = series.sort_values(["unique_id", "ds"], ignore_index=True)
         return self
 
     def predict(self, h: int) -> Values:
         """Forecast week by week, each from the forecasts before it."""
-        with warnings.catch_warnings():  # a short series lacks long lags, which trees can do with
+        with warnings.catch_warnings():  # short series have no long lags; the trees allow nulls
             warnings.filterwarnings("ignore", "Found null values|The following series were dropped")
-            said = self._model.predict(h, new_df=_scaled(self._series))
-        y_hat: Values = said["trees"].to_numpy(dtype=np.float64).reshape(-1, h)
+            forecast = self._model.predict(h, new_df=_with_scale(self._series))
+        y_hat: Values = forecast["trees"].to_numpy(dtype=np.float64).reshape(-1, h)
         return y_hat
 
 
 def week_of_year(ds: pd.DatetimeIndex) -> Values:
-    """The week's number in its year, 1 to 53."""
+    """Return the ISO week number, 1 to 53."""
     return ds.isocalendar().week.to_numpy(dtype=np.float64)
 
 
-def _scaled(series: pd.DataFrame) -> pd.DataFrame:
-    """The frame with each series' scale beside it: the logarithm of its mean absolute value."""
+def _with_scale(series: pd.DataFrame) -> pd.DataFrame:
+    """Add the scale of each series: the logarithm of its mean absolute value."""
     size = series["y"].abs().groupby(series["unique_id"]).transform("mean")
     return series.assign(scale=np.log1p(size))

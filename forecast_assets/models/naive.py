@@ -1,9 +1,8 @@
-"""Models that repeat the past: the bar that every other model has to clear.
+"""Closed forms: models whose forecast repeats or extends the past by a formula.
 
-Each is a formula on positions in an array, so that half a million folds are one expression.
-Formulas: Hyndman & Athanasopoulos, Forecasting: Principles and Practice (3rd ed.), section 5.2;
-the window average is the simple moving average of the last weeks, the same section's mean method
-on a window.
+Each formula works on positions in one array, so that many folds are one expression. Source:
+Hyndman & Athanasopoulos, Forecasting: Principles and Practice (3rd ed.), section 5.2;
+`WindowAverage` is that section's mean method on the last weeks only.
 """
 
 from typing import Self
@@ -13,8 +12,8 @@ import numpy as np
 from forecast_assets.models.base import Positions, Values
 
 
-class _Formula:
-    """The one-series interface on top of `forecast_folds`."""
+class _ClosedFormModel:
+    """The interface for one series on top of `forecast_folds`."""
 
     def fit(self, y: Values, *, season_length: int) -> Self:
         """Keep the values."""
@@ -22,22 +21,22 @@ class _Formula:
         return self
 
     def predict(self, h: int) -> Values:
-        """Evaluate the formula at the end of the values."""
-        first, last = np.array([0]), np.array([len(self._y) - 1])
-        season_length = self._season_length
-        said = self.forecast_folds(self._y, first, last, h=h, season_length=season_length)
-        forecast: Values = said[0]
-        return forecast
+        """Evaluate the formula at the last value."""
+        start, last = np.array([0]), np.array([len(self._y) - 1])
+        y_hat: Values = self.forecast_folds(
+            self._y, start, last, h=h, season_length=self._season_length
+        )[0]
+        return y_hat
 
     def forecast_folds(
         self, y: Values, starts: Positions, lasts: Positions, *, h: int, season_length: int
     ) -> Values:
-        """Forecast from each fold's values y[starts[i] : lasts[i] + 1]: shape [folds, h]."""
+        """Forecast from the values y[starts[i] : lasts[i] + 1] of each fold i: shape [folds, h]."""
         raise NotImplementedError
 
 
-class Naive(_Formula):
-    """Every week to come is as the last one."""
+class Naive(_ClosedFormModel):
+    """Forecast the last value."""
 
     min_train_size = 1
 
@@ -49,46 +48,46 @@ class Naive(_Formula):
         return np.repeat(y[lasts][:, None], h, axis=1)
 
 
-class SeasonalNaive(_Formula):
-    """Every week to come is as the same week a season ago."""
+class SeasonalNaive(_ClosedFormModel):
+    """Forecast the value of the same week one season earlier."""
 
     @staticmethod
     def min_train_size(season_length: int) -> int:
-        """One whole season."""
+        """Return the length of one season."""
         return season_length
 
     def forecast_folds(
         self, y: Values, starts: Positions, lasts: Positions, *, h: int, season_length: int
     ) -> Values:
-        """Repeat the last season, from its first week on."""
+        """Repeat the last season from its first week."""
         del starts
         ahead = np.arange(h) % season_length
-        forecast: Values = y[lasts[:, None] + (1 - season_length) + ahead]
-        return forecast
+        y_hat: Values = y[lasts[:, None] + (1 - season_length) + ahead]
+        return y_hat
 
 
-class Drift(_Formula):
-    """The line through the first and the last value, drawn on."""
+class Drift(_ClosedFormModel):
+    """Extend the line through the first and the last value."""
 
     min_train_size = 2
 
     def forecast_folds(
         self, y: Values, starts: Positions, lasts: Positions, *, h: int, season_length: int
     ) -> Values:
-        """Add one mean step a week."""
+        """Add the mean weekly change once for each week ahead."""
         del season_length
         last = y[lasts]
         step = (last - y[starts]) / (lasts - starts)
-        forecast: Values = last[:, None] + step[:, None] * np.arange(1, h + 1)
-        return forecast
+        y_hat: Values = last[:, None] + step[:, None] * np.arange(1, h + 1)
+        return y_hat
 
 
-class WindowAverage(_Formula):
-    """Every week to come is as the mean of the last few."""
+class WindowAverage(_ClosedFormModel):
+    """Forecast the mean of the last `window` values."""
 
     def __init__(self, window: int = 4) -> None:
         if window < 1:
-            raise ValueError(f"window is {window}: a mean needs one value at least")
+            raise ValueError(f"window is {window}, but a mean needs at least one value")
         self.window = self.min_train_size = window
 
     def forecast_folds(
@@ -97,6 +96,6 @@ class WindowAverage(_Formula):
         """Repeat the mean of the last `window` values."""
         del starts, season_length
         total = y[lasts].copy()
-        for back in range(1, self.window):  # added in this order for one fold as for all
+        for back in range(1, self.window):  # same order of additions for one fold and for many
             total += y[lasts - back]
         return np.repeat((total / self.window)[:, None], h, axis=1)

@@ -1,12 +1,12 @@
-"""The models that can be named in forecast.toml.
+"""Find a model by the name that forecast.toml uses for it.
 
-A name is one of the package's, one of a `[models.NAME]` table with a `factory`, or one that an
-installed package gives in its entry points `forecast_assets.models`; any of these followed by
-`_log`, `_sqrt` or `_box_cox` is that model on a transformed target.
+A name is that of a built-in model, of a `[models.NAME]` table with a `factory`, or of an entry
+point `forecast_assets.models` of an installed package. With `_log`, `_sqrt` or `_box_cox` at its
+end it is that model on a transformed target.
 """
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from importlib import metadata
 from types import MappingProxyType
@@ -14,187 +14,183 @@ from typing import Any
 
 from forecast_assets.config.settings import Settings
 from forecast_assets.errors import ModelError, format_list
-from forecast_assets.models import transforms
 from forecast_assets.models.spec import PACKAGE, ModelSpec
-
-__all__ = [
-    "ENTRY_POINTS",
-    "MODELS",
-    "ModelSpec",
-    "enabled",
-    "find_model",
-    "make",
-    "names",
-    "registered",
-]
+from forecast_assets.models.transforms import TRANSFORMS
 
 ENTRY_POINTS = "forecast_assets.models"
 
-_FORMULA = f"{PACKAGE}.models.naive"
-_FORECAST = f"{PACKAGE}.models.by_statsforecast"
-_SPACE = f"{PACKAGE}.models.by_statsmodels"
+_NUMPY = ("numpy",)
 _STATSFORECAST = ("statsforecast", "coreforecast", "numpy", "scipy")
-_DECOMPOSED = (*_STATSFORECAST, "statsmodels")
+_MSTL = (*_STATSFORECAST, "statsmodels")
 _STATSMODELS = ("statsmodels", "numpy", "scipy")
+_RIDGE = ("scikit-learn", "numpy")
 _TREES = ("mlforecast", "scikit-learn", "coreforecast", "numpy", "pandas")
-QUARTER = 13  # weeks
-# The dear ones are fitted once a quarter and moved on between. What that costs in accuracy:
-# `make bench` shows it.
+# Weeks between two fits of an expensive model. `make bench` shows what that costs in accuracy.
+QUARTER = 13
 
-MODELS: Mapping[str, ModelSpec] = MappingProxyType(
-    {
-        model.name: model
-        for model in (
-            ModelSpec("naive", f"{_FORMULA}:Naive"),
-            ModelSpec("seasonal_naive", f"{_FORMULA}:SeasonalNaive"),
-            ModelSpec("drift", f"{_FORMULA}:Drift"),
-            ModelSpec("window_average", f"{_FORMULA}:WindowAverage"),
-            ModelSpec("ses", f"{_FORECAST}:SES", _STATSFORECAST),
-            ModelSpec("holt", f"{_FORECAST}:Holt", _STATSFORECAST),
-            ModelSpec("damped_holt", f"{_FORECAST}:DampedHolt", _STATSFORECAST),
-            ModelSpec("auto_ets", f"{_FORECAST}:AutoETS", _STATSFORECAST),
-            ModelSpec("auto_ces", f"{_FORECAST}:AutoCES", _STATSFORECAST),
-            ModelSpec("theta", f"{_FORECAST}:Theta", _STATSFORECAST),
-            ModelSpec("optimized_theta", f"{_FORECAST}:OptimizedTheta", _STATSFORECAST),
-            ModelSpec("auto_arima", f"{_FORECAST}:AutoARIMA", _STATSFORECAST, refit_every=QUARTER),
-            ModelSpec(
-                "harmonic_arima", f"{_FORECAST}:HarmonicARIMA", _STATSFORECAST, refit_every=QUARTER
-            ),
-            ModelSpec("sarimax", f"{_SPACE}:SARIMAX", _STATSMODELS, refit_every=QUARTER),
-            ModelSpec(
-                "unobserved_components",
-                f"{_SPACE}:UnobservedComponents",
-                _STATSMODELS,
-                refit_every=QUARTER,
-            ),
-            ModelSpec("mstl_ets", f"{_FORECAST}:MSTLWithETS", _DECOMPOSED),
-            ModelSpec("mstl_arima", f"{_FORECAST}:MSTLWithARIMA", _DECOMPOSED, refit_every=QUARTER),
-            ModelSpec("tbats", f"{_FORECAST}:TBATS", _STATSFORECAST),
-            ModelSpec(
-                "ridge", f"{PACKAGE}.models.machine_learning:Ridge", ("scikit-learn", "numpy")
-            ),
-            ModelSpec(
-                "boosted_trees",
-                f"{PACKAGE}.models.machine_learning:BoostedTrees",
-                _TREES,
-                refit_every=QUARTER,
-            ),
-            ModelSpec("croston", f"{_FORECAST}:Croston", _STATSFORECAST),
-            ModelSpec("tsb", f"{_FORECAST}:TSB", _STATSFORECAST),
-        )
-    }
+
+def _spec(
+    name: str, cls: str, libraries: tuple[str, ...], *, version: int, refit_every: int = 1
+) -> ModelSpec:
+    factory = f"{PACKAGE}.models.{cls}"
+    return ModelSpec(name, factory, libraries, refit_every=refit_every, version=version)
+
+
+_BUILT_IN = (
+    _spec("naive", "naive:Naive", _NUMPY, version=1),
+    _spec("seasonal_naive", "naive:SeasonalNaive", _NUMPY, version=1),
+    _spec("drift", "naive:Drift", _NUMPY, version=1),
+    _spec("window_average", "naive:WindowAverage", _NUMPY, version=1),
+    _spec("ses", "by_statsforecast:SES", _STATSFORECAST, version=1),
+    _spec("holt", "by_statsforecast:Holt", _STATSFORECAST, version=1),
+    _spec("damped_holt", "by_statsforecast:DampedHolt", _STATSFORECAST, version=1),
+    _spec("auto_ets", "by_statsforecast:AutoETS", _STATSFORECAST, version=1),
+    _spec("auto_ces", "by_statsforecast:AutoCES", _STATSFORECAST, version=1),
+    _spec("theta", "by_statsforecast:Theta", _STATSFORECAST, version=1),
+    _spec("optimized_theta", "by_statsforecast:OptimizedTheta", _STATSFORECAST, version=1),
+    _spec(
+        "auto_arima", "by_statsforecast:AutoARIMA", _STATSFORECAST, version=1, refit_every=QUARTER
+    ),
+    _spec(
+        "harmonic_arima",
+        "by_statsforecast:HarmonicARIMA",
+        _STATSFORECAST,
+        version=1,
+        refit_every=QUARTER,
+    ),
+    _spec("sarimax", "by_statsmodels:SARIMAX", _STATSMODELS, version=1, refit_every=QUARTER),
+    _spec(
+        "unobserved_components",
+        "by_statsmodels:UnobservedComponents",
+        _STATSMODELS,
+        version=1,
+        refit_every=QUARTER,
+    ),
+    _spec("mstl_ets", "by_statsforecast:MSTLWithETS", _MSTL, version=1),
+    _spec("mstl_arima", "by_statsforecast:MSTLWithARIMA", _MSTL, version=1, refit_every=QUARTER),
+    _spec("tbats", "by_statsforecast:TBATS", _STATSFORECAST, version=1),
+    _spec("ridge", "machine_learning:Ridge", _RIDGE, version=1),
+    _spec("boosted_trees", "machine_learning:BoostedTrees", _TREES, version=1, refit_every=QUARTER),
+    _spec("croston", "by_statsforecast:Croston", _STATSFORECAST, version=1),
+    _spec("tsb", "by_statsforecast:TSB", _STATSFORECAST, version=1),
 )
+MODELS: Mapping[str, ModelSpec] = MappingProxyType({model.name: model for model in _BUILT_IN})
+
+# Classes of this package that a table may name, by factory: the built-in models and the adapters.
+_PACKAGED: Mapping[str, ModelSpec] = {
+    model.factory: model
+    for model in (
+        *_BUILT_IN,
+        _spec("", "by_statsforecast:FromStatsforecast", _MSTL, version=1),
+        _spec("", "by_statsforecast:MovedStatsforecast", _MSTL, version=1),
+        _spec("", "by_statsmodels:FromStatsmodels", _STATSMODELS, version=1),
+    )
+}
 
 
 def registered(settings: Settings | None = None) -> Mapping[str, ModelSpec]:
-    """Every model by name: the package's, those of entry points, the settings' own.
+    """Return all models by name: built-in ones, those of entry points, those of the settings.
 
-    A `[models.NAME]` table without a `factory` changes the parameters or the cadence of a model
-    that is there already.
-
-    Raises ModelError where a name is taken twice, or a table changes a model that is not there.
+    A `[models.NAME]` table without `factory` changes parameters or `refit_every` of another model.
+    Raises ModelError if a name is defined twice, or if a table changes an unknown model.
     """
-    given = settings.models.by_name if settings else {}
-    own = {
-        name: ModelSpec(name, one.factory, _libraries(one.factory))
-        for name, one in given.items()
-        if one.factory
-    }
-    every = {**MODELS}
-    for origin, more in (
-        ("An entry point", _from_entry_points()),
-        ("A table of forecast.toml", own),
-    ):
-        taken = sorted(name for name in more if _resolve_transform(name, every))
-        if taken:
-            raise ModelError(
-                f"{origin} gives a model a name that is taken:"
-                f" {format_list(taken)}. Which of the two is meant would be a guess, so nothing ran."
-                f" Give your model another name."
-            )
-        every |= more
-    for name, one in sorted(given.items(), key=lambda item: len(item[0])):  # theta, then theta_log
-        base = _resolve_transform(name, every)
+    tables = settings.models.by_name if settings else {}
+    models = dict(MODELS)
+    _add(models, _entry_point_models().values(), origin="An entry point")
+    own = [_from_factory(name, table.factory) for name, table in tables.items() if table.factory]
+    _add(models, own, origin="A table of forecast.toml")
+    for name, table in sorted(tables.items(), key=lambda item: len(item[0])):  # theta, theta_log
+        base = _find(name, models)
         if base is None:
             raise ModelError(
-                f"[models.{name}] has no `factory`, and there is no model {name!r} that it could"
-                f" change. Nothing ran. Give it `factory`, or name one of:"
-                f" {format_list(every, limit=40)}."
+                f"[models.{name}] has no `factory`, and there is no model {name!r} to change. No"
+                f" model ran. Add `factory`, or use one of these names:"
+                f" {format_list(models, limit=40)}."
             )
-        params = {**base.params, **one.params}
-        every[name] = replace(base, params=params, refit_every=one.refit_every or base.refit_every)
-    return MappingProxyType(every)
+        params = {**base.params, **table.params}
+        refit_every = table.refit_every or base.refit_every
+        models[name] = replace(base, params=params, refit_every=refit_every)
+    return MappingProxyType(models)
 
 
 def names(settings: Settings | None = None) -> list[str]:
-    """The names that `enabled` may list, transforms aside."""
+    """Return the names that `enabled` may list, without those of transformed models."""
     return list(registered(settings))
 
 
 def find_model(name: str, settings: Settings | None = None) -> ModelSpec:
-    """The registered model of that name, as the settings have it.
-
-    Raises ModelError, listing what there is.
-    """
-    every = registered(settings)
-    model = every.get(name) or _resolve_transform(name, every)
+    """Return the model of that name as the settings define it. Raises ModelError."""
+    models = registered(settings)
+    model = _find(name, models)
     if model is None:
         raise ModelError(
-            f"There is no model {name!r}. It cannot be run, so nothing was. The models are"
-            f" {format_list(every, limit=40)}, and each of them on a transformed target, as theta_log;"
-            f" a model of your own needs a table [models.{name}] with its `factory` in"
+            f"There is no model {name!r}, so it did not run. The models are"
+            f" {format_list(models, limit=40)}. Each is also available on a transformed target, such"
+            f" as theta_log. For a model of your own add a table [models.{name}] with `factory` to"
             f" forecast.toml."
         )
-    said = settings.models.by_name.get(name) if settings else None
-    for_all = settings.backtest.refit_every if settings else None
-    if for_all and not (said and said.refit_every):
-        model = replace(model, refit_every=for_all if model.is_moved else 1)
+    table = settings.models.by_name.get(name) if settings else None
+    refit_every = settings.backtest.refit_every if settings else None
+    if refit_every and not (table and table.refit_every):
+        model = replace(model, refit_every=refit_every if model.is_updatable else 1)
     return model
 
 
 def make(name: str, settings: Settings | None = None) -> Any:
-    """A fresh forecaster by its registered name. Raises ModelError where there is none."""
+    """Make an unfitted forecaster by name. Raises ModelError."""
     return find_model(name, settings).make()
 
 
 def enabled(settings: Settings) -> list[ModelSpec]:
-    """The models that compete, in the order of forecast.toml. Raises ModelError."""
-    found = [find_model(name, settings) for name in settings.models.enabled]
-    for model in found:
+    """Return the enabled models in the order of forecast.toml. Raises ModelError."""
+    models = [find_model(name, settings) for name in settings.models.enabled]
+    for model in models:
         model.check()
-    return found
+    return models
 
 
-def _resolve_transform(name: str, every: Mapping[str, ModelSpec]) -> ModelSpec | None:
-    """The model of that name, made from its base where the name ends in a transform's."""
-    if name in every:
-        return every[name]
-    for transform in transforms.TRANSFORMS:
-        base = every.get(name.removesuffix(f"_{transform}"))
+def _add(models: dict[str, ModelSpec], new: Iterable[ModelSpec], *, origin: str) -> None:
+    """Add new models. Raises ModelError if one has the name of a known model."""
+    added = {model.name: model for model in new}
+    taken = sorted(name for name in added if _find(name, models))
+    if taken:
+        raise ModelError(
+            f"{origin} defines a model under a name that another model has: {format_list(taken)}."
+            f" No model ran. Give your model another name."
+        )
+    models |= added
+
+
+def _find(name: str, models: Mapping[str, ModelSpec]) -> ModelSpec | None:
+    """Return the model of that name, or its base model on the transform that the name ends in."""
+    if name in models:
+        return models[name]
+    for transform in TRANSFORMS:
+        base = models.get(name.removesuffix(f"_{transform}"))
         if base and base.name != name and not base.transform:
-            made = replace(base, name=name, transform=transform)
-            return made if made.is_moved else replace(made, refit_every=1)
+            model = replace(base, name=name, transform=transform)
+            return model if model.is_updatable else replace(model, refit_every=1)
     return None
 
 
-@functools.cache  # looking through all installed packages takes 50 ms
-def _from_entry_points() -> Mapping[str, ModelSpec]:
-    """The models that installed packages give; none is imported until it is used."""
-    points: Sequence[Any] = tuple(metadata.entry_points(group=ENTRY_POINTS))
-    found: dict[str, ModelSpec] = {}
-    for point in points:
-        if point.name in found:
+@functools.cache  # the scan of all installed packages takes 50 ms
+def _entry_point_models() -> Mapping[str, ModelSpec]:
+    """Return the models of installed packages, without importing them. Raises ModelError."""
+    models: dict[str, ModelSpec] = {}
+    for point in metadata.entry_points(group=ENTRY_POINTS):
+        if point.name in models:
             raise ModelError(
-                f"Two installed packages give a model {point.name!r} in their entry points"
-                f" {ENTRY_POINTS}: {found[point.name].factory} and {point.value}. Which is meant"
-                f" would be a guess, so nothing ran. Uninstall one of them."
+                f"Two installed packages define a model {point.name!r} in their entry points"
+                f" {ENTRY_POINTS}: {models[point.name].factory} and {point.value}. No model ran."
+                f" Uninstall one of them."
             )
-        found[point.name] = ModelSpec(point.name, point.value, _libraries(point.value))
-    return found
+        models[point.name] = _from_factory(point.name, point.value)
+    return models
 
 
-def _libraries(factory: str) -> tuple[str, ...]:
-    """What a class of the package depends on; what any other does is found where it is imported."""
-    module = factory.partition(":")[0] + ":"
-    behind = [model.libraries for model in MODELS.values() if model.factory.startswith(module)]
-    return behind[0] if behind else ("numpy",)
+def _from_factory(name: str, factory: str) -> ModelSpec:
+    """Specify a model by its class; one of this package brings its libraries and its version."""
+    packaged = _PACKAGED.get(factory)
+    if packaged is None:
+        return ModelSpec(name, factory)
+    return ModelSpec(name, factory, packaged.libraries, version=packaged.version)

@@ -1,4 +1,4 @@
-"""A model before it is made: its name, class, parameters and cadence, and what identifies it."""
+"""A model before it is made: name, class, parameters, refit interval, and their fingerprint."""
 
 import ast
 import functools
@@ -15,76 +15,74 @@ from pathlib import Path
 from typing import Any
 
 from forecast_assets.errors import ModelError, format_list
-from forecast_assets.models import transforms
 from forecast_assets.models.base import Values
+from forecast_assets.models.transforms import TRANSFORMS, apply
 
 PACKAGE = __name__.partition(".")[0]
-NAMING = ("__init__.py", "spec.py", "registry.py")  # which forecast nothing
 
 
 @functools.cache
-def version(library: str) -> str:
-    """The installed version of a distribution."""
-    return metadata.version(library)
+def library_version(distribution: str) -> str:
+    """Return the installed version of a distribution."""
+    return metadata.version(distribution)
 
 
 @functools.cache
-def digest_of_source(module: str) -> str:
-    """Digest the code that a model's module can be made of (32 hex digits).
+def source_digest(module: str) -> str:
+    """Digest the source files that a user's model depends on (32 hex digits).
 
-    For a model of the package: the folder of models. For any other: the Python files of its
-    top-level package, or its own file where it is in none or the package is installed as a
-    distribution, whose version counts.
+    These are the Python files of its top-level package. For a module outside any package, and for
+    an installed package, whose version counts as well, it is the module's own file.
     """
     digest = hashlib.blake2b(digest_size=16)
-    for file in _files(module):
+    for file in _source_files(module):
         digest.update(file.read_bytes())
     return digest.hexdigest()
 
 
 @functools.cache
 def imported_distributions(module: str) -> Sequence[str]:
-    """The distributions that a user's own module is of or imports; of the package's own, none."""
-    if _top(module) == PACKAGE:
-        return ()
-    tops = {_top(module)}
-    for file in _files(module):
-        with suppress(SyntaxError):  # not a file that a model can be made of
+    """List the distributions that a user's model belongs to or imports."""
+    packages = {_top_level(module)}
+    for file in _source_files(module):
+        with suppress(SyntaxError):  # such a file cannot be imported
             for node in ast.walk(ast.parse(file.read_bytes())):
                 if isinstance(node, ast.Import):
-                    tops |= {_top(one.name) for one in node.names}
+                    packages |= {_top_level(alias.name) for alias in node.names}
                 elif isinstance(node, ast.ImportFrom) and not node.level:
-                    tops.add(_top(node.module or ""))
-    return sorted({name for top in tops for name in _distributions().get(top, ())})
+                    packages.add(_top_level(node.module or ""))
+    return sorted({name for package in packages for name in _distributions().get(package, ())})
 
 
-def _files(module: str) -> Sequence[Path]:
-    top = import_module(_top(module))
-    # Of a package without __init__.py a folder comes twice where two entries of sys.path are one.
-    folders = {Path(folder) for folder in getattr(top, "__path__", ())}
-    if top.__name__ == PACKAGE:
-        models = sorted(Path(__file__).parent.glob("*.py"))
-        return [file for file in models if file.name not in NAMING]
-    if not folders or any("site-packages" in folder.parts for folder in folders):
+def _source_files(module: str) -> Sequence[Path]:
+    package = import_module(_top_level(module))
+    # A set, since a namespace package lists a folder twice if two entries of sys.path are equal.
+    folders = {Path(folder) for folder in getattr(package, "__path__", ())}
+    is_installed = any("site-packages" in folder.parts for folder in folders)
+    if not folders or is_installed or package.__name__ == PACKAGE:
         return [Path(inspect.getfile(sys.modules[module]))]
     return sorted(file for folder in folders for file in folder.rglob("*.py"))
 
 
-def _top(module: str) -> str:
+def _top_level(module: str) -> str:
     return module.partition(".")[0]
 
 
-@functools.cache  # looking through all installed packages takes 50 ms
+@functools.cache  # the scan of all installed packages takes 50 ms
 def _distributions() -> dict[str, list[str]]:
     return dict(metadata.packages_distributions())
 
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """A model's name, where its class is, what it is made with, and the libraries behind it.
+    """A model's name, class, parameters and libraries.
 
-    `refit_every`: how many weeks apart it is fitted, moved forward over those between; 1 for a
-    model that cannot be moved. `transform`: the name of the target's transform, or empty.
+    `refit_every` is the number of weeks between fits, with updates in between; 1 for a model
+    without `update`. `transform` names the transform of the target, or is empty.
+
+    `version` identifies the code of a model of this package: raise it by one when its forecasts or
+    the attributes of its fitted objects change. 0 stands for a user's model, which is identified by
+    its source files.
     """
 
     name: str
@@ -93,91 +91,96 @@ class ModelSpec:
     params: Mapping[str, Any] = field(default_factory=dict)
     refit_every: int = 1
     transform: str = ""
+    version: int = 0
 
     def __reduce__(self) -> tuple[type["ModelSpec"], tuple[Any, ...]]:
-        """Travel without what was looked up here: a worker looks up its own."""
-        return ModelSpec, tuple(getattr(self, one.name) for one in fields(self))
+        """Pickle the fields only, so that a worker computes the fingerprint from its own code."""
+        return ModelSpec, tuple(getattr(self, entry.name) for entry in fields(self))
 
     def make(self) -> Any:
-        """A fresh, unfitted forecaster. Raises ModelError where it cannot be made."""
+        """Make an unfitted forecaster. Raises ModelError if the class or its parameters fail."""
         factory = self._class
         try:
-            made = factory(**self.params)
+            model = factory(**self.params)
         except Exception as error:
-            raise ModelError(_refused_parameters(self, error)) from error
-        return transforms.apply(made, self.transform) if self.transform else made
+            raise self._parameter_error(error) from error
+        return apply(model, self.transform) if self.transform else model
 
     def fit(self, y: Values, *, season_length: int) -> Any:
-        """Make a fresh forecaster and fit it."""
+        """Make a forecaster and fit it."""
         return self.make().fit(y, season_length=season_length)
 
     def check(self) -> None:
-        """Raise ModelError where the class cannot be imported, or made and run as a model is."""
-        missing = [name for name in ("fit", "predict") if not callable(self._of_class(name))]
+        """Raise ModelError if the class cannot be imported or does not have what a model needs."""
+        missing = [name for name in ("fit", "predict") if not callable(self._class_attribute(name))]
         if missing:
             raise ModelError(
-                f"The model {self.name} ({self.factory}) has no {format_list(missing)}, so it cannot be"
-                f" run. Give it both: fit(y, *, season_length) and predict(h)."
+                f"The class of the model {self.name} ({self.factory}) has no method"
+                f" {format_list(missing)}. The model cannot run. Define"
+                f" fit(y, *, season_length) and predict(h)."
             )
         try:
             inspect.signature(self._class).bind(**self.params)
         except TypeError as error:
-            raise ModelError(_refused_parameters(self, error)) from error
-        if self.refit_every > 1 and not self.is_moved:
+            raise self._parameter_error(error) from error
+        if self.refit_every > 1 and not self.is_updatable:
             raise ModelError(
-                f"[models.{self.name}] sets `refit_every` to {self.refit_every}, and the model"
-                f" ({self.factory}) has no `update` to be moved forward with between fits. Nothing"
-                f" ran. Take the setting out, or give the model `update(y_new) -> self`."
+                f"[models.{self.name}] sets `refit_every` to {self.refit_every}, but the model"
+                f" ({self.factory}) has no method `update` for the weeks between two fits. No model"
+                f" ran. Remove the setting, or define `update(y_new) -> self`."
             )
 
     @property
     def is_global(self) -> bool:
-        """Whether one fit is over all series at a cutoff."""
-        return bool(self._of_class("is_global"))
+        """Whether one fit covers all series at a cutoff."""
+        return bool(self._class_attribute("is_global"))
 
     @property
     def is_closed_form(self) -> bool:
-        """Whether its forecasts are a formula, ours, that cannot misbehave."""
-        is_formula = callable(self._of_class("forecast_folds"))
+        """Whether it is one of the package's formulas, which run safely in this process."""
+        is_formula = callable(self._class_attribute("forecast_folds"))
         return is_formula and not self.transform and self.is_packaged
 
     @property
-    def is_moved(self) -> bool:
-        """Whether it can be moved forward without a fit."""
-        return callable(self._of_class("update")) and not (self.is_global and self.transform)
+    def is_updatable(self) -> bool:
+        """Whether it takes in new values without a new fit."""
+        has_update = callable(self._class_attribute("update"))
+        return has_update and not (self.is_global and self.transform)
 
     @property
     def is_packaged(self) -> bool:
-        """Whether its class is the package's own."""
+        """Whether its class is part of this package."""
         return self.factory.startswith(f"{PACKAGE}.")
 
     @cached_property
     def fingerprint(self) -> str:
-        """Identify all that decides the model's forecasts, the data aside (32 hex digits).
-
-        Covers the name, the class, its parameters, transform and cadence, the source of its code,
-        and the versions of the libraries behind it.
-        """
-        said = json.dumps(self.identity, sort_keys=True, default=str)
-        return hashlib.blake2b(said.encode(), digest_size=16).hexdigest()
+        """Digest everything but the data that determines the model's forecasts (32 hex digits)."""
+        text = json.dumps(self.fingerprint_inputs, sort_keys=True, default=str)
+        return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
     @property
-    def identity(self) -> dict[str, Any]:
-        """What the fingerprint covers."""
+    def fingerprint_inputs(self) -> dict[str, Any]:
+        """The fields, the code (version or source digest), and the versions of the libraries."""
         module = self._class.__module__
-        of_transform = transforms.TRANSFORMS[self.transform].libraries if self.transform else ()
-        libraries = (*self.libraries, *of_transform, *imported_distributions(module))
+        libraries = list(self.libraries)
+        code: dict[str, Any] = {"version": self.version}
+        if not self.version:
+            code = {"source": source_digest(module)}
+            libraries += imported_distributions(module)
+        if self.transform:
+            code["transform_version"] = TRANSFORMS[self.transform].version
+            libraries += TRANSFORMS[self.transform].libraries
         return {
             "name": self.name,
             "factory": self.factory,
             "params": self.params,
             "transform": self.transform,
             "refit_every": self.refit_every,
-            "source": digest_of_source(module),
-            "libraries": {name: version(name) for name in libraries},
+            **code,
+            "libraries": {name: library_version(name) for name in libraries},
         }
 
-    def _of_class(self, name: str) -> Any:
+    def _class_attribute(self, name: str) -> Any:
         return getattr(self._class, name, None)
 
     @cached_property
@@ -188,15 +191,14 @@ class ModelSpec:
         except Exception as error:
             raise ModelError(
                 f"The class of the model {self.name} cannot be imported from {self.factory}:"
-                f" {type(error).__name__}: {error}. Nothing ran with it. Correct its `factory`, in"
-                f" [models.{self.name}] of forecast.toml or in the entry point that gives it, and"
-                f" see that its package is installed here."
+                f" {type(error).__name__}: {error}. The model did not run. Correct its `factory` in"
+                f" [models.{self.name}] of forecast.toml or in the entry point, and install its"
+                f" package here."
             ) from error
 
-
-def _refused_parameters(model: ModelSpec, error: Exception) -> str:
-    return (
-        f"The model {model.name} ({model.factory}) refuses its parameters {dict(model.params)}:"
-        f" {type(error).__name__}: {error}. It was not run. Correct `params` in"
-        f" [models.{model.name}] of forecast.toml."
-    )
+    def _parameter_error(self, error: Exception) -> ModelError:
+        return ModelError(
+            f"The model {self.name} ({self.factory}) does not accept the parameters"
+            f" {dict(self.params)}: {type(error).__name__}: {error}. The model did not run. Correct"
+            f" `params` in [models.{self.name}] of forecast.toml."
+        )

@@ -1,10 +1,9 @@
 """Models on a transformed target: `theta_log` is the model `theta` on logarithms.
 
-The way back is the inverse, and nothing added. A model's forecast on the transformed scale is the
-middle of what it expects there; a monotone way back takes the middle to the middle, so the forecast
-is a median, which is what absolute errors reward (Hyndman & Athanasopoulos, Forecasting: Principles
-and Practice, 3rd ed., section 5.6). The one bias a plain inverse has is where a forecast leaves the
-transform's range: below zero, which each takes zero to, it is held at zero.
+Forecasts are transformed back by the plain inverse. A forecast is the median on the transformed
+scale, and a monotone inverse keeps the median, which minimizes the absolute error (Hyndman &
+Athanasopoulos, Forecasting: Principles and Practice, 3rd ed., section 5.6). Negative forecasts on
+the transformed scale are outside the range of the transform and are set to zero.
 """
 
 from collections.abc import Callable, Mapping
@@ -20,16 +19,21 @@ from forecast_assets.models.base import NotForThisSeries, Values
 
 @dataclass(frozen=True)
 class Transform:
-    """A monotone function of values of zero or more, which takes zero to zero, and the way back."""
+    """A monotone function with f(0) = 0 on values of zero or more, and its inverse.
 
-    there: Callable[[Values, float], Values]
-    back: Callable[[Values, float], Values]
-    learn: Callable[[Values, int], float] = lambda _y, _season_length: 0.0  # its parameter
-    libraries: tuple[str, ...] = ()  # that learn it
+    `forward` and `inverse` take the values and the parameter that `estimate` finds in a series of
+    a given season length. `version` is part of the fingerprint, as that of a model is.
+    """
+
+    forward: Callable[[Values, float], Values]
+    inverse: Callable[[Values, float], Values]
+    estimate: Callable[[Values, int], float] = lambda _y, _season_length: 0.0
+    libraries: tuple[str, ...] = ()
+    version: int = 1
 
 
 def _box_cox_lambda(y: Values, season_length: int) -> float:
-    """The parameter that makes the spread the same at every level (Guerrero 1993), in [0, 1]."""
+    """Return the lambda in [0, 1] that gives the same spread at every level (Guerrero 1993)."""
     from coreforecast.scalers import boxcox_lambda  # noqa: PLC0415 - only this transform needs it
 
     season = max(season_length, 2) if len(y) >= 2 * season_length else 2
@@ -40,22 +44,22 @@ def _box_cox(y: Values, lam: float) -> Values:
     return np.log1p(y) if lam == 0 else np.expm1(lam * np.log1p(y)) / lam
 
 
-def _box_cox_back(z: Values, lam: float) -> Values:
+def _inverse_box_cox(z: Values, lam: float) -> Values:
     return np.expm1(z) if lam == 0 else np.expm1(np.log1p(lam * z) / lam)
 
 
+# log and box_cox transform 1 + y, so that zero is allowed.
 TRANSFORMS: Mapping[str, Transform] = MappingProxyType(
     {
         "log": Transform(lambda y, _: np.log1p(y), lambda z, _: np.expm1(z)),
         "sqrt": Transform(lambda y, _: np.sqrt(y), lambda z, _: z**2),
-        "box_cox": Transform(_box_cox, _box_cox_back, _box_cox_lambda, ("coreforecast",)),
+        "box_cox": Transform(_box_cox, _inverse_box_cox, _box_cox_lambda, ("coreforecast",)),
     }
 )
-# log and box_cox are of 1 + y, so that zero is a value too.
 
 
 class Transformed:
-    """A local model behind a transform. Raises NotForThisSeries where a value is out of range."""
+    """A local model on a transformed target. Raises NotForThisSeries for negative values."""
 
     def __init__(self, model: Any, transform: str) -> None:
         self._model, self._transform = model, transform
@@ -63,30 +67,30 @@ class Transformed:
             self.min_train_size = model.min_train_size
 
     def fit(self, y: Values, *, season_length: int) -> Self:
-        """Learn the transform, then the model on what it gives."""
-        self._lam = _learnt(self._transform, y, season_length)
-        there = TRANSFORMS[self._transform].there(y, self._lam)
-        self._model = self._model.fit(there, season_length=season_length)
+        """Estimate the transform, then fit the model to the transformed values."""
+        self._lam = _estimate(self._transform, y, season_length)
+        transformed = TRANSFORMS[self._transform].forward(y, self._lam)
+        self._model = self._model.fit(transformed, season_length=season_length)
         return self
 
     def predict(self, h: int) -> Values:
-        """The model's forecast, taken back."""
-        return _inverse(self._transform, self._model.predict(h), self._lam)
+        """Return the model's forecast on the original scale."""
+        return _invert(self._transform, self._model.predict(h), self._lam)
 
 
 class UpdatableTransformed(Transformed):
-    """The same, around a model that can be moved forward without a fit."""
+    """A transformed local model that has `update`."""
 
     def update(self, y_new: Values) -> Self:
-        """Take in the values after those known. Raises NotForThisSeries as `fit` does."""
-        _refuse_out_of_range(self._transform, y_new)
-        there = TRANSFORMS[self._transform].there(y_new, self._lam)
-        self._model = self._model.update(there)
+        """Append new values. Raises NotForThisSeries for negative ones."""
+        _refuse_negative(self._transform, y_new)
+        transformed = TRANSFORMS[self._transform].forward(y_new, self._lam)
+        self._model = self._model.update(transformed)
         return self
 
 
 class TransformedGlobal:
-    """A global model behind a transform, learnt for each series by itself."""
+    """A global model on a transformed target; each series has its own transform parameter."""
 
     is_global = True
 
@@ -95,45 +99,38 @@ class TransformedGlobal:
         self.min_train_size = getattr(model, "min_train_size", 1)
 
     def fit(self, series: pd.DataFrame, *, season_length: int) -> Self:
-        """Learn the transforms, then the model on what they give."""
-        self._lams = {
-            unique_id: _learnt(self._transform, y.to_numpy(dtype=np.float64), season_length)
-            for unique_id, y in series.groupby("unique_id")["y"]
-        }
-        self._model = self._model.fit(self._there(series), season_length=season_length)
+        """Estimate the transforms, then fit the model to the transformed series."""
+        forward = TRANSFORMS[self._transform].forward
+        values = [y.to_numpy(dtype=np.float64) for _, y in series.groupby("unique_id")["y"]]
+        self._lams = [_estimate(self._transform, y, season_length) for y in values]
+        transformed = [forward(y, lam) for y, lam in zip(values, self._lams, strict=True)]
+        frame = series.assign(y=np.concatenate(transformed))
+        self._model = self._model.fit(frame, season_length=season_length)
         return self
 
     def predict(self, h: int) -> Values:
-        """The model's forecasts, taken back."""
-        said = zip(self._model.predict(h), self._lams.values(), strict=True)
-        return np.stack([_inverse(self._transform, z, lam) for z, lam in said])
-
-    def _there(self, series: pd.DataFrame) -> pd.DataFrame:
-        there = TRANSFORMS[self._transform].there
-        parts = [
-            there(y.to_numpy(dtype=np.float64), self._lams[unique_id])
-            for unique_id, y in series.groupby("unique_id")["y"]
-        ]
-        return series.assign(y=np.concatenate(parts))
+        """Return the model's forecasts on the original scale."""
+        forecasts = zip(self._model.predict(h), self._lams, strict=True)
+        return np.stack([_invert(self._transform, z, lam) for z, lam in forecasts])
 
 
 def apply(model: Any, transform: str) -> Any:
-    """The model behind a transform of that name."""
+    """Wrap a model so that it is fitted to transformed values."""
     if getattr(model, "is_global", False):
         return TransformedGlobal(model, transform)
     return (UpdatableTransformed if hasattr(model, "update") else Transformed)(model, transform)
 
 
-def _learnt(transform: str, y: Values, season_length: int) -> float:
-    _refuse_out_of_range(transform, y)
-    return TRANSFORMS[transform].learn(y, season_length)
+def _estimate(transform: str, y: Values, season_length: int) -> float:
+    _refuse_negative(transform, y)
+    return TRANSFORMS[transform].estimate(y, season_length)
 
 
-def _inverse(transform: str, z: Values, lam: float) -> Values:
-    held = np.maximum(np.asarray(z, dtype=np.float64), 0.0)
-    return TRANSFORMS[transform].back(held, lam)
+def _invert(transform: str, z: Values, lam: float) -> Values:
+    in_range = np.maximum(np.asarray(z, dtype=np.float64), 0.0)
+    return TRANSFORMS[transform].inverse(in_range, lam)
 
 
-def _refuse_out_of_range(transform: str, y: Values) -> None:
+def _refuse_negative(transform: str, y: Values) -> None:
     if (y < 0).any():
-        raise NotForThisSeries(f"{transform} is for values of zero or more")
+        raise NotForThisSeries(f"the transform {transform} needs values of zero or more")

@@ -16,7 +16,7 @@ import pandas as pd
 from forecast_assets.config.settings import column_suffix
 from forecast_assets.errors import format_list
 from forecast_assets.forecasting import live_accuracy as live
-from forecast_assets.forecasting.backtest_results import FAILED, INELIGIBLE
+from forecast_assets.forecasting.backtest_results import FAILED, INELIGIBLE, failure_causes
 
 NAMED = 3  # series, of the many that one sentence is about
 NAN = float("nan")
@@ -61,7 +61,7 @@ def failures(metrics: pd.DataFrame) -> list[ModelFailure]:
     if failed.empty:
         return []
     n_asked = metrics[metrics["status"] != INELIGIBLE].groupby("model").size().to_dict()
-    cause = failed["reason"].fillna("").str.replace(r"^\d+ of \d+ forecasts: ", "", regex=True)
+    cause = failure_causes(failed["reason"])
     alike = cause.str.replace(DIFFERS, "0", regex=True)
     found = [
         ModelFailure(

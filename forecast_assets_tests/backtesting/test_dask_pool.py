@@ -1,4 +1,4 @@
-"""Chunks over Dask: real schedulers and workers, that refuse, vanish, freeze and are killed."""
+"""Chunks over Dask: real schedulers and workers that are refused, lost, frozen and killed."""
 
 import os
 import re
@@ -13,377 +13,299 @@ from typing import Any
 
 import pytest
 
-from forecast_assets.backtesting import dask_pool as crew_module
-from forecast_assets.backtesting.chunk import ChunkResult, WorkChunk
+from forecast_assets.backtesting import dask_pool as dask_pool_module
+from forecast_assets.backtesting.chunk import ChunkResult
 from forecast_assets.backtesting.dask_pool import DaskPool
 from forecast_assets.backtesting.folds import FitUnit, Panel
-from forecast_assets.backtesting.sandbox import ResourceLimits
 from forecast_assets.errors import ComputeError
 from forecast_assets.models import ModelSpec, find_model
 from forecast_assets_tests.builders import walk
 from forecast_assets_tests.dask_clusters import ROOT, Cluster, cluster
 from forecast_assets_tests.misbehaving_models import (
-    below,
+    Y,
+    child_processes,
     comes_true,
-    panel_of,
-    question,
-    said,
-    unruly,
+    make_chunk,
+    make_units,
+    misbehaving,
+    outcomes,
 )
-from forecast_assets_tests.worker_builders import local_crew
+from forecast_assets_tests.worker_builders import local_pool, refuse_to_connect
 
-AMPLE = ResourceLimits(seconds=60, memory_mb=2000)
-Y = [float(week) for week in range(1, 21)]
+PANEL, UNITS = make_units(Y)
 Received = tuple[Any, str, ChunkResult | None, str]
 
 
 @pytest.fixture(scope="module")
-def two_workers(tmp_path_factory: pytest.TempPathFactory, unruly_models: Path) -> Iterator[Cluster]:
-    """A cluster that no test harms."""
-    with cluster(tmp_path_factory.mktemp("cluster"), "one", "two", path=(unruly_models,)) as made:
-        yield made
+def harmed(tmp_path_factory: pytest.TempPathFactory, user_models: Path) -> Iterator[Cluster]:
+    """A scheduler for tests that start workers of their own and kill them.
+
+    It gives up a chunk when a second worker ends with it.
+    """
+    allowed = {"DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "1"}
+    with cluster(tmp_path_factory.mktemp("harmed"), path=[user_models], **allowed) as running:
+        yield running
 
 
 @contextmanager
-def crew_of(made: Cluster) -> Iterator[DaskPool]:
-    """A crew of a cluster's workers."""
+def pool_of(running: Cluster) -> Iterator[DaskPool]:
+    """A pool that is connected to a cluster."""
     from dask.distributed import Client  # noqa: PLC0415 - half a second
 
-    crew = DaskPool(lambda: Client(made.address, timeout=20, set_as_default=False))
+    pool = DaskPool(lambda: Client(running.address, timeout=20, set_as_default=False))
     try:
-        yield crew
+        yield pool
     finally:
-        crew.close()
+        pool.close()
 
 
-def chunk_of(
-    model: ModelSpec, units: Sequence[FitUnit], budget: ResourceLimits = AMPLE
-) -> WorkChunk:
-    return WorkChunk(question(model), model.fingerprint, units, budget)
-
-
-def send_each(crew: DaskPool, model: ModelSpec, panel: Panel, units: Sequence[FitUnit]) -> None:
-    """Send each unit as a chunk, tagged with its place."""
+def send_each(pool: DaskPool, model: ModelSpec, panel: Panel, units: Sequence[FitUnit]) -> None:
+    """Send each unit as a chunk, with its index as tag."""
     for i, unit in enumerate(units):
-        crew.send(i, panel, chunk_of(model, [unit]))
+        pool.send(i, panel, make_chunk(model, [unit]))
 
 
-def receive(crew: DaskPool, *, within: float = 60.0) -> Received:
-    """The next report."""
+def receive(pool: DaskPool, *, within: float = 60.0) -> Received:
+    """Return the next result."""
     until = time.monotonic() + within
     while time.monotonic() < until:
-        if received := crew.receive(0.2):
+        if received := pool.receive(0.2):
             return received
-    raise AssertionError("no report came")
+    raise AssertionError("no result in time")
 
 
-def receive_all(crew: DaskPool) -> dict[Any, list[float | str]]:
-    """What every chunk that is out said, by its tag."""
-    found = {}
-    while crew.n_out:
-        tag, _, report, _ = receive(crew)
-        found[tag] = said(report.answers) if report else []
-    return found
+def receive_all(pool: DaskPool) -> dict[Any, list[float | str]]:
+    """Return the outcomes of all chunks by their tags."""
+    received = {}
+    while pool.n_out:
+        tag, _, result, _ = receive(pool)
+        received[tag] = outcomes(result.results) if result else []
+    return received
 
 
-# What comes and goes
-@pytest.mark.usefixtures("unruly_models")
-def test_reports_come_with_the_tag_of_their_chunk(crew: DaskPool):
-    panel, units = panel_of(Y, n_windows=8)
-    send_each(crew, unruly(), panel, units)
-    assert crew.n_out == 8
-    assert receive_all(crew) == {i: [12.0 + i] for i in range(8)}
-    assert crew.n_out == 0
+def refusal(pool: DaskPool, *, within: float = 60.0) -> str:
+    """Return the error with which the next result is refused."""
+    with pytest.raises(ComputeError) as raised:
+        receive(pool, within=within)
+    return str(raised.value)
 
 
-def test_a_report_names_its_worker(two_workers: Cluster):
-    with crew_of(two_workers) as crew:
-        panel, units = panel_of(Y, n_windows=8)
-        send_each(crew, unruly(seconds=0.3), panel, units)
-        workers = {receive(crew)[1] for _ in units}
-    assert workers == {"one", "two"}
+# Chunks and results
+@pytest.mark.usefixtures("user_models")
+def test_results_return_with_the_tag_of_their_chunk(dask_pool: DaskPool):
+    panel, units = make_units(Y, n_windows=8)
+    send_each(dask_pool, misbehaving(), panel, units)
+    assert dask_pool.n_out == 8
+    assert receive_all(dask_pool) == {i: [12.0 + i] for i in range(8)}
+    assert dask_pool.n_out == 0
+    assert dask_pool.receive(0.1) is None
 
 
-def test_nothing_is_connected_to_before_the_first_chunk():
-    def connect() -> Any:
-        raise AssertionError("connected")
-
-    crew = DaskPool(connect)
-    assert (crew.n_out, crew.dashboard) == (0, None)
-    crew.close()
-
-
-def test_the_workers_are_counted_by_their_threads(two_workers: Cluster):
-    with crew_of(two_workers) as crew:
-        assert comes_true(lambda: crew.n_workers == 2, within=30)
+def test_a_result_names_its_worker_and_workers_are_counted(two_workers: Cluster):
+    with pool_of(two_workers) as pool:
+        assert comes_true(lambda: pool.n_workers == 2, within=30)
+        panel, units = make_units(Y, n_windows=6)
+        send_each(pool, misbehaving(seconds=0.2), panel, units)
+        assert {receive(pool)[1] for _ in units} == {"one", "two"}
 
 
-def test_the_dashboard_is_known_once_the_cluster_is():
-    with local_crew() as crew:
-        assert crew.dashboard is None
-        assert crew.n_workers == 2
-        assert re.fullmatch(r"http://[\d.]+:\d+/status", str(crew.dashboard))
+def test_no_cluster_is_connected_before_the_first_chunk():
+    pool = DaskPool(refuse_to_connect)
+    assert (pool.n_out, pool.dashboard) == (0, None)
+    pool.close()
 
 
-def test_a_wait_without_a_report_ends(crew: DaskPool):
-    began = time.monotonic()
-    assert crew.receive(0.2) is None
-    assert time.monotonic() - began < 20
-
-
-@pytest.mark.usefixtures("unruly_models")
-def test_runs_that_share_a_scheduler_do_not_take_each_others_reports(two_workers: Cluster):
-    panel, units = panel_of(Y)
-    other, _ = panel_of([week * 100 for week in Y])
-    with crew_of(two_workers) as mine, crew_of(two_workers) as yours:
-        send_each(mine, unruly(), panel, units)
-        send_each(yours, unruly(), other, units)
+def test_runs_that_share_a_scheduler_get_their_own_results(two_workers: Cluster):
+    other, _ = make_units([week * 100 for week in Y])
+    with pool_of(two_workers) as mine, pool_of(two_workers) as yours:
+        send_each(mine, misbehaving(), PANEL, UNITS)
+        send_each(yours, misbehaving(), other, UNITS)
         assert receive_all(mine) == {0: [17.0], 1: [18.0], 2: [19.0]}
         assert receive_all(yours) == {0: [1700.0], 1: [1800.0], 2: [1900.0]}
 
 
-def test_numbers_are_the_same_here_and_on_a_cluster_to_the_last_bit(
-    two_workers: Cluster, crew: DaskPool
+def test_forecasts_are_the_same_here_and_on_a_cluster_to_the_last_bit(
+    two_workers: Cluster, dask_pool: DaskPool
 ):
-    panel, units = panel_of(walk(60, seed=1), walk(60, seed=2), n_windows=6)
-    for name in ("theta", "auto_ets", "ridge"):
-        send_each(crew, find_model(name), panel, units)
-        here = receive_all(crew)
-        with crew_of(two_workers) as there:
-            send_each(there, find_model(name), panel, units)
-            assert receive_all(there) == here
+    panel, units = make_units(walk(60, seed=1), walk(60, seed=2), n_windows=4)
+    with pool_of(two_workers) as remote:
+        for name in ("theta", "ridge"):
+            for pool in (dask_pool, remote):
+                send_each(pool, find_model(name), panel, units)
+            assert receive_all(dask_pool) == receive_all(remote)
 
 
-@pytest.mark.usefixtures("unruly_models")
-def test_models_use_one_thread_on_a_cluster_too(two_workers: Cluster):
-    panel, units = panel_of(Y)
-    with crew_of(two_workers) as crew:
-        crew.send("", panel, chunk_of(unruly("threads"), units))
-        assert receive_all(crew) == {"": [1.0, 1.0, 1.0]}
+def test_models_use_one_thread_on_a_cluster(two_workers: Cluster):
+    with pool_of(two_workers) as pool:
+        pool.send("", PANEL, make_chunk(misbehaving("threads"), UNITS))
+        assert receive_all(pool) == {"": [1.0, 1.0, 1.0]}
 
 
-# What is let go
-@pytest.mark.usefixtures("unruly_models")
-def test_closing_ends_a_fit_that_hangs_at_once():
-    panel, units = panel_of(Y)
-    with local_crew() as crew:
-        before = set(below())
-        send_each(crew, unruly("hangs"), panel, units)
-        assert comes_true(lambda: len(set(below()) - before) == 2, within=20)
-        time.sleep(1.5)
+# Cancelled chunks
+@pytest.mark.usefixtures("user_models")
+def test_closing_kills_fits_that_hang():
+    with local_pool() as pool:
+        assert pool.dashboard is None
+        before = set(child_processes())
+        send_each(pool, misbehaving("hangs"), PANEL, UNITS)
+        assert pool.n_workers == 2
+        assert re.fullmatch(r"http://[\d.]+:\d+/status", str(pool.dashboard))
+        assert comes_true(lambda: len(set(child_processes()) - before) == 2, within=20)
         began = time.monotonic()
     assert time.monotonic() - began < 20
-    assert comes_true(lambda: set(below()) <= before)
+    assert comes_true(lambda: set(child_processes()) <= before)
 
 
 HANGING = """
 import sys, time
 from dask.distributed import Client
-from forecast_assets.backtesting.dask_pool import Crew
-from forecast_assets_tests.backtesting.test_dask_pool import AMPLE, Y, chunk_of
-from forecast_assets_tests.misbehaving_models import panel_of, unruly
-crew = Crew(lambda: Client(sys.argv[1]))
-panel, units = panel_of(Y)
-crew.send("", panel, chunk_of(unruly("hangs"), units))
+from forecast_assets.backtesting.dask_pool import DaskPool
+from forecast_assets_tests.misbehaving_models import Y, make_chunk, make_units, misbehaving
+pool = DaskPool(lambda: Client(sys.argv[1]))
+panel, units = make_units(Y)
+pool.send("", panel, make_chunk(misbehaving("hangs"), units))
 time.sleep(3600)
 """
 
 
-def test_the_workers_end_what_a_killed_run_left_with_them(
-    two_workers: Cluster, unruly_models: Path
-):
-    before = {pid for one in two_workers.workers.values() for pid in below(one.pid)}
+def test_workers_end_the_fits_of_a_killed_run(two_workers: Cluster, user_models: Path):
+    def running() -> set[int]:
+        return {pid for one in two_workers.workers.values() for pid in child_processes(one.pid)}
 
-    def fresh() -> set[int]:
-        every = {pid for one in two_workers.workers.values() for pid in below(one.pid)}
-        return every - before
-
-    path = os.pathsep.join(map(str, (unruly_models, ROOT)))
+    before = running()
+    path = os.pathsep.join(map(str, (user_models, ROOT)))
     with subprocess.Popen(
         [sys.executable, "-c", HANGING, two_workers.address], env={**os.environ, "PYTHONPATH": path}
     ) as run:
         try:
-            assert comes_true(lambda: len(fresh()) == 1, within=30)
-            time.sleep(1.5)
+            assert comes_true(lambda: len(running() - before) == 1, within=60)
         finally:
             run.kill()
-    assert comes_true(lambda: fresh() == set(), within=10)
+    assert comes_true(lambda: running() <= before, within=10)
 
 
-# Workers that are lost
-@pytest.mark.parametrize("has_nannies", [False, True])
-def test_chunks_of_a_killed_worker_are_run_by_another(
-    tmp_path: Path, unruly_models: Path, *, has_nannies: bool
-):
-    panel, units = panel_of(Y, n_windows=8)
+# Lost workers
+def test_other_workers_run_the_chunks_of_a_killed_one(harmed: Cluster):
+    panel, units = make_units(Y, n_windows=6)
     with (
-        cluster(
-            tmp_path / "it", "one", "two", path=(unruly_models,), has_nannies=has_nannies
-        ) as made,
-        crew_of(made) as crew,
+        harmed.running_workers("first", "second", has_nannies=True),
+        pool_of(harmed) as pool,
     ):
-        assert comes_true(lambda: crew.n_workers == 2, within=30)
-        send_each(crew, unruly(seconds=0.5), panel, units)
-        tag, _, report, _ = receive(crew)
-        assert report
-        first = {tag: said(report.answers)}
-        made.kill_worker("one")
-        assert first | receive_all(crew) == {i: [12.0 + i] for i in range(8)}
+        assert comes_true(lambda: pool.n_workers == 2, within=30)
+        send_each(pool, misbehaving(seconds=0.3), panel, units)
+        tag, _, result, _ = receive(pool)
+        assert result
+        harmed.kill_worker("first")
+        received = {tag: outcomes(result.results)} | receive_all(pool)
+    assert received == {i: [14.0 + i] for i in range(6)}
 
 
-def test_a_report_that_was_lost_with_its_worker_is_made_again(tmp_path: Path, unruly_models: Path):
-    panel, units = panel_of(Y)
-    with cluster(tmp_path / "it", "one", path=(unruly_models,)) as made, crew_of(made) as crew:
-        crew.send("", panel, chunk_of(unruly(), units))
-        (out,) = crew._out  # noqa: SLF001 - done, and not fetched yet
-        assert comes_true(lambda: out.status == "finished", within=30)
-        made.kill_worker("one")
-        made.start_worker("two")
-        tag, worker, report, error = receive(crew)
-    assert (tag, worker, error) == ("", "two", "")
-    assert report
-    assert said(report.answers) == [17.0, 18.0, 19.0]
+def test_a_result_that_was_lost_with_the_only_worker_is_computed_again(harmed: Cluster):
+    with harmed.running_workers("lost"), pool_of(harmed) as pool:
+        pool.send("", PANEL, make_chunk(misbehaving(), UNITS))
+        (future,) = pool._tags  # noqa: SLF001 - finished, and not fetched yet
+        assert comes_true(lambda: future.status == "finished", within=30)
+        harmed.kill_worker("lost")
+        harmed.start_worker("late")
+        tag, worker, result, error = receive(pool)
+    assert (tag, worker, error) == ("", "late", "")
+    assert result
+    assert outcomes(result.results) == [17.0, 18.0, 19.0]
 
 
-def test_a_chunk_that_ends_its_worker_again_and_again_is_data(tmp_path: Path, unruly_models: Path):
-    panel, units = panel_of(Y)
-    forgiving = {"DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "1"}
-    with (
-        cluster(tmp_path / "it", "one", "two", "three", path=(unruly_models,), **forgiving) as made,
-        crew_of(made) as crew,
-    ):
-        crew.send("bad", panel, chunk_of(unruly("kills_its_worker"), units))
-        assert receive(crew) == ("bad", "", None, "its worker ended, several times, while it ran")
-        crew.send("good", panel, chunk_of(unruly(), units))
-        assert receive_all(crew) == {"good": [17.0, 18.0, 19.0]}
-
-
-def test_a_cluster_that_lost_its_workers_waits_for_others(tmp_path: Path, unruly_models: Path):
-    panel, units = panel_of(Y)
-    with cluster(tmp_path / "it", "one", path=(unruly_models,)) as made, crew_of(made) as crew:
-        crew.send("", panel, chunk_of(unruly(seconds=1.0), units))
-        time.sleep(3)
-        made.kill_worker("one")
-        made.start_worker("two")
-        assert receive_all(crew) == {"": [17.0, 18.0, 19.0]}
+def test_a_chunk_that_ends_several_workers_is_an_error_of_its_folds(harmed: Cluster):
+    with harmed.running_workers("a", "b", "c"), pool_of(harmed) as pool:
+        pool.send("bad", PANEL, make_chunk(misbehaving("kills_its_worker"), UNITS))
+        error = "the worker ended several times during the fit"
+        assert receive(pool) == ("bad", "", None, error)
+        pool.send("good", PANEL, make_chunk(misbehaving(), UNITS))
+        assert receive_all(pool) == {"good": [17.0, 18.0, 19.0]}
 
 
 def test_a_cluster_without_workers_is_refused_after_a_while(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    harmed: Cluster, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(crew_module, "WORKERLESS_SECONDS", 3.0)
-    panel, units = panel_of(Y)
-    with cluster(tmp_path / "it") as made, crew_of(made) as crew:
-        crew.send("", panel, chunk_of(find_model("ses"), units))
-        assert crew.n_workers == 1
-        with pytest.raises(
-            ComputeError, match=f"scheduler {made.address} has had no worker for 3 seconds"
-        ):
-            receive(crew, within=20)
+    monkeypatch.setattr(dask_pool_module, "NO_WORKER_SECONDS", 1.0)
+    monkeypatch.setattr(dask_pool_module, "CHECK_INTERVAL_SECONDS", 0.5)
+    with pool_of(harmed) as pool:
+        pool.send("", PANEL, make_chunk(find_model("ses"), UNITS))
+        assert pool.n_workers == 1
+        error = refusal(pool, within=20)
+    assert f"scheduler {harmed.address} has had no worker for 1 seconds. Folds" in error
 
 
-# Schedulers that are lost
-def test_a_scheduler_that_is_killed_is_named(tmp_path: Path, unruly_models: Path):
-    panel, units = panel_of(Y)
-    with cluster(tmp_path / "it", "one", path=(unruly_models,)) as made, crew_of(made) as crew:
-        send_each(crew, unruly(seconds=1.0), panel, units)
-        receive(crew)
-        made.scheduler.kill()
-        with pytest.raises(ComputeError, match=f"scheduler {made.address} is gone"):
-            receive(crew, within=20)
-        with pytest.raises(ComputeError, match=f"scheduler {made.address} is gone"):
-            receive(crew, within=20)
-
-
-def test_a_scheduler_that_is_frozen_is_named(
-    tmp_path: Path, unruly_models: Path, monkeypatch: pytest.MonkeyPatch
+# Lost schedulers
+def test_a_scheduler_that_is_frozen_or_killed_is_named(
+    tmp_path: Path, user_models: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(crew_module, "ANSWERS_WITHIN_SECONDS", 2.0)
-    panel, units = panel_of(Y)
-    with cluster(tmp_path / "it", "one", path=(unruly_models,)) as made, crew_of(made) as crew:
-        send_each(crew, unruly(seconds=1.0), panel, units)
-        receive(crew)
-        os.kill(made.scheduler.pid, signal.SIGSTOP)
-        try:
-            with pytest.raises(ComputeError, match=r"is gone \(TimeoutError"):
-                receive(crew, within=20)
-        finally:
-            os.kill(made.scheduler.pid, signal.SIGCONT)
+    monkeypatch.setattr(dask_pool_module, "SCHEDULER_SECONDS", 2.0)
+    with cluster(tmp_path / "it", "one", path=[user_models]) as lost, pool_of(lost) as pool:
+        send_each(pool, misbehaving(seconds=0.5), PANEL, UNITS)
+        receive(pool)
+        os.kill(lost.scheduler.pid, signal.SIGSTOP)
+        assert "is gone (TimeoutError" in refusal(pool, within=20)
+        os.kill(lost.scheduler.pid, signal.SIGCONT)
+        lost.scheduler.kill()
+        for _ in range(2):
+            error = refusal(pool, within=20)
+            assert f"scheduler {lost.address} is gone (" in error
+            assert "remove `dask_address` from forecast.toml" in error
 
 
-# Workers that would answer something else
-def shadowed(folder: Path, file: str) -> Path:
-    """A folder with a copy of the package in which one file differs."""
+# Workers that would compute something else
+def changed_copy(folder: Path, file: str) -> Path:
+    """Copy the package to a folder and change one file."""
     for source in (ROOT / "forecast_assets").rglob("*.py"):
         copy = folder / source.relative_to(ROOT)
         copy.parent.mkdir(parents=True, exist_ok=True)
         copy.write_bytes(source.read_bytes())
     with (folder / "forecast_assets" / file).open("a") as changed:
-        changed.write("\n# changed since\n")
+        changed.write("\n# changed\n")
     return folder
 
 
-@pytest.mark.parametrize(
-    ("file", "says"),
-    [
-        ("models/by_statsforecast.py", r"ses is \{'name': 'ses', 'factory': "),
-        ("backtesting/fitting.py", r"forecast_assets is \w+, not \w+"),
-    ],
-)
-def test_a_worker_with_other_code_is_refused(tmp_path: Path, file: str, says: str):
-    panel, units = panel_of(Y)
-    folder = shadowed(tmp_path / "other", file)
-    with cluster(tmp_path / "it", "one", path=(folder,)) as made, crew_of(made) as crew:
-        crew.send("", panel, chunk_of(find_model("ses"), units))
-        with pytest.raises(
-            ComputeError, match=f"The worker one would answer with other code .*: {says}"
-        ):
-            receive(crew)
+@pytest.mark.parametrize("file", ["models/by_statsforecast.py", "backtesting/fitting.py"])
+def test_a_worker_with_other_code_is_refused(tmp_path: Path, harmed: Cluster, file: str):
+    folder = changed_copy(tmp_path / "other", file)
+    with harmed.running_workers(Path(file).stem, path=[folder]), pool_of(harmed) as pool:
+        pool.send("", PANEL, make_chunk(find_model("ses"), UNITS))
+        error = refusal(pool)
+    assert re.search(r"The worker \w+ has other code .*: forecast_assets is \w+, not \w+\.", error)
 
 
 OTHER_VERSIONS = """
 from importlib import metadata
-true = metadata.version
-said = {"dask": "2020.1.1", "numpy": "1.0"}
-metadata.version = lambda name: said.get(name) or true(name)
+original = metadata.version
+other = {"dask": "2020.1.1", "numpy": "1.0"}
+metadata.version = lambda name: other.get(name) or original(name)
 """
 
 
-def test_a_worker_with_other_libraries_is_refused(tmp_path: Path):
-    """It joins a run that goes on already: nobody looked at it before."""
-    other = tmp_path / "other"
-    other.mkdir()
-    (other / "sitecustomize.py").write_text(OTHER_VERSIONS)
-    panel, units = panel_of(Y)
-    with cluster(tmp_path / "it") as made, crew_of(made) as crew:
-        crew.send("", panel, chunk_of(find_model("ses"), units))
-        made.start_worker("late", PYTHONPATH=os.pathsep.join(map(str, (other, ROOT))))
-        with pytest.raises(
-            ComputeError,
-            match=r"The worker late would .*: dask is 2020\.1\.1, not .*, numpy is 1\.0, not ",
-        ):
-            receive(crew)
+def test_a_worker_with_other_libraries_that_joins_late_is_refused(tmp_path: Path, harmed: Cluster):
+    (tmp_path / "sitecustomize.py").write_text(OTHER_VERSIONS)
+    with pool_of(harmed) as pool:
+        pool.send("", PANEL, make_chunk(find_model("ses"), UNITS))
+        with harmed.running_workers("other_libraries", path=[tmp_path]):
+            error = refusal(pool)
+    assert "The worker other_libraries has other code or libraries than this run: dask" in error
+    assert re.search(r"dask is 2020\.1\.1, not .*, numpy is 1\.0, not ", error)
 
 
-@pytest.mark.usefixtures("unruly_models")
-def test_a_model_that_a_worker_cannot_import_is_data_that_names_it(tmp_path: Path):
-    panel, units = panel_of(Y)
-    with cluster(tmp_path / "it", "one") as made, crew_of(made) as crew:
-        crew.send("", panel, chunk_of(unruly(), units))
-        ((error, *_),) = receive_all(crew).values()
-    assert str(error).startswith("The class of the model unruly cannot be imported from unruly_mod")
-    assert "see that its package is installed here" in str(error)
+@pytest.mark.usefixtures("user_models")
+def test_a_model_that_a_worker_cannot_import_is_an_error_of_its_folds(
+    tmp_path: Path, harmed: Cluster
+):
+    with harmed.running_workers("without_models", path=[tmp_path]), pool_of(harmed) as pool:
+        pool.send("", PANEL, make_chunk(misbehaving(), UNITS))
+        ((error, *_),) = receive_all(pool).values()
+    assert str(error).startswith("The class of the model mine cannot be imported from user_models:")
+    assert str(error).endswith("install its package here.")
 
 
-def test_a_worker_that_can_start_no_process_is_named(tmp_path: Path):
-    other = tmp_path / "other"
-    other.mkdir()
-    (other / "sitecustomize.py").write_text("import sys\nsys.executable = '/no/such/python'\n")
-    panel, units = panel_of(Y)
-    with cluster(tmp_path / "it", "one", path=(other,)) as made, crew_of(made) as crew:
-        crew.send("", panel, chunk_of(find_model("ses"), units))
-        with pytest.raises(
-            ComputeError,
-            match=r"could not run the chunk ses-1-\w+: CannotStart: .*'/no/such/python'",
-        ):
-            receive(crew)
+def test_a_worker_that_can_start_no_process_is_an_error(tmp_path: Path, harmed: Cluster):
+    source = "import sys\nsys.executable = '/no/such/python'\n"
+    (tmp_path / "sitecustomize.py").write_text(source)
+    with harmed.running_workers("without_python", path=[tmp_path]), pool_of(harmed) as pool:
+        pool.send("", PANEL, make_chunk(find_model("ses"), UNITS))
+        error = refusal(pool)
+    assert re.search(r"run the chunk ses-1-\w+: ProcessStartError: .*'/no/such/python'", error)

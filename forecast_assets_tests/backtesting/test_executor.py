@@ -1,27 +1,30 @@
-"""Running models over their folds: what is computed where, what is known, how failures are told."""
+"""Backtests of models: closed forms, workers, the fold cache, failures, prewarming."""
 
+from collections.abc import Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from forecast_assets.backtesting.cache import fold_keys
+from forecast_assets.backtesting import executor as executor_module
 from forecast_assets.backtesting.dask_pool import DaskPool
+from forecast_assets.backtesting.executor import prewarm
 from forecast_assets.backtesting.folds import Panel
 from forecast_assets.backtesting.model_job import BacktestRequest, Progress
 from forecast_assets.config.settings import Settings
 from forecast_assets.errors import ComputeError, StoreError
 from forecast_assets.models import MODELS, find_model
 from forecast_assets_tests.builders import make_ragged, make_series, make_settings, walk
+from forecast_assets_tests.misbehaving_models import misbehaving, user_model
 from forecast_assets_tests.worker_builders import (
-    ask,
     cache_folder,
-    fold_cache,
-    make_compute,
-    odd_model,
-    run,
+    make_executor,
+    make_request,
+    run_backtest,
 )
 
 CLOSED_FORMS = ["naive", "seasonal_naive", "drift", "window_average"]
@@ -30,8 +33,9 @@ RAGGED = make_ragged(
     a=(0, walk(30, seed=1)),
     b=(10, walk(20, seed=2)),
     c=(20, [4.0, 5.0, 6.0]),
-    d=(22, [7.0, 8.0]),  # no fold leaves two weeks to forecast
+    d=(22, [7.0, 8.0]),  # too short for a fold with a horizon of two weeks
 )
+A_AND_B = RAGGED[RAGGED["unique_id"] < "c"]
 
 
 @pytest.fixture
@@ -40,149 +44,129 @@ def settings(tmp_path: Path) -> Settings:
 
 
 def weeks(n: int, **more: list[float]) -> pd.DataFrame:
-    """The first n weeks of two walks, and of others."""
+    """The first n weeks of two random walks and of more series."""
     return make_series(**{name: y[:n] for name, y in {**YS, **more}.items()})
 
 
-def one_by_one(asked: BacktestRequest, settings: Settings) -> list[list[float]]:
-    """The plain way: a fresh model for each fold."""
-    return [
-        list(
-            asked.model.fit(one.y[:end].copy(), season_length=4).predict(settings.backtest.horizon)
-        )
-        for one in asked.planned
-        for end in one.ends
-    ]
+def fold_by_fold(request: BacktestRequest, settings: Settings) -> np.ndarray:
+    """The plain way: a new model for each fold."""
+    horizon = settings.backtest.horizon
+    return np.array(
+        [
+            request.model.fit(one.y[:end].copy(), season_length=4).predict(horizon)
+            for one in request.planned
+            for end in one.ends
+        ]
+    )
 
 
 # Closed forms
 @pytest.mark.parametrize("name", CLOSED_FORMS)
-def test_a_closed_form_says_at_once_what_it_says_fold_by_fold_and_needs_no_worker(
-    tmp_path: Path, name: str
-):
+def test_a_closed_form_gives_all_folds_at_once_without_workers_or_cache(tmp_path: Path, name: str):
     backtest = {"n_windows": 9, "horizon": 2, "step": 2}
     settings = make_settings(tmp_path, backtest=backtest, series={"season_length": 4})
-    series = RAGGED[RAGGED["unique_id"] < "c"]
-    found = run(name, series, settings)
-    expected = one_by_one(ask(name, series, settings), settings)
-    assert found.folds.y_hat.tobytes() == np.array(expected).tobytes()
-    assert found.folds.is_forecast.all()
-    assert found.n_fits == 0
+    run = run_backtest(name, A_AND_B, settings)
+    expected = fold_by_fold(make_request(name, A_AND_B, settings), settings)
+    assert run.folds.y_hat.tobytes() == expected.tobytes()
+    assert run.folds.is_forecast.all()
+    assert run.n_fits == 0
     assert not cache_folder(settings).exists()
 
 
-def test_a_closed_form_sees_the_values_up_to_the_cutoff_and_no_more(settings: Settings):
-    found = run("naive", weeks(40), settings)
-    assert found.folds.y_hat[:, 0].tolist() == [*YS["a"][34:39], *YS["b"][34:39]]
+def test_a_closed_form_declines_series_that_are_too_short(settings: Settings):
+    run = run_backtest("seasonal_naive", make_series(a=walk(5, seed=1)), settings)
+    assert list(run.folds.errors) == ["too short: it needs 4 values and has 3", None]
+    assert list(run.folds.is_declined) == [True, False]
+    assert run.folds.failures == []
+    assert np.isnan(run.folds.y_hat[0, 0])
 
 
-def test_a_closed_form_is_not_asked_below_its_fewest_values(settings: Settings):
-    found = run("seasonal_naive", make_series(a=walk(5, seed=1)), settings)
-    assert list(found.folds.errors) == ["too short: it needs 4 values and has 3", None]
-    assert found.folds.failures == []
-    assert np.isnan(found.folds.y_hat[0, 0])
+def test_a_closed_form_fails_where_its_forecast_is_not_finite(settings: Settings):
+    series = make_series(a=[-1.7e308, 1.0, 1.0, 1.7e308, 1.0], b=[1] * 5)
+    run = run_backtest("drift", series, settings)
+    assert list(run.folds.errors[:2]) == [None, "forecast is not finite: [inf]"]
+    assert len(run.folds.failures) == 1
+    assert np.isnan(run.folds.y_hat[1, 0])
+    assert run.folds.is_forecast[2:].all()
 
 
-def test_a_closed_form_that_leaves_the_numbers_fails_where_it_does(settings: Settings):
-    found = run("drift", make_series(a=[-1.7e308, 1.0, 1.0, 1.7e308, 1.0], b=[1] * 5), settings)
-    assert list(found.folds.errors[:2]) == [None, "forecast is not finite: [inf]"]
-    assert np.isnan(found.folds.y_hat[1, 0])
-    assert found.folds.is_forecast[2:].all()
-
-
-def test_a_closed_form_that_cannot_be_made_fails_at_every_fold(tmp_path: Path):
+def test_a_closed_form_with_wrong_parameters_fails_at_every_fold(tmp_path: Path):
     models = {"window_average": {"params": {"window": 0}}}
     settings = make_settings(tmp_path, models=models, backtest={"n_windows": 5})
-    found = run("window_average", weeks(40), settings)
-    assert len(found.folds.failures) == 10
-    assert "window is 0: a mean needs one value at least" in found.folds.failures[0]
+    run = run_backtest("window_average", weeks(40), settings)
+    assert len(run.folds.failures) == 10
+    assert "window is 0, but a mean needs at least one value" in run.folds.failures[0]
 
 
-# Models on workers
-@pytest.mark.parametrize("name", ["ses", "holt"])
-def test_workers_say_what_this_process_says(tmp_path: Path, crew: DaskPool, name: str):
+# Workers and the cache
+def test_workers_give_the_same_forecasts_as_this_process(tmp_path: Path, dask_pool: DaskPool):
     settings = make_settings(
         tmp_path, backtest={"n_windows": 5, "horizon": 2}, series={"season_length": 4}
     )
-    series = RAGGED[RAGGED["unique_id"] < "c"]
-    found = run(name, series, settings, crew)
-    expected = one_by_one(ask(name, series, settings), settings)
-    assert found.folds.y_hat.tobytes() == np.array(expected).tobytes()
-    assert found.n_fits == len(found.folds) == 10
+    run = run_backtest("holt", A_AND_B, settings, dask_pool)
+    expected = fold_by_fold(make_request("holt", A_AND_B, settings), settings)
+    assert run.folds.y_hat.tobytes() == expected.tobytes()
+    assert run.n_fits == len(run.folds) == 10
 
 
-def test_short_series_are_declined_and_the_shortest_has_no_fold(tmp_path: Path, crew: DaskPool):
+def test_short_series_are_declined_and_the_shortest_has_no_fold(
+    tmp_path: Path, dask_pool: DaskPool
+):
     settings = make_settings(tmp_path, backtest={"n_windows": 5, "horizon": 2})
-    found = run("ses", RAGGED, settings, crew)
-    frame = found.predictions(settings)
+    run = run_backtest("ses", RAGGED, settings, dask_pool)
+    frame = run.predictions(settings)
     of_c = frame[frame["unique_id"] == "c"]
     assert list(of_c["error"]) == ["too short: it needs 4 values and has 1"] * 2
     assert set(frame["unique_id"]) == {"a", "b", "c"}
-    assert found.folds.failures == []
+    assert run.folds.failures == []
 
 
-def test_the_same_week_again_computes_nothing_and_needs_no_worker(
-    settings: Settings, crew: DaskPool
-):
-    first = run("ses", weeks(40), settings, crew, run_id="1")
-    compute = make_compute(settings, run_id="2")
-    again = compute.run(ask("ses", weeks(40), settings), ahead=[ask("holt", weeks(40), settings)])
-    assert (first.n_fits, again.n_fits) == (10, 0)
+def test_only_new_folds_are_computed(settings: Settings, dask_pool: DaskPool):
+    first = run_backtest("ses", weeks(39), settings, dask_pool)
+    executor = make_executor(settings, run_id="2")  # without workers
+    request, ahead = (make_request(name, weeks(39), settings) for name in ("ses", "holt"))
+    again = executor.run(request, ahead=[ahead])
+    assert (first.n_fits, again.n_fits, executor.dashboard) == (10, 0, None)
     assert again.folds.y_hat.tobytes() == first.folds.y_hat.tobytes()
     assert again.folds.fit_seconds.tolist() == first.folds.fit_seconds.tolist()
-    assert compute.dashboard is None
-
-
-def test_a_new_week_a_revision_and_a_new_model_compute_what_is_new(
-    settings: Settings, crew: DaskPool
-):
-    assert run("ses", weeks(39), settings, crew).n_fits == 10
-    assert run("ses", weeks(40), settings, crew).n_fits == 2
+    assert run_backtest("ses", weeks(40), settings, dask_pool).n_fits == 2
     revised = make_series(a=[*YS["a"][:37], 0.5, *YS["a"][38:]], b=YS["b"])
-    assert run("ses", revised, settings, crew).n_fits == 2  # at the ends 38 and 39
-    assert run("holt", revised, settings, crew).n_fits == 10
-    assert run("ses", weeks(40), settings).n_fits == 0
+    assert run_backtest("ses", revised, settings, dask_pool).n_fits == 2  # at ends 38 and 39
+    assert run_backtest("holt", revised, settings, dask_pool).n_fits == 10
 
 
-def test_equal_histories_are_computed_once(settings: Settings, crew: DaskPool):
-    found = run("ses", weeks(40, again=YS["a"]), settings, crew)
-    assert found.n_fits == 10
-    assert found.folds.y_hat[:5].tolist() == found.folds.y_hat[5:10].tolist()
+@pytest.mark.usefixtures("user_models")
+def test_one_global_fit_for_each_cutoff_serves_every_series(
+    settings: Settings, dask_pool: DaskPool
+):
+    run = run_backtest(user_model("Pooled"), A_AND_B, settings, dask_pool)
+    n_rows = [(end + end - 10) for end in range(25, 30)]
+    assert run.n_fits == 5
+    assert [int(y_hat // 1e6) for y_hat in run.folds.y_hat[:, 0]] == n_rows * 2
 
 
-@pytest.mark.usefixtures("odd_models")
-def test_one_global_fit_a_cutoff_serves_every_series(settings: Settings, crew: DaskPool):
-    """It says a million times the values that it saw, of all series up to that day."""
-    found = run(odd_model("Pooled"), RAGGED[RAGGED["unique_id"] < "c"], settings, crew)
-    n_seen = [(end + end - 10) for end in range(25, 30)]
-    assert found.n_fits == 5
-    assert [int(y_hat // 1e6) for y_hat in found.folds.y_hat[:, 0]] == n_seen * 2
-
-
-def test_results_do_not_depend_on_the_cache_or_its_damage(settings: Settings, crew: DaskPool):
-    plain = run("holt", weeks(40), settings, crew)
+def test_forecasts_do_not_depend_on_the_cache_or_its_damage(
+    settings: Settings, dask_pool: DaskPool
+):
+    first = run_backtest("holt", weeks(40), settings, dask_pool)
     (file,) = cache_folder(settings).iterdir()
-    for content in (b"", b"not a database " * 99, file.read_bytes()[:5000]):
+    for content in (b"not a database " * 99, file.read_bytes()[:5000]):
         file.write_bytes(content)
-        again = run("holt", weeks(40), settings, crew)
-        assert again.data_version == plain.data_version
-    file.unlink()
-    assert run("holt", weeks(40), settings, crew).n_fits == 10
+        again = run_backtest("holt", weeks(40), settings, dask_pool)
+        assert again.data_version == first.data_version
 
 
 # Failures
-@pytest.mark.usefixtures("odd_models")
-def test_what_a_model_does_wrong_on_a_series_is_told_there_and_nowhere_else(
-    settings: Settings, crew: DaskPool
-):
-    """The first value of a series tells the model what to do wrong on it."""
-    ways = {f"s{i}": [float(i)] * 20 for i in range(7)}
-    compute = make_compute(settings, crew, run_id="1")
-    found = compute.run(ask(odd_model(), make_series(**ways), settings))
-    said = [found.folds.errors[5 * i : 5 * (i + 1)] for i in range(7)]
-    assert all(len(set(errors)) == 1 for errors in said)
-    assert [str(errors[0])[:22] for errors in said] == [
-        "RuntimeError: cannot say"[:22],
+@pytest.mark.usefixtures("user_models")
+def test_a_failure_concerns_its_series_and_its_run_alone(settings: Settings, dask_pool: DaskPool):
+    """The first value of a series determines how the model misbehaves."""
+    series = make_series(**{f"s{i}": [float(i)] * 20 for i in range(7)})
+    model = misbehaving("by_first_value")
+    run = run_backtest(model, series, settings, dask_pool, run_id="1")
+    errors = [run.folds.errors[5 * i : 5 * (i + 1)] for i in range(7)]
+    assert all(len(set(five)) == 1 for five in errors)
+    assert [str(five[0])[:22] for five in errors] == [
+        "RuntimeError: no licence"[:22],
         "forecast is not finite",
         "forecast of shape [2],",
         "ValueError: could not convert"[:22],
@@ -190,110 +174,151 @@ def test_what_a_model_does_wrong_on_a_series_is_told_there_and_nowhere_else(
         "not for this series: i",
         "None",
     ]
-    assert found.folds.y_hat[30:].tolist() == [[6.0]] * 5
-    assert len(found.folds.failures) == 25
-    again = run(odd_model(), make_series(**ways), settings, run_id="1")  # knows it all
-    assert (again.n_fits, again.data_version) == (0, found.data_version)
-    compute = make_compute(settings, run_id="2")
-    carried_on = compute.run(ask(odd_model(), make_series(**ways), settings), run_id="1")
-    assert (carried_on.n_fits, carried_on.data_version) == (0, found.data_version)
-    assert run(odd_model(), make_series(**ways), settings, crew, run_id="2").n_fits == 25
+    assert run.folds.y_hat[30:].tolist() == [[6.0]] * 5
+    assert len(run.folds.failures) == 25
+    assert list(run.folds.is_declined) == [False] * 25 + [True] * 5 + [False] * 5
+    again = run_backtest(model, series, settings, run_id="1")  # without workers
+    assert (again.n_fits, again.data_version) == (0, run.data_version)
+    request = make_request(model, series, settings)
+    resumed = make_executor(settings, run_id="2").run(request, run_id="1")
+    assert (resumed.n_fits, resumed.data_version) == (0, run.data_version)
+    assert run_backtest(model, series, settings, dask_pool, run_id="2").n_fits == 25
 
 
-@pytest.mark.usefixtures("odd_models")
-def test_a_model_that_has_used_up_its_time_is_not_tried_any_more(tmp_path: Path, crew: DaskPool):
+@pytest.mark.usefixtures("user_models")
+def test_a_model_that_has_used_its_time_is_skipped(tmp_path: Path, dask_pool: DaskPool):
     settings = make_settings(tmp_path, backtest={"n_windows": 15}, compute={"model_seconds": 0.5})
-    found = run(odd_model(way="slow"), weeks(40), settings, crew)
-    said = "not tried: the model had used up its 0.5 seconds"
-    assert set(found.folds.errors) == {None, said}
-    assert 0 < found.folds.is_forecast.sum() <= 10
-    assert found.seconds > 0.5
+    run = run_backtest(misbehaving(seconds=0.2), weeks(40), settings, dask_pool)
+    assert set(run.folds.errors) == {None, "skipped, the model has used its 0.5 seconds"}
+    assert 0 < run.folds.is_forecast.sum() <= 10
+    assert run.seconds > 0.5
 
 
-def test_workers_of_another_version_are_refused_each_time(tmp_path: Path, crew: DaskPool):
-    """What was sent and refused does not come back: who asks again must not wait for it."""
+def test_workers_of_another_version_are_refused_each_time(tmp_path: Path, dask_pool: DaskPool):
+    """A retry must not wait for the refused chunks."""
     settings = make_settings(tmp_path, backtest={"n_windows": 1})
-    asked = ask(replace(MODELS["ses"]), make_series(a=YS["a"]), settings)
-    vars(asked.model)["fingerprint"] = "0" * 32  # as if the code here were other than there
-    compute = make_compute(settings, crew)
+    request = make_request(replace(MODELS["ses"]), make_series(a=YS["a"]), settings)
+    vars(request.model)["fingerprint"] = "0" * 32  # as if the workers had other code
+    executor = make_executor(settings, dask_pool)
     for _ in range(2):
-        with pytest.raises(ComputeError, match=r"would answer with other code.*the same versions"):
-            compute.run(asked)
-    assert compute.run(ask("ses", make_series(a=YS["a"]), settings)).n_fits == 1
+        with pytest.raises(ComputeError, match=r"has other code.*the same versions"):
+            executor.run(request)
+    assert executor.run(make_request("ses", make_series(a=YS["a"]), settings)).n_fits == 1
 
 
-def test_a_cache_that_cannot_be_written_fails_the_model_and_may_be_mended(
-    settings: Settings, crew: DaskPool
+def test_a_cache_that_cannot_be_written_fails_the_model_until_it_is_repaired(
+    settings: Settings, dask_pool: DaskPool
 ):
-    compute = make_compute(settings, crew)
+    executor = make_executor(settings, dask_pool)
     cache_folder(settings).parent.mkdir(parents=True)
-    cache_folder(settings).write_text("a file where a folder must be")
-    asked = ask("ses", weeks(40), settings)
+    cache_folder(settings).write_text("a file in place of the folder")
+    request = make_request("ses", weeks(40), settings)
     with pytest.raises(StoreError, match=r"fold cache .* cannot be used"):
-        compute.run(asked)
+        executor.run(request)
     cache_folder(settings).unlink()
-    assert compute.run(asked).folds.is_forecast.all()
-
-
-# Before the first chunk
+    assert executor.run(request).folds.is_forecast.all()
 
 
 # Several models
-def n_known(asked: BacktestRequest, settings: Settings) -> int:
-    """How many folds of a model lie in the cache."""
-    keys = fold_keys(asked.planned, asked.model, asked.panel, horizon=1, season_length=4)
-    return len(fold_cache(settings).get(asked.model, keys, run_id="run"))
-
-
-def test_a_model_ahead_begins_before_it_is_asked_and_says_the_same(
-    tmp_path: Path, settings: Settings, crew: DaskPool
+def test_a_model_ahead_starts_early_and_gives_the_same_forecasts(
+    tmp_path: Path, settings: Settings, dask_pool: DaskPool
 ):
-    compute = make_compute(settings, crew)
-    first, naive, second = compute.backtests(weeks(40), ["ses", "naive", "holt"])
-    runs = [compute.run(first, ahead=[naive, second])]
-    assert crew.n_out + n_known(second, settings) > 0
-    runs += [compute.run(naive, ahead=[second]), compute.run(second)]
-    assert [one.n_fits for one in runs] == [10, 0, 10]
+    executor = make_executor(settings, dask_pool)
+    first, naive, second = executor.requests(weeks(40), ["ses", "naive", "holt"])
+    runs = [executor.run(first, ahead=[naive, second])]
+    assert executor._jobs  # noqa: SLF001 - holt has started
+    runs += [executor.run(naive, ahead=[second]), executor.run(second)]
+    assert [run.n_fits for run in runs] == [10, 0, 10]
     alone = make_settings(tmp_path / "b", backtest={"n_windows": 5}, series={"season_length": 4})
-    for one in runs:
-        assert one.data_version == run(one.model, weeks(40), alone, crew).data_version
+    for run in runs:
+        expected = run_backtest(run.model, weeks(40), alone, dask_pool)
+        assert run.data_version == expected.data_version
 
 
-def test_a_model_ahead_that_does_not_exist_waits_for_its_turn(settings: Settings, crew: DaskPool):
-    compute = make_compute(settings, crew)
-    asked = ask("ses", weeks(40), settings)
-    gone = BacktestRequest(replace(MODELS["ses"], factory="gone:Gone"), asked.planned, asked.panel)
-    assert compute.run(asked, ahead=[gone]).n_fits == 10
+def test_a_model_ahead_that_does_not_exist_is_reported_in_its_turn(
+    settings: Settings, dask_pool: DaskPool
+):
+    request = make_request("ses", weeks(40), settings)
+    gone = replace(request, model=replace(MODELS["ses"], factory="gone:Gone"))
+    assert make_executor(settings, dask_pool).run(request, ahead=[gone]).n_fits == 10
 
 
-def test_several_models_come_back_in_the_order_asked(settings: Settings, crew: DaskPool):
-    compute = make_compute(settings, crew)
-    runs = compute.run_all(compute.backtests(weeks(40), ["holt", "naive", "ses"]))
-    assert [one.model for one in runs] == ["holt", "naive", "ses"]
-    assert all(one.folds.is_forecast.all() for one in runs)
+def test_several_models_return_in_the_order_of_the_requests(
+    settings: Settings, dask_pool: DaskPool
+):
+    executor = make_executor(settings, dask_pool)
+    runs = executor.run_all(executor.requests(weeks(40), ["holt", "naive", "ses"]))
+    assert [run.model for run in runs] == ["holt", "naive", "ses"]
+    assert all(run.folds.is_forecast.all() for run in runs)
 
 
-def test_the_plan_of_a_frame_is_made_once(settings: Settings):
-    compute, series = make_compute(settings), weeks(40)
-    (first,), (again,) = compute.backtests(series, ["ses"]), compute.backtests(series, ["holt"])
+def test_a_frame_is_planned_once(settings: Settings):
+    executor, series = make_executor(settings), weeks(40)
+    (first,), (again,) = executor.requests(series, ["ses"]), executor.requests(series, ["holt"])
     assert first.planned is again.planned
     assert first.panel is again.panel
-    (other,) = compute.backtests(weeks(39), ["ses"])
-    assert [one.ends[-1] for one in other.planned] == [38, 38]
+    (other,) = executor.requests(weeks(39), ["ses"])
+    assert [series.ends[-1] for series in other.planned] == [38, 38]
 
 
-def test_progress_is_told_after_each_report_and_adds_up(settings: Settings, crew: DaskPool):
-    told: list[Progress] = []
-    found = make_compute(settings, crew).run(ask("ses", weeks(40), settings), watch=told.append)
-    assert [one.n_done for one in told] == sorted(one.n_done for one in told)
-    assert (told[-1].n_done, told[-1].n_planned, told[-1].seconds_left) == (10, 10, 0.0)
-    assert len(told) == len(found.spans) >= 4
-    assert {span.model for span in found.spans} == {"ses"}
-    assert found.seconds == pytest.approx(sum(span.seconds for span in found.spans))
+def test_progress_is_reported_after_each_result(settings: Settings, dask_pool: DaskPool):
+    reported: list[Progress] = []
+    request = make_request("ses", weeks(40), settings)
+    run = make_executor(settings, dask_pool).run(request, on_progress=reported.append)
+    assert [progress.n_done for progress in reported] == sorted(p.n_done for p in reported)
+    last = reported[-1]
+    assert (last.n_done, last.n_planned, last.seconds_left) == (10, 10, 0.0)
+    assert len(reported) == len(run.spans) >= 4
+    assert {span.model for span in run.spans} == {"ses"}
+    assert run.seconds == pytest.approx(sum(span.seconds for span in run.spans))
 
 
-def test_nothing_to_forecast_is_no_work(settings: Settings):
+def test_series_without_folds_and_no_series_are_no_work(settings: Settings):
     for name in ("ses", "naive"):
-        assert len(run(name, make_series(a=[1.0]), settings).folds) == 0
+        assert len(run_backtest(name, make_series(a=[1.0]), settings).folds) == 0
         nothing = BacktestRequest(find_model(name), [], Panel.of([]))
-        assert len(make_compute(settings).run(nothing).folds) == 0
+        assert len(make_executor(settings).run(nothing).folds) == 0
+
+
+# Prewarming
+class FakeStore:
+    """A store whose last backtest has this `as_of`."""
+
+    def __init__(self, *as_of: datetime) -> None:
+        self._as_of = as_of
+
+    def history(self, asset: str) -> Sequence[Any]:
+        """Return one commit."""
+        assert asset == "backtest_predictions"
+        return [type("Commit", (), {"as_of": as_of}) for as_of in self._as_of]
+
+
+@pytest.mark.parametrize(
+    ("tables", "backtested_at", "expected"),
+    [
+        ({}, None, [("theta", 3)]),
+        ({}, datetime(2026, 1, 2, tzinfo=UTC), [("theta", 3)]),  # Friday's week was not over
+        ({}, datetime(2026, 1, 3, tzinfo=UTC), []),
+        ({"models": {"enabled": ["naive", "drift"]}}, None, []),
+        ({"models": {"enabled": ["unknown", "theta"]}}, None, []),
+        ({"compute": {"dask_address": "tcp://10.0.0.1:8786"}}, None, []),
+    ],
+)
+def test_processes_start_early_only_if_this_machine_is_likely_to_fit_models(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    tables: dict[str, Any],
+    backtested_at: datetime | None,
+    expected: list[tuple[str, int]],
+):
+    started: list[tuple[str, int]] = []
+    monkeypatch.setattr(
+        executor_module,
+        "start_processes",
+        lambda config, n_processes: started.append((config.model.name, n_processes)),
+    )
+    defaults = {"models": {"enabled": ["naive", "theta", "ses"]}, "compute": {"workers": 3}}
+    settings = make_settings(tmp_path, **{**defaults, **tables})
+    store: Any = FakeStore(*([backtested_at] if backtested_at else []))
+    prewarm(settings, store, as_of=datetime(2026, 1, 4, 6, tzinfo=UTC))
+    assert started == expected

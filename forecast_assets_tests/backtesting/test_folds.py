@@ -1,6 +1,7 @@
-"""The plan of a backtest: how many folds, where their cutoffs lie, and what they see."""
+"""The plan of a backtest, its folds as columns and as a table, and all series in one panel."""
 
 import itertools
+import pickle
 
 import numpy as np
 import pandas as pd
@@ -11,39 +12,43 @@ from hypothesis import strategies as st
 from forecast_assets.backtesting.folds import (
     FoldForecast,
     FoldForecasts,
+    Panel,
     SeriesFolds,
     is_declined,
     latest_folds,
     plan,
+    split_series,
     to_frame,
 )
 from forecast_assets.config.settings import BacktestSettings
 from forecast_assets.storage.tables import table_contracts
-from forecast_assets_tests.builders import make_series, walk
+from forecast_assets_tests.builders import FIRST_WEEK, make_ragged, make_series, walk
 
 
 def ends(n: int, **backtest: int) -> list[int]:
-    """How many values each fold of a series of n weeks sees."""
-    (one,) = plan(make_series(a=walk(n, seed=1)), BacktestSettings(**backtest))
-    return [int(end) for end in one.ends]
+    """The number of values that each fold of a series of n weeks sees."""
+    (series,) = plan(make_series(a=walk(n, seed=1)), BacktestSettings(**backtest))
+    return [int(end) for end in series.ends]
 
 
-def test_cutoffs_are_the_last_weeks_that_leave_a_horizon():
-    assert ends(100, n_windows=3) == [97, 98, 99]
-    assert ends(100, n_windows=3, horizon=4) == [94, 95, 96]
-
-
-def test_step_puts_weeks_between_the_cutoffs():
-    assert ends(100, n_windows=3, step=5) == [89, 94, 99]
-
-
-def test_a_short_series_keeps_half_of_its_weeks_for_the_first_fit():
-    assert ends(20, n_windows=52) == list(range(11, 20))
-
-
-@pytest.mark.parametrize(("n", "expected"), [(1, []), (2, [1]), (3, [2]), (4, [3]), (5, [3, 4])])
-def test_two_weeks_are_enough_for_a_fold(n: int, expected: list[int]):
-    assert ends(n, n_windows=52) == expected
+# The plan
+@pytest.mark.parametrize(
+    ("n", "backtest", "expected"),
+    [
+        (100, {"n_windows": 3}, [97, 98, 99]),
+        (100, {"n_windows": 3, "horizon": 4}, [94, 95, 96]),
+        (100, {"n_windows": 3, "step": 5}, [89, 94, 99]),
+        (20, {"n_windows": 52}, list(range(11, 20))),  # the first fit sees half of the weeks
+        (1, {"n_windows": 52}, []),
+        (2, {"n_windows": 52}, [1]),
+        (4, {"n_windows": 52}, [3]),
+        (5, {"n_windows": 52}, [3, 4]),
+    ],
+)
+def test_cutoffs_are_the_last_weeks_that_leave_a_horizon(
+    n: int, backtest: dict[str, int], expected: list[int]
+):
+    assert ends(n, **backtest) == expected
 
 
 @given(
@@ -52,28 +57,43 @@ def test_two_weeks_are_enough_for_a_fold(n: int, expected: list[int]):
     n_windows=st.integers(1, 60),
     step=st.integers(1, 6),
 )
-def test_every_fold_sees_something_and_is_followed_by_a_horizon(
+def test_every_fold_sees_values_and_is_followed_by_a_horizon(
     n: int, horizon: int, n_windows: int, step: int
 ):
-    found = ends(n, horizon=horizon, n_windows=n_windows, step=step)
-    assert len(found) <= n_windows
-    assert all(1 <= end <= n - horizon for end in found)
-    assert all(b - a == step for a, b in itertools.pairwise(found))
-    assert bool(found) == (n > horizon)
+    planned = ends(n, horizon=horizon, n_windows=n_windows, step=step)
+    assert len(planned) <= n_windows
+    assert all(1 <= end <= n - horizon for end in planned)
+    assert all(b - a == step for a, b in itertools.pairwise(planned))
+    assert bool(planned) == (n > horizon)
 
 
 def test_the_plan_of_a_series_does_not_depend_on_the_others():
     alone = plan(make_series(b=walk(60, seed=1)), BacktestSettings())
-    beside = plan(make_series(a=walk(9, seed=2), b=walk(60, seed=1)), BacktestSettings())
-    assert list(alone[0].ends) == list(beside[1].ends)
-    assert [one.unique_id for one in beside] == ["a", "b"]
+    both = plan(make_series(a=walk(9, seed=2), b=walk(60, seed=1)), BacktestSettings())
+    assert list(alone[0].ends) == list(both[1].ends)
+    assert [series.unique_id for series in both] == ["a", "b"]
 
 
-def test_the_latest_fold_sees_everything():
-    (one,) = latest_folds(make_series(a=walk(9, seed=2)))
-    assert list(one.ends) == [9]
+def test_the_latest_fold_sees_all_values():
+    (series,) = latest_folds(make_series(a=walk(9, seed=2)))
+    assert list(series.ends) == [9]
 
 
+def test_a_prefix_digest_identifies_the_values_up_to_the_cutoff():
+    def digests(y: list[float], *ends: int) -> list[bytes]:
+        ds = np.arange(len(y)).astype("datetime64[D]")
+        return SeriesFolds("a", ds, np.array(y), np.array(ends)).prefix_digests
+
+    y = walk(9, seed=1)
+    assert digests(y, 3, 5, 9) == digests(y, 3) + digests(y, 5) + digests(y, 9)
+    assert digests(y, 5) == digests(y[:5], 5)
+    assert len({*digests(y, *range(1, 10))}) == 9
+    assert digests([*y[:4], np.nextafter(y[4], 0)], 5) != digests(y, 5)
+    assert digests([0.0], 1) != digests([-0.0], 1)
+    assert digests(y) == []
+
+
+# Folds as columns and as a table
 def test_predictions_keep_their_contract_and_their_order():
     series = make_series(a=walk(9, seed=2), b=walk(7, seed=3))
     planned = plan(series, BacktestSettings(horizon=2, n_windows=2))
@@ -95,55 +115,108 @@ def test_predictions_keep_their_contract_and_their_order():
 
 def test_no_folds_make_no_rows():
     planned = plan(make_series(a=[1.0]), BacktestSettings())
-    frame = to_frame("m", planned, FoldForecasts.of([], horizon=1), horizon=1)
+    folds = FoldForecasts.of([], horizon=3)
+    assert (len(folds), folds.y_hat.shape, folds.failures) == (0, (0, 3), [])
+    frame = to_frame("m", planned, folds, horizon=3)
     assert len(table_contracts((80,))["backtest_predictions"].check(frame)) == 0
 
 
-def test_folds_as_columns_say_what_the_single_folds_said():
+def test_folds_as_columns_equal_the_single_folds():
     folds = FoldForecasts.of(
         [
             FoldForecast(np.array([1.0, 2.0]), 0.1),
             FoldForecast(None, 0.2, "no"),
-            FoldForecast(None, 0.0, "too short: no"),
+            FoldForecast(None, 0.0, "too short: no", is_declined=True),
         ],
         horizon=2,
     )
     assert len(folds) == 3
     assert list(folds.is_forecast) == [True, False, False]
+    assert list(folds.is_declined) == [False, False, True]
     assert folds.failures == ["no"]
     assert list(folds.fit_seconds) == [0.1, 0.2, 0.0]
     np.testing.assert_array_equal(folds.y_hat, [[1.0, 2.0], [np.nan] * 2, [np.nan] * 2])
 
 
-def test_no_folds_are_columns_too():
-    folds = FoldForecasts.of([], horizon=3)
-    assert (len(folds), folds.y_hat.shape, folds.failures) == (0, (0, 3), [])
+def test_a_stored_error_says_whether_the_model_declined():
+    assert is_declined("too short: it needs 4 values and has 3")
+    assert is_declined("not for this series: it goes down")
+    assert not is_declined("ValueError: too short: really")
+    assert not is_declined("")
+
+
+# The panel
+def make_frame(spans: list[tuple[int, int]]) -> pd.DataFrame:
+    """Series of (weeks before their start, weeks); no value occurs twice."""
+    series = {f"s{i}": (weeks, range(100 * i, 100 * i + n)) for i, (weeks, n) in enumerate(spans)}
+    return make_ragged(**series)
+
+
+def make_panel(*spans: tuple[int, int]) -> Panel:
+    return Panel.of(split_series(make_frame(list(spans))))
+
+
+def test_a_panel_has_each_series_and_the_day_of_each_value():
+    panel = make_panel((0, 3), (2, 4), (1, 2))
+    assert list(panel.series(0)) == [0, 1, 2]
+    assert list(panel.series(1)) == [100, 101, 102, 103]
+    assert list(panel.series(2)) == [200, 201]
+    assert panel.day(0, 1) == np.datetime64("2024-01-05")
+    assert panel.day(1, 4) == np.datetime64("2024-02-09")
+
+
+def test_no_series_make_an_empty_panel():
+    panel = Panel.of([])
+    assert len(panel.y) == 0
+    assert len(panel.sizes_at(np.datetime64("2024-01-05"))) == 0
 
 
 @pytest.mark.parametrize(
-    ("error", "expected"),
+    ("day", "sizes"),
     [
-        ("too short: it needs 4 values and has 3", True),
-        ("not for this series: it goes down", True),
-        ("ValueError: too short: really", False),
-        ("", False),
+        ("2023-12-29", [0, 0]),
+        ("2024-01-04", [0, 0]),  # the day before the end of the first week
+        ("2024-01-05", [1, 0]),
+        ("2024-01-18", [2, 0]),
+        ("2024-01-19", [3, 1]),
+        ("2024-01-26", [3, 2]),  # the first series has ended
+        ("2030-01-04", [3, 4]),
     ],
 )
-def test_a_model_declines_by_how_its_error_begins(error: str, expected: bool):  # noqa: FBT001 - a case
-    assert is_declined(error) is expected
+def test_a_series_has_the_weeks_that_ended_by_the_day(day: str, sizes: list[int]):
+    assert list(make_panel((0, 3), (2, 4)).sizes_at(np.datetime64(day))) == sizes
 
 
-def test_a_prefix_stands_for_the_values_up_to_the_cutoff():
-    """Equal exactly where the values are; each value is told from its neighbour, and 0 from -0."""
+@given(
+    spans=st.lists(st.tuples(st.integers(0, 9), st.integers(1, 9)), min_size=1, max_size=5),
+    after=st.integers(-1, 20),
+    weeks=st.integers(0, 20),
+)
+def test_a_frame_has_the_weeks_between_two_days_of_every_series(
+    spans: list[tuple[int, int]], after: int, weeks: int
+):
+    """The plain way: number the series of the table, and filter its rows by day."""
+    table = make_frame(spans)
+    panel = Panel.of(split_series(table))
+    first, last = [
+        pd.Timestamp(FIRST_WEEK) + pd.Timedelta(weeks=week) for week in (after, after + weeks)
+    ]
+    sizes = [panel.sizes_at(np.datetime64(day, "D")) for day in (first, last)]
+    is_between = (table["ds"] > first) & (table["ds"] <= last)
+    expected = table.drop(columns="coverage")[is_between].reset_index(drop=True)
+    expected["unique_id"] = expected["unique_id"].str[1:].astype("int64")
+    pd.testing.assert_frame_equal(panel.frame(*sizes), expected)
 
-    def prefixes(y: list[float], *ends: int) -> list[bytes]:
-        ds = np.arange(len(y)).astype("datetime64[D]")
-        return SeriesFolds("a", ds, np.array(y), np.array(ends)).prefixes
 
-    y = walk(9, seed=1)
-    assert prefixes(y, 3, 5, 9) == prefixes(y, 3) + prefixes(y, 5) + prefixes(y, 9)
-    assert prefixes(y, 5) == prefixes(y[:5], 5)
-    assert len({*prefixes(y, *range(1, 10))}) == 9
-    assert prefixes([*y[:4], np.nextafter(y[4], 0)], 5) != prefixes(y, 5)
-    assert prefixes([0.0], 1) != prefixes([-0.0], 1)
-    assert prefixes(y) == []
+def test_the_digest_of_a_panel_covers_values_lengths_and_weeks_and_survives_pickling():
+    panels = [
+        make_panel((0, 3), (0, 3)),
+        make_panel((0, 2), (0, 3)),
+        make_panel((0, 3)),
+        make_panel((0, 3), (1, 3)),
+        make_panel((1, 3), (0, 3)),
+    ]
+    panels.append(Panel(panels[0].y, np.array([0, 2, 6]), panels[0].first))
+    assert len({panel.digest for panel in panels}) == len(panels)
+    copy = pickle.loads(pickle.dumps(panels[0]))  # noqa: S301 - dumped here
+    assert copy.digest == make_panel((0, 3), (0, 3)).digest == panels[0].digest

@@ -23,10 +23,10 @@ ENDED = "the model's process ended with"
 SAYS = {
     "raises": "RuntimeError: no licence",
     "nan": "forecast is not finite: [nan]",
-    "long": "forecast of shape [2], asked for [1]",
+    "long": "forecast of shape [2], expected [1]",
     "does_not_converge": "ConvergenceWarning: no optimum",
     "hangs": "took more than 1 seconds",
-    "swells": "took more than 400 MB of memory",
+    "allocates": "took more than 400 MB of memory",
     "exits": f"{ENDED} exit code 3",
     "kills_itself": f"{ENDED} signal SIGKILL",
 }
@@ -34,9 +34,9 @@ SAYS = {
 
 def week(folder: Path, *models: str) -> Settings:
     """A week of two series, with these models."""
-    unruly = {
+    misbehaving = {
         name: {
-            "factory": "unruly_models:Unruly",
+            "factory": "user_models:Misbehaving",
             "params": {"way": name.removesuffix("_on_some")}
             | ({"on": ON} if name.endswith("_on_some") else {}),
         }
@@ -47,7 +47,7 @@ def week(folder: Path, *models: str) -> Settings:
     return week_settings(
         folder,
         make_series(even=EVEN, odd=ODD),
-        models={"enabled": list(models), **unruly},
+        models={"enabled": list(models), **misbehaving},
         backtest={"n_windows": 3},
         compute={"fold_seconds": 1, "memory_mb": 400},
     )
@@ -59,7 +59,7 @@ def sound(predictions: pd.DataFrame) -> pd.DataFrame:
     return rows.drop(columns="fit_seconds").reset_index(drop=True)
 
 
-@pytest.mark.usefixtures("unruly_models")
+@pytest.mark.usefixtures("user_models")
 def test_a_week_is_published_whatever_its_models_do(tmp_path: Path):
     models = [*SOUND, *SAYS, *(f"{way}_on_some" for way in SAYS)]
     settings, calm = week(tmp_path / "all", *models), week(tmp_path / "calm", *SOUND)

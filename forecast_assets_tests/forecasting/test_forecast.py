@@ -18,18 +18,18 @@ from forecast_assets.forecasting.intervals import (
 )
 from forecast_assets.storage.tables import table_contracts
 from forecast_assets_tests.builders import AS_OF, make_ragged, make_series, make_settings, walk
-from forecast_assets_tests.worker_builders import make_compute
+from forecast_assets_tests.worker_builders import make_executor
 
 
 def forecast_of(
     series: pd.DataFrame,
     settings: Settings,
     *choices: tuple[str, str | None],
-    crew: DaskPool | None = None,
+    dask_pool: DaskPool | None = None,
 ) -> pd.DataFrame:
     """Forecast each series by its (model, runner-up) after a real backtest."""
-    compute = make_compute(settings, crew)
-    asked = compute.backtests(series, settings.models.enabled)
+    compute = make_executor(settings, dask_pool)
+    asked = compute.requests(series, settings.models.enabled)
     predictions = pd.concat(run.predictions(settings) for run in compute.run_all(asked))
     best = pd.DataFrame(
         [
@@ -105,15 +105,17 @@ def odd_settings(tmp_path: Path, **odd: object) -> Settings:
     return make_settings(tmp_path, models=models)
 
 
-@pytest.mark.usefixtures("odd_models")
+@pytest.mark.usefixtures("user_models")
 def test_a_champion_that_fails_on_the_newest_week_gives_way_to_the_runner_up_by_name(
-    tmp_path: Path, crew: DaskPool
+    tmp_path: Path, dask_pool: DaskPool
 ):
     """Two series have 60 weeks, on which the model fails; no fold of the backtest has as many."""
-    settings = odd_settings(tmp_path, factory="odd_models:Odd", params={"way": "refuses 60"})
+    settings = odd_settings(
+        tmp_path, factory="user_models:Misbehaving", params={"way": "raises", "since": 60}
+    )
     series = make_series(a=walk(60, seed=1), b=walk(59, seed=2), c=walk(60, seed=3))
     choices = ("odd", "drift"), ("odd", "drift"), ("odd", None)
-    frame = forecast_of(series, settings, *choices, crew=crew)
+    frame = forecast_of(series, settings, *choices, dask_pool=dask_pool)
     assert list(zip(frame["model"], frame["rung"], strict=True)) == [
         ("drift", "runner-up"),
         ("odd", "champion"),
@@ -123,14 +125,16 @@ def test_a_champion_that_fails_on_the_newest_week_gives_way_to_the_runner_up_by_
     assert frame["members"].iloc[2] == "naive, drift"  # odd was one of the best, and has failed
 
 
-@pytest.mark.usefixtures("odd_models")
+@pytest.mark.usefixtures("user_models")
 def test_a_global_model_sees_the_series_that_it_does_not_forecast_too(
-    tmp_path: Path, crew: DaskPool
+    tmp_path: Path, dask_pool: DaskPool
 ):
     """Its forecast is a million times the rows that it sees, up to the same week."""
-    settings = odd_settings(tmp_path, factory="odd_models:Pooled")
+    settings = odd_settings(tmp_path, factory="user_models:Pooled")
     series = make_ragged(a=(0, [1.0] * 20), b=(0, [2.0] * 30), c=(9, [3.0] * 21))
-    frame = forecast_of(series, settings, ("odd", None), ("drift", None), ("odd", None), crew=crew)
+    frame = forecast_of(
+        series, settings, ("odd", None), ("drift", None), ("odd", None), dask_pool=dask_pool
+    )
     assert list(frame["model"]) == ["odd", "drift", "odd"]
     assert list(frame["y_hat"]) == [1 + 1e6 * (20 + 20 + 11), 2, 3 + 1e6 * (20 + 30 + 21)]
 
@@ -163,25 +167,29 @@ def test_weights_of_the_newest_week_come_from_every_fold(settings: Settings):
     assert row["y_hat"] == pytest.approx(y[-1] + share * (y[-1] - y[0]) / 59)
 
 
-@pytest.mark.usefixtures("odd_models")
-def test_an_ensemble_continues_with_the_surviving_members(tmp_path: Path, crew: DaskPool):
-    settings = odd_settings(tmp_path, factory="odd_models:Odd", params={"way": "refuses 60"})
+@pytest.mark.usefixtures("user_models")
+def test_an_ensemble_continues_with_the_surviving_members(tmp_path: Path, dask_pool: DaskPool):
+    settings = odd_settings(
+        tmp_path, factory="user_models:Misbehaving", params={"way": "raises", "since": 60}
+    )
     y = walk(60, seed=1)
-    row = forecast_of(make_series(a=y), settings, ("combination_mean", None), crew=crew).iloc[0]
+    row = forecast_of(
+        make_series(a=y), settings, ("combination_mean", None), dask_pool=dask_pool
+    ).iloc[0]
     drift = y[-1] + (y[-1] - y[0]) / 59
     assert (row["model"], row["rung"]) == ("combination_mean", "champion")
     assert row["y_hat"] == pytest.approx((y[-1] + drift) / 2)
 
 
-@pytest.mark.usefixtures("odd_models")
+@pytest.mark.usefixtures("user_models")
 def test_where_champion_and_runner_up_fail_the_others_forecast_together(
-    tmp_path: Path, crew: DaskPool
+    tmp_path: Path, dask_pool: DaskPool
 ):
-    given = {"factory": "odd_models:Odd", "params": {"way": "refuses 60"}}
+    given = {"factory": "user_models:Misbehaving", "params": {"way": "raises", "since": 60}}
     models = {"enabled": ["naive", "drift", "odd", "even"], "odd": given, "even": given}
     settings = make_settings(tmp_path, models=models)
     y = walk(60, seed=1)
-    row = forecast_of(make_series(a=y), settings, ("odd", "even"), crew=crew).iloc[0]
+    row = forecast_of(make_series(a=y), settings, ("odd", "even"), dask_pool=dask_pool).iloc[0]
     drift = y[-1] + (y[-1] - y[0]) / 59
     assert (row["model"], row["rung"]) == ("combination_median", "combination")
     assert row["y_hat"] == pytest.approx((y[-1] + drift) / 2)

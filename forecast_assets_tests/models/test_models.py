@@ -45,7 +45,7 @@ WITH_YEAR = [
     "ridge",
 ]
 QUICK = [name for name in LOCAL if name != "tbats"]  # it takes ten seconds to see a constant
-MOVED = [name for name in LOCAL if MODELS[name].is_moved]
+MOVED = [name for name in LOCAL if MODELS[name].is_updatable]
 LAST_DAY = "2026-01-02"  # a Friday
 
 
@@ -133,7 +133,7 @@ def test_a_model_is_run_from_the_fewest_values_on_that_it_asks_for(name: str, se
     assert below.y_hat is None
     assert f"needs {needed} values and has {needed - 1}" in str(below.error)
     if name.startswith("mstl") and season_length == 1:
-        assert there.error == f"{NOT_FOR}with a season of one week there is no year to take out"
+        assert there.error == f"{NOT_FOR}a season of one week leaves no year to remove"
     else:
         assert there.error is None
         assert there.y_hat is not None
@@ -223,7 +223,7 @@ def test_all_folds_at_once_say_what_each_says_alone(name: str):
 
 
 def test_a_mean_of_no_values_is_refused():
-    with pytest.raises(ValueError, match="window is 0: a mean needs one value at least"):
+    with pytest.raises(ValueError, match="window is 0, but a mean needs at least one value"):
         type(make("window_average"))(window=0)
 
 
@@ -529,4 +529,4 @@ def test_the_dear_models_are_fitted_once_a_quarter():
         "unobserved_components",
     ]
     assert {model.refit_every for model in dear.values()} == {13}
-    assert all(model.is_moved for model in dear.values())
+    assert all(model.is_updatable for model in dear.values())

@@ -24,6 +24,7 @@ from forecast_assets.models import (
     registry,
     spec,
 )
+from forecast_assets.models.transforms import TRANSFORMS
 from forecast_assets_tests.builders import make_settings
 
 OWN = """
@@ -55,11 +56,11 @@ def forget(package: str = "") -> None:
         del sys.modules[name]
     importlib.invalidate_caches()
     for cached in (
-        registry._from_entry_points,  # noqa: SLF001 - it says what is installed
+        registry._entry_point_models,  # noqa: SLF001 - what is installed
         spec._distributions,  # noqa: SLF001 - as above
-        spec.digest_of_source,
+        spec.source_digest,
         spec.imported_distributions,
-        spec.version,
+        spec.library_version,
     ):
         cached.cache_clear()
 
@@ -120,9 +121,9 @@ def test_an_unknown_model_is_refused_with_what_there_is(tmp_path: Path):
     settings = make_settings(tmp_path, models={"enabled": ["naive", "thetta"]})
     with pytest.raises(
         ModelError,
-        match=r"^There is no model 'thetta'. It cannot be run, so nothing was. The models are"
-        r" naive, .*, theta, .*, tsb, and each of them on a transformed target, as theta_log; a"
-        r" model of your own needs a table \[models.thetta\] with its `factory` in forecast.toml.$",
+        match=r"^There is no model 'thetta', so it did not run. The models are naive, .*, theta, .*,"
+        r" tsb. Each is also available on a transformed target, such as theta_log. For a model of"
+        r" your own add a table \[models.thetta\] with `factory` to forecast.toml.$",
     ):
         enabled(settings)
 
@@ -131,7 +132,7 @@ def test_an_unknown_model_is_refused_with_what_there_is(tmp_path: Path):
     "name", ["", "log", "_log", "theta_", "theta_lg", "theta_log_sqrt", "Theta"]
 )
 def test_a_name_that_is_nearly_one_is_none(name: str):
-    with pytest.raises(ModelError, match=re.escape(f"There is no model {name!r}.")):
+    with pytest.raises(ModelError, match=re.escape(f"There is no model {name!r}, so")):
         find_model(name)
 
 
@@ -153,16 +154,16 @@ def test_what_is_a_formula_moved_or_global_is_known_without_a_fit():
 
     assert those("is_closed_form") == {"naive", "seasonal_naive", "drift", "window_average"}
     assert those("is_global") == {"boosted_trees"}
-    assert {"theta", "sarimax", "boosted_trees"} < those("is_moved")
-    assert not those("is_moved") & {"naive", "ses", "tbats", "ridge", "croston", "tsb"}
+    assert {"theta", "sarimax", "boosted_trees"} < those("is_updatable")
+    assert not those("is_updatable") & {"naive", "ses", "tbats", "ridge", "croston", "tsb"}
     assert those("is_packaged") == set(MODELS)
 
 
 def test_a_transform_makes_no_formula_and_moves_no_global_model():
     assert not find_model("naive_log").is_closed_form
-    assert find_model("theta_log").is_moved
+    assert find_model("theta_log").is_updatable
     assert find_model("boosted_trees_log").is_global
-    assert not find_model("boosted_trees_log").is_moved
+    assert not find_model("boosted_trees_log").is_updatable
     assert find_model("boosted_trees_log").refit_every == 1
 
 
@@ -195,8 +196,8 @@ def test_a_model_of_the_users_own_cannot_take_a_taken_name(place: Path, name: st
     settings = own(place, **{name: {"factory": "our_models:Median"}})
     with pytest.raises(
         ModelError,
-        match=rf"^A table of forecast.toml gives a model a name that is taken: {name}. Which of the"
-        r" two is meant would be a guess, so nothing ran. Give your model another name.$",
+        match=rf"^A table of forecast.toml defines a model under a name that another model has:"
+        rf" {name}. No model ran. Give your model another name.$",
     ):
         names(settings)
 
@@ -215,9 +216,9 @@ def test_a_class_that_cannot_be_imported_says_where_it_was_looked_for(
     (place / "our_broken.py").write_text("1 / 0")
     with pytest.raises(
         ModelError,
-        match=rf"^The class of the model mine cannot be imported from {factory}: {says}. Nothing"
-        r" ran with it. Correct its `factory`, in \[models.mine\] of forecast.toml or in the entry"
-        r" point that gives it, and see that its package is installed here.$",
+        match=rf"^The class of the model mine cannot be imported from {factory}: {says}. The"
+        r" model did not run. Correct its `factory` in \[models.mine\] of forecast.toml or in the"
+        r" entry point, and install its package here.$",
     ):
         enabled(own(place, mine={"factory": factory}))
     with pytest.raises(ModelError, match="cannot be imported"):
@@ -228,8 +229,8 @@ def test_a_class_that_cannot_be_imported_says_where_it_was_looked_for(
 def test_a_class_without_fit_and_predict_is_no_model():
     with pytest.raises(
         ModelError,
-        match=r"^The model mine \(our_models:Silent\) has no fit, predict, so it cannot be run."
-        r" Give it both: fit\(y, \*, season_length\) and predict\(h\).$",
+        match=r"^The class of the model mine \(our_models:Silent\) has no method fit, predict. The"
+        r" model cannot run. Define fit\(y, \*, season_length\) and predict\(h\).$",
     ):
         ModelSpec("mine", "our_models:Silent").check()
 
@@ -247,19 +248,20 @@ def test_parameters_that_the_class_refuses_are_named(
 ):
     model = ModelSpec("mine", "our_models:Median", params=params)
     message = (
-        rf"^The model mine \(our_models:Median\) refuses its parameters {re.escape(str(params))}:"
-        rf" {says}. It was not run. Correct `params` in \[models.mine\] of forecast.toml.$"
+        rf"^The model mine \(our_models:Median\) does not accept the parameters"
+        rf" {re.escape(str(params))}: {says}. The model did not run. Correct `params` in"
+        r" \[models.mine\] of forecast.toml.$"
     )
     with pytest.raises(ModelError, match=message):
         model.make()
     if is_seen_before:
-        with pytest.raises(ModelError, match=r"refuses its parameters .* 'depth'\. It was not run"):
+        with pytest.raises(ModelError, match=r"does not accept .* 'depth'\. The model did"):
             model.check()
 
 
 def test_parameters_that_a_library_refuses_are_named(tmp_path: Path):
     settings = own(tmp_path, "theta", theta={"params": {"sesaon_length": 1}})
-    with pytest.raises(ModelError, match=r"theta .* refuses its parameters .*'sesaon_length'"):
+    with pytest.raises(ModelError, match=r"theta .* does not accept .*'sesaon_length'"):
         make("theta", settings)
 
 
@@ -270,7 +272,7 @@ def test_any_model_of_statsforecast_is_made_by_a_table(tmp_path: Path):
         "params": {"kind": "AutoTheta", "season_length": 1},
     }
     (model,) = enabled(own(tmp_path, auto_theta=table))
-    assert "statsforecast" in model.identity["libraries"]
+    assert "statsforecast" in model.fingerprint_inputs["libraries"]
     assert np.isfinite(model.fit(np.arange(30.0), season_length=52).predict(1)).all()
 
 
@@ -312,8 +314,8 @@ def test_a_table_without_a_factory_for_a_model_that_is_not_there_is_refused(tmp_
     settings = own(tmp_path, "naive", mine={"params": {"last": 1}})
     with pytest.raises(
         ModelError,
-        match=r"^\[models.mine\] has no `factory`, and there is no model 'mine' that it could"
-        r" change. Nothing ran. Give it `factory`, or name one of: naive, .*, tsb.$",
+        match=r"^\[models.mine\] has no `factory`, and there is no model 'mine' to change. No model"
+        r" ran. Add `factory`, or use one of these names: naive, .*, tsb.$",
     ):
         enabled(settings)
 
@@ -324,9 +326,9 @@ def test_a_cadence_is_refused_where_a_model_cannot_be_moved(tmp_path: Path, name
     settings = own(tmp_path, **{name: {"refit_every": 4}})
     with pytest.raises(
         ModelError,
-        match=rf"^\[models.{name}\] sets `refit_every` to 4, and the model \(.*\) has no `update`"
-        r" to be moved forward with between fits. Nothing ran. Take the setting out, or give the"
-        r" model `update\(y_new\) -> self`.$",
+        match=rf"^\[models.{name}\] sets `refit_every` to 4, but the model \(.*\) has no method"
+        r" `update` for the weeks between two fits. No model ran. Remove the setting, or define"
+        r" `update\(y_new\) -> self`.$",
     ):
         enabled(settings)
 
@@ -382,9 +384,9 @@ def test_two_packages_that_give_the_same_name_are_refused(place: Path):
     install(place, "second", their_model="second.models:Model")
     with pytest.raises(
         ModelError,
-        match=r"^Two installed packages give a model 'their_model' in their entry points"
+        match=r"^Two installed packages define a model 'their_model' in their entry points"
         r" forecast_assets.models: (first:Model and second.models:Model|second.models:Model and"
-        r" first:Model). Which is meant would be a guess, so nothing ran. Uninstall one of them.$",
+        r" first:Model). No model ran. Uninstall one of them.$",
     ):
         names()
 
@@ -393,7 +395,8 @@ def test_two_packages_that_give_the_same_name_are_refused(place: Path):
 def test_a_package_cannot_take_a_name_of_ours(place: Path, name: str):
     install(place, "theirs", **{name: "theirs:Model"})
     with pytest.raises(
-        ModelError, match=f"^An entry point gives a model a name that is taken: {name}. Which of"
+        ModelError,
+        match=f"^An entry point defines a model under a name that another model has: {name}. No",
     ):
         names()
 
@@ -401,7 +404,7 @@ def test_a_package_cannot_take_a_name_of_ours(place: Path, name: str):
 def test_a_table_cannot_take_the_name_of_a_package_s_model(place: Path):
     install(place, "theirs", their_model="theirs:Model")
     settings = own(place, their_model={"factory": "our_models:Median"})
-    with pytest.raises(ModelError, match=r"^A table of forecast.toml gives .* taken: their_model"):
+    with pytest.raises(ModelError, match=r"^A table of forecast.toml defines .* has: their_model"):
         names(settings)
 
 
@@ -418,8 +421,10 @@ def test_a_fingerprint_changes_with_all_that_decides_the_forecasts():
         replace(one, transform="log"),
         replace(one, transform="sqrt"),
         replace(one, transform="box_cox"),
+        replace(one, version=1),
+        replace(one, version=2),
     ]
-    assert len({model.fingerprint for model in [one, *others]}) == 9
+    assert len({model.fingerprint for model in [one, *others]}) == 11
     assert all(re.fullmatch("[0-9a-f]{32}", model.fingerprint) for model in others)
     assert replace(one).fingerprint == one.fingerprint
 
@@ -428,10 +433,41 @@ def test_every_model_of_ours_names_libraries_that_are_installed():
     prints = {model.fingerprint for model in MODELS.values()}
     assert len(prints) == len(MODELS)
     assert all(
-        version for model in MODELS.values() for version in model.identity["libraries"].values()
+        version
+        for model in MODELS.values()
+        for version in model.fingerprint_inputs["libraries"].values()
     )
-    assert "coreforecast" in find_model("naive_box_cox").identity["libraries"]
-    assert "coreforecast" not in find_model("naive_log").identity["libraries"]
+    assert "coreforecast" in find_model("naive_box_cox").fingerprint_inputs["libraries"]
+    assert "coreforecast" not in find_model("naive_log").fingerprint_inputs["libraries"]
+
+
+def test_a_built_in_model_is_identified_by_its_version_and_not_by_its_source(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    """An edited comment in the package computes nothing anew."""
+    theta = MODELS["theta"]
+    assert theta.version >= 1
+    assert "source" not in theta.fingerprint_inputs
+    first = theta.fingerprint
+    monkeypatch.setattr(spec, "source_digest", lambda _: pytest.fail("the source was read"))
+    assert replace(theta).fingerprint == first
+    assert replace(theta, version=theta.version + 1).fingerprint != first
+    logged = find_model("theta_log")
+    newer = replace(TRANSFORMS["log"], version=2)
+    monkeypatch.setattr(spec, "TRANSFORMS", {**TRANSFORMS, "log": newer})
+    assert replace(logged).fingerprint != logged.fingerprint
+
+
+def test_a_packaged_class_in_a_table_has_its_version_and_libraries(tmp_path: Path):
+    adapter = "forecast_assets.models.by_statsforecast:FromStatsforecast"
+    tables = {
+        "mine": {"factory": MODELS["window_average"].factory, "params": {"window": 2}},
+        "auto_theta": {"factory": adapter, "params": {"kind": "AutoTheta", "season_length": 1}},
+    }
+    mine, auto_theta = enabled(own(tmp_path, **tables))
+    assert mine.version == MODELS["window_average"].version
+    assert auto_theta.version >= 1
+    assert {"statsforecast", "statsmodels"} < auto_theta.fingerprint_inputs["libraries"].keys()
 
 
 @pytest.mark.parametrize("is_namespace", [False, True])
@@ -491,8 +527,8 @@ def test_a_fingerprint_covers_the_versions_of_what_the_users_package_imports(pla
     (place / "our_models.py").write_text("import json\nfrom their_maths import *\n" + OWN)
     model = ModelSpec("mine", "our_models:Median")
     install(place, "their_maths", version="1.0")
-    assert model.identity["libraries"].keys() == {"numpy", "their_maths"}
-    assert model.identity["libraries"]["their_maths"] == "1.0"
+    assert model.fingerprint_inputs["libraries"].keys() == {"numpy", "their_maths"}
+    assert model.fingerprint_inputs["libraries"]["their_maths"] == "1.0"
     first = model.fingerprint
     (place / "their_maths-1.0.dist-info" / "METADATA").write_text(
         "Metadata-Version: 2.1\nName: their_maths\nVersion: 1.1\n"
@@ -512,7 +548,7 @@ def test_an_installed_package_is_identified_by_its_version_and_the_model_s_own_f
     install(packages, "theirs", version="2.5", their_model="theirs.models:Median")
     monkeypatch.syspath_prepend(str(packages))
     model = find_model("their_model")
-    assert model.identity["libraries"]["theirs"] == "2.5"
+    assert model.fingerprint_inputs["libraries"]["theirs"] == "2.5"
     first = model.fingerprint
     (packages / "theirs" / "other.py").write_text("1")
     forget("theirs")

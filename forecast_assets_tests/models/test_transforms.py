@@ -91,31 +91,31 @@ def frame(*ys: Values) -> pd.DataFrame:
 @given(y=VALUES, lam=LAMBDAS)
 def test_the_way_back_undoes_the_way_there(name: str, y: Values, lam: float):
     transform = TRANSFORMS[name]
-    there = transform.there(y, lam)
+    there = transform.forward(y, lam)
     assert (there >= 0).all()
-    assert transform.back(there, lam) == pytest.approx(y, rel=1e-6, abs=1e-9)
+    assert transform.inverse(there, lam) == pytest.approx(y, rel=1e-6, abs=1e-9)
 
 
 @EACH
 @REPEATABLE
 @given(pair=st.tuples(st.floats(0, 1e9), st.floats(0, 1e9)), lam=LAMBDAS)
 def test_a_transform_keeps_the_order(name: str, pair: tuple[float, float], lam: float):
-    low, high = TRANSFORMS[name].there(np.array(sorted(pair)), lam)
+    low, high = TRANSFORMS[name].forward(np.array(sorted(pair)), lam)
     assert low <= high
 
 
 @EACH
 def test_zero_is_a_value_and_stays_zero(name: str):
     for lam in (0.0, 0.5, 1.0):
-        assert TRANSFORMS[name].there(np.zeros(2), lam).tolist() == [0.0, 0.0]
-        assert TRANSFORMS[name].back(np.zeros(2), lam).tolist() == [0.0, 0.0]
+        assert TRANSFORMS[name].forward(np.zeros(2), lam).tolist() == [0.0, 0.0]
+        assert TRANSFORMS[name].inverse(np.zeros(2), lam).tolist() == [0.0, 0.0]
 
 
 def test_the_transforms_are_the_formulas_of_the_textbook():
     y = np.array([0.0, 0.5, 3.0, 1e4])
 
     def there(name: str, lam: float = 0.0) -> list[float]:
-        return list(TRANSFORMS[name].there(y, lam))
+        return list(TRANSFORMS[name].forward(y, lam))
 
     assert there("log") == pytest.approx([np.log(1 + value) for value in y])
     assert there("sqrt") == pytest.approx([value**0.5 for value in y])
@@ -127,20 +127,20 @@ def test_the_transforms_are_the_formulas_of_the_textbook():
 def test_box_cox_is_the_logarithm_near_zero_and_the_value_at_one():
     y = np.array([0.0, 0.5, 3.0, 1e4])
     transform = TRANSFORMS["box_cox"]
-    assert transform.there(y, 0.0) == pytest.approx(np.log1p(y))
-    assert transform.there(y, 1e-9) == pytest.approx(np.log1p(y), rel=1e-6)
-    assert transform.there(y, 1.0) == pytest.approx(y)
-    assert transform.back(transform.there(y, 1e-14), 1e-14) == pytest.approx(y)
+    assert transform.forward(y, 0.0) == pytest.approx(np.log1p(y))
+    assert transform.forward(y, 1e-9) == pytest.approx(np.log1p(y), rel=1e-6)
+    assert transform.forward(y, 1.0) == pytest.approx(y)
+    assert transform.inverse(transform.forward(y, 1e-14), 1e-14) == pytest.approx(y)
 
 
 def test_the_parameter_makes_the_spread_the_same_at_every_level():
     """Noise that grows with the level wants the logarithm; noise that does not, no transform."""
     rng, level = np.random.default_rng(1), np.linspace(3, 8, 120)
-    learn = TRANSFORMS["box_cox"].learn
+    estimate = TRANSFORMS["box_cox"].estimate
     growing = np.exp(level + rng.normal(scale=0.1, size=120))
-    assert learn(growing, 12) < 0.1
-    assert learn(growing, 1) < 0.1
-    assert learn(100 * level + rng.normal(scale=10, size=120), 12) > 0.9
+    assert estimate(growing, 12) < 0.1
+    assert estimate(growing, 1) < 0.1
+    assert estimate(100 * level + rng.normal(scale=10, size=120), 12) > 0.9
 
 
 @pytest.mark.parametrize("season_length", [1, 2, 12, 52])
@@ -148,7 +148,7 @@ def test_the_parameter_makes_the_spread_the_same_at_every_level():
 def test_a_parameter_is_found_for_any_series(n: int, season_length: int):
     y = lognormal(n, seed=n)
     for values in (y, np.zeros(n), np.full(n, 7.0)):
-        assert 0 <= TRANSFORMS["box_cox"].learn(values, season_length) <= 1
+        assert 0 <= TRANSFORMS["box_cox"].estimate(values, season_length) <= 1
 
 
 # A model behind a transform
@@ -157,9 +157,9 @@ def test_a_model_sees_the_transformed_values_and_its_forecast_is_taken_back(name
     y = lognormal(30, seed=2)
     kept, inner = y.copy(), Telling(1.0, 2.0)
     model = apply(inner, name).fit(y, season_length=4)
-    lam = TRANSFORMS[name].learn(y, 4)
-    assert inner.saw == pytest.approx(TRANSFORMS[name].there(y, lam))
-    assert model.predict(2) == pytest.approx(TRANSFORMS[name].back(np.array([1.0, 2.0]), lam))
+    lam = TRANSFORMS[name].estimate(y, 4)
+    assert inner.saw == pytest.approx(TRANSFORMS[name].forward(y, lam))
+    assert model.predict(2) == pytest.approx(TRANSFORMS[name].inverse(np.array([1.0, 2.0]), lam))
     assert y.tobytes() == kept.tobytes()
 
 
@@ -191,7 +191,7 @@ def test_a_forecast_that_is_no_number_stays_none(name: str):
 
 @EACH
 def test_negative_values_are_declined(name: str):
-    says = f"^{name} is for values of zero or more$"
+    says = f"^the transform {name} needs values of zero or more$"
     with pytest.raises(NotForThisSeries, match=says):
         make(f"naive_{name}").fit(np.array([3.0, -0.1]), season_length=4)
     fitted = make(f"theta_{name}").fit(np.arange(20.0), season_length=4)
@@ -239,9 +239,9 @@ def test_new_values_are_transformed_as_those_of_the_fit_were(name: str):
     model = apply(inner, name).fit(y, season_length=4)
     before = model.predict(1)
     assert model.update(new) is model
-    lam = TRANSFORMS[name].learn(y, 4)
+    lam = TRANSFORMS[name].estimate(y, 4)
     both = np.concatenate([y, new])
-    assert inner.saw == pytest.approx(TRANSFORMS[name].there(both, lam))
+    assert inner.saw == pytest.approx(TRANSFORMS[name].forward(both, lam))
     assert model.predict(1) == before
 
 
@@ -265,7 +265,7 @@ def test_a_global_model_s_series_have_a_transform_each(name: str):
     kept, inner = series.copy(), GlobalTelling()
     y_hat = apply(inner, name).fit(series, season_length=4).predict(2)
     assert y_hat == pytest.approx(np.array([[y[-1]] * 2 for y in ys]))
-    learnt = [TRANSFORMS[name].there(y, TRANSFORMS[name].learn(y, 4)) for y in ys]
+    learnt = [TRANSFORMS[name].forward(y, TRANSFORMS[name].estimate(y, 4)) for y in ys]
     assert inner.saw["y"].to_numpy() == pytest.approx(np.concatenate(learnt))
     assert inner.saw[["unique_id", "ds"]].equals(kept[["unique_id", "ds"]])
     assert series.equals(kept)
