@@ -1,4 +1,4 @@
-"""Models: what each forecasts, from what, and the same by a second and plainer way."""
+"""Models: their forecasts, compared with the libraries and with a second, plainer way."""
 
 import pickle
 from collections.abc import Callable, Sequence
@@ -45,7 +45,7 @@ WITH_YEAR = [
     "ridge",
 ]
 QUICK = [name for name in LOCAL if name != "tbats"]  # it takes ten seconds to see a constant
-MOVED = [name for name in LOCAL if MODELS[name].is_updatable]
+UPDATABLE = [name for name in LOCAL if MODELS[name].is_updatable]
 LAST_DAY = "2026-01-02"  # a Friday
 
 
@@ -77,8 +77,8 @@ def frame(*ys: Sequence[float] | Values, late: Sequence[int] | None = None) -> p
     return pd.concat(parts, ignore_index=True)
 
 
-def said(name: str, y: Values, *, h: int = 3, season_length: int = 52) -> Values:
-    """What a fresh model says after one series: shape [h]; a global one sees that series alone."""
+def forecast(name: str, y: Values, *, h: int = 3, season_length: int = 52) -> Values:
+    """Fit a model to one series and forecast: shape [h]."""
     if not MODELS[name].is_global:
         y_hat: Values = make(name).fit(y, season_length=season_length).predict(h)
         return y_hat
@@ -91,14 +91,14 @@ def waves(n: int) -> Values:
     return 200 + 20 * np.sin(2 * np.pi * np.arange(n) / 12)
 
 
-def copied(model: Any) -> Any:
-    """The model as it comes back from the cache of fits."""
+def copy_of(model: Any) -> Any:
+    """The model as the fold cache returns it."""
     return pickle.loads(pickle.dumps(model))  # noqa: S301 - dumped here
 
 
 # Every model
 @pytest.mark.parametrize("name", MODELS)
-def test_a_model_forecasts_weekly_values_the_same_twice_and_leaves_them_alone(name: str):
+def test_a_model_forecasts_the_same_twice_and_does_not_change_its_input(name: str):
     y = weekly(130, seed=1)
     kept = y.copy()
     model = make(name)
@@ -114,13 +114,12 @@ def test_a_model_forecasts_weekly_values_the_same_twice_and_leaves_them_alone(na
     assert short == pytest.approx(long[:1])
     assert np.abs(long - y[-13:].mean()).max() < 40  # twice the year's height
     assert y.tobytes() == kept.tobytes()
-    assert said(name, y).tobytes() == long.tobytes()
+    assert forecast(name, y).tobytes() == long.tobytes()
 
 
-@pytest.mark.parametrize("season_length", [1, 2, 4, 12, 52])
+@pytest.mark.parametrize("season_length", [1, 2, 52])
 @pytest.mark.parametrize("name", MODELS)
-def test_a_model_is_run_from_the_fewest_values_on_that_it_asks_for(name: str, season_length: int):
-    """Below them it is not asked; a season of one week is none to take out."""
+def test_a_model_runs_from_its_min_train_size_on(name: str, season_length: int):
     model = find_model(name)
     needed = min_train_size(model.make(), season_length=season_length)
     y = weekly(needed, seed=3, season_length=season_length)
@@ -128,8 +127,8 @@ def test_a_model_is_run_from_the_fewest_values_on_that_it_asks_for(name: str, se
     place = ALL_SERIES if model.is_global else 0
     anchor = int(panel.day(0, needed).astype(int)) if model.is_global else needed
     unit = FitUnit(place, anchor, ((0, needed - 1), (0, needed)))
-    told = run_unit(FitConfig(model, 2, season_length), unit, panel, lambda: None)
-    below, there = told.folds
+    y_hat = run_unit(FitConfig(model, 2, season_length), unit, panel, lambda: None)
+    below, there = y_hat.folds
     assert below.y_hat is None
     assert f"needs {needed} values and has {needed - 1}" in str(below.error)
     if name.startswith("mstl") and season_length == 1:
@@ -137,36 +136,28 @@ def test_a_model_is_run_from_the_fewest_values_on_that_it_asks_for(name: str, se
     else:
         assert there.error is None
         assert there.y_hat is not None
-        assert told.n_fits == 1
+        assert y_hat.n_fits == 1
 
 
-@pytest.mark.parametrize("name", [name for name in QUICK if name not in ("croston", "tsb")])
-@pytest.mark.filterwarnings("ignore:xreg not required")  # of AutoARIMA, which ignores it
-def test_a_constant_series_goes_on_as_it_was(name: str):
-    assert said(name, np.full(26, 7.0), season_length=12) == pytest.approx([7.0] * 3)
-
-
+@pytest.mark.parametrize("level", [0.0, 7.0])
 @pytest.mark.parametrize("name", QUICK)
 @pytest.mark.filterwarnings("ignore:xreg not required")  # of AutoARIMA, which ignores it
-def test_a_series_of_zeros_has_a_forecast_of_zero_or_is_declined(name: str):
+def test_a_constant_series_is_continued_or_declined(name: str, level: float):
     try:
-        assert said(name, np.zeros(26), season_length=12) == pytest.approx([0.0] * 3, abs=1e-6)
+        y_hat = forecast(name, np.full(26, level), season_length=12)
     except NotForThisSeries:
         assert name in ("croston", "tsb")
+    else:
+        if name not in ("croston", "tsb"):  # they forecast a mean of demand
+            assert y_hat == pytest.approx([level] * 3, abs=1e-6)
 
 
 @pytest.mark.parametrize("name", WITH_YEAR)
-def test_a_model_with_a_year_knows_it_from_its_fewest_values_on(name: str):
+def test_a_seasonal_model_forecasts_the_year_from_its_min_train_size_on(name: str):
     n = min_train_size(make(name), season_length=12)
     y = waves(n) + np.random.default_rng(0).normal(scale=0.5, size=n)
-    told = said(name, y, h=12, season_length=12)
-    assert told == pytest.approx(waves(n + 12)[n:], abs=3)
-
-
-def test_min_train_size_may_be_a_number_a_function_or_nothing():
-    assert min_train_size(make("drift"), season_length=52) == 2
-    assert min_train_size(make("seasonal_naive"), season_length=52) == 52
-    assert min_train_size(object(), season_length=52) == 1
+    y_hat = forecast(name, y, h=12, season_length=12)
+    assert y_hat == pytest.approx(waves(n + 12)[n:], abs=3)
 
 
 # The closed forms
@@ -202,11 +193,11 @@ def plain_window_average(y: list[float], h: int) -> list[float]:
 )
 def test_a_formula_agrees_with_a_loop(name: str, plain: Callable[..., list[float]], h: int):
     y = weekly(41, seed=5)
-    assert said(name, y, h=h, season_length=12) == pytest.approx(plain(list(y), h), rel=1e-12)
+    assert forecast(name, y, h=h, season_length=12) == pytest.approx(plain(list(y), h), rel=1e-12)
 
 
 @pytest.mark.parametrize("name", CLOSED_FORMS)
-def test_all_folds_at_once_say_what_each_says_alone(name: str):
+def test_a_closed_form_gives_the_same_for_all_folds_at_once_and_for_each(name: str):
     """Bit for bit: the folds of three series end to end, none of which sees another's values."""
     sizes = (40, 61, 25)
     ys = [weekly(n, seed=n) for n in sizes]
@@ -216,10 +207,10 @@ def test_all_folds_at_once_say_what_each_says_alone(name: str):
     lasts = np.array([first[i] + end - 1 for i, end in folds])
     model = make(name)
     assert isinstance(model, ClosedForm)
-    told = model.forecast_folds(np.concatenate(ys), starts, lasts, h=15, season_length=12)
-    assert told.shape == (len(folds), 15)
-    alone = [said(name, ys[i][:end], h=15, season_length=12) for i, end in folds]
-    assert told.tobytes() == np.array(alone).tobytes()
+    y_hat = model.forecast_folds(np.concatenate(ys), starts, lasts, h=15, season_length=12)
+    assert y_hat.shape == (len(folds), 15)
+    alone = [forecast(name, ys[i][:end], h=15, season_length=12) for i, end in folds]
+    assert y_hat.tobytes() == np.array(alone).tobytes()
 
 
 def test_a_mean_of_no_values_is_refused():
@@ -249,10 +240,10 @@ def test_a_mean_of_no_values_is_refused():
         ("mstl_arima", library.MSTL(12, library.AutoARIMA(season_length=1))),
     ],
 )
-def test_a_model_of_statsforecast_is_the_library_s(name: str, direct: Any):
+def test_an_adapter_gives_the_forecast_of_statsforecast(name: str, direct: Any):
     y = demand(60, seed=6) if name in ("croston", "tsb") else weekly(60, seed=6, season_length=12)
     expected = direct.forecast(y=y, h=4)["mean"]
-    assert said(name, y, h=4, season_length=12) == pytest.approx(expected, rel=1e-9)
+    assert forecast(name, y, h=4, season_length=12) == pytest.approx(expected, rel=1e-9)
 
 
 def plain_year(weeks: range, season_length: int, n_pairs: int) -> NDArray[np.float64]:
@@ -264,39 +255,41 @@ def plain_year(weeks: range, season_length: int, n_pairs: int) -> NDArray[np.flo
     )
 
 
-def test_the_year_is_told_in_waves_up_to_half_the_season():
-    told = fourier(5, 9, season_length=12, n_pairs=2)
-    assert told == pytest.approx(plain_year(range(5, 9), 12, 2))
+def test_fourier_terms_end_below_half_the_season():
+    y_hat = fourier(5, 9, season_length=12, n_pairs=2)
+    assert y_hat == pytest.approx(plain_year(range(5, 9), 12, 2))
     assert fourier(0, 3, season_length=4, n_pairs=2).shape == (3, 2)
     assert fourier(0, 3, season_length=2, n_pairs=2).shape == (3, 0)
 
 
-def test_harmonic_arima_is_the_library_s_with_the_year_as_regressors():
+def test_harmonic_arima_is_auto_arima_with_fourier_regressors():
     y = weekly(60, seed=7, season_length=12)
     direct = library.AutoARIMA(season_length=1).fit(y, X=plain_year(range(60), 12, 2))
     expected = direct.predict(3, X=plain_year(range(60, 63), 12, 2))["mean"]
-    assert said("harmonic_arima", y, season_length=12) == pytest.approx(expected, rel=1e-9)
+    assert forecast("harmonic_arima", y, season_length=12) == pytest.approx(expected, rel=1e-9)
     new = np.linspace(200, 260, 5)
     years = {"X": plain_year(range(65), 12, 2), "X_future": plain_year(range(65, 68), 12, 2)}
     moved = make("harmonic_arima").fit(y, season_length=12).update(new).predict(3)
     assert moved == pytest.approx(direct.forward(np.r_[y, new], 3, **years)["mean"], rel=1e-9)
 
 
-def test_sarimax_is_the_library_s_with_the_year_as_regressors():
+def test_sarimax_is_that_of_statsmodels_with_fourier_regressors():
     y = weekly(60, seed=7, season_length=12)
     direct = SARIMAX(y, order=(1, 1, 1), exog=plain_year(range(60), 12, 2)).fit(disp=0, maxiter=500)
     expected = direct.forecast(3, exog=plain_year(range(60, 63), 12, 2))
-    assert said("sarimax", y, season_length=12) == pytest.approx(expected, abs=0.2)
+    assert forecast("sarimax", y, season_length=12) == pytest.approx(expected, abs=0.2)
 
 
-def test_unobserved_components_are_the_library_s():
+def test_unobserved_components_are_those_of_statsmodels():
     y = weekly(60, seed=7, season_length=12)
     parts = {"level": "local linear trend", "freq_seasonal": [{"period": 12, "harmonics": 2}]}
     expected = UnobservedComponents(y, **parts).fit(disp=0, maxiter=500).forecast(3)
-    assert said("unobserved_components", y, season_length=12) == pytest.approx(expected, abs=0.2)
+    assert forecast("unobserved_components", y, season_length=12) == pytest.approx(
+        expected, abs=0.2
+    )
 
 
-def test_any_model_of_the_libraries_needs_no_class():
+def test_any_model_of_a_library_needs_no_class_of_its_own():
     y = weekly(60, seed=8)
     expected = library.AutoTheta(season_length=1).forecast(y=y, h=2)["mean"]
     theta = FromStatsforecast("AutoTheta", season_length=1).fit(y, season_length=52)
@@ -318,12 +311,12 @@ def test_ses_is_the_weight_of_least_squares():
         return squares, level
 
     _, expected = min(smoothed(weight) for weight in np.linspace(0.01, 0.99, 981))
-    assert said("ses", y) == pytest.approx([expected] * 3, rel=1e-4)
+    assert forecast("ses", y) == pytest.approx([expected] * 3, rel=1e-4)
 
 
 def test_theta_follows_half_of_a_clear_trend():
     """The Theta method's drift is half of the slope of the regression line."""
-    steps = np.diff(said("theta", np.arange(100.0)))
+    steps = np.diff(forecast("theta", np.arange(100.0)))
     assert steps == pytest.approx([0.5, 0.5], abs=0.05)
 
 
@@ -335,7 +328,7 @@ def test_tsb_smooths_how_much_and_how_often():
         size += 0.2 * (value - size)
     for value in y[1:]:
         often += 0.2 * ((value > 0) - often)
-    assert said("tsb", y) == pytest.approx([size * often] * 3)
+    assert forecast("tsb", y) == pytest.approx([size * often] * 3)
 
 
 def test_ridge_agrees_with_normal_equations_and_errors_left_out_one_by_one():
@@ -368,7 +361,7 @@ def test_ridge_agrees_with_normal_equations_and_errors_left_out_one_by_one():
     for week in range(79, 82):
         known.append(float(row(week) @ weights + constant))
         expected.append(expected[-1] + scale * known[-1])
-    assert said("ridge", y, season_length=12) == pytest.approx(expected[1:])
+    assert forecast("ridge", y, season_length=12) == pytest.approx(expected[1:])
 
 
 def plain_trees(series: pd.DataFrame, h: int, season_length: int) -> list[list[float]]:
@@ -399,54 +392,43 @@ def plain_trees(series: pd.DataFrame, h: int, season_length: int) -> list[list[f
     trees = HistGradientBoostingRegressor(
         max_iter=100, learning_rate=0.05, max_leaf_nodes=15, early_stopping=False, random_state=0
     ).fit(np.array(x), np.array([known[i][week] for i, week in places]))
-    told = []
+    y_hat = []
     for i, y in enumerate(ys):
         ahead = [y[-1]]
         for step in range(1, h + 1):
             day = days[i][-1] + pd.Timedelta(weeks=step)
             known[i].append(float(trees.predict([features(i, len(known[i]), day)])[0]))
             ahead.append(ahead[-1] + known[i][-1] * spreads[i] + means[i])
-        told.append(ahead[1:])
-    return told
+        y_hat.append(ahead[1:])
+    return y_hat
 
 
 def test_boosted_trees_agree_with_features_written_down_row_by_row():
     series = frame(weekly(90, seed=12), weekly(60, seed=13) * 10, late=[0, 3])
-    told = make("boosted_trees").fit(series, season_length=52).predict(3)
-    assert told == pytest.approx(np.array(plain_trees(series, 3, 52)), rel=1e-3)
+    y_hat = make("boosted_trees").fit(series, season_length=52).predict(3)
+    assert y_hat == pytest.approx(np.array(plain_trees(series, 3, 52)), rel=1e-3)
 
 
-# Models that are moved forward
-@pytest.mark.parametrize("name", MOVED)
-def test_a_model_moved_forward_says_nearly_what_a_new_fit_does(name: str):
+# Updates
+@pytest.mark.parametrize("name", UPDATABLE)
+def test_an_update_is_close_to_a_new_fit(name: str):
     y = weekly(73, seed=14, season_length=12)
     fitted = make(name).fit(y[:60].copy(), season_length=12)
-    kept, new = copied(fitted), y[60:].copy()
-    told = fitted.update(new).predict(3)
-    assert told == pytest.approx(said(name, y, season_length=12), abs=12)  # two deviations
+    kept, new = copy_of(fitted), y[60:].copy()
+    y_hat = fitted.update(new).predict(3)
+    assert y_hat == pytest.approx(forecast(name, y, season_length=12), abs=12)  # two deviations
     assert new.tobytes() == y[60:].tobytes()
-    again = copied(copied(kept).update(y[60:].copy()))
-    assert again.predict(3).tobytes() == told.tobytes()
-    in_two = copied(kept).update(y[60:65].copy()).update(y[65:].copy())
-    assert in_two.predict(3).tobytes() == told.tobytes()
+    again = copy_of(copy_of(kept).update(y[60:].copy()))
+    assert again.predict(3).tobytes() == y_hat.tobytes()
+    in_two = copy_of(kept).update(y[60:65].copy()).update(y[65:].copy())
+    assert in_two.predict(3).tobytes() == y_hat.tobytes()
 
 
-@pytest.mark.parametrize("name", [name for name in WITH_YEAR if name in MOVED])
-def test_a_model_moved_forward_knows_where_in_the_year_it_is(name: str):
+@pytest.mark.parametrize("name", [name for name in WITH_YEAR if name in UPDATABLE])
+def test_an_update_moves_on_in_the_year(name: str):
     y = waves(77) + np.random.default_rng(0).normal(scale=0.5, size=77)
     fitted = make(name).fit(y[:72], season_length=12)
     assert fitted.update(y[72:]).predict(12) == pytest.approx(waves(89)[77:], abs=3)
-
-
-@pytest.mark.parametrize("name", MOVED)
-def test_a_model_moved_forward_sees_the_new_values_and_its_copy_does_not(name: str):
-    """The series has risen far since the fit: the old forecast is hundreds below."""
-    y = weekly(60, seed=15, season_length=12)
-    fitted = make(name).fit(y, season_length=12)
-    before = fitted.predict(1)
-    risen = copied(fitted).update(y[-12:] + np.linspace(100, 500, 12)).predict(1)
-    assert risen > before + 100
-    assert fitted.predict(1).tobytes() == before.tobytes()
 
 
 # The global model
@@ -459,34 +441,34 @@ def many() -> list[Values]:
 def test_each_row_of_a_global_forecast_is_its_series():
     """Starts and ends are ragged; each forecast lies by its series' last value."""
     ys = many()
-    told = make("boosted_trees").fit(frame(*ys, late=[0, 30, 0, 2, 9]), season_length=52)
-    y_hat = told.predict(3)
+    y_hat = make("boosted_trees").fit(frame(*ys, late=[0, 30, 0, 2, 9]), season_length=52)
+    y_hat = y_hat.predict(3)
     assert y_hat.shape == (5, 3)
     assert np.isfinite(y_hat).all()
     assert y_hat[:, 0] / [y[-1] for y in ys] == pytest.approx(np.ones(5), abs=0.1)
 
 
-def test_series_of_one_and_two_weeks_do_not_cost_the_others_their_forecast():
+def test_very_short_series_do_not_prevent_the_forecasts_of_others():
     """A single value has no change: only that row is no number, and the backtest asks for none."""
     ys = [np.array([50.0]), *many(), np.array([5.0, 6.0])]
-    told = make("boosted_trees").fit(frame(*ys), season_length=52).predict(2)
-    assert np.isnan(told).any(axis=1).tolist() == [True] + [False] * 6
+    y_hat = make("boosted_trees").fit(frame(*ys), season_length=52).predict(2)
+    assert np.isnan(y_hat).any(axis=1).tolist() == [True] + [False] * 6
 
 
-@pytest.mark.parametrize("longest", [8, 9, 10, 14, 27, 28, 53, 54])
-def test_series_all_shorter_than_the_longest_lag_are_fitted_too(longest: int):
+@pytest.mark.parametrize("longest", [8, 10, 28, 54])
+def test_series_shorter_than_the_longest_lag_are_fitted(longest: int):
     ys = [weekly(n, seed=n) for n in (8, longest)]
-    told = make("boosted_trees").fit(frame(*ys), season_length=52).predict(2)
-    assert np.isfinite(told).all()
+    y_hat = make("boosted_trees").fit(frame(*ys), season_length=52).predict(2)
+    assert np.isfinite(y_hat).all()
 
 
-def test_constant_series_do_not_cost_the_others_their_forecast():
+def test_constant_series_do_not_prevent_the_forecasts_of_others():
     y = [np.full(60, 7.0), weekly(80, seed=3), np.zeros(60)]
-    told = make("boosted_trees").fit(frame(*y), season_length=52).predict(1)[:, 0]
-    assert told[[0, 2]] == pytest.approx([7.0, 0.0], abs=0.1)
+    y_hat = make("boosted_trees").fit(frame(*y), season_length=52).predict(1)[:, 0]
+    assert y_hat[[0, 2]] == pytest.approx([7.0, 0.0], abs=0.1)
 
 
-def test_a_global_model_moved_forward_takes_in_new_weeks_and_new_series():
+def test_an_update_of_a_global_model_takes_new_weeks_and_new_series():
     ys = many()
     every = frame(*ys)
     first_new = pd.Timestamp("2025-12-01")  # five weeks before the end; the third has three before
@@ -494,19 +476,19 @@ def test_a_global_model_moved_forward_takes_in_new_weeks_and_new_series():
     known, new = every[is_known], every[~is_known]
     fitted = make("boosted_trees").fit(known.reset_index(drop=True), season_length=52)
     assert fitted.predict(2).shape == (4, 2)
-    kept = copied(fitted)
-    told = fitted.update(new.reset_index(drop=True)).predict(2)
-    assert told.shape == (5, 2)
+    kept = copy_of(fitted)
+    y_hat = fitted.update(new.reset_index(drop=True)).predict(2)
+    assert y_hat.shape == (5, 2)
     refitted = make("boosted_trees").fit(every, season_length=52).predict(2)
-    assert told / refitted == pytest.approx(np.ones((5, 2)), abs=0.05)
-    again = copied(kept).update(new.reset_index(drop=True)).predict(2)
-    assert again.tobytes() == told.tobytes()
+    assert y_hat / refitted == pytest.approx(np.ones((5, 2)), abs=0.05)
+    again = copy_of(kept).update(new.reset_index(drop=True)).predict(2)
+    assert again.tobytes() == y_hat.tobytes()
 
 
-# What they decline
+# Declined series
 @pytest.mark.parametrize("name", ["croston", "tsb"])
 @pytest.mark.parametrize("y", [np.zeros(20), np.array([1.0, 0.0, -1.0, 2.0] * 5)])
-def test_a_model_of_demand_declines_what_is_none(name: str, y: Values):
+def test_a_model_of_demand_declines_series_without_demand(name: str, y: Values):
     says = "it needs values of zero or more, and one above zero"
     with pytest.raises(NotForThisSeries, match=says):
         make(name).fit(y, season_length=52)
@@ -518,9 +500,9 @@ def test_a_fit_that_does_not_converge_is_an_error():
         hasty.fit(weekly(60, seed=1), season_length=12)
 
 
-def test_the_dear_models_are_fitted_once_a_quarter():
-    dear = {name: model for name, model in MODELS.items() if model.refit_every > 1}
-    assert sorted(dear) == [
+def test_the_expensive_models_are_fitted_once_a_quarter():
+    expensive = {name: model for name, model in MODELS.items() if model.refit_every > 1}
+    assert sorted(expensive) == [
         "auto_arima",
         "boosted_trees",
         "harmonic_arima",
@@ -528,5 +510,5 @@ def test_the_dear_models_are_fitted_once_a_quarter():
         "sarimax",
         "unobserved_components",
     ]
-    assert {model.refit_every for model in dear.values()} == {13}
-    assert all(model.is_updatable for model in dear.values())
+    assert {model.refit_every for model in expensive.values()} == {13}
+    assert all(model.is_updatable for model in expensive.values())

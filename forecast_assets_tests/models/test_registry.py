@@ -50,36 +50,31 @@ class Silent:
 """
 
 
-def forget(package: str = "") -> None:
-    """Go on as a new process would: the package not imported, nothing looked up."""
+def forget(package: str) -> None:
+    """Continue like a new process: the package is not imported and nothing is cached."""
     for name in [name for name in sys.modules if name.partition(".")[0] == package]:
         del sys.modules[name]
     importlib.invalidate_caches()
-    for cached in (
-        registry._entry_point_models,  # noqa: SLF001 - what is installed
-        spec._distributions,  # noqa: SLF001 - as above
-        spec.source_digest,
-        spec.imported_distributions,
-        spec.library_version,
-    ):
+    for cached in (spec.source_digest, spec.imported_distributions, spec.library_version):
         cached.cache_clear()
 
 
-@pytest.fixture(autouse=True)
-def _fresh_look() -> Iterator[None]:
-    """Each test brings packages of its own, and leaves none."""
-    forget()
-    yield
-    forget()
+def forget_distributions() -> None:
+    """Look for installed packages anew, which takes long."""
+    registry._entry_point_models.cache_clear()  # noqa: SLF001 - no other way
+    spec._distributions.cache_clear()  # noqa: SLF001 - as above
 
 
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A folder on the path with a user's module; what is imported from it is forgotten after."""
+    """A folder on the path with a user's module, which is forgotten after the test."""
     (tmp_path / "our_models.py").write_text(OWN)
     monkeypatch.syspath_prepend(str(tmp_path))
     before = set(sys.modules)
     yield tmp_path
+    forget("our_models")
+    if list(tmp_path.rglob("*.dist-info")):
+        forget_distributions()
     for name in set(sys.modules) - before:
         if str(tmp_path) in str(getattr(sys.modules[name], "__spec__", "")):
             del sys.modules[name]
@@ -94,6 +89,7 @@ def install(place: Path, name: str, version: str = "1.0", **points: str) -> None
     lines = [f"{point} = {value}" for point, value in points.items()]
     (folder / "entry_points.txt").write_text("\n".join(["[forecast_assets.models]", *lines, ""]))
     importlib.invalidate_caches()
+    forget_distributions()
 
 
 def own(
@@ -121,9 +117,9 @@ def test_an_unknown_model_is_refused_with_what_there_is(tmp_path: Path):
     settings = make_settings(tmp_path, models={"enabled": ["naive", "thetta"]})
     with pytest.raises(
         ModelError,
-        match=r"^There is no model 'thetta', so it did not run. The models are naive, .*, theta, .*,"
-        r" tsb. Each is also available on a transformed target, such as theta_log. For a model of"
-        r" your own add a table \[models.thetta\] with `factory` to forecast.toml.$",
+        match=r"^There is no model 'thetta', so it did not run. The models are naive, .*, theta,"
+        r" .*, tsb. Each is also available on a transformed target, such as theta_log. For a model"
+        r" of your own add a table \[models.thetta\] with `factory` to forecast.toml.$",
     ):
         enabled(settings)
 
@@ -453,9 +449,10 @@ def test_a_built_in_model_is_identified_by_its_version_and_not_by_its_source(
     assert replace(theta).fingerprint == first
     assert replace(theta, version=theta.version + 1).fingerprint != first
     logged = find_model("theta_log")
+    first = logged.fingerprint
     newer = replace(TRANSFORMS["log"], version=2)
     monkeypatch.setattr(spec, "TRANSFORMS", {**TRANSFORMS, "log": newer})
-    assert replace(logged).fingerprint != logged.fingerprint
+    assert replace(logged).fingerprint != first
 
 
 def test_a_packaged_class_in_a_table_has_its_version_and_libraries(tmp_path: Path):
@@ -470,9 +467,8 @@ def test_a_packaged_class_in_a_table_has_its_version_and_libraries(tmp_path: Pat
     assert {"statsforecast", "statsmodels"} < auto_theta.fingerprint_inputs["libraries"].keys()
 
 
-@pytest.mark.parametrize("is_namespace", [False, True])
 @pytest.mark.parametrize(
-    "package", ["our_team", "forecast_assets_extra"], ids=["any name", "a name like ours"]
+    ("package", "is_namespace"), [("our_team", False), ("forecast_assets_extra", True)]
 )
 def test_a_fingerprint_covers_every_file_of_the_users_package(
     place: Path, package: str, *, is_namespace: bool
@@ -534,6 +530,7 @@ def test_a_fingerprint_covers_the_versions_of_what_the_users_package_imports(pla
         "Metadata-Version: 2.1\nName: their_maths\nVersion: 1.1\n"
     )
     forget("our_models")
+    forget_distributions()
     assert replace(model).fingerprint != first
 
 

@@ -1,11 +1,9 @@
-"""Versions of the built-in models: forecasts on fixed series change only with a new version.
+"""The versions of the built-in models: their forecasts on fixed series change only with a version.
 
-Renew `forecasts.json` with `python -m forecast_assets_tests.models.test_versions`.
+`python -m forecast_assets_tests.models.test_versions` renews forecasts.json.
 """
 
 import json
-import sys
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,18 +12,18 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from forecast_assets.models import MODELS, ModelSpec, NotForThisSeries, find_model, min_train_size
+from forecast_assets.models import MODELS, ModelSpec, NotForThisSeries, min_train_size
 from forecast_assets.models.base import Values
 from forecast_assets.models.transforms import TRANSFORMS
 
 FILE = Path(__file__).with_name("forecasts.json")
-SEASON = 12
 RENEW = "python -m forecast_assets_tests.models.test_versions"
+SEASON = 4
 Record = dict[str, Any]
 
 
 def seasonal(n: int) -> Values:
-    """A level that wanders, a year of twelve weeks, and noise, far above zero."""
+    """A level that wanders, a year of four weeks, and noise, far above zero."""
     rng = np.random.default_rng(1)
     year = 20 * np.sin(2 * np.pi * np.arange(n) / SEASON)
     return 200 + np.cumsum(rng.normal(size=n)) + year + rng.normal(scale=3, size=n)
@@ -36,53 +34,111 @@ def with_zeros(n: int) -> Values:
     return np.random.default_rng(2).poisson(0.6, size=n).astype(np.float64)
 
 
-def frame(*ys: Values) -> pd.DataFrame:
-    """Series that end on the same day, as a global model sees them."""
-    ds = [pd.date_range(end="2026-01-02", periods=len(y), freq="7D") for y in ys]
-    parts = [pd.DataFrame({"unique_id": i, "ds": ds[i], "y": y}) for i, y in enumerate(ys)]
-    return pd.concat(parts, ignore_index=True)
+def frame(y: Values) -> pd.DataFrame:
+    """A series as a global model sees it."""
+    ds = pd.date_range("2025-01-03", periods=len(y), freq="7D")
+    return pd.DataFrame({"unique_id": 0, "ds": ds, "y": y})
 
 
-def forecast(model: ModelSpec, y: Values, y_new: Values | None = None) -> list[Any] | str:
-    """Forecast three weeks after y, or after an update with y_new; the text if it declines.
+def fit(model: ModelSpec, y: Values) -> Any:
+    return model.make().fit(frame(y) if model.is_global else y, season_length=SEASON)
 
-    A global model sees a second series with zeros.
-    """
-    fitted = model.make()
+
+def forecast(model: ModelSpec, y: Values, *, n_new: int = 0) -> list[float] | str:
+    """Forecast three weeks, the last n_new values by an update; the message if it declines."""
     try:
-        if model.is_global:
-            series = frame(y, with_zeros(30)) if y_new is None else frame(np.r_[y, y_new])
-            n_new = 0 if y_new is None else len(y_new)
-            fitted = fitted.fit(series[: len(series) - n_new], season_length=SEASON)
-            y_new = series[-n_new:].reset_index(drop=True) if n_new else None
-        else:
-            fitted = fitted.fit(y, season_length=SEASON)
-        if y_new is not None:
-            fitted = fitted.update(y_new)
-        return np.asarray(fitted.predict(3)).tolist()
+        fitted = fit(model, y[: len(y) - n_new])
+        if n_new:
+            is_new = slice(len(y) - n_new, None)
+            new = frame(y)[is_new].reset_index(drop=True) if model.is_global else y[is_new]
+            fitted = fitted.update(new)
+        return [float(value) for value in np.ravel(fitted.predict(3))]
     except NotForThisSeries as error:
         return str(error)
 
 
 def record_of(model: ModelSpec) -> Record:
-    """The version of a model, its libraries, and its forecasts on the fixed series."""
-    y, n_min = seasonal(48), min_train_size(model.make(), season_length=SEASON)
+    """Return the version of a model, and what must not change without a new one.
+
+    `state` is the attributes of a fitted model, which the fold cache holds pickled.
+    """
+    y, n_min = seasonal(28), min_train_size(model.make(), season_length=SEASON)
     forecasts: dict[str, Any] = {
         "seasonal": forecast(model, y),
-        "with_zeros": forecast(model, with_zeros(48)),
+        "with zeros": forecast(model, with_zeros(28)),
         "short": forecast(model, y[:n_min]),
     }
     if model.is_updatable:
-        forecasts["updated"] = forecast(model, y[:40], y[40:])
+        forecasts["updated"] = forecast(model, y, n_new=4)
     for name, transform in TRANSFORMS.items():
         transformed = replace(model, name=f"{model.name}_{name}", transform=name)
-        forecasts[f"{name}, version {transform.version}"] = forecast(transformed, y[:30])
-    fitted = model.make()
-    given = frame(y) if model.is_global else y
-    state = sorted(vars(fitted.fit(given, season_length=SEASON))) if model.is_updatable else []
+        forecasts[f"{name} version {transform.version}"] = forecast(transformed, y)
     return {
         "version": model.version,
         "libraries": model.fingerprint_inputs["libraries"],
-        "state": state,
+        "state": sorted(vars(fit(model, y))) if model.is_updatable else [],
         "forecasts": forecasts,
     }
+
+
+def differences(record: Record, stored: Record) -> list[str]:
+    """Return what differs between two records of a model, apart from version and libraries."""
+    differing = [] if record["state"] == stored["state"] else ["state"]
+    old, new = stored["forecasts"], record["forecasts"]
+    for name in sorted(old.keys() | new.keys()):
+        values, expected = new.get(name), old.get(name)
+        is_equal = values == expected
+        if isinstance(values, list) and isinstance(expected, list):
+            is_equal = values == pytest.approx(expected, rel=1e-6, abs=1e-9)
+        differing += [] if is_equal else [name]
+    return differing
+
+
+def problem(name: str, record: Record, stored: Record) -> str | None:
+    """Return what is wrong with a model that differs from its stored record, with a remedy."""
+    differing = differences(record, stored)
+    if not differing and record["version"] == stored["version"]:
+        return None
+    if record["version"] != stored["version"] or record["libraries"] != stored["libraries"]:
+        return f"{name} has a new version or other libraries. Renew the file: {RENEW}"
+    return (
+        f"The forecasts or the state of {name} changed ({', '.join(differing)}), but its version"
+        f" did not: the fold cache would keep the old ones. Raise the version of {name} in"
+        f" forecast_assets/models/registry.py (or that of the transform), then renew the file:"
+        f" {RENEW}"
+    )
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_the_forecasts_of_a_model_change_only_with_its_version(name: str):
+    assert problem(name, record_of(MODELS[name]), json.loads(FILE.read_text())[name]) is None
+
+
+def test_a_change_without_a_new_version_is_reported_with_the_remedy():
+    stored = json.loads(FILE.read_text())["naive"]
+    changed = {**stored, "forecasts": {**stored["forecasts"], "short": [1.0, 2.0, 3.0]}}
+    message = str(problem("naive", changed, stored))
+    assert "The forecasts or the state of naive changed (short), but its version did not" in message
+    assert message.endswith(f"renew the file: {RENEW}")
+    assert "Renew the file" in str(problem("naive", {**changed, "version": 2}, stored))
+    assert "Renew the file" in str(problem("naive", {**changed, "libraries": {}}, stored))
+    close = [value * (1 + 1e-7) for value in stored["forecasts"]["short"]]
+    assert (
+        problem("naive", {**stored, "forecasts": {**stored["forecasts"], "short": close}}, stored)
+        is None
+    )
+
+
+def renew() -> None:
+    """Write forecasts.json anew; refuse models that changed under the same version."""
+    stored = json.loads(FILE.read_text()) if FILE.exists() else {}
+    records = {name: record_of(model) for name, model in MODELS.items()}
+    for name, record in records.items():
+        message = problem(name, record, stored[name]) if name in stored else None
+        if message and "Raise the version" in message:
+            raise SystemExit(message)
+    FILE.write_text(json.dumps(records, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    renew()
