@@ -163,7 +163,7 @@ def test_settings_in_a_guide_can_be_used(block: Block, folder: Path) -> None:
     models = enabled(settings) if "[models" in block.text else ()
     for model in models:
         forecaster = model.fit(y[:70], season_length=4)
-        if model.is_moved:
+        if model.is_updatable:
             forecaster = forecaster.update(y[70:])
         assert np.isfinite(forecaster.predict(2)).all()
 
