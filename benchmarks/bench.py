@@ -230,7 +230,6 @@ def closed_forms() -> Iterator[Row]:
     from forecast_assets.backtesting.executor import BacktestExecutor  # noqa: PLC0415 - as above
     from forecast_assets.backtesting.fitting import FitConfig  # noqa: PLC0415 - as above
     from forecast_assets.backtesting.folds import plan  # noqa: PLC0415 - see Workspace.metadata
-
     from forecast_assets.config.loader import parse  # noqa: PLC0415 - as above
     from forecast_assets.models import find_model  # noqa: PLC0415 - as above
 

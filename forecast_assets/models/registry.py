@@ -125,9 +125,9 @@ def find_model(name: str, settings: Settings | None = None) -> ModelSpec:
     if model is None:
         raise ModelError(
             f"There is no model {name!r}, so it did not run. The models are"
-            f" {format_list(models, limit=40)}. Each is also available on a transformed target, such"
-            f" as theta_log. For a model of your own add a table [models.{name}] with `factory` to"
-            f" forecast.toml."
+            f" {format_list(models, limit=40)}. Each is also available on a transformed target,"
+            f" such as theta_log. For a model of your own add a table [models.{name}] with"
+            f" `factory` to forecast.toml."
         )
     table = settings.models.by_name.get(name) if settings else None
     refit_every = settings.backtest.refit_every if settings else None
