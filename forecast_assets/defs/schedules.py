@@ -151,12 +151,12 @@ def build_schedule(
             description="Starts the weekly run. After an outage, `catch_up` decides which missed"
             f" ticks are run: {settings.schedule.catch_up}.",
         )(every_week)
-    except dg.DagsterInvalidDefinitionError as error:
+    except dg.DagsterInvalidDefinitionError:
         raise SettingsError(
             f"`schedule.cron` is {settings.schedule.cron!r}, which is not a cron expression. No"
             f" definitions were loaded, because the week would never run. Set five fields (minute"
             f" hour day month weekday) in forecast.toml, such as '0 0 * * MON'."
-        ) from error
+        ) from None
 
 
 def _ticks_to_run(settings: Settings, store: Store, tick: datetime) -> list[datetime]:
