@@ -1,4 +1,4 @@
-"""The report of made-up series: 52 weeks of them, 20 candidates, ten weeks of published forecasts.
+"""Measure the report of made-up series: 52 weeks, 20 candidates, ten weeks of published forecasts.
 
 Usage: python benchmarks/reporting.py SERIES FOLDER. Writes the report there and prints the seconds.
 """
@@ -11,25 +11,27 @@ import numpy as np
 import pandas as pd
 from made_up import weekly
 
-from forecast_assets.forecasting.live_accuracy import score_published
+from forecast_assets.forecasting.live_accuracy import check_accuracy, score_published
 from forecast_assets.forecasting.metrics import LOSSES
 from forecast_assets.reporting.render import render, render_brief
 from forecast_assets.reporting.summary import WeeklyReport
 from forecast_assets.storage.tables import table_contracts
 
 LEVELS = (80, 95)
-N_MODELS, N_WEEKS, N_DUE = 20, 52, 10
-RADII = {80: 1.28, 95: 1.96}  # of a normal error, in standard deviations
-FAILS = 0.001  # of the scores: a model that failed on a series
+N_MODELS, N_WEEKS, N_PUBLISHED = 20, 52, 10
+# Half widths of a normal interval, in standard deviations.
+HALF_WIDTHS = {80: 1.28, 95: 1.96}
+# Share of the scores that are failures.
+FAILURE_RATE = 0.001
 
 
-def published(series: pd.DataFrame, ago: int, rng: np.random.Generator) -> pd.DataFrame:
-    """What would have been forecast that many weeks ago: the last value and some noise."""
-    last = series.groupby("unique_id").nth(-1 - ago).reset_index(drop=True)
+def publish(series: pd.DataFrame, age: int, rng: np.random.Generator) -> pd.DataFrame:
+    """Return the forecast of `age` weeks ago: the last value plus noise."""
+    last = series.groupby("unique_id").nth(-1 - age).reset_index(drop=True)
     size = series.groupby("unique_id")["y"].std().to_numpy() + 0.1
     y_hat = last["y"] + 0.2 * size * rng.normal(size=len(last))
     ends = {
-        f"{side}_{level}": y_hat + sign * RADII[level] * size
+        f"{side}_{level}": y_hat + sign * HALF_WIDTHS[level] * size
         for level in LEVELS
         for side, sign in (("lo", -1), ("hi", 1))
     }
@@ -52,19 +54,19 @@ def published(series: pd.DataFrame, ago: int, rng: np.random.Generator) -> pd.Da
     )
 
 
-def scores(ids: np.ndarray, rng: np.random.Generator) -> pd.DataFrame:
-    """The table `metrics`, a few of whose models failed."""
+def make_metrics(ids: np.ndarray, rng: np.random.Generator) -> pd.DataFrame:
+    """Return the table `metrics` with a few failures."""
     models = ["combination_median", *(f"m{m:02d}" for m in range(N_MODELS - 1))]
     n = len(ids) * N_MODELS
     names = table_contracts(LEVELS)["metrics"].names
     rows = pd.DataFrame({name: rng.uniform(0.5, 1.2, n) for name in names})
-    is_failed = rng.random(n) < FAILS
+    is_failed = rng.random(n) < FAILURE_RATE
     reasons = [f"9 of 52 forecasts: LinAlgError: singular at step {i % 7}" for i in range(n)]
     rows = rows.assign(
         unique_id=np.repeat(ids, N_MODELS),
         model=np.tile(models, len(ids)),
         n_folds=N_WEEKS,
-        may_be_best=rng.random(n) < FAILS,
+        may_be_best=rng.random(n) < FAILURE_RATE,
         status=np.where(is_failed, "failed", "scored"),
         reason=np.where(is_failed, reasons, None),
     )
@@ -72,8 +74,8 @@ def scores(ids: np.ndarray, rng: np.random.Generator) -> pd.DataFrame:
     return table_contracts(LEVELS)["metrics"].arrange(rows)
 
 
-def choices(ids: np.ndarray) -> pd.DataFrame:
-    """The table `best_model`: one combination for all, a few of which had another one before."""
+def make_best_model(ids: np.ndarray) -> pd.DataFrame:
+    """Return the table `best_model`: one combination for all series, with a few switches."""
     is_new = np.arange(len(ids)) % 100 == 0
     return pd.DataFrame(
         {
@@ -87,29 +89,32 @@ def choices(ids: np.ndarray) -> pd.DataFrame:
 
 
 def main() -> None:
-    """Make up a week and report it."""
+    """Make up a week, then measure its report and its brief message."""
     n_series, folder = int(sys.argv[1]), Path(sys.argv[2])
     rng = np.random.default_rng(0)
     series = weekly(n_series, n_weeks=N_WEEKS)
-    said = [published(series, ago, rng) for ago in range(N_DUE, -1, -1)]
-    ids = said[-1]["unique_id"].to_numpy()
-    week = WeeklyReport(
-        forecast=said[-1],
+    forecasts = [publish(series, age, rng) for age in range(N_PUBLISHED, -1, -1)]
+    ids = forecasts[-1]["unique_id"].to_numpy()
+    accuracy = score_published(pd.concat(forecasts, ignore_index=True), series, levels=LEVELS)
+    report = WeeklyReport(
+        forecast=forecasts[-1],
         series=series,
-        best_model=choices(ids),
-        metrics=scores(ids, rng),
-        accuracy=score_published(pd.concat(said, ignore_index=True), series, levels=LEVELS),
+        best_model=make_best_model(ids),
+        metrics=make_metrics(ids, rng),
+        accuracy=accuracy,
+        accuracy_check=check_accuracy(accuracy, series, levels=LEVELS),
         levels=LEVELS,
+        metric="mase",
         run_id="0123456789",
         units={"s0*": "pieces"},
     )
     started = time.perf_counter()
-    texts = render(week)
+    files = render(report)
     print(f"rendering {time.perf_counter() - started:.3f} s", flush=True)
     started = time.perf_counter()
-    render_brief(week)
+    render_brief(report)
     print(f"brief {time.perf_counter() - started:.3f} s", flush=True)
-    for name, text in texts.items():
+    for name, text in files.items():
         (folder / name).write_text(text, encoding="utf-8")
 
 

@@ -16,7 +16,7 @@ from made_up import weekly
 from forecast_assets.backtesting.folds import FoldForecasts, plan, to_frame
 from forecast_assets.config.loader import parse
 from forecast_assets.config.settings import Settings
-from forecast_assets.forecasting.leaderboard import by_horizon, leaderboard
+from forecast_assets.forecasting.leaderboard import by_horizon, leaderboard, pooled_statistics
 from forecast_assets.forecasting.metrics import collect, compute
 from forecast_assets.forecasting.metrics import to_frame as metrics_frame
 from forecast_assets.forecasting.policies import POLICIES
@@ -66,7 +66,8 @@ def main() -> None:
         results = collect(invented, series, settings)
         scores = compute(results, settings)
         scored.append(metrics_frame(results, scores, series, settings))
-        leaderboard(results, scores, metric="mase", overlap=1)
+        leaderboard(scored[-1], metric="mase")
+        pooled_statistics(results, scores, overlap=1)
         by_horizon(results, scores)
 
     def choose_by_every_rule() -> None:

@@ -1,4 +1,4 @@
-"""Whole weeks to report on: every table by its contract, from series alone."""
+"""Build weekly reports from made-up series; every table keeps its contract."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -7,50 +7,52 @@ import numpy as np
 import pandas as pd
 
 from forecast_assets.config.settings import column_suffix
-from forecast_assets.forecasting.live_accuracy import score_published
+from forecast_assets.forecasting.live_accuracy import check_accuracy, score_published
 from forecast_assets.reporting.summary import WeeklyReport
-from forecast_assets.storage.tables import table_contracts
+from forecast_assets.storage.tables import tables
 from forecast_assets_tests.builders import AS_OF, make_series, walk
 
-RUN = "0123456789abcdef"
 
-
-def make_week(
+def make_report(
     series: pd.DataFrame | None = None,
     *,
     levels: Sequence[float] = (80, 95),
     horizon: int = 1,
-    n_due: int = 10,
+    n_weeks: int = 10,
     half: float = 2.0,
-    **changes: Any,
+    **fields: Any,
 ) -> WeeklyReport:
-    """A week that naive forecasts: with intervals of `half` a width, and `n_due` weeks of record.
+    """Return a report of naive forecasts, with the published forecasts of the last `n_weeks`.
 
-    A series of fewer weeks has a record of fewer. `changes` replaces fields of the week.
+    `half` is half the width of the 80 % interval. `fields` replace those of the report.
     """
     series = make_series(sales=walk(60, seed=1)) if series is None else series
-    contracts = table_contracts(levels)
-    cuts = [
-        _said(series, k, levels=levels, horizon=horizon, half=half) for k in range(n_due, -1, -1)
+    contracts = tables(levels)
+    forecasts = [
+        _forecast(series, age, levels=levels, horizon=horizon, half=half)
+        for age in range(n_weeks, -1, -1)
     ]
-    published = pd.concat([cut for cut in cuts if len(cut)], ignore_index=True)
+    published = pd.concat([rows for rows in forecasts if len(rows)], ignore_index=True)
     ids = list(dict.fromkeys(series["unique_id"]))
-    week = {
+    report: dict[str, Any] = {
         "series": series,
-        "forecast": contracts["next_week_forecast"].arrange(cuts[-1]),
-        "best_model": contracts["best_model"].arrange(make_choice(ids)),
-        "metrics": make_scores_of(ids, {"naive": 1.0, "theta": 0.8}, levels=levels),
-        "accuracy": contracts["forecast_accuracy"].arrange(
+        "forecast": contracts["next_week_forecast"].arranged(forecasts[-1]),
+        "best_model": contracts["best_model"].arranged(make_best_model(ids)),
+        "metrics": make_metrics(ids, {"naive": 1.0, "theta": 0.8}, levels=levels),
+        "accuracy": contracts["forecast_accuracy"].arranged(
             score_published(published, series, levels=levels)
         ),
         "levels": levels,
-        "run_id": RUN,
+        "metric": "mase",
+        "run_id": "0123456789abcdef",
+        **fields,
     }
-    return WeeklyReport(**{**week, **changes})
+    check = check_accuracy(report["accuracy"], series, levels=levels)
+    return WeeklyReport(**{"accuracy_check": check, **report})
 
 
-def make_choice(ids: Sequence[str], **changes: Any) -> pd.DataFrame:
-    """The table `best_model`: naive for each series, as the week before."""
+def make_best_model(ids: Sequence[str], **columns: Any) -> pd.DataFrame:
+    """Return the table `best_model`: naive for each series, as the week before."""
     row = {
         "model": "naive",
         "rung": "champion",
@@ -65,23 +67,23 @@ def make_choice(ids: Sequence[str], **changes: Any) -> pd.DataFrame:
         "switched": False,
         "reason": "naive has the lowest mase, 1",
     }
-    return pd.DataFrame({"unique_id": list(ids), **row, **changes})
+    return pd.DataFrame({"unique_id": list(ids), **row, **columns})
 
 
-def make_scores_of(
-    ids: Sequence[str], mase: Mapping[str, float], *, levels: Sequence[float] = (80, 95)
+def make_metrics(
+    ids: Sequence[str], scores: Mapping[str, float], *, levels: Sequence[float] = (80, 95)
 ) -> pd.DataFrame:
-    """The table `metrics`: each model with its MASE on each series; NaN is one that failed."""
-    table = table_contracts(levels)["metrics"]
-    scores = np.tile(list(mase.values()), len(ids))
-    rows = pd.DataFrame(dict.fromkeys(table.names, scores))
-    is_failed = np.isnan(scores)
-    return table.arrange(
+    """Return the table `metrics`: each model has its score in every metric; NaN is a failure."""
+    table = tables(levels)["metrics"]
+    values = np.tile(list(scores.values()), len(ids))
+    rows = pd.DataFrame(dict.fromkeys(table.names, values))
+    is_failed = np.isnan(values)
+    return table.arranged(
         rows.assign(
-            unique_id=np.repeat(list(ids), len(mase)),
-            model=np.tile(list(mase), len(ids)),
+            unique_id=np.repeat(list(ids), len(scores)),
+            model=np.tile(list(scores), len(ids)),
             n_folds=9,
-            skill_vs_naive=1 - scores,
+            skill_vs_naive=1 - values,
             may_be_best=~is_failed,
             fit_seconds=0.0,
             status=np.where(is_failed, "failed", "scored"),
@@ -91,17 +93,17 @@ def make_scores_of(
 
 
 def many_series(n: int, *, n_weeks: int = 30) -> pd.DataFrame:
-    """The table `series`: `n` random walks named s0000 and on."""
+    """Return the table `series` with `n` random walks named s0000, s0001 and so on."""
     return make_series(**{f"s{i:04}": walk(n_weeks, seed=i) for i in range(n)})
 
 
-def _said(
-    series: pd.DataFrame, ago: int, *, levels: Sequence[float], horizon: int, half: float
+def _forecast(
+    series: pd.DataFrame, age: int, *, levels: Sequence[float], horizon: int, half: float
 ) -> pd.DataFrame:
-    """What was published so many weeks ago, of the series that are long enough."""
-    known = series.groupby("unique_id").nth(-1 - ago)
-    last = known.loc[known.index.repeat(horizon)].reset_index(drop=True)
-    h = np.tile(np.arange(1, horizon + 1), len(known))
+    """Return the forecast published `age` weeks ago, for the series that are long enough."""
+    cutoffs = series.groupby("unique_id").nth(-1 - age)
+    last = cutoffs.loc[cutoffs.index.repeat(horizon)].reset_index(drop=True)
+    h = np.tile(np.arange(1, horizon + 1), len(cutoffs))
     ends = {
         f"{side}_{column_suffix(level)}": last["y"] + sign * half * level / 80
         for level in levels

@@ -217,9 +217,8 @@ def metrics(
     computed = scoring.compute(results, settings)
     scores = scoring.to_frame(results, computed, series, settings)
     metric = settings.selection.metric
-    overall = leaderboard.leaderboard(
-        results, computed, metric=metric, overlap=settings.backtest.overlap
-    )
+    overall = leaderboard.leaderboard(scores, metric=metric)
+    pooled = leaderboard.pooled_statistics(results, computed, overlap=settings.backtest.overlap)
     means = overall.set_index("model")[metric].dropna()
     ranked = scores.sort_values(["unique_id", metric], kind="stable")
     rows = columns_first(ranked, ["unique_id", "model", metric, "skill_vs_naive"])
@@ -229,7 +228,7 @@ def metrics(
         {
             "score_plot": svg_metadata(plots.draw_scores(scores, metric=metric), alt=metric),
             "rows": first_rows(rows),
-            "over_all_series": first_rows(overall),
+            "over_all_series": first_rows(overall.merge(pooled, on="model")),
             "by_weeks_ahead": first_rows(leaderboard.by_horizon(results, computed)),
             "n_scored": int((scores["status"] == "scored").sum()),
             "n_failed": int((scores["status"] == "failed").sum()),

@@ -14,7 +14,6 @@ import pandas as pd
 from forecast_assets.config.settings import Settings, Severity
 from forecast_assets.data.quality.evaluate import one_line, with_policy
 from forecast_assets.defs import checks
-from forecast_assets.forecasting import live_accuracy
 from forecast_assets.notifications.queue import NotificationQueue
 from forecast_assets.notifications.routing import (
     ALL_SERIES,
@@ -56,9 +55,7 @@ def with_problems(week: summary.WeeklyReport, settings: Settings) -> summary.Wee
         checks.long_enough(week.series, horizon=settings.backtest.horizon),
         checks.models_complete(week.metrics),
         checks.champions_used(week.forecast),
-        checks.intervals_and_skill(
-            live_accuracy.check_accuracy(week.accuracy, week.series, levels=week.levels)
-        ),
+        checks.intervals_and_skill(week.accuracy_check),
     ]
     findings = with_policy(week.findings, "hold", "warn")
     problems = [f"The data are unusual: {one_line(findings)}. “The data” has the details."]

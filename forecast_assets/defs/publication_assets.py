@@ -129,7 +129,11 @@ def weekly_report(
             best_model=best_model,
             metrics=metrics,
             accuracy=forecast_accuracy,
+            accuracy_check=live_accuracy.check_accuracy(
+                forecast_accuracy, series, levels=settings.forecast.levels
+            ),
             levels=settings.forecast.levels,
+            metric=settings.selection.metric,
             run_id=context.run.run_id,
             units=settings.series.units,
             findings=findings_of(store, data, settings),

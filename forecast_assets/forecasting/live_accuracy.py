@@ -134,7 +134,7 @@ def check_accuracy(
         if pvalue < SIGNIFICANCE:
             worse = (
                 f"errors are {losses['scaled'].mean() / losses['scaled_naive'].mean():.2f} times"
-                f" naive's (by chance: {pvalue:.1%})"
+                f" naive's (by chance: {100 * pvalue:.1f} %)"
             )
     for level in levels:
         shares = _non_overlapping_means(
@@ -142,7 +142,7 @@ def check_accuracy(
         ).to_numpy()
         is_off = coverage_pvalue(shares[:, 0], level / 100) < SIGNIFICANCE / len(levels)
         if len(shares) >= MIN_WEEKS and is_off:
-            off.append(f"{shares.mean():.0%} of values lay in the {level:g} % interval")
+            off.append(f"{100 * shares.mean():.0f} % of values lay in the {level:g} % interval")
     return LiveAccuracyCheck(len(weeks), n_needed, worse, tuple(off))
 
 

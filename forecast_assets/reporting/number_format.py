@@ -1,6 +1,6 @@
-"""How the numbers of a series are written: in its unit, with the decimals that it deserves.
+"""Write numbers for people: values of a series, shares, ratios, counts and axis labels.
 
-What the numbers are does not belong here.
+Packages below `reporting` write plain format specs in their messages, as they cannot import this.
 """
 
 import math
@@ -11,90 +11,109 @@ import pandas as pd
 
 from forecast_assets.config.settings import matches_any
 
-NOTHING = "–"
-SIGNIFICANT = 2  # digits of the uncertainty: a third one nobody could tell from chance
-CERTAIN_DIGITS = 5  # of a value that is known without any
-MOST_DECIMALS = 9
-LARGE, MOST_PLAIN_DECIMALS = 1e10, 6  # beyond either, numbers are told in powers of ten
-MOST_SCALED_DIGITS = 6  # after the point, or the power would hide what differs
-RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+MISSING = "–"
+# More digits of an uncertainty are noise.
+UNCERTAINTY_DIGITS = 2
+DIGITS_WITHOUT_UNCERTAINTY = 5
+MAX_DECIMALS = 9
+# Numbers beyond either bound are written in powers of ten, unless the power hides differences.
+MAX_PLAIN, MAX_PLAIN_DECIMALS = 1e10, 6
+MAX_SCALED_DECIMALS = 6
+# Decimals of values from here on are noise.
+MIN_WHOLE = 10_000
+SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 @dataclass(frozen=True)
 class NumberFormat:
-    """How all numbers of one series are written, so that they line up."""
+    """Decimals, power of ten and unit that all numbers of one series share."""
 
     decimals: int
-    power: int = 0  # of ten, that the numbers are told in
+    power: int = 0
     unit: str = ""
 
     @property
     def label(self) -> str:
-        """What the numbers are in: the power of ten if there is one, and the unit."""
-        power = f"×10{str(self.power).translate(RAISED)}" if self.power else ""
+        """Return the power of ten, if any, and the unit."""
+        power = f"×10{str(self.power).translate(SUPERSCRIPT)}" if self.power else ""
         return " ".join(part for part in (power, self.unit) if part)
 
     def text(self, value: float | None) -> str:
-        """A number for people, thousands apart; a dash for none."""
+        """Write a value with thousands separators; a dash where it is missing."""
         if value is None or not math.isfinite(value):
-            return NOTHING
+            return MISSING
         text = f"{value / 10**self.power:,.{self.decimals}f}"
-        is_zero = not text.strip("-0.,")
-        return text.strip("-") if is_zero else text.replace("-", "−")
+        return text.strip("-") if is_zero(text) else text.replace("-", "−")
 
     def signed(self, value: float | None) -> str:
-        """A change for people: as `text`, with its sign."""
+        """Write a change with its sign; zero and missing values have none."""
         text = self.text(value)
-        return text if text[0] in "−–" or not text.strip("0.,") else f"+{text}"
+        return text if text[0] in f"−{MISSING}" or is_zero(text) else f"+{text}"
 
     def range(self, low: float, high: float) -> str:
-        """An interval for people; a dash where there is none."""
-        known = math.isfinite(low) and math.isfinite(high)
-        return f"{self.text(low)} to {self.text(high)}" if known else NOTHING
+        """Write an interval; a dash where an end is missing."""
+        is_complete = math.isfinite(low) and math.isfinite(high)
+        return f"{self.text(low)} to {self.text(high)}" if is_complete else MISSING
 
 
-def number_format_of(value: float, *, uncertainty: float, unit: str = "") -> NumberFormat:
-    """Two significant digits of the uncertainty (half an interval's width, or a usual step).
+def choose_format(value: float, *, uncertainty: float, unit: str = "") -> NumberFormat:
+    """Choose the decimals that show two significant digits of the uncertainty.
 
-    Where that is none, five of the value. Numbers too large or too small to read are told in powers
-    of ten, unless that would cost them what tells them apart.
+    The uncertainty is half the width of an interval, or a usual weekly change. Where it is zero or
+    missing, the value gets up to five significant digits. Very large and very small numbers are
+    written in powers of ten, unless that would hide the digits that differ.
     """
     size = abs(value) if math.isfinite(value) else 0.0
     if math.isfinite(uncertainty) and uncertainty > 0:
-        decimals = SIGNIFICANT - 1 - math.floor(math.log10(uncertainty))
+        decimals = UNCERTAINTY_DIGITS - 1 - _magnitude(uncertainty)
         size = max(size, uncertainty)
     else:
-        plain = f"{size:.{max(0, CERTAIN_DIGITS - 1 - _magnitude(size))}f}"
+        plain = f"{size:.{max(0, DIGITS_WITHOUT_UNCERTAINTY - 1 - _magnitude(size))}f}"
         decimals = len(plain.partition(".")[2].rstrip("0"))
     power = 3 * (_magnitude(size) // 3)
-    is_awkward = size >= LARGE or decimals > MOST_PLAIN_DECIMALS
-    if not (is_awkward and decimals + power <= MOST_SCALED_DIGITS):
+    is_extreme = size >= MAX_PLAIN or decimals > MAX_PLAIN_DECIMALS
+    if not is_extreme or decimals + power > MAX_SCALED_DECIMALS:
         power = 0
-    return NumberFormat(min(max(decimals + power, 0), MOST_DECIMALS), power, unit)
+    return NumberFormat(min(max(decimals + power, 0), MAX_DECIMALS), power, unit)
 
 
 def unit_of(name: str, units: Mapping[str, str]) -> str:
-    """The unit of a series: that of the first pattern that its name fits, else none."""
+    """Return the unit of the first pattern that matches a series' name, else an empty text."""
     return next((unit for pattern, unit in units.items() if matches_any(name, [pattern])), "")
 
 
-def _magnitude(size: float) -> int:
-    return math.floor(math.log10(size)) if size else 0
+def is_zero(text: str) -> bool:
+    """Return whether a written number, with or without its sign, is rounded to zero."""
+    return not text.strip("+-−0.,")
 
 
 def format_number(value: float | None) -> str:
-    """A number for people: five significant digits, thousands apart; a dash for none."""
+    """Write a single number: five significant digits, thousands separators; a dash for none."""
     if value is None or pd.isna(value):
-        return NOTHING
-    whole = 10_000  # from here on, what follows the point is noise
-    return f"{value:,.0f}" if abs(value) >= whole else f"{value:,.5g}"
+        return MISSING
+    return f"{value:,.0f}" if abs(value) >= MIN_WHOLE else f"{value:,.5g}"
 
 
-def format_share(value: float | None, decimals: int = 0) -> str:
-    """A fraction in percent; a dash for none."""
-    is_known = value is not None and math.isfinite(value)
-    return f"{value:.{decimals}%}".replace("%", " %").replace("-", "−") if is_known else NOTHING
+def format_percent(share: float | None, decimals: int = 0) -> str:
+    """Write a fraction in percent; a dash where it is missing."""
+    if share is None or not math.isfinite(share):
+        return MISSING
+    return f"{share:.{decimals}%}".replace("%", " %").replace("-", "−")
 
 
-def _ratio(value: float | None) -> str:
-    return f"{value:.2f}" if value is not None and math.isfinite(value) else NOTHING
+def format_ratio(value: float | None) -> str:
+    """Write a ratio with two decimals; a dash where it is missing."""
+    return f"{value:.2f}" if value is not None and math.isfinite(value) else MISSING
+
+
+def si_format(value: float) -> str:
+    """Shorten a number for an axis: 1928460 -> 1.928M, 12500 -> 12.5k, 2.5 -> 2.5."""
+    for prefix, size, smallest in (("G", 1e9, 1e9), ("M", 1e6, 1e6), ("k", 1e3, MIN_WHOLE)):
+        if abs(value) >= smallest:
+            return f"{value / size:.4g}{prefix}"
+    return f"{value:.4g}"
+
+
+def _magnitude(size: float) -> int:
+    """Return the power of ten of the first significant digit."""
+    return math.floor(math.log10(size)) if size else 0

@@ -1,67 +1,107 @@
-"""The week on one page: the tables to a self-contained HTML file, and the same in Markdown.
+"""Render a week as text: a self-contained HTML page, the same in Markdown, and a brief message.
 
-Sending it and keeping it does not belong here: these functions return text.
+Sending and storing them does not belong here.
 """
 
 import base64
 import hashlib
+import json
 import re
+from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from forecast_assets.reporting.context import build_brief_context, build_context
+from forecast_assets.config.settings import column_suffix
+from forecast_assets.reporting import context
 from forecast_assets.reporting.narrative import bidi_isolate
-from forecast_assets.reporting.number_format import _ratio, format_share
-from forecast_assets.reporting.summary import WeeklyReport
+from forecast_assets.reporting.number_format import format_percent
+from forecast_assets.reporting.summary import WeeklyReport, model_label
 from forecast_assets.reporting.svg import STYLE
+from forecast_assets.storage.tables import interval_columns
 
-__all__ = ["escape_markdown", "forecast_rows", "render", "render_brief"]
-
-# As entities, for not every Markdown knows a backslash before these.
+# Entities, because not every Markdown dialect allows a backslash before these.
 ENTITIES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", "|": "&#124;", "~": "&#126;"})
 
 
-def render(week: WeeklyReport) -> dict[str, str]:
-    """The report's files by name: report.html and report.md."""
-    told = build_context(week)
+def render(report: WeeklyReport) -> dict[str, str]:
+    """Return the files of the report by name: report.html and report.md."""
+    summary = context.summarize(report)
+    values = context.build_context(report, summary)
     environment = _environment()
-    style, script = (_source(environment, f"report.{kind}") for kind in ("css", "js"))
+    style, script = (_source(environment, f"report.{suffix}") for suffix in ("css", "js"))
     style = STYLE + style
-    allowed = f"default-src 'none'; style-src {_hashed(style)}"
-    if told["is_long"]:
-        allowed += f"; script-src {_hashed(script)}"
-    page = {"style": style, "script": script, "policy": allowed}
+    policy = f"default-src 'none'; style-src {_csp_hash(style)}"
+    if values["is_long"]:
+        policy += f"; script-src {_csp_hash(script)}"
+        values["all_rows"] = all_rows_json(summary)
+    page = {"style": style, "script": script, "policy": policy}
     return {
-        "report.html": environment.get_template("report.html").render(told, **page),
-        "report.md": environment.get_template("report.md").render(told),
+        "report.html": environment.get_template("report.html").render(values, **page),
+        "report.md": environment.get_template("report.md").render(values),
     }
 
 
-def render_brief(week: WeeklyReport) -> str:
-    """The week in a few lines of Markdown, for a mail or a chat: no more than 20 series."""
-    text: str = _environment().get_template("report.brief.md").render(build_brief_context(week))
+def render_brief(report: WeeklyReport) -> str:
+    """Return the week as a short Markdown message for mail or chat, with at most 20 series."""
+    summary = context.summarize(report, max_full=context.MAX_ROWS)
+    values = context.build_brief_context(report, summary)
+    text: str = _environment().get_template("report.brief.md").render(values)
     return text
 
 
 def forecast_rows(forecast: pd.DataFrame, series: pd.DataFrame) -> list[dict[str, Any]]:
-    """One row a forecast: next_week_forecast's columns, and the last known value as `last_y`."""
+    """Return the rows of next_week_forecast with the last known value as `last_y`."""
     last = series.groupby("unique_id")["y"].last().rename("last_y")
     rows = forecast.merge(last, on="unique_id", validate="many_to_one").to_dict("records")
     return [{str(name): value for name, value in row.items()} for row in rows]
 
 
+def all_rows_json(summary: context.Summary) -> str:
+    """Return all rows, column by column, as JSON that is safe inside a `script` element."""
+    rows, formats = summary.rows, summary.formats
+    low, high = interval_columns(summary.levels[:1])
+    decimals = [number_format.decimals - number_format.power for number_format in formats]
+
+    def numbers(name: str, places: Sequence[int] = decimals) -> list[float | None]:
+        pairs = zip(rows[name], places, strict=True)
+        return [None if np.isnan(value) else round(float(value), n) for value, n in pairs]
+
+    models = [model_label(*pair) for pair in zip(rows["model"], rows["rung"], strict=True)]
+    labels = [number_format.label for number_format in formats]
+    model_names, label_names = sorted(set(models)), sorted(set(labels))
+    columns = {
+        "models": model_names,
+        "labels": label_names,
+        "level": column_suffix(summary.levels[0]),
+        "name": rows["unique_id"].tolist(),
+        "label": [label_names.index(label) for label in labels],
+        "decimals": [number_format.decimals for number_format in formats],
+        "power": [number_format.power for number_format in formats],
+        "last": numbers("last_y"),
+        "next": numbers("y_hat"),
+        "low": numbers(low),
+        "high": numbers(high),
+        "miss": numbers("miss"),
+        "surprise": numbers("surprise", [1] * len(rows)),
+        "model": [model_names.index(model) for model in models],
+    }
+    text = json.dumps(columns, separators=(",", ":"), allow_nan=False)
+    for character in "<>&":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return text
+
+
 def escape_markdown(text: str) -> str:
-    """Text as Markdown: on one line, out of which it can break no table, and no HTML."""
-    marked = " ".join(str(text).split()).translate(ENTITIES)
-    marked = re.sub(r"([\\`*\[\]!]|(?<!&)#)", r"\\\1", marked)
-    marked = re.sub(r"(?<![^\W_])_|_(?![^\W_])", r"\_", marked)  # within a word it means nothing
-    marked = re.sub(r"^([-+=])|^(\d+)([.)])(?=\s)", _escaped_start, marked)
-    return bidi_isolate(marked)
-
-
-def _escaped_start(found: "re.Match[str]") -> str:
-    return f"\\{found[1]}" if found[1] else f"{found[2]}\\{found[3]}"
+    """Return text as one line of Markdown that cannot break a table or become HTML."""
+    escaped = " ".join(str(text).split()).translate(ENTITIES)
+    escaped = re.sub(r"([\\`*\[\]!]|(?<!&)#)", r"\\\1", escaped)
+    # An underscore within a word has no meaning.
+    escaped = re.sub(r"(?<![^\W_])_|_(?![^\W_])", r"\_", escaped)
+    # These would begin a list or a heading.
+    escaped = re.sub(r"^(\d+(?=[.)]\s)|(?=[-+=]))", r"\1\\", escaped)
+    return bidi_isolate(escaped)
 
 
 def _environment() -> Any:
@@ -80,16 +120,20 @@ def _environment() -> Any:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters |= {"cell": escape_markdown, "share": format_share, "ratio": _ratio}
+    environment.filters |= {
+        "cell": escape_markdown,
+        "percent": format_percent,
+        "integer": "{:,}".format,
+    }
     return environment
 
 
 def _source(environment: Any, name: str) -> str:
-    """A file beside the templates as it stands."""
+    """Return a template file without rendering it."""
     text: str = environment.loader.get_source(environment, name)[0]
     return text
 
 
-def _hashed(text: str) -> str:
-    """A text as a content security policy names it."""
+def _csp_hash(text: str) -> str:
+    """Return the source expression of an inline text in a content security policy."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"

@@ -1,225 +1,288 @@
-"""Marks of a chart as SVG: days and values to pixels, scales, and texts that do not collide.
+"""Draw charts as SVG: scales from data to pixels, axes, marks, and labels that do not overlap.
 
-Colours are classes whose custom properties a page sets; where it sets none, the light ones hold.
-What is drawn of a forecast: `fans`.
+Colours are CSS custom properties that a page may set; the fallbacks are those of the light theme.
+Which data a chart shows does not belong here: see `plots`.
 """
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from itertools import pairwise
 
 import numpy as np
 import pandas as pd
 
-from forecast_assets.reporting.number_format import NumberFormat
+from forecast_assets.reporting.number_format import NumberFormat, si_format
 
 Values = np.typing.NDArray[np.float64]
 
+# Pixels, of one chart and of the space around it in a picture of several.
+WIDTH, HEIGHT = 360, 184
+TITLE_HEIGHT, GAP, COLUMNS = 22, 14, 3
+# Pixels of a digit in the widest of the usual fonts.
+DIGIT_WIDTH, STRONG_DIGIT_WIDTH = 6.6, 8.2
+LINE_HEIGHT = 13.0
+# Longer labels of the value axis leave the chart too little room.
+MAX_TICK_CHARACTERS = 7
+MAX_CHARACTERS = 52
+# Fewer or more month names do not explain an axis: it shows its first and its last day instead.
+MIN_LABELS, MAX_MONTHS = 2, 24
+INVALID_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+HUES = ("#2563eb", "#ea580c", "#16a34a", "#9333ea", "#0891b2", "#db2777", "#a16207", "#475569")
+STYLE = """
+.chart { font-family: -apple-system, "Segoe UI", Roboto, "Noto Sans", sans-serif; }
+.chart text { font-size: 11px; fill: var(--pale, #55616e); }
+.chart .strong { fill: var(--accent, #1a56c4); font-weight: 700; font-size: 12px; }
+.chart .title { fill: var(--ink, #1c2530); font-weight: 600; font-size: 12px; }
+.chart .grid { stroke: var(--line, #dce1e7); }
+.chart .actual { fill: none; stroke: var(--ink, #1c2530); stroke-width: 1.5; }
+.chart .newest { fill: var(--ink, #1c2530); }
+.chart .band, .chart .week { fill: var(--accent, #1a56c4); }
+.chart .forecast { fill: none; stroke: var(--accent, #1a56c4); stroke-width: 1.6; }
+.chart .published { stroke: var(--accent, #1a56c4); stroke-width: 4; stroke-opacity: .22; }
+.chart .inside { fill: var(--paper, #fff); stroke: var(--accent, #1a56c4); }
+.chart .outside { fill: var(--warn, #a63d00); stroke: var(--paper, #fff); stroke-width: .7; }
+.chart .ring { fill: none; stroke: var(--ink, #1c2530); }
+.chart .other { fill: var(--pale, #55616e); fill-opacity: .6; }
+.chart polyline { stroke-linejoin: round; }
+""" + "".join(f".chart .hue{i} {{ fill: var(--hue{i}, {hue}); }}\n" for i, hue in enumerate(HUES))
+
+
+class Chart:
+    """One chart: scales that map data to pixels inside the margins, and the marks drawn so far.
+
+    All sizes are in pixels; `kind` is the CSS class of a mark, as in `STYLE`.
+    """
+
+    def __init__(
+        self,
+        x: Values,
+        y: Values,
+        *,
+        left: float,
+        right: float,
+        top: float = 12.0,
+        bottom: float = 24.0,
+        width: float = WIDTH,
+        height: float = HEIGHT,
+    ) -> None:
+        self._x0, self._x1 = bounds(x)
+        self._y0, self._y1 = bounds(y)
+        self.width, self.height = width, height
+        self.left, self.right, self.top, self.bottom = left, width - right, top, height - bottom
+        self.marks: list[str] = []
+
+    def x_px(self, x: float) -> float:
+        """Return the distance from the left, in pixels."""
+        return self.left + (x - self._x0) / (self._x1 - self._x0) * (self.right - self.left)
+
+    def y_px(self, y: float) -> float:
+        """Return the distance from the top, in pixels."""
+        return self.top + (self._y1 - y) / (self._y1 - self._y0) * (self.bottom - self.top)
+
+    def line(self, kind: str, x: Values, y: Values) -> None:
+        """Draw a line through points."""
+        self.marks.append(f'<polyline class="{kind}" points="{self._points(x, y)}"/>')
+
+    def band(self, x: Values, low: Values, high: Values, *, opacity: float) -> None:
+        """Draw the area between two lines; points without both ends are left out."""
+        is_known = np.isfinite(low) & np.isfinite(high)
+        x, low, high = x[is_known], low[is_known], high[is_known]
+        points = self._points(np.r_[x, x[::-1]], np.r_[low, high[::-1]])
+        self.marks.append(f'<polygon class="band" fill-opacity="{opacity:.3f}" points="{points}"/>')
+
+    def dot(self, kind: str, x: float, y: float, *, radius: float) -> None:
+        """Draw a circle."""
+        self.marks.append(_circle(kind, self.x_px(x), self.y_px(y), radius))
+
+    def diamond(self, kind: str, x: float, y: float) -> None:
+        """Draw a square that stands on its corner."""
+        self.marks.append(
+            f'<path class="{kind}" d="M{self.x_px(x):.1f} {self.y_px(y) - 4:.1f}l4 4-4 4-4-4z"/>'
+        )
+
+    def segment(self, kind: str, x: tuple[float, float], y: tuple[float, float]) -> None:
+        """Draw a straight line."""
+        (x1, x2), (y1, y2) = map(self.x_px, x), map(self.y_px, y)
+        ends = f'x1="{x1:.1f}" x2="{x2:.1f}" y1="{y1:.1f}" y2="{y2:.1f}"'
+        self.marks.append(f'<line class="{kind}" {ends}/>')
+
+    def rule(self, y: float) -> None:
+        """Draw a grid line at a value."""
+        self.segment("grid", (self._x0, self._x1), (y, y))
+
+    def bar(self, kind: str, x: tuple[float, float], y: tuple[float, float]) -> None:
+        """Draw a horizontal bar, at least half a pixel wide, with a gap below where it is thick."""
+        left, top = self.x_px(x[0]), self.y_px(y[1])
+        thick = self.y_px(y[0]) - top
+        self.marks.append(
+            f'<rect class="{kind}" x="{left:.1f}" y="{top:.1f}"'
+            f' width="{max(self.x_px(x[1]) - left, 0.5):.1f}"'
+            f' height="{max(thick - 1, thick / 2):.1f}"/>'
+        )
+
+    def text(self, x: float, y: float, text: str, *, kind: str = "", anchor: str = "start") -> None:
+        """Write a text at pixels, cut where it is too long."""
+        cut = text if len(text) <= MAX_CHARACTERS else f"{text[: MAX_CHARACTERS - 1]}…"
+        attributes = f' class="{kind}"' if kind else ""
+        attributes += "" if anchor == "start" else f' text-anchor="{anchor}"'
+        self.marks.append(f'<text{attributes} x="{x:.1f}" y="{y:.1f}">{_escape(cut)}</text>')
+
+    def legend(self, kinds: Mapping[str, str], *, top: float, columns: int) -> None:
+        """Write names beside dots of their kinds, row by row."""
+        step = (self.right - self.left) / columns
+        for i, (name, kind) in enumerate(kinds.items()):
+            x, y = self.left + (i % columns) * step, top + 16 * (i // columns)
+            self.marks.append(_circle(kind, x, y - 4, 4))
+            self.text(x + 9, y, name)
+
+    def dates(self, days: pd.DatetimeIndex) -> None:
+        """Write the months below the chart, or the first and last day where months do not fit."""
+        labels: list[tuple[float, str]] = []
+        free, names = -math.inf, month_names(days)
+        for day, name in names if len(names) <= MAX_MONTHS else []:
+            x, width = self.x_px(day), DIGIT_WIDTH * len(name)
+            if free <= x < self.width - width:
+                labels.append((x, name))
+                free = x + width + 8
+        y = self.height - 7
+        if len(labels) < MIN_LABELS:
+            labels = [(self.left, f"{days.min():%d %b %Y}")]
+            self.text(self.right, y, f"{days.max():%d %b %Y}", anchor="end")
+        for x, name in labels:
+            self.text(x, y, name)
+
+    def end_labels(self, labels: Sequence[tuple[str, float]], x: float) -> None:
+        """Write texts beside values, highest first, without overlaps; the middle is strong."""
+        tops = [self.y_px(value) + 4 for _, value in labels]
+        middle = len(labels) // 2
+        for i in range(middle - 1, -1, -1):
+            tops[i] = min(tops[i], tops[i + 1] - LINE_HEIGHT)
+        for i in range(middle + 1, len(labels)):
+            tops[i] = max(tops[i], tops[i - 1] + LINE_HEIGHT)
+        shift = max(0.0, 10 - tops[0]) - max(0.0, tops[-1] - (self.bottom + 8))
+        for i, (text, _) in enumerate(labels):
+            kind = "strong" if i == middle else ""
+            self.text(self.x_px(x) + 8, tops[i] + shift, text, kind=kind)
+
+    def svg(self, *, title: str, is_standalone: bool = False) -> str:
+        """Return the chart as a picture."""
+        size = {"width": self.width, "height": self.height}
+        return svg(self.marks, title=title, is_standalone=is_standalone, **size)
+
+    def _points(self, x: Values, y: Values) -> str:
+        pairs = zip(x, y, strict=True)
+        return " ".join(f"{self.x_px(a):.1f},{self.y_px(b):.1f}" for a, b in pairs)
+
+
+def time_chart(
+    days: pd.DatetimeIndex, values: Values, number_format: NumberFormat, *, right: float
+) -> Chart:
+    """Return a chart of values by day with its grid, value labels and dates; `right` in pixels."""
+    low, high = bounds(values)
+    low, high = low - 0.05 * (high - low), high + 0.05 * (high - low)
+    labels = tick_labels(low, high, number_format)
+    left = 10 + DIGIT_WIDTH * max(map(len, labels.values()))
+    chart = Chart(in_days(days), np.array([low, high]), left=left, right=right)
+    for value, text in labels.items():
+        chart.rule(value)
+        chart.text(left - 5, chart.y_px(value) + 4, text, anchor="end")
+    chart.dates(days)
+    return chart
+
+
+def chart_grid(charts: Mapping[str, Chart], *, title: str) -> str:
+    """Return a standalone picture of charts in rows of three, each below its name."""
+    marks = []
+    row_height = HEIGHT + TITLE_HEIGHT + GAP
+    for i, (name, chart) in enumerate(charts.items()):
+        chart.text(6, 15 - TITLE_HEIGHT, name, kind="title")
+        x, y = (i % COLUMNS) * (WIDTH + GAP), (i // COLUMNS) * row_height + TITLE_HEIGHT
+        marks.append(f'<g transform="translate({x} {y})">{"".join(chart.marks)}</g>')
+    width = (WIDTH + GAP) * min(len(charts), COLUMNS)
+    height = row_height * math.ceil(len(charts) / COLUMNS)
+    return svg(marks, title=title, width=width, height=height, is_standalone=True)
+
+
+def svg(
+    marks: Iterable[str], *, title: str, width: float, height: float, is_standalone: bool = False
+) -> str:
+    """Return a picture with a title for screen readers.
+
+    A standalone one brings its style, size and white background; others need a page with `STYLE`.
+    """
+    size, background = "", ""
+    if is_standalone:
+        size = f' width="{width:g}" height="{height:g}"'
+        background = f'<style>{STYLE}</style><rect{size} fill="#fff"/>'
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" class="chart" viewBox="0 0 {width:g} {height:g}"'
+        f'{size} role="img" aria-label="{_escape(title)}">{background}{"".join(marks)}</svg>'
+    )
+
+
+def bounds(values: Values) -> tuple[float, float]:
+    """Return the smallest and the greatest finite value; equal ones are moved apart."""
+    finite = values[np.isfinite(values)]
+    low, high = float(finite.min()), float(finite.max())
+    if high > low:
+        return low, high
+    return low - max(abs(low), 1) * 0.5, high + max(abs(high), 1) * 0.5
+
+
+def in_days(ds: "pd.Series[pd.Timestamp] | pd.DatetimeIndex") -> Values:
+    """Return days since 1970."""
+    return np.asarray(ds, dtype="datetime64[D]").astype(np.float64)
+
 
 def ticks(low: float, high: float) -> list[float]:
-    """Three to six round values between two ends."""
+    """Return three to six round values between two ends."""
     step = 10 ** math.floor(math.log10((high - low) / 3))
     step *= max(factor for factor in (1, 2, 5) if factor * step <= (high - low) / 3)
     first = math.ceil(low / step)
     return [step * i for i in range(first, math.floor(high / step) + 1)]
 
 
-def si_format(value: float) -> str:
-    """1928460 -> 1.928M, 12500 -> 12.5k, 2.5 -> 2.5: a number to fit beside an axis."""
-    for unit, size, least in (("G", 1e9, 1e9), ("M", 1e6, 1e6), ("k", 1e3, 1e4)):
-        if abs(value) >= least:
-            return f"{value / size:.4g}{unit}"
-    return f"{value:.4g}"
+def log_ticks(low: float, high: float) -> list[float]:
+    """Return round values between two ends, which are logarithms."""
+    powers = range(math.floor(low), math.ceil(high) + 1)
+    values = (digit * 10.0**power for power in powers for digit in (1, 2, 5))
+    inside = [value for value in values if low <= math.log10(value) <= high]
+    return inside if len(inside) > MIN_LABELS else ticks(10**low, 10**high)
 
 
-def _log_ticks(low: float, high: float) -> list[float]:
-    tens = range(math.floor(low), math.ceil(high) + 1)
-    return [d * 10.0**p for p in tens for d in (1, 2, 5) if low <= math.log10(d * 10.0**p) <= high]
-
-
-def in_days(ds: "pd.Series[pd.Timestamp] | pd.DatetimeIndex") -> Values:
-    """Days since 1970."""
-    return np.asarray(ds, dtype="datetime64[D]").astype(np.float64)
-
-
-def bounds(values: Values) -> tuple[float, float]:
-    """The least and the greatest of what is finite, apart even where all are one."""
-    finite = values[np.isfinite(values)]
-    low, high = float(finite.min()), float(finite.max())
-    return (
-        (low, high)
-        if high > low
-        else (low - max(abs(low), 1) * 0.5, high + max(abs(high), 1) * 0.5)
-    )
-
-
-WIDTH, HEIGHT, TOP, BOTTOM = 360, 184, 12, 24  # of a chart and its margins, in pixels
-LETTER, BOLD = 6.6, 8.2  # pixels, of a digit in the widest of common fonts, and of a large one
-APART = 13.0  # pixels between two lines of text
-FEWEST_MONTHS = 2  # else the first and the last day are written
-MOST_LETTERS = 7  # of a value beside the axis, that leave the chart its room
-ILLEGAL = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # in any XML
-STYLE = """
-.fan { font-family: -apple-system, "Segoe UI", Roboto, "Noto Sans", "Liberation Sans", sans-serif; }
-.fan text { font-size: 11px; fill: var(--pale, #55616e); }
-.fan .end { fill: var(--accent, #1a56c4); font-weight: 700; font-size: 12px; }
-.fan .title { fill: var(--ink, #1c2530); font-weight: 600; font-size: 12px; }
-.fan .grid { stroke: var(--line, #dce1e7); }
-.fan .past { fill: none; stroke: var(--ink, #1c2530); stroke-width: 1.5; stroke-linejoin: round; }
-.fan .last { fill: var(--ink, #1c2530); }
-.fan .band { fill: var(--accent, #1a56c4); }
-.fan .next { fill: none; stroke: var(--accent, #1a56c4); stroke-width: 1.6; }
-.fan .then { fill: var(--accent, #1a56c4); }
-.fan .said { stroke: var(--accent, #1a56c4); stroke-width: 4; stroke-opacity: .22; }
-.fan .in { fill: var(--paper, #fff); stroke: var(--accent, #1a56c4); }
-.fan .off { fill: var(--warn, #a63d00); stroke: var(--paper, #fff); stroke-width: .7; }
-"""
-
-
-class Chart:
-    """One chart: days and values to pixels inside a frame."""
-
-    def __init__(self, x: Values, y: Values, *, scale: NumberFormat, right: float) -> None:
-        self._x0, self._x1 = bounds(x)
-        low, high = bounds(y)
-        room = 0.05 * (high - low)
-        self._y0, self._y1 = low - room, high + room
-        self._labels = _tick_labels(self._y0, self._y1, scale)
-        self._left = 10 + LETTER * max(map(len, self._labels.values()))
-        self._wide = WIDTH - self._left - right
-        self.marks: list[str] = []
-
-    def across(self, x: float) -> float:
-        """The pixels from the left of a day."""
-        return self._left + (x - self._x0) / (self._x1 - self._x0) * self._wide
-
-    def down(self, y: float) -> float:
-        """The pixels from the top of a value."""
-        return TOP + (self._y1 - y) / (self._y1 - self._y0) * (HEIGHT - TOP - BOTTOM)
-
-    def points(self, x: Values, y: Values) -> str:
-        """Days and values as an SVG list of points."""
-        pairs = zip(x, y, strict=True)
-        return " ".join(f"{self.across(a):.1f},{self.down(b):.1f}" for a, b in pairs)
-
-    def line(self, kind: str, x: Values, y: Values) -> None:
-        """A line through the points."""
-        self.marks.append(f'<polyline class="{kind}" points="{self.points(x, y)}"/>')
-
-    def band(self, x: Values, low: Values, high: Values, *, opacity: float) -> None:
-        """The area between two lines; points without both are left out."""
-        known = np.isfinite(low) & np.isfinite(high)
-        there = self.points(x[known], low[known])
-        back = self.points(x[known][::-1], high[known][::-1])
-        self.marks.append(
-            f'<polygon class="band" fill-opacity="{opacity:.3f}" points="{there} {back}"/>'
-        )
-
-    def dot(self, kind: str, x: float, y: float, *, radius: float) -> None:
-        """A circle."""
-        self.marks.append(
-            f'<circle class="{kind}" cx="{self.across(x):.1f}" cy="{self.down(y):.1f}"'
-            f' r="{radius}"/>'
-        )
-
-    def said(self, x: float, y: float, low: float, high: float, *, came: float) -> None:
-        """What had been published for a week: its interval, and its forecast beside what came."""
-        a, b = self.across(x), self.down(y)
-        if math.isfinite(low) and math.isfinite(high):
-            ends = f'x1="{a:.1f}" x2="{a:.1f}" y1="{self.down(high):.1f}" y2="{self.down(low):.1f}"'
-            self.marks.append(f'<line class="said" {ends}/>')
-        if came < low or came > high:  # told by its shape too
-            self.marks.append(f'<path class="off" d="M{a:.1f} {b - 4:.1f}l4 4-4 4-4-4z"/>')
-        else:
-            self.dot("in", x, y, radius=1.9)
-
-    def text(self, x: float, y: float, text: str, *, kind: str = "", anchor: str = "start") -> None:
-        """A text at pixels."""
-        self.marks.append(label(x, y, text, kind=kind, anchor=anchor))
-
-    def axes(self, days: pd.DatetimeIndex) -> None:
-        """A scale of values on the left, and below the months, or the ends where they are few."""
-        for value, said in self._labels.items():
-            b = self.down(value)
-            right = self._left + self._wide
-            self.marks.append(
-                f'<line class="grid" x1="{self._left:.1f}" x2="{right:.1f}" y1="{b:.1f}"'
-                f' y2="{b:.1f}"/>'
-            )
-            self.text(self._left - 5, b + 4, said, anchor="end")
-        months, free = [], -math.inf
-        for day, said in _months(days):
-            a = self.across(day)
-            if free <= a < WIDTH - LETTER * len(said):
-                months.append((a, said))
-                free = a + LETTER * len(said) + 8
-        if len(months) < FEWEST_MONTHS:
-            last = self._left + self._wide
-            self.text(last, HEIGHT - 7, f"{days.max():%d %b %Y}", anchor="end")
-            months = [(self._left, f"{days.min():%d %b %Y}")]
-        for a, said in months:
-            self.text(a, HEIGHT - 7, said)
-
-    def ends(self, said: Sequence[tuple[str, float]], x: float) -> None:
-        """Texts beside the last point from top to bottom, apart even where values are close."""
-        places = [self.down(value) + 4 for _, value in said]
-        middle = len(said) // 2
-        for i in range(middle - 1, -1, -1):
-            places[i] = min(places[i], places[i + 1] - APART)
-        for i in range(middle + 1, len(said)):
-            places[i] = max(places[i], places[i - 1] + APART)
-        push = max(0.0, 10 - places[0]) - max(0.0, places[-1] - (HEIGHT - BOTTOM + 8))
-        for i, (text, _) in enumerate(said):
-            kind = "end" if i == middle else ""
-            self.text(self.across(x) + 8, places[i] + push, text, kind=kind)
-
-
-def svg(marks: Sequence[str], *, says: str, wide: float = WIDTH, tall: float = HEIGHT) -> str:
-    """A picture for a page that has `STYLE`; `says` is what it is to those who cannot see it."""
-    return (
-        f'<svg class="fan" viewBox="0 0 {wide:g} {tall:g}" role="img"'
-        f' aria-label="{escape(_clean(says))}">{"".join(marks)}</svg>'
-    )
-
-
-def label(
-    x: float, y: float, text: str, *, kind: str = "", anchor: str = "start", most: int = 200
-) -> str:
-    """A text of an SVG, cut where it is longer than `most` characters."""
-    cut = text if len(text) <= most else f"{text[: most - 1]}…"
-    marked = f' class="{kind}"' if kind else ""
-    turned = "" if anchor == "start" else f' text-anchor="{anchor}"'
-    return f'<text{marked} x="{x:.1f}" y="{y:.1f}"{turned}>{escape(_clean(cut))}</text>'
-
-
-def _clean(text: str) -> str:
-    """The text without characters that no XML may hold."""
-    return ILLEGAL.sub("�", text)
-
-
-def _tick_labels(low: float, high: float, scale: NumberFormat) -> dict[float, str]:
-    """Round values between the ends, and how they are written beside an axis."""
-    found = [tick for tick in ticks(low, high) if low < tick < high] or [(low + high) / 2]
-    step = min(np.diff(found), default=high - low) / 10**scale.power
+def tick_labels(low: float, high: float, number_format: NumberFormat) -> dict[float, str]:
+    """Return round values between two ends with their labels, shortened where they are long."""
+    values = [tick for tick in ticks(low, high) if low < tick < high] or [(low + high) / 2]
+    unit = 10.0**number_format.power
+    step = min(np.diff(values), default=high - low) / unit
     decimals = max(0, -math.floor(math.log10(step) + 1e-9))
-    plain = {tick: f"{tick / 10**scale.power:,.{decimals}f}" for tick in found}
-    if max(map(len, plain.values())) > MOST_LETTERS:
-        brief = {tick: si_format(tick / 10**scale.power) for tick in found}
-        if len(set(brief.values())) == len(found):
-            plain = brief
-    return {tick: text.replace("-", "−") for tick, text in plain.items()}
+    labels = {tick: f"{tick / unit:,.{decimals}f}" for tick in values}
+    if max(map(len, labels.values())) > MAX_TICK_CHARACTERS:
+        short = {tick: si_format(tick / unit) for tick in values}
+        if len(set(short.values())) == len(values):
+            labels = short
+    return {tick: text.replace("-", "−") for tick, text in labels.items()}
 
 
-def _months(days: pd.DatetimeIndex) -> list[tuple[float, str]]:
-    """The first week of each month as a day and its name; of the first one and January the year."""
+def month_names(days: pd.DatetimeIndex) -> list[tuple[float, str]]:
+    """Return the first day within each month and its name; the first and January have the year."""
     starts = [
         day
         for before, day in pairwise(days)
-        if (before.year, before.month) != (day.year, day.month)
+        if before.month != day.month or before.year != day.year
     ]
     names = [
-        f"{day:%b %Y}" if not i or day.month == 1 else f"{day:%b}" for i, day in enumerate(starts)
+        f"{day:%b %Y}" if i == 0 or day.month == 1 else f"{day:%b}" for i, day in enumerate(starts)
     ]
     return list(zip(in_days(pd.DatetimeIndex(starts)), names, strict=True))
+
+
+def _circle(kind: str, x: float, y: float, radius: float) -> str:
+    return f'<circle class="{kind}" cx="{x:.1f}" cy="{y:.1f}" r="{radius}"/>'
+
+
+def _escape(text: str) -> str:
+    """Escape a text for XML, and replace the characters that XML does not allow."""
+    return escape(INVALID_XML.sub("�", text))

@@ -186,18 +186,18 @@ def test_forecasts_that_keep_their_promise_are_not_warned_of():
 def test_intervals_that_are_too_narrow_are_warned_of():
     errors = [0.1, 0.6, 0.7, 0.4, 0.9] * 6
     check = check_accuracy(*a_year(errors, half_width=0.5), levels=(80,))
-    assert check.off_coverage == ("40% of values lay in the 80 % interval",)
+    assert check.off_coverage == ("40 % of values lay in the 80 % interval",)
 
 
 def test_intervals_that_always_hold_are_warned_of_too():
     check = check_accuracy(*a_year([0.1, 0.2] * 20, half_width=5.0), levels=(80,))
-    assert check.off_coverage == ("100% of values lay in the 80 % interval",)
+    assert check.off_coverage == ("100 % of values lay in the 80 % interval",)
 
 
 def test_errors_beyond_naives_are_warned_of():
     check = check_accuracy(*a_year([1.4, 1.5, 1.8] * 10, half_width=9.0), levels=(80,))
     assert check.worse_than_naive is not None
-    assert check.worse_than_naive.startswith("errors are 1.57 times naive's (by chance: 0.0%)")
+    assert check.worse_than_naive.startswith("errors are 1.57 times naive's (by chance: 0.0 %)")
 
 
 def test_a_few_weeks_say_nothing():
@@ -271,7 +271,7 @@ def test_the_check_warns_of_what_the_verdict_found_and_of_nothing_else():
     assert "Of 20 weeks of published forecasts none shows" in str(sound.description)
     off = intervals_and_skill(
         LiveAccuracyCheck(
-            20, 8, "errors are 1.40 times naive's", ("61% of values lay in the 80 % interval",)
+            20, 8, "errors are 1.40 times naive's", ("61 % of values lay in the 80 % interval",)
         )
     )
     assert not off.passed

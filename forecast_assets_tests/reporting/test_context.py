@@ -1,4 +1,4 @@
-"""The layout: which series are told, with which texts, and all of them as JSON."""
+"""The template context has the right series, texts and lists."""
 
 import json
 
@@ -7,154 +7,165 @@ import pandas as pd
 import pytest
 
 from forecast_assets.reporting.context import (
-    MOST_STATIC,
-    MOST_TOLD,
-    attention,
+    MAX_FULL,
+    MAX_ROWS,
+    Context,
     build_brief_context,
     build_context,
+    summarize,
 )
-from forecast_assets.reporting.summary import WeeklyReport, outlook
+from forecast_assets.reporting.render import all_rows_json
+from forecast_assets.reporting.summary import WeeklyReport, summarize_series
 from forecast_assets_tests.builders import make_ragged, make_series, walk
 from forecast_assets_tests.report_builders import (
-    make_choice,
-    make_scores_of,
-    make_week,
+    make_best_model,
+    make_metrics,
+    make_report,
     many_series,
 )
 
 
-def test_a_few_series_are_all_told_in_the_order_of_their_names():
-    told = build_context(make_week(many_series(MOST_STATIC)))
-    assert [row["name"] for row in told["rows"]] == [f"s{i:04}" for i in range(MOST_STATIC)]
-    assert [chart["name"] for chart in told["charts"]] == [row["name"] for row in told["rows"]]
-    assert (told["is_long"], told["everything"]) == (False, "")
+def context_of(report: WeeklyReport) -> Context:
+    """Return the context of the page."""
+    return build_context(report, summarize(report))
 
 
-def test_of_many_series_the_most_surprising_are_told():
-    week = make_week(many_series(MOST_STATIC + 1))
-    told = build_context(week)
-    rows = outlook(week.forecast, week.series, week.accuracy, levels=week.levels)
-    first = rows.sort_values("surprise", ascending=False, kind="stable").head(MOST_TOLD)
-    assert [row["name"] for row in told["rows"]] == first["unique_id"].to_list()
-    assert [row["surprise"] for row in told["rows"]] == [f"{one:.1f}" for one in first["surprise"]]
-    assert len(told["charts"]) == MOST_TOLD
-    assert told["choices"] == []
-    assert told["makers"] == {"naive": MOST_STATIC + 1}
+@pytest.fixture(scope="module")
+def long_report() -> WeeklyReport:
+    """Return a report of more series than are written out."""
+    return make_report(many_series(MAX_FULL + 10), units={"s*": "tons"}, n_weeks=2, half=0.5)
 
 
-def test_everything_is_there_as_json_to_the_digits_that_are_told():
-    series = many_series(40)
-    week = make_week(series, units={"s*": "tons"}, half=0.5)
-    found = json.loads(build_context(week)["everything"])
-    assert found["name"] == sorted(set(series["unique_id"]))
-    assert {len(found[name]) for name in ("last", "next", "low", "high", "miss", "maker")} == {40}
-    assert [found["labels"][i] for i in found["label"]] == ["tons"] * 40
-    last = series.groupby("unique_id")["y"].last()
-    assert found["last"] == [round(y, 2) for y in last]
-    assert found["decimals"] == [2] * 40
+def test_a_few_series_are_all_written_out_by_name():
+    context = context_of(make_report(many_series(MAX_FULL), n_weeks=1))
+    names = [f"s{i:04}" for i in range(MAX_FULL)]
+    assert [row["name"] for row in context["rows"]] == names
+    assert [chart["name"] for chart in context["charts"]] == names
+    assert not context["is_long"]
 
 
-def test_the_json_cannot_end_its_element_and_has_no_nan():
-    series = many_series(40)
-    series["unique_id"] = series["unique_id"].replace("s0007", "</script><!-- & \u2028")
-    bare = make_week(series, n_due=0).forecast.assign(
-        lo_80=np.nan, hi_80=np.nan, lo_95=np.nan, hi_95=np.nan
-    )
-    text = build_context(make_week(series, forecast=bare, n_due=0))["everything"]
+def test_of_many_series_the_most_surprising_are_written_out(long_report: WeeklyReport):
+    context = context_of(long_report)
+    rows = summarize_series(long_report)
+    first = rows.sort_values("surprise", ascending=False, kind="stable").head(MAX_ROWS)
+    assert [row["name"] for row in context["rows"]] == first["unique_id"].to_list()
+    surprises = [f"{surprise:.1f}" for surprise in first["surprise"]]
+    assert [row["surprise"] for row in context["rows"]] == surprises
+    assert len(context["charts"]) == MAX_ROWS
+    assert (context["choices"], context["n_by_model"]) == ([], {"naive": len(rows)})
+
+
+def test_all_rows_are_json_rounded_as_they_are_written(long_report: WeeklyReport):
+    rows = json.loads(all_rows_json(summarize(long_report)))
+    last = long_report.series.groupby("unique_id")["y"].last()
+    assert rows["name"] == list(last.index)
+    assert {len(rows[name]) for name in ("next", "low", "high", "miss", "model")} == {len(last)}
+    assert [rows["labels"][i] for i in rows["label"]] == ["tons"] * len(last)
+    assert rows["last"] == [round(y, 2) for y in last]
+    assert rows["decimals"] == [2] * len(last)
+
+
+def test_the_json_is_safe_in_a_page_and_has_no_nan():
+    series = many_series(2)
+    series["unique_id"] = series["unique_id"].replace("s0001", "</script><!-- & \u2028")
+    nan = {"lo_80": np.nan, "hi_80": np.nan, "lo_95": np.nan, "hi_95": np.nan}
+    forecast = make_report(series, n_weeks=0).forecast.assign(**nan)
+    text = all_rows_json(summarize(make_report(series, forecast=forecast, n_weeks=0)))
     assert not set("<>&\u2028") & set(text)
-    found = json.loads(text)
-    assert "</script><!-- & \u2028" in found["name"]
-    assert set(found["low"]) == set(found["miss"]) == {None}
+    rows = json.loads(text)
+    assert "</script><!-- & \u2028" in rows["name"]
+    assert set(rows["low"]) == set(rows["miss"]) == {None}
 
 
-def test_a_row_is_told_in_the_units_and_digits_of_its_series():
-    week = make_week(make_series(sales=[10.0, 11.0, 13.0, 12.0]), units={"s*": "tons"}, half=2.0)
-    (row,) = build_context(week)["rows"]
-    assert row["unit"] == "tons"
-    assert (row["next"], row["last"], row["was"], row["change"]) == ("12.0", "12.0", "13.0", "0.0")
-    assert row["intervals"] == ["10.0 to 14.0", "9.6 to 14.4"]
-    assert (row["miss"], row["outcome"], row["is_off"]) == ("1.0 too high", "inside 80 %", False)
+def test_a_row_has_the_unit_and_the_digits_of_its_series():
+    series = make_series(sales=[10.0, 11.0, 13.0, 12.0])
+    (row,) = context_of(make_report(series, units={"s*": "tons"}))["rows"]
+    assert row == {
+        "name": "sales",
+        "unit": "tons",
+        "week": None,
+        "fallback": "",
+        "next": "12.0",
+        "change": "0.0",
+        "intervals": ["10.0 to 14.0", "9.6 to 14.4"],
+        "last": "12.0",
+        "published": "13.0",
+        "miss": "1.0 too high",
+        "outcome": "inside 80 %",
+        "is_outside": False,
+        "surprise": "0.5",
+    }
 
 
-def test_another_rung_and_another_week_are_told():
+def test_a_row_names_a_fallback_and_an_earlier_week():
     series = make_ragged(ended=(0, walk(10, seed=1)), goes_on=(0, walk(20, seed=2)))
-    week = make_week(series)
-    lower = week.forecast.assign(rung="runner-up")
-    ended, goes_on = build_context(make_week(series, forecast=lower))["rows"]
+    forecast = make_report(series).forecast.assign(rung="runner-up")
+    ended, goes_on = context_of(make_report(series, forecast=forecast))["rows"]
     assert (str(ended["week"]), goes_on["week"]) == ("2024-03-15", None)
-    assert ended["by"] == "naive (runner-up)"
+    assert ended["fallback"] == "naive (runner-up)"
 
 
-def test_further_weeks_are_told_up_to_eight():
-    told = build_context(make_week(horizon=12))
-    ((row,), n) = told["ahead"], told["n_ahead"]
-    assert (len(row["weeks"]), n) == (8, 12)
+def test_up_to_eight_weeks_ahead_are_written():
+    context = context_of(make_report(horizon=12))
+    (row,) = context["weeks_ahead"]
+    assert (len(row["weeks"]), context["horizon"]) == (8, 12)
     assert str(row["weeks"][1][0]) == "2025-03-07"
-    assert build_context(make_week())["ahead"] == []
 
 
-def looked_at(week: WeeklyReport) -> list[str]:
-    """What a reader is asked to look at."""
-    return attention(week, outlook(week.forecast, week.series, week.accuracy, levels=week.levels))
+def test_switches_of_models_are_listed_up_to_a_limit(long_report: WeeklyReport):
+    ids = sorted(set(long_report.series["unique_id"]))
+    switched = make_best_model(ids, previous_model="theta", switched=np.arange(len(ids)) < 25)
+    context = context_of(make_report(long_report.series, best_model=switched, n_weeks=0))
+    assert (context["n_switches"], len(context["switches"])) == (25, MAX_ROWS)
+    assert context["switches"][0]["previous_model"] == "theta"
 
 
-def test_what_checks_complained_of_is_told_as_they_put_it():
-    failed = make_scores_of(["sales"], {"naive": 1.0, "arima": np.nan})
-    problems = ["1 times a model failed on a series: arima on sales."]
-    assert looked_at(make_week(metrics=failed, problems=problems)) == problems
+def test_a_combination_names_its_members():
+    report = make_report()
+    (choice,) = context_of(report)["choices"]
+    assert choice["members"] is None
+    forecast = report.forecast.assign(model="combination_median", members="drift, ses")
+    (choice,) = context_of(make_report(forecast=forecast))["choices"]
+    assert (choice["used"], choice["members"]) == ("combination_median", "drift, ses")
 
 
-def test_without_their_word_failures_and_lower_rungs_are_counted():
-    failed = make_scores_of(["sales"], {"naive": 1.0, "arima": np.nan})
-    (said,) = looked_at(make_week(metrics=failed))
-    assert said == "1 time a model failed on a series; it does not compete there."
-    lower = make_week().forecast.assign(rung="naive")
-    (said,) = looked_at(make_week(forecast=lower))
-    assert said == "1 of 1 series is not forecast by a champion."
+@pytest.mark.parametrize(
+    ("metric", "scores"),
+    [
+        ("mase", ["1.00", "2.00", "–"]),
+        ("smape", ["100.0 %", "200.0 %", "–"]),
+        ("mae", ["30,000", "60,000", "–"]),
+    ],
+)
+def test_the_leaderboard_is_ranked_by_the_selection_metric(metric: str, scores: list[str]):
+    metrics = make_metrics(["sales"], {"naive": 1.0, "theta": 2.0, "arima": np.nan})
+    metrics["mae"] *= 30_000.0
+    if metric != "mase":
+        metrics["mase"] = 3.0 - metrics["mase"]
+    context = context_of(make_report(metrics=metrics, metric=metric))
+    assert context["metric"] == metric.upper()
+    rows = context["leaderboard"]
+    assert [row["model"] for row in rows] == ["naive", "theta", "arima"]
+    assert [row["score"] for row in rows] == scores
+    assert [row["n_chosen"] for row in rows] == [1, 0, 0]
 
 
-def test_series_that_lag_behind_are_counted():
-    series = make_ragged(ended=(0, walk(10, seed=1)), goes_on=(0, walk(20, seed=2)))
-    (said,) = looked_at(make_week(series))
-    assert said.startswith("1 of 2 series has no value for the newest week: what is forecast of")
-    assert looked_at(make_week()) == []
+@pytest.mark.parametrize(("n", "n_more"), [(1, 0), (MAX_ROWS, 0), (MAX_ROWS + 3, 3)])
+def test_a_brief_message_has_at_most_twenty_series(n: int, n_more: int):
+    report = make_report(many_series(n, n_weeks=10), n_weeks=1)
+    context = build_brief_context(report, summarize(report, max_full=MAX_ROWS))
+    assert (len(context["rows"]), context["n_more"]) == (n - n_more, n_more)
 
 
-def test_changes_of_model_are_told_with_what_was_before():
-    week = make_week(many_series(40))
-    ids = sorted(set(week.series["unique_id"]))
-    changed = make_choice(ids, previous_model="theta", switched=[i < 25 for i in range(40)])
-    told = build_context(make_week(week.series, best_model=changed))
-    assert (told["n_changes"], len(told["changes"])) == (25, MOST_TOLD)
-    assert told["changes"][0]["previous_model"] == "theta"
-
-
-def test_the_members_of_a_combination_are_told():
-    week = make_week()
-    forecast = week.forecast.assign(model="combination_median", members="drift, ses")
-    (choice,) = build_context(make_week(forecast=forecast))["choices"]
-    assert (choice["by"], choice["members"]) == ("combination_median", "drift, ses")
-    (bare,) = build_context(week)["choices"]
-    assert bare["members"] is None
-
-
-@pytest.mark.parametrize(("n", "n_more"), [(1, 0), (20, 0), (50, 30)])
-def test_in_brief_no_more_than_twenty_series_are_told(n: int, n_more: int):
-    found = build_brief_context(make_week(many_series(n)))
-    assert (len(found["rows"]), found["n_more"]) == (n - n_more, n_more)
-
-
-def test_the_same_week_is_laid_out_the_same():
-    week = make_week(many_series(40))
+def test_the_order_of_rows_does_not_matter(long_report: WeeklyReport):
     shuffled = {
-        name: getattr(week, name).sample(frac=1, random_state=1)
+        name: getattr(long_report, name).sample(frac=1, random_state=1)
         for name in ("best_model", "metrics")
     }
-    first, again = build_context(week), build_context(make_week(week.series, **shuffled))
-    assert first["everything"] == again["everything"]
-    pd.testing.assert_frame_equal(
-        pd.DataFrame(first["standings"]), pd.DataFrame(again["standings"])
-    )
+    again = make_report(long_report.series, units={"s*": "tons"}, n_weeks=2, half=0.5, **shuffled)
+    assert all_rows_json(summarize(again)) == all_rows_json(summarize(long_report))
+    first, second = (context_of(report)["leaderboard"] for report in (long_report, again))
+    pd.testing.assert_frame_equal(pd.DataFrame(first), pd.DataFrame(second))
 
 
 @pytest.mark.parametrize(
@@ -166,12 +177,13 @@ def test_the_same_week_is_laid_out_the_same():
         ([10, 20, 50, 90], "4 intervals from 10 to 90 %"),
     ],
 )
-def test_the_intervals_that_are_drawn_are_named(levels: list[float], expected: str):
-    assert build_context(make_week(levels=levels))["drawn"] == expected
+def test_the_drawn_intervals_are_named(levels: list[float], expected: str):
+    assert context_of(make_report(levels=levels))["drawn_levels"] == expected
 
 
-def test_a_chart_holds_the_past_against_the_interval_that_the_table_does():
-    week = make_week(levels=[10, 80, 95], half=1.0)
-    (chart,) = build_context(week)["charts"]
-    assert chart["svg"].count('class="off"') == int((~week.accuracy["in_80"]).sum())
-    assert (~week.accuracy["in_80"]).sum() < (~week.accuracy["in_10"]).sum()
+def test_a_chart_shows_published_intervals_of_the_level_in_the_table():
+    report = make_report(levels=[10, 80, 95], half=1.0)
+    (chart,) = context_of(report)["charts"]
+    n_outside = int((~report.accuracy["in_80"]).sum())
+    assert chart["svg"].count('class="outside"') == n_outside
+    assert n_outside < int((~report.accuracy["in_10"]).sum())

@@ -1,4 +1,4 @@
-"""Scales: the digits that a number deserves, the same for a whole series."""
+"""Numbers for people have the digits that their uncertainty deserves."""
 
 import math
 
@@ -7,77 +7,109 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forecast_assets.reporting.number_format import NumberFormat, number_format_of, unit_of
+from forecast_assets.reporting.number_format import (
+    choose_format,
+    format_number,
+    format_percent,
+    format_ratio,
+    si_format,
+    unit_of,
+)
 
 
 @pytest.mark.parametrize(
-    ("value", "uncertainty", "expected"),
+    ("value", "uncertainty", "text", "label"),
     [
-        (87.4, 2.24, "87.4"),
-        (2.50426, 0.0517, "2.504"),
-        (8_769.79, 369.0, "8,770"),
-        (1_928_460.4, 9_046.0, "1,928,460"),
-        (-12_345.67, 5.0, "−12,345.7"),
-        (5.0, math.nan, "5"),
-        (0.25, 0.0, "0.25"),
-        (0.0, math.nan, "0"),
-        (0.0, 0.0, "0"),
-        (1e12, 2e10, "1.000"),
-        (1e12, 1.0, "1,000,000,000,000.0"),
-        (1e-9, 2e-10, "1.00"),
-        (-3e-12, math.nan, "−3"),
-        (math.nan, math.nan, "–"),
+        (87.4, 2.24, "87.4", "barrels"),
+        (2.50426, 0.0517, "2.504", "barrels"),
+        (8_769.79, 369.0, "8,770", "barrels"),
+        (1_928_460.4, 9_046.0, "1,928,460", "barrels"),
+        (-12_345.67, 5.0, "−12,345.7", "barrels"),
+        (5.0, math.nan, "5", "barrels"),
+        (0.25, 0.0, "0.25", "barrels"),
+        (0.0, 0.0, "0", "barrels"),
+        (np.float64(2.5), np.float64(0.1), "2.50", "barrels"),
+        (1e12, 2e10, "1.000", "×10¹² barrels"),
+        (1e12, 1.0, "1,000,000,000,000.0", "barrels"),
+        (1e-9, 2e-10, "1.00", "×10⁻⁹ barrels"),
+        (-3e-12, math.nan, "−3", "×10⁻¹² barrels"),
+        (math.nan, math.nan, "–", "barrels"),
     ],
 )
-def test_a_number_has_two_digits_of_its_uncertainty(
-    value: float, uncertainty: float, expected: str
+def test_a_number_shows_two_digits_of_its_uncertainty(
+    value: float, uncertainty: float, text: str, label: str
 ):
-    assert number_format_of(value, uncertainty=uncertainty).text(value) == expected
+    number_format = choose_format(value, uncertainty=uncertainty, unit="barrels")
+    assert (number_format.text(value), number_format.label) == (text, label)
 
 
-@pytest.mark.parametrize(
-    ("value", "uncertainty", "label"),
-    [
-        (1e12, 2e10, "×10¹² barrels"),
-        (1e-9, 2e-10, "×10⁻⁹ barrels"),
-        (4e10, 1e9, "×10⁹ barrels"),
-        (5.0, 1.0, "barrels"),
-    ],
-)
-def test_a_power_of_ten_is_part_of_the_unit(value: float, uncertainty: float, label: str):
-    scale = number_format_of(value, uncertainty=uncertainty, unit="barrels")
-    assert scale.label == label
-
-
-def test_the_numbers_of_a_series_line_up():
-    scale = number_format_of(87.4, uncertainty=2.2)
-    assert [scale.text(y) for y in (87, 1234.56, -0.04)] == ["87.0", "1,234.6", "0.0"]
-    assert [scale.signed(y) for y in (1.0, -1.0, 0.01, math.nan)] == ["+1.0", "−1.0", "0.0", "–"]
-    assert scale.range(1, 2) == "1.0 to 2.0"
-    assert scale.range(math.nan, 2) == "–"
-    assert scale.text(None) == "–"
+def test_the_numbers_of_a_series_have_the_same_decimals():
+    number_format = choose_format(87.4, uncertainty=2.2)
+    texts = [number_format.text(y) for y in (87, 1234.56, -0.04, None)]
+    assert texts == ["87.0", "1,234.6", "0.0", "–"]
+    changes = [number_format.signed(y) for y in (1.0, -1.0, 0.01, math.nan)]
+    assert changes == ["+1.0", "−1.0", "0.0", "–"]
+    assert number_format.range(1, 2) == "1.0 to 2.0"
+    assert number_format.range(math.nan, 2) == "–"
 
 
 @given(value=st.floats(-1e15, 1e15), uncertainty=st.floats(1e-12, 1e15))
-def test_a_number_is_off_by_less_than_a_twentieth_of_its_uncertainty(
-    value: float, uncertainty: float
-):
-    scale = number_format_of(value, uncertainty=uncertainty)
-    told = float(scale.text(value).replace(",", "").replace("−", "-")) * 10.0**scale.power
-    assert told == pytest.approx(value, abs=max(uncertainty / 19, 1e-9), rel=1e-12)
-    assert NumberFormat(scale.decimals, scale.power).text(value) == scale.text(value)
+def test_rounding_is_smaller_than_a_twentieth_of_the_uncertainty(value: float, uncertainty: float):
+    number_format = choose_format(value, uncertainty=uncertainty)
+    text = number_format.text(value).replace(",", "").replace("−", "-")
+    rounded = float(text) * 10.0**number_format.power
+    assert rounded == pytest.approx(value, abs=max(uncertainty / 19, 1e-9), rel=1e-12)
 
 
-def test_the_first_pattern_that_fits_names_the_unit():
-    units = {"price_*": "dollars", "*_UK": "pounds", "*": "pieces"}
-    names = ("price_UK", "rent_UK", "rent_uk")
-    assert [unit_of(name, units) for name in names] == ["dollars", "pounds", "pieces"]
+def test_the_first_matching_pattern_gives_the_unit():
+    units = {"price_*": "dollars", "*_UK": "pounds", "a[1]": "tons", "*": "pieces"}
+    names = ("price_UK", "rent_UK", "rent_uk", "a[1]")
+    assert [unit_of(name, units) for name in names] == ["dollars", "pounds", "pieces", "tons"]
     assert unit_of("a", {}) == ""
-    assert unit_of("a[1]", {"a[1]": "tons"}) == "tons"
 
 
-def test_numpy_numbers_are_written_as_others():
-    assert (
-        number_format_of(np.float64(2.5), uncertainty=np.float64(0.1)).text(np.float64(2.5))
-        == "2.50"
-    )
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (1_928_460.4, "1,928,460"),
+        (8_769.79, "8,769.8"),
+        (0.000012345678, "1.2346e-05"),
+        (-12_345.6, "-12,346"),
+        (np.nan, "–"),
+        (None, "–"),
+    ],
+)
+def test_a_single_number_has_five_digits(value: float | None, expected: str):
+    assert format_number(value) == expected
+
+
+@pytest.mark.parametrize(
+    ("value", "decimals", "expected"),
+    [(0.846, 0, "85 %"), (-0.025, 1, "−2.5 %"), (np.nan, 0, "–"), (None, 0, "–")],
+)
+def test_a_fraction_is_written_in_percent(value: float | None, decimals: int, expected: str):
+    assert format_percent(value, decimals) == expected
+
+
+def test_a_ratio_has_two_decimals():
+    assert [format_ratio(value) for value in (0.825, 12.0, np.nan, None)] == [
+        "0.82",
+        "12.00",
+        "–",
+        "–",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (1_928_460.0, "1.928M"),
+        (12_500.0, "12.5k"),
+        (9_500.0, "9500"),
+        (2.5, "2.5"),
+        (-3e9, "-3G"),
+        (0.0, "0"),
+    ],
+)
+def test_a_number_on_an_axis_is_short(value: float, expected: str):
+    assert si_format(value) == expected

@@ -1,136 +1,250 @@
-"""Pictures: well-formed SVG of what is in the tables, whatever the numbers and the names."""
+"""Plots are valid SVG of what the tables hold, whatever the numbers and the names."""
 
 import itertools
 import xml.etree.ElementTree as ET
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from forecast_assets.backtesting.folds import WorkerSpan
+from forecast_assets.reporting.number_format import NumberFormat
 from forecast_assets.reporting.plots import (
-    MOST_PANELS,
-    UNSEEN_SECONDS,
+    MAX_CHARTS,
+    MIN_GAP_SECONDS,
+    by_series,
+    draw_forecast,
     draw_scores,
     draw_series,
     draw_timeline,
+    fan_chart,
 )
-from forecast_assets.reporting.svg import si_format, ticks
+from forecast_assets.reporting.summary import WeeklyReport
+from forecast_assets.reporting.svg import HEIGHT, WIDTH
 from forecast_assets_tests.builders import make_series, walk
+from forecast_assets_tests.report_builders import make_metrics, make_report, many_series
 
 SVG = "{http://www.w3.org/2000/svg}"
+HOSTILE_NAMES = ["<script>alert(1)</script>&\"'", "bell\x07\x00", "ملف 🛢", "x" * 200]
 
 
-def parse(svg: str) -> ET.Element:
-    """The picture as XML; no number in it may be missing."""
-    assert "nan" not in svg
-    assert "inf" not in svg
-    return ET.fromstring(svg)  # noqa: S314 - our own SVG
+def parse(picture: str) -> ET.Element:
+    """Return the picture as XML; every number in it must be finite."""
+    assert "nan" not in picture
+    assert "inf" not in picture
+    return ET.fromstring(picture)  # noqa: S314 - our own SVG
 
 
-def texts(svg: str) -> list[str]:
-    """Every text in the picture."""
-    return [str(node.text) for node in parse(svg).iter(f"{SVG}text")]
-
-
-def test_every_series_is_a_panel_with_its_name_and_its_line():
-    svg = draw_series(make_series(a=walk(30, seed=1), b=walk(30, seed=2)))
-    assert {"a", "b"} <= set(texts(svg))
-    assert len(list(parse(svg).iter(f"{SVG}polyline"))) == 2
-
-
-def test_no_more_panels_than_can_be_read():
-    series = make_series(**{f"s{i:02}": walk(5, seed=i) for i in range(30)})
-    assert len(list(parse(draw_series(series)).iter(f"{SVG}polyline"))) == MOST_PANELS
-
-
-@pytest.mark.parametrize("y", [[5.0, 5.0, 5.0], [0.0, 0.0], [7.0], [1e12, 1e12 + 1], [-3.0, 2e-9]])
-def test_awkward_values_still_make_a_picture(y: list[float]):
-    series = make_series(a=y)
-    parse(draw_series(series))
-
-
-def test_a_name_cannot_break_out_of_the_picture():
-    series = make_series(**{"<script>alert(1)</script>&\"'": walk(10, seed=1)})
-    svg = draw_series(series)
-    assert "<script" not in svg
-    assert "<script>alert(1)</script>&\"'" in texts(svg)
-
-
-def test_scores_are_dots_and_the_least_one_is_ringed():
-    metrics = pd.DataFrame(
-        {
-            "unique_id": ["a", "a", "a"],
-            "model": ["naive", "theta", "broken"],
-            "mase": [1.0, 0.8, np.nan],
-            "status": ["scored", "scored", "failed"],
-        }
+def fan(report: WeeklyReport, name: str = "sales") -> ET.Element:
+    """Return the chart of one series."""
+    past, forecast, published = (
+        frame[frame["unique_id"] == name]
+        for frame in (report.series, report.forecast, report.accuracy)
     )
-    svg = draw_scores(metrics, metric="mase")
-    assert {"a", "naive", "theta", "broken", "mase (less is better, the least is ringed)"} <= set(
-        texts(svg)
+    chart = fan_chart(
+        past,
+        forecast,
+        published[published["h"] == 1],
+        levels=report.levels,
+        level=report.levels[0],
+        number_format=NumberFormat(1),
     )
-    rings = [node for node in parse(svg).iter(f"{SVG}circle") if node.get("fill") == "none"]
-    assert len(rings) == 1
+    return parse(chart.svg(title=name))
 
 
-def test_no_scores_at_all_still_make_a_picture():
-    metrics = pd.DataFrame(
-        {"unique_id": ["a"], "model": ["m"], "mase": [np.nan], "status": ["failed"]}
-    )
-    parse(draw_scores(metrics, metric="mase"))
+def marks(picture: ET.Element, kind: str) -> list[ET.Element]:
+    """Return the marks of a kind."""
+    return [node for node in picture.iter() if node.get("class") == kind]
+
+
+def texts(picture: ET.Element) -> list[str]:
+    """Return every text of a picture."""
+    return [str(node.text) for node in picture.iter(f"{SVG}text")]
+
+
+def points(node: ET.Element) -> list[tuple[float, float]]:
+    """Return the points of a line or an area."""
+    pairs = [pair.split(",") for pair in str(node.get("points")).split()]
+    return [(float(x), float(y)) for x, y in pairs]
 
 
 def bars(*spans: WorkerSpan) -> list[dict[str, float]]:
-    """The stretches of a timeline: where each lies, and how large it is."""
-    found = [node.attrib for node in parse(draw_timeline(spans)).iter(f"{SVG}rect")]
-    n_workers = len({span.worker for span in spans})
+    """Return position and size of the bars of a timeline."""
+    nodes = list(parse(draw_timeline(spans)).iter(f"{SVG}rect"))[1:]  # after the background
     return [
-        {name: float(node[name]) for name in ("x", "y", "width", "height")}
-        for node in found[1 + min(n_workers, 8) :]  # after the paper and the legend
+        {name: float(node.attrib[name]) for name in ("x", "y", "width", "height")} for node in nodes
     ]
 
 
-def test_a_timeline_has_a_row_for_each_model_in_the_order_that_they_began():
+def without_intervals(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return forecasts that have no interval."""
+    return frame.assign(lo_80=np.nan, hi_80=np.nan, lo_95=np.nan, hi_95=np.nan)
+
+
+def test_a_fan_chart_has_half_a_year_the_forecast_and_a_band_for_each_level():
+    picture = fan(make_report(horizon=3))
+    (past,), (forecast,) = marks(picture, "actual"), marks(picture, "forecast")
+    assert (len(points(past)), len(points(forecast))) == (26, 4)
+    assert points(forecast)[0] == points(past)[-1]
+    wide, narrow = (points(band) for band in marks(picture, "band"))
+    assert (len(wide), len(narrow)) == (8, 8)
+    wide_y, narrow_y = ([y for _, y in band] for band in (wide, narrow))
+    y_hat = points(forecast)[-1][1]
+    assert min(wide_y) < min(narrow_y) < y_hat < max(narrow_y) < max(wide_y)
+    assert {"Sep 2024", "Nov", "Jan 2025"} <= set(texts(picture))
+
+
+def test_the_bands_of_many_levels_stay_half_transparent():
+    picture = fan(make_report(levels=list(range(10, 100, 4))))
+    opacities = [float(str(band.get("fill-opacity"))) for band in marks(picture, "band")]
+    assert len(opacities) == 23
+    assert 1 - np.prod([1 - opacity for opacity in opacities]) == pytest.approx(0.5, abs=0.01)
+
+
+def test_published_forecasts_show_whether_the_value_was_inside():
+    report = make_report(half=0.8)
+    picture = fan(report)
+    n_inside = int(report.accuracy["in_80"].sum())
+    assert 0 < n_inside < 10
+    kinds = ("inside", "outside", "published")
+    assert [len(marks(picture, kind)) for kind in kinds] == [n_inside, 10 - n_inside, 10]
+
+
+def test_published_forecasts_without_an_interval_count_as_inside():
+    picture = fan(make_report(accuracy=without_intervals(make_report(half=1e-9).accuracy)))
+    kinds = ("inside", "outside", "published")
+    assert [len(marks(picture, kind)) for kind in kinds] == [10, 0, 0]
+
+
+def test_the_ends_of_the_interval_are_written_beside_the_fan():
+    picture = fan(make_report(make_series(sales=[*walk(30, seed=1), 98.7]), half=3.0))
+    (end,) = marks(picture, "strong")
+    labels = [node for node in picture.iter(f"{SVG}text") if node.get("x") == end.get("x")]
+    assert [node.text for node in labels] == ["101.7", "98.7", "95.7"]
+
+
+def test_a_forecast_without_an_interval_is_a_line():
+    picture = fan(make_report(forecast=without_intervals(make_report().forecast)))
+    assert len(marks(picture, "forecast")) == len(marks(picture, "strong")) == 1
+
+
+@pytest.mark.parametrize(
+    ("y", "half"),
+    [
+        ([5.0] * 30, 0.0),
+        ([0.0] * 30, 0.0),
+        ([7.0], 1.0),
+        ([1e12 + i for i in range(30)], 0.1),
+        ([-3e-12 * i for i in range(30)], 1e-13),
+    ],
+)
+def test_every_mark_is_inside_the_picture(y: list[float], half: float):
+    for node in fan(make_report(make_series(sales=y), half=half)).iter():
+        for name, size in (("x", WIDTH), ("y", HEIGHT), ("cx", WIDTH), ("cy", HEIGHT)):
+            if node.get(name) is not None:
+                assert -1 <= float(str(node.get(name))) <= size + 1, (node.tag, node.attrib)
+
+
+@settings(max_examples=30)
+@given(st.lists(st.floats(-1e13, 1e13), min_size=1, max_size=40), st.integers(-12, 12))
+def test_any_values_make_a_fan_chart(y: list[float], power: int):
+    fan(make_report(make_series(sales=y), n_weeks=2, half=10.0**power))
+
+
+@pytest.mark.parametrize("y", [[5.0, 5.0, 5.0], [0.0, 0.0], [7.0], [1e12, 1e12 + 1], [-3.0, 2e-9]])
+def test_unusual_values_make_a_plot_of_series(y: list[float]):
+    parse(draw_series(make_series(a=y)))
+
+
+def test_each_series_has_a_chart_with_its_name_up_to_a_limit():
+    report = make_report(many_series(MAX_CHARTS + 3, n_weeks=12), n_weeks=1)
+    series = parse(draw_series(report.series))
+    forecast = parse(draw_forecast(report.forecast, report.series, levels=report.levels))
+    assert len(marks(series, "actual")) == len(marks(forecast, "actual")) == MAX_CHARTS
+    names = [f"s{i:04}" for i in range(MAX_CHARTS)]
+    assert [node.text for node in marks(series, "title")] == names
+    assert [node.text for node in marks(forecast, "title")] == [f"{name} · naive" for name in names]
+
+
+@pytest.mark.parametrize("name", HOSTILE_NAMES)
+def test_a_name_cannot_break_out_of_a_picture(name: str):
+    report = make_report(make_series(**{name: walk(10, seed=1)}), n_weeks=1)
+    valid = name.replace("\x07", "�").replace("\x00", "�")
+    for picture in (
+        draw_series(report.series),
+        draw_forecast(report.forecast, report.series, levels=report.levels),
+    ):
+        assert "<script" not in picture
+        (title,) = marks(parse(picture), "title")
+        assert str(title.text).startswith(valid[:50])
+    spans = [WorkerSpan(name, name, 0.0, 1.0)]
+    assert {valid, f"worker {valid}"[-14:]} <= set(texts(parse(draw_timeline(spans))))
+
+
+def test_scores_are_dots_with_a_ring_around_the_best():
+    metrics = make_metrics(["a"], {"naive": 1.0, "theta": 0.8, "broken": np.nan})
+    picture = parse(draw_scores(metrics, metric="mase"))
+    note = "mase (lower is better; the best is ringed)"
+    assert {"a", "naive", "theta", "broken", note} <= set(texts(picture))
+    (ring,), (theta, *_) = marks(picture, "ring"), marks(picture, "hue1")
+    dots = [node for kind in ("hue0", "hue1", "hue2") for node in marks(picture, kind)]
+    assert ring.get("cx") in {node.get("cx") for node in dots}
+    assert theta.get("r") == "4"
+
+
+def test_of_many_models_the_best_and_naive_have_a_colour():
+    scores = {f"m{i:02}": 1.0 + i for i in range(12)} | {"naive": 99.0}
+    picture = parse(draw_scores(make_metrics(["a"], scores), metric="mase"))
+    names = texts(picture)
+    assert names[:3] == ["m00", "naive", "others"]
+    assert len(marks(picture, "other")) == 1 + 11
+
+
+def test_metrics_without_scores_make_a_picture():
+    parse(draw_scores(make_metrics(["a"], {"m": np.nan}), metric="mase"))
+
+
+def test_a_timeline_has_a_row_for_each_model_in_the_order_of_their_start():
     spans = [WorkerSpan("theta", "0", 105.0, 2.0), WorkerSpan("ses", "0", 100.0, 5.0)]
-    said = texts(draw_timeline(spans))
-    assert {"7.0 seconds on 1 workers", "worker 0", "0 s", "6 s"} <= set(said)
-    assert said.index("ses") < said.index("theta")
+    names = texts(parse(draw_timeline(spans)))
+    assert {"7.0 seconds on 1 workers", "worker 0", "0 s", "6 s"} <= set(names)
+    assert names.index("ses") < names.index("theta")
     theta, ses = sorted(bars(*spans), key=lambda bar: -bar["y"])
     assert theta["y"] > ses["y"]
     assert theta["x"] == pytest.approx(ses["x"] + ses["width"], abs=0.2)
     assert ses["width"] == pytest.approx(2.5 * theta["width"], abs=0.3)
 
 
-def test_workers_have_lanes_of_their_own_that_do_not_overlap():
-    spans = [WorkerSpan("ses", str(worker), 0.0, 1.0) for worker in range(4)]
-    lanes = sorted(bars(*spans), key=lambda bar: bar["y"])
+def test_the_lanes_of_workers_do_not_overlap():
+    lanes = sorted(
+        bars(*(WorkerSpan("ses", str(worker), 0.0, 1.0) for worker in range(4))),
+        key=lambda bar: bar["y"],
+    )
     assert all(a["y"] + a["height"] <= b["y"] for a, b in itertools.pairwise(lanes))
     assert len({(bar["x"], bar["width"]) for bar in lanes}) == 1
 
 
-def test_however_many_workers_share_a_models_row():
+def test_the_rows_of_models_do_not_overlap_with_many_workers():
     spans = [WorkerSpan(model, str(i), 0.0, 1.0) for model in ("ses", "theta") for i in range(100)]
-    rows = np.array_split(sorted(bar["y"] + bar["height"] for bar in bars(*spans)), 2)
-    assert rows[0].max() < 44 + 22 <= rows[1].min()
+    upper, lower = np.array_split(sorted(bar["y"] + bar["height"] for bar in bars(*spans)), 2)
+    assert upper.max() < lower.min()
 
 
-def test_stretches_without_a_gap_that_can_be_seen_are_one():
-    spans = [WorkerSpan("ses", "0", 1.0 * i, 1.0 - UNSEEN_SECONDS / 2) for i in range(100)]
+def test_spans_without_a_visible_gap_are_one_bar():
+    spans = [WorkerSpan("ses", "0", 1.0 * i, 1.0 - MIN_GAP_SECONDS / 2) for i in range(100)]
     assert len(bars(*spans)) == 1
     assert len(bars(*spans, WorkerSpan("ses", "0", 200.0, 1.0))) == 2
     assert len(bars(*spans, WorkerSpan("theta", "0", 50.5, 0.1))) == 3
     assert len(bars(*spans, WorkerSpan("ses", "1", 50.5, 0.1))) == 2
 
 
-def test_a_stretch_within_another_does_not_shorten_it():
-    """A worker of two threads runs two chunks at once."""
+def test_a_span_inside_another_does_not_shorten_it():
+    """A worker with two threads runs two chunks at once."""
     long = WorkerSpan("ses", "0", 0.0, 10.0)
-    (whole,) = bars(long)
-    (both,) = bars(long, WorkerSpan("ses", "0", 1.0, 2.0))
-    assert both == whole
+    assert bars(long, WorkerSpan("ses", "0", 1.0, 2.0)) == bars(long)
 
 
 @pytest.mark.parametrize(
@@ -140,34 +254,13 @@ def test_a_stretch_within_another_does_not_shorten_it():
         [WorkerSpan("ses", "0", 1.7e9, 1e-7)],
         [WorkerSpan("ses", f"tcp://10.0.0.1:{port}", 1.7e9 + port, 9e4) for port in range(300)],
     ],
-    ids=["no time", "next to none", "many workers"],
+    ids=["zero seconds", "a moment", "many workers"],
 )
-def test_awkward_times_still_make_a_timeline(spans: list[WorkerSpan]):
+def test_unusual_times_make_a_timeline(spans: Sequence[WorkerSpan]):
     parse(draw_timeline(spans))
 
 
-def test_a_worker_cannot_break_out_of_the_timeline():
-    svg = draw_timeline([WorkerSpan("<b>", "<i>&", 0.0, 1.0)])
-    assert {"<b>", "worker <i>&"} <= set(texts(svg))
-
-
-@given(low=st.floats(-1e9, 1e9), span=st.floats(1e-3, 1e9))
-def test_ticks_are_a_few_round_values_between_the_ends(low: float, span: float):
-    found = ticks(low, low + span)
-    assert 2 <= len(found) <= 8
-    assert all(low - 1e-6 * span <= tick <= low + span * (1 + 1e-6) for tick in found)
-
-
-@pytest.mark.parametrize(
-    ("value", "expected"),
-    [
-        (1_928_460.0, "1.928M"),
-        (12_500.0, "12.5k"),
-        (9_500.0, "9500"),
-        (2.5, "2.5"),
-        (-3e9, "-3G"),
-        (0.0, "0"),
-    ],
-)
-def test_short_numbers_fit_beside_an_axis(value: float, expected: str):
-    assert si_format(value) == expected
+def test_rows_are_grouped_by_series():
+    rows = by_series(make_series(a=[1, 2], b=[3]))
+    assert {name: len(frame) for name, frame in rows.items()} == {"a": 2, "b": 1}
+    assert by_series(pd.DataFrame({"unique_id": []})) == {}

@@ -1,4 +1,4 @@
-"""Charts: values where they belong, and texts that can be read."""
+"""Charts put values where they belong, and their texts do not overlap."""
 
 import re
 import xml.etree.ElementTree as ET
@@ -7,43 +7,45 @@ from itertools import pairwise
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from forecast_assets.reporting.number_format import NumberFormat
 from forecast_assets.reporting.svg import (
-    APART,
     HEIGHT,
+    LINE_HEIGHT,
     STYLE,
-    TOP,
     WIDTH,
     Chart,
     in_days,
-    label,
-    svg,
+    log_ticks,
+    ticks,
+    time_chart,
 )
 
 DAYS = pd.date_range("2024-01-05", periods=30, freq="W-FRI")
 
 
-def chart(*y: float, scale: NumberFormat | None = None) -> Chart:
-    """A chart of half a year between these values."""
-    return Chart(in_days(DAYS), np.array(y), scale=scale or NumberFormat(1), right=60)
+def half_year(*y: float, number_format: NumberFormat | None = None) -> Chart:
+    """Return a chart of half a year between these values."""
+    return time_chart(DAYS, np.array(y), number_format or NumberFormat(1), right=60)
 
 
-def texts(made: Chart) -> list[tuple[str, float]]:
-    """Every text of a chart and its height, from the top."""
-    nodes = [ET.fromstring(mark) for mark in made.marks if mark.startswith("<text")]  # noqa: S314
-    return [(str(node.text), float(str(node.get("y")))) for node in nodes]
+def texts(marks: list[str]) -> list[tuple[str, float, float]]:
+    """Return every text of a chart with its position."""
+    nodes = [ET.fromstring(mark) for mark in marks if mark.startswith("<text")]  # noqa: S314
+    return [(str(node.text), float(node.attrib["x"]), float(node.attrib["y"])) for node in nodes]
 
 
-def test_a_value_lies_between_the_margins_the_greater_the_higher():
-    made = chart(10.0, 20.0)
-    assert TOP < made.down(20.0) < made.down(10.0) < HEIGHT
+def test_greater_values_are_higher_and_later_days_further_right():
+    chart = half_year(10.0, 20.0)
+    assert chart.top < chart.y_px(20.0) < chart.y_px(10.0) < chart.bottom
     first, last = in_days(DAYS[[0, -1]])
-    assert 0 < made.across(first) < made.across(last) == WIDTH - 60
+    assert 0 < chart.x_px(first) < chart.x_px(last) == WIDTH - 60
 
 
 @pytest.mark.parametrize(
-    ("y", "scale", "expected"),
+    ("y", "number_format", "expected"),
     [
         ((10.0, 20.0), NumberFormat(1), ["10", "12", "14", "16", "18", "20"]),
         ((-0.1, 0.1), NumberFormat(2), ["−0.10", "−0.05", "0.00", "0.05", "0.10"]),
@@ -52,44 +54,64 @@ def test_a_value_lies_between_the_margins_the_greater_the_higher():
         ((1e9, 1e9 + 3), NumberFormat(0), [f"1,000,000,00{i}" for i in range(4)]),
     ],
 )
-def test_the_axis_has_a_few_round_values(
-    y: tuple[float, float], scale: NumberFormat, expected: list[str]
+def test_the_value_axis_has_a_few_round_values(
+    y: tuple[float, float], number_format: NumberFormat, expected: list[str]
 ):
-    made = chart(*y, scale=scale)
-    made.axes(DAYS)
-    said = [text for text, height in texts(made) if height < HEIGHT - 7]
-    assert said == expected
+    marks = half_year(*y, number_format=number_format).marks
+    assert [text for text, _, height in texts(marks) if height < HEIGHT - 7] == expected
 
 
-def test_months_do_not_run_into_each_other():
-    made = Chart(in_days(DAYS), np.array([0.0, 1.0]), scale=NumberFormat(1), right=60)
-    made.axes(DAYS)
-    months = [mark for mark in made.marks if f'y="{HEIGHT - 7:.1f}"' in mark]
-    places = [float(found[1]) for mark in months if (found := re.search(r'x="([\d.]+)"', mark))]
-    assert len(places) >= 3
-    assert all(b - a > 20 for a, b in pairwise(places))
+@given(low=st.floats(-1e9, 1e9), span=st.floats(1e-3, 1e9))
+def test_ticks_are_a_few_round_values_between_the_ends(low: float, span: float):
+    values = ticks(low, low + span)
+    assert 2 <= len(values) <= 8
+    assert all(low - 1e-6 * span <= tick <= low + span * (1 + 1e-6) for tick in values)
+
+
+def test_a_log_axis_has_round_values_however_short_it_is():
+    assert log_ticks(-1, 1) == pytest.approx([0.1, 0.2, 0.5, 1, 2, 5, 10])
+    assert log_ticks(np.log10(0.82), np.log10(1.18)) == pytest.approx([0.9, 1.0, 1.1])
+
+
+def test_month_names_do_not_overlap():
+    dates = [(text, x) for text, x, y in texts(half_year(0.0, 1.0).marks) if y == HEIGHT - 7]
+    assert dates[0][0] == "Feb 2024"
+    assert len(dates) >= 3
+    assert all(b - a > 20 for (_, a), (_, b) in pairwise(dates))
+
+
+@pytest.mark.parametrize("n_weeks", [2, 200])
+def test_an_axis_that_months_do_not_fit_shows_its_first_and_last_day(n_weeks: int):
+    days = pd.date_range("2024-01-05", periods=n_weeks, freq="W-FRI")
+    marks = time_chart(days, np.array([0.0, 1.0]), NumberFormat(1), right=60).marks
+    dates = [text for text, _, y in texts(marks) if y == HEIGHT - 7]
+    assert sorted(dates) == sorted(f"{day:%d %b %Y}" for day in days[[0, -1]])
 
 
 @pytest.mark.parametrize("values", [[3.0, 2.0, 1.0], [1.0, 1.0, 1.0], [0.0, 0.0, 0.0]])
-def test_the_texts_beside_the_end_are_apart_and_inside(values: list[float]):
-    made = chart(0.0, 3.0)
-    made.ends([(str(value), value) for value in values], in_days(DAYS)[-1])
-    heights = [height for _, height in texts(made)]
-    assert np.diff(heights).min() >= APART - 0.1
-    assert heights[0] > 0
-    assert heights[-1] < HEIGHT
+def test_the_labels_beside_the_end_do_not_overlap(values: list[float]):
+    chart = half_year(0.0, 3.0)
+    chart.marks.clear()
+    chart.end_labels([(str(value), value) for value in values], in_days(DAYS)[-1])
+    heights = [y for _, _, y in texts(chart.marks)]
+    assert np.diff(heights).min() >= LINE_HEIGHT - 0.1
+    assert 0 < heights[0] < heights[-1] < HEIGHT
 
 
 def test_a_long_text_is_cut():
-    assert ET.fromstring(label(0, 0, "x" * 99, most=10)).text == "xxxxxxxxx…"  # noqa: S314 - ours
+    chart = half_year(0.0, 1.0)
+    chart.text(0, 0, "x" * 99)
+    assert texts(chart.marks[-1:]) == [("x" * 51 + "…", 0.0, 0.0)]
 
 
-def test_what_no_xml_may_hold_is_replaced():
-    whole = svg([label(0, 0, "a\x00<b>&\x1f")], says='\x07"')
-    node = ET.fromstring(whole)  # noqa: S314 - ours
-    assert node.get("aria-label") == '�"'
-    assert node[0].text == "a�<b>&�"
+def test_characters_that_xml_does_not_allow_are_replaced():
+    chart = half_year(0.0, 1.0)
+    chart.text(0, 0, "a\x00<b>&\x1f")
+    picture = ET.fromstring(chart.svg(title='\x07"'))  # noqa: S314
+    assert picture.get("aria-label") == '�"'
+    assert picture[-1].text == "a�<b>&�"
 
 
-def test_every_colour_has_one_for_pictures_that_stand_alone():
+def test_a_standalone_picture_has_its_own_colours():
+    assert STYLE in half_year(0.0, 1.0).svg(title="", is_standalone=True)
     assert all("," in use for use in re.findall(r"var\(([^)]*)\)", STYLE))

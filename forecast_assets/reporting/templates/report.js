@@ -1,10 +1,10 @@
 "use strict";
 (() => {
   const data = JSON.parse(document.getElementById("rows").textContent);
-  const everything = document.getElementById("everything");
-  const [head, body] = [everything.querySelector("thead"), everything.querySelector("tbody")];
+  const section = document.getElementById("all-rows");
+  const [head, body] = [section.querySelector("thead"), section.querySelector("tbody")];
   const [search, count] = ["search", "count"].map((id) => document.getElementById(id));
-  const [before, after] = ["before", "after"].map((id) => document.getElementById(id));
+  const [previous, next] = ["previous", "next-page"].map((id) => document.getElementById(id));
   const PAGE = 50;
   const lower = data.name.map((name) => name.toLowerCase());
 
@@ -14,7 +14,7 @@
     const text = (value / 10 ** data.power[i]).toLocaleString("en-US", digits);
     return /[1-9]/.test(text) ? text.replace("-", "−") : text.replace("-", "");
   };
-  const missed = (value, i) => {
+  const miss = (value, i) => {
     const size = value === null ? "–" : number(Math.abs(value), i);
     return value === null ? size : /[1-9]/.test(size) ? `${size} too ${value > 0 ? "high" : "low"}` : "none";
   };
@@ -27,48 +27,48 @@
       text: (i) => (data.low[i] === null ? "–" : `${number(data.low[i], i)} to ${number(data.high[i], i)}`),
     },
     { title: "Last week", key: (i) => data.last[i], text: (i) => number(data.last[i], i) },
-    { title: "Its forecast was", key: (i) => data.miss[i], text: (i) => missed(data.miss[i], i) },
+    { title: "Error of its forecast", key: (i) => data.miss[i], text: (i) => miss(data.miss[i], i) },
     { title: "Surprise", key: (i) => data.surprise[i], text: (i) => (data.surprise[i] === null ? "–" : data.surprise[i].toFixed(1)) },
-    { title: "By", kind: "text", key: (i) => data.makers[data.maker[i]], text: (i) => data.makers[data.maker[i]] },
+    { title: "Model", kind: "text", key: (i) => data.models[data.model[i]], text: (i) => data.models[data.model[i]] },
   ];
 
   let [sorted, isDown, page] = [0, false, 0];
-  let found = [];
+  let matches = [];
 
   const element = (name, text, attributes = {}) => {
-    const made = document.createElement(name);
-    made.textContent = text;
-    for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
-    return made;
+    const node = document.createElement(name);
+    node.textContent = text;
+    for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
+    return node;
   };
   const row = (i) => {
-    const made = document.createElement("tr");
+    const node = document.createElement("tr");
     const first = element("th", "", { scope: "row" });
     first.append(element("bdi", data.name[i]));
     const label = data.labels[data.label[i]];
     if (label) first.append(element("small", label));
-    made.append(first);
+    node.append(first);
     for (const { title, text, kind = "" } of columns.slice(1)) {
-      made.append(element("td", text(i), { "data-label": title, class: kind }));
+      node.append(element("td", text(i), { "data-label": title, class: kind }));
     }
-    return made;
+    return node;
   };
   const show = () => {
     const start = page * PAGE;
-    const rows = found.slice(start, start + PAGE);
+    const rows = matches.slice(start, start + PAGE);
     body.replaceChildren(...rows.map(row));
     const span = rows.length ? `${(start + 1).toLocaleString("en-US")} to ${(start + rows.length).toLocaleString("en-US")} of ` : "";
-    count.textContent = `${span}${found.length.toLocaleString("en-US")} series`;
-    before.disabled = page === 0;
-    after.disabled = start + PAGE >= found.length;
+    count.textContent = `${span}${matches.length.toLocaleString("en-US")} series`;
+    previous.disabled = page === 0;
+    next.disabled = start + PAGE >= matches.length;
   };
   const find = () => {
-    const wanted = search.value.trim().toLowerCase();
+    const query = search.value.trim().toLowerCase();
     const { key } = columns[sorted];
-    found = [...lower.keys()].filter((i) => lower[i].includes(wanted));
-    const keys = new Map(found.map((i) => [i, key(i)]));
+    matches = [...lower.keys()].filter((i) => lower[i].includes(query));
+    const keys = new Map(matches.map((i) => [i, key(i)]));
     const isNone = (value) => value === null || value === undefined;
-    found.sort((i, j) => {
+    matches.sort((i, j) => {
       const [a, b] = [keys.get(i), keys.get(j)];
       if (isNone(a) || isNone(b)) return isNone(a) - isNone(b) || i - j;
       return (a < b ? -1 : a > b ? 1 : 0) * (isDown ? -1 : 1) || i - j;
@@ -76,26 +76,26 @@
     page = 0;
     show();
   };
-  const heads = columns.map(({ title, kind = "" }, place) => {
-    const cell = element("th", "", { scope: "col", class: kind });
+  const headers = columns.map(({ title, kind = "" }, position) => {
+    const header = element("th", "", { scope: "col", class: kind });
     const button = element("button", title, { type: "button" });
     button.addEventListener("click", () => {
-      isDown = sorted === place ? !isDown : place > 0;
-      sorted = place;
-      heads.forEach((one, i) => one.setAttribute("aria-sort", i === sorted ? (isDown ? "descending" : "ascending") : "none"));
+      isDown = sorted === position ? !isDown : position > 0;
+      sorted = position;
+      headers.forEach((other, i) => other.setAttribute("aria-sort", i === sorted ? (isDown ? "descending" : "ascending") : "none"));
       find();
     });
-    cell.append(button);
-    return cell;
+    header.append(button);
+    return header;
   });
-  heads[0].setAttribute("aria-sort", "ascending");
+  headers[0].setAttribute("aria-sort", "ascending");
   const line = document.createElement("tr");
-  line.append(...heads);
+  line.append(...headers);
   head.append(line);
   search.addEventListener("input", find);
-  before.addEventListener("click", () => { page -= 1; show(); });
-  after.addEventListener("click", () => { page += 1; show(); });
-  document.getElementById("without").hidden = true;
-  everything.hidden = false;
+  previous.addEventListener("click", () => { page -= 1; show(); });
+  next.addEventListener("click", () => { page += 1; show(); });
+  document.getElementById("no-script").hidden = true;
+  section.hidden = false;
   find();
 })();
