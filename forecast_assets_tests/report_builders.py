@@ -9,7 +9,7 @@ import pandas as pd
 from forecast_assets.config.settings import column_suffix
 from forecast_assets.forecasting.live_accuracy import check_accuracy, score_published
 from forecast_assets.reporting.summary import WeeklyReport
-from forecast_assets.storage.tables import tables
+from forecast_assets.storage.tables import table_contracts
 from forecast_assets_tests.builders import AS_OF, make_series, walk
 
 
@@ -27,7 +27,7 @@ def make_report(
     `half` is half the width of the 80 % interval. `fields` replace those of the report.
     """
     series = make_series(sales=walk(60, seed=1)) if series is None else series
-    contracts = tables(levels)
+    contracts = table_contracts(levels)
     forecasts = [
         _forecast(series, age, levels=levels, horizon=horizon, half=half)
         for age in range(n_weeks, -1, -1)
@@ -36,10 +36,10 @@ def make_report(
     ids = list(dict.fromkeys(series["unique_id"]))
     report: dict[str, Any] = {
         "series": series,
-        "forecast": contracts["next_week_forecast"].arranged(forecasts[-1]),
-        "best_model": contracts["best_model"].arranged(make_best_model(ids)),
+        "forecast": contracts["next_week_forecast"].arrange(forecasts[-1]),
+        "best_model": contracts["best_model"].arrange(make_best_model(ids)),
         "metrics": make_metrics(ids, {"naive": 1.0, "theta": 0.8}, levels=levels),
-        "accuracy": contracts["forecast_accuracy"].arranged(
+        "accuracy": contracts["forecast_accuracy"].arrange(
             score_published(published, series, levels=levels)
         ),
         "levels": levels,
@@ -74,11 +74,11 @@ def make_metrics(
     ids: Sequence[str], scores: Mapping[str, float], *, levels: Sequence[float] = (80, 95)
 ) -> pd.DataFrame:
     """Return the table `metrics`: each model has its score in every metric; NaN is a failure."""
-    table = tables(levels)["metrics"]
+    table = table_contracts(levels)["metrics"]
     values = np.tile(list(scores.values()), len(ids))
     rows = pd.DataFrame(dict.fromkeys(table.names, values))
     is_failed = np.isnan(values)
-    return table.arranged(
+    return table.arrange(
         rows.assign(
             unique_id=np.repeat(list(ids), len(scores)),
             model=np.tile(list(scores), len(ids)),

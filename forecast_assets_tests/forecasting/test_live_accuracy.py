@@ -275,5 +275,5 @@ def test_the_check_warns_of_what_the_verdict_found_and_of_nothing_else():
         )
     )
     assert not off.passed
-    assert "errors are 1.40 times naive's; 61% of values" in str(off.description)
+    assert "errors are 1.40 times naive's; 61 % of values" in str(off.description)
     assert off.severity == dg.AssetCheckSeverity.WARN
