@@ -13,7 +13,7 @@ from forecast_assets_tests.builders import make_ragged, make_series, walk
 from forecast_assets_tests.report_builders import make_best_model, make_report, many_series
 
 WIDTHS = (360, 800, 1400)
-N_LONG = 10_000
+N_LONG = 2_000
 NAMES = {
     "<script>alert(1)</script>": (0, walk(60, seed=1)),
     "x" * 200: (0, [1e7 * y for y in walk(60, seed=2)]),
@@ -34,7 +34,7 @@ def browser(chromium: str) -> Iterator[Browser]:
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Return reports of unusual series, of several weeks ahead and of ten thousand series."""
+    """Return reports of unusual series, of several weeks ahead and of two thousand series."""
     folder = tmp_path_factory.mktemp("reports")
     ids = list(NAMES)
     reports = {
@@ -111,10 +111,10 @@ def test_all_series_can_be_searched_sorted_and_paged(
 ):
     page.goto(files["long"].as_uri())
     rows, count = page.locator("#all-rows tbody tr"), page.locator("#count")
-    expect(count).to_have_text("1 to 50 of 10,000 series")
+    expect(count).to_have_text("1 to 50 of 2,000 series")
     expect(rows.first).to_contain_text("s0000")
     page.get_by_role("button", name="Next", exact=True).click()
-    expect(count).to_have_text("51 to 100 of 10,000 series")
+    expect(count).to_have_text("51 to 100 of 2,000 series")
     page.get_by_label("Search").fill("S123")
     expect(count).to_have_text("1 to 10 of 10 series")
     expect(rows).to_have_count(10)
