@@ -1,11 +1,16 @@
-"""Runs of the weekly job and of single assets in this process, and a process that has ended."""
+"""Runs of the weekly job and of single assets in this process, and processes of Dagster."""
 
+import os
+import signal
 import subprocess
 import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import dagster as dg
 
-from forecast_assets.config.settings import Settings
+from forecast_assets.config.settings import ROOT, Settings
 from forecast_assets.defs.build import build_defs
 from forecast_assets.defs.runs import process_identity
 
@@ -38,3 +43,34 @@ def dead_process() -> str:
         process.communicate(b"\n")
     assert identity is not None
     return identity
+
+
+@contextmanager
+def running(
+    program: str, *args: str, environ: Mapping[str, str], log: Path, stop_seconds: float = 0
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a program of the environment in a process group; kill the group afterwards.
+
+    With `stop_seconds` it may stop by itself within that time, else it dies like a machine.
+    """
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            [str(Path(sys.executable).with_name(program)), *args],
+            cwd=ROOT,
+            env=environ,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    try:
+        yield process
+    finally:
+        if stop_seconds:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGTERM)
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(timeout=stop_seconds)
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()

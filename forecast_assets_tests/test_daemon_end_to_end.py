@@ -5,12 +5,8 @@ Ticks come a minute apart: a cron expression knows nothing shorter.
 
 import os
 import shutil
-import signal
-import subprocess
-import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
 from email.message import EmailMessage
 from pathlib import Path
@@ -21,10 +17,11 @@ from forecast_assets.config.loader import load
 from forecast_assets.config.settings import ROOT
 from forecast_assets.defs.build import build_store
 from forecast_assets_tests.builders import make_series, walk, write_source
+from forecast_assets_tests.dagster_runs import running
 from forecast_assets_tests.notification_servers import MailServer, mail_server
 
 # Measured on two busy cores: 10 s until the daemon evaluates schedules, 25 s from tick to mail.
-START_SECONDS, RUN_SECONDS, STOP_SECONDS = 25, 150, 20
+START_SECONDS, RUN_SECONDS = 25, 150
 PANEL = {"a": walk(40, seed=1), "b": walk(45, seed=2)}
 SETTINGS = """
 [source]
@@ -68,26 +65,11 @@ class Installation:
         text = SETTINGS.format(source=self.folder / "source.csv", minutes=minutes)
         (self.folder / "forecast.toml").write_text(text)
 
-    @contextmanager
-    def daemon(self) -> Iterator[None]:
+    def daemon(self) -> AbstractContextManager[object]:
         """Run the daemon; then kill it and its children, as when a machine goes down."""
-        command = [str(Path(sys.executable).with_name("dagster-daemon")), "run"]
-        with (self.folder / "daemon.log").open("ab") as log:
-            process = subprocess.Popen(
-                [*command, "--workspace", str(ROOT / "workspace.yaml")],
-                cwd=ROOT,
-                env=self._environ,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-        try:
-            yield
-        finally:
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait(STOP_SECONDS)
+        workspace = ("--workspace", str(ROOT / "workspace.yaml"))
+        log = self.folder / "daemon.log"
+        return running("dagster-daemon", "run", *workspace, environ=self._environ, log=log)
 
     def published(self) -> list[datetime]:
         """Return the `as_of` of the published forecasts."""

@@ -7,24 +7,22 @@ folder to see every page of every asset, full size and narrow.
 import os
 import re
 import shutil
-import signal
 import socket
 import subprocess
-import sys
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Locator, Page, ViewportSize, expect, sync_playwright
 
 from forecast_assets.config.settings import ROOT
-from forecast_assets.defs.checks import CHECKS, specs_of
+from forecast_assets.defs.checks import SPECS, specs_of
 from forecast_assets.storage.tables import ASSETS
 from forecast_assets_tests.browser import CHROMIUM_ARGS
+from forecast_assets_tests.dagster_runs import running
 
 AUTOMATION = ("every_week", "alarms", "missed_week", "stale_assets")
 SERIES = (
@@ -75,9 +73,9 @@ def address(chromium: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         "OPENBLAS_NUM_THREADS": "1",
     }
     port, log = _free_port(), folder / "dagster_dev.log"
-    command = [str(Path(sys.executable).with_name("dagster")), "dev", "--host", "127.0.0.1"]
-    command += ["--port", str(port), "--workspace", "workspace.yaml"]
-    with _running(command, environ, log=log) as process:
+    command = ("dagster", "dev", "--host", "127.0.0.1", "--port", str(port))
+    command += ("--workspace", "workspace.yaml")
+    with running(*command, environ=environ, log=log, stop_seconds=STOP_SECONDS) as process:
         _wait_for_webserver(process, f"http://127.0.0.1:{port}", log)
         yield f"http://127.0.0.1:{port}"
 
@@ -168,7 +166,7 @@ def test_the_button_of_the_job_starts_one_run_with_a_step_per_model(
     page.goto(finished)
     expect(page.get_by_text(re.compile("^(Success|Failure)$")).first).to_have_text("Success")
     expect(page.get_by_text(f"{len(ASSETS)} assets")).to_be_visible()
-    expect(page.get_by_text(f"{len(CHECKS)} checks")).to_be_visible()
+    expect(page.get_by_text(f"{len(SPECS)} checks")).to_be_visible()
     expect(page.get_by_text("RUN_SUCCESS")).to_be_visible()
     page.get_by_text(re.compile(r"^Succeeded \(\d+\)$")).click()
     for model in MODELS:
@@ -243,33 +241,6 @@ def _free_port() -> int:
     with socket.socket() as held:
         held.bind(("127.0.0.1", 0))
         return int(held.getsockname()[1])
-
-
-@contextmanager
-def _running(
-    command: list[str], environ: dict[str, str], *, log: Path
-) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a command in a process group of its own, and end the group afterwards."""
-    with log.open("wb") as out:
-        process = subprocess.Popen(
-            command,
-            cwd=ROOT,
-            env=environ,
-            stdin=subprocess.DEVNULL,
-            stdout=out,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-    try:
-        yield process
-    finally:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGTERM)
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(timeout=STOP_SECONDS)
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
 
 
 def _wait_for_webserver(process: subprocess.Popen[bytes], address: str, log: Path) -> None:
