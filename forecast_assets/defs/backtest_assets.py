@@ -1,4 +1,4 @@
-"""Assets of the group "backtest": every model's predictions, their scores, the best model.
+"""Dagster assets of the group `backtest`: every model's predictions, their scores, the best model.
 
 `backtest_predictions` is a graph, partitioned by model: `fan` opens a branch for each model,
 `backtest` fills the fold cache and returns a small record, and `publish` writes the partitions from
@@ -160,7 +160,7 @@ def build_backtest_predictions(models: Sequence[str]) -> dg.AssetsDefinition:
     @dg.graph_asset(
         partitions_def=dg.StaticPartitionsDefinition(list(models)),
         backfill_policy=dg.BackfillPolicy.single_run(),
-        description="Every model's forecast of every fold; one partition per model.",
+        description="Forecast every planned fold with every model; one partition per model.",
         group_name="backtest",
         kinds={"deltalake", "numpy"},
         owners=[OWNER],
@@ -212,7 +212,7 @@ def metrics(
     settings: dg.ResourceParam[Settings],
     store: dg.ResourceParam[Store],
 ) -> AssetResult:
-    """The scores of every model and ensemble on every series, over the planned folds."""
+    """Score every model and ensemble on every series over the planned folds."""
     results = scoring.collect(backtest_predictions, series, settings)
     computed = scoring.compute(results, settings)
     scores = scoring.to_frame(results, computed, series, settings)
@@ -246,7 +246,7 @@ def best_model(
     settings: dg.ResourceParam[Settings],
     store: dg.ResourceParam[Store],
 ) -> AssetResult:
-    """The model chosen for each series, the reason, and the model chosen before."""
+    """Choose a model for each series; record the reason and the model chosen before."""
     before = previous_versions(
         store,
         "best_model",

@@ -1,6 +1,6 @@
 """Dagster assets of the group `data`: the source's rows, and the weekly series made of them.
 
-`build` adds contracts, owners and groups, in the same way for all assets.
+`build` adds the contracts, in the same way for all assets.
 """
 
 from random import Random
@@ -31,7 +31,7 @@ def raw_data(
     settings: dg.ResourceParam[Settings],
     store: dg.ResourceParam[Store],
 ) -> AssetResult:
-    """The source's rows, mapped to `unique_id, ds, y` and otherwise as they came."""
+    """Fetch the source's rows, mapped to `unique_id, ds, y` and otherwise as they came."""
     as_of = run_context(context).as_of
     before = previous_rows(store, settings, as_of=as_of)
     rng = Random(context.run.run_id)  # noqa: S311 - spreads the waits between retries

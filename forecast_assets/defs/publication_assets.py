@@ -1,4 +1,4 @@
-"""Assets of the groups "forecast" and "report": what people read.
+"""Dagster assets of the groups `forecast` and `report`: what people read.
 
 The choice of models is in `backtest_assets`.
 """
@@ -34,7 +34,7 @@ def next_week_forecast(
     store: dg.ResourceParam[Store],
     compute: dg.ResourceParam[BacktestExecutor],
 ) -> AssetResult:
-    """Next week's value of every series with its intervals, and the model that forecast it."""
+    """Forecast next week's value of every series with intervals, by its chosen model."""
     run = run_context(context)
     rows = forecast.forecast(
         best_model,
@@ -72,7 +72,7 @@ def forecast_accuracy(
     settings: dg.ResourceParam[Settings],
     store: dg.ResourceParam[Store],
 ) -> AssetResult:
-    """Every published forecast whose week is over, compared with the actual value."""
+    """Compare every published forecast whose week is over with the actual value."""
     as_of = run_context(context).as_of
     forecasts = [commit for commit in store.history("next_week_forecast") if commit.as_of < as_of]
     published = [store.read([commit]) for commit in latest_per_content(forecasts)]
@@ -116,7 +116,7 @@ def weekly_report(
     settings: dg.ResourceParam[Settings],
     store: dg.ResourceParam[Store],
 ) -> AssetResult:
-    """The week on one page, for readers without access to this UI; sent to its recipients."""
+    """Report the week on one page, for readers without this UI, and send it to them."""
     run = run_context(context)
     commit, data = (
         resolve_inputs(store, asset, partitions=None, runs=run.runs, as_of=run.as_of)[0]
