@@ -1,4 +1,4 @@
-"""Models by name: whose they are, how settings change them, what identifies them."""
+"""Models by name: built-in, by a table or an entry point; and their fingerprints."""
 
 import importlib
 import pickle
@@ -81,7 +81,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def install(place: Path, name: str, version: str = "1.0", **points: str) -> None:
-    """A distribution as an installer leaves it, its models in its entry points."""
+    """Write a distribution with entry points, as an installer does."""
     folder = place / f"{name}-{version}.dist-info"
     folder.mkdir()
     (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
@@ -95,25 +95,121 @@ def install(place: Path, name: str, version: str = "1.0", **points: str) -> None
 def own(
     tmp_path: Path, *listed: str, backtest: dict[str, int] | None = None, **tables: Any
 ) -> Settings:
-    """Settings with tables of models; `median` is a user's own where nothing else is said."""
-    tables = tables or {"median": {"factory": "our_models:Median"}}
+    """Settings with tables of models; all of them are enabled unless some are listed."""
     models = {"enabled": list(listed or tables), **tables}
     return make_settings(tmp_path, models=models, backtest=backtest or {})
 
 
 # Names
-def test_the_default_models_are_all_but_the_dearest():
+def test_every_built_in_model_has_its_name_and_all_but_the_slowest_are_enabled():
+    assert {name: model.name for name, model in MODELS.items()} == {name: name for name in MODELS}
+    for model in MODELS.values():
+        model.check()
     assert set(MODELS) - set(DEFAULT_MODELS) == {"tbats"}
     assert set(DEFAULT_MODELS) <= set(names())
 
 
-def test_a_model_is_named_as_it_is_listed():
-    assert {name: model.name for name, model in MODELS.items()} == {name: name for name in MODELS}
-    for model in MODELS.values():
-        model.check()
+@pytest.mark.parametrize("name", ["", "_log", "theta_", "theta_log_sqrt", "Theta"])
+def test_a_similar_name_is_no_name(name: str):
+    with pytest.raises(ModelError, match=re.escape(f"There is no model {name!r}, so")):
+        find_model(name)
 
 
-def test_an_unknown_model_is_refused_with_what_there_is(tmp_path: Path):
+def test_a_transformed_model_differs_in_name_transform_and_updates():
+    theta, logged = find_model("theta"), find_model("theta_log")
+    assert replace(logged, name="theta", transform="") == theta
+    assert (logged.transform, logged.is_updatable) == ("log", True)
+    assert find_model("auto_arima_box_cox").refit_every == find_model("auto_arima").refit_every
+    assert not find_model("naive_log").is_closed_form
+    trees = find_model("boosted_trees_log")
+    assert (trees.is_global, trees.is_updatable, trees.refit_every) == (True, False, 1)
+    assert np.isfinite(make("naive_sqrt").fit(np.array([4.0, 9.0]), season_length=52).predict(1))
+
+
+def test_the_kind_of_a_model_is_known_without_a_fit():
+    def of_kind(kind: str) -> set[str]:
+        return {name for name, model in MODELS.items() if getattr(model, kind)}
+
+    assert of_kind("is_closed_form") == {"naive", "seasonal_naive", "drift", "window_average"}
+    assert of_kind("is_global") == {"boosted_trees"}
+    assert {"theta", "sarimax", "boosted_trees"} < of_kind("is_updatable")
+    assert not of_kind("is_updatable") & {"naive", "ses", "tbats", "ridge", "croston", "tsb"}
+    assert of_kind("is_packaged") == set(MODELS)
+
+
+# Refused settings
+TAKEN = "A table of forecast.toml defines a model under a name that another model has: {}. No model"
+NOT_IMPORTED = (
+    "The class of the model mine cannot be imported from {}. The model did not run. Correct its"
+    " `factory` in [models.mine] of forecast.toml or in the entry point, and install its package"
+    " here."
+)
+NOT_UPDATABLE = (
+    "has no method `update` for the weeks between two fits. No model ran. Remove the setting, or"
+    " define `update(y_new) -> self`."
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "table", "message"),
+    [
+        ("theta", {"factory": "our_models:Median"}, TAKEN.format("theta")),
+        ("theta_log", {"factory": "our_models:Median"}, TAKEN.format("theta_log")),
+        (
+            "mine",
+            {"factory": "no_such_package:Model"},
+            NOT_IMPORTED.format(
+                "no_such_package:Model: ModuleNotFoundError: No module named '...'"
+            ),
+        ),
+        (
+            "mine",
+            {"factory": "our_models:Missing"},
+            "AttributeError: module 'our_models' has no attribute 'Missing'. The model did",
+        ),
+        ("mine", {"factory": "our_broken:Model"}, "ZeroDivisionError: division by zero. The"),
+        (
+            "mine",
+            {"factory": "our_models:Silent"},
+            (
+                "The class of the model mine (our_models:Silent) has no method fit, predict. The"
+                " model cannot run. Define fit(y, *, season_length) and predict(h)."
+            ),
+        ),
+        (
+            "mine",
+            {"factory": "our_models:Median", "params": {"depth": 3}},
+            (
+                "The model mine (our_models:Median) does not accept the parameters {'depth': 3}:"
+                " TypeError: ... The model did not run. Correct `params` in [models.mine] of"
+                " forecast.toml."
+            ),
+        ),
+        (
+            "mine",
+            {"params": {"last": 1}},
+            (
+                "[models.mine] has no `factory`, and there is no model 'mine' to change. No model"
+                " ran. Add `factory`, or use one of these names: naive, ... tsb"
+            ),
+        ),
+        (
+            "ridge",
+            {"refit_every": 4},
+            f"[models.ridge] sets `refit_every` to 4, ...{NOT_UPDATABLE}",
+        ),
+        ("boosted_trees_log", {"refit_every": 4}, NOT_UPDATABLE),
+    ],
+)
+def test_a_table_that_defines_no_usable_model_is_refused(
+    place: Path, name: str, table: dict[str, Any], message: str
+):
+    (place / "our_broken.py").write_text("1 / 0")
+    with pytest.raises(ModelError, match=".*".join(map(re.escape, message.split("...")))):
+        enabled(own(place, **{name: table}))
+
+
+def test_an_unknown_model_is_refused_with_the_known_names(tmp_path: Path):
     settings = make_settings(tmp_path, models={"enabled": ["naive", "thetta"]})
     with pytest.raises(
         ModelError,
@@ -124,212 +220,58 @@ def test_an_unknown_model_is_refused_with_what_there_is(tmp_path: Path):
         enabled(settings)
 
 
-@pytest.mark.parametrize(
-    "name", ["", "log", "_log", "theta_", "theta_lg", "theta_log_sqrt", "Theta"]
-)
-def test_a_name_that_is_nearly_one_is_none(name: str):
-    with pytest.raises(ModelError, match=re.escape(f"There is no model {name!r}, so")):
-        find_model(name)
+@pytest.mark.usefixtures("place")
+def test_parameters_that_only_the_call_refuses_are_named(tmp_path: Path):
+    with pytest.raises(ModelError, match=r"does not accept .*: ValueError: a median of nothing"):
+        ModelSpec("mine", "our_models:Median", params={"last": 0}).make()
+    settings = own(tmp_path, theta={"params": {"sesaon_length": 1}})
+    with pytest.raises(ModelError, match=r"theta .* does not accept .*'sesaon_length'"):
+        make("theta", settings)
 
 
-def test_a_model_on_a_transformed_target_is_its_model_but_for_the_name_and_the_transform():
-    theta, logged, boxed = (
-        find_model("theta"),
-        find_model("theta_log"),
-        find_model("auto_arima_box_cox"),
-    )
-    assert replace(logged, name="theta", transform="", libraries=theta.libraries) == theta
-    assert (logged.transform, boxed.transform) == ("log", "box_cox")
-    assert boxed.refit_every == find_model("auto_arima").refit_every == 13
-    assert np.isfinite(make("naive_sqrt").fit(np.array([4.0, 9.0]), season_length=52).predict(1))
-
-
-def test_what_is_a_formula_moved_or_global_is_known_without_a_fit():
-    def those(kind: str) -> set[str]:
-        return {name for name, model in MODELS.items() if getattr(model, kind)}
-
-    assert those("is_closed_form") == {"naive", "seasonal_naive", "drift", "window_average"}
-    assert those("is_global") == {"boosted_trees"}
-    assert {"theta", "sarimax", "boosted_trees"} < those("is_updatable")
-    assert not those("is_updatable") & {"naive", "ses", "tbats", "ridge", "croston", "tsb"}
-    assert those("is_packaged") == set(MODELS)
-
-
-def test_a_transform_makes_no_formula_and_moves_no_global_model():
-    assert not find_model("naive_log").is_closed_form
-    assert find_model("theta_log").is_updatable
-    assert find_model("boosted_trees_log").is_global
-    assert not find_model("boosted_trees_log").is_updatable
-    assert find_model("boosted_trees_log").refit_every == 1
-
-
-# A user's own
-def test_a_model_of_the_users_own_joins_by_the_settings(place: Path):
+# Models of the user
+def test_a_users_model_and_its_transforms_are_enabled_by_a_table(place: Path):
     table = {"factory": "our_models:Median", "params": {"last": 1}}
-    settings = own(place, "median", "naive", median=table)
-    fitted = make("median", settings).fit(np.array([1.0, 4.0]), season_length=52)
-    assert list(fitted.predict(1)) == [4.0]
-    assert [model.name for model in enabled(settings)] == ["median", "naive"]
+    settings = own(place, "median", "naive", "median_sqrt", median=table)
+    median, naive, transformed = enabled(settings)
+    assert (median.name, naive.name, transformed.transform) == ("median", "naive", "sqrt")
     assert "median" in names(settings)
-    assert not find_model("median", settings).is_packaged
+    assert not median.is_packaged
+    for model in (median, transformed):
+        y_hat = model.fit(np.array([1.0, 4.0]), season_length=52).predict(1)
+        assert y_hat == pytest.approx([4.0])
 
 
-def test_a_model_of_the_users_own_has_its_transforms_too(place: Path):
-    table = {"factory": "our_models:Median", "params": {"last": 1}}
-    (model,) = enabled(own(place, "mine_sqrt", mine=table))
-    assert (model.name, model.transform, model.params) == ("mine_sqrt", "sqrt", {"last": 1})
-    assert model.fit(np.array([1.0, 4.0]), season_length=52).predict(1) == pytest.approx([4.0])
-
-
-def test_a_formula_of_the_users_own_is_watched_as_any_other_model(place: Path):
+def test_a_users_formula_runs_in_a_process_like_any_other_model(place: Path):
     source = OWN.replace("def predict", "def forecast_folds(self): ...\n    def predict")
     (place / "our_formula.py").write_text(source)
     assert not ModelSpec("mine", "our_formula:Median").is_closed_form
 
 
-@pytest.mark.parametrize("name", ["theta", "theta_log", "boosted_trees_box_cox"])
-def test_a_model_of_the_users_own_cannot_take_a_taken_name(place: Path, name: str):
-    settings = own(place, **{name: {"factory": "our_models:Median"}})
-    with pytest.raises(
-        ModelError,
-        match=rf"^A table of forecast.toml defines a model under a name that another model has:"
-        rf" {name}. No model ran. Give your model another name.$",
-    ):
-        names(settings)
-
-
-@pytest.mark.parametrize(
-    ("factory", "says"),
-    [
-        ("no_such_package:Model", "ModuleNotFoundError: No module named 'no_such_package'"),
-        ("our_models:Nothing", "AttributeError: module 'our_models' has no attribute 'Nothing'"),
-        ("our_broken:Model", "ZeroDivisionError: division by zero"),
-    ],
-)
-def test_a_class_that_cannot_be_imported_says_where_it_was_looked_for(
-    place: Path, factory: str, says: str
-):
-    (place / "our_broken.py").write_text("1 / 0")
-    with pytest.raises(
-        ModelError,
-        match=rf"^The class of the model mine cannot be imported from {factory}: {says}. The"
-        r" model did not run. Correct its `factory` in \[models.mine\] of forecast.toml or in the"
-        r" entry point, and install its package here.$",
-    ):
-        enabled(own(place, mine={"factory": factory}))
-    with pytest.raises(ModelError, match="cannot be imported"):
-        ModelSpec("mine", factory).make()
-
-
-@pytest.mark.usefixtures("place")
-def test_a_class_without_fit_and_predict_is_no_model():
-    with pytest.raises(
-        ModelError,
-        match=r"^The class of the model mine \(our_models:Silent\) has no method fit, predict. The"
-        r" model cannot run. Define fit\(y, \*, season_length\) and predict\(h\).$",
-    ):
-        ModelSpec("mine", "our_models:Silent").check()
-
-
-@pytest.mark.usefixtures("place")
-@pytest.mark.parametrize(
-    ("params", "says", "is_seen_before"),
-    [
-        ({"depth": 3}, "TypeError: .*unexpected keyword argument 'depth'", True),
-        ({"last": 0}, "ValueError: a median of nothing", False),
-    ],
-)
-def test_parameters_that_the_class_refuses_are_named(
-    params: dict[str, int], says: str, *, is_seen_before: bool
-):
-    model = ModelSpec("mine", "our_models:Median", params=params)
-    message = (
-        rf"^The model mine \(our_models:Median\) does not accept the parameters"
-        rf" {re.escape(str(params))}: {says}. The model did not run. Correct `params` in"
-        r" \[models.mine\] of forecast.toml.$"
-    )
-    with pytest.raises(ModelError, match=message):
-        model.make()
-    if is_seen_before:
-        with pytest.raises(ModelError, match=r"does not accept .* 'depth'\. The model did"):
-            model.check()
-
-
-def test_parameters_that_a_library_refuses_are_named(tmp_path: Path):
-    settings = own(tmp_path, "theta", theta={"params": {"sesaon_length": 1}})
-    with pytest.raises(ModelError, match=r"theta .* does not accept .*'sesaon_length'"):
-        make("theta", settings)
-
-
-def test_any_model_of_statsforecast_is_made_by_a_table(tmp_path: Path):
-    """As docs/add-a-model.md shows; an upgrade of the library is seen in its fingerprint."""
-    table = {
-        "factory": "forecast_assets.models.by_statsforecast:FromStatsforecast",
-        "params": {"kind": "AutoTheta", "season_length": 1},
-    }
-    (model,) = enabled(own(tmp_path, auto_theta=table))
-    assert "statsforecast" in model.fingerprint_inputs["libraries"]
-    assert np.isfinite(model.fit(np.arange(30.0), season_length=52).predict(1)).all()
-
-
 # Tables that change a model
-def test_a_table_without_a_factory_changes_a_registered_model(tmp_path: Path):
-    settings = own(
-        tmp_path,
-        "window_average",
-        "auto_arima",
-        "naive",
-        window_average={"params": {"window": 2}},
-        auto_arima={"refit_every": 4},
-    )
-    average, arima, naive = enabled(settings)
+def test_a_table_without_a_factory_changes_a_model(tmp_path: Path):
+    tables = {"window_average": {"params": {"window": 2}}, "auto_arima": {"refit_every": 4}}
+    average, arima, naive = enabled(own(tmp_path, *tables, "naive", **tables))
     assert average.fit(np.array([1.0, 2.0, 4.0]), season_length=52).predict(1) == [3.0]
     assert (arima.refit_every, arima.params) == (4, {})
     assert naive == MODELS["naive"]
 
 
 def test_a_transformed_model_has_the_changes_of_its_model_and_its_own(tmp_path: Path):
-    """In whichever order the tables stand in the file."""
+    """The order of the tables in the file does not matter."""
     changes = {
         "window_average_log": {"params": {"window": 3}},
-        "drift_sqrt": {"refit_every": 1},
         "window_average": {"params": {"window": 2, "unknown": 1}},
     }
     settings = own(tmp_path, **changes)
     assert find_model("window_average_log", settings).params == {"window": 3, "unknown": 1}
     assert find_model("window_average_sqrt", settings).params == {"window": 2, "unknown": 1}
+    with pytest.raises(ModelError, match="no model 'window_average_log_sqrt'"):
+        find_model("window_average_log_sqrt", settings)
 
 
-def test_a_table_of_a_transformed_model_takes_no_second_transform(tmp_path: Path):
-    settings = own(tmp_path, naive_log={"params": {}})
-    with pytest.raises(ModelError, match="no model 'naive_log_sqrt'"):
-        find_model("naive_log_sqrt", settings)
-
-
-def test_a_table_without_a_factory_for_a_model_that_is_not_there_is_refused(tmp_path: Path):
-    settings = own(tmp_path, "naive", mine={"params": {"last": 1}})
-    with pytest.raises(
-        ModelError,
-        match=r"^\[models.mine\] has no `factory`, and there is no model 'mine' to change. No model"
-        r" ran. Add `factory`, or use one of these names: naive, .*, tsb.$",
-    ):
-        enabled(settings)
-
-
-# How often a model is fitted
-@pytest.mark.parametrize("name", ["ridge", "boosted_trees_log"])
-def test_a_cadence_is_refused_where_a_model_cannot_be_moved(tmp_path: Path, name: str):
-    settings = own(tmp_path, **{name: {"refit_every": 4}})
-    with pytest.raises(
-        ModelError,
-        match=rf"^\[models.{name}\] sets `refit_every` to 4, but the model \(.*\) has no method"
-        r" `update` for the weeks between two fits. No model ran. Remove the setting, or define"
-        r" `update\(y_new\) -> self`.$",
-    ):
-        enabled(settings)
-
-
-def test_a_cadence_for_all_is_of_those_that_can_be_moved(place: Path):
+# Refit intervals
+def test_refit_every_for_all_models_changes_those_that_have_update(place: Path):
     tables = {
         "theta": {"refit_every": 2},
         "auto_ets": {"params": {}},
@@ -351,8 +293,8 @@ def test_a_cadence_for_all_is_of_those_that_can_be_moved(place: Path):
     }
 
 
-# Models that installed packages give
-def test_an_installed_package_gives_its_models(place: Path):
+# Models of installed packages
+def test_an_installed_package_provides_models(place: Path):
     (place / "theirs.py").write_text(OWN)
     install(place, "theirs", their_median="theirs:Median", their_moved="theirs:Moved")
     assert {"their_median", "their_moved"} < set(names())
@@ -363,7 +305,7 @@ def test_an_installed_package_gives_its_models(place: Path):
     assert (moved.refit_every, moved.params) == (5, {"last": 1})
 
 
-def test_a_package_that_breaks_is_no_trouble_until_its_model_is_used(place: Path):
+def test_a_broken_package_is_an_error_only_for_its_own_models(place: Path):
     (place / "broken.py").write_text("raise RuntimeError('no licence')")
     install(place, "broken", their_model="broken:Model", their_other="not_there:Model")
     assert {"their_model", "their_other"} < set(names())
@@ -375,7 +317,7 @@ def test_a_package_that_breaks_is_no_trouble_until_its_model_is_used(place: Path
         enabled(own(place, "their_model"))
 
 
-def test_two_packages_that_give_the_same_name_are_refused(place: Path):
+def test_two_packages_with_the_same_name_are_refused(place: Path):
     install(place, "first", their_model="first:Model")
     install(place, "second", their_model="second.models:Model")
     with pytest.raises(
@@ -387,26 +329,21 @@ def test_two_packages_that_give_the_same_name_are_refused(place: Path):
         names()
 
 
-@pytest.mark.parametrize("name", ["theta", "theta_log"])
-def test_a_package_cannot_take_a_name_of_ours(place: Path, name: str):
-    install(place, "theirs", **{name: "theirs:Model"})
+def test_an_entry_point_and_a_table_cannot_take_a_known_name(place: Path):
+    install(place, "theirs", their_model="theirs:Model")
+    settings = own(place, their_model={"factory": "our_models:Median"})
+    with pytest.raises(ModelError, match=re.escape(TAKEN.format("their_model"))):
+        names(settings)
+    install(place, "others", theta_log="others:Model")
     with pytest.raises(
-        ModelError,
-        match=f"^An entry point defines a model under a name that another model has: {name}. No",
+        ModelError, match=r"^An entry point defines a model under a name that another model has: th"
     ):
         names()
 
 
-def test_a_table_cannot_take_the_name_of_a_package_s_model(place: Path):
-    install(place, "theirs", their_model="theirs:Model")
-    settings = own(place, their_model={"factory": "our_models:Median"})
-    with pytest.raises(ModelError, match=r"^A table of forecast.toml defines .* has: their_model"):
-        names(settings)
-
-
-# What identifies a model
+# Fingerprints
 @pytest.mark.usefixtures("place")
-def test_a_fingerprint_changes_with_all_that_decides_the_forecasts():
+def test_a_fingerprint_covers_everything_that_determines_the_forecasts():
     one = ModelSpec("m", "our_models:Moved", params={"last": 3})
     others = [
         replace(one, name="k"),
@@ -425,7 +362,7 @@ def test_a_fingerprint_changes_with_all_that_decides_the_forecasts():
     assert replace(one).fingerprint == one.fingerprint
 
 
-def test_every_model_of_ours_names_libraries_that_are_installed():
+def test_every_built_in_model_names_installed_libraries():
     prints = {model.fingerprint for model in MODELS.values()}
     assert len(prints) == len(MODELS)
     assert all(
@@ -496,7 +433,7 @@ def test_a_fingerprint_covers_every_file_of_the_users_package(
     assert len({first, second, fingerprint()}) == 3
 
 
-def test_a_fingerprint_is_the_same_where_the_path_names_a_place_twice(
+def test_a_folder_that_is_twice_on_the_path_does_not_change_a_fingerprint(
     place: Path, monkeypatch: pytest.MonkeyPatch
 ):
     """As in a run that a daemon starts: Dagster puts its working directory before all others."""
@@ -509,7 +446,7 @@ def test_a_fingerprint_is_the_same_where_the_path_names_a_place_twice(
     assert replace(model).fingerprint == first
 
 
-def test_a_fingerprint_covers_the_users_module_where_it_is_in_no_package(place: Path):
+def test_a_fingerprint_covers_a_users_module_outside_any_package(place: Path):
     model = ModelSpec("mine", "our_models:Median")
     first = model.fingerprint
     (place / "our_models.py").write_text(OWN + "\n# more\n")
@@ -518,7 +455,7 @@ def test_a_fingerprint_covers_the_users_module_where_it_is_in_no_package(place: 
     assert replace(model).fingerprint != first
 
 
-def test_a_fingerprint_covers_the_versions_of_what_the_users_package_imports(place: Path):
+def test_a_fingerprint_covers_the_versions_of_imported_packages(place: Path):
     (place / "their_maths.py").write_text("")
     (place / "our_models.py").write_text("import json\nfrom their_maths import *\n" + OWN)
     model = ModelSpec("mine", "our_models:Median")
@@ -534,7 +471,7 @@ def test_a_fingerprint_covers_the_versions_of_what_the_users_package_imports(pla
     assert replace(model).fingerprint != first
 
 
-def test_an_installed_package_is_identified_by_its_version_and_the_model_s_own_file(
+def test_an_installed_package_is_identified_by_its_version_and_the_file_of_the_model(
     place: Path, monkeypatch: pytest.MonkeyPatch
 ):
     packages = place / "site-packages"
@@ -556,8 +493,8 @@ def test_an_installed_package_is_identified_by_its_version_and_the_model_s_own_f
 
 
 @pytest.mark.usefixtures("place")
-def test_a_model_travels_without_what_was_looked_up_here(place: Path):
-    """The worker that it arrives at says what it has there, which is compared."""
+def test_a_pickled_model_computes_its_fingerprint_anew(place: Path):
+    """A worker has its own code, whose fingerprint is compared with the sender's."""
     model = ModelSpec(
         "mine", "our_models:Median", params={"last": 2}, refit_every=1, transform="log"
     )
