@@ -1,4 +1,4 @@
-"""One week in which models misbehave in every way, beside sound ones: it is published all the same.
+"""A week is published although models misbehave in every way.
 
 What a way does to the process of a model: `test_sandbox.py` and `test_chunk.py`.
 """

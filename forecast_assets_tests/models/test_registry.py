@@ -279,8 +279,8 @@ def test_refit_every_for_all_models_changes_those_that_have_update(place: Path):
         "median": {"factory": "our_models:Median"},
     }
     listed = [*tables, "ridge", "auto_arima", "holt_log", "boosted_trees", "boosted_trees_log"]
-    found = enabled(own(place, *listed, backtest={"refit_every": 26}, **tables))
-    assert {model.name: model.refit_every for model in found} == {
+    models = enabled(own(place, *listed, backtest={"refit_every": 26}, **tables))
+    assert {model.name: model.refit_every for model in models} == {
         "theta": 2,
         "auto_ets": 26,
         "moved": 26,
@@ -377,7 +377,7 @@ def test_every_built_in_model_names_installed_libraries():
 def test_a_built_in_model_is_identified_by_its_version_and_not_by_its_source(
     monkeypatch: pytest.MonkeyPatch,
 ):
-    """An edited comment in the package computes nothing anew."""
+    """An edited comment in the package computes no fold again."""
     theta = MODELS["theta"]
     assert theta.version >= 1
     assert "source" not in theta.fingerprint_inputs

@@ -21,12 +21,12 @@ LAMBDAS = st.floats(1e-300, 1) | st.sampled_from([0.0, 1e-12, 1e-6, 1.0])
 
 
 class Fixed:
-    """Keeps what it is given on the transformed scale, and says what it is told to say."""
+    """Keeps the values that it sees, and has a fixed forecast on the transformed scale."""
 
     min_train_size = 3
 
-    def __init__(self, *says: float) -> None:
-        self.says, self.saw = says, np.empty(0)
+    def __init__(self, *forecasts: float) -> None:
+        self.forecasts, self.saw = forecasts, np.empty(0)
 
     def fit(self, y: Values, *, season_length: int) -> "Fixed":
         """Keep the values."""
@@ -36,7 +36,7 @@ class Fixed:
 
     def predict(self, h: int) -> Values:
         """Say it."""
-        return np.array(self.says[:h])
+        return np.array(self.forecasts[:h])
 
 
 class UpdatableFixed(Fixed):
@@ -147,12 +147,12 @@ def test_a_box_cox_parameter_is_found_for_any_series(n: int, season_length: int)
 @EACH
 def test_a_model_sees_transformed_values_and_its_forecast_is_inverted(name: str):
     y = lognormal(30, seed=2)
-    kept, inner = y.copy(), Fixed(1.0, 2.0)
+    original, inner = y.copy(), Fixed(1.0, 2.0)
     model = apply(inner, name).fit(y, season_length=4)
     lam = TRANSFORMS[name].estimate(y, 4)
     assert inner.saw == pytest.approx(TRANSFORMS[name].forward(y, lam))
     assert model.predict(2) == pytest.approx(TRANSFORMS[name].inverse(np.array([1.0, 2.0]), lam))
-    assert y.tobytes() == kept.tobytes()
+    assert y.tobytes() == original.tobytes()
 
 
 @EACH
@@ -179,13 +179,13 @@ def test_a_negative_forecast_becomes_zero_and_a_missing_one_stays_missing(name: 
 
 @EACH
 def test_negative_values_are_declined(name: str):
-    says = f"^the transform {name} needs values of zero or more$"
-    with pytest.raises(NotForThisSeries, match=says):
+    message = f"^the transform {name} needs values of zero or more$"
+    with pytest.raises(NotForThisSeries, match=message):
         make(f"naive_{name}").fit(np.array([3.0, -0.1]), season_length=4)
     fitted = make(f"theta_{name}").fit(np.arange(20.0), season_length=4)
-    with pytest.raises(NotForThisSeries, match=says):
+    with pytest.raises(NotForThisSeries, match=message):
         fitted.update(np.array([-1.0]))
-    with pytest.raises(NotForThisSeries, match=says):
+    with pytest.raises(NotForThisSeries, match=message):
         apply(GlobalLastValue(), name).fit(frame(np.arange(5.0), -np.ones(5)), season_length=4)
 
 
@@ -213,7 +213,6 @@ def test_a_transformed_model_keeps_min_train_size_and_update():
 
 @EACH
 def test_an_update_keeps_the_parameter_of_the_fit(name: str):
-    """Box and Cox's parameter stands between fits, as the model's own parameters do."""
     y, new = lognormal(60, seed=7), np.linspace(0, 1000, 20)
     inner = UpdatableFixed(1.0)
     model = apply(inner, name).fit(y, season_length=4)
@@ -229,26 +228,26 @@ def test_an_update_keeps_the_parameter_of_the_fit(name: str):
 def test_an_updated_transformed_model_is_close_to_a_new_fit_and_survives_pickling(name: str):
     y = 100 + lognormal(73, seed=8)
     fitted = make(f"auto_ets_{name}").fit(y[:60], season_length=12)
-    copied = pickle.loads(pickle.dumps(fitted))  # noqa: S301 - dumped here
-    told = fitted.update(y[60:]).predict(2)
-    assert copied.update(y[60:]).predict(2).tobytes() == told.tobytes()
+    copy = pickle.loads(pickle.dumps(fitted))  # noqa: S301 - dumped here
+    y_hat = fitted.update(y[60:]).predict(2)
+    assert copy.update(y[60:]).predict(2).tobytes() == y_hat.tobytes()
     again = make(f"auto_ets_{name}").fit(y, season_length=12).predict(2)
-    assert told == pytest.approx(again, rel=0.1)
+    assert y_hat == pytest.approx(again, rel=0.1)
 
 
 # A transformed global model
 @EACH
 def test_each_series_of_a_global_model_has_its_own_parameter(name: str):
-    """Each forecast is taken back as its own series went there; one series has a single week."""
+    """One series has a single week."""
     ys = [lognormal(60, seed=9), np.array([4.0]), 500 + 10 * lognormal(9, seed=10), np.zeros(30)]
     series = frame(*ys)
-    kept, inner = series.copy(), GlobalLastValue()
+    original, inner = series.copy(), GlobalLastValue()
     y_hat = apply(inner, name).fit(series, season_length=4).predict(2)
     assert y_hat == pytest.approx(np.array([[y[-1]] * 2 for y in ys]))
     learnt = [TRANSFORMS[name].forward(y, TRANSFORMS[name].estimate(y, 4)) for y in ys]
     assert inner.saw["y"].to_numpy() == pytest.approx(np.concatenate(learnt))
-    assert inner.saw[["unique_id", "ds"]].equals(kept[["unique_id", "ds"]])
-    assert series.equals(kept)
+    assert inner.saw[["unique_id", "ds"]].equals(original[["unique_id", "ds"]])
+    assert series.equals(original)
 
 
 @EACH
@@ -256,9 +255,9 @@ def test_boosted_trees_keep_the_scale_of_each_series(name: str):
     ys = [10.0**i * (5 + lognormal(90, seed=20 + i) / 20) for i in range(4)]
     y_hat = make(f"boosted_trees_{name}").fit(frame(*ys), season_length=12).predict(3)
     assert y_hat.shape == (4, 3)
-    for said, y in zip(y_hat, ys, strict=True):
-        assert (y.min() / 2 < said).all()
-        assert (said < 2 * y.max()).all()
+    for row, y in zip(y_hat, ys, strict=True):
+        assert (y.min() / 2 < row).all()
+        assert (row < 2 * y.max()).all()
 
 
 @EACH

@@ -135,7 +135,7 @@ def test_a_change_without_a_new_version_is_reported_with_the_remedy():
 
 
 def renew() -> None:
-    """Write forecasts.json anew; refuse models that changed under the same version."""
+    """Write forecasts.json; refuse models that changed under the same version."""
     stored = json.loads(FILE.read_text()) if FILE.exists() else {}
     records = {name: record_of(model) for name, model in MODELS.items()}
     for name, record in records.items():
