@@ -230,9 +230,7 @@ def test_a_reversed_range_of_models_is_refused(published: Settings, instance: dg
     }
     result = materialize(published, instance, "backtest_predictions", **tags)
     assert not result.success
-    assert "range of models is ses to naive (none), but its partitions are none" in error_texts(
-        result
-    )
+    assert "The range of models ses to naive selects none" in error_texts(result)
 
 
 def test_one_model_alone_can_be_materialized_again(

@@ -46,23 +46,17 @@ Record = dict[str, Any]
 
 
 def partition_models(run: dg.DagsterRun, models: Sequence[str], keys: Sequence[str]) -> list[str]:
-    """Return the models that a run backtests, in the order of the settings.
+    """Return the models with these partition keys, in the order of the settings.
 
-    Raises SettingsError where the run's tags name other models than its partition keys; Dagster
-    passes no keys for a reversed range.
+    Raises SettingsError where there is none: Dagster passes no key for a reversed range.
     """
-    first, last = run.tags.get(RANGE_START_TAG), run.tags.get(RANGE_END_TAG)
-    selected = list(keys)
-    if first in models and last in models:
-        selected = list(models[models.index(first) : models.index(last) + 1])
-    if not selected or set(selected) != set(keys):
+    if not keys:
         raise SettingsError(
-            f"This run's range of models is {first} to {last} ({format_list(selected) or 'none'}),"
-            f" but its partitions are {format_list(sorted(keys)) or 'none'}. No model ran, because"
-            f" the run would publish other partitions than it plans. Give the range in the order of"
-            f" `enabled`: {format_list(models, limit=40)}."
+            f"The range of models {run.tags.get(RANGE_START_TAG)} to {run.tags.get(RANGE_END_TAG)}"
+            f" selects none, so no model ran. Give the range in the order of `enabled`:"
+            f" {format_list(models, limit=40)}."
         )
-    return [name for name in models if name in selected]
+    return [name for name in models if name in keys]
 
 
 # The ops keep their names: Dagster re-executes a run of an earlier version by its step keys.

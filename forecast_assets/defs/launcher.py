@@ -40,8 +40,8 @@ def run_week(
 ) -> str | None:
     """Run the week and return the run's id, or None where it failed.
 
-    `write_line` is called with each line of progress. With `is_accepted` the run publishes data that it
-    would hold back. The run is recorded in the Dagster instance of DAGSTER_HOME, else in
+    `write_line` is called with each line of progress. With `is_accepted` the run publishes data
+    that it would hold back. The run is recorded in the Dagster instance of DAGSTER_HOME, else in
     <var>/dagster, which `make ui` shows.
 
     Raises SettingsError where `as_of` is not a past time, and KeyboardInterrupt where the run was
