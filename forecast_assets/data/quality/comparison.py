@@ -129,7 +129,9 @@ class VersionComparison:
 
     def old_values(self, weeks_before: int = 0) -> Floats:
         """Return what the previous version had for each week, or some weeks before it: [N]."""
-        return self.old.observed(self._old_rows(weeks_before)) if len(self.old.ids) else self._none
+        if not len(self.old.ids):
+            return np.full(len(self.new.y), np.nan)
+        return self.old.observed(self._old_rows(weeks_before))
 
     @cached_property
     def is_unchanged(self) -> Mask:
@@ -144,10 +146,6 @@ class VersionComparison:
     def has_new_value(self) -> Mask:
         """Whether the newest value of each series was not in the previous version: [S]."""
         return ~self.is_unchanged[self.new.starts[1:] - 1]
-
-    @property
-    def _none(self) -> Floats:
-        return np.full(len(self.new.y), np.nan)
 
     def _old_rows(self, weeks_before: int = 0) -> Ints:
         new = self.new

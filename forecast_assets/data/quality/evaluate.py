@@ -18,10 +18,8 @@ from forecast_assets.data.quality.finding import Finding, merge
 from forecast_assets.data.quality.latest_value import LatestValues
 from forecast_assets.data.weekly import newest_week
 
-# Of at least so many series, less than this share does not hold back the others.
-MANY_SERIES, FEW_SHARE = 20, 0.05
-# An impossible value is wrong, even if it is one of ten thousand.
-ALWAYS_HELD = ("out_of_range",)
+MANY_SERIES, FEW_SHARE = 20, 0.05  # a finding about few of many series does not hold the others
+ALWAYS_HELD = ("out_of_range",)  # an impossible value is wrong, even if it is one of ten thousand
 
 
 @dataclass(frozen=True)
@@ -30,11 +28,6 @@ class PreviousVersion:
 
     frame: pd.DataFrame
     as_of: datetime
-
-    @property
-    def n_series(self) -> int:
-        """Number of series."""
-        return int(self.frame["unique_id"].nunique())
 
 
 def evaluate(
@@ -54,7 +47,7 @@ def evaluate(
     with np.errstate(all="ignore"):  # of zeros, and of values near the largest float
         comparison = _compare(series, before)
         findings = merge(_findings(raw, comparison, before, settings, as_of))
-    n_series = max(series["unique_id"].nunique(), before.n_series if before else 0)
+    n_series = max(len(comparison.new.ids), before.frame["unique_id"].nunique() if before else 0)
     return [replace(one, policy=_policy(one, n_series, settings)) for one in findings]
 
 

@@ -14,10 +14,8 @@ from forecast_assets.config.settings import DataQualitySettings, FindingPolicy
 from forecast_assets.data.quality.comparison import Ints, Mask, WeekGrid, format_value
 from forecast_assets.errors import format_list
 
-# Kinds in the order of `[data_quality]`.
-KINDS = tuple(DataQualitySettings.model_fields)
-# Stored rows of a kind: the summary, and one for each of the first series.
-MAX_ROWS = 100
+KINDS = tuple(DataQualitySettings.model_fields)  # in the order of `[data_quality]`
+MAX_ROWS = 100  # stored of a kind: the summary, and the first series
 
 _CHANGED = (
     "{n} of {n_compared:value} of the previous version changed in {n_series:series}, by"

@@ -18,28 +18,18 @@ from forecast_assets.data.quality.comparison import (
     WeekGrid,
 )
 
-# Weeks of a season from which on it is a year, whose holidays move by a week.
-YEAR = 52
-HOLIDAY_SHIFT = 1
-# Weekly changes that a new one is compared with, and that there must be at least.
-N_CHANGES, MIN_CHANGES = 104, 12
-# A normal distribution's standard deviation over its median absolute deviation.
-SIGMA_PER_MAD = 1.4826
+YEAR, HOLIDAY_SHIFT = 52, 1  # weeks of a season whose holidays move, and by how many
+N_CHANGES, MIN_CHANGES = 104, 12  # weekly changes that a new one is compared with
+SIGMA_PER_MAD = 1.4826  # a normal distribution's standard deviation over its MAD
 # An unusual change is this many deviations off, and this many times the largest change before.
 # Over the last 100 weeks of the demo and of benchmarks/public_series.py this finds 3 of 2,187
 # values: money in 2008, a peak of sunspots, and a part that is seldom asked for; 3.5 and 1 find 13.
-MAX_SCORE = 5.0
-MAX_OVER_LARGEST = 1.25
-# How far from a power of ten a factor may be, in decades.
-DECADE_SLACK = 0.15
-# A jump between units is this many times as far as any value is from the usual level.
-MIN_JUMP = 3.0
-# Series that must change by one factor, and their share of all.
-MIN_TOGETHER, NEARLY_ALL = 5, 0.9
-# Factors between units: days, prefixes, pounds, gallons.
-UNITS = (7, 10, 12, 42, 100, 1000, 10**6, 2.20462, 3.78541)
-# How far from one of them a factor may be: a holiday halves all series together.
-UNIT_SLACK = 0.03
+MAX_SCORE, MAX_OVER_LARGEST = 5.0, 1.25
+DECADE_SLACK = 0.15  # distance of a factor from a power of ten, in decades
+MIN_JUMP = 3.0  # a jump between units, over the distance of any value from the usual level
+MIN_TOGETHER, NEARLY_ALL = 5, 0.9  # series that change by one factor, and their share of all
+UNITS = (7, 10, 12, 42, 100, 1000, 10**6, 2.20462, 3.78541)  # days, prefixes, pounds, gallons
+UNIT_SLACK = 0.03  # distance of a factor from one of them: a holiday halves all series together
 
 
 @dataclass(frozen=True, eq=False)

@@ -19,20 +19,14 @@ from forecast_assets.data.quality.finding import (
     make_finding,
 )
 
-# A series is rewritten from this share of changed values on.
-REWRITTEN_SHARE = 0.5
-# Values that must be compared before a history counts as rewritten, shifted or rescaled.
-MIN_COMPARED = 8
-# Share of the compared values that must agree on a shift or a factor.
-NEARLY_ALL = 0.9
-# Relative distance of the ratios of rescaled values: they are rounded.
-SAME_RATIO = 0.005
-# A factor closer to 1 is a revision.
-MIN_FACTOR_CHANGE = 0.02
-# Relative change of a value from which on it counts towards a rewritten history.
-MATERIAL_CHANGE = 0.005
-# Weeks that a window cut on one day for all, such as the first of a month, may lose beyond those
-# that passed, and weeks that it keeps at least.
+REWRITTEN_SHARE = 0.5  # of the compared values of a series
+MATERIAL_CHANGE = 0.005  # of a value: smaller changes are rounding or revisions
+MIN_COMPARED = 8  # values, before a history counts as rewritten, shifted or rescaled
+NEARLY_ALL = 0.9  # of the compared values agree on a shift or a factor
+SAME_RATIO = 0.005  # relative distance between the ratios of rescaled values: they are rounded
+MIN_FACTOR_CHANGE = 0.02  # a factor closer to 1 is a revision
+# A window cut on one day for all, such as the first of a month, may lose a few weeks more than
+# have passed, if a year remains.
 EXTRA_WEEKS, MIN_WINDOW_WEEKS = 4, 52
 
 

@@ -17,11 +17,8 @@ from forecast_assets.data.quality.finding import MAX_ROWS, Finding, SeriesRow, m
 from forecast_assets.errors import format_list
 from forecast_assets.storage.contract import Values
 
-# From this share of duplicated rows on, duplicates are how the source is.
-USUAL_SHARE = 0.05
-# Share of its rows on one weekday, and rows, from which on a series counts as weekly.
-NEARLY_ALL = 0.95
-MIN_ROWS = 8
+USUAL_SHARE = 0.05  # of duplicated rows, from which on they are how the source is
+NEARLY_ALL, MIN_ROWS = 0.95, 8  # share of rows on one weekday, and rows, of a weekly series
 NEVER = np.iinfo(np.int64).min
 
 

@@ -25,17 +25,12 @@ from forecast_assets.data.quality.finding import (
 )
 from forecast_assets.data.quality.latest_value import LatestValues
 
-# Weeks that gaps of a first version are reported for.
-FIRST_GAPS_WEEKS = 52
-# The chance below which a repeated week is no coincidence.
-MAX_REPEAT_CHANCE = 1e-3
-# A series that repeats its value less often than this usually changes.
-MAX_REPEAT_RATE = 0.5
-# Share of the earlier weeks in which nearly all series repeated their value together.
-MAX_TOGETHER_RATE = 0.05
+FIRST_GAPS_WEEKS = 52  # that gaps of a first version are reported for
+MAX_REPEAT_CHANCE = 1e-3  # below it, a repeated week is no coincidence
+MAX_REPEAT_RATE = 0.5  # a series that repeats its value less often usually changes
+MAX_TOGETHER_RATE = 0.05  # of earlier weeks in which nearly all series repeated their value
 NEARLY_ALL = 0.9
-# Weeks that a flat line is reported for: after that it is how the series is.
-MIN_FLAT_WEEKS, MAX_FLAT_WEEKS = 4, 26
+MIN_FLAT_WEEKS, MAX_FLAT_WEEKS = 4, 26  # after half a year a flat line is how the series is
 
 
 def unusual(latest: LatestValues) -> list[Finding]:

@@ -26,7 +26,7 @@ from forecast_assets.data.quality.evaluate import (
 from forecast_assets.data.quality.finding import KINDS, Finding
 from forecast_assets.data.sources.fetch import demo_series
 from forecast_assets.data.weekly import to_weeks
-from forecast_assets_tests.builders import make_ragged, make_raw, make_series, make_settings, walk
+from forecast_assets_tests.builders import make_ragged, make_raw, make_series, walk
 
 FIRST = pd.Timestamp("2024-01-05")  # a Friday
 N = 110  # weeks that the version before has
@@ -38,7 +38,7 @@ SHOPS = ("graz", "linz", "wels", "wien", "steyr", "krems")
 
 
 def shops(n: int = N + 1, *, seed: int = 1) -> pd.DataFrame:
-    """Rows of six shops with a season, some noise, and a slow growth: n weeks from FIRST on."""
+    """Return n weekly rows of each of six shops, with a season, noise and slow growth."""
     rng = np.random.default_rng(seed)
     week = np.arange(N + 60)
     frames = []
@@ -51,7 +51,7 @@ def shops(n: int = N + 1, *, seed: int = 1) -> pd.DataFrame:
 
 
 def days() -> pd.DataFrame:
-    """The same shops, a row a day, six days a week: they are closed on Sundays."""
+    """Return daily rows of the shops, which are closed on Sundays."""
     rng = np.random.default_rng(2)
     parts = []
     for back in range(7):
@@ -62,12 +62,12 @@ def days() -> pd.DataFrame:
 
 
 def at(rows: pd.DataFrame, shop: str, week: int = N) -> "pd.Series[bool]":
-    """The rows of one shop in one week."""
+    """Select the rows of one shop in one week."""
     return (rows["unique_id"] == shop) & (rows["ds"] == FIRST + pd.Timedelta(weeks=week))
 
 
 def changed(rows: pd.DataFrame, mask: "pd.Series[bool]", how: Callable[[Any], Any]) -> pd.DataFrame:
-    """The rows, the values of some of them made others."""
+    """Change the values of the rows where a mask is set."""
     return rows.assign(y=rows["y"].where(~mask, how(rows["y"])))
 
 
@@ -75,35 +75,16 @@ def newest(rows: pd.DataFrame) -> "pd.Series[bool]":
     return rows["ds"] == rows["ds"].max()
 
 
-def fetched(
-    rows: pd.DataFrame,
-    before: pd.DataFrame | None,
-    settings: Settings,
-    *,
-    as_of: datetime = MONDAY,
-    since: timedelta = timedelta(weeks=1),
-) -> list[Finding]:
-    """Evaluate rows against those that were fetched `since` before."""
-    earlier = as_of - since
-    was = (
-        None
-        if before is None
-        else PreviousVersion(_weeks(before, settings, earlier).frame, earlier)
-    )
-    raw = _raw(rows)
-    return evaluate(raw, to_weeks(raw, settings, as_of=as_of).frame, was, settings, as_of=as_of)
-
-
 def _raw(rows: pd.DataFrame) -> pd.DataFrame:
     return rows.assign(**{name: rows.get(name) for name in ("problem", "given")})
 
 
-def _weeks(rows: pd.DataFrame, settings: Settings, as_of: datetime) -> Any:
-    return to_weeks(_raw(rows), settings, as_of=as_of)
+def _weeks(rows: pd.DataFrame, settings: Settings, as_of: datetime) -> pd.DataFrame:
+    return to_weeks(_raw(rows), settings, as_of=as_of).frame
 
 
 def set_aside(rows: pd.DataFrame) -> pd.DataFrame:
-    """Two rows of which nothing could be read."""
+    """Add two rows that could not be read."""
     bad = pd.DataFrame({"unique_id": [None, "graz"], "ds": [FIRST, pd.NaT], "y": [1.0, 2.0]})
     bad["problem"] = ["`unique_id` have no series", "`ds` have no time"]
     return pd.concat([_raw(rows), bad.assign(given="{}")], ignore_index=True)
@@ -111,7 +92,7 @@ def set_aside(rows: pd.DataFrame) -> pd.DataFrame:
 
 @dataclass(frozen=True)
 class Case:
-    """An invented week: the rows now, those before, and the kinds that are to be found."""
+    """An invented week: the rows, those of the previous version, and the expected kinds."""
 
     now: pd.DataFrame
     kinds: set[str]
@@ -121,12 +102,30 @@ class Case:
     as_of: datetime = MONDAY
 
 
+def settings_of(tables: dict[str, Any]) -> Settings:
+    """Return settings of these tables."""
+    return parse(tables, root=Path("/"), var=Path("/"), origin="a test")
+
+
+def evaluate_case(case: Case, settings: Settings | None = None) -> list[Finding]:
+    """Evaluate the rows of a case against its previous version."""
+    settings, earlier, before = settings or SETTINGS, case.as_of - case.since, None
+    if case.before is not None:
+        before = PreviousVersion(_weeks(case.before, settings, earlier), earlier)
+    weeks = _weeks(case.now, settings, case.as_of)
+    return evaluate(_raw(case.now), weeks, before, settings, as_of=case.as_of)
+
+
+SETTINGS = settings_of({})
 SUMMED = {"series": {"aggregate": "sum"}}
 ONE = shops()
 NEW = {"new_week"}
 LAST = FIRST + N * WEEK
 DAILY = days()
 HOLIDAY = changed(ONE, ONE["ds"].isin([FIRST + 58 * WEEK, FIRST + 110 * WEEK]), lambda y: y * 0.4)
+STUCK = changed(
+    ONE, ONE["unique_id"].eq("linz") & (ONE["ds"] > FIRST + (N - 4) * WEEK), lambda y: y * 0 + 210
+)
 ROLLED = ONE[ONE["ds"] > FIRST]
 HOURS = pd.DataFrame(
     {
@@ -200,19 +199,7 @@ CASES = {
         shops(N)[~at(shops(N), "graz", N - 1)],
     ),
     "an old gap": Case(ONE[~at(ONE, "graz", 100)], NEW, shops(N)[~at(shops(N), "graz", 100)]),
-    "a sensor that is stuck": Case(
-        changed(
-            ONE,
-            ONE["unique_id"].eq("linz") & (ONE["ds"] > FIRST + (N - 4) * WEEK),
-            lambda y: y * 0 + 210,
-        ),
-        NEW | {"flat"},
-        changed(
-            ONE,
-            ONE["unique_id"].eq("linz") & (ONE["ds"] > FIRST + (N - 4) * WEEK),
-            lambda y: y * 0 + 210,
-        )[~newest(ONE)],
-    ),
+    "a sensor that is stuck": Case(STUCK, NEW | {"flat"}, STUCK[~newest(STUCK)]),
     "a spike": Case(changed(ONE, at(ONE, "graz"), lambda y: y * 3), NEW | {"unusual"}),
     "a level that shifts": Case(
         changed(ONE, at(ONE, "steyr"), lambda y: y * 0.5), NEW | {"unusual"}
@@ -248,119 +235,94 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
-def test_an_invented_week_is_judged_as_it_is(case: Case, tmp_path: Path):
+def test_an_invented_week_has_its_findings(case: Case):
     tables = {"source": {"kind": "file", "path": "x.csv"}, **case.tables}
-    settings = parse(tables, root=tmp_path, var=tmp_path, origin="a test")
-    found = fetched(case.now, case.before, settings, as_of=case.as_of, since=case.since)
-    assert {one.kind for one in found} == case.kinds, [one.message for one in found]
-
-
-def demo_weeks() -> pd.DataFrame:
-    """The demo, as rows of raw_data."""
-    rows = demo_series()
-    return _raw(rows.assign(ds=pd.to_datetime(rows["ds"])))
-
-
-def test_sound_weeks_of_the_demo_are_seldom_complained_of(tmp_path: Path):
-    settings = parse({}, root=tmp_path, var=tmp_path, origin="a test")
-    rows = demo_weeks()
-    weeks, told = sorted(rows["ds"].unique())[-101:], []
-    for last, day in itertools.pairwise(weeks):
-        as_of = pd.Timestamp(day).to_pydatetime().replace(tzinfo=UTC) + timedelta(days=3)
-        before, now = (
-            _weeks(rows[rows["ds"] <= one], settings, at).frame
-            for one, at in ((last, as_of - timedelta(weeks=1)), (day, as_of))
-        )
-        was = PreviousVersion(before, as_of - timedelta(weeks=1))
-        found = evaluate(rows[rows["ds"] <= day], now, was, settings, as_of=as_of)
-        told += with_policy(found, "warn", "hold")
-    assert [(one.kind, one.series) for one in told] == [("flat", ("us_crude_production",))]
-
-
-def test_what_holds_is_a_paragraph_that_says_how_to_let_it_through(tmp_path: Path):
-    settings = parse({}, root=tmp_path, var=tmp_path, origin="a test")
-    found = fetched(CASES["a shop gone from the source"].now, shops(N), settings)
-    assert [one.kind for one in blocking(found)] == ["vanished_series"]
-    said = hold_message(found)
-    assert "vanished_series: 1 of 6 series of the previous version are missing: wels." in said
-    assert "forecast-assets run --accept" in said
-
-
-@pytest.mark.parametrize(("n_gone", "policy"), [(1, "warn"), (2, "hold")])
-def test_one_series_of_many_does_not_hold_the_others_back(n_gone: int, policy: str, tmp_path: Path):
-    was = make_series(**{f"s{i:02}": walk(30, seed=i) for i in range(25)})
-    gone = [f"s{i:02}" for i in range(n_gone)]
-    now = was[~was["unique_id"].isin(gone)].reset_index(drop=True)
-    before = PreviousVersion(was, MONDAY - timedelta(weeks=1))
-    found = evaluate(make_raw(now), now, before, make_settings(tmp_path), as_of=MONDAY)
-    assert {one.kind: one.policy for one in found}["vanished_series"] == policy
-
-
-def test_a_policy_is_a_setting(tmp_path: Path):
-    tables = {"data_quality": {"vanished_series": "publish", "new_week": "hold"}}
-    settings = parse(tables, root=tmp_path, var=tmp_path, origin="a test")
-    found = fetched(CASES["a shop gone from the source"].now, shops(N), settings)
-    assert {one.kind: one.policy for one in found} == {
-        "new_week": "hold",
-        "vanished_series": "publish",
-    }
-
-
-def test_what_was_found_is_said_in_a_line(tmp_path: Path):
-    settings = parse({}, root=tmp_path, var=tmp_path, origin="a test")
-
-    def line(name: str) -> str:
-        case = CASES[name]
-        return one_line(fetched(case.now, case.before, settings, since=case.since))
-
-    assert line("an ordinary week") == "nothing odd"
-    assert line("nothing new since an hour ago") == "nothing new, nothing odd"
-    assert line("a file cut off in the middle") == "shrunk (70), vanished series (2)"
+    findings = evaluate_case(case, settings_of(tables))
+    assert {one.kind for one in findings} == case.kinds, [one.message for one in findings]
 
 
 def test_every_kind_is_in_an_invented_week():
     assert set().union(*(case.kinds for case in CASES.values())) == set(KINDS)
 
 
-def test_weeks_that_end_on_another_day_are_not_compared(tmp_path: Path):
-    settings = parse({}, root=tmp_path, var=tmp_path, origin="a test")
-    raw = _raw(ONE)
-    was = _weeks(ONE.assign(ds=ONE["ds"] - DAY), settings, MONDAY).frame
-    was = was.assign(ds=was["ds"] - DAY)
-    now = _weeks(ONE, settings, MONDAY).frame
-    found = evaluate(raw, now, PreviousVersion(was, MONDAY), settings, as_of=MONDAY)
-    assert [one.message.partition(":")[0] for one in found] == ["The first version"]
+def test_ordinary_weeks_of_the_demo_seldom_warn():
+    rows = demo_series()
+    rows = _raw(rows.assign(ds=pd.to_datetime(rows["ds"])))
+    days, warnings = sorted(rows["ds"].unique())[-101:], []
+    for last, day in itertools.pairwise(days):
+        as_of = pd.Timestamp(day).to_pydatetime().replace(tzinfo=UTC) + timedelta(days=3)
+        earlier = as_of - timedelta(weeks=1)
+        old = PreviousVersion(_weeks(rows[rows["ds"] <= last], SETTINGS, earlier), earlier)
+        new = rows[rows["ds"] <= day]
+        findings = evaluate(new, _weeks(new, SETTINGS, as_of), old, SETTINGS, as_of=as_of)
+        warnings += with_policy(findings, "warn", "hold")
+    assert [(one.kind, one.series) for one in warnings] == [("flat", ("us_crude_production",))]
 
 
-def test_the_same_input_gives_the_same_findings(tmp_path: Path):
-    settings = parse({}, root=tmp_path, var=tmp_path, origin="a test")
-    case = CASES["a file cut off in the middle"]
-    once = fetched(case.now, case.before, settings)
-    assert once == fetched(case.now.copy(), case.before, settings)
-    assert len(once) == 3
+def test_the_message_of_held_data_has_the_reasons_and_how_to_accept_them():
+    findings = evaluate_case(CASES["a shop gone from the source"])
+    assert [one.kind for one in blocking(findings)] == ["vanished_series"]
+    message = hold_message(findings)
+    assert "- vanished_series: 1 of 6 series of the previous version are missing: wels." in message
+    assert "forecast-assets run --accept" in message
 
 
-ODD = st.one_of(
+@pytest.mark.parametrize(("n_gone", "policy"), [(1, "warn"), (2, "hold")])
+def test_one_series_of_many_does_not_hold_the_others_back(n_gone: int, policy: str):
+    old = make_series(**{f"s{i:02}": walk(30, seed=i) for i in range(25)})
+    new = old[old["unique_id"] >= f"s{n_gone:02}"].reset_index(drop=True)
+    before = PreviousVersion(old, MONDAY - timedelta(weeks=1))
+    findings = evaluate(make_raw(new), new, before, SETTINGS, as_of=MONDAY)
+    assert {one.kind: one.policy for one in findings}["vanished_series"] == policy
+
+
+def test_a_policy_is_a_setting():
+    policies = {"vanished_series": "publish", "new_week": "hold"}
+    findings = evaluate_case(
+        CASES["a shop gone from the source"], settings_of({"data_quality": policies})
+    )
+    assert {one.kind: one.policy for one in findings} == policies
+
+
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [
+        ("an ordinary week", "nothing odd"),
+        ("nothing new since an hour ago", "nothing new, nothing odd"),
+        ("a file cut off in the middle", "shrunk (70), vanished series (2)"),
+    ],
+)
+def test_findings_are_summarized_in_a_line(name: str, line: str):
+    findings = evaluate_case(CASES[name])
+    assert one_line(findings) == line
+    assert findings == evaluate_case(CASES[name])  # the same input gives the same findings
+
+
+def test_weeks_that_end_on_another_day_are_not_compared():
+    old = _weeks(ONE.assign(ds=ONE["ds"] - DAY), SETTINGS, MONDAY)
+    old = PreviousVersion(old.assign(ds=old["ds"] - DAY), MONDAY)
+    findings = evaluate(_raw(ONE), _weeks(ONE, SETTINGS, MONDAY), old, SETTINGS, as_of=MONDAY)
+    assert [one.message.partition(":")[0] for one in findings] == ["The first version"]
+
+
+VALUES = st.one_of(
     st.floats(allow_nan=False, allow_infinity=False), st.sampled_from([0.0, -0.0, 1e300, -1.0, 1.0])
 )
-PARTS = st.dictionaries(
+PANELS = st.dictionaries(
     st.sampled_from(["a", "=1+1", "ñ"]),
-    st.tuples(st.integers(0, 30), st.lists(ODD, min_size=2, max_size=40)),
+    st.tuples(st.integers(0, 30), st.lists(VALUES, min_size=2, max_size=40)),
     min_size=1,
 )
 
 
-@given(now=PARTS, was=PARTS, of_before=st.booleans())
-def test_no_weeks_of_any_kind_are_beyond_it(
-    now: dict[str, Any], was: dict[str, Any], *, of_before: bool
-):
-    tables = {"source": {"kind": "file", "path": "x"}, "series": {"season_length": 4}}
-    settings = parse(tables, root=Path(), var=Path(), origin="a test")
-    first, second = make_ragged(**was), make_ragged(**now)
-    before = PreviousVersion(first, MONDAY - timedelta(weeks=1)) if of_before else None
-    found = evaluate(make_raw(second), second, before, settings, as_of=MONDAY)
-    assert all(one.n > 0 and one.message.endswith(".") for one in found)
-    again = evaluate(
-        make_raw(second), second, PreviousVersion(second, MONDAY), settings, as_of=MONDAY
-    )
+@given(new=PANELS, old=PANELS, has_old=st.booleans())
+def test_any_weeks_can_be_evaluated(new: dict[str, Any], old: dict[str, Any], *, has_old: bool):
+    source = {"kind": "file", "path": "x"}
+    settings = settings_of({"source": source, "series": {"season_length": 4}})
+    weeks = make_ragged(**new)
+    before = PreviousVersion(make_ragged(**old), MONDAY - timedelta(weeks=1)) if has_old else None
+    findings = evaluate(make_raw(weeks), weeks, before, settings, as_of=MONDAY)
+    assert all(one.n > 0 and one.message.endswith(".") for one in findings)
+    same = PreviousVersion(weeks, MONDAY)
+    again = evaluate(make_raw(weeks), weeks, same, settings, as_of=MONDAY)
     assert {one.kind for one in again} <= {"unchanged"}
