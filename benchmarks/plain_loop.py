@@ -1,6 +1,6 @@
-"""The same models over the same folds as the week in force, one by one: what teams did by hand.
+"""Time a plain loop over the models and folds of the settings, for comparison with the package.
 
-Models that the settings have moved forward between fits are moved here too.
+Models that the settings update between two fits are updated here too.
 Usage: python benchmarks/plain_loop.py AS_OF   (FORECAST_CONFIG names the settings)
 """
 
@@ -22,49 +22,49 @@ from forecast_assets.models import ModelSpec, enabled
 
 
 def main() -> None:
-    """Print the seconds of the fits and how many there were."""
-    in_force = loader.load()
+    """Print the number of fits and their seconds."""
+    settings = loader.load()
     as_of = datetime.fromisoformat(sys.argv[1]).replace(tzinfo=UTC)
-    weeks = weekly.to_weeks(fetch.fetch(FetchRequest(in_force, as_of)), in_force, as_of=as_of).frame
-    weeks = weeks[["unique_id", "ds", "y"]]
-    planned = folds.plan(weeks, in_force.backtest)
+    raw = fetch.fetch(FetchRequest(settings, as_of))
+    weeks = weekly.to_weeks(raw, settings, as_of=as_of).frame[["unique_id", "ds", "y"]]
+    all_folds = folds.plan(weeks, settings.backtest)
     warnings.simplefilter("ignore")
     started, n_fits = time.perf_counter(), 0
-    for model in enabled(in_force):
+    for model in enabled(settings):
         if model.is_global:
-            n_fits += all_series(model, weeks, planned)
+            n_fits += backtest_all_series(model, weeks, all_folds)
         else:
-            n_fits += sum(one_series(model, one.y, one.ends) for one in planned)
+            n_fits += sum(backtest_series(model, series.y, series.ends) for series in all_folds)
     print(json.dumps({"seconds": time.perf_counter() - started, "n_fits": n_fits}))
 
 
-def one_series(model: ModelSpec, y: np.ndarray, ends: np.ndarray) -> int:
-    """Forecast one series at each cutoff."""
-    fitted, at, n_fits = None, -1, 0
+def backtest_series(model: ModelSpec, y: np.ndarray, ends: np.ndarray) -> int:
+    """Forecast one series at each cutoff and return the number of fits."""
+    fitted, fitted_end, n_fits = None, -1, 0
     for end in ends:
         anchor = end - end % model.refit_every
-        if anchor != at:
-            fitted, at = model.make().fit(y[:anchor].copy(), season_length=52), anchor
+        if anchor != fitted_end:
+            fitted, fitted_end = model.make().fit(y[:anchor].copy(), season_length=52), anchor
             n_fits += 1
-        moved = fitted if end == at else copy.deepcopy(fitted).update(y[at:end])
-        moved.predict(1)
+        updated = fitted if end == anchor else copy.deepcopy(fitted).update(y[anchor:end])
+        updated.predict(1)
     return n_fits
 
 
-def all_series(model: ModelSpec, weeks, planned) -> int:  # noqa: ANN001 - a frame and a plan
-    """Forecast every series at each cutoff."""
+def backtest_all_series(model: ModelSpec, weeks, all_folds) -> int:  # noqa: ANN001 - frame, folds
+    """Forecast every series at each cutoff and return the number of fits."""
     frame = weeks.assign(unique_id=weeks["unique_id"].astype("category").cat.codes)
-    days = sorted({one.ds[end - 1] for one in planned for end in one.ends})
-    fitted, at, n_fits = None, None, 0
+    days = sorted({series.ds[end - 1] for series in all_folds for end in series.ends})
+    fitted, fitted_day, n_fits = None, None, 0
     for day in days:
         week = day.astype("datetime64[D]").astype(int) // 7
         anchor = day - np.timedelta64(7 * (week % model.refit_every), "D")
-        if anchor != at:
+        if anchor != fitted_day:
             fitted = model.make().fit(frame[frame["ds"] <= anchor], season_length=52)
-            at, n_fits = anchor, n_fits + 1
-        new = frame[(frame["ds"] > at) & (frame["ds"] <= day)]
-        moved = fitted if new.empty else copy.deepcopy(fitted).update(new)
-        moved.predict(1)
+            fitted_day, n_fits = anchor, n_fits + 1
+        new = frame[(frame["ds"] > anchor) & (frame["ds"] <= day)]
+        updated = fitted if new.empty else copy.deepcopy(fitted).update(new)
+        updated.predict(1)
     return n_fits
 
 

@@ -1,4 +1,4 @@
-"""Small made-up weeks: settings, series and predictions, each with what it witnesses."""
+"""Build settings, series and sources of a few weeks."""
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -16,12 +16,12 @@ AS_OF = datetime(2026, 1, 5, tzinfo=UTC)
 
 
 def make_settings(tmp_path: Path, **tables: Mapping[str, Any]) -> Settings:
-    """Settings of forecast.toml's tables, everything below tmp_path."""
+    """Make settings from tables of forecast.toml, with all paths below tmp_path."""
     return parse(tables, root=tmp_path, var=tmp_path / "var", origin="a test")
 
 
 def make_series(**values: Sequence[float]) -> pd.DataFrame:
-    """The table `series`: each keyword a series, its values weekly from FIRST_WEEK on."""
+    """Make the table `series`: each keyword is a series with weekly values from FIRST_WEEK on."""
     frames = [
         pd.DataFrame(
             {
@@ -37,25 +37,25 @@ def make_series(**values: Sequence[float]) -> pd.DataFrame:
 
 
 def make_raw(series: pd.DataFrame) -> pd.DataFrame:
-    """The table `raw_data` of a source that gives these weeks."""
+    """Make the table `raw_data` of a source that returns these weeks."""
     return series[["unique_id", "ds", "y"]].assign(problem=None, given=None)
 
 
 def make_ragged(**begun: tuple[int, Sequence[float]]) -> pd.DataFrame:
-    """The table `series`, each begun some weeks after FIRST_WEEK: keyword = (weeks, values)."""
+    """Make the table `series`; each starts weeks after FIRST_WEEK: keyword = (weeks, values)."""
     series = make_series(**{unique_id: y for unique_id, (_, y) in begun.items()})
     later = series["unique_id"].map({unique_id: weeks for unique_id, (weeks, _) in begun.items()})
     return series.assign(ds=series["ds"] + pd.to_timedelta(7 * later, unit="D"))
 
 
 def walk(n: int, *, seed: int, start: float = 100.0) -> list[float]:
-    """A random walk of n values that stays well above zero: no model is perfect on it."""
+    """Make a random walk of n values well above zero, on which no model is perfect."""
     steps = np.random.default_rng(seed).normal(size=n)
     return list(start + np.cumsum(steps))
 
 
 def write_source(tmp_path: Path, series: pd.DataFrame, name: str = "source.csv") -> Path:
-    """The series as a csv file, for the `file` source."""
+    """Write the series as a csv file for the `file` source."""
     path = tmp_path / name
     days = series["ds"].dt.strftime("%Y-%m-%d")
     series.assign(ds=days).to_csv(path, columns=["unique_id", "ds", "y"], index=False)
@@ -63,7 +63,7 @@ def write_source(tmp_path: Path, series: pd.DataFrame, name: str = "source.csv")
 
 
 def week_settings(tmp_path: Path, series: pd.DataFrame, **tables: Mapping[str, Any]) -> Settings:
-    """Settings of a week that runs in a second: cheap models on a few folds of a csv file."""
+    """Make settings of a week that runs in a second: cheap models, few folds, a csv file."""
     source = {"kind": "file", "path": str(write_source(tmp_path, series))}
     small = {
         "source": source,

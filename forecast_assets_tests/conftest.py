@@ -1,4 +1,4 @@
-"""What is dear to start and shared by many tests."""
+"""Fixtures that are expensive to start and shared by many tests."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,21 +20,21 @@ hypothesis.settings.load_profile("ours")
 
 @pytest.fixture
 def instance() -> Iterator[dg.DagsterInstance]:
-    """A Dagster instance in memory."""
-    with dg.DagsterInstance.ephemeral() as found:
-        yield found
+    """Start a Dagster instance in memory."""
+    with dg.DagsterInstance.ephemeral() as started:
+        yield started
 
 
 @pytest.fixture(scope="session")
 def dask_pool() -> Iterator[DaskPool]:
-    """Two workers; each keeps a process that has the models' libraries imported."""
+    """Start two workers; each keeps a process that has imported the models' libraries."""
     with local_pool() as pool:
         yield pool
 
 
 @pytest.fixture
 def object_store_address(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """The address of an empty object store, where `s3://bucket` leads."""
+    """Start an empty object store for `s3://bucket` and return its address."""
     with object_store.running() as address:
         monkeypatch.setenv("AWS_ENDPOINT_URL", address)
         for name, value in {
@@ -49,7 +49,7 @@ def object_store_address(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def user_models(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The folder of a user's module with models that misbehave, on the path."""
+    """Put a user's module with misbehaving models on the path; return its folder."""
     folder = tmp_path_factory.mktemp("user_models")
     (folder / "user_models.py").write_text(misbehaving_models.MODULE)
     with pytest.MonkeyPatch.context() as monkeypatch:
@@ -59,7 +59,7 @@ def user_models(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def two_workers(tmp_path_factory: pytest.TempPathFactory, user_models: Path) -> Iterator[Cluster]:
-    """A Dask cluster in processes of its own, which no test harms."""
+    """Start a Dask cluster in processes of its own, which no test may harm."""
     folder = tmp_path_factory.mktemp("cluster")
     with cluster(folder, "one", "two", path=[user_models]) as running:
         yield running
@@ -67,7 +67,7 @@ def two_workers(tmp_path_factory: pytest.TempPathFactory, user_models: Path) -> 
 
 @pytest.fixture
 def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An environment without proxies and certificates of its own."""
+    """Remove settings of proxies and certificates from the environment."""
     for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy", "ssl_cert_file"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)
@@ -75,5 +75,5 @@ def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def chromium() -> str:
-    """The browser: without it the tests that look at pages fail, and say how to get it."""
+    """Return the browser's path, or fail with the way to install it."""
     return find_chromium()

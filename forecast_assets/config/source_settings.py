@@ -1,6 +1,6 @@
-"""`[source]` of forecast.toml, a frozen table for each kind, and how secrets in it are shown.
+"""Define `[source]` of forecast.toml: a table for each kind of source, with masked secrets.
 
-What a setting does belongs to the reader of its kind: `sources`.
+The readers in `data.sources` use them.
 """
 
 import difflib
@@ -15,14 +15,14 @@ from forecast_assets.errors import format_list
 
 
 class FrozenModel(BaseModel):
-    """A table of forecast.toml: frozen, unknown keys refused."""
+    """A table of forecast.toml; it is frozen and refuses unknown keys."""
 
-    # Hidden, for a traceback prints what pydantic was given, and that may hold a password.
+    # Inputs are hidden because pydantic prints them in tracebacks, and they may hold a password.
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, hide_input_in_errors=True)
 
 
 def known_zone(zone: str) -> str:
-    """A time zone's name. Raises ValueError where there is none of that name."""
+    """Return the name of a time zone. Raises ValueError if it does not exist."""
     if zone not in available_timezones():
         near = difflib.get_close_matches(zone, available_timezones(), n=3)
         raise ValueError(f"no such time zone; nearest: {format_list(near) or 'none'}")
@@ -43,7 +43,7 @@ Seconds = Annotated[float, Field(gt=0, strict=False)]
 
 
 class DemoSource(FrozenModel):
-    """The six weekly series that the package carries."""
+    """The six weekly series of the package."""
 
     kind: Literal["demo"] = "demo"
     unique_id: ClassVar[str] = "unique_id"
@@ -55,12 +55,13 @@ class DemoSource(FrozenModel):
 
 
 class _Source(FrozenModel):
-    """What every kind but the demo has: columns, what to do with bad rows, how often to try."""
+    """The settings of every kind but the demo: columns, bad rows, limits and retries."""
 
     unique_id: Name = "unique_id"
     ds: Name = "ds"
     y: Name = "y"
-    timezone: Zone | None = None  # that weeks and days are counted in
+    # The zone in which days and weeks are counted.
+    timezone: Zone | None = None
     on_bad_rows: Literal["fail", "quarantine"] = "fail"
     max_bytes: int = Field(2_000_000_000, ge=1)  # of all bodies together, and of what they unpack
     max_retries: int = Field(42, ge=0, le=10_000)
@@ -69,12 +70,12 @@ class _Source(FrozenModel):
 
     @property
     def zone(self) -> ZoneInfo | None:
-        """The time zone itself; None where times are taken as they are written."""
+        """Return the time zone; None if times are used as they are written."""
         return ZoneInfo(self.timezone) if self.timezone else None
 
     @property
     def is_incremental(self) -> bool:
-        """Whether it reads only what is new since it was read before."""
+        """Tell whether the source returns only rows that are new since the last fetch."""
         return False
 
 
@@ -153,7 +154,7 @@ class SqlSource(_Source):
 
     @property
     def is_incremental(self) -> bool:
-        """Whether the query reads only what is new: whether it asks for `:last_ds`."""
+        """Tell whether the query uses `:last_ds` to return only new rows."""
         return bool(re.search(r"(?<!:):last_ds\b", self.query or ""))
 
 

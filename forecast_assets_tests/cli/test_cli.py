@@ -34,7 +34,7 @@ from forecast_assets_tests.store_builders import (
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with a small forecast.toml that is in force; runs write below it."""
+    """Return the folder of a small forecast.toml that is selected; runs write below it."""
     return configure(tmp_path, monkeypatch)
 
 

@@ -13,14 +13,15 @@ from forecast_assets.forecasting.live_accuracy import score_published
 from forecast_assets.notifications.queue import NotificationQueue
 from forecast_assets.storage.commit import Commit
 from forecast_assets.storage.store import Store
-from forecast_assets.storage.tables import table_contracts
 from forecast_assets_tests.builders import AS_OF, make_raw, make_series, make_settings, walk
 from forecast_assets_tests.cli_runner import configure, output_of, records
 from forecast_assets_tests.notification_servers import make_notification
 from forecast_assets_tests.store_builders import (
     WEEK,
     data_files,
+    make_choice,
     make_commit,
+    make_forecast,
     make_scores,
     make_store,
     write_predictions,
@@ -31,26 +32,21 @@ Y = walk(40, seed=1)
 NOW = datetime.now(UTC)
 
 
-def make_choice(model: str, *, previous: str | None) -> pd.DataFrame:
-    """Make the table `best_model` of the series `a`."""
-    row = dict.fromkeys(table_contracts([80])["best_model"].names, None)
-    row |= {"unique_id": "a", "model": model, "rung": "champion", "policy": "best"}
-    row |= {"n_may_be_best": 1, "previous_model": previous, "reason": "it is the best"}
-    return pd.DataFrame([row | {"switched": previous not in (None, model)}])
-
-
-def make_forecast(*, cutoff: int, y_hat: float, half_width: float, rung: str) -> pd.DataFrame:
-    """Make the table `next_week_forecast` of the series `a`, after its week of that number."""
-    row = dict.fromkeys(table_contracts([80, 95])["next_week_forecast"].names, None)
-    day = make_series(a=Y)["ds"][cutoff]
-    row |= {"unique_id": "a", "h": 1, "ds": day + WEEK, "cutoff": day, "y_hat": y_hat}
-    for level, factor in ((80, 1), (95, 2)):
-        row |= {f"lo_{level}": y_hat - factor * half_width}
-        row |= {f"hi_{level}": y_hat + factor * half_width}
-    row |= {"model": "naive", "rung": rung, "made_at": day + WEEK, "as_of": day + WEEK}
-    frame = pd.DataFrame([row])
-    times = frame[["made_at", "as_of"]].apply(lambda column: column.dt.tz_localize("UTC"))
-    return frame.assign(**times)
+def forecast_after(week: int, *, y_hat: float, half_width: float, rung: str) -> pd.DataFrame:
+    """Make the forecast of the series `a` after its week of that number."""
+    day = make_series(a=Y)["ds"][week] + WEEK
+    made = day.tz_localize("UTC")
+    return make_forecast(
+        week=day,
+        y_hat=y_hat,
+        lo_80=y_hat - half_width,
+        hi_80=y_hat + half_width,
+        lo_95=y_hat - 2 * half_width,
+        hi_95=y_hat + 2 * half_width,
+        rung=rung,
+        made_at=made,
+        as_of=made,
+    )
 
 
 def write_week(
@@ -65,17 +61,17 @@ def write_week(
     """Write a week as a run does; return the commit of its forecast."""
     raw = store.write(make_raw(make_series(a=Y)), make_commit("raw_data"))
     series = write_series(store, *Y, inputs=[raw])
-    failures = [make_scores().assign(model=one, status="failed", reason="x") for one in failed]
+    failures = [make_scores().assign(model=name, status="failed", reason="x") for name in failed]
     scores = pd.concat([make_scores(), *failures])
     predictions = write_predictions(store, "naive", 1, inputs=[series])
     metrics = store.write(scores, make_commit("metrics", inputs=[predictions, series]))
-    chosen = make_commit("best_model", inputs=[metrics])
-    choice = store.write(make_choice("naive", previous=previous), chosen)
+    commit = make_commit("best_model", inputs=[metrics])
+    choice = store.write(make_choice(previous=previous), commit)
     read = [choice, series, predictions]
-    rows = make_forecast(cutoff=39, y_hat=Y[-1], half_width=half_width, rung=rung)
+    rows = forecast_after(39, y_hat=Y[-1], half_width=half_width, rung=rung)
     forecast = store.write(rows, make_commit("next_week_forecast", run_id="run-1", inputs=read))
     published = [
-        make_forecast(cutoff=39 - n, y_hat=Y[40 - n] + 1, half_width=half_width, rung="champion")
+        forecast_after(39 - n, y_hat=Y[40 - n] + 1, half_width=half_width, rung="champion")
         for n in range(1, past + 1)
     ]
     scored = score_published(pd.concat([*published, rows]), make_series(a=Y), levels=(80, 95))
@@ -192,7 +188,7 @@ def test_a_lost_version_affects_only_its_own_lines(tmp_path: Path):
 
 def test_a_forecast_without_recorded_inputs_is_reported(tmp_path: Path):
     store = make_store(tmp_path)
-    rows = make_forecast(cutoff=39, y_hat=1.0, half_width=1.0, rung="champion")
+    rows = forecast_after(39, y_hat=1.0, half_width=1.0, rung="champion")
     store.write(rows, make_commit("next_week_forecast"))
     lines = lines_of(store)
     assert lines["models_failed"].is_well is False
