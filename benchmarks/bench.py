@@ -109,7 +109,7 @@ class Workspace:
 
     def metadata(self, name: str) -> dict[str, float]:
         """Return a metadata value of each model's newest backtest."""
-        import dagster as dg  # noqa: PLC0415 - only some rows need it
+        import dagster as dg
 
         with dg.DagsterInstance.from_config(str(self.path / "var" / "dagster")) as instance:
             key = dg.AssetKey("backtest_predictions")
@@ -122,9 +122,9 @@ class Workspace:
 
     def mae(self) -> pd.Series:
         """Return each model's mean absolute error divided by naive's, over all series."""
-        from forecast_assets.config.loader import parse  # noqa: PLC0415 - only one row needs it
-        from forecast_assets.defs.build import build_store  # noqa: PLC0415 - as above
-        from forecast_assets.storage.versions import select  # noqa: PLC0415 - as above
+        from forecast_assets.config.loader import parse
+        from forecast_assets.defs.build import build_store
+        from forecast_assets.storage.versions import select
 
         settings = parse({}, root=self.path, var=self.path / "var", origin="the benchmark")
         store = build_store(settings)
@@ -155,7 +155,7 @@ def cold_weeks() -> Iterator[Row]:
         again = workspace.week(LAST_WEEK)
         yield at_most("the same week again, whole process, seconds", again.seconds, 25)
         yield at_most("fits in the same week again", sum(workspace.metadata("n_fits").values()), 0)
-        from forecast_assets.config.settings import DEFAULT_MODELS  # noqa: PLC0415 - see Workspace.metadata
+        from forecast_assets.config.settings import DEFAULT_MODELS
 
         one_more = {"models": {"enabled": [*DEFAULT_MODELS, "theta_log"]}}
         workspace.configure(**every_week, **one_more)
@@ -168,7 +168,7 @@ def cold_weeks() -> Iterator[Row]:
     with Workspace(backtest={"n_windows": WINDOWS}) as workspace:
         workspace.week(LAST_WEEK)
         quarterly_mae = workspace.mae()
-    from forecast_assets.models import MODELS  # noqa: PLC0415 - see Workspace.metadata
+    from forecast_assets.models import MODELS
 
     for model in (name for name, spec in MODELS.items() if spec.refit_every > 1):
         ratio = quarterly_mae[model] / weekly_mae[model]
@@ -202,7 +202,7 @@ def against_statsforecast() -> Iterator[Row]:
     It gives each process half of the series, so one waits for the other where series differ. On
     series of equal length (48 of them) it has no such loss, and this package is 4 % slower.
     """
-    from forecast_assets.data.sources.fetch import demo_series  # noqa: PLC0415 - see Workspace.metadata
+    from forecast_assets.data.sources.fetch import demo_series
 
     demo = demo_series().assign(ds=lambda rows: pd.to_datetime(rows["ds"]))
     n_windows, ours, theirs = 150, [], []
@@ -225,13 +225,13 @@ def against_statsforecast() -> Iterator[Row]:
 
 def closed_forms() -> Iterator[Row]:
     """Time the models with a closed form, and the cache keys of many folds."""
-    from forecast_assets.backtesting.cache import FoldCache, fold_keys  # noqa: PLC0415 - as above
-    from forecast_assets.backtesting.dask_pool import DaskPool  # noqa: PLC0415 - as above
-    from forecast_assets.backtesting.executor import BacktestExecutor  # noqa: PLC0415 - as above
-    from forecast_assets.backtesting.fitting import FitConfig  # noqa: PLC0415 - as above
-    from forecast_assets.backtesting.folds import plan  # noqa: PLC0415 - see Workspace.metadata
-    from forecast_assets.config.loader import parse  # noqa: PLC0415 - as above
-    from forecast_assets.models import find_model  # noqa: PLC0415 - as above
+    from forecast_assets.backtesting.cache import FoldCache, fold_keys
+    from forecast_assets.backtesting.dask_pool import DaskPool
+    from forecast_assets.backtesting.executor import BacktestExecutor
+    from forecast_assets.backtesting.fitting import FitConfig
+    from forecast_assets.backtesting.folds import plan
+    from forecast_assets.config.loader import parse
+    from forecast_assets.models import find_model
 
     def no_workers() -> None:
         raise AssertionError("a closed form needed workers")

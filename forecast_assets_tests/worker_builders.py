@@ -22,7 +22,7 @@ def local_pool() -> Iterator[DaskPool]:
     with ExitStack() as stack:
 
         def connect() -> Any:
-            from dask.distributed import Client, LocalCluster  # noqa: PLC0415 - half a second
+            from dask.distributed import Client, LocalCluster
 
             cluster = LocalCluster(
                 processes=False,

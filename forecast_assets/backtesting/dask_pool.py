@@ -170,7 +170,7 @@ class DaskPool:
 
 def n_workers_here(settings: ComputeSettings) -> int:
     """Return the number of workers on this machine: one for each core of this process."""
-    from dask import system  # noqa: PLC0415 - only a run that computes needs it
+    from dask import system
 
     return settings.workers or int(system.CPU_COUNT)
 
@@ -182,7 +182,7 @@ def _identity(panel: Panel) -> Panel:
 def _run_on_worker(
     panel: Panel, chunk: WorkChunk, sender: Mapping[str, str]
 ) -> tuple[str, ChunkResult]:
-    from dask.distributed import Reschedule, Status, get_worker  # noqa: PLC0415 - a worker has it
+    from dask.distributed import Reschedule, Status, get_worker
 
     worker = get_worker()
     task = worker.state.tasks[worker.get_current_task()]

@@ -33,7 +33,7 @@ def recent_volatility(y: Values) -> Values:
 
     In the series' unit; 0 until the series first moves, positive from then on.
     """
-    from scipy.signal import lfilter  # noqa: PLC0415 - only intervals need it
+    from scipy.signal import lfilter
 
     steps = np.abs(np.diff(y, prepend=y[:1]))
     keep = 0.5 ** (1 / VOLATILITY_HALF_LIFE)

@@ -123,7 +123,7 @@ def _losses(results: BacktestResults) -> dict[str, Values]:
     rmsse = rmse over the root of the mean squared (y_t - y_(t-1)) there (Makridakis, Spiliotis &
     Assimakopoulos (2022), M5 accuracy competition, eq. 1). Both null where that is 0.
     """
-    from utilsforecast import losses  # noqa: PLC0415 - only scoring needs it
+    from utilsforecast import losses
 
     horizon, models = results.y.shape[1], list(results.models)
     if not results.planned:

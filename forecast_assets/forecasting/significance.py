@@ -45,7 +45,7 @@ def diebold_mariano_pvalue(gains: Values, *, overlap: int) -> Values:
     correction of Harvey, Leybourne & Newbold (1997), Testing the equality of prediction mean
     squared errors, eq. 9, against Student's t with K - 1 degrees of freedom.
     """
-    from scipy.special import stdtr  # noqa: PLC0415 - only scoring needs it
+    from scipy.special import stdtr
 
     n = gains.shape[-1]
     mean, error = hac_mean_and_error(gains, overlap=overlap)
@@ -62,7 +62,7 @@ def coverage_pvalue(shares: Values, nominal: float) -> float:
     Uses Student's t on the shares; where all are 0 or 1, or all are equal, the binomial test.
     NaN for fewer than two shares.
     """
-    from scipy import stats  # noqa: PLC0415 - only the accuracy check needs it
+    from scipy import stats
 
     n = len(shares)
     if n < 2:  # noqa: PLR2004 - a spread needs two values

@@ -23,7 +23,7 @@ class FromStatsforecast:
     min_train_size: ClassVar[Any] = 4
 
     def __init__(self, kind: str, **params: Any) -> None:
-        from statsforecast import models  # noqa: PLC0415 - takes two seconds
+        from statsforecast import models
 
         self._model = getattr(models, kind)(**params)
 
@@ -167,7 +167,7 @@ class _MSTL(MovedStatsforecast):
 
     def fit(self, y: Values, *, season_length: int) -> Self:
         """Decompose y and fit the remainder. Raises NotForThisSeries for a season of one week."""
-        from statsforecast import models  # noqa: PLC0415 - takes two seconds
+        from statsforecast import models
 
         if season_length == 1:
             raise NotForThisSeries("a season of one week leaves no year to remove")
@@ -202,7 +202,7 @@ class TBATS(FromStatsforecast):
 
     def fit(self, y: Values, *, season_length: int) -> Self:
         """Fit the library's model and raise what it raises."""
-        from statsforecast import models  # noqa: PLC0415 - takes two seconds
+        from statsforecast import models
 
         self._model = models.AutoTBATS(season_length=[season_length], **self._params)
         return super().fit(y, season_length=season_length)

@@ -33,7 +33,7 @@ class FromStatsmodels:
 
     def fit(self, y: Values, *, season_length: int) -> Self:
         """Estimate the parameters. Raises ConvergenceWarning and what the library raises."""
-        from statsmodels.tools.sm_exceptions import ConvergenceWarning  # noqa: PLC0415 - heavy
+        from statsmodels.tools.sm_exceptions import ConvergenceWarning
 
         self._y, self._season_length = y, season_length
         self._scale = float(np.std(y)) or 1.0

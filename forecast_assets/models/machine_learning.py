@@ -32,7 +32,7 @@ class Ridge:
 
     def fit(self, y: Values, *, season_length: int) -> Self:
         """Estimate the weights and the penalty."""
-        from sklearn.linear_model import RidgeCV  # noqa: PLC0415 - takes a second
+        from sklearn.linear_model import RidgeCV
 
         has_season_lag = season_length > 1 and len(y) > season_length + self.min_train_size
         self._lags = [*range(1, self.n_lags + 1), *([season_length] if has_season_lag else [])]
@@ -81,13 +81,13 @@ class BoostedTrees:
 
     def fit(self, series: pd.DataFrame, *, season_length: int) -> Self:
         """Fit the trees to the changes of all series."""
-        from mlforecast import MLForecast  # noqa: PLC0415 - takes two seconds
-        from mlforecast.lag_transforms import RollingMean, RollingStd  # noqa: PLC0415 - as above
-        from mlforecast.target_transforms import (  # noqa: PLC0415 - as above
+        from mlforecast import MLForecast
+        from mlforecast.lag_transforms import RollingMean, RollingStd
+        from mlforecast.target_transforms import (
             Differences,
             LocalStandardScaler,
         )
-        from sklearn.ensemble import HistGradientBoostingRegressor  # noqa: PLC0415 - as above
+        from sklearn.ensemble import HistGradientBoostingRegressor
 
         rolling: list[Any] = [
             RollingMean(4),

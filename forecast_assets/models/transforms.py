@@ -34,7 +34,7 @@ class Transform:
 
 def _box_cox_lambda(y: Values, season_length: int) -> float:
     """Return the lambda in [0, 1] that gives the same spread at every level (Guerrero 1993)."""
-    from coreforecast.scalers import boxcox_lambda  # noqa: PLC0415 - only this transform needs it
+    from coreforecast.scalers import boxcox_lambda
 
     season = max(season_length, 2) if len(y) >= 2 * season_length else 2
     return float(boxcox_lambda(1.0 + y, method="guerrero", season_length=season, lower=0, upper=1))

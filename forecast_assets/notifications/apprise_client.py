@@ -107,7 +107,7 @@ def to_utf8(text: str) -> str:
 def _service(address: str) -> tuple[Any, str]:
     """Return Apprise's service for a URL, None if there is none, and Apprise's warnings."""
     # Importing Apprise takes 0.3 s, and most commands send nothing.
-    from apprise import Apprise, AppriseAsset, LogCapture  # noqa: PLC0415
+    from apprise import Apprise, AppriseAsset, LogCapture
 
     # Its messages hold URLs: they are read here and reach no log.
     logging.getLogger("apprise").propagate = False
@@ -152,8 +152,8 @@ def _run_into(future: concurrent.futures.Future[Any], work: Callable[[], Any]) -
 
 
 def _send(notification: Notification, service: Any, address: str) -> SendFailure | None:
-    from apprise import Apprise, AppriseAttachment, NotifyFormat, NotifyType  # noqa: PLC0415
-    from apprise.attachment.file import AttachFile  # noqa: PLC0415
+    from apprise import Apprise, AppriseAttachment, NotifyFormat, NotifyType
+    from apprise.attachment.file import AttachFile
 
     types = {"info": NotifyType.INFO, "warning": NotifyType.WARNING, "error": NotifyType.FAILURE}
     paths = [path for path in notification.files if os.access(path, os.R_OK) and path.is_file()]
@@ -225,7 +225,7 @@ def _truncate_body(text: str, service: Any) -> str:
     Markup may make Markdown longer than the limit: then Apprise sends two messages. Apprise could
     cut the text itself, but would attach only the first file; a URL with `overflow` asks for that.
     """
-    from apprise import NotifyBase, OverflowMode  # noqa: PLC0415
+    from apprise import NotifyBase, OverflowMode
 
     limit = service.body_maxlen
     if limit == NotifyBase.body_maxlen or "overflow_mode" in vars(service):

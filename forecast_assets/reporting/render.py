@@ -105,7 +105,7 @@ def escape_markdown(text: str) -> str:
 
 
 def _environment() -> Any:
-    from jinja2 import (  # noqa: PLC0415 - only the report needs it
+    from jinja2 import (
         Environment,
         PackageLoader,
         StrictUndefined,

@@ -50,7 +50,7 @@ def harmed(tmp_path_factory: pytest.TempPathFactory, user_models: Path) -> Itera
 @contextmanager
 def pool_of(running: Cluster) -> Iterator[DaskPool]:
     """A pool that is connected to a cluster."""
-    from dask.distributed import Client  # noqa: PLC0415 - half a second
+    from dask.distributed import Client
 
     pool = DaskPool(lambda: Client(running.address, timeout=20, set_as_default=False))
     try:

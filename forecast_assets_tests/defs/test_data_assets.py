@@ -235,7 +235,7 @@ def test_a_held_run_is_re_executed_from_failure_and_its_findings_are_kept_once(
 
 def load_settings() -> Settings:
     """Load the settings of the environment."""
-    from forecast_assets.config.loader import load  # noqa: PLC0415 - anew in each run
+    from forecast_assets.config.loader import load
 
     return load()
 

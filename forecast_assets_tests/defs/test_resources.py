@@ -89,7 +89,7 @@ def test_there_is_a_worker_for_each_core_of_this_process(monkeypatch: pytest.Mon
 def test_a_local_cluster_has_a_dashboard_and_restores_the_settings_of_dask(
     monkeypatch: pytest.MonkeyPatch,
 ):
-    import dask  # noqa: PLC0415 - half a second
+    import dask
 
     monkeypatch.delenv("no_proxy", raising=False)
     before = dask.config.get("distributed.worker.profile.enabled")

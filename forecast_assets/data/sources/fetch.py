@@ -58,7 +58,7 @@ def demo_series() -> pd.DataFrame:
 
 
 def _read_sql(source: SqlSource, asked: FetchRequest) -> pd.DataFrame:
-    from forecast_assets.data.sources.sql.reader import read_sql  # noqa: PLC0415 - SQLAlchemy takes 0.4 s
+    from forecast_assets.data.sources.sql.reader import read_sql
 
     return read_sql(source, asked)
 

@@ -34,7 +34,7 @@ def _read(path: str, source: FileSource, asked: FetchRequest) -> pd.DataFrame:
     columns = (source.unique_id, source.ds, source.y)
     budget = ByteBudget(source.max_bytes)
     try:
-        import fsspec  # noqa: PLC0415 - only this kind of source needs it
+        import fsspec
 
         system, pattern = fsspec.core.url_to_fs(path)
         system.invalidate_cache()  # of listings: what came since the last try is not in them

@@ -26,7 +26,7 @@ def with_retries(call: Callable[[], T], source: UserSource, request: FetchReques
 
     Raises SourceError when the last attempt fails too; errors other than SourceUnavailable pass.
     """
-    import tenacity  # noqa: PLC0415 - only a source that may fail needs it
+    import tenacity
 
     started = time.monotonic()
     n_attempts = source.max_retries + 1

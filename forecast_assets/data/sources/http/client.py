@@ -133,9 +133,9 @@ class HttpClient:
     def __init__(
         self, source: HttpSource, hops: UrlPolicy, hidden: SecretRedactor, kept: BodyCache
     ) -> None:
-        from urllib.request import getproxies  # noqa: PLC0415 - as below
+        from urllib.request import getproxies
 
-        import httpx  # noqa: PLC0415 - only this kind of source needs it
+        import httpx
 
         self._source, self._hops, self._hidden, self._kept = source, hops, hidden, kept
         timeout = httpx.Timeout(source.timeout_seconds, connect=source.connect_seconds)
@@ -225,7 +225,7 @@ class HttpClient:
     @contextmanager
     def _sent(self, request: Request, conditions: Mapping[str, str]) -> "Iterator[httpx.Response]":
         """A response whose body is still to come; what goes wrong until its end is told apart."""
-        import httpx  # noqa: PLC0415 - only this kind of source needs it
+        import httpx
 
         sent = httpx.Request(
             request.method,

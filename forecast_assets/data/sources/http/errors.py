@@ -34,7 +34,7 @@ NO_SUCH_NAME = (socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONA
 
 def transport_error(error: Exception, request: Request, source: HttpSource) -> SourceError:
     """What an error of httpx means for a request that has no whole answer."""
-    import httpx  # noqa: PLC0415 - only this kind of source needs it
+    import httpx
 
     causes = list(_chain(error))
     for cause in causes:
@@ -122,7 +122,7 @@ def _remedy(status: int, request: Request, source: HttpSource) -> str:
 
 def _explained(response: "httpx.Response", hidden: SecretRedactor) -> str:
     """The first words of a refusal, where they are written for people."""
-    import httpx  # noqa: PLC0415 - only this kind of source needs it
+    import httpx
 
     kind = response.headers.get("Content-Type", "")
     if not re.search(r"json|text/plain", kind) or "Content-Encoding" in response.headers:

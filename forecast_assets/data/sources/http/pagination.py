@@ -153,7 +153,7 @@ def next_of(header: str) -> str | None:
 
 def _with_parameter(request: Request, name: str, value: float | str) -> Request:
     """The request with a parameter: in its body, where it has one and the address has it not."""
-    import httpx  # noqa: PLC0415 - only this kind of source needs it
+    import httpx
 
     in_address = dict(parse_qsl(urlsplit(request.url).query, keep_blank_values=True))
     if request.body is not None and name not in in_address:

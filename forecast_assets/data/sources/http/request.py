@@ -116,7 +116,7 @@ def _parsed(
     given: str, params: Mapping[str, str], source: HttpSource, hidden: SecretRedactor
 ) -> "tuple[httpx.URL, dict[str, str]]":
     """The whole address, and its name and password as a header."""
-    import httpx  # noqa: PLC0415 - only this kind of source needs it
+    import httpx
 
     try:
         hidden.hide_address(given, is_from_environment=source.url.startswith("env:"))
@@ -174,7 +174,7 @@ def resolve_url(base: str, named: str) -> str:
 
     Raises SourceError where it is none.
     """
-    import httpx  # noqa: PLC0415 - only this kind of source needs it
+    import httpx
 
     try:
         whole = httpx.URL(base).join(named)
