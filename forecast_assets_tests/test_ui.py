@@ -41,7 +41,7 @@ SHORTER = {
 }
 # Measured on two busy cores: 37 s until `dagster dev` answers, 28 s from the click to the run's
 # start, 2 to 7 s for a page, 2 to 10 s to stop.
-START_SECONDS, RUN_SECONDS, PAGE_SECONDS, STOP_SECONDS = 120, 180, 45, 20
+START_SECONDS, RUN_SECONDS, PAGE_SECONDS, STOP_SECONDS = 300, 400, 90, 20
 
 FULL: ViewportSize = {"width": 1600, "height": 1000}
 NARROW: ViewportSize = {"width": 800, "height": 1000}
