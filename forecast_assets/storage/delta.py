@@ -66,26 +66,26 @@ def kinds_of(arrow: pa.Table) -> dict[str, Kind]:
 
 
 @contextmanager
-def writing(what: str, uri: str) -> Iterator[None]:
+def writing(subject: str, uri: str) -> Iterator[None]:
     """Turn a failed write in the block into a StoreError."""
     try:
         yield
     except BACKEND_ERRORS as error:
         raise StoreError(
-            f"Could not write {what} in the store {uri}: {error_text(error)}. Earlier versions are"
+            f"Could not write {subject} in the store {uri}: {error_text(error)}. Earlier versions are"
             f" unchanged. Check that the store exists, that this user may read and write it and"
             f" that it is not full, then run again."
         ) from error
 
 
 @contextmanager
-def reading(what: str, uri: str) -> Iterator[None]:
+def reading(subject: str, uri: str) -> Iterator[None]:
     """Turn a failed read, or damaged files, in the block into a StoreError."""
     try:
         yield
     except READ_ERRORS as error:
         raise StoreError(
-            f"Could not read {what} in the store {uri}: {error_text(error)}. Nothing that needs it"
+            f"Could not read {subject} in the store {uri}: {error_text(error)}. Nothing that needs it"
             f" can be made. Check that the store exists and that this user may read it;"
             f" `forecast-assets verify` lists damaged versions, which only a backup can restore."
         ) from error

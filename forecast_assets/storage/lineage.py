@@ -19,14 +19,14 @@ BACKTEST = "backtest_predictions"  # the only asset with partitions: one for eac
 
 def ancestors(store: Store, commit: Commit) -> set[InputVersion]:
     """Return every version that a version was made from, directly or through others."""
-    found: set[InputVersion] = set()
+    versions: set[InputVersion] = set()
     queue = list(commit.inputs)
     while queue:
         source = queue.pop()
-        if source not in found:
-            found.add(source)
+        if source not in versions:
+            versions.add(source)
             queue.extend(store.commit(source).inputs)
-    return found
+    return versions
 
 
 def check_same_vintage(store: Store, inputs: Sequence[Commit], *, for_asset: str) -> None:

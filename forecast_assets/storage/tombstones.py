@@ -58,7 +58,7 @@ def read_tombstones(uri: str) -> dict[DataFile, datetime]:
         except TableNotFoundError:
             return {}
     rows.sort(key=lambda row: row["pruned_at"], reverse=True)  # the dict keeps the earliest
-    return {DataFile(**row): at for row in rows if (at := row.pop("pruned_at"))}
+    return {DataFile(**row): time for row in rows if (time := row.pop("pruned_at"))}
 
 
 def write_tombstones(uri: str, files: Iterable[DataFile], *, now: datetime) -> None:
