@@ -153,13 +153,13 @@ def _by_week(
 
 def _mean_of_known(values: Values) -> Values:
     """Return the mean over series, without missing values: [C, S, ...] -> [C, ...]."""
-    known = ~np.isnan(values)
-    n = known.sum(axis=1)
-    total = np.where(known, values, 0.0).sum(axis=1)
+    is_known = ~np.isnan(values)
+    n = is_known.sum(axis=1)
+    total = np.where(is_known, values, 0.0).sum(axis=1)
     return np.where(n > 0, total / np.maximum(n, 1), np.nan)
 
 
 def _mean_over_compared(values: Values) -> Values:
     """Return the mean over series with any value: [S, C] -> [C]; NaN where one is missing."""
-    known = values[~np.isnan(values).all(axis=1)]
-    return known.mean(axis=0) if len(known) else np.full(values.shape[1], np.nan)
+    rows = values[~np.isnan(values).all(axis=1)]
+    return rows.mean(axis=0) if len(rows) else np.full(values.shape[1], np.nan)

@@ -4,9 +4,8 @@
 `build_brief_context` add what one file needs. Markup does not belong here: see `templates`.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,13 +16,7 @@ from forecast_assets.data.quality.evaluate import with_policy
 from forecast_assets.forecasting.backtest_results import INELIGIBLE
 from forecast_assets.forecasting.leaderboard import leaderboard
 from forecast_assets.reporting import narrative, plots
-from forecast_assets.reporting.number_format import (
-    MISSING,
-    NumberFormat,
-    format_number,
-    format_percent,
-    format_ratio,
-)
+from forecast_assets.reporting.number_format import MISSING, NumberFormat, format_score
 from forecast_assets.reporting.summary import (
     WeeklyReport,
     displayed_levels,
@@ -45,12 +38,7 @@ MAX_WEEKS_AHEAD = 8
 MAX_FINDINGS = 8
 # Levels that are all named.
 MAX_LEVEL_NAMES = 3
-METRIC_FORMATS: Mapping[str, Callable[[float], str]] = {
-    "mase": format_ratio,
-    "rmsse": format_ratio,
-    "mape": partial(format_percent, decimals=1),
-    "smape": partial(format_percent, decimals=1),
-}
+
 Context = dict[str, Any]
 
 
@@ -207,7 +195,6 @@ def _models(report: WeeklyReport, *, is_long: bool) -> Context:
     switches = choices[choices["switched"].astype(bool)]
     failures = narrative.model_failures(report.metrics)
     ranked = leaderboard(report.metrics, metric=report.metric)
-    write = METRIC_FORMATS.get(report.metric, format_number)
     n_chosen = report.best_model["model"].value_counts()
     return {
         "choices": [] if is_long else choices.to_dict("records"),
@@ -216,7 +203,11 @@ def _models(report: WeeklyReport, *, is_long: bool) -> Context:
         "n_by_model": choices["used"].value_counts().to_dict(),
         "metric": report.metric.upper(),
         "leaderboard": [
-            {**row, "score": write(row[report.metric]), "n_chosen": n_chosen.get(row["model"], 0)}
+            {
+                **row,
+                "score": format_score(row[report.metric], report.metric),
+                "n_chosen": n_chosen.get(row["model"], 0),
+            }
             for row in ranked.to_dict("records")
         ],
         "n_compared": int(ranked["n_compared"].max()) if len(ranked) else 0,

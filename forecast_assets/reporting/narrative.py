@@ -74,14 +74,14 @@ def next_week_sentence(rows: pd.DataFrame, changes: Mapping[str, str]) -> str:
 def last_week_sentence(rows: pd.DataFrame, level: float) -> str:
     """Count the values of last week inside their interval of the level, of `summarize_series`."""
     suffix = column_suffix(level)
-    known = rows[rows["miss"].notna()]
-    if known.empty:
+    judged = rows[rows["miss"].notna()]
+    if judged.empty:
         return "There was no forecast for last week."
-    low, high = known[f"was_lo_{suffix}"], known[f"was_hi_{suffix}"]
+    low, high = judged[f"was_lo_{suffix}"], judged[f"was_hi_{suffix}"]
     has_interval = low.notna()
     if not has_interval.any():
         return "Last week's forecasts had no interval."
-    is_inside = ((low <= known["last_y"]) & (known["last_y"] <= high))[has_interval]
+    is_inside = ((low <= judged["last_y"]) & (judged["last_y"] <= high))[has_interval]
     n, n_inside = len(is_inside), int(is_inside.sum())
     if n == 1:
         side = "inside" if n_inside else "outside"

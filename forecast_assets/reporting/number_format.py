@@ -101,9 +101,11 @@ def format_percent(share: float | None, decimals: int = 0) -> str:
     return f"{share:.{decimals}%}".replace("%", " %").replace("-", "−")
 
 
-def format_ratio(value: float | None) -> str:
-    """Write a ratio with two decimals; a dash where it is missing."""
-    return f"{value:.2f}" if value is not None and math.isfinite(value) else MISSING
+def format_score(value: float, metric: str) -> str:
+    """Write a score: scaled errors with two decimals, percentage errors in percent."""
+    if metric in ("mase", "rmsse"):
+        return f"{value:.2f}" if math.isfinite(value) else MISSING
+    return format_percent(value, 1) if metric in ("mape", "smape") else format_number(value)
 
 
 def si_format(value: float) -> str:

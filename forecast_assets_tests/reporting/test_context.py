@@ -120,15 +120,6 @@ def test_switches_of_models_are_listed_up_to_a_limit(long_report: WeeklyReport):
     assert context["switches"][0]["previous_model"] == "theta"
 
 
-def test_a_combination_names_its_members():
-    report = make_report()
-    (choice,) = context_of(report)["choices"]
-    assert choice["members"] is None
-    forecast = report.forecast.assign(model="combination_median", members="drift, ses")
-    (choice,) = context_of(make_report(forecast=forecast))["choices"]
-    assert (choice["used"], choice["members"]) == ("combination_median", "drift, ses")
-
-
 @pytest.mark.parametrize(
     ("metric", "scores"),
     [

@@ -11,7 +11,7 @@ from forecast_assets.reporting.number_format import (
     choose_format,
     format_number,
     format_percent,
-    format_ratio,
+    format_score,
     si_format,
     unit_of,
 )
@@ -91,13 +91,13 @@ def test_a_fraction_is_written_in_percent(value: float | None, decimals: int, ex
     assert format_percent(value, decimals) == expected
 
 
-def test_a_ratio_has_two_decimals():
-    assert [format_ratio(value) for value in (0.825, 12.0, np.nan, None)] == [
-        "0.82",
-        "12.00",
-        "–",
-        "–",
-    ]
+@pytest.mark.parametrize(
+    ("metric", "text"),
+    [("mase", "0.82"), ("rmsse", "0.82"), ("smape", "82.4 %"), ("wis", "0.82412")],
+)
+def test_a_score_is_written_as_its_metric_is_read(metric: str, text: str):
+    assert format_score(0.82412, metric) == text
+    assert format_score(np.nan, metric) == "–"
 
 
 @pytest.mark.parametrize(
