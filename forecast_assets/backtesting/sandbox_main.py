@@ -68,13 +68,13 @@ def main(connection_fd: int, position_fd: int) -> None:
         while connection.poll(IDLE_SECONDS):
             config, units, new_panel = connection.recv()
             panel = new_panel or panel
-            _run_chunk(connection, position, config, units, panel)
+            _serve(connection, position, config, units, panel)
         os.killpg(os.getpgrp(), signal.SIGKILL)
     finally:
         os._exit(1)  # whatever threads a model has left
 
 
-def _run_chunk(
+def _serve(
     connection: Connection,
     position: mmap.mmap,
     config: FitConfig,

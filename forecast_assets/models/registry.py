@@ -5,9 +5,9 @@ point `forecast_assets.models` of an installed package. With `_log`, `_sqrt` or 
 end it is that model on a transformed target.
 """
 
-import functools
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from functools import cache, partial
 from importlib import metadata
 from types import MappingProxyType
 from typing import Any
@@ -19,73 +19,65 @@ from forecast_assets.models.transforms import TRANSFORMS
 
 ENTRY_POINTS = "forecast_assets.models"
 
-_NUMPY = ("numpy",)
-_STATSFORECAST = ("statsforecast", "coreforecast", "numpy", "scipy")
-_MSTL = (*_STATSFORECAST, "statsmodels")
-_STATSMODELS = ("statsmodels", "numpy", "scipy")
-_RIDGE = ("scikit-learn", "numpy")
-_TREES = ("mlforecast", "scikit-learn", "coreforecast", "numpy", "pandas")
 # Weeks between two fits of an expensive model. `make bench` shows what that costs in accuracy.
 QUARTER = 13
 
 
 def _spec(
-    name: str, cls: str, libraries: tuple[str, ...], *, version: int, refit_every: int = 1
+    module: str,
+    libraries: tuple[str, ...],
+    name: str,
+    cls: str,
+    *,
+    version: int,
+    refit_every: int = 1,
 ) -> ModelSpec:
-    factory = f"{PACKAGE}.models.{cls}"
+    factory = f"{PACKAGE}.models.{module}:{cls}"
     return ModelSpec(name, factory, libraries, refit_every=refit_every, version=version)
 
 
+_STATSFORECAST = ("statsforecast", "coreforecast", "numpy", "scipy")
+_TREES = ("mlforecast", "scikit-learn", "coreforecast", "numpy", "pandas")
+_numpy = partial(_spec, "naive", ("numpy",))
+_statsforecast = partial(_spec, "by_statsforecast", _STATSFORECAST)
+_mstl = partial(_spec, "by_statsforecast", (*_STATSFORECAST, "statsmodels"))
+_statsmodels = partial(_spec, "by_statsmodels", ("statsmodels", "numpy", "scipy"))
+_ridge = partial(_spec, "machine_learning", ("scikit-learn", "numpy"))
+_trees = partial(_spec, "machine_learning", _TREES)
+
 _BUILT_IN = (
-    _spec("naive", "naive:Naive", _NUMPY, version=1),
-    _spec("seasonal_naive", "naive:SeasonalNaive", _NUMPY, version=1),
-    _spec("drift", "naive:Drift", _NUMPY, version=1),
-    _spec("window_average", "naive:WindowAverage", _NUMPY, version=1),
-    _spec("ses", "by_statsforecast:SES", _STATSFORECAST, version=1),
-    _spec("holt", "by_statsforecast:Holt", _STATSFORECAST, version=1),
-    _spec("damped_holt", "by_statsforecast:DampedHolt", _STATSFORECAST, version=1),
-    _spec("auto_ets", "by_statsforecast:AutoETS", _STATSFORECAST, version=1),
-    _spec("auto_ces", "by_statsforecast:AutoCES", _STATSFORECAST, version=1),
-    _spec("theta", "by_statsforecast:Theta", _STATSFORECAST, version=1),
-    _spec("optimized_theta", "by_statsforecast:OptimizedTheta", _STATSFORECAST, version=1),
-    _spec(
-        "auto_arima", "by_statsforecast:AutoARIMA", _STATSFORECAST, version=1, refit_every=QUARTER
-    ),
-    _spec(
-        "harmonic_arima",
-        "by_statsforecast:HarmonicARIMA",
-        _STATSFORECAST,
-        version=1,
-        refit_every=QUARTER,
-    ),
-    _spec("sarimax", "by_statsmodels:SARIMAX", _STATSMODELS, version=1, refit_every=QUARTER),
-    _spec(
-        "unobserved_components",
-        "by_statsmodels:UnobservedComponents",
-        _STATSMODELS,
-        version=1,
-        refit_every=QUARTER,
-    ),
-    _spec("mstl_ets", "by_statsforecast:MSTLWithETS", _MSTL, version=1),
-    _spec("mstl_arima", "by_statsforecast:MSTLWithARIMA", _MSTL, version=1, refit_every=QUARTER),
-    _spec("tbats", "by_statsforecast:TBATS", _STATSFORECAST, version=1),
-    _spec("ridge", "machine_learning:Ridge", _RIDGE, version=1),
-    _spec("boosted_trees", "machine_learning:BoostedTrees", _TREES, version=1, refit_every=QUARTER),
-    _spec("croston", "by_statsforecast:Croston", _STATSFORECAST, version=1),
-    _spec("tsb", "by_statsforecast:TSB", _STATSFORECAST, version=1),
+    _numpy("naive", "Naive", version=1),
+    _numpy("seasonal_naive", "SeasonalNaive", version=1),
+    _numpy("drift", "Drift", version=1),
+    _numpy("window_average", "WindowAverage", version=1),
+    _statsforecast("ses", "SES", version=1),
+    _statsforecast("holt", "Holt", version=1),
+    _statsforecast("damped_holt", "DampedHolt", version=1),
+    _statsforecast("auto_ets", "AutoETS", version=1),
+    _statsforecast("auto_ces", "AutoCES", version=1),
+    _statsforecast("theta", "Theta", version=1),
+    _statsforecast("optimized_theta", "OptimizedTheta", version=1),
+    _statsforecast("auto_arima", "AutoARIMA", version=1, refit_every=QUARTER),
+    _statsforecast("harmonic_arima", "HarmonicARIMA", version=1, refit_every=QUARTER),
+    _statsmodels("sarimax", "SARIMAX", version=1, refit_every=QUARTER),
+    _statsmodels("unobserved_components", "UnobservedComponents", version=1, refit_every=QUARTER),
+    _mstl("mstl_ets", "MSTLWithETS", version=1),
+    _mstl("mstl_arima", "MSTLWithARIMA", version=1, refit_every=QUARTER),
+    _statsforecast("tbats", "TBATS", version=1),
+    _ridge("ridge", "Ridge", version=1),
+    _trees("boosted_trees", "BoostedTrees", version=1, refit_every=QUARTER),
+    _statsforecast("croston", "Croston", version=1),
+    _statsforecast("tsb", "TSB", version=1),
 )
 MODELS: Mapping[str, ModelSpec] = MappingProxyType({model.name: model for model in _BUILT_IN})
 
-# Classes of this package that a table may name, by factory: the built-in models and the adapters.
-_PACKAGED: Mapping[str, ModelSpec] = {
-    model.factory: model
-    for model in (
-        *_BUILT_IN,
-        _spec("", "by_statsforecast:FromStatsforecast", _MSTL, version=1),
-        _spec("", "by_statsforecast:MovedStatsforecast", _MSTL, version=1),
-        _spec("", "by_statsmodels:FromStatsmodels", _STATSMODELS, version=1),
-    )
-}
+# The classes of this package that a table may name as `factory`.
+_ADAPTERS = (
+    _mstl("", "FromStatsforecast", version=1),
+    _mstl("", "MovedStatsforecast", version=1),
+    _statsmodels("", "FromStatsmodels", version=1),
+)
+_PACKAGED = {model.factory: model for model in (*_BUILT_IN, *_ADAPTERS)}
 
 
 def registered(settings: Settings | None = None) -> Mapping[str, ModelSpec]:
@@ -173,7 +165,7 @@ def _find(name: str, models: Mapping[str, ModelSpec]) -> ModelSpec | None:
     return None
 
 
-@functools.cache  # the scan of all installed packages takes 50 ms
+@cache  # the scan of all installed packages takes 50 ms
 def _entry_point_models() -> Mapping[str, ModelSpec]:
     """Return the models of installed packages, without importing them. Raises ModelError."""
     models: dict[str, ModelSpec] = {}
