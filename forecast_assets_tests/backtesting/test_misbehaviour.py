@@ -12,7 +12,8 @@ import pytest
 from forecast_assets.config.settings import Settings
 from forecast_assets.defs.build import build_store
 from forecast_assets_tests.builders import make_series, walk, week_settings
-from forecast_assets_tests.test_week import latest, run_week
+from forecast_assets_tests.dagster_runs import run_week
+from forecast_assets_tests.test_week import latest
 
 pytestmark = [pytest.mark.alone, pytest.mark.usefixtures("user_models")]
 

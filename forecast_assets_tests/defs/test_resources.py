@@ -23,9 +23,10 @@ from forecast_assets.defs.build import build_store
 from forecast_assets.defs.resources import dask_config
 from forecast_assets.errors import ComputeError
 from forecast_assets_tests.builders import make_series, make_settings, walk, week_settings
+from forecast_assets_tests.dagster_runs import run_week
 from forecast_assets_tests.dask_clusters import Cluster, cluster
 from forecast_assets_tests.misbehaving_models import child_processes, comes_true
-from forecast_assets_tests.test_week import failures, fits, latest, run_week
+from forecast_assets_tests.test_week import error_texts, latest, partitions
 
 # Killed workers that a chunk survives: the default of Dask.
 MAX_KILLED = 3
@@ -178,8 +179,10 @@ def test_a_week_without_its_scheduler_fails_by_name_and_waits_for_it_once(
     result = run_week(settings, instance)
     assert time.monotonic() - began < 60
     assert not result.success
-    assert failures(result).count("Timed out trying to connect") >= 3  # in the step of each model
-    assert "`dask_address` and `cluster`" in failures(result)
+    assert (
+        error_texts(result).count("Timed out trying to connect") >= 3
+    )  # in the step of each model
+    assert "`dask_address` and `cluster`" in error_texts(result)
     assert not [event for event in result.all_events if event.is_step_up_for_retry]
 
 
@@ -207,13 +210,14 @@ def test_a_week_that_loses_its_scheduler_keeps_its_folds_for_the_next(
         result = run_week(settings, instance)
         killer.join()
     assert not result.success
-    assert f"The Dask scheduler {lost.address} " in failures(result)
+    assert f"The Dask scheduler {lost.address} " in error_texts(result)
     n_kept = n_cached(settings)
     again = run_week(settings.model_copy(update={"compute": ComputeSettings()}), instance)
     assert again.success
     pd.testing.assert_frame_equal(predictions(settings), undisturbed, check_exact=True)
     assert 0 < n_kept < N_FOLDS
-    assert sum(map(int, fits(again).values())) == N_FOLDS - n_kept
+    n_fits = [int(page["n_fits"].value) for page in partitions(again).values()]
+    assert sum(n_fits) == N_FOLDS - n_kept
 
 
 def test_a_week_whose_workers_are_killed_gives_the_same_forecasts(
