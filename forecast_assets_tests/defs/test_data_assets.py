@@ -9,10 +9,12 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from forecast_assets.cli.status import status_lines
 from forecast_assets.config.settings import Settings
 from forecast_assets.data.quality.stored_findings import findings_of
 from forecast_assets.defs.build import build_defs, build_store
 from forecast_assets.defs.checks import DATA_CHECKS
+from forecast_assets.defs.health import health_problems
 from forecast_assets.defs.sensors.missed_run import build_missed_week
 from forecast_assets.defs.sensors.run_failures import build_alarms
 from forecast_assets.defs.sensors.stale_assets import build_stale_assets
@@ -127,6 +129,9 @@ def test_a_held_fetch_stops_the_run_and_keeps_its_checks_and_findings(project: P
     assert (commit.run_id, commit.inputs[0].version) == (result.run_id, 1)
     assert rows["kind"].tolist() == ["vanished_series"] * 2
     assert rows["unique_id"].tolist() == ["c", None]
+    now = datetime.now(UTC)
+    problem = health_problems(project.settings, project.store, now=now, has_daemon=False)[0]
+    assert problem.endswith(": the data are held back, because of vanished series (1)")
 
 
 def test_an_accepted_fetch_is_published_with_a_warning_and_compared_with_next(project: Project):
@@ -159,6 +164,10 @@ def test_stale_assets_are_made_neither_from_the_same_data_nor_from_held_data(pro
         tick = project.stale_assets()
         assert not tick.run_requests
         assert str(tick.skip_message) == "The newest data are held back."
+    lines = status_lines(project.settings, project.store, now=datetime.now(UTC))
+    assert [line.text for line in lines if line.name == "data"] == [
+        "held back: vanished series (2)"
+    ]
     project.fetch(**ACCEPT)
     assert str(project.stale_assets().skip_message).startswith("Stale: backtest_predictions")
 
