@@ -127,7 +127,11 @@ class HttpSource(_Source):
     paging: Paging | None = None
     connect_seconds: Seconds = 10
     timeout_seconds: Seconds = 60  # without a byte
-    total_seconds: Seconds = 1800  # of one answer
+    total_seconds: Seconds = 1800  # of one response
+    # Not part of the source's fingerprint where it is not set.
+    allow_hosts: tuple[Name, ...] | None = Field(
+        None, strict=False, exclude_if=lambda hosts: hosts is None
+    )
 
     @model_validator(mode="after")
     def _a_post_has_a_body(self) -> Self:

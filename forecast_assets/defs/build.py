@@ -59,7 +59,7 @@ def build_defs(settings: Settings) -> dg.Definitions:
         build_alarms(settings),
     ]
     if settings.schedule.poll:
-        sensors.append(build_poll(settings.schedule.poll))
+        sensors.append(build_poll(settings.schedule.poll, settings, store))
     return dg.Definitions(
         assets=dg.map_asset_specs(
             lambda spec: _with_settings(spec, store, settings, deadline), assets

@@ -15,7 +15,7 @@ from forecast_assets.data.sources import fetch
 from forecast_assets.data.sources.request import FetchRequest
 from forecast_assets.data.weekly import to_weeks
 from forecast_assets_tests.databases import postgresql
-from forecast_assets_tests.http_servers import Reply, Request, as_json, web
+from forecast_assets_tests.http_servers import Reply, Request, json_reply, serve
 from forecast_assets_tests.markdown_blocks import blocks
 from forecast_assets_tests.s3_server import bucket
 
@@ -49,13 +49,13 @@ def test_rows_of_an_address_in_pages(tmp_path: Path, monkeypatch: pytest.MonkeyP
             return Reply(status=401)
         is_last = request.query.get("page") == "2"
         following = None if is_last else server.url("/v2/sales?page=2")
-        return as_json({"data": {"items": items[2:] if is_last else items[:2], "next": following}})
+        return json_reply({"data": {"items": items[2:] if is_last else items[:2], "next": following}})
 
     monkeypatch.setenv("SALES_TOKEN", TOKEN)
-    with web(answer) as server:
+    with serve(answer) as server:
         settings = settings_of(tmp_path, 'kind = "http"', url=server.url("/v2/sales"))
         assert fetched(settings) == SOLD
-        first, second = server.asked
+        first, second = server.requests
     assert first.query == {"from": "2019-01-01", "until": "2026-11-23", "per_page": "5000"}
     assert second.query["page"] == "2"
     assert TOKEN not in "".join(

@@ -5,6 +5,7 @@ rows mean, and which week they belong to, is for `series`.
 """
 
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from importlib import resources
 from typing import Any
 
@@ -14,6 +15,7 @@ from forecast_assets.config.redaction import redact_url
 from forecast_assets.config.settings import Settings
 from forecast_assets.config.source_settings import DemoSource, SqlSource
 from forecast_assets.data.sources.files import read_files, shown
+from forecast_assets.data.sources.http import polling
 from forecast_assets.data.sources.http.reader import read_http
 from forecast_assets.data.sources.mapping import as_raw_data
 from forecast_assets.data.sources.python import read_python
@@ -97,6 +99,14 @@ def fetch(asked: FetchRequest) -> pd.DataFrame:
         is_kept_aside=source.on_bad_rows == "quarantine",
     )
     return raw if before is None else upserted(before, raw)
+
+
+def is_unchanged(request: FetchRequest, *, stored_as_of: datetime) -> bool:
+    """Return whether the source says that nothing changed since the fetch for `stored_as_of`."""
+    source = request.settings.source
+    return source.kind == "http" and polling.is_unchanged(
+        source, request, stored_as_of=stored_as_of
+    )
 
 
 def display_name(settings: Settings) -> str:

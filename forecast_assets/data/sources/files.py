@@ -3,11 +3,10 @@
 from collections.abc import Mapping
 from pathlib import PurePosixPath
 from typing import Any
-from urllib.parse import unquote
 
 import pandas as pd
 
-from forecast_assets.config.redaction import redact_url
+from forecast_assets.config.redaction import redact, redact_url, url_secrets
 from forecast_assets.config.source_settings import FileSource, Format
 from forecast_assets.data.sources.parsing import parse
 from forecast_assets.data.sources.request import ByteBudget, FetchRequest, expand_as_of
@@ -77,9 +76,7 @@ def _absent(path: str, source: FileSource, asked: FetchRequest) -> SourceError:
 
 def _refusal(error: Exception, path: str) -> SourceError:
     """What a file system's error means, in words without what is secret in the path."""
-    said = str(error)
-    for secret in _secrets(path):
-        said = said.replace(secret, "***")
+    said = redact(str(error), url_secrets(path))
     said = " ".join(said.split()).rstrip(".") or type(error).__name__
     if isinstance(error, PermissionError) or type(error).__name__ == "NoCredentialsError":
         return SourceError(
@@ -94,14 +91,6 @@ def _refusal(error: Exception, path: str) -> SourceError:
         f"`source.path` = {shown(path)} cannot be opened: {said}. Nothing was read. Correct the"
         f" address, or install the package that its protocol or compression needs."
     )
-
-
-def _secrets(path: str) -> list[str]:
-    """A URL's name and password, together and alone, and its query; the longest first."""
-    rest = path.partition("://")[2]
-    name = rest.rpartition("@")[0]
-    parts = (name, name.partition(":")[2], rest.partition("?")[2])
-    return sorted(filter(None, (*parts, *map(unquote, parts))), key=len, reverse=True)
 
 
 def _found(system: Any, pattern: str) -> list[str]:

@@ -10,6 +10,8 @@ from datetime import datetime
 import dagster as dg
 
 from forecast_assets.config.settings import Settings, parse_duration
+from forecast_assets.data.sources import fetch
+from forecast_assets.data.sources.request import FetchRequest
 from forecast_assets.defs.runs import (
     HELD_TAG,
     STALE_PART,
@@ -67,7 +69,9 @@ def build_stale_assets(
     return stale_assets
 
 
-def build_poll(every: str, *, clock: Clock = now) -> dg.SensorDefinition:
+def build_poll(
+    every: str, settings: Settings, store: Store, *, clock: Clock = now
+) -> dg.SensorDefinition:
     """Build the sensor that fetches the data between the ticks of the schedule."""
 
     @dg.sensor(
@@ -89,10 +93,19 @@ def build_poll(every: str, *, clock: Clock = now) -> dg.SensorDefinition:
             return dg.SkipReason(f"The next fetch is due at {due:%Y-%m-%d %H:%M} UTC.")
         if _is_busy(context.instance):
             return dg.SkipReason("A run is in progress.")
+        if _is_unchanged(settings, store, at):
+            return dg.SensorResult(skip_reason="The source has no new data.", cursor=at.isoformat())
         request = dg.RunRequest(run_key=at.isoformat(), asset_selection=_keys(SOURCE_ASSETS))
         return dg.SensorResult(run_requests=[request], cursor=at.isoformat())
 
     return new_data
+
+
+def _is_unchanged(settings: Settings, store: Store, as_of: datetime) -> bool:
+    """Return whether the source itself says that it has nothing newer than what is stored."""
+    stored = newest(store.history(SOURCE_ASSETS[0]))
+    request = FetchRequest(settings, as_of)
+    return stored is not None and fetch.is_unchanged(request, stored_as_of=stored.as_of)
 
 
 def _is_held(instance: dg.DagsterInstance, store: Store) -> bool:

@@ -21,7 +21,7 @@ from forecast_assets.data.sources import fetch
 from forecast_assets.data.sources.request import FetchRequest, expand_as_of
 from forecast_assets.errors import SourceError
 from forecast_assets_tests.builders import make_settings
-from forecast_assets_tests.http_servers import Reply, web
+from forecast_assets_tests.http_servers import Reply, serve
 from forecast_assets_tests.s3_server import bucket
 
 HEADER = b"unique_id,ds,y\n"
@@ -52,7 +52,7 @@ def test_an_address_that_is_away_is_tried_again_and_one_that_is_gone_is_not(
     tmp_path: Path, status: int, words: str
 ) -> None:
     said: list[str] = []
-    with web(Reply(status=status)) as server, pytest.raises(SourceError, match=words):
+    with serve(Reply(status=status)) as server, pytest.raises(SourceError, match=words):
         fetch.fetch(asked(tmp_path, server.url("/x.csv"), say=said.append))
     assert len(said) == (status == 503)
 

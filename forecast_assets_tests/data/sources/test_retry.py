@@ -94,8 +94,8 @@ def test_the_last_failed_attempt_is_a_permanent_error(
     monkeypatch.setattr(time, "sleep", lambda _: None)
     with pytest.raises(
         SourceError,
-        match=rf"It is down \({99 - n}\)\. Attempt {n + 1} of {n + 1} failed after 0 s\. Nothing was"
-        r" published; earlier versions are unchanged\. Once the source answers again, run"
+        match=rf"It is down \({99 - n}\)\. Attempt {n + 1} of {n + 1} failed after 0 s\. Nothing"
+        r" was published; earlier versions are unchanged\. Once the source answers again, run"
         r" `forecast-assets run`\.",
     ) as caught:
         with_retries(failing(100), *retrying(max_retries=n))

@@ -14,6 +14,7 @@ from forecast_assets.defs.sensors.stale_assets import build_poll, build_stale_as
 from forecast_assets.storage.tables import ASSETS
 from forecast_assets_tests.builders import make_series, walk, week_settings, write_source
 from forecast_assets_tests.dagster_runs import materialize, run_week
+from forecast_assets_tests.http_servers import Reply, csv_reply, serve
 
 PANEL = {"a": walk(40, seed=1), "b": walk(45, seed=2)}
 MODELS = ["naive", "window_average", "drift"]
@@ -156,13 +157,37 @@ def test_a_run_that_fails_is_not_requested_again_and_again(
 
 
 def test_the_source_is_polled_as_often_as_set(tmp_path: Path, instance: dg.DagsterInstance):
-    cursor, requests, defs = "", [], build_defs(small_settings(tmp_path))
+    settings = small_settings(tmp_path)
+    cursor, requests, defs = "", [], build_defs(settings)
     for hours in (0, 1, 5.9, 6, 7, 12, 11):
         at = NOON + timedelta(hours=hours)
-        sensor = build_poll("6h", clock=lambda at=at: at)
+        sensor = build_poll("6h", settings, build_store(settings), clock=lambda at=at: at)
         context = dg.build_sensor_context(instance, cursor=cursor or None, definitions=defs)
         result = sensor.evaluate_tick(context)
         cursor = result.cursor or cursor
         requests.append([selected(request) for request in result.run_requests or []])
     fetch = [["raw_data", "series"]]
     assert requests == [[], [], [], fetch, [], fetch, []]
+
+
+def test_a_poll_that_is_told_that_nothing_changed_starts_no_run(
+    tmp_path: Path, instance: dg.DagsterInstance
+):
+    """Asked with the validators of the last fetch that was stored."""
+    rows = make_series(**PANEL)[["unique_id", "ds", "y"]].to_csv(index=False).encode()
+    replies = [csv_reply(rows, ETag='"1"'), Reply(status=304), csv_reply(rows, ETag='"2"')]
+    with serve(replies) as server:
+        source = {"kind": "http", "url": server.url()}
+        settings = week_settings(tmp_path, make_series(**PANEL), source=source)
+        assert materialize(settings, instance, "raw_data", "series").success
+        answers = []
+        for _ in range(2):
+            sensor = build_poll("6h", settings, build_store(settings))
+            context = dg.build_sensor_context(
+                instance, cursor="2020-01-01T00:00:00+00:00", definitions=build_defs(settings)
+            )
+            answers.append(sensor.evaluate_tick(context))
+        conditions = [request.headers.get("If-None-Match") for request in server.requests]
+    assert answers[0].skip_message == "The source has no new data."
+    assert len(answers[1].run_requests or []) == 1
+    assert conditions == [None, '"1"', '"1"']

@@ -1,7 +1,6 @@
-"""Http as a source: an address that answers with JSON, CSV or Parquet, in one piece or in pages.
+"""Read an HTTP API: a URL that answers with JSON, CSV or Parquet, whole or in pages, to one frame.
 
-What a request is belongs to `asking`, where it may go to `hops`, how it is answered to `answers`,
-and which page comes next to `paging`.
+`request` builds requests, `client` sends them, `pagination` finds the next page.
 """
 
 import re
@@ -15,15 +14,13 @@ from urllib.parse import urlsplit
 import pandas as pd
 from pandas.api.types import infer_dtype, union_categoricals
 
-from forecast_assets.config.redaction import SecretRedactor
+from forecast_assets.config.redaction import Redactor
 from forecast_assets.config.source_settings import Format, HttpSource
 from forecast_assets.data.sources.files import FORMATS
-from forecast_assets.data.sources.http.body_cache import BodyCache
-from forecast_assets.data.sources.http.client import HttpBody, HttpClient
-from forecast_assets.data.sources.http.decoding import ByteBudgets
+from forecast_assets.data.sources.http.client import ByteBudgets, HttpBody, HttpClient
 from forecast_assets.data.sources.http.pagination import PageInfo, Paginator
-from forecast_assets.data.sources.http.request import Request, first_request
-from forecast_assets.data.sources.http.url_policy import UrlPolicy
+from forecast_assets.data.sources.http.polling import save_validators
+from forecast_assets.data.sources.http.request import HttpRequest, build_request
 from forecast_assets.data.sources.parsing import (
     PARSERS,
     UNREADABLE,
@@ -36,45 +33,6 @@ from forecast_assets.data.sources.parsing import (
 from forecast_assets.data.sources.request import FetchRequest
 from forecast_assets.data.sources.retry import with_retries
 from forecast_assets.errors import SourceError, SourceUnavailable
-
-
-def compact(frame: pd.DataFrame) -> pd.DataFrame:
-    """The same values, those of a column that is all text as categories, all numbers as numbers."""
-    if frame.empty:
-        return frame
-    return pd.DataFrame({name: _lean_column(frame[name]) for name in frame})
-
-
-def concat(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    """The rows of all frames, in their order; every frame has the same columns, each once."""
-    if len(frames) == 1:
-        return frames[0].reset_index(drop=True)
-    kept = [frame for frame in frames if len(frame)] or list(frames[:1])
-    return pd.DataFrame({name: _stacked([frame[name] for frame in kept]) for name in frames[0]})
-
-
-def _lean_column(values: "pd.Series[Any]") -> "pd.Series[Any]":
-    if values.dtype != object:
-        return values
-    if infer_dtype(values, skipna=True) == "string":
-        return values.astype("category")
-    is_even = infer_dtype(values, skipna=False) in ("integer", "floating")
-    return values.infer_objects() if is_even else values
-
-
-def _stacked(columns: "Sequence[pd.Series[Any]]") -> "pd.Series[Any]":
-    dtypes = {column.cat.categories.dtype for column in columns if _is_categorical(column)}
-    if len(dtypes) == 1 and all(map(_is_categorical, columns)):
-        return pd.Series(union_categoricals(list(columns)))
-    if len({column.dtype for column in columns}) > 1:  # an id of 7 is not to become one of 7.0
-        columns = [column.astype(object) for column in columns]
-    whole: pd.Series[Any] = pd.concat(columns, ignore_index=True)
-    return whole
-
-
-def _is_categorical(values: "pd.Series[Any]") -> bool:
-    return isinstance(values.dtype, pd.CategoricalDtype)
-
 
 T = TypeVar("T")
 CONTENT_TYPES: Mapping[str, Format] = {
@@ -94,71 +52,69 @@ CONTENT_TYPES: Mapping[str, Format] = {
 HTML = re.compile(rb"\s*(?:\xef\xbb\xbf)?\s*<(?:!doctype html|html|head|body)\b", re.IGNORECASE)
 
 
-def read_http(source: HttpSource, asked: FetchRequest) -> pd.DataFrame:
-    """Read every page of the source, each tried again until it answers.
+def read_http(source: HttpSource, request: FetchRequest) -> pd.DataFrame:
+    """Read every page of the source, each with retries.
 
-    What a request needs of the environment is in no message, log or file that comes of it.
+    Secrets of the environment are in no error, log or file that comes of it.
 
-    Raises SettingsError where the environment lacks a secret, and SourceError where the source
-    cannot be read as it stands, gives no rows, or did not answer in any of the tries.
+    Raises SettingsError if the environment lacks a secret, and SourceError if the source cannot be
+    read, gives no rows, or does not answer in any attempt.
     """
-    hidden = SecretRedactor()
-    return _quietly(lambda: _read(source, asked, hidden), hidden)
+    redactor = Redactor()
+    return _redact_errors(lambda: _read_pages(source, request, redactor), redactor)
 
 
-def _read(source: HttpSource, asked: FetchRequest, hidden: SecretRedactor) -> pd.DataFrame:
-    hops = UrlPolicy()
-    pages = Paginator(source.paging, first_request(source, asked, hidden, hops), hops)
-    kept = BodyCache(asked.settings.var / "fetched")
+def _read_pages(source: HttpSource, request: FetchRequest, redactor: Redactor) -> pd.DataFrame:
+    pages = Paginator(source.paging, build_request(source, request, redactor))
     budgets = ByteBudgets.of(source.max_bytes)
     frames: list[pd.DataFrame] = []
-    with HttpClient(source, hops, hidden, kept) as answers:
-        request: Request | None = pages.first()
-        while request:
-            one = _PageReader(source, answers, request, budgets, is_first=not frames)
-            frame, page, budgets = with_retries(partial(_quietly, one.read, hidden), source, asked)
-            if not all(list(frame.columns).count(column) == 1 for column in one.columns):
-                # It has no rows. What is missing, or there twice, is said where columns are mapped;
-                # a server may name a column by whatever it was sent.
-                return frame.rename(columns=lambda name: hidden.scrub(str(name)))
+    with HttpClient(source, redactor, request.settings.var) as client:
+        page_request: HttpRequest | None = pages.first
+        while page_request:
+            page = _PageReader(source, client, page_request, budgets, is_first=not frames)
+            attempt = partial(_redact_errors, page.read, redactor)
+            frame, info, body, budgets = with_retries(attempt, source, request)
+            if not all(list(frame.columns).count(column) == 1 for column in page.columns):
+                # The mapping of columns reports it. A server may name columns by what it was sent.
+                return frame.rename(columns=lambda name: redactor.redact(str(name)))
             frames.append(frame)
-            request = pages.after(page)
+            page_request = pages.next(info)
     rows = concat(frames)
     if rows.empty:
         raise SourceError(
-            f"{pages.first().shown} gave no rows. A week without data cannot be forecast, so"
-            f" nothing was published. Look at what fills it, and at `source.params`."
+            f"{pages.first.label} gave no rows. A week without data cannot be forecast, so nothing"
+            f" was published. Check what fills it, and `source.params`."
         )
-    kept.tidy()
+    save_validators(source, request, body, redactor)
     return rows
 
 
-def _quietly(call: Callable[[], T], hidden: SecretRedactor) -> T:
-    """Call, and raise what it raises without a secret in it, and without what it came of."""
-    trouble: SourceError
+def _redact_errors(call: Callable[[], T], redactor: Redactor) -> T:
+    """Call, and raise its errors without secrets and without their causes."""
+    redacted: SourceError
     try:
         return call()
     except SourceUnavailable as error:
-        text = hidden.scrub(str(error))
-        trouble = SourceUnavailable(text, after_seconds=error.after_seconds)
+        text = redactor.redact(str(error))
+        redacted = SourceUnavailable(text, after_seconds=error.after_seconds)
     except SourceError as error:
-        trouble = SourceError(hidden.scrub(str(error)))
+        redacted = SourceError(redactor.redact(str(error)))
     except OSError as error:
-        trouble = SourceError(
-            f"What is fetched cannot be written or read again: {hidden.scrub(str(error))}. Nothing"
-            f" was published, and earlier versions stand. Make room in FORECAST_VAR's folder"
-            f" `fetched`, or give this user the right to write there."
+        redacted = SourceError(
+            f"Fetched data cannot be kept in FORECAST_VAR: {redactor.redact(str(error))}."
+            f" Nothing was published; earlier versions are unchanged."
+            f" Free disk space, or let this user write there."
         )
-    raise trouble  # out here, for an error remembers the one that it was raised beside
+    raise redacted  # outside of the block, where an error would keep the one that it replaces
 
 
 @dataclass(frozen=True)
 class _PageReader:
-    """One page, to be read in one try, or in another."""
+    """Reads one page, in one attempt or several."""
 
     source: HttpSource
-    answers: HttpClient
-    request: Request
+    client: HttpClient
+    request: HttpRequest
     budgets: ByteBudgets
     is_first: bool
 
@@ -167,78 +123,70 @@ class _PageReader:
         """The columns that are read."""
         return self.source.unique_id, self.source.ds, self.source.y
 
-    def read(self) -> tuple[pd.DataFrame, PageInfo, ByteBudgets]:
-        """The page's rows, what its successor is named in, and what is left of the budgets."""
-        budgets = self.budgets.for_one_try()
-        with self.answers.to(self.request, budgets) as answer:
-            if answer is None:
-                frame = self._without_content()
-                return frame, PageInfo(url=self.request.url), budgets
-            kind = self._format(answer)
-            try:
-                frame, value = self._rows(kind, answer.file, budgets)
-            except SourceUnavailable:
-                if answer.unfinished is None:  # what was kept is read otherwise by now
-                    self.answers.drop(self.request)
-                raise
-            self.answers.keep(self.request, answer)
+    def read(self) -> tuple[pd.DataFrame, PageInfo, HttpBody | None, ByteBudgets]:
+        """Return the rows, what pagination needs, the body's headers, and the budgets left."""
+        budgets = self.budgets.copy()
+        with self.client.fetch(self.request, budgets) as body:
+            if body is None:
+                return self._empty(), PageInfo(url=self.request.url), None, budgets
+            file_format = self._format(body)
+            frame, value = self._rows(file_format, body.file, budgets)
             page = PageInfo(
-                url=answer.url,
-                is_json=kind == "json",
-                value=value if self.source.paging else None,
-                link=answer.note.link,
-                sha256=answer.note.sha256,
+                url=body.request.url,
+                is_json=file_format == "json",
+                json=value if self.source.paging else None,
+                link=body.headers.get("Link", ""),
+                sha256=body.sha256,
                 n_rows=len(frame),
             )
-            return frame, page, budgets
+            return frame, page, body, budgets
 
-    def _without_content(self) -> pd.DataFrame:
+    def _empty(self) -> pd.DataFrame:
         if self.is_first:
-            raise SourceUnavailable(
-                f"{self.request.shown} answered 204 No Content. There is nothing to read in it;"
-                f" another try may pass."
-            )
+            raise SourceUnavailable(f"{self.request.label} answered 204 No Content.")
         return pd.DataFrame(columns=list(dict.fromkeys(self.columns)))
 
-    def _format(self, answer: HttpBody) -> Format:
-        """What a body is: as the settings, its Content-Type or its address says."""
-        start = answer.file.read(512)
-        answer.file.seek(0)
-        media = answer.note.content_type.partition(";")[0].strip().lower()
-        if HTML.match(start) or (media == "text/html" and not self.source.format):
+    def _format(self, body: HttpBody) -> Format:
+        """Return the format by the settings, the Content-Type or the ending of the URL."""
+        start = body.file.read(512)
+        body.file.seek(0)
+        media_type = body.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+        if HTML.match(start) or (media_type == "text/html" and not self.source.format):
             raise SourceUnavailable(
-                f"{self.request.shown} gave an HTML page where data should be, such as one that"
-                f" asks to log in or to wait. Nothing of it was used; another try may pass."
+                f"{self.request.label} gave an HTML page instead of data, such as a login or error"
+                f" page. Nothing of it was used."
             )
         if self.source.format:
             return self.source.format
-        if media in CONTENT_TYPES or media.endswith("+json"):
-            return CONTENT_TYPES.get(media, "json")
-        ending = PurePosixPath(urlsplit(answer.url).path).suffix.lower()
+        if media_type in CONTENT_TYPES or media_type.endswith("+json"):
+            return CONTENT_TYPES.get(media_type, "json")
+        ending = PurePosixPath(urlsplit(body.request.url).path).suffix.lower()
         if ending in FORMATS:
             return FORMATS[ending]
         raise SourceError(
-            f"{self.request.shown} does not tell what it gave: its Content-Type is"
-            f" `{media or 'missing'}`, and its address has no ending that is known. No row of it"
-            f' was used. Set `source.format` to "csv", "json", "jsonl" or "parquet".'
+            f"The format of {self.request.label} is unknown: its Content-Type is"
+            f" `{media_type or 'missing'}`, and its URL has no known ending. Nothing was published."
+            f' Set `source.format` to "csv", "json", "jsonl" or "parquet".'
         )
 
     def _rows(
-        self, kind: Format, file: IO[bytes], budgets: ByteBudgets
+        self, file_format: Format, file: IO[bytes], budgets: ByteBudgets
     ) -> tuple[pd.DataFrame, Any]:
-        """The rows of a body, and, of a JSON one, the whole of it."""
-        name = self.request.shown
+        """Return the rows of a body and, if it is JSON, its value."""
+        label = self.request.label
         try:
-            if kind == "json":
+            if file_format == "json":
                 with gc_paused():
                     value = load_json(file.read())
                     return compact(self._records(value)), value
-            counted: Any = file if kind == "parquet" else CountingReader(file, budgets.read, name)
-            return compact(PARSERS[kind](counted, self.columns, budgets.read, name, None)), None
+            is_parquet = file_format == "parquet"
+            source: Any = file if is_parquet else CountingReader(file, budgets.parsed, label)
+            parser = PARSERS[file_format]
+            return compact(parser(source, self.columns, budgets.parsed, label, None)), None
         except UNREADABLE as error:
             raise SourceUnavailable(
-                f"{name} gave a body that is not the {kind} that it should be, or was cut off:"
-                f" {error}. No row of it was used; another try may pass."
+                f"{label} gave a body that is not valid {file_format}, or is cut off: {error}."
+                f" Nothing of it was used."
             ) from error
 
     def _records(self, value: Any) -> pd.DataFrame:
@@ -246,7 +194,41 @@ class _PageReader:
             return records_frame(get_path(value, self.source.records), self.columns)
         except (ValueError, TypeError) as error:
             raise SourceError(
-                f"The JSON of {self.request.shown} cannot be taken as rows: {error}. No row of it"
-                f" was used, and earlier versions stand. Say in `source.records` where the list of"
-                f' rows is, such as "data.rows".'
+                f"The JSON of {self.request.label} has no list of rows: {error}. Nothing was"
+                f" published; earlier versions are unchanged. Set `source.records` to the path of"
+                f' that list, such as "data.rows".'
             ) from error
+
+
+def compact(frame: pd.DataFrame) -> pd.DataFrame:
+    """Store columns of text as categories and columns of numbers as numbers."""
+    if frame.empty:
+        return frame
+    return pd.DataFrame({name: _compact_column(frame[name]) for name in frame})
+
+
+def _compact_column(values: "pd.Series[Any]") -> "pd.Series[Any]":
+    if values.dtype != object:
+        return values
+    if infer_dtype(values, skipna=True) == "string":
+        return values.astype("category")
+    is_numeric = infer_dtype(values, skipna=False) in ("integer", "floating")
+    return values.infer_objects() if is_numeric else values
+
+
+def concat(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Concatenate the rows of frames with the same columns; no value changes its type."""
+    with_rows = [frame for frame in frames if len(frame)] or list(frames[:1])
+    return pd.DataFrame(
+        {name: _concat_columns([frame[name] for frame in with_rows]) for name in frames[0]}
+    )
+
+
+def _concat_columns(parts: "Sequence[pd.Series[Any]]") -> "pd.Series[Any]":
+    categories = {part.cat.categories.dtype for part in parts if part.dtype == "category"}
+    if len(categories) == 1 and all(part.dtype == "category" for part in parts):
+        return pd.Series(union_categoricals(list(parts)))
+    if len({part.dtype for part in parts}) > 1:  # else an id of 7 would become 7.0
+        parts = [part.astype(object) for part in parts]
+    column: pd.Series[Any] = pd.concat(parts, ignore_index=True)
+    return column

@@ -10,13 +10,12 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, quote_plus
 
 import pandas as pd
 import sqlalchemy as sa
 from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError, SQLAlchemyError
 
-from forecast_assets.config.redaction import redact_url, resolve_env
+from forecast_assets.config.redaction import redact, redact_url, resolve_env
 from forecast_assets.config.source_settings import SqlSource
 from forecast_assets.data.sources.deadline import Deadline, shut_down
 from forecast_assets.data.sources.parsing import gc_paused
@@ -83,17 +82,16 @@ def _may_pass(error: DBAPIError) -> bool:
 
 
 def _without_secrets(text: str, url: sa.URL) -> str:
-    for secret in sorted(_secrets(url), key=len, reverse=True):
-        text = text.replace(secret, "***")
-    return " ".join(text.split()).rstrip(".?")
+    return " ".join(redact(text, _secrets(url)).split()).rstrip(".?")
 
 
 def _secrets(url: sa.URL) -> Iterator[str]:
-    """The password in the address, as it is and as a URL spells it, and secrets in its query."""
-    values = [url.password, *(url.query[name] for name in url.query if IS_SECRET.search(name))]
-    for value in values:
-        for one in (value,) if isinstance(value, str) else value or ():
-            yield from filter(None, (one, quote(one), quote_plus(one)))
+    """Yield the password and the parameters whose name says that they are secret."""
+    if url.password:
+        yield url.password
+    for name, values in url.normalized_query.items():
+        if IS_SECRET.search(name):
+            yield from values
 
 
 CHUNK = 10_000  # rows; a chunk is in memory before its bytes are counted

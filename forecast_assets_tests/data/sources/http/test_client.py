@@ -1,32 +1,48 @@
-"""Connections: no answer takes longer than it may, and only who proves who he is is asked."""
+"""The HTTP client: total time, certificates, size limits and decompression."""
 
+import gzip
 import ssl
 import time
+import tracemalloc
 from collections.abc import Iterator
+from itertools import repeat
 from pathlib import Path
 
 import pytest
 import trustme
 
+from forecast_assets.data.sources.http.client import _gunzip
 from forecast_assets.errors import SourceError
-from forecast_assets_tests.http_servers import CSV, HERE, Reply, csv, fetch, web
+from forecast_assets_tests.http_servers import (
+    CSV,
+    HOST,
+    Reply,
+    Request,
+    chunked,
+    csv_reply,
+    fetch,
+    redirect,
+    serve,
+)
 from forecast_assets_tests.notification_servers import silent_port
 
 pytestmark = pytest.mark.usefixtures("no_proxy")
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/csv\r\n"
+TEXT = {"Content-Type": "text/csv"}
+BLOCK = b"a,2026-01-02,1.5\n" * 4096
 
 
-def drip(before: bytes, drop: bytes) -> Iterator[bytes]:
-    """Something at once, and then a byte or a few every 20 ms, for ten seconds."""
-    yield before
+def drip(start: bytes, drop: bytes) -> Iterator[bytes]:
+    """Yield something at once, and then a few bytes every 20 ms for ten seconds."""
+    yield start
     for _ in range(500):
         time.sleep(0.02)
         yield drop
 
 
 @pytest.mark.parametrize(
-    ("before", "drop"),
+    ("start", "drop"),
     [
         (HEAD + b"\r\n" + CSV, b"a"),
         (HEAD + b"Content-Length: 1000\r\n\r\n", b"a"),
@@ -34,103 +50,188 @@ def drip(before: bytes, drop: bytes) -> Iterator[bytes]:
         (HEAD, b"X: y\r\n"),
         (b"", b"H"),
     ],
-    ids=["a body without end", "a long body", "chunks", "headers", "a first line"],
+    ids=["a body without length", "a long body", "chunks", "headers", "a status line"],
 )
-def test_a_server_that_drips_is_left_in_time(tmp_path: Path, before: bytes, drop: bytes) -> None:
-    said: list[str] = []
-    with web(csv()) as server:
-        replies = [Reply(drip(before, drop), is_bare=True), csv()]
-        server.answer = lambda _: replies.pop(0)
-        fetch(tmp_path, server.url(), say=said.append, total_seconds=0.15, timeout_seconds=5)
-    (line,) = said
+def test_a_server_that_drips_is_stopped_in_time(tmp_path: Path, start: bytes, drop: bytes) -> None:
+    lines: list[str] = []
+    with serve([Reply(drip(start, drop), is_raw=True), csv_reply()]) as server:
+        fetch(tmp_path, server.url(), log=lines.append, total_seconds=0.15, timeout_seconds=5)
+    (line,) = lines
     assert (
-        "/data did not come to an end within `source.total_seconds` = 0.15. Nothing of it was used;"
-        " another try may pass."
+        "/data gave no complete response within `source.total_seconds` = 0.15. Nothing of it was"
+        " used."
     ) in line
 
 
-def test_a_long_body_that_comes_in_time_is_read(tmp_path: Path) -> None:
-    """What is slow between two bytes is not late."""
-    body = (bytes([byte]) for byte in CSV)
+def test_a_slow_body_within_the_total_time_is_read(tmp_path: Path) -> None:
+    """The time between two bytes is not the time since the start."""
 
     def slowly() -> Iterator[bytes]:
-        for byte in body:
-            time.sleep(0.002)
-            yield byte
+        for start in range(0, len(CSV), 8):
+            time.sleep(0.03)
+            yield CSV[start : start + 8]
 
-    with web(Reply(slowly(), headers={"Content-Type": "text/csv"})) as server:
+    with serve(Reply(slowly(), headers=TEXT)) as server:
         assert len(fetch(tmp_path, server.url(), timeout_seconds=0.2, max_retries=0)) == 3
 
 
-def test_a_server_that_never_says_a_word_is_left_in_time(tmp_path: Path) -> None:
+def test_a_silent_server_is_left_in_time(tmp_path: Path) -> None:
     with silent_port() as port:
-        with pytest.raises(
-            SourceError, match=r"not a byte within `source\.timeout_seconds` = 0\.1"
-        ):
-            fetch(tmp_path, f"http://{HERE}:{port}/", timeout_seconds=0.1, max_retries=1)
+        with pytest.raises(SourceError, match=r"no data for `source\.timeout_seconds` = 0\.1"):
+            fetch(tmp_path, f"http://{HOST}:{port}/", timeout_seconds=0.1, max_retries=1)
         with pytest.raises(SourceError, match=r"within `source\.connect_seconds` = 0\.1\."):
-            fetch(tmp_path, f"https://{HERE}:{port}/", connect_seconds=0.1, max_retries=1)
+            fetch(tmp_path, f"https://{HOST}:{port}/", connect_seconds=0.1, max_retries=1)
 
 
 @pytest.fixture(scope="module")
 def authority() -> trustme.CA:
-    """Who signs the certificate of a server on loopback."""
+    """A certificate authority."""
     return trustme.CA()
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def secure(authority: trustme.CA) -> ssl.SSLContext:
-    """The server's side of TLS, for 127.0.0.1."""
+    """The server's side of TLS for 127.0.0.1."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert(HERE).configure_cert(context)
+    authority.issue_cert(HOST).configure_cert(context)
     return context
 
 
-def test_a_certificate_that_nobody_known_signed_is_refused_at_once(
+def test_an_unknown_certificate_authority_is_refused(
     tmp_path: Path, secure: ssl.SSLContext
 ) -> None:
-    with web(csv(), secure) as server:
+    with serve(csv_reply(), secure) as server:
         with pytest.raises(
             SourceError,
-            match=r"https://127\.0\.0\.1:\d+/data shows a certificate that does not hold: unable to"
-            r" get local issuer certificate\. Nothing was sent to it, and earlier versions stand\."
-            r" If your organisation signs its own, name its certificates in the environment's"
-            r" SSL_CERT_FILE; else ask who runs the server\.",
+            match=r"https://127\.0\.0\.1:\d+/data has an invalid certificate: unable to get local"
+            r" issuer certificate\. Nothing was sent to it; earlier versions are unchanged\. If"
+            r" your organisation has its own certificate authority, set SSL_CERT_FILE in the",
         ):
             fetch(tmp_path, server.url())
-        assert server.asked == []
+        assert server.requests == []
 
 
-def test_an_authority_of_ones_own_is_named_in_the_environment(
+def test_an_authority_of_the_environment_is_accepted(
     tmp_path: Path, secure: ssl.SSLContext, authority: trustme.CA, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     certificate = tmp_path / "ca.pem"
     authority.cert_pem.write_to_path(str(certificate))
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
-    with web(csv(), secure) as server:
+    with serve([Reply(is_raw=True, end="reset"), csv_reply()], secure) as server:
         assert len(fetch(tmp_path, server.url())) == 3
-        with pytest.raises(
-            SourceError, match="a certificate that does not hold: Hostname mismatch"
-        ):
-            fetch(tmp_path, server.url().replace(HERE, "localhost"))
-    with web([Reply(is_bare=True, ends="reset"), csv()], secure) as server:
-        assert len(fetch(tmp_path, server.url())) == 3
-    with (
-        web(Reply(drip(HEAD + b"\r\n", b"a"), is_bare=True), secure) as server,
-        pytest.raises(
-            SourceError, match=r"did not come to an end within `source\.total_seconds` = 0\.2\."
-        ),
-    ):
-        fetch(tmp_path, server.url(), total_seconds=0.2, max_retries=0)
-    with web(csv()) as plain, web(csv(), secure) as server:
-        server.answer = lambda _: Reply(status=302, headers={"Location": plain.url()})
-        with pytest.raises(SourceError, match="which is http and no longer https"):
+        with pytest.raises(SourceError, match="an invalid certificate: Hostname mismatch"):
+            fetch(tmp_path, server.url().replace(HOST, "localhost"))
+        server.answer = lambda _: Reply(drip(HEAD + b"\r\n", b"a"), is_raw=True)
+        with pytest.raises(SourceError, match=r"within `source\.total_seconds` = 0\.2\."):
+            fetch(tmp_path, server.url(), total_seconds=0.2, max_retries=0)
+        server.answer = lambda _: redirect(f"http://{HOST}:1/")
+        with pytest.raises(SourceError, match="which leaves https for http"):
             fetch(tmp_path, server.url())
 
 
-def test_certificates_that_cannot_be_read_are_told_of(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("SSL_CERT_FILE", "/does/not/exist.pem"), ("HTTP_PROXY", "nope://ann:proxy-pass@h")],
+)
+def test_unusable_certificates_and_proxies_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, value: str
 ) -> None:
-    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "no.pem"))
-    with pytest.raises(SourceError, match=r"The environment's certificates or proxies cannot be"):
+    monkeypatch.setenv(name, value)
+    with pytest.raises(
+        SourceError,
+        match=r"^The certificates or proxies of the environment cannot be used\. Nothing was"
+        r" fetched; earlier versions are unchanged\. Correct SSL_CERT_FILE, SSL_CERT_DIR,",
+    ):
         fetch(tmp_path, "https://127.0.0.1:1/")
+
+
+def gzip_reply(body: bytes) -> Reply:
+    return csv_reply(body, Content_Encoding="gzip")
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        Reply(chunked(repeat(BLOCK)), headers={**TEXT, "Transfer-Encoding": "chunked"}),
+        Reply(repeat(BLOCK), headers=TEXT),
+        Reply(b"", headers={**TEXT, "Content-Length": str(10**10)}, end="hang"),
+        gzip_reply(gzip.compress(bytes(10**7))),
+        Reply(repeat(gzip.compress(b"")), headers={**TEXT, "Content-Encoding": "gzip"}),
+    ],
+    ids=["chunks", "no length", "too long a length", "a bomb", "endless empty gzip members"],
+)
+def test_a_body_larger_than_the_limit_is_refused(tmp_path: Path, reply: Reply) -> None:
+    """Reading stops at the limit; a declared length is refused before the first byte."""
+    with serve(reply) as server:
+        with pytest.raises(
+            SourceError,
+            match=r"gives more than `source\.max_bytes` = 100,000 bytes, unpacked and all parts"
+            r" together\. Reading stopped, and nothing was published\.",
+        ):
+            fetch(tmp_path, server.url(), max_bytes=100_000)
+        assert len(server.requests) == 1
+    assert list((tmp_path / "var").iterdir()) == []
+
+
+def test_the_limit_counts_all_pages_but_no_failed_attempts(tmp_path: Path) -> None:
+    bad = b"unique_id,ds,y\n1,2,3,4\n"
+
+    def answer(request: Request) -> Reply:
+        page = int(request.query["page"])
+        body = CSV.replace(b"2026", b"202%d" % page) if page < 3 else b"unique_id,ds,y\n"
+        return csv_reply(body if len(server.requests) % 2 == 0 else bad)
+
+    with serve(answer) as server:
+        limit = 2 * len(CSV) + len(bad)
+        assert len(fetch(tmp_path, server.url(), paging={"kind": "page"}, max_bytes=limit)) == 6
+        assert len(server.requests) == 6
+        with pytest.raises(SourceError, match=r"more than `source\.max_bytes`"):
+            fetch(tmp_path, server.url(), paging={"kind": "page"}, max_bytes=2 * len(CSV))
+
+
+@pytest.mark.parametrize("is_compressed", [False, True])
+def test_memory_is_bounded_while_a_body_is_received(
+    tmp_path: Path,
+    is_compressed: bool,  # noqa: FBT001
+) -> None:
+    """60 MB are received and refused, and little of them is in memory at once."""
+    block = BLOCK * 16  # 1 MB
+    small = gzip_reply(gzip.compress(block * 70, 1))
+    reply = small if is_compressed else Reply(repeat(block), headers=TEXT)
+    with serve(reply) as server:
+        tracemalloc.start()
+        try:
+            with pytest.raises(SourceError, match=r"more than `source\.max_bytes`"):
+                fetch(tmp_path, server.url(), max_bytes=60_000_000)
+            peak = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+    assert peak < 10_000_000
+
+
+@pytest.mark.parametrize("size", [1, 7, 1000])
+@pytest.mark.parametrize("body", [b"a", CSV, bytes(3 * 2**20)])
+def test_gzip_of_several_members_is_decompressed_whole(size: int, body: bytes) -> None:
+    """However it is cut into blocks."""
+    packed = gzip.compress(body) * 2
+    blocks = [packed[start : start + size] for start in range(0, len(packed), size)]
+    assert b"".join(_gunzip(blocks)) == body * 2
+
+
+def test_gzip_that_is_cut_off_is_not_taken_for_whole() -> None:
+    packed = gzip.compress(CSV)
+    for end in range(len(packed)):
+        with pytest.raises(EOFError, match="cut off"):
+            list(_gunzip([packed[:end]]))
+
+
+@pytest.mark.parametrize("encoding", ["br", "deflate", "gzip, gzip"])
+def test_other_encodings_are_refused(tmp_path: Path, encoding: str) -> None:
+    with serve(csv_reply(Content_Encoding=encoding)) as server:
+        with pytest.raises(
+            SourceError,
+            match=rf"/data compresses its body as `{encoding}`, but only gzip was accepted\."
+            r" Nothing was published\. Ask the operator of the server to respect `Accept-Enc",
+        ):
+            fetch(tmp_path, server.url())
+        assert len(server.requests) == 1

@@ -1,0 +1,283 @@
+"""HTTP requests: what they contain, where they may be redirected, and who receives secrets."""
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from forecast_assets.config.redaction import Redactor
+from forecast_assets.config.source_settings import HttpSource
+from forecast_assets.data.sources.http.request import HttpRequest, build_request
+from forecast_assets.data.sources.request import source_fingerprint
+from forecast_assets.errors import SettingsError, SourceError
+from forecast_assets_tests.http_servers import (
+    HOST,
+    ROWS,
+    Reply,
+    csv_reply,
+    fetch,
+    http_request,
+    json_reply,
+    redirect,
+    serve,
+)
+
+pytestmark = pytest.mark.usefixtures("no_proxy")
+
+SECRETS: dict[str, Any] = {
+    "headers": {"X-Key": "key of mine"},
+    "params": {"token": "token of mine"},
+}
+HTTPS, HTTP = "https://a.org/data", "http://a.org/data"
+
+
+def test_a_request_contains_what_the_settings_say(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Secrets come from the environment; dates are in the source's time zone."""
+    monkeypatch.setenv("TOKEN", "Bearer of secrets")
+    monkeypatch.setenv("DEPTH", "deep {as_of:%Y}")
+    with serve(json_reply({"data": {"rows": ROWS}})) as server:
+        rows = fetch(
+            tmp_path,
+            server.url("/of/{as_of:%Y/%m}?kind={kind}"),
+            as_of=datetime(2026, 11, 22, 23, 30, tzinfo=UTC),
+            timezone="Europe/Vienna",
+            method="POST",
+            headers={"authorization": "env:TOKEN", "X-API-key": "one", "accept-encoding": "br"},
+            params={"day": "{as_of}"},
+            body={"until": ["{as_of}", {"deep": "env:DEPTH"}], "n": 3},
+            records="data.rows",
+        )
+    (request,) = server.requests
+    assert len(rows) == 3
+    assert request.method == "POST"
+    assert request.path.startswith("/of/2026/11?")
+    assert request.query == {"kind": "{kind}", "day": "2026-11-23"}
+    assert request.headers["authorization"] == "Bearer of secrets"
+    assert request.headers["X-API-key"] == "one"
+    assert request.headers["Accept-Encoding"] == "gzip"
+    assert request.headers["Content-Type"] == "application/json"
+    assert json.loads(request.body) == {"until": ["2026-11-23", {"deep": "deep 2026"}], "n": 3}
+
+
+def test_credentials_in_the_url_become_a_header(tmp_path: Path) -> None:
+    with serve(csv_reply()) as server:
+        url = server.url().replace("//", "//ann:s%40sam@")
+        fetch(tmp_path, url)
+        fetch(tmp_path, url, headers={"authorization": "Bearer 7", "user-agent": "ours"})
+    basic, bearer = server.requests
+    assert basic.headers["Authorization"] == "Basic YW5uOnNAc2Ft"
+    assert "@" not in basic.headers["Host"]
+    assert bearer.headers["authorization"] == "Bearer 7"
+    assert "Authorization" not in bearer.headers
+    assert bearer.headers["User-Agent"] == "ours"
+
+
+def test_a_get_has_no_body(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r'a `body` needs `method = "POST"`'):
+        fetch(tmp_path, "http://h/", body={"a": 1})
+
+
+@pytest.mark.parametrize("url", ["ftp://h/a.csv", "h/a.csv", "http:///a.csv", "http://[::1/", "x"])
+def test_an_invalid_url_is_refused(tmp_path: Path, url: str) -> None:
+    with pytest.raises(
+        SourceError,
+        match=r"`source\.url` = .* is not a valid URL: it needs http:// or https:// and a host, and"
+        r" .* Nothing was fetched; earlier versions are unchanged\. Correct it in forecast\.toml\.",
+    ):
+        fetch(tmp_path, url)
+
+
+@pytest.mark.parametrize("value", ["two\nlines", "trailing\n", "überall", " before"])
+def test_an_invalid_header_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: str
+) -> None:
+    monkeypatch.setenv("KEY", value)
+    with pytest.raises(SourceError, match=r"`source\.headers\.X-Key` cannot be sent: ") as caught:
+        fetch(tmp_path, "http://127.0.0.1:1/", headers={"X-Key": "env:KEY"})
+    assert value not in str(caught.value)
+
+
+def build(url: str, **source: Any) -> HttpRequest:
+    request = http_request(Path("/r"), url, **source)
+    assert isinstance(request.settings.source, HttpSource)
+    return build_request(request.settings.source, request, Redactor())
+
+
+@pytest.mark.parametrize(
+    ("start", "target", "allow_hosts"),
+    [
+        (HTTPS, "/b", None),
+        (HTTPS, "https://other.org/b", None),
+        (HTTP, "/b", None),
+        (HTTP, "//A.org:80/b", None),
+        (HTTP, "https://other.org/b", None),
+        (HTTP, "http://b.org/b", ["b.org"]),
+        (HTTP, "http://b.org/b", ["*.org"]),
+        (HTTP, "http://a.org:8080/b", ["A.org"]),
+        (HTTPS, "/b", ["b.org"]),
+        (HTTPS, "https://cdn.b.org/b", ["c.org", "*.b.org"]),
+    ],
+)
+@pytest.mark.parametrize("kind", ["redirect", "next page"])
+def test_same_origin_https_and_allowed_hosts_are_followed(
+    start: str, target: str, allow_hosts: list[str] | None, kind: str
+) -> None:
+    assert build(start, allow_hosts=allow_hosts).follow(target, kind).url.endswith("/b")
+
+
+@pytest.mark.parametrize(
+    ("start", "target", "allow_hosts", "message"),
+    [
+        (HTTPS, "http://a.org/b", ["a.org"], r"leaves https for http\. If that is safe, set `sour"),
+        (HTTP, "http://b.org/b", None,
+         r"is plain http elsewhere\. If it is correct, add b\.org to `source\.allow_hosts`"),
+        (HTTP, "http://a.org:8080/b", None, "is plain http elsewhere"),
+        (HTTP, "http://b.org/b", ["c.org"], "is on another host"),
+        (HTTPS, "https://b.org/b", ["c.org"],
+         r"is on another host\. If it is correct, add b\.org to `source\.allow_hosts`"),
+        (HTTPS, "https://b.org.evil.net/b", ["b.org"], "is on another host"),
+        (HTTPS, "https://b.org@evil.net/b", ["b.org"], "is on another host"),
+        (HTTPS, "https://b.org\\@evil.net/b", ["b.org"], "is"),
+        (HTTPS, "https://a.org:444/b", ["b.org"], "is on another host"),
+        (HTTP, "file:///etc/passwd", ["*"], "is neither http nor https"),
+        (HTTP, "data:text/csv,unique_id", None, "is neither http nor https"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("kind", ["redirect", "next page"])
+def test_other_urls_are_refused_with_a_remedy(
+    start: str, target: str, allow_hosts: list[str] | None, message: str, kind: str
+) -> None:
+    with pytest.raises(
+        SourceError,
+        match=rf"^https?://a\.org/data names the {kind} \S+, which {message}.*\. Nothing was"
+        r" published; earlier versions are unchanged\.$",
+    ):
+        build(start, allow_hosts=allow_hosts).follow(target, kind)
+
+
+def test_allow_hosts_changes_the_fingerprint_only_where_it_is_set(tmp_path: Path) -> None:
+    """Versions that were stored before this setting existed belong to the same source."""
+    without, given = (
+        source_fingerprint(http_request(tmp_path, HTTPS, **source).settings)
+        for source in ({}, {"allow_hosts": ["b.org"]})
+    )
+    assert without == "53c0060c"
+    assert given != without
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_a_redirect_within_the_origin_receives_the_headers(tmp_path: Path, status: int) -> None:
+    """It does not receive the parameters: its own URL is complete."""
+    with serve([redirect("/there?a=1", status), csv_reply()]) as server:
+        assert len(fetch(tmp_path, server.url(), **SECRETS)) == 3
+    first, second = server.requests
+    assert first.query == {"token": "token of mine"}
+    assert second.path == "/there?a=1"
+    assert second.headers["X-Key"] == "key of mine"
+
+
+@pytest.mark.parametrize(
+    ("status", "method", "body"),
+    [(301, "GET", b""), (302, "GET", b""), (303, "GET", b""), (307, "POST", b'{"a":1}'),
+     (308, "POST", b'{"a":1}')],
+)  # fmt: skip
+def test_a_redirected_post_keeps_its_method_as_the_status_says(
+    tmp_path: Path, status: int, method: str, body: bytes
+) -> None:
+    with serve([redirect("/there", status), csv_reply()]) as server:
+        fetch(tmp_path, server.url(), method="POST", body={"a": 1})
+    assert (server.requests[1].method, server.requests[1].body) == (method, body)
+    assert ("Content-Type" in server.requests[1].headers) is (method == "POST")
+
+
+@pytest.mark.parametrize("is_page", [False, True])
+def test_another_origin_receives_no_secrets(tmp_path: Path, is_page: bool) -> None:  # noqa: FBT001
+    """Neither header, parameter nor password; another port is another origin."""
+    with serve(csv_reply()) as other, serve(redirect(other.url("/there"))) as server:
+        if is_page:
+            server.answer = lambda _: csv_reply(Link=f'<{other.url("/there")}>; rel="next"')
+        fetch(
+            tmp_path,
+            server.url().replace("//", "//ann:password@"),
+            allow_hosts=[HOST],
+            paging={"kind": "link"},
+            **SECRETS,
+        )
+    (request,) = other.requests
+    assert request.path == "/there"
+    assert set(request.headers) == {"Host", "Accept", "Accept-Encoding", "User-Agent"}
+
+
+def test_credentials_that_a_redirect_names_are_not_sent(tmp_path: Path) -> None:
+    with serve(csv_reply()) as server:
+        replies = [redirect(f"//x:y@{HOST}:{server.port}/there"), csv_reply()]
+        server.answer = lambda _: replies.pop(0)
+        fetch(tmp_path, server.url())
+    assert "Authorization" not in server.requests[1].headers
+
+
+def test_another_origin_receives_no_body(tmp_path: Path) -> None:
+    with serve(csv_reply()) as other, serve(redirect(other.url("/there"), 307)) as server:
+        with pytest.raises(
+            SourceError,
+            match=r"/data names the redirect http://127\.0\.0\.1:\d+/there, which is outside the"
+            r" origin of `source\.url`, so `source\.body` was not sent there\. Nothing was"
+            r" published\. If the address is correct, set `source\.url` to it\.",
+        ):
+            fetch(tmp_path, server.url(), method="POST", body={"a": 1}, allow_hosts=[HOST])
+        assert other.requests == []
+
+
+def test_another_origin_that_needs_credentials_is_explained(tmp_path: Path) -> None:
+    with (
+        serve(Reply(status=401)) as other,
+        serve(redirect(other.url("/there"))) as server,
+        pytest.raises(
+            SourceError,
+            match=r"Headers of \[source\] are sent only to the origin of `source\.url`, and this is"
+            r" another one: if the address is correct, set `source\.url` to it\.",
+        ),
+    ):
+        fetch(tmp_path, server.url(), allow_hosts=[HOST], **SECRETS)
+
+
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        ("file:///etc/passwd", r"file:///etc/passwd, which is neither http nor https"),
+        ("http://[::1/", "names a redirect whose URL is invalid"),
+        ("", r"answered 302 Found without a `Location` header\."),
+    ],
+)
+def test_a_redirect_that_cannot_be_followed_is_not_retried(
+    tmp_path: Path, target: str, message: str
+) -> None:
+    with serve(redirect(target)) as server:
+        with pytest.raises(SourceError, match=message):
+            fetch(tmp_path, server.url())
+        assert len(server.requests) == 1
+
+
+def test_endless_redirects_are_refused(tmp_path: Path) -> None:
+    with serve(redirect("/data")) as server:
+        with pytest.raises(
+            SourceError,
+            match=r"/data is the last of more than 10 redirects\. Nothing was fetched; earlier"
+            r" versions are unchanged\. Set `source\.url` to the final address, or ask the oper",
+        ):
+            fetch(tmp_path, server.url())
+        assert len(server.requests) == 11
+
+
+def test_redirects_through_a_proxy_follow_the_same_rules(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with serve([redirect("http://known.invalid/b"), csv_reply()]) as proxy:
+        monkeypatch.setenv("HTTP_PROXY", proxy.url(""))
+        with pytest.raises(SourceError, match="is plain http elsewhere"):
+            fetch(tmp_path, "http://93.184.216.34/a")
+        assert len(fetch(tmp_path, "http://93.184.216.34/a", allow_hosts=["known.*"])) == 3
