@@ -16,10 +16,12 @@ from typing import Any, Literal
 from urllib.parse import parse_qs, urlsplit
 
 import pandas as pd
+import pytest
 
 from forecast_assets.config.loader import parse
 from forecast_assets.data.sources import fetch as sources
 from forecast_assets.data.sources.request import FetchRequest
+from forecast_assets.errors import SourceError
 
 HOST = "127.0.0.1"
 AS_OF = datetime(2026, 11, 23, tzinfo=UTC)
@@ -206,3 +208,18 @@ def http_request(
 def fetch(folder: Path, url: str, **given: Any) -> pd.DataFrame:
     """Return the rows of an http source."""
     return sources.fetch(http_request(folder, url, **given))[["unique_id", "ds", "y"]]
+
+
+def assert_refused(
+    folder: Path,
+    reply: Answer | Reply | Sequence[Reply],
+    match: str,
+    *,
+    n_requests: int = 1,
+    **source: Any,
+) -> None:
+    """Check that an http source gives an error with this message, after so many requests."""
+    with serve(reply) as server:
+        with pytest.raises(SourceError, match=match):
+            fetch(folder, server.url(), **source)
+        assert len(server.requests) == n_requests

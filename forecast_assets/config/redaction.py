@@ -11,10 +11,9 @@ from urllib.parse import parse_qsl, quote, quote_plus, unquote, unquote_plus, ur
 from forecast_assets.errors import SettingsError
 
 MASK = "***"
-# A shorter text may be any word: it is redacted only where it stands alone, and a plain setting, a
-# user name or a parameter of a URL that is shorter counts as no secret.
+# A shorter text may be any word: it is redacted only where it stands alone, and a shorter part of
+# a secret, plain setting, user name or parameter of a URL counts as no secret.
 MIN_SECRET_LENGTH = 6
-MIN_WORD_LENGTH = 3
 AUTHENTICATION_SCHEMES = {"basic", "bearer", "digest", "token"}
 
 
@@ -80,7 +79,7 @@ def redact(text: str, secrets: Iterable[str]) -> str:
 
 def _written_forms(secret: str) -> set[str]:
     """Return a secret and its words as URLs, JSON, Python and Basic authentication write them."""
-    words = {word for word in secret.split() if len(word) >= MIN_WORD_LENGTH}
+    words = {word for word in secret.split() if len(word) >= MIN_SECRET_LENGTH}
     words = {word for word in words if word.lower() not in AUTHENTICATION_SCHEMES}
     forms = set()
     for part in {secret, secret.strip(), *words}:

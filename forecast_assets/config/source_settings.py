@@ -1,6 +1,12 @@
+<<<<<<< HEAD
 """Define `[source]` of forecast.toml: a table for each kind of source, with masked secrets.
 
 The readers in `data.sources` use them.
+=======
+"""`[source]` of forecast.toml: a frozen class for each kind, with secrets masked when it is dumped.
+
+Reading a source is in `data.sources`.
+>>>>>>> 9c06d73 (HTTP: tests and guide in plain words; a word of a secret counts only if it is not short)
 """
 
 import difflib
@@ -15,6 +21,7 @@ from forecast_assets.errors import format_list
 
 
 class FrozenModel(BaseModel):
+<<<<<<< HEAD
     """A table of forecast.toml; it is frozen and refuses unknown keys."""
 
     # Inputs are hidden because pydantic prints them in tracebacks, and they may hold a password.
@@ -23,14 +30,24 @@ class FrozenModel(BaseModel):
 
 def known_zone(zone: str) -> str:
     """Return the name of a time zone. Raises ValueError if it does not exist."""
+=======
+    """A table of forecast.toml: frozen, without unknown keys."""
+
+    # Input is hidden in errors because it may contain a password.
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, hide_input_in_errors=True)
+
+
+def _check_zone(zone: str) -> str:
+    """Return the name of a time zone. Raises ValueError if it is unknown."""
+>>>>>>> 9c06d73 (HTTP: tests and guide in plain words; a word of a secret counts only if it is not short)
     if zone not in available_timezones():
-        near = difflib.get_close_matches(zone, available_timezones(), n=3)
-        raise ValueError(f"no such time zone; nearest: {format_list(near) or 'none'}")
+        nearest = difflib.get_close_matches(zone, available_timezones(), n=3)
+        raise ValueError(f"no such time zone; nearest: {format_list(nearest) or 'none'}")
     return zone
 
 
 Secret = Annotated[str, Field(min_length=1), PlainSerializer(mask)]
-Address = Annotated[str, Field(min_length=1), PlainSerializer(redact_url)]
+Url = Annotated[str, Field(min_length=1), PlainSerializer(redact_url)]
 Body = Annotated[dict[str, Any], PlainSerializer(mask_nested)]
 Name = Annotated[str, Field(min_length=1)]
 Path = Annotated[
@@ -38,12 +55,16 @@ Path = Annotated[
     Field(min_length=1),
     PlainSerializer(lambda path: redact_url(path) if "://" in path else path, return_type=str),
 ]
-Zone = Annotated[str, AfterValidator(known_zone)]
+Zone = Annotated[str, AfterValidator(_check_zone)]
 Seconds = Annotated[float, Field(gt=0, strict=False)]
 
 
 class DemoSource(FrozenModel):
+<<<<<<< HEAD
     """The six weekly series of the package."""
+=======
+    """The six weekly series in the package."""
+>>>>>>> 9c06d73 (HTTP: tests and guide in plain words; a word of a secret counts only if it is not short)
 
     kind: Literal["demo"] = "demo"
     unique_id: ClassVar[str] = "unique_id"
@@ -55,46 +76,62 @@ class DemoSource(FrozenModel):
 
 
 class _Source(FrozenModel):
+<<<<<<< HEAD
     """The settings of every kind but the demo: columns, bad rows, limits and retries."""
+=======
+    """Settings of every kind but the demo: columns, bad rows, retries."""
+>>>>>>> 9c06d73 (HTTP: tests and guide in plain words; a word of a secret counts only if it is not short)
 
     unique_id: Name = "unique_id"
     ds: Name = "ds"
     y: Name = "y"
+<<<<<<< HEAD
     # The zone in which days and weeks are counted.
     timezone: Zone | None = None
+=======
+    timezone: Zone | None = None  # of weeks and days
+>>>>>>> 9c06d73 (HTTP: tests and guide in plain words; a word of a secret counts only if it is not short)
     on_bad_rows: Literal["fail", "quarantine"] = "fail"
-    max_bytes: int = Field(2_000_000_000, ge=1)  # of all bodies together, and of what they unpack
+    max_bytes: int = Field(2_000_000_000, ge=1)  # of all bodies, and of what they decompress to
     max_retries: int = Field(42, ge=0, le=10_000)
     retry_base_seconds: Seconds = 1
     retry_cap_seconds: Seconds = 300
 
     @property
     def zone(self) -> ZoneInfo | None:
+<<<<<<< HEAD
         """Return the time zone; None if times are used as they are written."""
+=======
+        """Return the time zone; None keeps times as they are written."""
+>>>>>>> 9c06d73 (HTTP: tests and guide in plain words; a word of a secret counts only if it is not short)
         return ZoneInfo(self.timezone) if self.timezone else None
 
     @property
     def is_incremental(self) -> bool:
+<<<<<<< HEAD
         """Tell whether the source returns only rows that are new since the last fetch."""
+=======
+        """Whether it reads only rows that are new since the last fetch."""
+>>>>>>> 9c06d73 (HTTP: tests and guide in plain words; a word of a secret counts only if it is not short)
         return False
 
 
 class FileSource(_Source):
-    """Files on a disk or on anything that fsspec reaches: csv, parquet or json."""
+    """CSV, Parquet or JSON files on a disk or on any fsspec file system."""
 
     kind: Literal["file"]
     path: Path
 
 
 class LinkPaging(FrozenModel):
-    """The next page is where the answer says: at a path in its JSON, or in its `Link` header."""
+    """The next page is at the URL that a JSON path or the `Link` header names."""
 
     kind: Literal["link"]
     path: Name | None = None
 
 
 class PagePaging(FrozenModel):
-    """Pages have numbers, given as a parameter, until one is empty."""
+    """Pages are numbered by a parameter, until one is empty."""
 
     kind: Literal["page"]
     parameter: Name = "page"
@@ -102,7 +139,7 @@ class PagePaging(FrozenModel):
 
 
 class CursorPaging(FrozenModel):
-    """The answer holds, at a path in its JSON, what to ask the next page with."""
+    """The next page needs the cursor at a path of the JSON as a parameter."""
 
     kind: Literal["cursor"]
     parameter: Name = "cursor"
@@ -114,19 +151,19 @@ Format = Literal["csv", "json", "jsonl", "parquet"]
 
 
 class HttpSource(_Source):
-    """An address that answers with JSON, CSV or Parquet, in one piece or in pages."""
+    """A URL that answers with JSON, CSV or Parquet, whole or in pages."""
 
     kind: Literal["http"]
-    url: Address
+    url: Url
     method: Literal["GET", "POST"] = "GET"
     headers: dict[str, Secret] = Field(default_factory=dict)
     params: dict[str, Secret] = Field(default_factory=dict)
     body: Body | None = None  # of a POST, sent as JSON
-    format: Format | None = None  # None: as the answer says
-    records: Name | None = None  # the path to the rows in a JSON answer
+    format: Format | None = None  # None: as the response says
+    records: Name | None = None  # the path to the rows in JSON
     paging: Paging | None = None
     connect_seconds: Seconds = 10
-    timeout_seconds: Seconds = 60  # without a byte
+    timeout_seconds: Seconds = 60  # without data
     total_seconds: Seconds = 1800  # of one response
     # Not part of the source's fingerprint where it is not set.
     allow_hosts: tuple[Name, ...] | None = Field(
@@ -134,36 +171,40 @@ class HttpSource(_Source):
     )
 
     @model_validator(mode="after")
-    def _a_post_has_a_body(self) -> Self:
+    def _check_body(self) -> Self:
         if self.body is not None and self.method == "GET":
             raise ValueError('a `body` needs `method = "POST"`')
         return self
 
 
 class SqlSource(_Source):
-    """A database that SQLAlchemy reaches: a query, or a table."""
+    """A query or a table of a database that SQLAlchemy supports."""
 
     kind: Literal["sql"]
-    url: Address
+    url: Url
     query: Name | None = None
     table: Name | None = None
     connect_seconds: Seconds = 10
-    total_seconds: Seconds = 1800  # of one try, from the connection to the last row
+    total_seconds: Seconds = 1800  # of one attempt, from the connection to the last row
 
     @model_validator(mode="after")
-    def _one_of_them(self) -> Self:
+    def _check_query_or_table(self) -> Self:
         if (self.query is None) == (self.table is None):
             raise ValueError("give one of `query` and `table`")
         return self
 
     @property
     def is_incremental(self) -> bool:
+<<<<<<< HEAD
         """Tell whether the query uses `:last_ds` to return only new rows."""
+=======
+        """Whether the query reads only new rows, that is, uses `:last_ds`."""
+>>>>>>> 9c06d73 (HTTP: tests and guide in plain words; a word of a secret counts only if it is not short)
         return bool(re.search(r"(?<!:):last_ds\b", self.query or ""))
 
 
 class PythonSource(_Source):
-    """A function that returns a frame."""
+    """A Python function that returns a frame."""
 
     kind: Literal["python"]
     callable: str = Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")

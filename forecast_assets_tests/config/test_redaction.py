@@ -8,7 +8,7 @@ from urllib.parse import quote, quote_plus
 
 import pytest
 
-from forecast_assets.config.redaction import Redactor, redact, url_secrets
+from forecast_assets.config.redaction import Redactor, redact, redact_url_parts, url_secrets
 from forecast_assets.errors import SettingsError, SourceError
 from forecast_assets_tests.http_servers import (
     CSV,
@@ -213,3 +213,21 @@ def test_only_values_of_the_environment_become_secrets(monkeypatch: pytest.Monke
     assert redactor.resolve("plain text") == "plain text"
     redactor.add("added")
     assert redactor.redact("1234 plain text added") == "*** plain text ***"
+
+
+@pytest.mark.parametrize(
+    ("text", "url", "expected"),
+    [
+        ("login of me with hunter2", "json://me:hunter2@host", "login of *** with ***"),
+        ("posted to json://me:x@host/t", "json://me:x@host/t", "posted to json://***"),
+        ("user p@ss w0rd!", "json://me:p%40ss+w0rd%21@host", "user ***@*** ***"),
+        ("path /s%C3%A9cret/x", "json://host/sécret", "path /***/x"),
+        ("HTTP x-abc123456-y", "json://host?+X=abc123456", "HTTP x-***-y"),
+        ("the key KEY-123", "slack://key-123", "the key ***"),
+        ("a cat sat at a table", "json://host/a", "*** cat sat at *** table"),
+        ("sent to nobody from here", "mailto://host?to=x&from=y", "sent to nobody from here"),
+    ],
+)
+def test_every_part_of_a_channels_url_is_redacted(text: str, url: str, expected: str) -> None:
+    """But its scheme and the names of its parameters."""
+    assert redact_url_parts(text, url) == expected

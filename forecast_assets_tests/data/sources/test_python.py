@@ -16,7 +16,7 @@ from forecast_assets_tests.builders import make_settings
 
 MODULE = """
 import asyncio, functools, urllib.request
-import httpx, pandas as pd, pyarrow as pa, requests
+import httpx2, pandas as pd, pyarrow as pa, requests
 from forecast_assets.errors import SourceError, SourceUnavailable
 
 FRAME = pd.DataFrame({"shop": ["a", "a'; DROP TABLE x;--"], "ds": "2026-01-02", "y": [1.0, 2.0]})
@@ -63,7 +63,7 @@ def flaky(error):
 
 lost = flaky(ConnectionResetError("the line broke"))
 slow = flaky(TimeoutError("no answer"))
-by_httpx = flaky(httpx.ReadTimeout("no answer"))
+by_httpx2 = flaky(httpx2.ReadTimeout("no answer"))
 by_requests = flaky(requests.ConnectionError("no answer"))
 of_ours = flaky(SourceUnavailable("It is not there yet."))
 
@@ -115,7 +115,7 @@ def test_it_is_told_for_when_and_its_frame_stays_as_it_was(root: Path):
     assert ours.FRAME["ds"].tolist() == ["2026-01-02"] * 2
 
 
-@pytest.mark.parametrize("name", ["lost", "slow", "by_httpx", "by_requests", "of_ours"])
+@pytest.mark.parametrize("name", ["lost", "slow", "by_httpx2", "by_requests", "of_ours"])
 def test_what_may_pass_is_tried_again_and_told(root: Path, name: str):
     told: list[str] = []
     assert len(fetch(root, name, told.append)) == 2

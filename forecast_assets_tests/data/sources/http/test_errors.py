@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 
 from forecast_assets.errors import SourceError
-from forecast_assets_tests.data.sources.http.test_reader import assert_refused
-from forecast_assets_tests.http_servers import Reply, csv_reply, fetch, serve
+from forecast_assets_tests.http_servers import Reply, assert_refused, csv_reply, fetch, serve
 
 pytestmark = pytest.mark.usefixtures("no_proxy")
 

@@ -9,12 +9,12 @@ import pytest
 
 from forecast_assets.data.sources.http import pagination
 from forecast_assets.data.sources.http.pagination import next_link
-from forecast_assets.errors import SourceError
 from forecast_assets_tests.http_servers import (
     ROWS,
     HttpServer,
     Reply,
     Request,
+    assert_refused,
     csv_reply,
     fetch,
     json_reply,
@@ -110,18 +110,6 @@ def test_a_later_page_without_content_ends_the_pages(tmp_path: Path) -> None:
         assert read(tmp_path, server, paging=LINK) == [1.5]
 
 
-def test_a_server_that_ignores_the_page_number_is_refused(tmp_path: Path) -> None:
-    with (
-        serve(json_reply({"rows": [ROW]})) as server,
-        pytest.raises(
-            SourceError,
-            match=r"/data gives the same body for `nr` = 2 as for the page before, so it ignores"
-            r" the number\. Nothing was published\. Correct `source\.paging\.parameter`\.",
-        ),
-    ):
-        read(tmp_path, server, paging={"kind": "page", "parameter": "nr"})
-
-
 @pytest.mark.parametrize("end", [{"next": None}, {"next": ""}, {"next": False}, {}])
 @pytest.mark.parametrize("cursor", ["a/b c", 0, 17])
 def test_cursors_are_sent_back_until_there_is_none(
@@ -154,92 +142,46 @@ def test_a_post_has_its_cursor_in_the_body(tmp_path: Path) -> None:
     assert [request.query["cursor"] for request in server.requests] == ["0", "17"]
 
 
+CURSOR = {"kind": "cursor", "path": "links.next"}
+CIRCLE = [page(ROW, "?a"), page(ROW, "?b"), page(ROW, "?a"), page(ROW, "?b")]
+
+
 @pytest.mark.parametrize(
-    ("paging", "noun"),
-    [(LINK, "address"), ({"kind": "cursor", "path": "links.next"}, "cursor")],
-)
-def test_pages_in_a_circle_are_refused(tmp_path: Path, paging: dict[str, str], noun: str) -> None:
-    replies = [page(ROW, "?a"), page(ROW, "?b"), page(ROW, "?a"), page(ROW, "?b")]
-    with (
-        serve(replies) as server,
-        pytest.raises(
-            SourceError,
-            match=rf"/data names the same {noun} for two next pages, so its pages would never end\."
-            r" Nothing was published\. Correct `source\.paging`, or ask the operator of the",
-        ),
-    ):
-        read(tmp_path, server, paging=paging)
-    assert len(server.requests) == 3
-
-
-def test_a_page_that_names_itself_is_refused(tmp_path: Path) -> None:
-    with (
-        serve(page(ROW, "/data")) as server,
-        pytest.raises(SourceError, match="names the same addr"),
-    ):
-        read(tmp_path, server, paging=LINK)
+    ("reply", "paging", "n_requests", "message"),
+    [
+        (CIRCLE, LINK, 3, r"names the same address for two next pages, so its pages would never"),
+        (CIRCLE, CURSOR, 3, r"names the same cursor for two next pages"),
+        (page(ROW, "/data"), LINK, 1, "names the same address for two next pages"),
+        (page(ROW, 1), {"kind": "page", "parameter": "nr"}, 2,
+         r"gives the same body for `nr` = 2 as for the page before, so it ignores the number"),
+        (page(ROW, {"href": "?page=2"}), LINK, 1, "has a dict at `source.paging.path`"),
+        (page(ROW, ["?page=2"]), LINK, 1, "has a list at"),
+        (page(ROW, True), LINK, 1, "has a bool at"),  # noqa: FBT003 - JSON
+        (page(ROW, 1), LINK, 1, r"has a int at .*, which cannot name a page\. Nothing was publi"),
+        (page(ROW, {"id": 1}), CURSOR, 1, "has a dict at"),
+        (csv_reply(), LINK, 1, r"gives a page that is not JSON, but `source\.paging\.path`"),
+        (json_reply(ROWS), {"kind": "link", "path": "next"}, 1, "gives a page that is a list"),
+        (page(ROW, "http://[::1/"), LINK, 1, "names a next page whose URL is invalid"),
+    ],
+)  # fmt: skip
+def test_pages_that_cannot_be_read_on_are_refused(
+    tmp_path: Path, reply: Any, paging: dict[str, str], n_requests: int, message: str
+) -> None:
+    records = None if "a list" in message and "page that" in message else "rows"
+    source = {"paging": paging, "records": records}
+    assert_refused(tmp_path, reply, f"/data {message}", n_requests=n_requests, **source)
 
 
 def test_too_many_pages_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pagination, "MAX_PAGES", 3)
-    with (
-        serve(lambda _: page(ROW, f"?{len(server.requests)}")) as server,
-        pytest.raises(
-            SourceError,
-            match=r"/data has more than 3 pages\. Reading stopped, and nothing was published\."
-            r" Request more rows per page, or correct `source\.paging`\.",
-        ),
-    ):
-        read(tmp_path, server, paging=LINK)
-    assert len(server.requests) == 3
-
-
-@pytest.mark.parametrize("value", [{"href": "?page=2"}, ["?page=2"], True, 1])
-def test_a_link_must_be_text(tmp_path: Path, value: object) -> None:
-    with (
-        serve(page(ROW, value)) as server,
-        pytest.raises(
-            SourceError,
-            match=r"/data has a \w+ at `source\.paging\.path` = links\.next, which cannot name a"
-            r" page\. Nothing was published\. Correct the path\.",
-        ),
-    ):
-        read(tmp_path, server, paging=LINK)
-
-
-def test_a_cursor_must_be_text_or_a_number(tmp_path: Path) -> None:
-    with serve(page(ROW, {"id": 1})) as server, pytest.raises(SourceError, match="has a dict at"):
-        read(tmp_path, server, paging={"kind": "cursor", "path": "links.next"})
-
-
-@pytest.mark.parametrize(
-    ("reply", "problem"),
-    [(csv_reply(), "not JSON"), (json_reply(ROWS), "a list")],
-    ids=["csv", "list"],
-)
-def test_a_path_needs_a_json_object(tmp_path: Path, reply: Reply, problem: str) -> None:
-    with (
-        serve(reply) as server,
-        pytest.raises(
-            SourceError,
-            match=rf"/data gives a page that is {problem}, but `source\.paging\.path` = links\.next"
-            r" needs a JSON object\. Nothing was published\. Correct `source\.paging`; a `link`"
-            r" without a path reads the `Link` header\.",
-        ),
-    ):
-        fetch(tmp_path, server.url(), paging=LINK)
-
-
-def test_an_invalid_url_is_refused(tmp_path: Path) -> None:
-    with (
-        serve(page(ROW, "http://[::1/")) as server,
-        pytest.raises(
-            SourceError,
-            match=r"/data names a next page whose URL is invalid\. It was not followed, and nothing"
-            r" was published\. Ask the operator of the server\.",
-        ),
-    ):
-        read(tmp_path, server, paging=LINK)
+    assert_refused(
+        tmp_path,
+        lambda request: page(ROW, f"{request.path}1" if "?" in request.path else "?1"),
+        r"/data has more than 3 pages\. Reading stopped, and nothing was published\. Request more",
+        n_requests=3,
+        records="rows",
+        paging=LINK,
+    )
 
 
 def test_only_the_page_that_failed_is_retried(tmp_path: Path) -> None:

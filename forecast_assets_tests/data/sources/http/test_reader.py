@@ -23,6 +23,7 @@ from forecast_assets_tests.http_servers import (
     HOST,
     ROWS,
     Reply,
+    assert_refused,
     csv_reply,
     fetch,
     http_request,
@@ -49,14 +50,6 @@ def plain(rows: pd.DataFrame) -> list[tuple[str, str, float | None]]:
         (unique_id, f"{ds:%Y-%m-%d}", None if pd.isna(y) else y)
         for unique_id, ds, y in rows.itertuples(index=False)
     ]
-
-
-def assert_refused(folder: Path, reply: Reply, match: str, **source: Any) -> None:
-    """Check that the reply is a permanent error with this message, without a retry."""
-    with serve(reply) as server:
-        with pytest.raises(SourceError, match=match):
-            fetch(folder, server.url(), **source)
-        assert len(server.requests) == 1
 
 
 @pytest.mark.parametrize(
@@ -220,14 +213,11 @@ def test_a_server_that_fails_41_times_is_read_at_last(tmp_path: Path) -> None:
 
 
 def test_the_last_attempt_is_an_error(tmp_path: Path) -> None:
-    with serve(Reply(status=500)) as server:
-        with pytest.raises(
-            SourceError,
-            match=r"answered 500 Internal Server Error\. Nothing of it was used\. Attempt 4 of 4"
-            r" failed after \d+ s\. Nothing was published; earlier versions are unchanged\.",
-        ):
-            fetch(tmp_path, server.url())
-        assert len(server.requests) == 4
+    message = (
+        r"answered 500 Internal Server Error\. Nothing of it was used\. Attempt 4 of 4 failed after"
+        r" \d+ s\. Nothing was published; earlier versions are unchanged\."
+    )
+    assert_refused(tmp_path, Reply(status=500), message, n_requests=4)
 
 
 def raw_reply(body: bytes, headers: bytes) -> bytes:
