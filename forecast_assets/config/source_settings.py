@@ -1,12 +1,6 @@
-<<<<<<< HEAD
 """Define `[source]` of forecast.toml: a table for each kind of source, with masked secrets.
 
 The readers in `data.sources` use them.
-=======
-"""`[source]` of forecast.toml: a frozen class for each kind, with secrets masked when it is dumped.
-
-Reading a source is in `data.sources`.
->>>>>>> 9c06d73 (HTTP: tests and guide in plain words; a word of a secret counts only if it is not short)
 """
 
 import difflib
@@ -21,25 +15,14 @@ from forecast_assets.errors import format_list
 
 
 class FrozenModel(BaseModel):
-<<<<<<< HEAD
     """A table of forecast.toml; it is frozen and refuses unknown keys."""
 
     # Inputs are hidden because pydantic prints them in tracebacks, and they may hold a password.
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, hide_input_in_errors=True)
 
 
-def known_zone(zone: str) -> str:
-    """Return the name of a time zone. Raises ValueError if it does not exist."""
-=======
-    """A table of forecast.toml: frozen, without unknown keys."""
-
-    # Input is hidden in errors because it may contain a password.
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, hide_input_in_errors=True)
-
-
 def _check_zone(zone: str) -> str:
-    """Return the name of a time zone. Raises ValueError if it is unknown."""
->>>>>>> 9c06d73 (HTTP: tests and guide in plain words; a word of a secret counts only if it is not short)
+    """Return the name of a time zone. Raises ValueError if it does not exist."""
     if zone not in available_timezones():
         nearest = difflib.get_close_matches(zone, available_timezones(), n=3)
         raise ValueError(f"no such time zone; nearest: {format_list(nearest) or 'none'}")
@@ -60,11 +43,7 @@ Seconds = Annotated[float, Field(gt=0, strict=False)]
 
 
 class DemoSource(FrozenModel):
-<<<<<<< HEAD
     """The six weekly series of the package."""
-=======
-    """The six weekly series in the package."""
->>>>>>> 9c06d73 (HTTP: tests and guide in plain words; a word of a secret counts only if it is not short)
 
     kind: Literal["demo"] = "demo"
     unique_id: ClassVar[str] = "unique_id"
@@ -76,21 +55,13 @@ class DemoSource(FrozenModel):
 
 
 class _Source(FrozenModel):
-<<<<<<< HEAD
     """The settings of every kind but the demo: columns, bad rows, limits and retries."""
-=======
-    """Settings of every kind but the demo: columns, bad rows, retries."""
->>>>>>> 9c06d73 (HTTP: tests and guide in plain words; a word of a secret counts only if it is not short)
 
     unique_id: Name = "unique_id"
     ds: Name = "ds"
     y: Name = "y"
-<<<<<<< HEAD
     # The zone in which days and weeks are counted.
     timezone: Zone | None = None
-=======
-    timezone: Zone | None = None  # of weeks and days
->>>>>>> 9c06d73 (HTTP: tests and guide in plain words; a word of a secret counts only if it is not short)
     on_bad_rows: Literal["fail", "quarantine"] = "fail"
     max_bytes: int = Field(2_000_000_000, ge=1)  # of all bodies, and of what they decompress to
     max_retries: int = Field(42, ge=0, le=10_000)
@@ -99,20 +70,12 @@ class _Source(FrozenModel):
 
     @property
     def zone(self) -> ZoneInfo | None:
-<<<<<<< HEAD
         """Return the time zone; None if times are used as they are written."""
-=======
-        """Return the time zone; None keeps times as they are written."""
->>>>>>> 9c06d73 (HTTP: tests and guide in plain words; a word of a secret counts only if it is not short)
         return ZoneInfo(self.timezone) if self.timezone else None
 
     @property
     def is_incremental(self) -> bool:
-<<<<<<< HEAD
         """Tell whether the source returns only rows that are new since the last fetch."""
-=======
-        """Whether it reads only rows that are new since the last fetch."""
->>>>>>> 9c06d73 (HTTP: tests and guide in plain words; a word of a secret counts only if it is not short)
         return False
 
 
@@ -195,11 +158,7 @@ class SqlSource(_Source):
 
     @property
     def is_incremental(self) -> bool:
-<<<<<<< HEAD
         """Tell whether the query uses `:last_ds` to return only new rows."""
-=======
-        """Whether the query reads only new rows, that is, uses `:last_ds`."""
->>>>>>> 9c06d73 (HTTP: tests and guide in plain words; a word of a secret counts only if it is not short)
         return bool(re.search(r"(?<!:):last_ds\b", self.query or ""))
 
 
