@@ -48,7 +48,7 @@ def evaluate(
         comparison = _compare(series, before)
         findings = merge(_findings(raw, comparison, before, settings, as_of))
     n_series = max(len(comparison.new.ids), before.frame["unique_id"].nunique() if before else 0)
-    return [replace(one, policy=_policy(one, n_series, settings)) for one in findings]
+    return [replace(finding, policy=_policy(finding, n_series, settings)) for finding in findings]
 
 
 def blocking(findings: Sequence[Finding]) -> list[Finding]:

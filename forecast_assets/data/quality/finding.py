@@ -222,9 +222,10 @@ def merge(findings: Iterable[Finding]) -> list[Finding]:
 def to_frame(findings: Iterable[Finding]) -> pd.DataFrame:
     """Return the rows of `data_findings`: for each finding its summary, then its series."""
     rows: list[tuple[object, ...]] = []
-    for one in findings:
-        rows.append((one.kind, None, None, one.n, one.message, one.policy))
-        rows += [(one.kind, *astuple(row), one.policy) for row in one.rows]
+    for finding in findings:
+        kind, policy = finding.kind, finding.policy
+        rows.append((kind, None, None, finding.n, finding.message, policy))
+        rows += [(kind, *astuple(row), policy) for row in finding.rows]
     frame = pd.DataFrame(rows, columns=["kind", "unique_id", "ds", "n", "message", "policy"])
     return frame.assign(ds=pd.to_datetime(frame["ds"]))
 

@@ -21,7 +21,7 @@ from forecast_assets_tests.data.quality.test_baseline import FILE, write, write_
 from forecast_assets_tests.store_builders import make_store, write_series
 
 
-def found(kind: str, policy: FindingPolicy = "warn") -> list[Finding]:
+def invented(kind: str, policy: FindingPolicy = "warn") -> list[Finding]:
     """A finding that no evaluation makes."""
     return [Finding(kind, 7, (), "It is invented.", policy=policy)]
 
@@ -42,11 +42,11 @@ def test_the_findings_on_a_fetch_are_read_not_evaluated(tmp_path: Path):
     store, settings = make_store(tmp_path), make_settings(tmp_path, source=FILE)
     first, second = write_fetch(store, 1, 2), write_fetch(store, 1, 2, 3, weeks=1)
     for fetch, kind in ((first, "flat"), (second, "gaps")):
-        commit = keep(store, found(kind), fetch)
+        commit = keep(store, invented(kind), fetch)
         assert (commit.run_id, commit.as_of) == (fetch.run_id, fetch.as_of)
         assert commit.inputs == (fetch.as_input,)
-    assert findings_of(store, publish(store, first), settings) == found("flat")
-    assert findings_of(store, publish(store, second), settings) == found("gaps")
+    assert findings_of(store, publish(store, first), settings) == invented("flat")
+    assert findings_of(store, publish(store, second), settings) == invented("gaps")
 
 
 def test_that_there_are_no_findings_is_stored_too(tmp_path: Path):
@@ -68,25 +68,25 @@ def test_a_version_older_than_the_table_is_evaluated_as_of_its_time(tmp_path: Pa
 def test_the_same_findings_on_one_fetch_are_written_once(tmp_path: Path):
     store, settings = make_store(tmp_path), make_settings(tmp_path, source=FILE)
     fetch = write_fetch(store, 1, 2)
-    held = keep(store, found("flat", "hold"), fetch)
-    assert keep(store, found("flat", "hold"), fetch, "re-executed") == held
-    assert findings_of(store, publish(store, fetch, "re-executed"), settings) == found(
+    held = keep(store, invented("flat", "hold"), fetch)
+    assert keep(store, invented("flat", "hold"), fetch, "re-executed") == held
+    assert findings_of(store, publish(store, fetch, "re-executed"), settings) == invented(
         "flat", "hold"
     )
-    assert keep(store, found("flat"), fetch, "with other settings").version == held.version + 1
+    assert keep(store, invented("flat"), fetch, "with other settings").version == held.version + 1
     other = publish(store, fetch, "with other settings")
-    assert findings_of(store, other, settings) == found("flat")
+    assert findings_of(store, other, settings) == invented("flat")
 
 
 def test_a_fetch_is_held_until_series_are_made_from_it(tmp_path: Path):
     store = make_store(tmp_path)
     assert held_findings(store) == []
     first, second = write_fetch(store, 1, 2), write_fetch(store, 1, 2, 3, weeks=1)
-    keep(store, found("flat", "hold"), first)
+    keep(store, invented("flat", "hold"), first)
     publish(store, first)  # it was accepted
     assert held_findings(store) == []
-    keep(store, [*found("gaps"), *found("shrunk", "hold")], second)
-    assert held_findings(store) == found("shrunk", "hold")
+    keep(store, [*invented("gaps"), *invented("shrunk", "hold")], second)
+    assert held_findings(store) == invented("shrunk", "hold")
     publish(store, second)
     assert held_findings(store) == []
 
