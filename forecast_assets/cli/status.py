@@ -90,16 +90,24 @@ class StatusContext:
         return self.store.commit(source)
 
 
-def _forecast(context: StatusContext) -> Iterator[StatusLine]:
-    commit, now = context.forecast, context.now
-    written_at = commit.written_at or now
-    age = f"{written_at:%Y-%m-%d %H:%M}, {humanize_age(now - written_at)}"
+def _week(context: StatusContext) -> Iterator[StatusLine]:
     yield StatusLine("week", context.rows["ds"].min())
-    yield StatusLine("as_of", commit.as_of)
+
+
+def _run(context: StatusContext) -> Iterator[StatusLine]:
+    written_at = context.forecast.written_at or context.now
+    age = f"{written_at:%Y-%m-%d %H:%M}, {humanize_age(context.now - written_at)}"
+    yield StatusLine("as_of", context.forecast.as_of)
     yield StatusLine("made_at", written_at, text=age)
-    yield StatusLine("run_id", commit.run_id)
+    yield StatusLine("run_id", context.forecast.run_id)
+
+
+def _series(context: StatusContext) -> Iterator[StatusLine]:
     yield StatusLine("n_series", int(context.rows["unique_id"].nunique()))
-    yield StatusLine("made_from", commit.made_from)
+
+
+def _inputs(context: StatusContext) -> Iterator[StatusLine]:
+    yield StatusLine("made_from", context.forecast.made_from)
 
 
 def _data(context: StatusContext) -> Iterator[StatusLine]:
@@ -182,7 +190,10 @@ def _undelivered(context: StatusContext) -> Iterator[StatusLine]:
 
 
 SECTIONS = {
-    ("week", "as_of", "made_at", "run_id", "n_series", "made_from"): _forecast,
+    ("week",): _week,
+    ("as_of", "made_at", "run_id"): _run,
+    ("n_series",): _series,
+    ("made_from",): _inputs,
     ("data",): _data,
     ("models_failed",): _failed_models,
     ("champions_changed",): _changed_champions,

@@ -184,6 +184,8 @@ def test_a_lost_version_affects_only_its_own_lines(tmp_path: Path):
     lines = lines_of(store)
     assert not_well(lines) == ["models_failed"]
     assert "Could not read version 0 of metrics" in lines["models_failed"].display
+    data_files(store, "next_week_forecast")[0].unlink()
+    assert not_well(lines_of(store)) == ["week", "n_series", "models_failed", "not_by_champion"]
 
 
 def test_a_forecast_without_recorded_inputs_is_reported(tmp_path: Path):
