@@ -1,9 +1,8 @@
-"""Raw rows to weekly series: one row for each series and week, from its first to its last.
+"""Aggregate raw rows to weekly series: one row per series and week, from its first to its last.
 
-Reading a source does not belong here, nor anything about models.
+Reading a source belongs to `sources`, judging a fetch to `quality`.
 """
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from functools import cached_property
@@ -16,132 +15,80 @@ from numpy.typing import NDArray
 from forecast_assets.config.settings import Settings
 from forecast_assets.errors import DataError, format_list
 
-WEEKS = 52  # that the usual number of days is taken from
-SHARE = 0.1  # of them may have fewer days: holidays, and series that do not sell every day
-# A daily source with five short weeks a year keeps all of its days, one with rows on two days here
-# and four there is asked for the fewer.
-
-FEWEST = 4  # weeks before the newest; of fewer nothing can be called usual, and all are whole
+WEEKDAYS = ("W-MON", "W-TUE", "W-WED", "W-THU", "W-FRI", "W-SAT", "W-SUN")
+# Weeks, before the newest, that the usual number of days is taken from.
+USUAL_WEEKS = 52
+# Share of these weeks that may have fewer days. A daily source with five short weeks a year is
+# still expected to have all days; one with rows on two days or on four is expected to have two.
+SHORT_WEEK_SHARE = 0.1
+# With fewer earlier weeks no number of days is usual, and every week counts as complete.
+MIN_USUAL_WEEKS = 4
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
-
-
-def covered(series: Ints, nth_week: Ints, n_days: Ints, n_days_of_all: Ints) -> Floats:
-    """The coverage of each week of each series: its days with a value, of the usual ones.
-
-    The first three are a week each, ascending by series and, within it, by week; `n_days_of_all`
-    is, by week, on how many days any series has a value. Usual are the days that nine in ten of
-    the last 52 weeks before the newest reach, or those of a year ago where they are fewer; a week
-    has 1 at most. Where a series has several
-    days in any week, its coverage is no more than that of all series taken as one.
-    """
-    share = _of_usual(series, nth_week, n_days)
-    there = np.flatnonzero(n_days_of_all)
-    of_all = np.ones(len(n_days_of_all))
-    of_all[there] = _of_usual(np.zeros(len(there), dtype=int), there, n_days_of_all[there])
-    starts = np.flatnonzero(np.append(True, series[1:] != series[:-1]))
-    is_finer = np.maximum.reduceat(n_days, starts) > 1
-    return np.where(is_finer[series], np.minimum(share, of_all[nth_week]), share)
-
-
-def _of_usual(series: Ints, nth_week: Ints, n_days: Ints) -> Floats:
-    """Each week's days of the usual ones, 1 at most; `series` ascends, and weeks within each.
-
-    Of a week that had fewer a year ago, give or take a week, those are usual: a holiday's.
-    """
-    nth_last = np.cumsum(np.bincount(series))[series] - 1 - np.arange(len(series))
-    is_judged = (nth_last >= 1) & (nth_last <= WEEKS)
-    judged, n = series[is_judged], n_days[is_judged]
-    ranked = n[np.lexsort((n, judged))]
-    counts = np.bincount(judged, minlength=series.max(initial=0) + 1)
-    is_known = counts >= FEWEST
-    places = np.cumsum(counts) - counts + (SHARE * (counts - 1)).astype(np.int64)
-    of_series = np.ones(len(counts))
-    of_series[is_known] = ranked[places[is_known]]
-    usual = of_series[series]
-    width = int(nth_week.max(initial=0)) + 1
-    cell = series * width + nth_week
-    for ago in (WEEKS - 1, WEEKS, WEEKS + 1):
-        place = np.searchsorted(cell, cell - ago).clip(max=len(cell) - 1)
-        is_there = (cell[place] == cell - ago) & (nth_week >= ago)
-        usual = np.where(is_there, np.minimum(usual, n_days[place]), usual)
-    shares: Floats = np.minimum(1.0, n_days / usual)
-    return shares
-
-
-WEEKDAYS = ("W-MON", "W-TUE", "W-WED", "W-THU", "W-FRI", "W-SAT", "W-SUN")
+Mask = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
 class WeeklySeries:
-    """The weekly table, and what was done to the rows on the way."""
+    """The table `series`, and counts of what was left out or filled."""
 
     frame: pd.DataFrame
-    n_set_aside: int  # rows that break the contract
-    n_unfinished: int  # rows left out: their week was not over
-    n_part: int  # first and newest weeks of series left out: too few of their days are there
-    n_filled: int  # weeks that no row gave a value for
-    partial: tuple[str, ...]  # series whose newest week is one of those
-    short: tuple[str, ...]  # series of a single week: they cannot be backtested
+    n_unfinished: int  # rows left out because their week was not over
+    n_partial: int  # first and newest weeks left out because too many of their days are missing
+    n_filled: int  # weeks without a value that `series.missing` filled
 
 
 def to_weeks(raw: pd.DataFrame, settings: Settings, *, as_of: datetime) -> WeeklySeries:
-    """Turn raw rows `unique_id, ds, y` into weeks `unique_id, ds, y, coverage`, sorted, no gaps.
+    """Aggregate rows `unique_id, ds, y` to weeks `unique_id, ds, y, coverage`, sorted, no gaps.
 
-    A week is named by the day it ends, and counts only when that day lies before `as_of`, in the
-    source's time zone, or the schedule's where it has none. A series' first and newest week count
-    only from `series.min_coverage` of its usual days on. Rows with a `problem` are left out.
+    `ds` becomes the last day of the week. A week counts once that day lies before `as_of`, in the
+    time zone of the source or else of the schedule. The first and the newest week of a series
+    count if their coverage is at least `series.min_coverage`. Rows with a `problem` are ignored.
 
-    Raises DataError where a week has several rows and `series.aggregate` is "error", a week has
-    none and `series.missing` is "error", a series has no value, no series has two weeks, or no
-    week is complete.
+    Raises DataError if no week is over, no series has two weeks, a series has no value, a week has
+    several rows and `series.aggregate` is "error", or none and `series.missing` is "error".
     """
-    problem = raw.get("problem")
-    sound = raw if problem is None or problem.isna().all() else raw[problem.isna()]
-    week = _week_end(sound["ds"], settings.series.frequency)
+    if "problem" in raw and raw["problem"].notna().any():
+        raw = raw[raw["problem"].isna()]
+    week_end = _week_end(raw["ds"], settings.series.frequency)
     today = pd.Timestamp(_today(as_of, settings))
-    is_over = (week < today).to_numpy()
+    is_over = (week_end < today).to_numpy()
     if not is_over.any():
         raise DataError(
-            f"None of {len(sound)} rows lies in a week that was over on {today.date()}: the first"
-            f" week ends on {week.min().date()}. There is nothing to learn from, so nothing was"
-            f" published. Check the dates of the source, and `as_of` if you set one."
+            f"None of {len(raw)} rows lies in a week that was over on {today.date()}: the first"
+            f" week ends on {week_end.min().date()}. Nothing was published. Check the dates of the"
+            f" source, and `as_of` if you set one."
         )
-    rows = _RowArrays.of(sound, week)
+    rows = _RowArrays.of(raw, week_end)
     if settings.series.aggregate == "error" and not pd.Index(rows.cell[is_over]).is_unique:
-        raise _refusal_of_shared_weeks(sound[is_over], week[is_over])
-    cells = _cells(rows, is_over, settings.series.aggregate)
-    _refuse_empty_series(rows, is_over, cells)
-    is_end = _is_end(cells)
-    is_part = is_end & (cells["coverage"] < settings.series.min_coverage)
-    is_newest = cells["week"] == cells["week"].max()
-    gridded = _on_grid(cells[~is_part], rows)
-    is_gap = gridded["y"].isna()
-    frame = _filled(gridded, is_gap, settings)
-    sizes = frame.groupby("unique_id", sort=True).size()
-    short = tuple(sizes.index[sizes == 1])
-    if len(short) == len(sizes):
+        raise _several_rows_error(raw[is_over], week_end[is_over])
+    weeks = _aggregate(rows, is_over, settings.series.aggregate)
+    _check_every_series_has_a_value(rows, is_over, weeks)
+    is_end = (weeks["series"].diff() != 0) | (weeks["series"].diff(-1) != 0)
+    is_partial = is_end & (weeks["coverage"] < settings.series.min_coverage)
+    grid = _to_grid(weeks[~is_partial], rows)
+    is_gap = grid["y"].isna()
+    frame = _fill_gaps(grid, is_gap, settings.series.missing)
+    ids = frame["unique_id"]
+    if ids.is_unique:
         raise DataError(
-            f"Every series has a single week: {format_list(short)}. No forecast can be made or judged"
-            f" from one value, so nothing was published. Give the source at least two weeks."
+            f"Every series has a single week: {format_list(ids)}. A forecast needs at least two"
+            f" weeks, so nothing was published. Add earlier weeks to the source."
         )
     return WeeklySeries(
         frame,
-        n_set_aside=len(raw) - len(sound),
         n_unfinished=int((~is_over).sum()),
-        n_part=int(is_part.sum()),
+        n_partial=int(is_partial.sum()),
         n_filled=int(is_gap.sum()),
-        partial=tuple(rows.ids[cells.loc[is_part & is_newest, "series"]]),
-        short=short,
     )
 
 
 def newest_week(as_of: datetime, settings: Settings) -> date:
-    """The last day of the newest week that was over at a moment."""
+    """Return the last day of the newest week that was over at `as_of`."""
     today = _today(as_of, settings)
-    since = (today.weekday() - WEEKDAYS.index(settings.series.frequency) - 1) % 7 + 1
-    return today - timedelta(days=since)
+    days_since = (today.weekday() - WEEKDAYS.index(settings.series.frequency) - 1) % 7 + 1
+    return today - timedelta(days=days_since)
 
 
 def _today(as_of: datetime, settings: Settings) -> date:
@@ -149,131 +96,164 @@ def _today(as_of: datetime, settings: Settings) -> date:
 
 
 def _week_end(times: "pd.Series[pd.Timestamp]", frequency: str) -> "pd.Series[pd.Timestamp]":
-    """The day, at midnight, that ends the week of each time."""
+    """Return the last day, at midnight, of the week of each time."""
     days_left = (WEEKDAYS.index(frequency) - times.dt.weekday) % 7
     return times.dt.normalize() + pd.to_timedelta(days_left, unit="D")
 
 
 @dataclass(frozen=True)
 class _RowArrays:
-    """The rows as numbers: whose, on which day, in which week; weeks count from `first`."""
+    """The rows as numbers; weeks are counted from that of the first row."""
 
-    ids: NDArray[np.object_]  # [S], ascending
-    series: Ints  # [N]
+    ids: NDArray[np.object_]  # [S], sorted
+    series: Ints  # [N], index into `ids`
     day: Ints  # [N], since 1970
     week: Ints  # [N]
-    first: int  # the day that week 0 ends, since 1970
+    week_0_end: int  # day since 1970
     time: NDArray[np.datetime64]  # [N]
     y: Floats  # [N]
 
     @classmethod
-    def of(cls, rows: pd.DataFrame, week: "pd.Series[pd.Timestamp]") -> Self:
-        series, ids = pd.factorize(rows["unique_id"].to_numpy(), sort=True)
+    def of(cls, raw: pd.DataFrame, week_end: "pd.Series[pd.Timestamp]") -> Self:
+        series, ids = pd.factorize(raw["unique_id"].to_numpy(), sort=True)
         day, end = (
             times.to_numpy().astype("datetime64[D]").astype(np.int64)
-            for times in (rows["ds"], week)
+            for times in (raw["ds"], week_end)
         )
-        first = int(end.min())
-        time, y = rows["ds"].to_numpy(), rows["y"].to_numpy(dtype=np.float64)
-        return cls(ids, series, day, (end - first) // 7, first, time, y)
+        week_0_end = int(end.min())
+        time, y = raw["ds"].to_numpy(), raw["y"].to_numpy(dtype=np.float64)
+        return cls(ids, series, day, (end - week_0_end) // 7, week_0_end, time, y)
 
     @property
     def n_weeks(self) -> int:
-        """How many weeks there are from the first row's to the last one's."""
+        """Count the weeks from that of the first row to that of the last."""
         return int(self.week.max()) + 1
 
     @cached_property
     def cell(self) -> Ints:
-        """A number for each series and week, ascending by series: [N]."""
+        """Number each pair of series and week, sorted by series and week: [N]."""
         return self.series * self.n_weeks + self.week
 
 
-def _cells(rows: _RowArrays, is_over: NDArray[np.bool_], how: str) -> pd.DataFrame:
-    """One row for each week of each series with a value: `series, week, y, coverage`, sorted."""
-    n_weeks = rows.n_weeks
-    is_known = is_over & ~np.isnan(rows.y)
-    cell = rows.cell[is_known]
-    y = pd.Series(rows.y[is_known], index=cell)
-    if how == "last":
-        y = y.iloc[np.argsort(rows.time[is_known], kind="stable")]
-    groups = y.groupby(level=0, sort=True)
-    one: Mapping[str, Callable[[], pd.Series[float]]] = {
-        "sum": groups.sum,
-        "mean": groups.mean,
-        "last": groups.last,
-        "error": y.sort_index,
-    }
-    values = one[how]()
-    if np.isinf(values).any():
+def _aggregate(rows: _RowArrays, is_over: Mask, aggregate: str) -> pd.DataFrame:
+    """Return one row per series and week with a value: `series, week, y, coverage`, sorted."""
+    has_value = is_over & ~np.isnan(rows.y)
+    cell = rows.cell[has_value]
+    y = pd.Series(rows.y[has_value], index=cell)
+    if aggregate == "last":
+        y = y.iloc[np.argsort(rows.time[has_value], kind="stable")]
+    how = "first" if aggregate == "error" else aggregate
+    values = y.groupby(level=0, sort=True).agg(how)
+    cells = values.index.to_numpy()
+    series, week = cells // rows.n_weeks, cells % rows.n_weeks
+    is_infinite = np.isinf(values.to_numpy())
+    if is_infinite.any():
         raise DataError(
-            f"{int(np.isinf(values).sum())} weeks have rows whose {how} is larger than any number"
-            f" can be, of the series {format_list(rows.ids[values.index[np.isinf(values)] // n_weeks])}."
-            f" Nothing was published. Look for values that are far too large."
+            f"The {how} of {is_infinite.sum()} weeks is too large for a number, in the series"
+            f" {format_list(rows.ids[series[is_infinite]])}. Nothing was published. Look for"
+            f" values that are far too large."
         )
-    index = values.index.to_numpy()
-    series, week = index // n_weeks, index % n_weeks
-    days = pd.unique(cell * 7 + rows.day[is_known] % 7)
-    n_days = np.bincount(np.searchsorted(index, days // 7), minlength=len(index))
-    of_all = np.bincount(np.unique(days // 7 % n_weeks * 7 + days % 7) // 7, minlength=n_weeks)
-    coverage = covered(series, week, n_days, of_all) if len(index) else np.array([])
+    weekday = rows.day[has_value] % 7
+    n_days = _count_days(np.searchsorted(cells, cell), weekday, len(cells))
+    n_days_any = _count_days(rows.week[has_value], weekday, rows.n_weeks)
+    coverage = compute_coverage(series, week, n_days, n_days_any) if len(cells) else n_days
     return pd.DataFrame(
         {"series": series, "week": week, "y": values.to_numpy(), "coverage": coverage}
     )
 
 
-def _is_end(cells: pd.DataFrame) -> "pd.Series[bool]":
-    """Which cells are the first or the newest of their series, of weeks that are over."""
-    return (cells["series"].diff() != 0) | (cells["series"].diff(-1) != 0)
+def _count_days(group: Ints, weekday: Ints, n_groups: int) -> Ints:
+    """Count the distinct weekdays of each group of rows."""
+    return np.bincount(pd.unique(group * 7 + weekday) // 7, minlength=n_groups)
 
 
-def _refuse_empty_series(rows: _RowArrays, is_over: NDArray[np.bool_], cells: pd.DataFrame) -> None:
-    has_value = np.isin(np.arange(len(rows.ids)), cells["series"])
-    has_row = np.bincount(rows.series[is_over], minlength=len(rows.ids)) > 0
-    without = rows.ids[has_row & ~has_value]
-    if len(without):
+def compute_coverage(series: Ints, week: Ints, n_days: Ints, n_days_any: Ints) -> Floats:
+    """Return the share of its usual days that each week of each series has, at most 1.
+
+    `series`, `week` and `n_days`, each [N], have one element per series and week, sorted by both;
+    `n_days_any`, [W], counts the days of each week on which any series has a value.
+
+    Nine in ten of the 52 weeks before a series' newest one have the usual number of days or more.
+    If the week a year earlier had fewer, its number is the usual one. For a series that has
+    several days in any week, the coverage of all series taken as one is an upper bound.
+    """
+    share = _share_of_usual_days(series, week, n_days)
+    weeks_any = np.flatnonzero(n_days_any)
+    share_any = np.ones(len(n_days_any))
+    share_any[weeks_any] = _share_of_usual_days(
+        np.zeros_like(weeks_any), weeks_any, n_days_any[weeks_any]
+    )
+    first_row = np.flatnonzero(np.append(True, series[1:] != series[:-1]))
+    has_several_days = np.maximum.reduceat(n_days, first_row) > 1
+    return np.where(has_several_days[series], np.minimum(share, share_any[week]), share)
+
+
+def _share_of_usual_days(series: Ints, week: Ints, n_days: Ints) -> Floats:
+    """Return each week's days as a share of the usual number, at most 1; sorted by series, week."""
+    n_later_weeks = np.cumsum(np.bincount(series))[series] - 1 - np.arange(len(series))
+    is_recent = (n_later_weeks >= 1) & (n_later_weeks <= USUAL_WEEKS)
+    recent = pd.Series(n_days[is_recent]).groupby(series[is_recent])
+    quantile = recent.quantile(SHORT_WEEK_SHARE, interpolation="lower")
+    usual_by_series = quantile[recent.size() >= MIN_USUAL_WEEKS]
+    usual = usual_by_series.reindex(series, fill_value=1.0).to_numpy()
+    # A holiday may move by a week from one year to the next.
+    width = int(week.max(initial=0)) + 1
+    cell = series * width + week
+    for n_weeks_ago in (USUAL_WEEKS - 1, USUAL_WEEKS, USUAL_WEEKS + 1):
+        earlier = np.searchsorted(cell, cell - n_weeks_ago).clip(max=len(cell) - 1)
+        exists = (cell[earlier] == cell - n_weeks_ago) & (week >= n_weeks_ago)
+        usual = np.where(exists, np.minimum(usual, n_days[earlier]), usual)
+    shares: Floats = np.minimum(1.0, n_days / usual)
+    return shares
+
+
+def _check_every_series_has_a_value(rows: _RowArrays, is_over: Mask, weeks: pd.DataFrame) -> None:
+    is_empty = np.bincount(rows.series[is_over], minlength=len(rows.ids)) > 0
+    is_empty[weeks["series"]] = False
+    if is_empty.any():
+        empty = rows.ids[is_empty]
         raise DataError(
-            f"{len(without)} series have no value in any week: {format_list(without)}."
-            f" There is nothing to forecast them from, so nothing was published. Mend the source,"
-            f" or leave them out of it."
+            f"{len(empty)} series have no value in any week: {format_list(empty)}. They cannot be"
+            f" forecast, so nothing was published. Add values to the source, or remove these"
+            f" series from it."
         )
 
 
-def _refusal_of_shared_weeks(raw: pd.DataFrame, week: "pd.Series[pd.Timestamp]") -> DataError:
-    rows = raw.assign(ds=week)
-    shared = rows[rows.duplicated(["unique_id", "ds"], keep=False)]
-    weeks = shared.drop_duplicates(["unique_id", "ds"])
-    same_time = raw.loc[shared.index].duplicated(["unique_id", "ds"], keep=False)
+def _several_rows_error(raw: pd.DataFrame, week_end: "pd.Series[pd.Timestamp]") -> DataError:
+    key = ["unique_id", "ds"]
+    rows = raw.assign(ds=week_end)
+    rows = rows[rows.duplicated(key, keep=False)]
+    weeks = rows.drop_duplicates(key)
     cause = (
-        "They carry the same (unique_id, ds): the source gives them twice"
-        if same_time.any()
+        "The source repeats the same (unique_id, ds)"
+        if raw.loc[rows.index].duplicated(key).any()
         else "The source is finer than a week"
     )
     return DataError(
-        f"{len(weeks)} weeks have more than one row ({len(shared)} rows): {_named(weeks)}. {cause}."
-        f" Which value is the week's would be a guess, so nothing was published. Mend the source,"
-        f" or set `series.aggregate` to sum, mean or last in forecast.toml."
+        f"{len(weeks)} weeks have more than one row ({len(rows)} rows): {_format_weeks(weeks)}."
+        f" {cause}, so the value of the week is ambiguous. Nothing was published. Correct the"
+        f" source, or set `series.aggregate` to sum, mean or last in forecast.toml."
     )
 
 
-def _named(weeks: pd.DataFrame) -> str:
-    days = weeks["ds"].dt.strftime("%Y-%m-%d")
-    return format_list(f"{one} / {day}" for one, day in zip(weeks["unique_id"], days, strict=True))
+def _format_weeks(weeks: pd.DataFrame) -> str:
+    return format_list(weeks["unique_id"].astype(str) + weeks["ds"].dt.strftime(" / %Y-%m-%d"))
 
 
-def _on_grid(cells: pd.DataFrame, rows: _RowArrays) -> pd.DataFrame:
-    """Every series with a row for each week from its first value to its last, sorted."""
-    groups = cells.groupby("series", sort=True)["week"]
-    first = groups.min()
-    n_weeks = (groups.max() - first + 1).to_numpy()
-    starts = n_weeks.cumsum() - n_weeks  # the row where each series begins
-    nth = np.arange(n_weeks.sum()) - starts.repeat(n_weeks)
-    place = starts[groups.ngroup()] + (cells["week"] - groups.transform("min"))
-    y, coverage = np.full(len(nth), np.nan), np.zeros(len(nth))
-    y[place], coverage[place] = cells["y"], cells["coverage"]
-    day = rows.first + 7 * (first.to_numpy().repeat(n_weeks) + nth)
+def _to_grid(weeks: pd.DataFrame, rows: _RowArrays) -> pd.DataFrame:
+    """Return a row for each week from a series' first value to its last; `y` is NaN in gaps."""
+    groups = weeks.groupby("series", sort=True)["week"]
+    first_week = groups.min()
+    n_weeks = (groups.max() - first_week + 1).to_numpy()
+    first_row = n_weeks.cumsum() - n_weeks
+    nth_week = np.arange(n_weeks.sum()) - first_row.repeat(n_weeks)
+    row = first_row[groups.ngroup()] + (weeks["week"] - groups.transform("min"))
+    y, coverage = np.full(len(nth_week), np.nan), np.zeros(len(nth_week))
+    y[row], coverage[row] = weeks["y"], weeks["coverage"]
+    day = rows.week_0_end + 7 * (first_week.to_numpy().repeat(n_weeks) + nth_week)
     return pd.DataFrame(
         {
-            "unique_id": rows.ids[first.index].repeat(n_weeks),
+            "unique_id": rows.ids[first_week.index].repeat(n_weeks),
             "ds": day.astype("datetime64[D]").astype("datetime64[ns]"),
             "y": y,
             "coverage": coverage,
@@ -281,18 +261,17 @@ def _on_grid(cells: pd.DataFrame, rows: _RowArrays) -> pd.DataFrame:
     )
 
 
-def _filled(weeks: pd.DataFrame, is_gap: "pd.Series[bool]", settings: Settings) -> pd.DataFrame:
-    how = settings.series.missing
+def _fill_gaps(grid: pd.DataFrame, is_gap: "pd.Series[bool]", missing: str) -> pd.DataFrame:
     if not is_gap.any():
-        return weeks
-    if how == "error":
+        return grid
+    if missing == "error":
         raise DataError(
-            f"{int(is_gap.sum())} weeks have no value: {_named(weeks[is_gap])}. A model needs"
-            f" every week, so nothing was published. Mend the source, or set"
+            f"{is_gap.sum()} weeks have no value: {_format_weeks(grid[is_gap])}. Models need every"
+            f" week, so nothing was published. Add the values to the source, or set"
             f" `series.missing` to interpolate, ffill or zero in forecast.toml."
         )
-    if how == "zero":
-        return weeks.fillna({"y": 0.0})
-    # Every series starts and ends with a value, so no gap is filled from a neighbour series.
-    filled = weeks["y"].ffill() if how == "ffill" else weeks["y"].interpolate()
-    return weeks.assign(y=filled)
+    if missing == "zero":
+        return grid.fillna({"y": 0.0})
+    # Each series starts and ends with a value, so no gap is filled across two series.
+    filled = grid["y"].ffill() if missing == "ffill" else grid["y"].interpolate()
+    return grid.assign(y=filled)

@@ -81,7 +81,7 @@ def series(
             "n_series": weeks.frame["unique_id"].nunique(),
             "last_week": str(weeks.frame["ds"].max().date()),
             "n_weeks_filled": weeks.n_filled,
-            "n_weeks_left_out": weeks.n_part,
+            "n_weeks_left_out": weeks.n_partial,
             "n_rows_of_unfinished_weeks": weeks.n_unfinished,
             "data_quality": one_line(findings),
         },

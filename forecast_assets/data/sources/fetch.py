@@ -96,7 +96,7 @@ def fetch(asked: FetchRequest) -> pd.DataFrame:
         columns=columns,
         origin=display_name(asked.settings),
         zone=source.zone,
-        is_kept_aside=source.on_bad_rows == "quarantine",
+        quarantine=source.on_bad_rows == "quarantine",
     )
     return raw if before is None else upserted(before, raw)
 

@@ -1,12 +1,11 @@
-"""From a source's own columns to `unique_id, ds, y`: renamed and typed, nothing else changed.
+"""Map the columns of a source to `unique_id, ds, y`: rename and convert them, change nothing else.
 
-What a column holds is judged by its distinct values: millions of rows have few ids and days.
+Values are checked once per distinct value: millions of rows have few ids and days.
 """
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -17,26 +16,24 @@ from numpy.typing import NDArray
 from forecast_assets.errors import DataError, SourceError, format_list
 from forecast_assets.storage.contract import Values
 
-YEARS = (1678, 2261)  # all of them fit into 64 bits of nanoseconds
-WRITTEN = r"\s*\d{4}-?\d\d-?\d\d(?:[Tt ].*)?\s*"  # `now` and 1999.5 are no times, to a person
-OFFSET = r"\d[Tt ]\d.*?([Zz]|[+-]\d\d(?::?\d\d)?)$"  # at the end of a time of day
+# Years that 64-bit nanoseconds hold as a whole.
+YEARS = (1678, 2261)
+# pandas takes `now` and 1999.5 for times as well; no person writes a time like that.
+ISO_8601 = r"\s*\d{4}-?\d\d-?\d\d(?:[Tt ].*)?\s*"
+UTC_OFFSET = r"\d[Tt ]\d.*?([Zz]|[+-]\d\d(?::?\d\d)?)$"
+# Types that never hold values which are equal but written differently, such as 1 and 1.0.
+UNIFORM_TYPES = ("string", "date", "datetime", "integer", "empty")
 Mask = NDArray[np.bool_]
 
 
-@dataclass(frozen=True)
-class _ColumnProblem:
-    """What some of the rows hold in a column, and should not."""
+# A converted column, null where a value has a problem, and the bad rows [N] of each problem.
+ParsedColumn = tuple[Values, Mapping[str, Mask]]
 
+
+class _Problem(NamedTuple):
+    column: str
+    description: str
     is_bad: Mask
-    what: str
-
-
-@dataclass(frozen=True)
-class _ParsedColumn:
-    """A column in its type, null where it is at fault; a row has one fault of a column at most."""
-
-    typed: Values
-    faults: list[_ColumnProblem]
 
 
 def as_raw_data(
@@ -45,204 +42,195 @@ def as_raw_data(
     columns: Mapping[str, str],
     origin: str,
     zone: ZoneInfo | None = None,
-    is_kept_aside: bool = False,
+    quarantine: bool = False,
 ) -> pd.DataFrame:
-    """Take the mapped columns of `rows` as text ids, wall-clock times and numbers.
+    """Return the table `raw_data`: text ids, wall-clock times and numbers of the mapped columns.
 
     `columns` maps unique_id, ds and y to the source's names; `origin` names the source in errors.
-    A missing y stays missing. Times with a UTC offset become the wall clock's of `zone`; where
-    that is None, times with one offset lose it: a week is counted in the source's own days.
+    A missing y stays missing. Times with a UTC offset become the wall clock of `zone`; if that is
+    None, they keep their own wall clock, and all must have the same offset.
 
-    Where bad rows are kept aside, `problem` says what is wrong with a row and `given` is the row
-    as it came (JSON); both are null in all others, and ids, times and numbers that cannot be read
-    are null too.
+    With `quarantine`, `problem` describes what is wrong with a row and `given` is the row as it
+    came (JSON); both are null in all other rows. Unusable ids, times and numbers become null.
 
-    Raises SourceError where a mapped column is not there or there twice, and DataError where there
-    are no rows, or none that can be used; where offsets differ and there is no zone; and, unless
-    such rows are kept aside, where an id or a time is missing, an id is no name, a time is not ISO
-    8601 or far off, or y is not a finite number.
+    Raises SourceError if a mapped column is absent or occurs twice. Raises DataError if there are
+    no rows or only bad ones, if offsets differ and `zone` is None, and, without `quarantine`, if
+    any row is bad: no id, an id that is not a name, no time, a time that is not ISO 8601 or
+    outside 64-bit nanoseconds, a y that is not a finite number.
     """
     rows = rows.reset_index(drop=True)
-    _refuse_columns(rows, columns, origin=origin)
-    read = {
-        "unique_id": _ids(rows[columns["unique_id"]]),
-        "ds": _times(rows[columns["ds"]], zone, origin=origin),
-        "y": _numbers(rows[columns["y"]]),
+    _check_columns(rows, columns, origin=origin)
+    parsed = {
+        "unique_id": _parse_ids(rows[columns["unique_id"]]),
+        "ds": _parse_times(rows[columns["ds"]], zone, origin=origin),
+        "y": _parse_numbers(rows[columns["y"]]),
     }
-    raw = pd.DataFrame({name: one.typed for name, one in read.items()})
-    found = [(columns[name], fault) for name, one in read.items() for fault in one.faults]
-    if not found:
+    raw = pd.DataFrame({name: values for name, (values, _) in parsed.items()})
+    problems = [
+        _Problem(columns[name], description, is_bad)
+        for name, (_, bad_rows) in parsed.items()
+        for description, is_bad in bad_rows.items()
+        if is_bad.any()
+    ]
+    if not problems:
         return raw.assign(problem=None, given=None)
-    is_bad = np.logical_or.reduce([fault.is_bad for _, fault in found])
-    if not is_kept_aside or is_bad.all():
-        raise _refusal(rows, *found[0], origin=origin)
-    problem, given = np.full((2, len(rows)), None, dtype=object)
-    for column, fault in found:
-        for row in np.flatnonzero(fault.is_bad):
-            said = f"`{column}` holds {fault.what}"
-            problem[row] = f"{problem[row]}; {said}" if problem[row] else said
+    is_bad = np.logical_or.reduce([problem.is_bad for problem in problems])
+    if not quarantine or is_bad.all():
+        raise _bad_rows_error(rows, problems[0], origin=origin)
+    texts, given = np.full((2, len(rows)), None, dtype=object)
+    for problem in problems:
+        text = f"`{problem.column}` holds {problem.description}"
+        for row in np.flatnonzero(problem.is_bad):
+            texts[row] = f"{texts[row]}; {text}" if texts[row] else text
     bad = rows.loc[is_bad, list(dict.fromkeys(columns.values()))]
-    given[is_bad] = [_as_json(row) for row in bad.astype(object).to_dict("records")]
-    return raw.assign(problem=problem, given=given)
+    given[is_bad] = [_to_json(row) for row in bad.astype(object).to_dict("records")]
+    return raw.assign(problem=texts, given=given)
 
 
-def _refuse_columns(rows: pd.DataFrame, columns: Mapping[str, str], *, origin: str) -> None:
-    absent = [source for source in columns.values() if source not in rows.columns]
+def _check_columns(rows: pd.DataFrame, columns: Mapping[str, str], *, origin: str) -> None:
+    names = list(rows.columns)
+    absent = [column for column in columns.values() if column not in names]
     if absent:
         raise SourceError(
-            f"{origin} has no column {format_list(absent)}; it has {format_list(rows.columns, limit=12)}."
-            f" Without it no series can be made, and nothing was published. Say which columns hold"
-            f" unique_id, ds and y in [source] of forecast.toml."
+            f"{origin} has no column {format_list(absent)}; it has {format_list(names, limit=12)}."
+            f" Nothing was published. Name the columns that hold unique_id, ds and y in [source] of"
+            f" forecast.toml."
         )
-    twice = [source for source in columns.values() if list(rows.columns).count(source) > 1]
-    if twice:
+    repeated = [column for column in columns.values() if names.count(column) > 1]
+    if repeated:
         raise SourceError(
-            f"{origin} has more than one column {format_list(dict.fromkeys(twice))}. Which one is meant"
-            f" would be a guess, so nothing was published. Give the columns names of their own."
+            f"{origin} has several columns named {format_list(dict.fromkeys(repeated))}, so it is"
+            f" not clear which one to read. Nothing was published. Give each column its own name."
         )
     if rows.empty:
         raise DataError(
-            f"{origin} holds no series at all: 0 rows. Nothing was published. Look at what fills"
-            f" the source."
+            f"{origin} has no rows. Nothing was published. Check what writes the source."
         )
 
 
-def _distinct(values: Values) -> tuple[NDArray[np.intp], Values]:
-    """The distinct values, and which of them each row holds: -1 where it holds none."""
+def _factorize(values: Values) -> tuple[NDArray[np.intp], Values]:
+    """Return for each row the index of its distinct value, -1 if missing, and these values."""
     if isinstance(values.dtype, pd.CategoricalDtype):
         return values.cat.codes.to_numpy().astype(np.intp), pd.Series(values.cat.categories)
-    told_apart = ("string", "date", "datetime", "integer", "empty")
-    if values.dtype != object or pd.api.types.infer_dtype(values, skipna=True) in told_apart:
+    if values.dtype != object or pd.api.types.infer_dtype(values, skipna=True) in UNIFORM_TYPES:
         codes, distinct = pd.factorize(values)
         return codes, pd.Series(distinct, dtype=distinct.dtype)
     codes = np.where(values.isna(), -1, np.arange(len(values)))  # 1, 1.0 and True are three ids
     return codes, values.astype(object)
 
 
-def _spread(codes: NDArray[np.intp], distinct: Values, missing: object) -> Values:
-    """The distinct values back in their rows."""
-    wide = pd.concat([distinct, pd.Series([missing], dtype=distinct.dtype)], ignore_index=True)
-    return pd.Series(wide.to_numpy()[codes])
+def _take(distinct: Values, codes: NDArray[np.intp], *, missing: object) -> Values:
+    """Return the distinct value of each row."""
+    with_missing = pd.concat(
+        [distinct, pd.Series([missing], dtype=distinct.dtype)], ignore_index=True
+    )
+    return pd.Series(with_missing.to_numpy()[codes])
 
 
-def _ids(values: Values) -> _ParsedColumn:
-    codes, distinct = _distinct(values)
-    plain = distinct.astype(object)
-    is_name = plain.map(_is_name).astype(bool)
-    faults = [
-        _ColumnProblem(codes < 0, "no series (the id is missing)"),
-        _ColumnProblem(np.append(~is_name, False)[codes], "no name for a series"),
-    ]
-    texts = plain.where(is_name).map(str, na_action="ignore").astype(object)
-    return _read(_spread(codes, texts, None), faults)
+def _parse_ids(values: Values) -> ParsedColumn:
+    codes, distinct = _factorize(values)
+    distinct = distinct.astype(object)
+    is_name = distinct.map(_is_name).astype(bool)
+    names = distinct.where(is_name).map(str, na_action="ignore").astype(object)
+    return _take(names, codes, missing=None), {
+        "no series (the id is missing)": codes < 0,
+        "no name for a series": np.append(~is_name, False)[codes],
+    }
 
 
 def _is_name(value: object) -> bool:
-    """Text that is neither blank nor broken, or a single value that is written as one."""
+    """Accept text that is neither blank nor broken, and any single value that can be written so."""
     if isinstance(value, str):
         return bool(value.strip()) and value.encode(errors="ignore").decode() == value
     return pd.api.types.is_scalar(value) and not isinstance(value, bytes)
 
 
-def _read(values: Values, faults: list[_ColumnProblem]) -> _ParsedColumn:
-    return _ParsedColumn(values, [fault for fault in faults if fault.is_bad.any()])
-
-
-def _numbers(values: Values) -> _ParsedColumn:
+def _parse_numbers(values: Values) -> ParsedColumn:
     if values.dtype == object and pd.api.types.infer_dtype(values, skipna=False) == "decimal":
-        # One that signals raises wherever pandas touches it.
-        plain = [str(one) if one.is_snan() else one for one in values]
-        values = pd.Series(plain, index=values.index, name=values.name, dtype=object)
-    numbers = _floats(values)
+        # pandas raises on a signaling NaN, so it becomes a text.
+        decimals = [str(value) if value.is_snan() else value for value in values]
+        values = pd.Series(decimals, index=values.index, dtype=object)
+    numbers = _to_float64(values)
     is_infinite = np.isinf(numbers.to_numpy())
-    faults = [
-        _ColumnProblem((numbers.isna() & values.notna()).to_numpy(), "no number"),
-        _ColumnProblem(is_infinite, "an infinite number"),
-    ]
-    return _read(numbers.mask(is_infinite) if is_infinite.any() else numbers, faults)
+    return numbers.mask(is_infinite) if is_infinite.any() else numbers, {
+        "no number": (numbers.isna() & values.notna()).to_numpy(),
+        "an infinite number": is_infinite,
+    }
 
 
-def _floats(values: Values) -> "pd.Series[float]":
-    """The numbers in float64; missing where there is none, or a larger one than float64 holds."""
+def _to_float64(values: Values) -> "pd.Series[float]":
+    """Convert to float64; NaN where the value is not a number or too large."""
     if isinstance(values.dtype, pd.CategoricalDtype):
-        codes, distinct = _distinct(values)
-        return _spread(codes, _floats(distinct), float("nan"))
+        codes, distinct = _factorize(values)
+        return _take(_to_float64(distinct), codes, missing=float("nan"))
     if values.dtype.kind in "mMc":  # times, durations and complex numbers
         return pd.Series(float("nan"), index=values.index)
     if isinstance(values.dtype, pd.ArrowDtype):
         try:
-            fast = pa.chunked_array(pa.array(values)).cast(pa.float64())
+            return pd.Series(pa.chunked_array(pa.array(values)).cast(pa.float64()).to_numpy())
         except pa.ArrowInvalid:
             values = values.astype(object)
-        else:
-            return pd.Series(fast.to_numpy())
     try:
         numbers = pd.to_numeric(values, errors="coerce")
     except OverflowError:
         texts = values.astype(str).where(values.notna())
         numbers = pd.to_numeric(texts, errors="coerce")
-    return _floats(numbers) if numbers.dtype.kind == "c" else numbers.astype("float64")
+    return _to_float64(numbers) if numbers.dtype.kind == "c" else numbers.astype("float64")
 
 
-def _times(values: Values, zone: ZoneInfo | None, *, origin: str) -> _ParsedColumn:
+def _parse_times(values: Values, zone: ZoneInfo | None, *, origin: str) -> ParsedColumn:
     if pd.api.types.is_numeric_dtype(values):
-        is_there = values.notna().to_numpy()
-        faults = [
-            _ColumnProblem(~is_there, "no time"),
-            _ColumnProblem(is_there, "a bare number for a time"),
-        ]
-        return _read(pd.Series(pd.NaT, index=values.index, dtype="datetime64[ns]"), faults)
-    codes, distinct = _distinct(values)
+        is_number = values.notna().to_numpy()
+        no_times = pd.Series(pd.NaT, index=values.index, dtype="datetime64[ns]")
+        return no_times, {"no time": ~is_number, "a bare number for a time": is_number}
+    codes, distinct = _factorize(values)
     if pd.api.types.is_datetime64_any_dtype(distinct):
-        is_far = ~distinct.dt.year.between(*YEARS)
-        what = "a time outside the years {} to {}".format(*YEARS)
-        times = _wall_clock(distinct.mask(is_far), zone)
+        is_wrong = ~distinct.dt.year.between(*YEARS)
+        description = "a time outside the years {} to {}".format(*YEARS)
+        times = _to_wall_clock(distinct.mask(is_wrong), zone)
     else:
-        what = "no ISO 8601 time (such as 2026-11-20)"
-        times = _written(distinct.map(str), codes, zone, origin=origin)
-        is_far = times.isna()
-    faults = [
-        _ColumnProblem(codes < 0, "no time"),
-        _ColumnProblem(np.append(is_far, False)[codes], what),
-    ]
-    return _read(_spread(codes, times, pd.NaT), faults)
+        times = _parse_time_texts(distinct.map(str), codes, zone, origin=origin)
+        is_wrong = times.isna()
+        description = "no ISO 8601 time (such as 2026-11-20)"
+    return _take(times, codes, missing=pd.NaT), {
+        "no time": codes < 0,
+        description: np.append(is_wrong, False)[codes],
+    }
 
 
-def _written(
+def _parse_time_texts(
     texts: Values, codes: NDArray[np.intp], zone: ZoneInfo | None, *, origin: str
 ) -> Values:
-    """Times from ISO 8601 texts; missing where a text is none."""
-    is_time = texts.str.fullmatch(WRITTEN).to_numpy(dtype=bool)
-    texts = texts.where(is_time, "none")
-    offsets = texts.str.extract(OFFSET)[0].fillna("none")
-    counts = offsets.iloc[codes[(codes >= 0) & np.append(is_time, False)[codes]]].value_counts()
-    if zone is None and len(counts) > 1:
-        raise DataError(
-            f"The times in {origin} are of {len(counts)} time zones: "
-            f"{format_list(f'{offset} in {n} rows' for offset, n in counts.items())}. Which week a row"
-            f" belongs to would be a guess, so nothing was published. Name the source's own zone in"
-            f' `source.timezone`, such as "Europe/Vienna", or write all times in one.'
-        )
-    if len(counts) <= 1 and zone is None:
-        times = pd.to_datetime(texts, format="ISO8601", errors="coerce")
-        return _wall_clock(times, None)
-    has_none = offsets == "none"
-    return pd.concat(
-        [
-            _wall_clock(pd.to_datetime(some, format="ISO8601", errors="coerce", utc=is_utc), zone)
-            for some, is_utc in ((texts[has_none], False), (texts[~has_none], True))
-        ]
-    ).sort_index()
+    """Parse distinct ISO 8601 texts; NaT where a text is not one."""
+    is_iso = texts.str.fullmatch(ISO_8601).to_numpy(dtype=bool)
+    texts = texts.where(is_iso, "none")
+    offsets = texts.str.extract(UTC_OFFSET)[0].fillna("none")
+    n_rows = offsets.iloc[codes[(codes >= 0) & np.append(is_iso, False)[codes]]].value_counts()
+    if zone is None:
+        if len(n_rows) > 1:
+            shown = format_list(f"{offset} in {n} rows" for offset, n in n_rows.items())
+            raise DataError(
+                f"The times in {origin} have {len(n_rows)} different UTC offsets: {shown}. The week"
+                f" of a row is ambiguous, so nothing was published. Set `source.timezone` to the"
+                f' time zone of the source, such as "Europe/Vienna", or write all times in one.'
+            )
+        return _to_wall_clock(pd.to_datetime(texts, format="ISO8601", errors="coerce"), None)
+    has_offset = offsets != "none"
+    parts = [
+        pd.to_datetime(texts[has_offset == is_utc], format="ISO8601", errors="coerce", utc=is_utc)
+        for is_utc in (False, True)
+    ]
+    return pd.concat([_to_wall_clock(part, zone) for part in parts]).sort_index()
 
 
-def _wall_clock(times: Values, zone: ZoneInfo | None) -> Values:
+def _to_wall_clock(times: Values, zone: ZoneInfo | None) -> Values:
     if zone is not None and times.dt.tz is not None:
         times = times.dt.tz_convert(zone)
     return times.dt.tz_localize(None).astype("datetime64[ns]")
 
 
-def _as_json(row: Mapping[Any, object]) -> str:
-    """A row as it came; of what JSON cannot hold, the text."""
+def _to_json(row: Mapping[Any, object]) -> str:
+    """Write a row as it came; values that JSON lacks are written as text."""
     plain = {str(name): None if _is_missing(value) else value for name, value in row.items()}
     return json.dumps(plain, default=str)
 
@@ -251,15 +239,14 @@ def _is_missing(value: Any) -> bool:
     return pd.api.types.is_scalar(value) and bool(pd.isna(value))
 
 
-def _refusal(rows: pd.DataFrame, column: str, fault: _ColumnProblem, *, origin: str) -> DataError:
-    bad = rows.loc[fault.is_bad, column]
+def _bad_rows_error(rows: pd.DataFrame, problem: _Problem, *, origin: str) -> DataError:
+    bad = rows.loc[problem.is_bad, problem.column]
     first = bad.head()
-    places = [
-        f"row {row}: {value!r}" for row, value in zip(first.index + 1, first.tolist(), strict=True)
-    ]
+    values = zip(first.index + 1, first.tolist(), strict=True)
+    shown = format_list((f"row {row}: {value!r}" for row, value in values), total=len(bad))
     return DataError(
-        f"{len(bad)} of {len(rows)} rows of {origin}, column `{column}`,"
-        f" hold {fault.what}: {format_list(places, total=len(bad))}. Nothing was published, and earlier"
-        f" versions stand. Mend the source, map another column in [source] of forecast.toml, or set"
-        f' `source.on_bad_rows = "quarantine"` there to go on without such rows.'
+        f"{len(bad)} of {len(rows)} rows of {origin}, column `{problem.column}`, hold"
+        f" {problem.description}: {shown}. Nothing was published. Correct the source, map another"
+        f' column in [source] of forecast.toml, or set `source.on_bad_rows = "quarantine"` there'
+        f" to go on without such rows."
     )
