@@ -1,7 +1,7 @@
-"""Raw rows as a source publishes them: `fetch` turns `[source]` into the raw_data table.
+"""Fetch raw rows: turn `[source]` into the table raw_data.
 
-A kind of source is one reader: from its settings to a frame with the source's own columns. What
-rows mean, and which week they belong to, is for `series`.
+Each kind of source has a reader, which returns a frame with the source's own columns. Aggregating
+rows to weeks belongs to `weekly`.
 """
 
 from collections.abc import Callable, Mapping
@@ -14,7 +14,7 @@ import pandas as pd
 from forecast_assets.config.redaction import redact_url
 from forecast_assets.config.settings import Settings
 from forecast_assets.config.source_settings import DemoSource, SqlSource
-from forecast_assets.data.sources.files import read_files, shown
+from forecast_assets.data.sources.files import hide_secrets, read_files
 from forecast_assets.data.sources.http import polling
 from forecast_assets.data.sources.http.reader import read_http
 from forecast_assets.data.sources.mapping import as_raw_data
@@ -24,48 +24,26 @@ from forecast_assets.data.sources.request import FetchRequest
 KEY = ["unique_id", "ds"]
 
 
-def upserted(before: pd.DataFrame, new: pd.DataFrame) -> pd.DataFrame:
-    """Replace the rows of `before` whose series and time come again in `new`; keep the others.
-
-    But for those that were set aside: they may have been mended since.
-
-    Both are raw_data. All rows of a key give way to all new ones of it. The earlier rows come
-    first; each side keeps its order.
-    """
-    before = before[before["problem"].isna()] if "problem" in before else before
-    if before.empty or new.empty:
-        return (before if new.empty else new).reset_index(drop=True)
-    again = pd.MultiIndex.from_frame(before[KEY]).isin(pd.MultiIndex.from_frame(new[KEY]))
-    stays = before[~again]
-    if all(isinstance(one["unique_id"].dtype, pd.CategoricalDtype) for one in (before, new)):
-        every = before["unique_id"].cat.categories.union(new["unique_id"].cat.categories)
-        stays, new = (
-            one.assign(unique_id=one["unique_id"].cat.set_categories(every)) for one in (stays, new)
-        )
-    return pd.concat([stays, new], ignore_index=True)
-
-
 def read_demo(_: DemoSource, __: FetchRequest) -> pd.DataFrame:
-    """Read the demo, whatever is asked."""
+    """Read the demo series."""
     return demo_series()
 
 
 def demo_series() -> pd.DataFrame:
-    """The six EIA series, 523 weeks each: `unique_id, ds, y`, all as text but y."""
-    file = (
-        resources.files("forecast_assets.data.sources") / "demo_data" / "eia_weekly_petroleum.csv"
-    )
-    with file.open("rb") as rows:
-        return pd.read_csv(rows, dtype={"unique_id": str, "ds": str})
+    """Return the six EIA series of 523 weeks: `unique_id, ds, y`, of which only y is a number."""
+    folder = resources.files("forecast_assets.data.sources") / "demo_data"
+    with (folder / "eia_weekly_petroleum.csv").open("rb") as file:
+        return pd.read_csv(file, dtype={"unique_id": str, "ds": str})
 
 
-def _read_sql(source: SqlSource, asked: FetchRequest) -> pd.DataFrame:
+def _read_sql(source: SqlSource, request: FetchRequest) -> pd.DataFrame:
     from forecast_assets.data.sources.sql.reader import read_sql
 
-    return read_sql(source, asked)
+
+    return read_sql(source, request)
 
 
-# A reader takes its own kind's settings, which differ in type from kind to kind.
+# The settings differ in type from kind to kind.
 Reader = Callable[[Any, FetchRequest], pd.DataFrame]
 
 READERS: Mapping[str, Reader] = {
@@ -77,28 +55,28 @@ READERS: Mapping[str, Reader] = {
 }
 
 
-def fetch(asked: FetchRequest) -> pd.DataFrame:
-    """Read the source and map its columns: the table raw_data, one row a published row.
+def fetch(request: FetchRequest) -> pd.DataFrame:
+    """Read the source and map its columns: the table raw_data, one row per published row.
 
-    A source that reads only what is new has it put into what was fetched before.
+    The rows of an incremental source are upserted into those of the last fetch.
 
-    Raises SourceError where the source cannot be used as it stands, SourceUnavailable where it
-    may answer later, and DataError where its rows cannot be read as series.
+    Raises SourceError if the source cannot be read, also after all retries, and DataError if its
+    rows cannot be mapped.
     """
-    source = asked.settings.source
-    before = asked.previous if source.is_incremental else None
-    rows = READERS[source.kind](source, asked)
+    source = request.settings.source
+    previous = request.previous if source.is_incremental else None
+    rows = READERS[source.kind](source, request)
     columns = {name: getattr(source, name) for name in ("unique_id", "ds", "y")}
-    if before is not None and rows.empty and set(columns.values()) <= set(rows.columns):
-        return upserted(before, before.head(0))
+    if previous is not None and rows.empty and set(columns.values()) <= set(rows.columns):
+        return upsert(previous, previous.head(0))
     raw = as_raw_data(
         rows,
         columns=columns,
-        origin=display_name(asked.settings),
+        origin=display_name(request.settings),
         zone=source.zone,
         quarantine=source.on_bad_rows == "quarantine",
     )
-    return raw if before is None else upserted(before, raw)
+    return raw if previous is None else upsert(previous, raw)
 
 
 def is_unchanged(request: FetchRequest, *, stored_as_of: datetime) -> bool:
@@ -109,11 +87,24 @@ def is_unchanged(request: FetchRequest, *, stored_as_of: datetime) -> bool:
     )
 
 
+def upsert(previous: pd.DataFrame, new: pd.DataFrame) -> pd.DataFrame:
+    """Replace all previous rows whose series and time occur in `new`; both are raw_data.
+
+    Previous bad rows are dropped, because they may have been corrected. The remaining ones come
+    first, and each side keeps its order.
+    """
+    previous = previous[previous["problem"].isna()] if "problem" in previous else previous
+    if previous.empty or new.empty:
+        return (previous if new.empty else new).reset_index(drop=True)
+    is_replaced = pd.MultiIndex.from_frame(previous[KEY]).isin(pd.MultiIndex.from_frame(new[KEY]))
+    return pd.concat([previous[~is_replaced], new], ignore_index=True)
+
+
 def display_name(settings: Settings) -> str:
-    """Name the source for messages and for the UI, without what is secret in its address."""
+    """Return the source's name for messages and the UI, without secrets."""
     source = settings.source
     if source.kind == "file":
-        return shown(settings.resolve_path(source.path))
+        return hide_secrets(settings.resolve_path(source.path))
     if source.kind in ("http", "sql"):
         return redact_url(source.url)
     return source.callable if source.kind == "python" else "the demo data"

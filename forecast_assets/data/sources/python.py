@@ -1,4 +1,4 @@
-"""A function of the user's own as a source: called with `as_of`, it returns a frame."""
+"""Read a function of the user as a source: called with `as_of`, it returns a frame."""
 
 import inspect
 import sys
@@ -17,105 +17,104 @@ from forecast_assets.data.sources.request import FetchRequest
 from forecast_assets.data.sources.retry import is_transient, with_retries
 from forecast_assets.errors import SourceError, SourceUnavailable
 
-STANDARD = sysconfig.get_path("stdlib")
+STDLIB = sysconfig.get_path("stdlib")
 
 
-def read_python(source: PythonSource, asked: FetchRequest) -> pd.DataFrame:
-    """Import the function, from the path or beside forecast.toml, and return what it returns.
+def read_python(source: PythonSource, request: FetchRequest) -> pd.DataFrame:
+    """Import the function, from the path or beside forecast.toml, and return its frame.
 
-    An index that has a name becomes a column. A lost connection or a time-out, Python's own or a
-    library's, is tried again, and so is SourceUnavailable. Raises SourceError where the function
-    cannot be imported or called so, raises anything else, or returns no frame.
+    Index levels with a name become columns. Transient errors and SourceUnavailable are retried.
+    Raises SourceError if the function cannot be imported or called, raises anything else, or does
+    not return a frame.
     """
-    with _importable(asked.settings.root):
-        function = _function(source.callable)
-        returned = with_retries(lambda: _called(function, source, asked), source, asked)
-    if hasattr(returned, "to_pandas"):  # a table of polars or pyarrow
-        returned = returned.to_pandas()
-    if not isinstance(returned, pd.DataFrame):
+    with _importable(request.settings.root):
+        function = _import_function(source.callable)
+        table = with_retries(lambda: _call(function, source, request), source, request)
+    if hasattr(table, "to_pandas"):  # a table of polars or pyarrow
+        table = table.to_pandas()
+    if not isinstance(table, pd.DataFrame):
         raise SourceError(
-            f"{source.callable} returns a {type(returned).__name__}, which is no frame. Nothing was"
-            f" published. Let it return a pandas DataFrame, or a table of polars or pyarrow."
+            f"{source.callable} returned a {type(table).__name__} instead of a table. Nothing was"
+            f" published. Return a pandas DataFrame, or a table of polars or pyarrow."
         )
-    named = [name for name in returned.index.names if name and name not in returned.columns]
-    return returned.reset_index(level=named)
+    levels = [name for name in table.index.names if name and name not in table.columns]
+    return table.reset_index(level=levels)
 
 
 @contextmanager
 def _importable(folder: Path) -> Iterator[None]:
-    """Look for modules in the folder too, after all other places."""
-    place = str(folder)
-    if place in sys.path:
+    """Search modules in the folder too, after all other places."""
+    if str(folder) in sys.path:
         yield
         return
-    sys.path.append(place)
+    sys.path.append(str(folder))
     try:
         yield
     finally:
-        sys.path.remove(place)
+        sys.path.remove(str(folder))
 
 
-def _function(name: str) -> Callable[..., Any]:
+def _import_function(name: str) -> Callable[..., Any]:
     module, _, attribute = name.partition(":")
     try:
         function = getattr(import_module(module), attribute)
     except Exception as error:
         raise SourceError(
             f"`source.callable` = {name} cannot be imported: {type(error).__name__}: {error}"
-            f"{_where(error)}. Nothing was read. Correct it; the module lies beside forecast.toml,"
-            f" or in a package that is installed here."
+            f"{_location(error)}. Nothing was read. Correct the name; the module has to be beside"
+            f" forecast.toml, or in a package that is installed here."
         ) from error
     if not callable(function):
-        wrong = f"is a {type(function).__name__} and no function"
+        problem = f"is a {type(function).__name__}, not a function"
     elif inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
-        wrong = "is an async function, which nobody awaits here"
-    elif not _takes_as_of(function):
-        wrong = "cannot be called as `f(as_of=…)`"
+        problem = "is an async function, which is not supported"
+    elif not _accepts_as_of(function):
+        problem = "cannot be called as `f(as_of=…)`"
     else:
         return function  # type: ignore[no-any-return]
     raise SourceError(
-        f"`source.callable` = {name} {wrong}. Nothing was read. Name a plain function:"
+        f"`source.callable` = {name} {problem}. Nothing was read. Name a plain function:"
         f" `def {attribute}(as_of): …` that returns a pandas DataFrame."
     )
 
 
-def _takes_as_of(function: Callable[..., Any]) -> bool:
+def _accepts_as_of(function: Callable[..., Any]) -> bool:
     try:
         inspect.signature(function).bind(as_of=None)
     except TypeError:
         return False
-    except ValueError:  # one without a signature, such as a class written in C
+    except ValueError:  # no signature, such as a class written in C
         return True
     return True
 
 
-def _called(function: Callable[..., Any], source: PythonSource, asked: FetchRequest) -> Any:
+def _call(function: Callable[..., Any], source: PythonSource, request: FetchRequest) -> Any:
     try:
-        return function(as_of=asked.as_of)
-    except SourceError:  # it knows this package's errors, and means what it says
+        return function(as_of=request.as_of)
+    except SourceError:  # raised on purpose with its own message
         raise
     except (Exception, SystemExit) as error:
-        said = f"{type(error).__name__}: {error}".rstrip(": .") + _where(error)
+        text = f"{type(error).__name__}: {error}".rstrip(": .") + _location(error)
         if is_transient(error):
             raise SourceUnavailable(
-                f"{source.callable} did not get its rows: {said}. Another try may pass."
+                f"{source.callable} did not get its rows: {text}. A retry may succeed."
             ) from error
         raise SourceError(
-            f"{source.callable} failed: {said}. Nothing was published, and earlier versions stand."
-            f" Mend it; what may pass it has to raise as ConnectionError or TimeoutError, and then"
-            f" it is called again."
+            f"{source.callable} failed: {text}. Nothing was published; earlier versions are"
+            f" unchanged. Correct the function. To have an error retried, raise it as"
+            f" ConnectionError or TimeoutError."
         ) from error
 
 
-def _where(error: BaseException) -> str:
-    """The last place in the user's own code that an error came through, if it came through any."""
+def _location(error: BaseException) -> str:
+    """Return the last line of a traceback in the user's code, or else in a library."""
     frames = [
-        one
-        for one in traceback.extract_tb(error.__traceback__)
-        if one.filename != __file__ and not one.filename.startswith(("<", STANDARD))
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if frame.filename != __file__ and not frame.filename.startswith(("<", STDLIB))
     ]
     if not frames:
         return ""
-    own = [one for one in frames if "site-packages" not in one.filename]
-    last = (own or frames)[-1]
+    own_frames = [frame for frame in frames if "site-packages" not in frame.filename]
+    last = (own_frames or frames)[-1]
     return f", at {last.filename}:{last.lineno}, `{last.line}`"

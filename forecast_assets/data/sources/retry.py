@@ -1,7 +1,9 @@
 """Retry transient errors with capped exponential backoff, and log each attempt."""
 
+import sqlite3
 import time
 from collections.abc import Callable
+from http import HTTPStatus
 from typing import TYPE_CHECKING, TypeVar
 
 from forecast_assets.config.source_settings import UserSource
@@ -78,10 +80,44 @@ TRANSIENT_CLASSES = frozenset(
         "IncompleteRead",
     }
 )
+# Accepted, reset, partial content, timeout, too early, too many requests.
+TRANSIENT_STATUSES = (202, 205, 206, 408, 425, 429)
+# Of the 5xx: the server does not implement the method or the version.
+PERMANENT_5XX = (501, 505)
+# Connection, rollback and deadlock, resources, shutdown and start, held lock, time limit.
+TRANSIENT_SQLSTATES = ("08", "40", "53", "57P0", "55P03", "57014")
+# Locked by another process, interrupted, disk error.
+TRANSIENT_SQLITE_CODES = (
+    sqlite3.SQLITE_BUSY,
+    sqlite3.SQLITE_LOCKED,
+    sqlite3.SQLITE_INTERRUPT,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_PROTOCOL,
+)
 
 
 def is_transient(error: BaseException) -> bool:
-    """Return whether an error is a lost connection or a timeout, of Python or of a library."""
+    """Return whether a retry may succeed: by the error's code, else by the name of its class."""
     reason = getattr(error, "reason", None)  # urllib wraps the cause
     cause = reason if isinstance(reason, BaseException) else error
-    return not TRANSIENT_CLASSES.isdisjoint(kind.__name__ for kind in type(cause).__mro__)
+    has_transient_class = not TRANSIENT_CLASSES.isdisjoint(
+        kind.__name__ for kind in type(cause).__mro__
+    )
+    return is_transient_code(cause) or has_transient_class
+
+
+def is_transient_code(error: BaseException | None) -> bool | None:
+    """Judge an error by its HTTP status, SQLSTATE or SQLite code; None if it has none of them."""
+    sqlstate = getattr(error, "sqlstate", None) or getattr(error, "pgcode", None)
+    if sqlstate:
+        return str(sqlstate).startswith(TRANSIENT_SQLSTATES)
+    if isinstance(error, sqlite3.Error):
+        return getattr(error, "sqlite_errorcode", 0) & 0xFF in TRANSIENT_SQLITE_CODES
+    status = getattr(error, "status", None)
+    return is_transient_status(status) if isinstance(status, int) else None
+
+
+def is_transient_status(status: int) -> bool:
+    """Return whether the same HTTP request may succeed later."""
+    is_server_error = status >= HTTPStatus.INTERNAL_SERVER_ERROR and status not in PERMANENT_5XX
+    return is_server_error or status in TRANSIENT_STATUSES

@@ -25,7 +25,6 @@ from forecast_assets.data.sources.parsing import (
     PARSERS,
     UNREADABLE,
     CountingReader,
-    gc_paused,
     get_path,
     load_json,
     records_frame,
@@ -176,9 +175,8 @@ class _PageReader:
         label = self.request.label
         try:
             if file_format == "json":
-                with gc_paused():
-                    value = load_json(file.read())
-                    return compact(self._records(value)), value
+                value = load_json(file.read())
+                return compact(self._records(value)), value
             is_parquet = file_format == "parquet"
             source: Any = file if is_parquet else CountingReader(file, budgets.parsed, label)
             parser = PARSERS[file_format]
