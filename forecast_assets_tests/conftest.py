@@ -11,6 +11,7 @@ from forecast_assets.backtesting.dask_pool import DaskPool
 from forecast_assets_tests import misbehaving_models, object_store
 from forecast_assets_tests.browser import find_chromium
 from forecast_assets_tests.dask_clusters import Cluster, cluster
+from forecast_assets_tests.databases import Server, postgresql
 from forecast_assets_tests.worker_builders import local_pool
 
 # The same examples in every run, however busy the machine is.
@@ -77,3 +78,10 @@ def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
 def chromium() -> str:
     """Return the browser's path, or fail with the way to install it."""
     return find_chromium()
+
+
+@pytest.fixture(scope="session")
+def postgresql_server() -> Iterator[Server]:
+    """A PostgreSQL server on loopback."""
+    with postgresql() as server:
+        yield server

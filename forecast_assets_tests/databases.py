@@ -1,4 +1,4 @@
-"""PostgreSQL on loopback: a server of the tests' own, in a folder that goes with it."""
+"""A PostgreSQL server on loopback in a temporary folder."""
 
 import contextlib
 import os
@@ -18,15 +18,15 @@ import psutil
 import psycopg
 import pytest
 
-HERE = "127.0.0.1"
+HOST = "127.0.0.1"
 PASSWORD = "s3cr3t-of-the-owner"  # noqa: S105 - of a server that lives for seconds
-# Nothing outlives a test, so nothing has to reach the disk.
-QUICK = ("fsync=off", "synchronous_commit=off", "full_page_writes=off", "max_connections=20")
+# No data outlives the tests, so none has to reach the disk.
+OPTIONS = ("fsync=off", "synchronous_commit=off", "full_page_writes=off", "max_connections=20")
 
 
 @dataclass
 class Server:
-    """A PostgreSQL server; its owner is `postgres`, and so is its database."""
+    """A PostgreSQL server with the owner and the database `postgres`."""
 
     programs: Path
     folder: Path
@@ -34,8 +34,8 @@ class Server:
     _process: "subprocess.Popen[bytes]" = field(init=False)
 
     def url(self, *, user: str = "postgres", password: str = PASSWORD, of: str = "postgres") -> str:
-        """The address of the database `of`, for SQLAlchemy."""
-        return f"postgresql+psycopg://{user}:{password}@{HERE}:{self.port}/{of}"
+        """Return the SQLAlchemy URL of the database `of`."""
+        return f"postgresql+psycopg://{user}:{password}@{HOST}:{self.port}/{of}"
 
     def run(self, *statements: str) -> None:
         """Execute statements as the owner."""
@@ -44,18 +44,18 @@ class Server:
                 connection.execute(statement)  # type: ignore[call-overload]
 
     def connected(self) -> "psycopg.Connection[Any]":
-        """A connection of the owner's, that commits every statement."""
+        """Connect as the owner, with autocommit."""
         address = self.url().replace("+psycopg", "")
         return psycopg.connect(address, autocommit=True, connect_timeout=5)
 
     def start(self) -> None:
-        """Start it, on the port that it had before; return once it answers."""
-        options = [part for one in (*QUICK, f"port={self.port}") for part in ("-c", one)]
+        """Start the server on its port and wait until it answers."""
+        options = [part for option in (*OPTIONS, f"port={self.port}") for part in ("-c", option)]
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
                 [self.programs / "postgres", "-D", self.folder / "data", "-k", "", *options],
                 stderr=log,
-                **_as_nobody_special(),
+                **_run_as_postgres(),
             )
         for _ in range(300):
             with contextlib.suppress(psycopg.OperationalError), self.connected():
@@ -66,35 +66,35 @@ class Server:
         pytest.fail(f"PostgreSQL does not start: {(self.folder / 'log').read_text()[-2000:]}")
 
     def pause(self) -> None:
-        """Let it and every process of a connection hang: it takes and answers nothing."""
-        for one in self._family():
-            one.suspend()
+        """Suspend the server and its connections, so that nothing is answered."""
+        for process in self._processes():
+            process.suspend()
 
     def resume(self) -> None:
-        """Let it go on."""
-        for one in self._family():
+        """Undo `pause`."""
+        for process in self._processes():
             with contextlib.suppress(psutil.NoSuchProcess):
-                one.resume()
+                process.resume()
 
-    def _family(self) -> "list[psutil.Process]":
+    def _processes(self) -> "list[psutil.Process]":
         postmaster = psutil.Process(self._process.pid)
         return [postmaster, *postmaster.children()]
 
     def kill(self) -> None:
-        """End it at once, its connections with it."""
+        """Kill the server with its connections."""
         self._process.send_signal(signal.SIGQUIT)
         self._process.wait(30)
 
 
 @contextmanager
 def postgresql() -> Iterator[Server]:
-    """A server with an empty database; the test fails where none is installed."""
+    """Run a server with an empty database; fail if PostgreSQL is not installed."""
     with tempfile.TemporaryDirectory(prefix="postgresql_") as name:
         folder = Path(name)
-        _owned(folder)
+        _give_to_postgres(folder)
         server = Server(_programs(), folder)
         (folder / "password").write_text(PASSWORD)
-        _owned(folder / "password")
+        _give_to_postgres(folder / "password")
         subprocess.run(
             [
                 *(server.programs / "initdb", "-D", folder / "data", "--no-sync", "--locale=C"),
@@ -103,10 +103,10 @@ def postgresql() -> Iterator[Server]:
             ],
             check=True,
             stdout=subprocess.DEVNULL,
-            **_as_nobody_special(),
+            **_run_as_postgres(),
         )
         with socket.socket() as free:
-            free.bind((HERE, 0))
+            free.bind((HOST, 0))
             server.port = free.getsockname()[1]
         server.start()
         try:
@@ -116,26 +116,25 @@ def postgresql() -> Iterator[Server]:
 
 
 def _programs() -> Path:
-    """The folder of PostgreSQL's programs, the newest version's."""
+    """Return the folder of the programs of the newest PostgreSQL."""
     initdb = shutil.which("initdb")
-    found = [Path(initdb).resolve().parent] if initdb else []
-    versions = Path("/usr/lib/postgresql").glob("*/bin/initdb")
-    found += sorted((one.parent for one in versions), key=lambda one: float(one.parent.name))
-    if not found:
+    folders = [Path(initdb).resolve().parent] if initdb else []
+    versions = Path("/usr/lib/postgresql").glob("*/bin")
+    folders += sorted(versions, key=lambda folder: float(folder.parent.name))
+    if not folders:
         pytest.fail(
-            "There is no PostgreSQL here (`initdb` is neither on the PATH nor below"
-            " /usr/lib/postgresql), so nobody can see what the `sql` source makes of a database."
-            " Install it: sudo apt-get install postgresql"
+            "`initdb` is neither on the PATH nor below /usr/lib/postgresql, so the `sql` source"
+            " cannot be tested. Install PostgreSQL: sudo apt-get install postgresql"
         )
-    return found[-1]
+    return folders[-1]
 
 
-def _as_nobody_special() -> dict[str, Any]:
-    """How its programs are started: they refuse to run as root."""
+def _run_as_postgres() -> dict[str, Any]:
+    """Return options for Popen: PostgreSQL refuses to run as root."""
     is_root = os.getuid() == 0
     return {"user": "postgres", "group": "postgres", "extra_groups": []} if is_root else {}
 
 
-def _owned(path: Path) -> None:
+def _give_to_postgres(path: Path) -> None:
     if os.getuid() == 0:
         shutil.chown(path, "postgres", "postgres")

@@ -1,4 +1,4 @@
-"""The sources' guide does as it says: each kind's example, against a real server of its kind."""
+"""The examples of the guide to sources, against real servers."""
 
 import gzip
 import tomllib
@@ -14,7 +14,7 @@ from forecast_assets.config.settings import Settings
 from forecast_assets.data.sources import fetch
 from forecast_assets.data.sources.request import FetchRequest
 from forecast_assets.data.weekly import to_weeks
-from forecast_assets_tests.databases import postgresql
+from forecast_assets_tests.databases import Server
 from forecast_assets_tests.http_servers import Reply, Request, json_reply, serve
 from forecast_assets_tests.markdown_blocks import blocks
 from forecast_assets_tests.s3_server import bucket
@@ -22,34 +22,36 @@ from forecast_assets_tests.s3_server import bucket
 AS_OF = datetime(2026, 11, 23, 6, tzinfo=UTC)
 TOKEN = "Bearer 5f2c-in-no-log"  # noqa: S105 - it must not be found anywhere
 SOLD = [("Graz", "2026-11-06", 131.0), ("Graz", "2026-11-13", 120.0), ("Linz", "2026-11-13", 80.0)]
-MADE = "CREATE TABLE sales (shop text, day date, sold float)"
+CREATE_TABLE = "CREATE TABLE sales (shop text, day date, sold float)"
 
 
 def settings_of(folder: Path, mark: str, **changed: Any) -> Settings:
-    """The settings of the one example that has the mark in it."""
-    (block,) = [one for one in blocks("toml") if mark in one.text and not one.file]
-    given = tomllib.loads(block.text)
-    given["source"] |= changed
-    return parse(given, root=folder, var=folder / "var", origin=block.guide)
+    """Parse the one example that contains the mark."""
+    (block,) = [block for block in blocks("toml") if mark in block.text and not block.file]
+    tables = tomllib.loads(block.text)
+    tables["source"] |= changed
+    return parse(tables, root=folder, var=folder / "var", origin=block.guide)
 
 
-def fetched(settings: Settings, before: pd.DataFrame | None = None) -> list[tuple[str, str, float]]:
-    """What comes of the example, which must make weeks."""
-    raw = fetch.fetch(FetchRequest(settings, AS_OF, previous=before))
+def fetched(
+    settings: Settings, previous: pd.DataFrame | None = None
+) -> list[tuple[str, str, float]]:
+    """Fetch rows, which have to make weeks."""
+    raw = fetch.fetch(FetchRequest(settings, AS_OF, previous=previous))
     assert not to_weeks(raw, settings, as_of=AS_OF).frame.empty
     days = raw["ds"].dt.strftime("%Y-%m-%d")
     return sorted(zip(raw["unique_id"], days, raw["y"], strict=True))
 
 
-def test_rows_of_an_address_in_pages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_http_pages_with_a_secret_header(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     items = [dict(zip(("shop", "day", "sold"), row, strict=True)) for row in SOLD]
 
     def answer(request: Request) -> Reply:
         if request.headers.get("Authorization") != TOKEN:
             return Reply(status=401)
         is_last = request.query.get("page") == "2"
-        following = None if is_last else server.url("/v2/sales?page=2")
-        return json_reply({"data": {"items": items[2:] if is_last else items[:2], "next": following}})
+        next_url = None if is_last else server.url("/v2/sales?page=2")
+        return json_reply({"data": {"items": items[2:] if is_last else items[:2], "next": next_url}})
 
     monkeypatch.setenv("SALES_TOKEN", TOKEN)
     with serve(answer) as server:
@@ -63,32 +65,33 @@ def test_rows_of_an_address_in_pages(tmp_path: Path, monkeypatch: pytest.MonkeyP
     )
 
 
-def test_rows_of_a_database_all_and_only_the_new_ones(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_database_read_whole_and_incrementally(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, postgresql_server: Server
 ) -> None:
     (incremental,) = blocks("sql")
-    with postgresql() as server:
-        values = ", ".join(f"('{shop}', '{day}', {sold})" for shop, day, sold in SOLD)
-        others = "('test', '2026-11-13', 1), ('Graz', '2030-01-04', 1)"
-        server.run(MADE, f"INSERT INTO sales VALUES {values}, {others}")  # noqa: S608 - ours
-        monkeypatch.setenv("SALES_DATABASE", server.url())
-        settings = settings_of(tmp_path, 'kind = "sql"')
-        assert fetched(settings) == SOLD
-        before = fetch.fetch(FetchRequest(settings, AS_OF))
-        server.run(
-            "DELETE FROM sales WHERE day > '2026-11-20' OR shop = 'test'",
-            "UPDATE sales SET sold = 81 WHERE shop = 'Linz'",
-            "INSERT INTO sales VALUES ('Linz', '2026-11-20', 82), ('Graz', '2026-08-07', 1)",
-        )
-        new = settings_of(tmp_path, 'kind = "sql"', query=incremental.text)
-        assert new.source.is_incremental
-        # What is older than four weeks before the newest row is not read again.
-        changed = [("Linz", "2026-11-13", 81.0), ("Linz", "2026-11-20", 82.0)]
-        assert fetched(new, before=before) == SOLD[:2] + changed
+    server = postgresql_server
+    values = ", ".join(f"('{shop}', '{day}', {sold})" for shop, day, sold in SOLD)
+    others = "('test', '2026-11-13', 1), ('Graz', '2030-01-04', 1)"
+    server.run("DROP TABLE IF EXISTS sales", CREATE_TABLE)
+    server.run(f"INSERT INTO sales VALUES {values}, {others}")  # noqa: S608 - ours
+    monkeypatch.setenv("SALES_DATABASE", server.url())
+    settings = settings_of(tmp_path, 'kind = "sql"')
+    assert fetched(settings) == SOLD
+    before = fetch.fetch(FetchRequest(settings, AS_OF))
+    server.run(
+        "DELETE FROM sales WHERE day > '2026-11-20' OR shop = 'test'",
+        "UPDATE sales SET sold = 81 WHERE shop = 'Linz'",
+        "INSERT INTO sales VALUES ('Linz', '2026-11-20', 82), ('Graz', '2026-08-07', 1)",
+    )
+    new = settings_of(tmp_path, 'kind = "sql"', query=incremental.text)
+    assert new.source.is_incremental
+    # Rows more than four weeks before the newest one are not read again.
+    changed = [("Linz", "2026-11-13", 81.0), ("Linz", "2026-11-20", 82.0)]
+    assert fetched(new, before) == SOLD[:2] + changed
 
 
-def test_a_dated_drop_in_a_bucket(tmp_path: Path) -> None:
+def test_a_dated_file_in_a_bucket(tmp_path: Path) -> None:
     rows = pd.DataFrame(SOLD, columns=["unique_id", "ds", "y"]).to_csv(index=False)
-    drop = ("sales/2026/11/sales_2026-11-23.csv.gz", gzip.compress(rows.encode(), mtime=0))
-    with bucket(drop):
+    file = ("sales/2026/11/sales_2026-11-23.csv.gz", gzip.compress(rows.encode(), mtime=0))
+    with bucket(file):
         assert fetched(settings_of(tmp_path, "s3://bucket")) == SOLD

@@ -1,53 +1,72 @@
 """Convert the rows that a database sends, chunk by chunk, to a frame that needs little memory."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from typing import Any
 
+import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 NUMBERS = ("integer", "floating", "mixed-integer-float", "empty")
+# Of a number or a time in memory; a text takes its length more.
+VALUE_BYTES = 8
 
 
 def to_frame(
-    chunks: Iterable[Sequence[Sequence[Any]]], columns: Sequence[str], *, ids: str
+    chunks: Iterable[Sequence[Sequence[Any]]],
+    columns: Sequence[str],
+    *,
+    ids: str,
+    count_bytes: Callable[[int], None],
 ) -> pd.DataFrame:
-    """Return the rows of all chunks; a row has one value per column, `ids` names the id column."""
+    """Return the rows of all chunks; a row has one value per column, `ids` names the id column.
+
+    Numbers and times become arrays; equal ids, texts and other values are kept once. The bytes of
+    each chunk are passed to `count_bytes`.
+    """
     parts: dict[str, list[pd.Series]] = {name: [] for name in columns}
     kept: dict[str, dict[Any, Any]] = {name: {} for name in columns}
     for rows in chunks:
         for name, values in zip(columns, zip(*rows, strict=True), strict=True):
-            parts[name].append(_compact(values, kept[name], is_id=name == ids))
+            series = None if name == ids else _to_array(values)
+            if series is None:
+                series = _deduplicate(values, kept[name])
+                count_bytes(sum(len(value) for value in values if isinstance(value, str | bytes)))
+            parts[name].append(series)
+        count_bytes(VALUE_BYTES * len(rows) * len(columns))
     empty = [pd.Series(dtype="float64")]
     return pd.DataFrame(
         {name: pd.concat(series or empty, ignore_index=True) for name, series in parts.items()}
     )
 
 
-def _compact(values: Sequence[Any], kept: dict[Any, Any], *, is_id: bool) -> pd.Series:
-    """Store numbers and times as arrays, and equal ids, texts and other values as one object."""
-    column = pd.Series(values, dtype=object)
-    kind = "id" if is_id else pd.api.types.infer_dtype(column, skipna=True)
-    if kind == "decimal":
-        return column.astype("float64")
+def _to_array(values: Sequence[Any]) -> pd.Series | None:
+    """Return numbers and times in their own type; None for other values."""
+    kind = pd.api.types.infer_dtype(values, skipna=True)
     if kind == "date":
-        return column.astype("datetime64[s]")
-    if kind == "datetime":
-        return column.infer_objects()
+        days = pa.array(values, pa.date32()).to_numpy(zero_copy_only=False)
+        return pd.Series(days.astype("datetime64[s]"))
+    if kind == "decimal":
+        return pd.Series([np.nan if value is None else float(value) for value in values])
     if kind in NUMBERS:
-        return pd.to_numeric(column)
-    try:
-        return column.map(lambda value: kept.setdefault(value, value), na_action="ignore")
-    except TypeError:  # JSON and arrays cannot be looked up; they are refused with their rows
-        return column
+        return pd.to_numeric(pd.Series(values, dtype=object))
+    return pd.Series(values, dtype=object).infer_objects() if kind == "datetime" else None
+
+
+def _deduplicate(values: Sequence[Any], kept: dict[Any, Any]) -> pd.Series:
+    with suppress(TypeError):  # JSON and arrays are not hashable; the mapping refuses them
+        values = [kept.setdefault(value, value) for value in values]
+    return pd.Series(values, dtype=object)
 
 
 def sort(frame: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
-    """Sort rows so that their order depends on nothing but their values."""
+    """Sort rows by their values alone, so that the order in which they came does not matter."""
     return frame.sort_values(list(by), key=_sort_key, kind="stable", ignore_index=True)
 
 
 def _sort_key(column: pd.Series) -> pd.Series:
-    """Compare values of mixed types as texts."""
+    """Compare objects by their texts, because their types may be mixed."""
     if column.dtype != object:
         return column
     return column.map(str, na_action="ignore").astype("category")

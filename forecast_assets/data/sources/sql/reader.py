@@ -21,8 +21,6 @@ from forecast_assets.errors import SourceError, SourceUnavailable, format_list
 
 # Rows; a chunk is in memory before its bytes are counted.
 CHUNK_ROWS = 10_000
-# A number or a time in memory; a text takes its length more.
-VALUE_BYTES = 8
 # PostgreSQL's statement_timeout is at most this many milliseconds.
 MAX_STATEMENT_TIMEOUT = 2**31 - 1
 # The drivers' names for the seconds that connecting may take.
@@ -133,7 +131,6 @@ def _read_rows(
         for rows in result.columns(*map(names.index, columns)).partitions(CHUNK_ROWS):
             if deadline.is_expired:
                 raise _too_slow_error(source)
-            budget.take(_count_bytes(rows, len(columns)), of=origin)
             yield rows
 
     streaming = connection.execution_options(stream_results=True, max_row_buffer=CHUNK_ROWS)
@@ -141,18 +138,18 @@ def _read_rows(
         names = list(result.keys())
         if any(names.count(column) != 1 for column in columns):
             return pd.DataFrame(columns=names)  # the mapping refuses these columns
-        frame = sql_columns.to_frame(chunks(result), columns, ids=source.unique_id)
+        frame = sql_columns.to_frame(
+            chunks(result),
+            columns,
+            ids=source.unique_id,
+            count_bytes=partial(budget.take, of=origin),
+        )
     if frame.empty and not source.is_incremental:
         raise SourceError(
             f"{origin} has no rows. Nothing was published. Check what fills the database, and"
             f" `query` or `table` in [source] of forecast.toml."
         )
     return sql_columns.sort(frame, (source.ds, source.unique_id, source.y))
-
-
-def _count_bytes(rows: Sequence[Sequence[Any]], n_columns: int) -> int:
-    texts = (len(value) for row in rows for value in row if isinstance(value, str | bytes))
-    return VALUE_BYTES * len(rows) * n_columns + sum(texts)
 
 
 def _bind_parameters(text: str, connection: sa.Connection, request: FetchRequest) -> sa.TextClause:

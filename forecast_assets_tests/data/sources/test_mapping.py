@@ -1,0 +1,291 @@
+"""Mapping: the columns of a source as text ids, wall-clock times and numbers, and bad rows."""
+
+import json
+import re
+from collections.abc import Mapping
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from forecast_assets.data.sources.mapping import as_raw_data
+from forecast_assets.errors import DataError, ForecastAssetsError, SourceError
+from forecast_assets.storage.tables import table_contracts
+
+COLUMNS = {"unique_id": "unique_id", "ds": "ds", "y": "y"}
+VIENNA = ZoneInfo("Europe/Vienna")
+
+
+def rows(**changed: Any) -> pd.DataFrame:
+    """Two valid rows of one series as text, with other columns replaced or added."""
+    valid = {"unique_id": ["a", "a"], "ds": ["2026-01-02", "2026-01-09"], "y": ["1", "2"]}
+    return pd.DataFrame({**valid, **changed})
+
+
+def map_rows(
+    frame: pd.DataFrame, columns: Mapping[str, str] = COLUMNS, **options: Any
+) -> pd.DataFrame:
+    """Map the frame to raw_data, under the name `the file`."""
+    return as_raw_data(frame, columns=columns, origin="the file", **options)
+
+
+def test_an_absent_column_is_refused_with_the_columns_that_exist() -> None:
+    with pytest.raises(
+        SourceError,
+        match=r"the file has no column value; it has unique_id, ds, y\. Nothing was published\."
+        r" Name the columns that hold unique_id, ds and y in \[source\] of forecast\.toml\.",
+    ):
+        map_rows(rows(), {**COLUMNS, "y": "value"})
+
+
+def test_a_column_that_occurs_twice_is_refused() -> None:
+    with pytest.raises(
+        SourceError,
+        match=r"the file has several columns named y, so it is not clear which one to read\."
+        r" Nothing was published\. Give each column its own name\.",
+    ):
+        map_rows(pd.concat([rows(), rows()[["y"]]], axis=1))
+
+
+def test_a_source_without_rows_is_refused() -> None:
+    with pytest.raises(
+        DataError,
+        match=r"^the file has no rows\. Nothing was published\. Check what writes the source\.$",
+    ):
+        map_rows(rows().head(0))
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "message"),
+    [
+        ("y", ["1", "much"], "hold no number: row 2: 'much'"),
+        ("y", ["1,5", "2"], "hold no number: row 1: '1,5'"),
+        ("y", ["=1+1", "2"], "hold no number: row 1: '=1+1'"),
+        ("y", [[1], "2"], "hold no number: row 1: [1]"),
+        ("y", pd.Series([10**400, 1], dtype=object), "hold no number: row 1: 1000"),
+        ("y", [1j, 2.0], "hold no number: row 1: 1j"),
+        ("y", pd.to_datetime(["2026-01-02", None]), "hold no number: row 1: Timestamp("),
+        ("y", pd.to_timedelta(["1D", None]), "hold no number: row 1: Timedelta("),
+        ("y", ["1", "inf"], "hold an infinite number: row 2: 'inf'"),
+        ("y", [float("-inf"), 1.0], "hold an infinite number: row 1: -inf"),
+        ("ds", ["2026-01-02", None], "hold no time: row 2: None"),
+        ("ds", pd.to_datetime(["2026-01-02", None]), "hold no time: row 2: NaT"),
+        ("ds", ["02/03/2020", "2026-01-02"], "hold no ISO 8601 time (such as 2026-11-20): row 1:"),
+        ("ds", ["9999-12-31", "2026-01-02"], "hold no ISO 8601 time (such as 2026-11-20): row 1:"),
+        ("ds", ["now", "2026-01-02"], "hold no ISO 8601 time (such as 2026-11-20): row 1: 'now'"),
+        ("ds", ["1999.5", "2026"], "hold no ISO 8601 time (such as 2026-11-20): row 1: '1999.5'"),
+        ("y", [Decimal("sNaN"), Decimal(1)], "hold no number: row 1: Decimal('sNaN')"),
+        ("ds", [20260102, 20260109], "hold a bare number for a time: row 1: 20260102, row 2:"),
+        (
+            "ds",
+            pd.Series(["9999-12-31", "2026-01-02"], dtype="datetime64[s]"),
+            "hold a time outside the years 1678 to 2261: row 1: Timestamp('9999-12-31",
+        ),
+        ("unique_id", ["a", None], "hold no series (the id is missing): row 2: None"),
+        ("unique_id", ["a", " "], "hold no name for a series: row 2: ' '"),
+        ("unique_id", [b"a", "a"], "hold no name for a series: row 1: b'a'"),
+        ("unique_id", [{"a": 1}, "a"], "hold no name for a series: row 1: {'a': 1}"),
+        ("unique_id", ["\ud800", "a"], r"hold no name for a series: row 1: '\ud800'"),
+    ],
+)
+def test_a_value_that_cannot_be_used_is_refused_with_its_row(
+    column: str, values: Any, message: str
+) -> None:
+    frame = rows(**{column: values}).set_index(pd.Index(["x", "x"]))
+    with pytest.raises(
+        DataError,
+        match=rf"^\d of 2 rows of the file, column `{column}`, {re.escape(message)}.*\. Nothing was"
+        r" published\. Correct the source, map another column in"
+        r" \[source\] of forecast\.toml, or set `source\.on_bad_rows = \"quarantine\"` there to"
+        r" go on without such rows\.$",
+    ):
+        map_rows(frame)
+
+
+def test_only_the_first_few_rows_are_named() -> None:
+    with pytest.raises(DataError, match=r"^8 of 8 rows .* row 5: 'x' and 3 more\. Nothing"):
+        map_rows(pd.concat([rows(y="x")] * 4))
+
+
+@pytest.mark.parametrize(
+    "times",
+    [
+        ["2026-01-02T00:00:00Z", "2026-01-09T00:00:00"],
+        ["2026-01-02T00:00:00+01:00", "2026-01-09T00:00:00+02:00"],
+        ["2026-01-02T00:00:00+01", "2026-01-09T00:00:00+02"],
+        ["2026-01-02 00:00-0500", "2026-01-09"],
+        [datetime(2026, 1, 2, tzinfo=UTC), pd.Timestamp("2026-01-09")],
+    ],
+)
+def test_times_with_different_offsets_are_refused_without_a_time_zone(times: list[object]) -> None:
+    with pytest.raises(
+        DataError,
+        match=r"The times in the file have 2 different UTC offsets: \S+ in 1 rows, \S+ in 1 rows\."
+        r" The week of a row is ambiguous, so nothing was published\. Set `source\.timezone` to the"
+        r" time zone of the source, such as \"Europe/Vienna\", or write all times in one\.",
+    ):
+        map_rows(rows(ds=pd.Series(times, dtype=object)))
+
+
+@pytest.mark.parametrize(
+    "times",
+    [
+        ["2026-01-02T23:30:00+05:00", "2026-01-09T23:30:00+05:00"],
+        ["2026-01-02 23:30Z", "2026-01-09 23:30Z"],
+        list(pd.to_datetime(["2026-01-02 23:30", "2026-01-09 23:30"]).tz_localize("Asia/Tokyo")),
+        pd.Series(["2026-01-02 23:30", "2026-01-09 23:30"], dtype="datetime64[ms]"),
+    ],
+)
+def test_times_with_one_offset_keep_their_wall_clock(times: Any) -> None:
+    raw = map_rows(rows(ds=times))
+    assert raw["ds"].tolist() == list(pd.to_datetime(["2026-01-02 23:30", "2026-01-09 23:30"]))
+    assert str(raw["ds"].dtype) == "datetime64[ns]"
+
+
+def test_dates_and_whole_number_ids_are_taken_as_they_are() -> None:
+    raw = map_rows(rows(unique_id=[7, 8], ds=[date(2026, 1, 2), date(2026, 1, 9)]))
+    assert raw["unique_id"].tolist() == ["7", "8"]
+    assert raw["ds"].tolist() == list(pd.to_datetime(["2026-01-02", "2026-01-09"]))
+
+
+@pytest.mark.parametrize(
+    ("times", "expected"),
+    [
+        (["2026-03-28T23:30:00+01:00", "2026-03-30T00:30:00+02:00"], ["28 23:30", "30 00:30"]),
+        (["2026-03-28T23:30:00Z", "2026-03-29T23:30:00Z"], ["29 00:30", "30 01:30"]),
+        (["2026-03-28 23:30", "2026-03-29T23:30:00Z"], ["28 23:30", "30 01:30"]),
+        (["2026-03-28", "2026-03-30"], ["28 00:00", "30 00:00"]),
+        (
+            pd.to_datetime(["2026-03-28 23:30", "2026-03-29 23:30"]).tz_localize("UTC"),
+            ["29 00:30", "30 01:30"],
+        ),
+        ([date(2026, 3, 28), date(2026, 3, 30)], ["28 00:00", "30 00:00"]),
+    ],
+)
+def test_times_become_the_wall_clock_of_the_time_zone(times: Any, expected: list[str]) -> None:
+    """The clock goes forward on 29 March: from +01:00 to +02:00."""
+    raw = map_rows(rows(ds=times), zone=VIENNA)
+    assert raw["ds"].tolist() == [pd.Timestamp(f"2026-03-{day}") for day in expected]
+
+
+def test_the_repeated_hour_of_the_clock_change_stays_two_rows() -> None:
+    twice = ["2026-10-25T02:30:00+02:00", "2026-10-25T02:30:00+01:00"]
+    raw = map_rows(rows(ds=twice), zone=VIENNA)
+    assert raw["ds"].tolist() == [pd.Timestamp("2026-10-25 02:30")] * 2
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "problem"),
+    [
+        ("y", "much", "`y` holds no number"),
+        ("y", "inf", "`y` holds an infinite number"),
+        ("ds", None, "`ds` holds no time"),
+        ("ds", "02/03/2020", "`ds` holds no ISO 8601 time (such as 2026-11-20)"),
+        ("unique_id", None, "`unique_id` holds no series (the id is missing)"),
+        ("unique_id", " ", "`unique_id` holds no name for a series"),
+    ],
+)
+def test_a_bad_row_is_quarantined_with_its_problem_and_the_original_row(
+    column: str, value: Any, problem: str
+) -> None:
+    bad = rows(**{column: [value, "b"]}).head(1)
+    raw = map_rows(pd.concat([rows(), bad]), quarantine=True)
+    assert raw["problem"].tolist() == [None, None, problem]
+    original = {"unique_id": "a", "ds": "2026-01-02", "y": "1", column: value}
+    assert json.loads(raw["given"][2]) == original
+    assert pd.isna(raw[column][2])
+    assert raw.drop(columns=column).loc[2].notna().all()
+    pd.testing.assert_frame_equal(raw.head(2), map_rows(rows()))
+
+
+def test_a_row_with_several_problems_lists_them_all() -> None:
+    bad = pd.DataFrame({"unique_id": ["a", b"x"], "ds": ["2026-01-02", "?"], "y": ["1", "?"]})
+    raw = map_rows(bad, quarantine=True)
+    assert raw["problem"][1] == (
+        "`unique_id` holds no name for a series; `ds` holds no ISO 8601 time (such as 2026-11-20);"
+        " `y` holds no number"
+    )
+    assert json.loads(raw["given"][1]) == {"unique_id": "b'x'", "ds": "?", "y": "?"}
+
+
+def test_a_bad_time_does_not_count_as_another_offset() -> None:
+    raw = map_rows(rows(ds=["2026-01-02T00:00Z", "?"]), quarantine=True)
+    assert raw["problem"].notna().tolist() == [False, True]
+
+
+def test_quarantine_refuses_a_source_with_only_bad_rows() -> None:
+    with pytest.raises(DataError, match=r"2 of 2 rows of the file, column `y`, hold no number"):
+        map_rows(rows(y="?"), quarantine=True)
+
+
+def odd_values() -> st.SearchStrategy[object]:
+    """Values that no source should hold, and some valid ones."""
+    return st.one_of(
+        st.none(),
+        st.booleans(),
+        st.integers(),
+        st.floats(),
+        st.complex_numbers(),
+        st.text(max_size=5),
+        st.binary(max_size=3),
+        st.dates(),
+        st.datetimes(timezones=st.none() | st.timezones()),
+        st.timedeltas(),
+        st.lists(st.integers(), max_size=2),
+        st.sampled_from(["2026-01-02", "2026-01-02T00:00+01", "02/03/2020", "1", "inf", "NA", ""]),
+    )
+
+
+@hypothesis_settings(max_examples=60)
+@given(
+    columns=st.lists(st.sampled_from(["unique_id", "ds", "y", "z"]), max_size=5),
+    data=st.data(),
+)
+def test_any_frame_is_mapped_or_refused_with_an_error_of_this_package(
+    columns: list[str], data: st.DataObject
+) -> None:
+    n_rows = data.draw(st.integers(0, 3))
+    values = st.lists(odd_values(), min_size=n_rows, max_size=n_rows)
+    columns = [*columns, "unique_id", "ds", "y"] if data.draw(st.booleans()) else columns
+    series = [pd.Series(data.draw(values), dtype=object, name=name) for name in columns]
+    series = [each.infer_objects() if data.draw(st.booleans()) else each for each in series]
+    frame = pd.concat(series, axis=1) if series else pd.DataFrame()
+    try:
+        raw = map_rows(
+            frame,
+            zone=data.draw(st.sampled_from([None, VIENNA])),
+            quarantine=data.draw(st.booleans()),
+        )
+    except ForecastAssetsError:
+        return
+    valid = raw[raw["problem"].isna()]
+    assert len(raw) == n_rows
+    assert valid[["unique_id", "ds"]].notna().all().all()
+    assert valid["given"].isna().all()
+    assert not np.isinf(raw["y"]).any()
+    assert list(table_contracts((80,))["raw_data"].check(raw).columns) == [
+        *COLUMNS,
+        "problem",
+        "given",
+    ]
+
+
+def test_other_columns_do_not_matter() -> None:
+    frame = rows(z="?")[["z", "y", "ds", "unique_id"]]
+    pd.testing.assert_frame_equal(map_rows(frame), map_rows(rows()))
+
+
+@hypothesis_settings(max_examples=20)
+@given(values=st.lists(st.decimals(-(10**9), 10**9, places=2), min_size=1, max_size=9))
+def test_decimals_and_their_texts_become_the_same_floats(values: list[Decimal]) -> None:
+    expected = [float(value) for value in values]
+    for y in (values, [str(value) for value in values]):
+        frame = pd.DataFrame({"unique_id": "a", "ds": "2026-01-02", "y": y})
+        assert map_rows(frame)["y"].tolist() == expected

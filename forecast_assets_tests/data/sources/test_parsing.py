@@ -1,0 +1,115 @@
+"""Parsing: every format and compression, and files that do not have the format of their suffix."""
+
+import gzip
+import lzma
+import re
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from forecast_assets.data.sources.fetch import fetch
+from forecast_assets.data.sources.request import FetchRequest
+from forecast_assets.errors import SourceError
+from forecast_assets_tests.builders import AS_OF, make_settings
+
+CSV = b"unique_id,ds,y\n007,2026-01-02,1.5\n007,2026-01-09,\nNA,2026-01-02,2\n"
+ROWS = pd.DataFrame({"unique_id": "a", "ds": ["2026-01-02", "2026-01-09"], "y": [1.0, 2.0]})
+
+
+def read(folder: Path, name: str, content: bytes | None = None, **source: str) -> pd.DataFrame:
+    """Read the file, written with this content if there is any, through a file source."""
+    if content is not None:
+        (folder / name).write_bytes(content)
+    settings = make_settings(folder, source={"kind": "file", "path": name, **source})
+    return fetch(FetchRequest(settings, AS_OF))
+
+
+def test_text_and_missing_values_stay_as_they_are(tmp_path: Path) -> None:
+    """An id keeps its zeros, and an id of NA is not a missing value."""
+    raw = read(tmp_path, "a.csv", CSV)
+    assert raw["unique_id"].tolist() == ["007", "007", "NA"]
+    assert raw["ds"].tolist() == list(pd.to_datetime(["2026-01-02", "2026-01-09", "2026-01-02"]))
+    assert raw["y"].fillna(-1).tolist() == [1.5, -1.0, 2.0]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.csv", CSV),
+        ("A.CSV", CSV),
+        ("a.csv.gz", gzip.compress(CSV, mtime=0)),
+        ("a.csv.xz", lzma.compress(CSV)),
+        ("bom.csv", b"\xef\xbb\xbf" + CSV),
+        ("commas.csv", CSV.replace(b"\n", b",\n")),
+        ("a[1].csv", CSV),
+        ("a.json", b'[{"unique_id": "007", "ds": "2026-01-02", "y": 1.5}]'),
+        ("a.jsonl", b'{"unique_id": "007", "ds": "2026-01-02", "y": 1.5}\n'),
+        ("a.ndjson", b'{"unique_id": "007", "ds": "2026-01-02", "y": 1.5}\n'),
+    ],
+)
+def test_every_known_suffix_is_read(tmp_path: Path, name: str, content: bytes) -> None:
+    first = read(tmp_path, name, content).iloc[0][:3]
+    assert first.tolist() == ["007", pd.Timestamp("2026-01-02"), 1.5]
+
+
+@pytest.mark.parametrize("index", ["unique_id", "ds", ["unique_id", "ds"]])
+def test_an_index_that_pandas_wrote_is_a_column(tmp_path: Path, index: str | list[str]) -> None:
+    ROWS.set_index(index).to_parquet(tmp_path / "a.parquet")
+    raw = read(tmp_path, "a.parquet")
+    assert raw["unique_id"].tolist() == ["a", "a"]
+    assert raw["ds"].tolist() == list(pd.to_datetime(ROWS["ds"]))
+
+
+def test_columns_of_other_names_are_mapped(tmp_path: Path) -> None:
+    raw = read(tmp_path, "a.csv", b"v,t,i,x\n1,2026-01-02,a,?\n", unique_id="i", ds="t", y="v")
+    assert raw[["unique_id", "ds", "y"]].to_numpy().tolist() == [
+        ["a", pd.Timestamp("2026-01-02"), 1.0]
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("empty.csv", b""),
+        ("empty.json", b""),
+        ("empty.parquet", b""),
+        ("longer.csv", b"unique_id,ds,y\na,2026-01-02,1,2\n"),
+        ("quote.csv", b'unique_id,ds,y\n"a,2026-01-02,1\n'),
+        ("latin.csv", "unique_id,ds,y\né,2026-01-02,1\n".encode("latin-1")),
+        ("cut.json", b'[{"unique_id": "a"'),
+        ("scalar.json", b"3"),
+        ("cut.parquet", ROWS.to_parquet()[:-20]),
+        ("corrupt.parquet", b"PAR1 and then something else PAR1"),
+        ("no.csv.gz", b"unique_id,ds,y\n"),
+        ("cut.csv.gz", gzip.compress(CSV, mtime=0)[:-12]),
+        ("corrupt.csv.gz", gzip.compress(CSV, mtime=0)[:10] + b"\xff" * 60),
+        ("no.csv.bz2", b"unique_id,ds,y\n"),
+        ("no.csv.xz", b"unique_id,ds,y and more than a header"),
+    ],
+)
+def test_a_file_without_the_format_of_its_suffix_is_refused(
+    tmp_path: Path, name: str, content: bytes
+) -> None:
+    with pytest.raises(
+        SourceError,
+        match=rf"{re.escape(name)} does not have the format of its suffix, or is empty: [\s\S]+\."
+        r" None of its rows were used\. Check the file; if it was cut off, write it again\.",
+    ):
+        read(tmp_path, name, content)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"), [("a.csv", b"unique_id,ds,y\n"), ("a.json", b"[]"), ("a.jsonl", b"")]
+)
+def test_a_file_without_rows_is_refused(tmp_path: Path, name: str, content: bytes) -> None:
+    with pytest.raises(
+        SourceError,
+        match=r"a\.\w+ has no rows\. Nothing was published\. Check what writes the file\.$",
+    ):
+        read(tmp_path, name, content)
+
+
+def test_bad_rows_of_a_file_are_quarantined_if_configured(tmp_path: Path) -> None:
+    raw = read(tmp_path, "a.csv", CSV + b"a,2026-01-02,?\n", on_bad_rows="quarantine")
+    assert raw["problem"].tolist() == [None] * 3 + ["`y` holds no number"]
