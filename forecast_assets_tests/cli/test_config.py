@@ -140,7 +140,7 @@ def test_check_continues_after_a_failure(folder: Path):
         "NO  store   ",
         "ok  notices ",
     ]
-    assert "No file answers to `source.path`" in text
+    assert "`source.path` matches no file" in text
     assert "There is no model 'drifft'" in text
     assert "The class of the model mine cannot be imported from no.such:One" in text
     assert "Could not read the history of" in text

@@ -91,7 +91,7 @@ def test_missing_columns_are_a_permanent_error(tmp_path: Path) -> None:
 
 def test_a_repeated_column_matters_only_if_it_is_mapped(tmp_path: Path) -> None:
     repeated = csv_reply(b"unique_id,ds,y,y\na,2026-01-02,1,2\n")
-    assert_refused(tmp_path, repeated, "has more than one column y")
+    assert_refused(tmp_path, repeated, "has several columns named y")
     assert_refused(tmp_path, repeated, "has no column value", y="value")
     with serve(csv_reply(b"unique_id,ds,y,z,z\na,2026-01-02,1,2,3\n")) as server:
         assert plain(fetch(tmp_path, server.url())) == [("a", "2026-01-02", 1.0)]
