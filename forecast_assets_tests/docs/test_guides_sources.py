@@ -51,7 +51,9 @@ def test_http_pages_with_a_secret_header(tmp_path: Path, monkeypatch: pytest.Mon
             return Reply(status=401)
         is_last = request.query.get("page") == "2"
         next_url = None if is_last else server.url("/v2/sales?page=2")
-        return json_reply({"data": {"items": items[2:] if is_last else items[:2], "next": next_url}})
+        return json_reply(
+            {"data": {"items": items[2:] if is_last else items[:2], "next": next_url}}
+        )
 
     monkeypatch.setenv("SALES_TOKEN", TOKEN)
     with serve(answer) as server:

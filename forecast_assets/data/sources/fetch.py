@@ -39,7 +39,6 @@ def demo_series() -> pd.DataFrame:
 def _read_sql(source: SqlSource, request: FetchRequest) -> pd.DataFrame:
     from forecast_assets.data.sources.sql.reader import read_sql
 
-
     return read_sql(source, request)
 
 
