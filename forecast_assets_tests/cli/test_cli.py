@@ -190,7 +190,7 @@ def test_an_interrupt_ends_a_run_with_130_and_no_traceback(
         (["show", "series", "--as-of", "Monday"], "'Monday' is not an ISO 8601 time like 2026"),
         (["show", "metrics"], "metrics has no version yet"),
         (["diff", "series", "0", "9"], "matches version 9"),
-        (["run", "--as-of", "Monday"], "Error: `as_of` is 'Monday', which is no ISO 8601 time"),
+        (["run", "--as-of", "Monday"], "Error: `as_of` is 'Monday', which is not an ISO 8601 time"),
         (["show", "series", "--version", "x"], "'x' is not a valid integer"),
         (["nonsense"], "No such command 'nonsense'"),
     ],
