@@ -72,8 +72,8 @@ def writing(subject: str, uri: str) -> Iterator[None]:
         yield
     except BACKEND_ERRORS as error:
         raise StoreError(
-            f"Could not write {subject} in the store {uri}: {error_text(error)}. Earlier versions are"
-            f" unchanged. Check that the store exists, that this user may read and write it and"
+            f"Could not write {subject} in the store {uri}: {error_text(error)}. Earlier versions"
+            f" are unchanged. Check that the store exists, that this user may read and write it and"
             f" that it is not full, then run again."
         ) from error
 
@@ -85,8 +85,8 @@ def reading(subject: str, uri: str) -> Iterator[None]:
         yield
     except READ_ERRORS as error:
         raise StoreError(
-            f"Could not read {subject} in the store {uri}: {error_text(error)}. Nothing that needs it"
-            f" can be made. Check that the store exists and that this user may read it;"
+            f"Could not read {subject} in the store {uri}: {error_text(error)}. Nothing that needs"
+            f" it can be made. Check that the store exists and that this user may read it;"
             f" `forecast-assets verify` lists damaged versions, which only a backup can restore."
         ) from error
 

@@ -179,9 +179,7 @@ def test_a_week_without_its_scheduler_fails_by_name_and_waits_for_it_once(
     result = run_week(settings, instance)
     assert time.monotonic() - began < 60
     assert not result.success
-    assert (
-        error_texts(result).count("Timed out trying to connect") >= 3
-    )  # once per model
+    assert error_texts(result).count("Timed out trying to connect") >= 3  # once per model
     assert "`dask_address` and `cluster`" in error_texts(result)
     assert not [event for event in result.all_events if event.is_step_up_for_retry]
 
