@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from forecast_assets.config.settings import Settings
-from forecast_assets.data.quality.evaluate import KINDS
+from forecast_assets.data.quality.finding import KINDS
 from forecast_assets.defs.build import build_store
 from forecast_assets.forecasting.ensembles import COMBINATIONS
 from forecast_assets.forecasting.policies import POLICIES
