@@ -103,7 +103,7 @@ def url_secrets(url: str) -> set[str]:
 
 def redact_url_parts(text: str, url: str) -> str:
     """Replace each part of a URL in a text, but not its scheme and the names of its parameters."""
-    location, _, query = (url.partition("://")[2] or url).partition("?")
+    location, _, query = url.split("://", 1)[-1].partition("?")
     values = [location, *(pair.partition("=")[2] or pair for pair in query.split("&"))]
     decoded = {form for value in values for form in (value, unquote(value), unquote_plus(value))}
     parts = {part for form in decoded for part in re.split(r"[/:@?&=,;#\s]+", form)}
