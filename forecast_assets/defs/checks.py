@@ -177,7 +177,7 @@ def intervals_and_skill(accuracy: LiveAccuracyCheck) -> dg.AssetCheckResult:
     if accuracy.n_weeks < accuracy.n_needed:
         good = f"too few to judge: {accuracy.n_needed} are needed."
     else:
-        good = "none differs from its backtest by more than chance."
+        good = "errors and intervals are as in the backtest, within chance."
     bad = (
         f"{'; '.join(problems)}. The backtest promised better: the series have changed, or"
         f" `backtest.n_windows` is too small to tell. Compare the series and models on the page of"

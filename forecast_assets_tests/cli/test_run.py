@@ -57,7 +57,7 @@ def test_a_week_that_ran_twice_has_two_versions_of_every_table():
     assert forecasts[1]["as_of"] == "2026-01-05T00:00:00+00:00"
     assert records("diff", "next_week_forecast", "0", "1") == []
     assert records("show", "best_model") == records("show", "best_model", "--version", "0")
-    assert output_of("verify").startswith("18 versions are readable")
+    assert output_of("verify").startswith("20 versions are readable")
 
 
 @pytest.mark.usefixtures("two_runs")

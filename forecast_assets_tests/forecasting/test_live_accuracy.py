@@ -260,15 +260,17 @@ def test_sound_coverage_is_seldom_called_unsound():
     assert np.mean(called) < 0.02
 
 
-def test_the_check_warns_of_what_the_verdict_found_and_of_nothing_else():
+def test_the_check_warns_of_significant_problems_only():
     too_few = intervals_and_skill(LiveAccuracyCheck(3, 8, None, ()))
     assert too_few.passed
-    assert "3 weeks of published forecasts nothing can be told yet: it takes 8" in str(
+    assert "3 weeks of published forecasts: too few to judge: 8 are needed" in str(
         too_few.description
     )
     sound = intervals_and_skill(LiveAccuracyCheck(20, 8, None, ()))
     assert sound.passed
-    assert "Of 20 weeks of published forecasts none shows" in str(sound.description)
+    assert "20 weeks of published forecasts: errors and intervals are as in the backtest" in str(
+        sound.description
+    )
     off = intervals_and_skill(
         LiveAccuracyCheck(
             20, 8, "errors are 1.40 times naive's", ("61 % of values lay in the 80 % interval",)
