@@ -133,21 +133,21 @@ def test_the_time_limit_is_that_of_each_fit(lasting: ModelProcess):
 
 # How the process ends
 @pytest.mark.parametrize(
-    ("way", "ending"),
+    ("way", "ending", "unit"),
     [
-        ("crashes", "ended with signal SIGSEGV"),
-        ("dies_of_an_unnamed_signal", f"ended with signal {signal.SIGRTMIN + 3}"),
-        ("starts_children_and_exits", "ended with exit code 3"),
-        ("leaves_a_copy_in_its_own_session", "ended with exit code 3"),
-        ("closes_everything", "ended with exit code 1"),
-        ("closes_everything_and_hangs", "closed its connection"),
+        ("crashes", "ended with signal SIGSEGV", 1),
+        ("dies_of_an_unnamed_signal", f"ended with signal {signal.SIGRTMIN + 3}", 1),
+        ("starts_children_and_exits", "ended with exit code 3", 1),
+        ("leaves_a_copy_in_its_own_session", "ended with exit code 3", 1),
+        ("closes_everything", "ended with exit code 1", 2),  # it cannot send the next result
+        ("closes_everything_and_hangs", "closed its connection", 1),
     ],
 )
 def test_the_end_of_the_process_is_described_with_the_unit(
-    process: ModelProcess, way: str, ending: str
+    process: ModelProcess, way: str, ending: str, unit: int
 ):
     end = end_of(process, way, since=18)
-    assert (str(end), end.unit) == (f"the model's process {ending}", 1)
+    assert (str(end), end.unit) == (f"the model's process {ending}", unit)
     assert end.is_retryable
     assert comes_true(lambda: not started_children(process.pid))
     assert ends_soon(process.pid)
@@ -206,7 +206,12 @@ def test_a_process_killed_from_outside_names_the_unit(process: ModelProcess):
     killer.start()
     with pytest.raises(ProcessTerminated, match="the model's process ended with signal SIGKILL"):
         run(process, misbehaving(seconds=0.5))
-    with pytest.raises(ProcessTerminated, match="signal SIGKILL"):  # as one that was idle
+
+
+def test_an_idle_process_that_was_killed_fails_at_its_next_chunk(process: ModelProcess):
+    os.kill(process.pid, signal.SIGKILL)
+    assert comes_true(lambda: not process.is_alive)
+    with pytest.raises(ProcessTerminated, match="signal SIGKILL"):
         run(process, misbehaving())
 
 
@@ -317,7 +322,7 @@ def test_a_file_of_the_current_folder_does_not_replace_a_library(
 
 
 def test_a_model_with_other_code_in_the_process_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lasting: ModelProcess
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     """The process imports it after a change."""
     source = "import user_models\nclass Model(user_models.Misbehaving):\n    pass\n"
@@ -332,4 +337,3 @@ def test_a_model_with_other_code_in_the_process_is_refused(
         pytest.raises(EnvironmentMismatch, match=r"changed is \{'name': 'changed', 'factory': "),
     ):
         run(process, model)
-    assert lasting.is_alive
