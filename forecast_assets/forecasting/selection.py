@@ -66,8 +66,7 @@ def choose(
         is_eligible = wide((metrics["status"] != "ineligible").astype(float)) == 1
         pooled = candidates.pooled(is_eligible & ~is_undefined[:, None])
         if not pooled.is_empty.all():
-            candidates, is_undefined = pooled, np.array([False])
-            choice_of = np.zeros(len(ids), dtype=int)
+            candidates, is_undefined, choice_of = pooled, np.array([False]), 0 * choice_of
     n_folds = metrics.groupby("unique_id", sort=True)["n_folds"].max().to_numpy()
     n_may_be_best = metrics["may_be_best"].groupby(metrics["unique_id"], sort=True).sum().to_numpy()
     choices = _apply_rule(candidates, is_undefined, n_folds, rule)
