@@ -2,10 +2,13 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from sqlite3 import Connection
+from typing import Any
 
 import dagster as dg
 import hypothesis
 import pytest
+import sqlalchemy
 
 from forecast_assets.backtesting.dask_pool import DaskPool
 from forecast_assets_tests import misbehaving_models, object_store
@@ -17,6 +20,16 @@ from forecast_assets_tests.worker_builders import local_pool
 # The same examples in every run, however busy the machine is.
 hypothesis.settings.register_profile("ours", derandomize=True, deadline=None, database=None)
 hypothesis.settings.load_profile("ours")
+
+
+@sqlalchemy.event.listens_for(sqlalchemy.Engine, "connect")
+def leave_syncing_to_the_system(connection: Any, _: object) -> None:
+    """Let SQLite of this process not wait for the disk: Dagster commits 350 times in a week.
+
+    A file then survives the end of a process, as tests of crashes need it, but not a power cut.
+    """
+    if isinstance(connection, Connection):
+        connection.execute("PRAGMA synchronous = OFF")
 
 
 @pytest.fixture
