@@ -6,8 +6,7 @@ what they need when they run, so that `--help` and completion answer at once.
 
 import click
 
-from forecast_assets.cli.check import check
-from forecast_assets.cli.config import config
+from forecast_assets.cli.check import check, config
 from forecast_assets.cli.history import diff, history, show, verify
 from forecast_assets.cli.maintenance import healthcheck, notify, prune
 from forecast_assets.cli.options import CommandGroup, completion, help_epilog
@@ -15,30 +14,15 @@ from forecast_assets.cli.run import run
 from forecast_assets.cli.status import status
 
 COMMANDS = (
-    run,
-    status,
-    healthcheck,
-    check,
-    notify,
-    history,
-    show,
-    diff,
-    verify,
-    prune,
-    config,
-    completion,
+    *(run, status, healthcheck, check, notify),
+    *(history, show, diff, verify, prune, config, completion),
 )
 
 
 @click.group(
     cls=CommandGroup,
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog=help_epilog(
-        "forecast-assets run",
-        "forecast-assets status",
-        "forecast-assets show --help",
-        failure="a check failed or the run failed",
-    ),
+    epilog=help_epilog("run", "status", "show --help", failure="a check failed or the run failed"),
 )
 def main() -> None:
     """Weekly forecasts with every version kept."""

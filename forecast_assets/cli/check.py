@@ -1,34 +1,106 @@
-"""The command `check`: try everything that a run needs, without running it.
+"""The commands `config` and `check`: print the settings; try what a run needs.
 
 Each check is a function that yields its lines; `CHECKS` lists them.
 """
 
 import functools
-from collections.abc import Callable, Iterator, Sequence
+import itertools
+import json
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from forecast_assets.cli.options import FAILED, as_json, help_epilog, open_store
-from forecast_assets.cli.output import StatusLine, print_lines
+from forecast_assets.cli.options import FAILED, as_json, command, open_store, print_warning
+from forecast_assets.cli.output import Record, StatusLine, print_lines, print_records
 from forecast_assets.errors import ForecastAssetsError, StoreError
 
 if TYPE_CHECKING:
     import pandas as pd
+    from pydantic import BaseModel
 
     from forecast_assets.config.settings import Settings
     from forecast_assets.storage.store import Store
 
 
-@click.command(
-    epilog=help_epilog(
-        "forecast-assets check", "forecast-assets check --json", failure="a check failed"
-    )
+COMMENT_COLUMN = 44
+SERIES_TEXT = (
+    "{n_series} series up to {last_week:%Y-%m-%d}; {n_unfinished} rows of unfinished weeks are left"
+    " out, {n_filled} weeks are filled"
 )
+
+
+@command("config", "config --json")
 @as_json
-@click.pass_context
-def check(ctx: click.Context, *, is_json: bool) -> None:
+def config(*, is_json: bool) -> None:
+    """Print the settings and where they come from.
+
+    The output is TOML that can be copied into forecast.toml; secrets are masked. With --json, one
+    record for each setting with `name`, `value` and `from`.
+    """
+    from forecast_assets.config import loader
+
+    settings = loader.load(warn=print_warning)
+    file = loader.config_path()
+    paths = [
+        {"name": name, "value": str(path), "from": _origin(name)}
+        for name, path in (("FORECAST_CONFIG", file), ("FORECAST_VAR", settings.var))
+    ]
+    records = list(_records(settings, settings.model_dump(mode="json"), file.name))
+    if is_json:
+        print_records([*paths, *records], is_json=True)
+        return
+    for title, path in zip(("settings file", "folder of all output"), paths, strict=True):
+        click.echo(f"# {title}: {path['value']} ({path['from']})")
+    _print_toml(records)
+
+
+def _origin(variable: str) -> str:
+    return f"environment {variable}" if os.environ.get(variable) else "default"
+
+
+def _records(
+    model: "BaseModel", dump: Mapping[str, Any], file: str, table: str = ""
+) -> Iterator[Record]:
+    """Yield a record for every setting below a table; `dump` has the secrets masked."""
+    from pydantic import BaseModel
+
+    for name, value in dump.items():
+        inner = getattr(model, name)
+        if isinstance(inner, BaseModel):
+            yield from _records(inner, value, file, f"{table}{name}.")
+        else:
+            origin = file if name in model.model_fields_set else "default"
+            variables = sorted(set(re.findall(r'"env:([^"]+)"', json.dumps(value))))
+            origin += f", environment {', '.join(variables)}" if variables else ""
+            yield {"name": f"{table}{name}", "value": value, "from": origin}
+
+
+def _print_toml(records: Sequence[Record]) -> None:
+    by_table = itertools.groupby(records, lambda record: str(record["name"]).rpartition(".")[0])
+    for table, settings in by_table:
+        click.echo(f"\n[{table}]")
+        for record in settings:
+            key, value = str(record["name"]).rpartition(".")[2], record["value"]
+            line = f"# {key} is not set" if value is None else f"{key} = {_toml(value)}"
+            click.echo(f"{line:<{COMMENT_COLUMN}}  # {record['from']}")
+
+
+def _toml(value: object) -> str:
+    if isinstance(value, Mapping):
+        items = ", ".join(f"{json.dumps(key)} = {_toml(item)}" for key, item in value.items())
+        return f"{{ {items} }}" if items else "{}"
+    if isinstance(value, list):
+        return f"[{', '.join(map(_toml, value))}]"
+    return json.dumps(value)  # texts and numbers look the same in TOML
+
+
+@command("check", "check --json", failure="a check failed")
+@as_json
+def check(*, is_json: bool) -> None:
     """Check everything that a run needs.
 
     Tries the settings, the source, its weeks, the models, the store and the channels without
@@ -38,7 +110,7 @@ def check(ctx: click.Context, *, is_json: bool) -> None:
     lines = list(_run_checks(datetime.now(UTC)))
     print_lines(lines, is_json=is_json)
     if any(line.is_well is False for line in lines):
-        ctx.exit(FAILED)
+        raise click.exceptions.Exit(FAILED)
 
 
 def _run_checks(now: datetime) -> Iterator[StatusLine]:
@@ -80,12 +152,7 @@ def source(settings: "Settings", store: "Store", now: datetime) -> Iterator[Stat
         "n_unfinished": weeks.n_unfinished,
         "n_filled": weeks.n_filled,
     }
-    text = (
-        f"{summary['n_series']} series up to {summary['last_week']:%Y-%m-%d};"
-        f" {weeks.n_unfinished} rows of unfinished weeks are left out,"
-        f" {weeks.n_filled} weeks are filled"
-    )
-    yield StatusLine("series", summary, is_well=True, text=text)
+    yield StatusLine("series", summary, is_well=True, text=SERIES_TEXT.format(**summary))
     yield from _quality(raw, weeks.frame, settings, store, now)
 
 
@@ -119,18 +186,17 @@ def models(settings: "Settings", _: "Store", __: datetime) -> Iterator[StatusLin
     """Create every enabled model."""
     from forecast_assets.models import find_model
 
-    names = settings.models.enabled
-    failures = []
+    names, n_made = settings.models.enabled, 0
     for name in names:
         try:
             model = find_model(name, settings)
             model.check()
             model.make()
+            n_made += 1
         except ForecastAssetsError as error:
-            failures.append(StatusLine("models", str(error), is_well=False))
-    yield from failures or [
-        StatusLine("models", list(names), is_well=True, text=f"{len(names)} can be created")
-    ]
+            yield StatusLine("models", str(error), is_well=False)
+    if n_made == len(names):
+        yield StatusLine("models", list(names), is_well=True, text=f"{n_made} can be created")
 
 
 def store(settings: "Settings", store: "Store", _: datetime) -> Iterator[StatusLine]:
@@ -151,11 +217,11 @@ def notices(settings: "Settings", _: "Store", __: datetime) -> Iterator[StatusLi
     from forecast_assets.notifications.routing import all_channels
 
     urls = all_channels(settings)
-    problems = [problem for url in urls if (problem := check_url(url))]
+    problems = list(filter(None, map(check_url, urls)))
+    yield from (StatusLine("notices", problem, is_well=False) for problem in problems)
     text = f"{len(urls)} channels; `forecast-assets notify` sends a test" if urls else "no channel"
-    yield from [StatusLine("notices", problem, is_well=False) for problem in problems] or [
-        StatusLine("notices", len(urls), is_well=True, text=text)
-    ]
+    if not problems:
+        yield StatusLine("notices", len(urls), is_well=True, text=text)
 
 
 CHECKS: Sequence[Callable[["Settings", "Store", datetime], Iterator[StatusLine]]] = (

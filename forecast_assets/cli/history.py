@@ -1,8 +1,6 @@
 """The commands that look back at versions: `history`, `show`, `diff` and `verify`."""
 
 from collections.abc import Sequence
-from datetime import datetime
-from typing import TYPE_CHECKING
 
 import click
 
@@ -11,24 +9,25 @@ from forecast_assets.cli.options import (
     as_json,
     asset_argument,
     assets_argument,
-    help_epilog,
+    command,
     limit_option,
     open_store,
     parse_time,
     partition_option,
 )
-from forecast_assets.cli.output import MAX_ROWS, Record, print_csv, print_records, records_of
+from forecast_assets.cli.output import MAX_ROWS, print_csv, print_records, records_of
 
-if TYPE_CHECKING:
-    from forecast_assets.storage.commit import Commit
+# Columns that are always null are left out.
+HISTORY_COLUMNS = (
+    *("version", "partition", "as_of", "written_at", "run_id", "n_rows", "data_version"),
+    *("pruned_at", "made_from"),
+)
 
 
-@click.command(
-    epilog=help_epilog(
-        "forecast-assets history next_week_forecast",
-        "forecast-assets history backtest_predictions --partition naive --limit 5",
-        "forecast-assets history metrics --json",
-    )
+@command(
+    "history next_week_forecast",
+    "history backtest_predictions --partition naive --limit 5",
+    "history metrics --json",
 )
 @asset_argument
 @partition_option
@@ -45,22 +44,27 @@ def history(asset: str, partition: str | None, limit: int | None, *, is_json: bo
     pruned = store.pruned(asset) if commits else {}
     n_shown = limit or (None if is_json else MAX_ROWS)
     shown = commits[-n_shown:] if n_shown else commits
-    has_pruned = is_json or any(commit.version in pruned for commit in shown)
-    records = [
-        _to_record(commit, pruned.get(commit.version), has_pruned=has_pruned) for commit in shown
+    rows = [
+        {**vars(commit), "pruned_at": pruned.get(commit.version), "made_from": commit.made_from}
+        for commit in shown
     ]
-    print_records(records, is_json=is_json, limit=None)
+    names = [
+        name
+        for name in HISTORY_COLUMNS
+        if any(row[name] is not None for row in rows) or (is_json and name == "pruned_at")
+    ]
+    print_records(
+        [{name: row[name] for name in names} for row in rows], is_json=is_json, limit=None
+    )
     if not is_json and len(commits) > len(shown):
         click.echo(f"… after {len(commits) - len(shown)} older versions; --json prints them all.")
 
 
-@click.command(
-    epilog=help_epilog(
-        "forecast-assets show next_week_forecast",
-        "forecast-assets show metrics --version 0 --limit 10",
-        "forecast-assets show next_week_forecast --as-of 2026-11-01",
-        "forecast-assets show next_week_forecast --csv > forecast.csv",
-    )
+@command(
+    "show next_week_forecast",
+    "show metrics --version 0 --limit 10",
+    "show next_week_forecast --as-of 2026-11-01",
+    "show next_week_forecast --csv > forecast.csv",
 )
 @asset_argument
 @partition_option
@@ -107,12 +111,7 @@ def show(
         print_records(records, is_json=is_json, limit=limit or MAX_ROWS)
 
 
-@click.command(
-    epilog=help_epilog(
-        "forecast-assets diff next_week_forecast 0 1",
-        "forecast-assets diff metrics 0 1 --json",
-    )
-)
+@command("diff next_week_forecast 0 1", "diff metrics 0 1 --json")
 @asset_argument
 @click.argument("old", type=int)
 @click.argument("new", type=int)
@@ -138,17 +137,12 @@ def diff(asset: str, old: int, new: int, partition: str | None, *, is_json: bool
     print_records(records_of(changes), is_json=is_json)
 
 
-@click.command(
-    epilog=help_epilog(
-        "forecast-assets verify",
-        "forecast-assets verify series next_week_forecast --json",
-        failure="a version is missing or damaged",
-    )
+@command(
+    "verify", "verify series next_week_forecast --json", failure="a version is missing or damaged"
 )
 @assets_argument
 @as_json
-@click.pass_context
-def verify(ctx: click.Context, assets: Sequence[str], *, is_json: bool) -> None:
+def verify(assets: Sequence[str], *, is_json: bool) -> None:
     """Check that every version is undamaged.
 
     Reads each version again and compares it with its record; without ASSET, of all tables.
@@ -175,18 +169,4 @@ def verify(ctx: click.Context, assets: Sequence[str], *, is_json: bool) -> None:
             f"{len(audits) - n_pruned} versions are readable and match their records.{pruned}"
         )
     if damaged:
-        ctx.exit(FAILED)
-
-
-def _to_record(commit: "Commit", pruned_at: datetime | None, *, has_pruned: bool) -> Record:
-    return {
-        "version": commit.version,
-        **({"partition": commit.partition} if commit.partition else {}),
-        "as_of": commit.as_of,
-        "written_at": commit.written_at,
-        "run_id": commit.run_id,
-        "n_rows": commit.n_rows,
-        "data_version": commit.data_version,
-        **({"pruned_at": pruned_at} if has_pruned else {}),
-        "made_from": commit.made_from,
-    }
+        raise click.exceptions.Exit(FAILED)

@@ -1,13 +1,13 @@
 """Commands `healthcheck`, `notify` and `prune`."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import click
 
-from forecast_assets.cli.options import FAILED, as_json, help_epilog, open_store
-from forecast_assets.cli.output import StatusLine, humanize_bytes, print_lines, print_records
+from forecast_assets.cli.options import FAILED, as_json, command, open_store
+from forecast_assets.cli.output import Record, StatusLine, print_lines, print_records
 
 if TYPE_CHECKING:
     from forecast_assets.storage.retention import PruneCandidate
@@ -22,13 +22,8 @@ KINDS = {
 }
 
 
-@click.command(
-    epilog=help_epilog(
-        "forecast-assets healthcheck",
-        "forecast-assets healthcheck --no-daemon",
-        "forecast-assets healthcheck --json",
-        failure="there is a problem",
-    )
+@command(
+    "healthcheck", "healthcheck --no-daemon", "healthcheck --json", failure="there is a problem"
 )
 @click.option(
     "--no-daemon",
@@ -36,8 +31,7 @@ KINDS = {
     help="The weekly run is started by something else, such as cron: do not check for a daemon.",
 )
 @as_json
-@click.pass_context
-def healthcheck(ctx: click.Context, *, no_daemon: bool, is_json: bool) -> None:
+def healthcheck(*, no_daemon: bool, is_json: bool) -> None:
     """Report in one line whether the weekly forecast is at risk.
 
     For cron, systemd or a container's probe, because a daemon that is down raises no alarm. A
@@ -57,19 +51,12 @@ def healthcheck(ctx: click.Context, *, no_daemon: bool, is_json: bool) -> None:
         newest = max(commit.as_of for commit in store.history("next_week_forecast"))
         click.echo(f"Healthy: the newest forecast is as of {newest:%Y-%m-%d %H:%M} UTC.")
     if problems:
-        ctx.exit(FAILED)
+        raise click.exceptions.Exit(FAILED)
 
 
-@click.command(
-    epilog=help_epilog(
-        "forecast-assets notify",
-        "forecast-assets notify --json",
-        failure="a channel did not accept it",
-    )
-)
+@command("notify", "notify --json", failure="a channel did not accept it")
 @as_json
-@click.pass_context
-def notify(ctx: click.Context, *, is_json: bool) -> None:
+def notify(*, is_json: bool) -> None:
     """Send a test message to every channel.
 
     Sends to each URL in [notify] and prints whether it was accepted. With --json, prints a record
@@ -94,23 +81,15 @@ def notify(ctx: click.Context, *, is_json: bool) -> None:
         failure = send(notification, url, seconds=TEST_SECONDS)
         reason = failure.reason if failure else None
         lines.append(StatusLine(mask(url), reason, is_well=not reason, text=reason or "accepted"))
-    if lines:
+    if lines or is_json:
         print_lines(lines, is_json=is_json)
-    elif is_json:
-        print_records([], is_json=True)
     else:
         click.echo("There are no channels. Add Apprise URLs to `[notify] urls` in forecast.toml.")
     if not all(line.is_well for line in lines):
-        ctx.exit(FAILED)
+        raise click.exceptions.Exit(FAILED)
 
 
-@click.command(
-    epilog=help_epilog(
-        "forecast-assets prune",
-        "forecast-assets prune --keep-weeks 52 --json",
-        "forecast-assets prune --yes",
-    )
-)
+@command("prune", "prune --keep-weeks 52 --json", "prune --yes")
 @click.option(
     "--keep-weeks",
     metavar="N",
@@ -129,6 +108,8 @@ def prune(keep_weeks: int, *, is_confirmed: bool, is_json: bool) -> None:
     values that steps of old runs passed to each other. Source data, selected models, forecasts,
     their accuracy, reports and the history of every version are kept.
     """
+    from rich import filesize
+
     from forecast_assets.config.loader import dagster_home
     from forecast_assets.storage import retention
 
@@ -147,24 +128,23 @@ def prune(keep_weeks: int, *, is_confirmed: bool, is_json: bool) -> None:
         rows = [{name: getattr(candidate, name) for name in names} for candidate in candidates]
         print_records([{**row, "deleted": is_confirmed} for row in rows], is_json=True)
     elif candidates:
-        print_records(_totals(candidates))
-        size = humanize_bytes(sum(candidate.n_bytes for candidate in candidates))
+        print_records(list(_totals(candidates)))
+        size = filesize.decimal(sum(candidate.n_bytes for candidate in candidates))
         click.echo(f"\nDeleted {size}." if is_confirmed else f"\n--yes deletes these {size}.")
     else:
         click.echo(f"Nothing to delete: everything was needed in the last {keep_weeks} weeks.")
 
 
-def _totals(candidates: "Sequence[PruneCandidate]") -> Sequence[dict[str, object]]:
-    by_kind = {kind: [c for c in candidates if c.kind == kind] for kind in KINDS}
-    return [
-        {
-            "what": KINDS[kind],
-            "n": len(group),
-            "files": sum(candidate.n_files for candidate in group),
-            "size": humanize_bytes(sum(candidate.n_bytes for candidate in group)),
-            "from": f"{group[0].since:%Y-%m-%d}",
-            "to": f"{group[-1].since:%Y-%m-%d}",
-        }
-        for kind, group in by_kind.items()
-        if group
-    ]
+def _totals(candidates: "Sequence[PruneCandidate]") -> Iterator[Record]:
+    from rich import filesize
+
+    for kind, text in KINDS.items():
+        if group := [candidate for candidate in candidates if candidate.kind == kind]:
+            yield {
+                "what": text,
+                "n": len(group),
+                "files": sum(candidate.n_files for candidate in group),
+                "size": filesize.decimal(sum(candidate.n_bytes for candidate in group)),
+                "from": f"{group[0].since:%Y-%m-%d}",
+                "to": f"{group[-1].since:%Y-%m-%d}",
+            }

@@ -13,6 +13,7 @@ from io import TextIOWrapper
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.shell_completion import BashComplete, FishComplete, ShellComplete, ZshComplete
 
 from forecast_assets.errors import ForecastAssetsError
 
@@ -23,15 +24,19 @@ if TYPE_CHECKING:
 
 # The variable through which a shell asks for completions, however the program is called.
 COMPLETE_VARIABLE = "_FORECAST_ASSETS_COMPLETE"
-OK, FAILED, UNUSABLE, INTERRUPTED = 0, 1, 2, 130
+SHELLS: dict[str, type[ShellComplete]] = {
+    "bash": BashComplete,
+    "zsh": ZshComplete,
+    "fish": FishComplete,
+}
+FAILED, UNUSABLE, INTERRUPTED = 1, 2, 130
 
 
 class CommandGroup(click.Group):
     """A group that lists its commands in the order of definition and prints errors as text."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
+    def list_commands(self, _: click.Context) -> list[str]:
         """Return the commands' names in the order of definition."""
-        del ctx
         return list(self.commands)
 
     def main(self, *args: Any, **extra: Any) -> Any:
@@ -55,15 +60,25 @@ class CommandGroup(click.Group):
             ctx.exit(INTERRUPTED)
 
 
+def command(
+    *examples: str, failure: str | None = None
+) -> Callable[[Callable[..., None]], click.Command]:
+    """Return the decorator of a command whose help page ends with these examples.
+
+    `failure` says when the command exits with 1.
+    """
+    return click.command(epilog=help_epilog(*examples, failure=failure))
+
+
 def help_epilog(*examples: str, failure: str | None = None) -> str:
     r"""Return the end of a help page: examples that can be run as they are, and the exit codes.
 
     Click keeps the line breaks of a paragraph that begins with \b.
     """
-    lines = "\n".join(f"  {example}" for example in examples)
-    codes = [f"{OK} success", *([f"{FAILED} {failure}"] if failure else [])]
-    codes += [f"{UNUSABLE} usage or configuration error"]
-    return f"\b\nExamples:\n{lines}\n\nExit codes: {'; '.join(codes)}."
+    lines = "".join(f"  forecast-assets {example}\n" for example in examples)
+    failed = f" 1 {failure};" if failure else ""
+    codes = f"Exit codes: 0 success;{failed} 2 usage or configuration error."
+    return f"\b\nExamples:\n{lines}\n{codes}"
 
 
 def open_store() -> "tuple[Settings, Store]":
@@ -100,10 +115,10 @@ def _complete_asset(_: click.Context, __: click.Parameter, incomplete: str) -> S
 def _complete_model(_: click.Context, __: click.Parameter, incomplete: str) -> Sequence[str]:
     from forecast_assets.config import loader
 
+    enabled: Sequence[str] = ()
     with suppress(ForecastAssetsError):  # the shell has no place to show an error
         enabled = loader.load(warn=lambda _: None).models.enabled
-        return [name for name in enabled if name.startswith(incomplete)]
-    return []
+    return [name for name in enabled if name.startswith(incomplete)]
 
 
 Decorator = Callable[[Callable[..., None]], Callable[..., None]]
@@ -125,23 +140,16 @@ def limit_option(which: str) -> Decorator:
     )
 
 
-@click.command(
-    epilog=help_epilog(
-        "forecast-assets completion bash >> ~/.bashrc",
-        "forecast-assets completion zsh >> ~/.zshrc",
-        "forecast-assets completion fish > ~/.config/fish/completions/forecast-assets.fish",
-    )
+@command(
+    "completion bash >> ~/.bashrc",
+    "completion zsh >> ~/.zshrc",
+    "completion fish > ~/.config/fish/completions/forecast-assets.fish",
 )
-@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+@click.argument("shell", type=click.Choice(list(SHELLS)))
 def completion(shell: str) -> None:
     """Print a script for shell completion.
 
     With it, TAB completes commands, options, assets and models.
     """
-    from click.shell_completion import get_completion_class
-
-    completion_class = get_completion_class(shell)
-    if completion_class is None:
-        raise click.BadParameter(f"click has no completion for {shell}")
     program = click.get_current_context().find_root().command
-    click.echo(completion_class(program, {}, "forecast-assets", COMPLETE_VARIABLE).source())
+    click.echo(SHELLS[shell](program, {}, "forecast-assets", COMPLETE_VARIABLE).source())

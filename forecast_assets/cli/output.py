@@ -17,7 +17,6 @@ from forecast_assets.errors import format_list
 
 if TYPE_CHECKING:
     import pandas as pd
-    from rich.console import Console
     from rich.table import Table
 
 
@@ -25,6 +24,8 @@ MAX_ROWS = 50
 # Wider than any table, so that a pipe gets every value whole.
 PIPE_WIDTH = 1_000_000
 ABBREVIATED = ("run_id", "data_version")
+WELL, NOT_WELL = click.style("ok", fg="green"), click.style("NO", fg="red", bold=True)
+MARKS = {None: "  ", True: WELL, False: NOT_WELL}
 Record = Mapping[str, object]
 
 
@@ -55,14 +56,15 @@ def _print_table(records: Sequence[Record]) -> list[str]:
 
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else PIPE_WIDTH
     console = Console(width=width, color_system=None, markup=False, emoji=False, highlight=False)
-    names = list(records[0])
-    n = len(names)
-    while n > 1 and _min_width(_make_table(records, names[:n]), console) > width:
-        n -= 1
+    names, omitted = list(records[0]), list[str]()
+    table, unlimited = _make_table(records, names), console.options.update_width(PIPE_WIDTH)
+    while len(names) > 1 and console.measure(table, options=unlimited).minimum > width:
+        omitted.insert(0, names.pop())
+        table = _make_table(records, names)
     with console.capture() as captured:
-        console.print(_make_table(records, names[:n]))
+        console.print(table)
     click.echo("\n".join(line.rstrip() for line in captured.get().splitlines()))
-    return names[n:]
+    return omitted
 
 
 def _make_table(records: Sequence[Record], names: Sequence[str]) -> "Table":
@@ -73,16 +75,11 @@ def _make_table(records: Sequence[Record], names: Sequence[str]) -> "Table":
     box = Box("    \n    \n -- \n" + "    \n" * 5, ascii=True)
     table = Table(box=box, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0), header_style="")
     for name in names:
-        is_number = _is_number(records[0][name])
+        is_number = type(records[0][name]) in (int, float)
         table.add_column(name, justify="right" if is_number else "left", overflow="fold")
     for record in records:
         table.add_row(*(format_value(record[name], name) for name in names))
     return table
-
-
-def _min_width(table: "Table", console: "Console") -> int:
-    """Return the width of a table whose texts are wrapped at every space."""
-    return console.measure(table, options=console.options.update_width(PIPE_WIDTH)).minimum
 
 
 def print_csv(records: Sequence[Record]) -> None:
@@ -137,20 +134,6 @@ def humanize_age(span: timedelta) -> str:
     return "just now"
 
 
-def humanize_bytes(n_bytes: int) -> str:
-    """Format a number of bytes in SI units."""
-    amount = float(n_bytes)
-    for unit in ("bytes", "kB", "MB"):
-        if amount < 1000:  # noqa: PLR2004 - SI
-            return f"{amount:.0f} {unit}" if unit == "bytes" else f"{amount:.1f} {unit}"
-        amount /= 1000
-    return f"{amount:.1f} GB"
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
 def _is_day(value: datetime) -> bool:
     return value.tzinfo is None and value == value.replace(hour=0, minute=0, second=0)
 
@@ -181,10 +164,4 @@ def print_lines(lines: Sequence[StatusLine], *, is_json: bool = False) -> None:
         return
     width = max(len(line.name) for line in lines)
     for line in lines:
-        click.echo(f"{_mark(line)}  {line.name.replace('_', ' '):<{width}}  {line.display}")
-
-
-def _mark(line: StatusLine) -> str:
-    if line.is_well is None:
-        return "  "
-    return click.style("ok", fg="green") if line.is_well else click.style("NO", fg="red", bold=True)
+        click.echo(f"{MARKS[line.is_well]}  {line.name.replace('_', ' '):<{width}}  {line.display}")

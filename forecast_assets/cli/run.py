@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from forecast_assets.cli.options import FAILED, as_json, help_epilog, open_store
+from forecast_assets.cli.options import FAILED, as_json, command, open_store
 from forecast_assets.cli.output import Record, print_records, records_of
 
 if TYPE_CHECKING:
@@ -15,20 +15,13 @@ if TYPE_CHECKING:
     from forecast_assets.storage.store import Store
 
 
-@click.command(
-    epilog=help_epilog(
-        "forecast-assets run",
-        "forecast-assets run --as-of 2026-01-05",
-        "forecast-assets run --accept",
-        "forecast-assets run --json > forecast.json",
-        failure="the run failed",
-    )
+@command(
+    "run", "run --as-of 2026-01-05 --json > forecast.json", "run --accept", failure="the run failed"
 )
 @click.option("--as-of", metavar="TIME", help="Use only data up to this time; the default is now.")
 @click.option("--accept", "is_accepted", is_flag=True, help="Publish data that would be held.")
 @as_json
-@click.pass_context
-def run(ctx: click.Context, as_of: str | None, *, is_accepted: bool, is_json: bool) -> None:
+def run(as_of: str | None, *, is_accepted: bool, is_json: bool) -> None:
     """Run one week: every asset and every model.
 
     Suspicious data are held: the run stops with the reason, and the previous forecast stays in
@@ -50,11 +43,11 @@ def run(ctx: click.Context, as_of: str | None, *, is_accepted: bool, is_json: bo
             "The run failed; see the errors above. Earlier versions are unchanged.", err=True
         )
         if is_json:
-            print_records([], is_json=True)
-        ctx.exit(FAILED)
+            click.echo("[]")
+        raise click.exceptions.Exit(FAILED)
     if is_json:
-        forecast = store.read(versions.select(store, "next_week_forecast", run_id=run_id))
-        print_records(records_of(forecast), is_json=True)
+        forecast = versions.select(store, "next_week_forecast", run_id=run_id)
+        print_records(records_of(store.read(forecast)), is_json=True)
     else:
         _print_week(settings, store, run_id)
 
@@ -66,19 +59,17 @@ def _print_week(settings: "Settings", store: "Store", run_id: str) -> None:
     from forecast_assets.reporting.render import forecast_rows
     from forecast_assets.storage import versions
 
-    commits = {
-        asset: versions.select(store, asset, run_id=run_id)
+    forecast, series, report = (
+        versions.select(store, asset, run_id=run_id)
         for asset in ("next_week_forecast", "series", "weekly_report")
-    }
-    frames = {asset: store.read(selected) for asset, selected in commits.items()}
-    rows = forecast_rows(frames["next_week_forecast"], frames["series"])
+    )
+    rows = forecast_rows(store.read(forecast), store.read(series))
     click.echo()
     print_records([_to_record(row, settings.forecast.levels) for row in rows])
-    findings = findings_of(store, commits["series"][0], settings)
+    findings = findings_of(store, series[0], settings)
     if with_policy(findings, "hold", "warn"):
         click.echo(f"\nThe data:       {one_line(findings)}; more: forecast-assets status")
-    report = settings.var / main_report_file(frames["weekly_report"]["file"])
-    click.echo(f"\nThe report:     {report}")
+    click.echo(f"\nThe report:     {settings.var / main_report_file(store.read(report)['file'])}")
     click.echo(f"Earlier weeks:  {relpath(sys.argv[0])} history next_week_forecast")
     click.echo("The UI:         make ui, then http://127.0.0.1:3000")
 

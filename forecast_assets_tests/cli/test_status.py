@@ -14,7 +14,7 @@ from forecast_assets.notifications.queue import NotificationQueue
 from forecast_assets.storage.commit import Commit
 from forecast_assets.storage.store import Store
 from forecast_assets_tests.builders import AS_OF, make_raw, make_series, make_settings, walk
-from forecast_assets_tests.cli_runner import configure, output_of, records
+from forecast_assets_tests.cli_runner import output_of, records
 from forecast_assets_tests.notification_servers import make_notification
 from forecast_assets_tests.store_builders import (
     WEEK,
@@ -118,18 +118,16 @@ def test_the_main_report_is_not_one_of_some_series(part: str):
 def test_undelivered_notifications_are_shown_for_a_week(tmp_path: Path):
     store, outbox = make_store(tmp_path), NotificationQueue(make_settings(tmp_path).var / "outbox")
     write_week(store)
-    put_at = NOW - timedelta(days=6)
-    outbox.enqueue(make_notification(), ["env:GONE"], now=put_at)
-    outbox.deliver(make_settings(tmp_path), now=put_at, seconds=30)
-    settings = make_settings(tmp_path)
-    moments = (NOW, NOW + timedelta(days=2))
+    settings, enqueued_at = make_settings(tmp_path), NOW - timedelta(days=6)
+    outbox.enqueue(make_notification(), ["env:GONE"], now=enqueued_at)
+    outbox.deliver(settings, now=enqueued_at, seconds=30)
     early, late = (
-        {one.name: one for one in status_lines(settings, store, now=now)} for now in moments
+        {line.name: line for line in status_lines(settings, store, now=NOW + timedelta(days=days))}
+        for days in (0, 2)
     )
     assert not_well(early) == ["not_delivered"]
-    assert early["not_delivered"].display.startswith(
-        "'The week of 2 January' to env:GONE (given up): The settings"
-    )
+    text = "'The week of 2 January' to env:GONE (given up): The settings"
+    assert early["not_delivered"].display.startswith(text)
     assert not_well(late) == []
 
 
@@ -138,7 +136,7 @@ def test_problems_are_named(tmp_path: Path):
     write_week(store, rung="naive", failed=("tbats", "theta"), previous="ses")
     (tmp_path / "reports/1/report.html").unlink()
     lines = lines_of(store)
-    assert not_well(lines) == ["models_failed", "not_by_champion", "report"]
+    assert not_well(lines) == ["not_by_champion", "models_failed", "report"]
     assert lines["models_failed"].value == ["tbats", "theta"]
     assert lines["models_failed"].display == "tbats on 1 series, theta on 1 series"
     assert lines["not_by_champion"].display == "a: naive (naive)"
@@ -185,7 +183,7 @@ def test_a_lost_version_affects_only_its_own_lines(tmp_path: Path):
     assert not_well(lines) == ["models_failed"]
     assert "Could not read version 0 of metrics" in lines["models_failed"].display
     data_files(store, "next_week_forecast")[0].unlink()
-    assert not_well(lines_of(store)) == ["week", "n_series", "models_failed", "not_by_champion"]
+    assert not_well(lines_of(store)) == ["week", "n_series", "not_by_champion", "models_failed"]
 
 
 def test_a_forecast_without_recorded_inputs_is_reported(tmp_path: Path):
@@ -207,12 +205,9 @@ def test_the_newest_version_of_each_asset_is_listed(tmp_path: Path):
 
 
 @pytest.mark.parametrize("has_series", [False, True])
-def test_without_a_forecast_it_shows_how_to_make_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, has_series: bool
-):
-    configure(tmp_path, monkeypatch)
+def test_without_a_forecast_it_shows_how_to_make_one(folder: Path, *, has_series: bool):
     if has_series:
-        write_series(make_store(tmp_path), 1)
+        write_series(make_store(folder), 1)
     texts = output_of("status")
     assert texts.startswith("There is no forecast yet. To make one:\n  forecast-assets check ")
     assert ("\nseries " in texts) == has_series

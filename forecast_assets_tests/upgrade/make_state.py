@@ -1,7 +1,8 @@
 """Write the state that `test_upgrade` upgrades: a few weeks, as commit 9e085b0 leaves them on disk.
 
-Runs with the code of that commit alone, in an empty folder below a path that may become public, on
-a machine whose name may: README.md has the commands. Not a test, and not run by one.
+Runs with the code of that commit alone, in a folder with `forecast.toml`, `own_models.py` and
+`data/sales.csv` of the archive, below a path that may become public, on a machine whose name may:
+README.md has the commands. Not a test, and not run by one.
 """
 
 import json
@@ -12,154 +13,59 @@ import subprocess
 import sys
 import tarfile
 import time
-from collections.abc import Callable, Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
-import numpy as np
 import pandas as pd
 
 from forecast_assets_tests.notification_servers import mail_server, webhook
 
-SETTINGS = """\
-[source]
-kind = "file"
-path = "data/sales.csv"
-
-[series]
-season_length = 4
-[series.units]
-"*" = "tonnes"
-
-[verdict]
-late = "publish"
-gaps = "warn"
-vanished_series = "hold"
-
-[backtest]
-n_windows = 6
-
-[models]
-enabled = ["naive", "ses", "theta", "momentum"]
-
-[models.momentum]
-factory = "own_models:Momentum"
-params = { weeks = 3 }
-
-[compute]
-workers = 1
-
-[schedule]
-cron = "0 0 * * MON"
-poll = "7d"
-
-[notify]
-urls = ["env:FORECAST_READERS"]
-
-[[notify.rules]]
-urls = ["env:FORECAST_ON_CALL"]
-events = ["run_failed", "check_failed", "week_missed"]
-"""
-OWN_MODELS = '''\
-"""A model of the user's own."""
-
-
-class Momentum:
-    """The last value, and on by the mean step of the last few weeks."""
-
-    min_train_size = 8
-
-    def __init__(self, weeks=4):
-        self.weeks = weeks
-
-    def fit(self, y, *, season_length):
-        self.y = y
-        return self
-
-    def update(self, y_new):
-        self.y = [*self.y, *y_new]
-
-    def predict(self, h):
-        step = (self.y[-1] - self.y[-1 - self.weeks]) / self.weeks
-        return [self.y[-1] + step * ahead for ahead in range(1, h + 1)]
-'''
-SERIES = ("north", "south", "west")
-N_WEEKS = 64
-LAST = pd.Timestamp("2026-01-09")
 REFUSED = "json://127.0.0.1:9/hook"
+ALL_REFUSED = {"FORECAST_READERS": REFUSED, "FORECAST_ON_CALL": REFUSED}
 TICKS_SECONDS = 300
-COMMAND_LINE = "from forecast_assets.cli import main; main()"
+FORECAST_ASSETS = "from forecast_assets.cli import main; main()"
+DAGSTER = "from dagster._cli import main; main()"
 ASSETS = (
-    "raw_data",
-    "series",
-    "backtest_predictions",
-    "metrics",
-    "best_model",
-    "next_week_forecast",
-    "forecast_accuracy",
-    "weekly_report",
+    *("raw_data", "series", "backtest_predictions", "metrics", "best_model"),
+    *("next_week_forecast", "forecast_accuracy", "weekly_report"),
 )
 SENSORS = {"the_rest_follows", "missed_week", "alarms", "new_data"}
-NOT_NEEDED = ("*.log", "*.lock", "compute_logs", ".begun", ".telemetry", "*.pid")
+NOT_NEEDED = ("*.log", "*.lock", "compute_logs", ".begun", ".telemetry", "*.pid", "__pycache__")
 
 
 def main() -> None:
     """Write the state into the current folder, and pack it into the archive that is named."""
     archive, folder = Path(sys.argv[1]).resolve(), Path.cwd()
-    if any(folder.iterdir()):
-        sys.exit(f"{folder} is not empty.")
-    (folder / "forecast.toml").write_text(SETTINGS)
-    (folder / "own_models.py").write_text(OWN_MODELS)
-    (folder / "data").mkdir()
     os.environ.update(FORECAST_CONFIG=str(folder / "forecast.toml"), OMP_NUM_THREADS="1")
     os.environ["PYTHONPATH"] += f":{folder}"
-    run_weeks()
+    run_weeks(pd.read_csv("data/sales.csv", parse_dates=["ds"]))
     run_daemon(folder)
     record(folder)
     tidy(folder)
     pack(folder, archive)
 
 
-def run_weeks() -> None:
+def run_weeks(rows: pd.DataFrame) -> None:
     """Run three weeks, a fetch that is held back, and the week that its correction makes."""
-    rows = make_rows()
+    gap = (rows["unique_id"] == "south") & (rows["ds"] == pd.Timestamp("2025-10-03"))
+    revised = (rows["unique_id"] == "north") & (rows["ds"] == pd.Timestamp("2025-12-12"))
+    before = rows.assign(y=(rows["y"] - 2.5 * revised).round(2))
     with webhook() as hook:
-        gap = (rows["unique_id"] == "south") & (rows["ds"] == pd.Timestamp("2025-10-03"))
         channels = {"FORECAST_READERS": hook.url, "FORECAST_ON_CALL": hook.url}
-        write(rows[~gap], until="2025-12-19")
-        forecast_assets("run", "--as-of", "2025-12-22", **channels)
+        write(before[~gap], until="2025-12-19")
+        python(FORECAST_ASSETS, "run", "--as-of", "2025-12-22", **channels)
         with mail_server(refused=["bob@example.org"]) as mail:
-            revised = (rows["unique_id"] == "north") & (rows["ds"] == pd.Timestamp("2025-12-12"))
-            rows.loc[revised, "y"] += 2.5
             partly = mail.url("ann@example.org", "bob@example.org")
             write(rows, until="2025-12-26")
             channels |= {"FORECAST_ON_CALL": partly}
-            forecast_assets("run", "--as-of", "2025-12-29", **channels)
+            python(FORECAST_ASSETS, "run", "--as-of", "2025-12-29", **channels)
         channels = {"FORECAST_READERS": REFUSED, "FORECAST_ON_CALL": hook.url}
         write(rows[rows["unique_id"] != "west"], until="2026-01-09")
-        forecast_assets("run", exit_code=1, **channels)
+        python(FORECAST_ASSETS, "run", exit_code=1, **channels)
     write(rows, until="2026-01-09")
-    forecast_assets("run", FORECAST_READERS=REFUSED, FORECAST_ON_CALL=REFUSED)
-
-
-def make_rows() -> pd.DataFrame:
-    """Return the rows of the source: a random walk with a season of four weeks for each series."""
-    rng = np.random.default_rng(7)
-    ds = pd.date_range(end=LAST, periods=N_WEEKS, freq="W-FRI")
-    season = np.tile([4.0, 0.0, -3.0, -1.0], N_WEEKS // 4)
-    frames = [
-        pd.DataFrame(
-            {
-                "unique_id": name,
-                "ds": ds,
-                "y": (200 + season + rng.normal(size=N_WEEKS).cumsum()).round(2),
-            }
-        )
-        for name in SERIES
-    ]
-    return pd.concat(frames, ignore_index=True)
+    python(FORECAST_ASSETS, "run", **ALL_REFUSED)
 
 
 def write(rows: pd.DataFrame, *, until: str) -> None:
@@ -167,23 +73,15 @@ def write(rows: pd.DataFrame, *, until: str) -> None:
     rows[rows["ds"] <= pd.Timestamp(until)].to_csv("data/sales.csv", index=False)
 
 
-def forecast_assets(*args: str, exit_code: int = 0, **environ: str) -> None:
-    """Run a command of the package."""
-    python(COMMAND_LINE, *args, exit_code=exit_code, **environ)
-
-
-def dagster(*args: str) -> None:
-    """Run a command of Dagster."""
-    python("from dagster._cli import main; main()", *args)
-
-
-def python(code: str, *args: str, exit_code: int = 0, **environ: str) -> None:
-    """Run a program as a process of its own."""
+def python(code: str, *args: str, exit_code: int = 0, **environ: str) -> str:
+    """Run a program as a process of its own and return what it prints to stdout."""
+    command = [sys.executable, "-P", "-c", code, *args]
     done = subprocess.run(
-        [sys.executable, "-P", "-c", code, *args], env={**os.environ, **environ}, check=False
+        command, env={**os.environ, **environ}, stdout=subprocess.PIPE, text=True, check=False
     )
     if done.returncode != exit_code:
         sys.exit(f"{args} ended with {done.returncode}.")
+    return done.stdout
 
 
 def run_daemon(folder: Path) -> None:
@@ -192,28 +90,23 @@ def run_daemon(folder: Path) -> None:
     os.environ["DAGSTER_HOME"] = str(home)
     checkout = Path(os.environ["PYTHONPATH"].split(":")[0])
     workspace = ("--workspace", str(checkout / "workspace.yaml"))
-    refused: Mapping[str, str] = {"FORECAST_READERS": REFUSED, "FORECAST_ON_CALL": REFUSED}
-    with subprocess.Popen(
-        [sys.executable, "-P", "-m", "dagster._daemon", "run", *workspace],
-        env={**os.environ, **refused},
-        start_new_session=True,
-    ) as daemon:
+    command = [sys.executable, "-P", "-m", "dagster._daemon", "run", *workspace]
+    environ = {**os.environ, **ALL_REFUSED}
+    with subprocess.Popen(command, env=environ, start_new_session=True) as daemon:
         try:
-            wait_for(lambda: sensors_that_ran(home) >= SENSORS)
+            until = time.monotonic() + TICKS_SECONDS
+            while not sensors_that_ran(home) >= SENSORS:
+                if time.monotonic() > until:
+                    raise TimeoutError
+                time.sleep(1)
         finally:
             daemon.terminate()
-    dagster("sensor", "stop", "the_rest_follows", *workspace)
-    dagster("sensor", "start", "the_rest_follows", *workspace)
-    dagster("sensor", "stop", "new_data", *workspace)
-
-
-def wait_for(is_done: Callable[[], bool]) -> None:
-    """Return when it is done. Raises TimeoutError."""
-    until = time.monotonic() + TICKS_SECONDS
-    while not is_done():
-        if time.monotonic() > until:
-            raise TimeoutError
-        time.sleep(1)
+    for action, sensor in (
+        ("stop", "the_rest_follows"),
+        ("start", "the_rest_follows"),
+        ("stop", "new_data"),
+    ):
+        python(DAGSTER, "sensor", action, sensor, *workspace)
 
 
 def sensors_that_ran(home: Path) -> set[str]:
@@ -230,17 +123,16 @@ def record(folder: Path) -> None:
     """Write what the commands that look back print of every version."""
     printed = {}
     for asset in ASSETS:
-        history = printed_by("history", asset)
+        history = records("history", asset)
         versions = [row["version"] for row in history]
-        shown = {n: printed_by("show", asset, "--version", str(n)) for n in versions}
+        shown = {n: records("show", asset, "--version", str(n)) for n in versions}
         printed[asset] = {"history": history, "show": shown}
     (folder / "printed.json").write_text(json.dumps(printed, indent=1))
 
 
-def printed_by(*args: str) -> Any:
+def records(*args: str) -> Any:
     """Return what a command prints for programs."""
-    command = [sys.executable, "-P", "-c", COMMAND_LINE, *args, "--json"]
-    return json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
+    return json.loads(python(FORECAST_ASSETS, *args, "--json"))
 
 
 def tidy(folder: Path) -> None:
@@ -253,8 +145,6 @@ def tidy(folder: Path) -> None:
             with closing(sqlite3.connect(path)) as connection:
                 connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
                 connection.execute("VACUUM")
-    for cache in [*folder.rglob("__pycache__")]:
-        shutil.rmtree(cache)
 
 
 def pack(folder: Path, archive: Path) -> None:
