@@ -10,7 +10,6 @@ import dagster as dg
 import pandas as pd
 
 from forecast_assets.defs import checks
-from forecast_assets.defs.runs import RunContext, run_context_of
 from forecast_assets.errors import ForecastAssetsError, SourceUnavailable, StoreError
 
 OWNER = "team:forecast"
@@ -29,23 +28,16 @@ class Interrupted(dg.DagsterError, dg.DagsterExecutionInterruptedError):
 
 @contextmanager
 def fail_fast() -> Iterator[None]:
-    """Fail the step at once on an error that a retry cannot help; let the others through.
-
-    Raises Interrupted on Ctrl-C, and on a termination from the UI.
-    """
+    """Fail the step at once on Ctrl-C, a termination, or an error that a retry cannot help."""
     try:
         yield
     except (dg.DagsterExecutionInterruptedError, KeyboardInterrupt):
         raise Interrupted("The run was interrupted.") from None
     except ForecastAssetsError as error:
-        if _is_transient(error):
+        # The subclasses of StoreError are about versions that a retry would not find either.
+        if isinstance(error, SourceUnavailable) or type(error) is StoreError:
             raise
         raise dg.Failure(description=str(error), allow_retries=False) from error
-
-
-def _is_transient(error: ForecastAssetsError) -> bool:
-    # The subclasses of StoreError are about versions that a retry would not find either.
-    return isinstance(error, SourceUnavailable) or type(error) is StoreError
 
 
 def week_asset(
@@ -78,8 +70,3 @@ def week_asset(
         return asset
 
     return decorate
-
-
-def run_context(context: dg.AssetExecutionContext) -> RunContext:
-    """Return the context of the run that materializes an asset."""
-    return run_context_of(context.run, context.instance)

@@ -7,7 +7,7 @@ the cache. How folds are computed is in `backtesting`.
 
 import hashlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import astuple
 from typing import Any
 
@@ -18,18 +18,10 @@ from forecast_assets.backtesting.executor import BacktestExecutor
 from forecast_assets.backtesting.folds import WorkerSpan
 from forecast_assets.backtesting.model_job import ModelBacktest, Progress
 from forecast_assets.config.settings import Settings
-from forecast_assets.defs import checks
-from forecast_assets.defs.asset_decorator import (
-    OWNER,
-    RETRIES,
-    AssetResult,
-    fail_fast,
-    run_context,
-    week_asset,
-)
+from forecast_assets.defs import checks, runs
+from forecast_assets.defs.asset_decorator import OWNER, RETRIES, AssetResult, fail_fast, week_asset
 from forecast_assets.defs.console_logger import report_progress
-from forecast_assets.defs.metadata import asset_result, columns_first, first_rows, svg_metadata
-from forecast_assets.defs.runs import PARTITION_TAG, RANGE_END_TAG, RANGE_START_TAG
+from forecast_assets.defs.metadata import asset_result, first_rows, svg_metadata
 from forecast_assets.errors import SettingsError, format_list
 from forecast_assets.forecasting import leaderboard, selection
 from forecast_assets.forecasting import metrics as scoring
@@ -43,6 +35,7 @@ LOG_INTERVAL_SECONDS = 5.0
 
 # What a model's step passes to `publish`, as JSON: also read from runs of earlier versions.
 Record = dict[str, Any]
+NOT_SHOWN = ("model", "data_version", "spans", "run_id")
 
 
 def partition_models(run: dg.DagsterRun, models: Sequence[str], keys: Sequence[str]) -> list[str]:
@@ -51,46 +44,37 @@ def partition_models(run: dg.DagsterRun, models: Sequence[str], keys: Sequence[s
     Raises SettingsError where there is none: Dagster passes no key for a reversed range.
     """
     if not keys:
+        first, last = (run.tags.get(tag) for tag in (runs.RANGE_START_TAG, runs.RANGE_END_TAG))
         raise SettingsError(
-            f"The range of models {run.tags.get(RANGE_START_TAG)} to {run.tags.get(RANGE_END_TAG)}"
-            f" selects none, so no model ran. Give the range in the order of `enabled`:"
-            f" {format_list(models, limit=40)}."
+            f"The range of models {first} to {last} selects none, so no model ran. Give the range"
+            f" in the order of `enabled`: {format_list(models, limit=40)}."
         )
     return [name for name in models if name in keys]
 
 
 # The ops keep their names: Dagster re-executes a run of an earlier version by its step keys.
-@dg.op(
-    name="fan",
-    out=dg.DynamicOut(list, io_manager_key="records"),
-    retry_policy=RETRIES,
-    description="Opens a step for each model of the run.",
-)
+@dg.op(name="fan", out=dg.DynamicOut(list, io_manager_key="records"), retry_policy=RETRIES)
 def fan_out(
     context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings]
 ) -> Iterator[dg.DynamicOutput[list[str]]]:
-    """Yield, for each model of the run, the model and those after it."""
+    """Open a step for each model of the run, with the model and those after it."""
     with fail_fast():
         models = partition_models(context.run, settings.models.enabled, context.partition_keys)
     for i, model in enumerate(models):
         yield dg.DynamicOutput(models[i:], mapping_key=model)
 
 
-@dg.op(
-    out=dg.Out(dict, io_manager_key="records"),
-    retry_policy=RETRIES,
-    description="Forecasts every planned fold with one model. A failure is recorded, not raised.",
-)
+@dg.op(out=dg.Out(dict, io_manager_key="records"), retry_policy=RETRIES)
 def backtest(
     context: dg.OpExecutionContext,
     models: list,  # type: ignore[type-arg]  # Dagster 1.13 accepts no parametrized list here
     series: pd.DataFrame,
     compute: dg.ResourceParam[BacktestExecutor],
 ) -> Record:
-    """Backtest the first model; workers that it leaves idle start on the models after it."""
+    """Forecast every planned fold with the first model; idle workers start on the next ones."""
     with fail_fast():
         request, *ahead = compute.requests(series, models)
-        result = compute.run(request, ahead=ahead, on_progress=_ProgressLogger(context, compute))
+        result = compute.run(request, ahead=ahead, on_progress=_progress_logger(context, compute))
     record = {**_record(result), "run_id": compute.run_id}
     context.log.info(
         f"{result.model}: {len(result.folds)} folds, {result.n_fits} fits in {result.seconds:.1f} s"
@@ -99,25 +83,26 @@ def backtest(
     return record
 
 
-class _ProgressLogger:
+def _progress_logger(
+    context: dg.OpExecutionContext, compute: BacktestExecutor
+) -> Callable[[Progress], None]:
     """Log a model's progress: every few seconds in the UI, at every report on a terminal."""
+    logged_at = time.monotonic()
 
-    def __init__(self, context: dg.OpExecutionContext, compute: BacktestExecutor) -> None:
-        self._context, self._compute = context, compute
-        self._logged_at = time.monotonic()
-
-    def __call__(self, progress: Progress) -> None:
+    def log(progress: Progress) -> None:
+        nonlocal logged_at
         report_progress(progress)
-        if time.monotonic() - self._logged_at < LOG_INTERVAL_SECONDS:
+        if time.monotonic() - logged_at < LOG_INTERVAL_SECONDS:
             return
-        self._logged_at = time.monotonic()
-        self._context.log.info(str(progress))
-        dashboard = self._compute.dashboard
-        if dashboard and DASHBOARD_TAG not in self._context.run_tags:
-            self._context.instance.add_run_tags(self._context.run_id, {DASHBOARD_TAG: dashboard})
+        logged_at = time.monotonic()
+        context.log.info(str(progress))
+        if compute.dashboard and DASHBOARD_TAG not in context.run_tags:
+            context.instance.add_run_tags(context.run_id, {DASHBOARD_TAG: compute.dashboard})
+
+    return log
 
 
-@dg.op(retry_policy=RETRIES, description="Writes each model's predictions as a partition.")
+@dg.op(retry_policy=RETRIES)
 def publish(
     context: dg.AssetExecutionContext,
     records: list[dict],  # type: ignore[type-arg]  # as above
@@ -125,12 +110,13 @@ def publish(
     settings: dg.ResourceParam[Settings],
     compute: dg.ResourceParam[BacktestExecutor],
 ) -> dg.Output[object]:
-    """Return the frame of each partition, and show each model's record in the UI."""
+    """Write each model's predictions as a partition, and show each model's record."""
     by_model = {str(record["model"]): record for record in records}
     for model, record in by_model.items():
-        if context.run.tags.get(PARTITION_TAG):
+        if context.run.tags.get(runs.PARTITION_TAG) and not record["n_forecast"]:
             _refuse_without_forecast(record)
-        context.add_asset_metadata(_shown(record), partition_key=model)
+        shown = {k: v for k, v in record.items() if v is not None and k not in NOT_SHOWN}
+        context.add_asset_metadata(shown, partition_key=model)
     spans = [WorkerSpan(*span) for record in records for span in record["spans"]]
     if spans:
         timeline = svg_metadata(plots.draw_timeline(spans), alt="each worker's models over time")
@@ -183,14 +169,8 @@ def _record(result: ModelBacktest) -> Record:
     }
 
 
-def _shown(record: Record) -> dict[str, str | int | float]:
-    """Return what the UI shows of a record."""
-    hidden = ("model", "data_version", "spans", "run_id")
-    return {key: value for key, value in record.items() if value is not None and key not in hidden}
-
-
 def _refuse_without_forecast(record: Record) -> None:
-    if record["n_failed"] and not record["n_forecast"]:
+    if record["n_failed"]:
         raise dg.Failure(
             f"{record['model']} forecast none of {record['n_folds']} folds. The first error:"
             f" {record['error']}. Nothing was published for it; its earlier versions are kept."
@@ -215,13 +195,12 @@ def metrics(
     pooled = leaderboard.pooled_statistics(results, computed, overlap=settings.backtest.overlap)
     means = overall.set_index("model")[metric].dropna()
     ranked = scores.sort_values(["unique_id", metric], kind="stable")
-    rows = columns_first(ranked, ["unique_id", "model", metric, "skill_vs_naive"])
     return asset_result(
         store.tables["metrics"],
         scores,
         {
             "score_plot": svg_metadata(plots.draw_scores(scores, metric=metric), alt=metric),
-            "rows": first_rows(rows),
+            "rows": first_rows(ranked, first=["unique_id", "model", metric, "skill_vs_naive"]),
             "over_all_series": first_rows(overall.merge(pooled, on="model")),
             "by_weeks_ahead": first_rows(leaderboard.by_horizon(results, computed)),
             "n_scored": int((scores["status"] == "scored").sum()),
@@ -244,7 +223,7 @@ def best_model(
     before = previous_versions(
         store,
         "best_model",
-        before=run_context(context).as_of,
+        before=runs.run_context_of(context.run, context.instance).as_of,
         input_asset="metrics",
         data_version=store.tables["metrics"].data_version(metrics),
         limit=settings.selection.patience,
@@ -258,7 +237,7 @@ def best_model(
         store.tables["best_model"],
         choice,
         {
-            "rows": first_rows(columns_first(choice, ["unique_id", "model", "score", "reason"])),
+            "rows": first_rows(choice, first=["unique_id", "model", "score", "reason"]),
             "policy": settings.selection.policy,
             "n_better_than_naive": int((choice["skill_vs_naive"] > 0).sum()),
             f"mean_{metric}": float(scores.mean()),

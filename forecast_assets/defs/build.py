@@ -34,7 +34,6 @@ def build_defs(settings: Settings) -> dg.Definitions:
     """
     models = [model.name for model in enabled(settings)]
     store = build_store(settings)
-    schedule = build_schedule(settings, store)
     job = dg.define_asset_job(
         JOB,
         selection=dg.AssetSelection.all(),
@@ -52,20 +51,17 @@ def build_defs(settings: Settings) -> dg.Definitions:
         publication_assets.forecast_accuracy,
         publication_assets.weekly_report,
     ]
-    deadline = freshness_policy(settings)
+    poll = settings.schedule.poll
     sensors = [
         build_missed_week(settings, store),
         build_stale_assets(settings, store),
         build_alarms(settings),
+        *([build_poll(poll, settings, store)] if poll else []),
     ]
-    if settings.schedule.poll:
-        sensors.append(build_poll(settings.schedule.poll, settings, store))
     return dg.Definitions(
-        assets=dg.map_asset_specs(
-            lambda spec: _with_settings(spec, store, settings, deadline), assets
-        ),
+        assets=dg.map_asset_specs(lambda spec: _with_settings(spec, store, settings), assets),
         jobs=[job],
-        schedules=[schedule],
+        schedules=[build_schedule(settings, store)],
         sensors=sensors,
         executor=dg.in_process_executor,
         loggers={
@@ -83,15 +79,13 @@ def build_defs(settings: Settings) -> dg.Definitions:
     )
 
 
-def _with_settings(
-    spec: dg.AssetSpec, store: Store, settings: Settings, deadline: dg.FreshnessPolicy | None
-) -> dg.AssetSpec:
+def _with_settings(spec: dg.AssetSpec, store: Store, settings: Settings) -> dg.AssetSpec:
     """Add what an asset's spec takes from the settings."""
     name = spec.key.path[-1]
     has_deadline = name in ("next_week_forecast", "weekly_report")
     return spec.replace_attributes(
         code_version=source_code_version(settings) if name == "raw_data" else spec.code_version,
-        freshness_policy=deadline if has_deadline else None,
+        freshness_policy=freshness_policy(settings) if has_deadline else None,
         metadata={
             **spec.metadata,
             "dagster/column_schema": column_schema(store.tables[name]),

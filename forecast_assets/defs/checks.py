@@ -29,10 +29,7 @@ DATA_CHECKS: Mapping[str, tuple[Sequence[str], str]] = {
         ("malformed", "duplicates", "off_grid"),
         "Every row can be read, comes once, and is on its usual weekday.",
     ),
-    "on_time": (
-        ("late", "unchanged"),
-        "Every series has the newest week that is over.",
-    ),
+    "on_time": (("late", "unchanged"), "Every series has the newest week that is over."),
     "complete": (
         ("partial", "gaps"),
         "The newest week has its usual days, and no new week had to be filled.",
@@ -50,57 +47,40 @@ DATA_CHECKS: Mapping[str, tuple[Sequence[str], str]] = {
         "The new values are in range, and like those of the past.",
     ),
 }
-SPECS: Sequence[dg.AssetCheckSpec] = (
-    dg.AssetCheckSpec(
-        "long_enough",
-        asset="series",
-        description="Every series has enough weeks to backtest a model on.",
+# The other checks: their asset, and what holds if they pass.
+OTHER_CHECKS: Mapping[str, tuple[str, str]] = {
+    "long_enough": ("series", "Every series has enough weeks to backtest a model on."),
+    "models_complete": ("metrics", "Every model forecast every fold of its backtest."),
+    "champions_used": (
+        "next_week_forecast",
+        "Every series is forecast by the model that was selected for it.",
     ),
-    *(
-        dg.AssetCheckSpec(
-            name,
-            asset="series",
-            blocking=True,
-            description=f"{passes} `[data_quality]` sets the policies: {', '.join(kinds)}.",
-        )
-        for name, (kinds, passes) in DATA_CHECKS.items()
+    "intervals_and_skill": (
+        "forecast_accuracy",
+        "Last year's forecasts beat naive, and intervals cover what they promise, up to chance.",
     ),
-    dg.AssetCheckSpec(
-        "models_complete",
-        asset="metrics",
-        description="Every model forecast every fold of its backtest.",
-    ),
-    dg.AssetCheckSpec(
-        "champions_used",
-        asset="next_week_forecast",
-        description="Every series is forecast by the model that was selected for it.",
-    ),
-    dg.AssetCheckSpec(
-        "intervals_and_skill",
-        asset="forecast_accuracy",
-        description="The published forecasts of the last year beat the naive forecast, and their"
-        " intervals cover as many values as they promise, both up to chance.",
-    ),
-    dg.AssetCheckSpec(
-        "notifications_delivered",
-        asset="weekly_report",
-        description="Every channel took every notification that is for it.",
-    ),
-)
+    "notifications_delivered": ("weekly_report", "Every channel took every notification."),
+}
 
 
 def specs_of(asset: str) -> list[dg.AssetCheckSpec]:
     """Return the check specs of an asset."""
-    return [spec for spec in SPECS if spec.asset_key.path[-1] == asset]
+    specs = [
+        dg.AssetCheckSpec(name, asset=asset, description=passes)
+        for name, (of_asset, passes) in OTHER_CHECKS.items()
+        if of_asset == asset
+    ]
+    if asset == "series":
+        for name, (kinds, passes) in DATA_CHECKS.items():
+            text = f"{passes} `[data_quality]` sets the policies: {', '.join(kinds)}."
+            specs.append(dg.AssetCheckSpec(name, asset=asset, blocking=True, description=text))
+    return specs
 
 
 def data_checks(
     findings: Sequence[Finding], *, is_accepted: bool = False
 ) -> Iterator[dg.AssetCheckResult]:
-    """Return the result of each data check, with the severity of its worst finding.
-
-    A finding that holds the data back is an error; if the data were accepted, a warning.
-    """
+    """Return the result of each data check: an error if it holds back data that no one accepted."""
     for name, (kinds, passes) in DATA_CHECKS.items():
         group = [finding for finding in findings if finding.kind in kinds]
         failed = with_policy(group, "warn", "hold")
@@ -112,9 +92,7 @@ def data_checks(
             sum(finding.n for finding in failed),
             " ".join([*texts, ACCEPTED] if is_held and is_accepted else texts),
             series=[series for some in ids for series in some] if all(ids) else (),
-            severity=dg.AssetCheckSeverity.ERROR
-            if is_held and not is_accepted
-            else dg.AssetCheckSeverity.WARN,
+            is_error=is_held and not is_accepted,
             metadata={"findings": _findings_table(group)} if group else {},
         )
 
@@ -123,61 +101,50 @@ def long_enough(series: pd.DataFrame, *, horizon: int) -> dg.AssetCheckResult:
     """Warn about series too short for a backtest."""
     sizes = series.groupby("unique_id").size()
     short = list(sizes.index[sizes <= horizon])
-    if not short:
-        text = f"All {len(sizes)} series have at least {horizon + 1} weeks."
-        return _result("long_enough", 0, text)
-    return _result(
-        "long_enough",
-        len(short),
+    good = f"All {len(sizes)} series have at least {horizon + 1} weeks."
+    bad = (
         f"{len(short)} of {len(sizes)} series have at most {horizon} week{'s' * (horizon > 1)}:"
         f" {format_list(short)}. No model can be backtested on them, so they get the naive"
-        f" forecast, without an interval. Wait for more weeks, or remove them from the source.",
-        series=short,
+        f" forecast, without an interval. Wait for more weeks, or remove them from the source."
     )
+    return _result("long_enough", len(short), bad if short else good, series=short)
 
 
 def models_complete(metrics: pd.DataFrame) -> dg.AssetCheckResult:
     """Warn about models that failed on a series."""
     failed = metrics[metrics["status"] == "failed"]
-    if failed.empty:
-        n_models, n_series = metrics["model"].nunique(), metrics["unique_id"].nunique()
-        text = f"None of {n_models} models failed on any of {n_series} series."
-        return _result("models_complete", 0, text)
     names = [f"{row.model} on {row.unique_id} ({row.reason})" for row in failed.itertuples()]
-    return _result(
-        "models_complete",
-        len(failed),
+    n_models, n_series = metrics["model"].nunique(), metrics["unique_id"].nunique()
+    good = f"None of {n_models} models failed on any of {n_series} series."
+    bad = (
         f"{len(failed)} backtests failed: {format_list(names)}. The model is no candidate for the"
         f" series, which another model forecasts. Correct the model, or remove it from"
-        f" `models.enabled`.",
-        series=failed["unique_id"],
+        f" `models.enabled`."
     )
+    text = bad if names else good
+    return _result("models_complete", len(failed), text, series=failed["unique_id"])
 
 
 def champions_used(forecast: pd.DataFrame) -> dg.AssetCheckResult:
     """Warn about series that another model than the champion forecasts."""
     others = forecast[(forecast["rung"] != CHAMPION) & (forecast["h"] == 1)]
-    if others.empty:
-        text = f"All {forecast['unique_id'].nunique()} series are forecast by their champion."
-        return _result("champions_used", 0, text)
     names = [f"{row.unique_id} by {row.model} ({row.rung})" for row in others.itertuples()]
-    return _result(
-        "champions_used",
-        len(others),
+    good = f"All {forecast['unique_id'].nunique()} series are forecast by their champion."
+    bad = (
         f"{len(others)} series are not forecast by a champion: {format_list(names)}. The champion"
         f" failed on the newest week, or no model forecast every fold of the series. The column"
-        f" `reason` of best_model says which.",
-        series=others["unique_id"],
+        f" `reason` of best_model says which."
     )
+    text = bad if names else good
+    return _result("champions_used", len(others), text, series=others["unique_id"])
 
 
 def intervals_and_skill(accuracy: LiveAccuracyCheck) -> dg.AssetCheckResult:
     """Warn if published forecasts are worse than naive, or their intervals miss their levels."""
     problems = [text for text in (accuracy.worse_than_naive, *accuracy.off_coverage) if text]
+    good = "errors and intervals are as in the backtest, within chance."
     if accuracy.n_weeks < accuracy.n_needed:
         good = f"too few to judge: {accuracy.n_needed} are needed."
-    else:
-        good = "errors and intervals are as in the backtest, within chance."
     bad = (
         f"{'; '.join(problems)}. The backtest promised better: the series have changed, or"
         f" `backtest.n_windows` is too small to tell. Compare the series and models on the page of"
@@ -204,14 +171,14 @@ def _result(
     description: str,
     *,
     series: Iterable[str] = (),
-    severity: dg.AssetCheckSeverity = dg.AssetCheckSeverity.WARN,
+    is_error: bool = False,
     metadata: Mapping[str, dg.MetadataValue] | None = None,
 ) -> dg.AssetCheckResult:
     ids = list(dict.fromkeys(series))
     return dg.AssetCheckResult(
         check_name=name,
         passed=not n_problems,
-        severity=severity,
+        severity=dg.AssetCheckSeverity.ERROR if is_error else dg.AssetCheckSeverity.WARN,
         description=description,
         metadata={
             "n_problems": n_problems,

@@ -16,9 +16,9 @@ from forecast_assets.data.quality.stored_findings import write_findings
 from forecast_assets.data.sources import fetch
 from forecast_assets.data.sources.request import FetchRequest
 from forecast_assets.defs import checks
-from forecast_assets.defs.asset_decorator import AssetOutputs, AssetResult, run_context, week_asset
+from forecast_assets.defs.asset_decorator import AssetOutputs, AssetResult, week_asset
 from forecast_assets.defs.metadata import asset_result, first_rows, svg_metadata
-from forecast_assets.defs.runs import ACCEPT_TAG, ACCEPTED, tag_held
+from forecast_assets.defs.runs import ACCEPT_TAG, ACCEPTED, HELD_TAG, run_context_of
 from forecast_assets.errors import DataError
 from forecast_assets.reporting import plots
 from forecast_assets.storage.store import Store
@@ -32,7 +32,7 @@ def raw_data(
     store: dg.ResourceParam[Store],
 ) -> AssetResult:
     """Fetch the source's rows, mapped to `unique_id, ds, y` and otherwise as they came."""
-    as_of = run_context(context).as_of
+    as_of = run_context_of(context.run, context.instance).as_of
     before = previous_rows(store, settings, as_of=as_of)
     rng = Random(context.run.run_id)  # noqa: S311 - spreads the waits between retries
     request = FetchRequest(settings, as_of, previous=before, log=context.log.warning, rng=rng)
@@ -60,7 +60,8 @@ def series(
     store: dg.ResourceParam[Store],
 ) -> AssetOutputs:
     """One value for each series and finished week, without gaps; held back if implausible."""
-    run, as_of = run_context(context), run_context(context).as_of
+    run = run_context_of(context.run, context.instance)
+    as_of = run.as_of
     weeks = weekly.to_weeks(raw_data, settings, as_of=as_of)
     before = previous_series(store, settings, as_of=as_of, runs=run.runs)
     findings = evaluate(raw_data, weeks.frame, before, settings, as_of=as_of)
@@ -70,7 +71,7 @@ def series(
     yield checks.long_enough(weeks.frame, horizon=settings.backtest.horizon)
     yield from checks.data_checks(findings, is_accepted=is_accepted)
     if blocking(findings) and not is_accepted:
-        tag_held(context.run, context.instance, content=rows.data_version)
+        context.instance.add_run_tags(context.run.run_id, {HELD_TAG: rows.data_version})
         raise DataError(hold_message(findings))
     yield asset_result(
         store.tables["series"],

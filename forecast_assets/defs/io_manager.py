@@ -11,8 +11,8 @@ import pandas as pd
 
 from forecast_assets.defs.asset_decorator import fail_fast
 from forecast_assets.defs.metadata import first_rows
-from forecast_assets.defs.runs import RunContext, clear_inherited_hold, run_context_of, tag_process
-from forecast_assets.storage.commit import Commit
+from forecast_assets.defs.runs import run_context_of, tag_start
+from forecast_assets.storage.commit import Commit, span_text
 from forecast_assets.storage.lineage import check_same_vintage
 from forecast_assets.storage.store import Store
 from forecast_assets.storage.versions import resolve_inputs
@@ -29,27 +29,22 @@ class DeltaVersionIOManager(dg.IOManager):
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._run_contexts: dict[str, RunContext] = {}
         self._inputs: dict[tuple[str, str], dict[tuple[str, str | None], Commit]] = {}
         self._cached: tuple[list[Commit], pd.DataFrame] | None = None
-
-    def _run_context(self, step: dg.StepExecutionContext) -> RunContext:
-        """Return the context of the step's run; every input needs it, so it is kept."""
-        if step.run_id not in self._run_contexts:
-            self._run_contexts = {step.run_id: run_context_of(step.dagster_run, step.instance)}
-        return self._run_contexts[step.run_id]
 
     def load_input(self, context: dg.InputContext) -> pd.DataFrame:
         """Read the version that belongs to this run; refuse inputs of different vintages."""
         step = context.step_context
         asset = context.asset_key.path[-1]
+        has_partitions = context.has_asset_partitions
         with fail_fast():
-            run = self._run_context(step)
-            partitions = (
-                sorted(context.asset_partition_keys) if context.has_asset_partitions else None
-            )
+            run = run_context_of(step.dagster_run, step.instance)
             commits = resolve_inputs(
-                self._store, asset, partitions=partitions, runs=run.runs, as_of=run.as_of
+                self._store,
+                asset,
+                partitions=sorted(context.asset_partition_keys) if has_partitions else None,
+                runs=run.runs,
+                as_of=run.as_of,
             )
             inputs = self._inputs.setdefault((step.run_id, step.step.key), {})
             inputs.update({(commit.asset, commit.partition): commit for commit in commits})
@@ -66,11 +61,10 @@ class DeltaVersionIOManager(dg.IOManager):
         """Write one version of each partition, and record the versions that it was made from."""
         step = context.step_context
         inputs = self._inputs.pop((step.run_id, step.step.key), {})
-        partitions = (
-            sorted(context.asset_partition_keys) if context.has_asset_partitions else [None]
-        )
+        has_partitions = context.has_asset_partitions
+        partitions = sorted(context.asset_partition_keys) if has_partitions else [None]
         with fail_fast():
-            as_of = self._run_context(step).as_of
+            as_of = run_context_of(step.dagster_run, step.instance).as_of
             for partition in partitions:
                 frame = obj if isinstance(obj, pd.DataFrame) else obj(str(partition))
                 commit = self._store.write(
@@ -101,20 +95,18 @@ class DeltaVersionIOManager(dg.IOManager):
 def delta_version_io_manager(context: dg.InitResourceContext) -> DeltaVersionIOManager:
     """Provide the IO manager. Every run needs it, so it also records the run's process."""
     if context.run and context.instance:
-        tag_process(context.run.run_id, context.instance)
-        clear_inherited_hold(context.run, context.instance)
+        tag_start(context.run, context.instance)
     return DeltaVersionIOManager(context.resources.store)
 
 
 def _observe_inputs(commit: Commit) -> Iterator[dg.AssetObservation]:
     """Yield an observation of each input that links to the forecast made from it."""
-    link = f"[{commit.asset} {commit.version}](/runs/{commit.run_id})"
-    versions = {read.asset: read.version for read in commit.inputs if read.partition is None}
-    for asset, version in versions.items():
-        yield dg.AssetObservation(
-            asset,
-            metadata={"version": version, "made_from_this": dg.MetadataValue.md(link)},
-        )
+    link = dg.MetadataValue.md(f"[{commit.asset} {commit.version}](/runs/{commit.run_id})")
+    for read in commit.inputs:
+        if read.partition is None:
+            yield dg.AssetObservation(
+                read.asset, metadata={"version": read.version, "made_from_this": link}
+            )
 
 
 def _input_links(commit: Commit, store: Store) -> dg.MetadataValue:
@@ -122,10 +114,7 @@ def _input_links(commit: Commit, store: Store) -> dg.MetadataValue:
     versions: dict[tuple[str, str], list[int]] = {}
     for read in commit.inputs:
         versions.setdefault((read.asset, store.commit(read).run_id), []).append(read.version)
-    links = [
-        f"[{asset} {'-'.join(map(str, sorted({min(numbers), max(numbers)})))}](/runs/{run_id})"
-        for (asset, run_id), numbers in versions.items()
-    ]
+    links = [f"[{name} {span_text(n)}](/runs/{run})" for (name, run), n in versions.items()]
     return dg.MetadataValue.md(", ".join(links) or "the source")
 
 
@@ -134,14 +123,13 @@ def _version_metadata(
 ) -> dict[str, dg.MetadataValue]:
     """Return what the UI shows about a version, beside the metadata given by its asset."""
     partition = f" --partition {commit.partition}" if commit.partition else ""
+    command = f"forecast-assets show {commit.asset} --version {commit.version}{partition}"
     return {
         **({} if "rows" in given else {"rows": first_rows(frame)}),
         "dagster/row_count": dg.MetadataValue.int(commit.n_rows),
         "version": dg.MetadataValue.int(commit.version),
         "as_of": dg.MetadataValue.timestamp(commit.as_of),
         "content_hash": dg.MetadataValue.text(commit.content),
-        "command_to_show_it": dg.MetadataValue.text(
-            f"forecast-assets show {commit.asset} --version {commit.version}{partition}"
-        ),
+        "command_to_show_it": dg.MetadataValue.text(command),
         "made_from": _input_links(commit, store),
     }

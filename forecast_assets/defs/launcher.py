@@ -5,25 +5,17 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 
 from forecast_assets.backtesting.executor import prewarm
 from forecast_assets.config.loader import dagster_home
 from forecast_assets.config.settings import ROOT, Settings
-from forecast_assets.defs import notifications
+from forecast_assets.defs import notifications, runs
 from forecast_assets.defs.asset_decorator import Interrupted
 from forecast_assets.defs.build import build_defs, build_store
 from forecast_assets.defs.console_logger import console_progress
-from forecast_assets.defs.runs import (
-    ACCEPT_TAG,
-    ACCEPTED,
-    AS_OF_TAG,
-    end_orphans,
-    now,
-    parse_as_of,
-    refuse_future,
-)
 from forecast_assets.defs.schedules import JOB
 from forecast_assets.defs.sensors.run_failures import run_notifications
 
@@ -41,30 +33,26 @@ def run_week(
     """Run the week and return the run's id, or None where it failed.
 
     `write_line` is called with each line of progress. With `is_accepted` the run publishes data
-    that it would hold back. The run is recorded in the Dagster instance of DAGSTER_HOME, else in
-    <var>/dagster, which `make ui` shows.
-
-    Raises SettingsError where `as_of` is not a past time, and KeyboardInterrupt where the run was
-    interrupted; Dagster records an interrupted run as failed.
+    that it would hold back. The run is recorded in DAGSTER_HOME, else in <var>/dagster. Raises
+    SettingsError where `as_of` is not a past time, KeyboardInterrupt where it was interrupted.
     """
-    given = None if as_of is None else parse_as_of(as_of)
-    tags = {} if given is None else {AS_OF_TAG: given.isoformat()}
-    tags |= {ACCEPT_TAG: ACCEPTED} if is_accepted else {}
-    refuse_future(given or now(), at=now())
-    prewarm(settings, build_store(settings), as_of=given or now())
+    given = None if as_of is None else runs.parse_as_of(as_of)
+    tags = {} if given is None else {runs.AS_OF_TAG: given.isoformat()}
+    tags |= {runs.ACCEPT_TAG: runs.ACCEPTED} if is_accepted else {}
+    runs.refuse_future(given or runs.now(), at=runs.now())
+    prewarm(settings, build_store(settings), as_of=given or runs.now())
     job = build_defs(settings).resolve_job_def(JOB)
+    loggers: dict[str, Any] = {"loggers": {"progress": {}}}
     with _open_instance(ensure_dagster_home(settings)) as instance, console_progress(write_line):
-        end_orphans(instance)
+        runs.end_orphans(instance)
         try:
             result = job.execute_in_process(
-                instance=instance,
-                tags=tags,
-                raise_on_error=False,
-                run_config={"loggers": {"progress": {}}},
+                instance=instance, tags=tags, raise_on_error=False, run_config=loggers
             )
         except dg.DagsterExecutionInterruptedError:  # between two steps
             raise KeyboardInterrupt from None
-        if any(_is_interrupt(event) for event in result.all_events):
+        failures = [e.step_failure_data.error for e in result.all_events if e.is_step_failure]
+        if any(error and error.cls_name in INTERRUPTS for error in failures):
             raise KeyboardInterrupt
         _send_notifications(result.run_id, settings, instance)
     return result.run_id if result.success else None
@@ -81,14 +69,9 @@ def _send_notifications(run_id: str, settings: Settings, instance: dg.DagsterIns
     """Send what the sensor `alarms` would send, because no daemon may be running."""
     record = instance.get_run_record_by_id(run_id)
     messages = list(run_notifications(record, instance)) if record is not None else []
-    n_new = sum(notifications.enqueue(message, settings, now=now()) for message in messages)
+    n_new = sum(notifications.enqueue(message, settings, now=runs.now()) for message in messages)
     if n_new:
-        notifications.deliver(settings, now=now())
-
-
-def _is_interrupt(event: dg.DagsterEvent) -> bool:
-    error = event.step_failure_data.error if event.is_step_failure else None
-    return error is not None and error.cls_name in INTERRUPTS
+        notifications.deliver(settings, now=runs.now())
 
 
 def ensure_dagster_home(settings: Settings) -> str:
@@ -96,8 +79,7 @@ def ensure_dagster_home(settings: Settings) -> str:
     home = dagster_home(settings)
     home.mkdir(parents=True, exist_ok=True)
     source, target = ROOT / "dagster.yaml", home / "dagster.yaml"
-    if not os.environ.get("DAGSTER_HOME") and (
-        not target.exists() or target.read_bytes() != source.read_bytes()
-    ):
+    is_copy = target.exists() and target.read_bytes() == source.read_bytes()
+    if not os.environ.get("DAGSTER_HOME") and not is_copy:
         shutil.copyfile(source, target)
     return str(home)

@@ -2,24 +2,15 @@
 
 import base64
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import dagster as dg
 import pandas as pd
 
-from forecast_assets.storage.contract import Kind, TableContract
+from forecast_assets.storage.contract import TableContract
 
 N_ROWS_SHOWN = 25
-DAGSTER_TYPES: Mapping[Kind, str] = {
-    "string": "string",
-    "float": "float",
-    "int": "int",
-    "bool": "bool",
-    "date": "date",
-    "datetime": "datetime",
-    "timestamp": "datetime (UTC)",
-}
 
 
 def column_schema(table: TableContract) -> dg.TableSchema:
@@ -28,7 +19,7 @@ def column_schema(table: TableContract) -> dg.TableSchema:
         columns=[
             dg.TableColumn(
                 column.name,
-                DAGSTER_TYPES[column.kind],
+                "datetime (UTC)" if column.kind == "timestamp" else column.kind,
                 column.description,
                 dg.TableColumnConstraints(
                     nullable=column.nullable,
@@ -59,8 +50,12 @@ def asset_result(
     )
 
 
-def first_rows(frame: pd.DataFrame) -> dg.MetadataValue:
-    """Return the first rows as a table that the UI can open."""
+def first_rows(frame: pd.DataFrame, *, first: Sequence[str] = ()) -> dg.MetadataValue:
+    """Return the first rows as a table that the UI can open, with some columns in front.
+
+    The UI shows three or four columns without scrolling.
+    """
+    frame = frame[[*first, *frame.columns.difference(list(first), sort=False)]]
     records = [
         dg.TableRecord({str(name): _cell(value) for name, value in row.items()})
         for row in frame.head(N_ROWS_SHOWN).to_dict("records")
@@ -71,11 +66,6 @@ def first_rows(frame: pd.DataFrame) -> dg.MetadataValue:
         for name, dtype in frame.dtypes.items()
     ]
     return dg.MetadataValue.table(records, dg.TableSchema(columns))
-
-
-def columns_first(frame: pd.DataFrame, names: list[str]) -> pd.DataFrame:
-    """Move columns to the front: the UI shows three or four without scrolling."""
-    return frame[[*names, *frame.columns.difference(names, sort=False)]]
 
 
 def svg_metadata(svg: str, *, alt: str) -> dg.MetadataValue:

@@ -88,20 +88,20 @@ def send_report(
 
     queue, files = open_queue(settings), []
     for patterns, urls in report_recipients(settings, severity_of=severity_of).items():
-        edition, edition_folder = edition_of(patterns), folder
+        edition, path = edition_of(patterns), f"{folder}/report.html"
         if edition.forecast.empty:
             continue
         if patterns != ALL_SERIES:
             digest = hashlib.blake2b(repr(patterns).encode(), digest_size=4).hexdigest()
-            edition_folder = f"{folder}/for_{digest}"
-            files.append(store.write_report_files(edition_folder, render.render(edition)))
+            files.append(store.write_report_files(f"{folder}/for_{digest}", render.render(edition)))
+            path = f"{folder}/for_{digest}/report.html"
         notification = Notification(
             id=f"report {version} {patterns}",
             event="report",
             severity=severity_of(patterns),
             title=edition.title,
             text=render.render_brief(edition),
-            files=(store.var / edition_folder / "report.html",),
+            files=(store.var / path,),
             series=patterns,
         )
         queue.enqueue(notification, urls, now=now)
@@ -110,18 +110,15 @@ def send_report(
     return files
 
 
-def report_delivery_check(
-    instance: dg.DagsterInstance, settings: Settings, *, now: datetime
-) -> None:
+def report_check(instance: dg.DagsterInstance, settings: Settings, *, now: datetime) -> None:
     """Report the check of deliveries on weekly_report, outside of a run."""
     result = checks.notifications_delivered(undelivered(settings, now=now))
-    instance.report_runless_asset_event(
-        dg.AssetCheckEvaluation(
-            asset_key=dg.AssetKey("weekly_report"),
-            check_name=str(result.check_name),
-            passed=result.passed,
-            severity=result.severity,
-            description=result.description,
-            metadata=result.metadata,
-        )
+    evaluation = dg.AssetCheckEvaluation(
+        asset_key=dg.AssetKey("weekly_report"),
+        check_name=str(result.check_name),
+        passed=result.passed,
+        severity=result.severity,
+        description=result.description,
+        metadata=result.metadata,
     )
+    instance.report_runless_asset_event(evaluation)

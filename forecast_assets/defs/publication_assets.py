@@ -12,9 +12,9 @@ from forecast_assets.backtesting.executor import BacktestExecutor
 from forecast_assets.config.settings import Settings
 from forecast_assets.data.quality.stored_findings import findings_of
 from forecast_assets.defs import checks, notifications
-from forecast_assets.defs.asset_decorator import AssetResult, run_context, week_asset
-from forecast_assets.defs.metadata import asset_result, columns_first, first_rows, svg_metadata
-from forecast_assets.defs.runs import now
+from forecast_assets.defs.asset_decorator import AssetResult, week_asset
+from forecast_assets.defs.metadata import asset_result, first_rows, svg_metadata
+from forecast_assets.defs.runs import now, run_context_of
 from forecast_assets.defs.schedules import last_tick
 from forecast_assets.forecasting import forecast, live_accuracy
 from forecast_assets.reporting import plots, render, summary
@@ -35,7 +35,7 @@ def next_week_forecast(
     compute: dg.ResourceParam[BacktestExecutor],
 ) -> AssetResult:
     """Forecast next week's value of every series with intervals, by its chosen model."""
-    run = run_context(context)
+    run = run_context_of(context.run, context.instance)
     rows = forecast.forecast(
         best_model,
         series,
@@ -52,10 +52,8 @@ def next_week_forecast(
         store.tables["next_week_forecast"],
         rows,
         {
-            "forecast_plot": svg_metadata(
-                fan_chart, alt="half a year of each series, and its forecast"
-            ),
-            "rows": first_rows(columns_first(rows.drop(columns="members"), first)),
+            "forecast_plot": svg_metadata(fan_chart, alt="each series and its forecast"),
+            "rows": first_rows(rows.drop(columns="members"), first=first),
             "week": str(tables.target_week(rows)),
             "n_series": rows["unique_id"].nunique(),
             "n_forecasts_not_by_champion": int((rows["rung"] != CHAMPION).sum()),
@@ -73,7 +71,7 @@ def forecast_accuracy(
     store: dg.ResourceParam[Store],
 ) -> AssetResult:
     """Compare every published forecast whose week is over with the actual value."""
-    as_of = run_context(context).as_of
+    as_of = run_context_of(context.run, context.instance).as_of
     forecasts = [commit for commit in store.history("next_week_forecast") if commit.as_of < as_of]
     published = [store.read([commit]) for commit in latest_per_content(forecasts)]
     previous = newest(c for c in store.history("forecast_accuracy") if c.as_of < as_of)
@@ -86,6 +84,8 @@ def forecast_accuracy(
     )
     summarize = functools.partial(live_accuracy.summary, scored, series, levels=levels)
     overall = summarize().drop(columns=["of", "n"]).dropna(axis="columns").to_dict("records")
+    by_quarter = live_accuracy.rolling_summary(scored, series, levels=levels)
+    check = live_accuracy.check_accuracy(scored, series, levels=levels)
     return asset_result(
         store.tables["forecast_accuracy"],
         scored,
@@ -94,14 +94,10 @@ def forecast_accuracy(
             **{f"live_{name}": value for row in overall for name, value in row.items()},
             "by_series": first_rows(summarize(by="unique_id")),
             "by_model": first_rows(summarize(by="model")),
-            "rolling_quarter": first_rows(
-                live_accuracy.rolling_summary(scored, series, levels=levels)
-            ),
+            "rolling_quarter": first_rows(by_quarter),
             "rows": first_rows(scored.sort_values("ds", ascending=False, kind="stable")),
         },
-        check=checks.intervals_and_skill(
-            live_accuracy.check_accuracy(scored, series, levels=levels)
-        ),
+        check=checks.intervals_and_skill(check),
     )
 
 
@@ -117,7 +113,7 @@ def weekly_report(
     store: dg.ResourceParam[Store],
 ) -> AssetResult:
     """Report the week on one page, for readers without this UI, and send it to them."""
-    run = run_context(context)
+    run = run_context_of(context.run, context.instance)
     commit, data = (
         resolve_inputs(store, asset, partitions=None, runs=run.runs, as_of=run.as_of)[0]
         for asset in ("next_week_forecast", "series")

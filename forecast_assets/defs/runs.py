@@ -110,17 +110,6 @@ def refuse_future(as_of: datetime, *, at: datetime) -> None:
         )
 
 
-def tag_held(run: dg.DagsterRun, instance: dg.DagsterInstance, *, content: str) -> None:
-    """Record on a run that it held back data with this data version."""
-    instance.add_run_tags(run.run_id, {HELD_TAG: content})
-
-
-def clear_inherited_hold(run: dg.DagsterRun, instance: dg.DagsterInstance) -> None:
-    """Remove the hold that a re-execution inherits from its parent: it checks its data again."""
-    if held_version(run):
-        instance.add_run_tags(run.run_id, {HELD_TAG: NOT_HELD})
-
-
 def held_version(run: dg.DagsterRun) -> str | None:
     """Return the data version that a run held back, or None."""
     content = run.tags.get(HELD_TAG, NOT_HELD)
@@ -135,34 +124,33 @@ def held_runs(instance: dg.DagsterInstance, **tags: str) -> Iterator[dg.DagsterR
 
 def is_project_run(run: dg.DagsterRun) -> bool:
     """Return whether a run is of this package; an instance may hold runs of other projects."""
-    return (
-        PROCESS_TAG in run.tags or WEEK_TAG in run.tags or bool(_selected_assets(run) & set(ASSETS))
-    )
+    return bool({PROCESS_TAG, WEEK_TAG} & run.tags.keys() or selected_assets(run) & {*ASSETS})
 
 
 def active_weekly_runs(instance: dg.DagsterInstance) -> list[dg.RunRecord]:
     """Return the unfinished runs that publish a whole week, newest first."""
-    return [
-        record
-        for record in instance.get_run_records(dg.RunsFilter(statuses=UNFINISHED_STATUSES))
-        if record.dagster_run.tags.get(WEEK_TAG) == WHOLE_WEEK
-        or (
-            RANGE_START_TAG in record.dagster_run.tags
-            and ASSETS[0] in _selected_assets(record.dagster_run)
-        )
-    ]
+
+    def is_whole(run: dg.DagsterRun) -> bool:
+        has_all_models = RANGE_START_TAG in run.tags and ASSETS[0] in selected_assets(run)
+        return has_all_models or run.tags.get(WEEK_TAG) == WHOLE_WEEK
+
+    records = instance.get_run_records(dg.RunsFilter(statuses=UNFINISHED_STATUSES))
+    return [record for record in records if is_whole(record.dagster_run)]
 
 
-def _selected_assets(run: dg.DagsterRun) -> set[str]:
+def selected_assets(run: dg.DagsterRun) -> set[str]:
+    """Return the names of the assets that a run selects; none where it takes all of its job."""
     return {key.to_user_string() for key in run.asset_selection or ()}
 
 
-def tag_process(run_id: str, instance: dg.DagsterInstance) -> None:
-    """Record on a run the process that it runs in.
+def tag_start(run: dg.DagsterRun, instance: dg.DagsterInstance) -> None:
+    """Record on a run the process that it runs in, and remove the hold that it inherits.
 
-    The run's id is part of the tag, because a re-execution inherits its parent's tags.
+    A re-execution inherits its parent's tags: it checks its data again, and the run's id is part
+    of the process's tag.
     """
-    instance.add_run_tags(run_id, {PROCESS_TAG: f"{run_id} {process_identity(os.getpid())}"})
+    tags = {PROCESS_TAG: f"{run.run_id} {process_identity(os.getpid())}"}
+    instance.add_run_tags(run.run_id, tags | ({HELD_TAG: NOT_HELD} if held_version(run) else {}))
 
 
 def orphans(instance: dg.DagsterInstance) -> list[dg.DagsterRun]:
@@ -173,7 +161,7 @@ def orphans(instance: dg.DagsterInstance) -> list[dg.DagsterRun]:
     started = instance.get_runs(dg.RunsFilter(statuses=STARTED_STATUSES))
     # A process writes its run's end before it exits, so a run that has just ended shows it now.
     again = [instance.get_run_by_id(run.run_id) for run in started if _has_lost_process(run)]
-    return [run for run in again if run is not None and not run.is_finished]
+    return [run for run in again if run and not run.is_finished]
 
 
 def end_orphans(instance: dg.DagsterInstance) -> list[str]:

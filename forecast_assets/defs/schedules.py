@@ -15,17 +15,10 @@ import dagster as dg
 from dagster._utils.schedules import reverse_cron_string_iterator
 
 from forecast_assets.config.settings import Settings, parse_duration
-from forecast_assets.defs.runs import (
-    AS_OF_TAG,
-    RANGE_END_TAG,
-    RANGE_START_TAG,
-    Clock,
-    active_weekly_runs,
-    now,
-    run_as_of,
-)
+from forecast_assets.defs import runs
 from forecast_assets.errors import SettingsError, StoreError
 from forecast_assets.storage.store import Store
+from forecast_assets.storage.versions import newest
 
 JOB = "weekly_forecast"
 WEEKDAYS = ("SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT")
@@ -57,8 +50,8 @@ def is_published(store: Store, tick: datetime) -> bool:
     A forecast that was rebuilt by hand may be newer than its data; it does not count.
     """
     for commit in reversed(store.history("next_week_forecast")):
-        data = [store.commit(read).as_of for read in commit.inputs if read.asset == "series"]
-        if min([commit.as_of, *data]) >= tick:
+        data = commit.input_of("series")
+        if commit.as_of >= tick and (data is None or store.commit(data).as_of >= tick):
             return True
     return False
 
@@ -70,10 +63,9 @@ def _ticks_before(settings: Settings, until: datetime) -> Iterator[datetime]:
 
 
 def freshness_policy(settings: Settings) -> dg.FreshnessPolicy | None:
-    """Return the policy that a forecast is overdue `deadline` after its tick.
+    """Return the policy that a forecast is overdue `deadline` after its tick; None without a cron.
 
-    Return None where no cron expression says so. On the two days when clocks change the policy may
-    be an hour off.
+    On the two days when clocks change the policy may be an hour off.
     """
     cron = deadline_cron(settings.schedule.cron, deadline(settings))
     zone = settings.schedule.timezone
@@ -106,16 +98,16 @@ def deadline_cron(cron: str, delay: timedelta) -> str | None:
 def all_models_tags(settings: Settings) -> dict[str, str]:
     """Return the tags with which one run materializes the partitions of all models."""
     models = settings.models.enabled
-    return {RANGE_START_TAG: models[0], RANGE_END_TAG: models[-1]}
+    return {runs.RANGE_START_TAG: models[0], runs.RANGE_END_TAG: models[-1]}
 
 
 def request_for(tick: datetime, **tags: str) -> dg.RunRequest:
     """Return a request for one run whose `as_of` is the tick, however late it starts."""
-    return dg.RunRequest(run_key=tick.isoformat(), tags={**tags, AS_OF_TAG: tick.isoformat()})
+    return dg.RunRequest(run_key=tick.isoformat(), tags={**tags, runs.AS_OF_TAG: tick.isoformat()})
 
 
 def build_schedule(
-    settings: Settings, store: Store, *, clock: Clock = now
+    settings: Settings, store: Store, *, clock: runs.Clock = runs.now
 ) -> dg.ScheduleDefinition:
     """Build the schedule `every_week`: one run for each tick, on as soon as a daemon runs.
 
@@ -137,8 +129,8 @@ def build_schedule(
         with suppress(StoreError):
             if is_published(store, tick):
                 return dg.SkipReason(f"The forecast for {week} is already published.")
-        active = active_weekly_runs(context.instance)
-        if any(run_as_of(run, context.instance) >= tick for run in active):
+        active = runs.active_weekly_runs(context.instance)
+        if any(runs.run_as_of(run, context.instance) >= tick for run in active):
             return dg.SkipReason(f"A run for {week} is in progress.")
         return [request_for(missed) for missed in _ticks_to_run(settings, store, tick)]
 
@@ -163,7 +155,6 @@ def _ticks_to_run(settings: Settings, store: Store, tick: datetime) -> list[date
     """Return the tick, preceded by those missed since the newest forecast if `catch_up` is all."""
     if settings.schedule.catch_up == "all":
         with suppress(StoreError):
-            published = [commit.as_of for commit in store.history("next_week_forecast")]
-            if published:
-                return ticks_between(settings, after=max(published), until=tick)
+            if last := newest(store.history("next_week_forecast")):
+                return ticks_between(settings, after=last.as_of, until=tick)
     return [tick]

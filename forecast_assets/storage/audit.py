@@ -33,36 +33,31 @@ def verify(store: Store, assets: Iterable[str]) -> list[VersionAudit]:
     return [audit for asset in assets for audit in _audit(store, asset)]
 
 
-def _audit(store: Store, asset: str) -> list[VersionAudit]:
+def _audit(store: Store, asset: str) -> Iterator[VersionAudit]:
     try:
         commits = store.history(asset)
     except VersionNotFoundError:
         raise
     except StoreError as error:
-        first = store.first_unreadable(asset)
-        text = f"this version and all later ones cannot be read: {error}"
-        return [VersionAudit(asset, first, None, 0, text)]
+        problem = f"this version and all later ones cannot be read: {error}"
+        yield VersionAudit(asset, store.first_unreadable(asset), None, 0, problem)
+        return
     pruned = store.pruned(asset) if commits else {}
-    audits = []
-    for commit in commits:
-        pruned_at = pruned.get(commit.version)
-        problem = _record_problem(commit) or (None if pruned_at else _rows_problem(store, commit))
-        audits.append(
-            VersionAudit(asset, commit.version, commit.partition, commit.n_rows, problem, pruned_at)
-        )
-    return audits + _missing_inputs(store, asset, commits)
+    for c in commits:
+        pruned_at = pruned.get(c.version)
+        flaw = _problem(store, c, is_pruned=pruned_at is not None)
+        yield VersionAudit(asset, c.version, c.partition, c.n_rows, flaw, pruned_at)
+    yield from _missing_inputs(store, asset, commits)
 
 
-def _missing_inputs(store: Store, asset: str, commits: Sequence[Commit]) -> list[VersionAudit]:
-    """Find versions that others were made from and that are gone or were replaced."""
-    missing = {}
-    for source, made in _uses(store, asset):
+def _missing_inputs(store: Store, asset: str, commits: Sequence[Commit]) -> Iterator[VersionAudit]:
+    """Yield versions that others were made from and that are gone or were replaced."""
+    for source, made in dict(_uses(store, asset)).items():
         exists = source.version < len(commits)
         if not exists or commits[source.version].data_version != source.data_version:
             cause = "another version was written in its place" if exists else "it is gone"
             problem = f"{cause}: {made.as_input.label}, version {made.version}, was made from it"
-            missing[source] = VersionAudit(asset, source.version, source.partition, 0, problem)
-    return list(missing.values())
+            yield VersionAudit(asset, source.version, source.partition, 0, problem)
 
 
 def _uses(store: Store, asset: str) -> Iterator[tuple[InputVersion, Commit]]:
@@ -76,13 +71,13 @@ def _uses(store: Store, asset: str) -> Iterator[tuple[InputVersion, Commit]]:
             yield from ((source, made) for source in made.inputs if source.asset == asset)
 
 
-def _record_problem(commit: Commit) -> str | None:
+def _problem(store: Store, commit: Commit, *, is_pruned: bool) -> str | None:
     if not commit.is_ours:
         return "not written by forecast_assets, so there is no record to compare it with"
-    return None if commit.has_valid_seal else "its record in the log was changed"
-
-
-def _rows_problem(store: Store, commit: Commit) -> str | None:
+    if not commit.has_valid_seal:
+        return "its record in the log was changed"
+    if is_pruned:
+        return None
     try:
         content = store.content(commit)
     except StoreError as error:

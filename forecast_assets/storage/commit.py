@@ -1,14 +1,29 @@
-"""Describe a version: who wrote it, as of when, and from which versions.
+"""Describe a version: who wrote it, as of when, from which versions, and whether it was pruned.
 
-`store` keeps the versions and their rows.
+`store` keeps the versions and their rows; `retention` decides which rows are deleted.
 """
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any, Self
+
+import deltalake
+import pyarrow as pa
+from deltalake.exceptions import TableNotFoundError
+
+from forecast_assets.storage.delta import reading, writing
+
+# The table below the store's address that records the deleted files.
+PRUNED = "pruned"
+
+
+def span_text(versions: Iterable[int]) -> str:
+    """Return the first and the last of some version numbers: "12-17", or "4" if there is one."""
+    numbers = sorted(versions)
+    return "-".join(map(str, dict.fromkeys([numbers[0], numbers[-1]])))
 
 
 @dataclass(frozen=True)
@@ -57,20 +72,14 @@ class Commit:
         by_asset: dict[str, list[int]] = {}
         for source in self.inputs:
             by_asset.setdefault(source.asset, []).append(source.version)
-        spans = {
-            asset: sorted({min(versions), max(versions)}) for asset, versions in by_asset.items()
-        }
-        return ", ".join(f"{asset} {'-'.join(map(str, span))}" for asset, span in spans.items())
+        return ", ".join(f"{asset} {span_text(versions)}" for asset, versions in by_asset.items())
 
     def input_of(self, asset: str) -> InputVersion | None:
         """Return the version of an asset that this one was made from, None if there is none."""
         return next((source for source in self.inputs if source.asset == asset), None)
 
     def to_metadata(self) -> dict[str, str]:
-        """Return the description as texts for Delta's log, with a seal (a hash) over them.
-
-        Delta's log itself records the version number and the time of writing.
-        """
+        """Return the description as texts for Delta's log, with a seal (a hash) over them."""
         metadata = {
             "run_id": self.run_id,
             "asset": self.asset,
@@ -112,5 +121,37 @@ class Commit:
 
     @property
     def has_valid_seal(self) -> bool:
-        """Tell whether the description still matches the seal that its writer put on it."""
+        """Tell whether the description still matches its seal."""
         return self.to_metadata()["seal"] == self.seal
+
+
+@dataclass(frozen=True)
+class DataFile:
+    """A file that holds rows of one version; its path starts at the asset's table.
+
+    The version's seal tells it from the same version number in a table that was replaced.
+    """
+
+    asset: str
+    version: int
+    seal: str
+    file: str
+    n_bytes: int
+
+
+def read_pruned(uri: str) -> dict[DataFile, datetime]:
+    """Return every file marked for deletion, maybe not deleted yet, and when it first was."""
+    with reading("the record of pruned versions", uri):
+        try:
+            rows = deltalake.DeltaTable(f"{uri}/{PRUNED}").to_pyarrow_table().to_pylist()
+        except TableNotFoundError:
+            return {}
+    rows.sort(key=lambda row: row["pruned_at"], reverse=True)  # the dict keeps the earliest
+    return {DataFile(**row): time for row in rows if (time := row.pop("pruned_at"))}
+
+
+def mark_pruned(uri: str, files: Iterable[DataFile], *, now: datetime) -> None:
+    """Record that the files are about to be deleted, in one commit."""
+    rows = [{**asdict(file), "pruned_at": now} for file in files]
+    with writing("the record of pruned versions", uri):
+        deltalake.write_deltalake(f"{uri}/{PRUNED}", pa.Table.from_pylist(rows), mode="append")

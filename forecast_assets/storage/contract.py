@@ -4,7 +4,7 @@
 """
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
@@ -15,17 +15,12 @@ from numpy.typing import NDArray
 
 from forecast_assets.errors import DataError, format_list
 
-Kind = Literal["string", "float", "int", "bool", "date", "datetime", "timestamp"]
-Values: TypeAlias = "pd.Series[Any]"
-Rule = Callable[[pd.DataFrame], "pd.Series[bool]"]
-
 # A "string" is a str or None. A "date" is midnight without a zone, a "datetime" the source's wall
 # clock and a "timestamp" in UTC, the last two in whole microseconds, as the store keeps them.
-DTYPES: Mapping[Kind, Literal["float64", "int64", "bool"]] = {
-    "float": "float64",
-    "int": "int64",
-    "bool": "bool",
-}
+Kind = Literal["string", "float", "int", "bool", "date", "datetime", "timestamp"]
+DTYPES: Mapping[Kind, Any] = {"float": "float64", "int": "int64", "bool": "bool"}
+Values: TypeAlias = "pd.Series[Any]"
+Rule = Callable[[pd.DataFrame], "pd.Series[bool]"]
 
 
 @dataclass(frozen=True)
@@ -73,22 +68,6 @@ class TableContract:
             raise self._error("; ".join(problems))
         return frame
 
-    def check_partition(self, frame: pd.DataFrame, partition: str | None) -> None:
-        """Raise DataError if rows do not belong to the partition that they are written as."""
-        by, problem = self.partition_by, None
-        if by is None:
-            problem = f"{self.name} has no partitions" if partition is not None else None
-        elif not partition:  # Delta would store an empty value as null
-            problem = f"a version of {self.name} needs the name of its {by}"
-        elif others := sorted(set(frame[by]) - {partition}):
-            problem = f"they include rows of {format_list(others)}"
-        if problem:
-            raise DataError(
-                f"{len(frame)} rows cannot be written as the partition {partition!r} of"
-                f" {self.name}: {problem}. Nothing was written; earlier versions are unchanged."
-                f" Write the rows of each partition under its own name."
-            )
-
     def arrange(self, frame: pd.DataFrame) -> pd.DataFrame:
         """Return the frame with the contract's columns, types and key order.
 
@@ -113,8 +92,8 @@ class TableContract:
     def sort_rows(self, frame: pd.DataFrame) -> pd.DataFrame:
         """Sort the rows by the key, or by all columns if the table has none."""
         by = [name for name in self.key or self.names if name in frame.columns]
-        order = _order([frame[name] for name in by])
-        return (frame if order is None else frame.iloc[order]).reset_index(drop=True)
+        order = np.lexsort([_sortable(frame[name]) for name in reversed(by)])
+        return frame.iloc[order].reset_index(drop=True)
 
     def data_version(self, frame: pd.DataFrame) -> str:
         """Return a digest of an arranged frame without its volatile columns (32 hex digits).
@@ -133,14 +112,17 @@ class TableContract:
             if not column.nullable:
                 yield f"`{column.name}` is null", frame[column.name].isna()
         if self.key:
-            is_duplicate = _has_equal_neighbour(frame[list(self.key)])
+            is_duplicate = frame.duplicated(list(self.key), keep=False)
             yield f"the key ({', '.join(self.key)}) is not unique", is_duplicate
         for sentence, rule in self.rules:
             yield f'the rule "{sentence}" is broken', ~rule(frame)
 
     def _keys(self, rows: pd.DataFrame) -> str:
         keys = rows[list(self.key) or self.names].itertuples(index=False)
-        return format_list(" / ".join(map(_key_text, key)) for key in keys)
+        return format_list(
+            " / ".join(str(part.date() if isinstance(part, pd.Timestamp) else part) for part in key)
+            for key in keys
+        )
 
     def _error(self, problem: str) -> DataError:
         return DataError(
@@ -152,8 +134,7 @@ class TableContract:
 def digest(frame: pd.DataFrame, kinds: Mapping[str, Kind]) -> str:
     """Return a digest of the values of the named columns, in row order (32 hex digits).
 
-    It depends on the columns' names, kinds and values alone: neither on the order of the columns
-    nor on the memory layout that a library uses.
+    It depends on names, kinds and values alone, not on the columns' order or memory layout.
     """
     hashed = hashlib.blake2b(digest_size=16)
     for name, kind in sorted(kinds.items()):
@@ -164,10 +145,9 @@ def digest(frame: pd.DataFrame, kinds: Mapping[str, Kind]) -> str:
 
 
 def cast(values: Values, kind: Kind) -> Values:
-    """Convert values to the dtype of their kind.
+    """Convert values to the dtype of their kind, without rounding or parsing them.
 
-    Raises ValueError, TypeError or OverflowError if a value does not fit; a value is never
-    rounded, parsed from text or converted from another kind.
+    Raises ValueError, TypeError or OverflowError if a value does not fit.
     """
     if kind == "string":
         return _to_strings(values)
@@ -212,40 +192,10 @@ def _canonical(values: Values, kind: Kind) -> list[Any]:
         floats = values.to_numpy(dtype="<f8", copy=True)
         floats[null] = np.nan  # a NaN has many bit patterns
         return [(floats + 0.0).tobytes()]  # -0.0 becomes 0.0
-    if kind in ("date", "datetime", "timestamp"):
-        return [
-            null.tobytes(),
-            values.dt.as_unit("ns").astype("int64").to_numpy().astype("<i8").tobytes(),
-        ]
-    return [values.to_numpy().astype("<i8").tobytes()]
-
-
-def _has_equal_neighbour(keys: pd.DataFrame) -> "pd.Series[bool]":
-    """Mark the rows that share their key with a neighbour; the rows are sorted by the key."""
-    is_equal: Any = True
-    for name in keys:
-        values = keys[name].to_numpy()
-        is_equal = is_equal & (values[1:] == values[:-1])
-    n = len(keys)
-    return pd.Series(np.append(is_equal, False)[:n] | np.append(False, is_equal)[:n])
-
-
-def _order(columns: Sequence[Values]) -> NDArray[np.intp] | None:
-    """Return the order that sorts the rows by these columns, nulls last; None if they are sorted.
-
-    Most frames are sorted already, and mostly the first columns suffice to see it.
-    """
-    keys = []
-    is_tied: Any = True
-    for values in columns:
-        keys.append(key := _sortable(values))
-        if (is_tied & (key[1:] < key[:-1])).any():
-            keys += [_sortable(other) for other in columns[len(keys) :]]
-            return np.lexsort(keys[::-1])
-        is_tied = is_tied & (key[1:] == key[:-1])
-        if not is_tied.any():
-            break
-    return None
+    if kind in ("int", "bool"):
+        return [values.to_numpy().astype("<i8").tobytes()]
+    nanoseconds = values.dt.as_unit("ns").astype("int64").to_numpy()
+    return [null.tobytes(), nanoseconds.astype("<i8").tobytes()]
 
 
 def _sortable(values: Values) -> NDArray[Any]:
@@ -259,7 +209,3 @@ def _sortable(values: Values) -> NDArray[Any]:
         return np.where(null, np.iinfo(np.int64).max, times)
     numbers = values.to_numpy()
     return np.where(null, np.inf, numbers) if null.any() else numbers
-
-
-def _key_text(value: object) -> str:
-    return str(value.date()) if isinstance(value, pd.Timestamp) else str(value)

@@ -6,7 +6,7 @@ Only this module decides which errors mean that the storage failed or its files 
 import re
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from itertools import takewhile
 from pathlib import Path
 
@@ -99,10 +99,7 @@ def error_text(error: BaseException) -> str:
 
 
 def try_writing(location: str) -> None:
-    """Write to a folder or to an object store's address and clean up. Raises StoreError.
-
-    For a folder that does not exist, its nearest existing parent is tried.
-    """
+    """Write to an object store or a folder (or its parent) and clean up. Raises StoreError."""
     with writing("a test file", location):
         if "://" in location:
             rows = pa.table({"written": [True]})
@@ -113,13 +110,3 @@ def try_writing(location: str) -> None:
         existing = next(folder for folder in (path, *path.parents) if folder.exists())
         with tempfile.TemporaryFile(dir=existing):
             pass
-
-
-def check_permission(location: str) -> None:
-    """Raise OSError if a folder cannot be listed, because Delta takes it for one without a table.
-
-    An object store raises its own error.
-    """
-    if "://" not in location:
-        with suppress(FileNotFoundError):
-            next(Path(location, "_delta_log").iterdir(), None)

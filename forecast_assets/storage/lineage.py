@@ -35,24 +35,20 @@ def check_same_vintage(store: Store, inputs: Sequence[Commit], *, for_asset: str
     Versions with equal content (one data version) are the same vintage. Raises MixedVintagesError
     with every mismatch and the commands that repair them.
     """
-    holders: dict[Node, dict[str, list[Commit]]] = {}  # by node and data version
+    pairs = [(s, commit) for commit in inputs for s in {commit.as_input, *ancestors(store, commit)}]
     latest: dict[Node, InputVersion] = {}
-    for commit in inputs:
-        for source in {commit.as_input, *ancestors(store, commit)}:
-            node = (source.asset, source.partition)
-            holders.setdefault(node, {}).setdefault(source.data_version, []).append(commit)
-            if node not in latest or latest[node].version < source.version:
-                latest[node] = source
+    for source, _ in sorted(pairs, key=lambda pair: pair[0].version):
+        latest[source.asset, source.partition] = source
+    older: dict[Node, set[Commit]] = {}
+    for source, commit in pairs:
+        node = (source.asset, source.partition)
+        if source.data_version != latest[node].data_version:
+            older.setdefault(node, set()).add(commit)
     problems, stale = [], set()
-    for node, by_version in sorted(holders.items(), key=str):
-        current = latest[node].data_version
-        older = {
-            c for version, commits in by_version.items() if version != current for c in commits
-        }
-        if older:
-            names = format_list(sorted(commit.as_input.label for commit in older), limit=20)
-            problems.append(f"{names} descend from an older {' of '.join(filter(None, node))}")
-            stale |= {step for commit in older for step in _steps_between(store, node, commit)}
+    for node, commits in sorted(older.items(), key=str):
+        names = format_list(sorted(commit.as_input.label for commit in commits), limit=20)
+        problems.append(f"{names} descend from an older {' of '.join(filter(None, node))}")
+        stale |= {step for commit in commits for step in _steps_between(store, node, commit)}
     if problems:
         raise MixedVintagesError(
             f"The inputs of {for_asset} come from different data: {'; '.join(problems)}. Nothing"

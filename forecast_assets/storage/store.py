@@ -9,7 +9,7 @@ import hashlib
 import os
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -20,12 +20,10 @@ import pyarrow as pa
 from deltalake.exceptions import CommitFailedError, TableNotFoundError
 
 from forecast_assets.errors import StoreError, VersionNotFoundError, VersionPrunedError, format_list
-from forecast_assets.storage import tombstones
-from forecast_assets.storage.commit import Commit, InputVersion
-from forecast_assets.storage.contract import TableContract, digest
+from forecast_assets.storage.commit import Commit, InputVersion, read_pruned
+from forecast_assets.storage.contract import Kind, TableContract, digest
 from forecast_assets.storage.delta import (
     READ_ERRORS,
-    check_permission,
     from_arrow,
     kinds_of,
     reading,
@@ -68,28 +66,25 @@ class Store:
         """Write all rows of one version, or none, and return the commit as it is recorded.
 
         This fills in the commit's data version, content hash, row count and version number.
-        Raises DataError if the rows break the table's contract or belong to another partition, and
-        StoreError if the store cannot be written; earlier versions stay as they are.
+        Raises DataError if the rows break the table's contract, and StoreError if the store cannot
+        be written or rows belong to another partition; earlier versions stay as they are.
         """
         self.location(commit.asset)
         table = self.tables[commit.asset]
         checked = table.check(frame)
-        table.check_partition(checked, commit.partition)
         complete = replace(
             commit,
             data_version=table.data_version(checked),
             content=digest(checked, {column.name: column.kind for column in table.columns}),
             n_rows=len(checked),
         )
-        n_before = len(self._histories.get(commit.asset, []))
         self._commit(table, to_arrow(table, checked), complete)
-        # Other processes may have committed in the meantime.
-        written = [
+        # Other processes may have committed since.
+        return next(
             new
-            for new in self._load_history(commit.asset)[n_before:]
+            for new in reversed(self._load_history(commit.asset))
             if (new.run_id, new.partition) == (commit.run_id, commit.partition)
-        ]
-        return written[-1]
+        )
 
     def history(self, asset: str, *, partition: str | None = None) -> list[Commit]:
         """List the versions of an asset, or of one of its partitions, oldest first.
@@ -132,13 +127,12 @@ class Store:
         The columns are those that were written, even if the contract has changed since. Raises
         VersionPrunedError if rows were pruned, StoreError if files are missing or damaged.
         """
-        table = self.tables[commits[0].asset]
-        snapshot = max(commits, key=lambda commit: commit.version)
-        self.commit(snapshot.as_input)  # load the history up to a version of another process
-        if all(self._is_current(commit, snapshot) for commit in commits):
-            return table.sort_rows(self._read_frame(snapshot, commits))
-        frames = [self._read_frame(commit, [commit]) for commit in commits]
-        return table.sort_rows(pd.concat(frames, ignore_index=True))
+        newest = max(commits, key=lambda commit: commit.version)
+        self.commit(newest.as_input)  # load the history up to a version of another process
+        is_one_snapshot = all(self._is_current(commit, newest) for commit in commits)
+        groups = [commits] if is_one_snapshot else [[commit] for commit in commits]
+        frames = [self._read_snapshot(group)[0] for group in groups]
+        return self.tables[newest.asset].sort_rows(pd.concat(frames, ignore_index=True))
 
     def commit(self, source: InputVersion) -> Commit:
         """Return the commit of an input. Raises VersionNotFoundError if it does not exist."""
@@ -154,71 +148,51 @@ class Store:
 
     def content(self, commit: Commit) -> str:
         """Return the digest of the stored rows, to compare with `commit.content`."""
-        with self._explain_pruned([commit]):
-            arrow = self._read_arrow(commit, [commit])
-            return digest(self.tables[commit.asset].sort_rows(from_arrow(arrow)), kinds_of(arrow))
+        frame, kinds = self._read_snapshot([commit])
+        return digest(self.tables[commit.asset].sort_rows(frame), kinds)
 
     def pruned(self, asset: str) -> dict[int, datetime]:
         """Return the versions of an asset whose rows were deleted, and when."""
         seals = {commit.version: commit.seal for commit in self._load_history(asset)}
         return {
             file.version: pruned_at
-            for file, pruned_at in tombstones.read_tombstones(self.uri).items()
+            for file, pruned_at in read_pruned(self.uri).items()
             if file.asset == asset and seals.get(file.version) == file.seal
         }
 
     def first_unreadable(self, asset: str) -> int:
         """Return the first version whose log entry is missing or damaged."""
         version = 0
-        while self._can_read_entry(asset, version):
+        while True:
+            try:
+                delta = deltalake.DeltaTable(self.location(asset), version=version)
+                Commit.from_metadata(asset, version, delta.history(1)[-1])
+            except READ_ERRORS:
+                return version
             version += 1
-        return version
-
-    def _can_read_entry(self, asset: str, version: int) -> bool:
-        try:
-            delta = deltalake.DeltaTable(self.location(asset), version=version)
-            Commit.from_metadata(asset, version, delta.history(1)[-1])
-        except READ_ERRORS:
-            return False
-        return True
 
     def _is_current(self, commit: Commit, snapshot: Commit) -> bool:
         """Tell whether a later snapshot still contains a version as its partition's rows."""
         later = self._histories[commit.asset][commit.version + 1 : snapshot.version + 1]
         return all(other.partition != commit.partition for other in later)
 
-    def _read_frame(self, snapshot: Commit, commits: Sequence[Commit]) -> pd.DataFrame:
-        with self._explain_pruned(commits):
-            return from_arrow(self._read_arrow(snapshot, commits))
-
-    @contextmanager
-    def _explain_pruned(self, commits: Sequence[Commit]) -> Iterator[None]:
-        """Raise VersionPrunedError if the block cannot read rows because they were pruned."""
-        asset, snapshot = commits[0].asset, max(commit.version for commit in commits)
+    def _read_snapshot(self, commits: Sequence[Commit]) -> tuple[pd.DataFrame, dict[str, Kind]]:
+        """Read the commits' partitions from the snapshot of the newest, and the columns' kinds."""
+        asset, version = commits[0].asset, max(commit.version for commit in commits)
+        by = self.tables[asset].partition_by
+        filters = [(by, "in", [commit.partition for commit in commits])] if by else None
         try:
-            with reading(f"version {snapshot} of {asset}", self.uri):
-                yield
+            with reading(f"version {version} of {asset}", self.uri):
+                delta = self._deltas.get(asset)
+                if delta is None or delta.version() != version:
+                    delta = deltalake.DeltaTable(self.location(asset), version=version)
+                arrow = delta.to_pyarrow_table(filters=filters)
+                return from_arrow(arrow), kinds_of(arrow)
         except StoreError as error:
             pruned = self.pruned(asset)
-            absent = [commit for commit in commits if commit.version in pruned]
-            if not absent:
-                raise
-            names = format_list(f"{c.version} of {c.as_input.label}" for c in absent)
-            raise VersionPrunedError(
-                f"Pruned on {pruned[absent[0].version]:%Y-%m-%d}: version {names}. Its rows were"
-                f" deleted; `forecast-assets history {asset}` still lists it. To compute it again"
-                f" from what the source returns now: `forecast-assets run --as-of"
-                f" {absent[0].as_of.isoformat()}`."
-            ) from error
-
-    def _read_arrow(self, snapshot: Commit, commits: Sequence[Commit]) -> pa.Table:
-        """Read the rows of the commits' partitions from the table's snapshot."""
-        by = self.tables[snapshot.asset].partition_by
-        filters = [(by, "in", [commit.partition for commit in commits])] if by else None
-        delta = self._deltas.get(snapshot.asset)
-        if delta is None or delta.version() != snapshot.version:
-            delta = deltalake.DeltaTable(self.location(snapshot.asset), version=snapshot.version)
-        return delta.to_pyarrow_table(filters=filters)
+            if absent := [commit for commit in commits if commit.version in pruned]:
+                raise _pruned_error(absent, pruned[absent[0].version]) from error
+            raise
 
     def _open(self, asset: str) -> deltalake.DeltaTable | None:
         """Open the newest snapshot of an asset's table; None if nothing was written yet."""
@@ -232,42 +206,40 @@ class Store:
                 delta.update_incremental()
         except TableNotFoundError:
             self._deltas.pop(asset, None)
-            check_permission(location)
+            if "://" not in location:
+                with suppress(FileNotFoundError):
+                    # Delta takes a folder that may not be listed for one without a table.
+                    next(Path(location, "_delta_log").iterdir(), None)
             return None
         return delta
 
     def _load_history(self, asset: str) -> list[Commit]:
         """Return every commit of an asset's table, reading only new log entries."""
         with self._lock:
-            return self._load_new_commits(asset, self._histories.setdefault(asset, []))
-
-    def _load_new_commits(self, asset: str, commits: list[Commit]) -> list[Commit]:
-        with reading(f"the history of {asset}", self.uri):
-            delta = self._open(asset)
-            if delta is None:
-                commits.clear()
-                return commits
-            n_new = delta.version() + 1 - len(commits)
-            entries = delta.history(n_new) if n_new > 0 else []
-        if len(entries) < n_new:
-            raise StoreError(
-                f"The log of {asset} in the store {self.uri} has lost {n_new - len(entries)} of"
-                f" {delta.version() + 1} entries. No version was read, because their numbers are"
-                f" uncertain. `forecast-assets verify {asset}` names the first lost entry; restore"
-                f" the folder `_delta_log` from a backup."
-            )
-        # Number the entries here: if another run commits during the call, deltalake 1.6 returns its
-        # entries too but numbers all of them as if it had not.
-        for entry in reversed(entries):
-            with reading(f"the log entry {len(commits)} of {asset}", self.uri):
-                commits.append(Commit.from_metadata(asset, len(commits), entry))
-        return commits
+            commits = self._histories.setdefault(asset, [])
+            with reading(f"the history of {asset}", self.uri):
+                delta = self._open(asset)
+                if delta is None:
+                    commits.clear()
+                    return commits
+                n_new = delta.version() + 1 - len(commits)
+                entries = delta.history(n_new) if n_new > 0 else []
+            if len(entries) < n_new:
+                raise StoreError(
+                    f"The log of {asset} in the store {self.uri} has lost {n_new - len(entries)} of"
+                    f" {delta.version() + 1} entries. No version was read, because their numbers"
+                    f" are uncertain. `forecast-assets verify {asset}` names the first lost entry;"
+                    f" restore the folder `_delta_log` from a backup."
+                )
+            # Number the entries here: if another run commits during the call, deltalake 1.6
+            # returns its entries too but numbers all of them as if it had not.
+            for entry in reversed(entries):
+                with reading(f"the log entry {len(commits)} of {asset}", self.uri):
+                    commits.append(Commit.from_metadata(asset, len(commits), entry))
+            return commits
 
     def _commit(self, table: TableContract, rows: pa.Table, commit: Commit) -> None:
-        by, predicate = table.partition_by, None
-        if by is not None:
-            value = str(commit.partition).replace("'", "''")
-            predicate = f"{by} = '{value}'"
+        by, value = table.partition_by, str(commit.partition).replace("'", "''")
         for attempt in range(COMMIT_ATTEMPTS):
             with writing(table.name, self.uri), self._creation_lock(table.name):
                 try:
@@ -275,7 +247,7 @@ class Store:
                         self._open(table.name) or self.location(table.name),
                         rows,
                         mode="overwrite",  # in the newest snapshot; no file is removed
-                        predicate=predicate,
+                        predicate=f"{by} = '{value}'" if by else None,
                         partition_by=by,
                         schema_mode="merge" if by else "overwrite",
                         configuration=KEEP_ALL_VERSIONS,
@@ -301,3 +273,13 @@ class Store:
         with Path(self.uri, f".{asset}.begun").open("a") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
+
+
+def _pruned_error(absent: Sequence[Commit], pruned_at: datetime) -> VersionPrunedError:
+    asset = absent[0].asset
+    names = format_list(f"{commit.version} of {commit.as_input.label}" for commit in absent)
+    return VersionPrunedError(
+        f"Pruned on {pruned_at:%Y-%m-%d}: version {names}. Its rows were deleted;"
+        f" `forecast-assets history {asset}` still lists it. To compute it again from what the"
+        f" source returns now: `forecast-assets run --as-of {absent[0].as_of.isoformat()}`."
+    )

@@ -6,12 +6,11 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import date
-from types import MappingProxyType
 
 import pandas as pd
 
 from forecast_assets.config.settings import column_suffix
-from forecast_assets.storage.contract import Column, TableContract
+from forecast_assets.storage.contract import Column, Kind, Rule, TableContract
 
 # Why a model forecasts a series, in the order in which they are tried: the column `rung`.
 CHAMPION, RUNNER_UP, COMBINATION, NAIVE = "champion", "runner-up", "combination", "naive"
@@ -32,8 +31,8 @@ DATA_FINDINGS = "data_findings"
 TABLES = (*ASSETS, DATA_FINDINGS)
 
 
-def _float(name: str, description: str) -> Column:
-    return Column(name, "float", description, nullable=True)
+def _nullable(name: str, description: str, kind: Kind = "float") -> Column:
+    return Column(name, kind, description, nullable=True)
 
 
 UNIQUE_ID = Column("unique_id", "string", "Name of the series.")
@@ -41,12 +40,14 @@ DS = Column("ds", "date", "Last day of the week.")
 H = Column("h", "int", "Weeks after the cutoff, from 1.")
 CUTOFF = Column("cutoff", "date", "Last week of data that the model used, inclusive.")
 MODEL = Column("model", "string", "Registered name of the model.")
-MEMBERS = Column("members", "string", "Models that a combination consists of.", nullable=True)
+MEMBERS = _nullable("members", "Models that a combination consists of.", "string")
 RUNG = Column("rung", "string", "Why this model: champion, runner-up, combination or naive.")
-BACKTEST_MAE = _float(
+BACKTEST_MAE = _nullable(
     "backtest_mae", "Mean absolute error in the backtest at this horizon, in the series' unit."
 )
 Y_HAT = Column("y_hat", "float", "Forecast, in the series' unit.")
+SKILL = _nullable("skill_vs_naive", "1 - MAE / MAE of the naive model; above 0: better.")
+P_VALUE = _nullable("p_vs_naive", "p-value of the gain over the naive model.")
 MADE_AT = Column("made_at", "timestamp", "Start of the run that made the forecast.", volatile=True)
 AS_OF = Column("as_of", "timestamp", "Time as of which the run was made.", volatile=True)
 
@@ -57,7 +58,7 @@ def interval_columns(levels: Sequence[float]) -> list[str]:
 
 
 def table_contracts(levels: Sequence[float]) -> Mapping[str, TableContract]:
-    """Return the contract of every asset; `levels` (percent) name the interval columns."""
+    """Return the contract of every table; `levels` (percent) name the interval columns."""
     contracts = (
         _RAW_DATA,
         _SERIES,
@@ -69,27 +70,25 @@ def table_contracts(levels: Sequence[float]) -> Mapping[str, TableContract]:
         _WEEKLY_REPORT,
         _DATA_FINDINGS,
     )
-    return MappingProxyType({table.name: table for table in contracts})
+    return {table.name: table for table in contracts}
 
 
-def _intervals(levels: Sequence[float]) -> tuple[Column, ...]:
-    return tuple(
-        _float(
+def target_week(forecast: pd.DataFrame) -> date:
+    """Return the first week of the forecast; a series that ended earlier does not count."""
+    week: date = forecast.loc[forecast["h"] == 1, "ds"].max().date()
+    return week
+
+
+def _intervals(levels: Sequence[float]) -> list[Column]:
+    return [
+        _nullable(
             f"{side}_{column_suffix(level)}",
             f"{end} end of the {level:g} % prediction interval, in the series' unit;"
             " null if the backtest has too few errors to estimate it.",
         )
         for level in levels
         for side, end in (("lo", "Lower"), ("hi", "Upper"))
-    )
-
-
-def _week_follows_cutoff(frame: pd.DataFrame) -> "pd.Series[bool]":
-    return frame["ds"] == frame["cutoff"] + pd.to_timedelta(7 * frame["h"], unit="D")
-
-
-def _either_forecast_or_error(frame: pd.DataFrame) -> "pd.Series[bool]":
-    return frame["y_hat"].isna() == frame["error"].notna()
+    ]
 
 
 def _forecast_within_intervals(frame: pd.DataFrame) -> "pd.Series[bool]":
@@ -98,21 +97,34 @@ def _forecast_within_intervals(frame: pd.DataFrame) -> "pd.Series[bool]":
     return ~((frame["y_hat"] < lows) | (frame["y_hat"] > highs))
 
 
-def _valid_or_explained(frame: pd.DataFrame) -> "pd.Series[bool]":
-    return frame["problem"].notna() | (frame["unique_id"].notna() & frame["ds"].notna())
-
+WEEK_RULE: tuple[str, Rule] = (
+    "ds = cutoff + h weeks",
+    lambda rows: rows["ds"] == rows["cutoff"] + pd.to_timedelta(7 * rows["h"], unit="D"),
+)
+FORECAST_RULE: tuple[str, Rule] = (
+    "either y_hat or error is set",
+    lambda rows: rows["y_hat"].isna() == rows["error"].notna(),
+)
+STATUS_RULE: tuple[str, Rule] = (
+    f"status is one of {', '.join(STATUSES)}",
+    lambda rows: rows["status"].isin(STATUSES),
+)
+PROBLEM_RULE: tuple[str, Rule] = (
+    "a row has an id and a time, or a problem",
+    lambda rows: rows["problem"].notna() | (rows["unique_id"].notna() & rows["ds"].notna()),
+)
 
 _RAW_DATA = TableContract(
     "raw_data",
     key=(),
     columns=(
         replace(UNIQUE_ID, nullable=True),
-        Column("ds", "datetime", "Time of the row, in the source's time zone.", nullable=True),
-        _float("y", "Value as published, in the series' unit."),
-        Column("problem", "string", "Why the row was quarantined; null if valid.", nullable=True),
-        Column("given", "string", "A quarantined row as it was received (JSON).", nullable=True),
+        _nullable("ds", "Time of the row, in the source's time zone.", "datetime"),
+        _nullable("y", "Value as published, in the series' unit."),
+        _nullable("problem", "Why the row was quarantined; null if valid.", "string"),
+        _nullable("given", "A quarantined row as it was received (JSON).", "string"),
     ),
-    rules=(("a row has an id and a time, or a problem", _valid_or_explained),),
+    rules=(PROBLEM_RULE,),
 )
 
 _SERIES = TableContract(
@@ -136,13 +148,8 @@ _DATA_FINDINGS = TableContract(
     key=(),
     columns=(
         Column("kind", "string", "The kind of finding: a key of `[data_quality]`."),
-        Column(
-            "unique_id",
-            "string",
-            "A series that it is about; null in the row that sums the finding up.",
-            nullable=True,
-        ),
-        Column("ds", "date", "The first week, or day, concerned.", nullable=True),
+        _nullable("unique_id", "A series that it is about; null in the total's row.", "string"),
+        _nullable("ds", "The first week, or day, concerned.", "date"),
         Column("n", "int", "How many values, weeks, rows or series it is about."),
         Column("message", "string", "What was found."),
         Column("policy", "string", "What was done about it: publish, warn or hold."),
@@ -159,14 +166,11 @@ _BACKTEST_PREDICTIONS = TableContract(
         CUTOFF,
         H,
         DS,
-        _float("y_hat", "Forecast, in the series' unit."),
+        replace(Y_HAT, nullable=True),
         Column("fit_seconds", "float", "Seconds that the fold took to compute.", volatile=True),
-        Column("error", "string", "Why there is no forecast; null if there is one.", nullable=True),
+        _nullable("error", "Why there is no forecast; null if there is one.", "string"),
     ),
-    rules=(
-        ("ds = cutoff + h weeks", _week_follows_cutoff),
-        ("either y_hat or error is set", _either_forecast_or_error),
-    ),
+    rules=(WEEK_RULE, FORECAST_RULE),
 )
 
 _BEST_MODEL = TableContract(
@@ -177,13 +181,13 @@ _BEST_MODEL = TableContract(
         MODEL,
         RUNG,
         Column("policy", "string", "Selection rule that was applied."),
-        _float("score", "Selection metric of the model; its MAE if the metric is not defined."),
-        Column("runner_up", "string", "Model with the next best score.", nullable=True),
-        _float("margin", "Score of the runner-up minus the score of the model."),
-        _float("skill_vs_naive", "1 - MAE / MAE of the naive model."),
-        _float("p_vs_naive", "p-value of the gain over the naive model."),
+        _nullable("score", "Selection metric of the model; its MAE if the metric is not defined."),
+        _nullable("runner_up", "Model with the next best score.", "string"),
+        _nullable("margin", "Score of the runner-up minus the score of the model."),
+        SKILL,
+        P_VALUE,
         Column("n_may_be_best", "int", "Candidates not significantly worse than the best (90 %)."),
-        Column("previous_model", "string", "Model that the previous run chose.", nullable=True),
+        _nullable("previous_model", "Model that the previous run chose.", "string"),
         Column("switched", "bool", "Whether the choice differs from the previous run."),
         Column("reason", "string", "Why the model was chosen, in one sentence."),
     ),
@@ -200,10 +204,6 @@ _WEEKLY_REPORT = TableContract(
 )
 
 
-def _has_known_status(frame: pd.DataFrame) -> "pd.Series[bool]":
-    return frame["status"].isin(STATUSES)
-
-
 def _metrics(levels: Sequence[float]) -> TableContract:
     return TableContract(
         "metrics",
@@ -212,74 +212,50 @@ def _metrics(levels: Sequence[float]) -> TableContract:
             UNIQUE_ID,
             MODEL,
             Column("n_folds", "int", "Number of backtest folds."),
-            _float("mae", "Mean absolute error, in the series' unit."),
-            _float("rmse", "Root mean squared error, in the series' unit."),
-            _float("mape", "Mean absolute percentage error, a fraction; null if a value is 0."),
-            _float("smape", "Symmetric mean absolute percentage error, a fraction from 0 to 1."),
-            _float(
-                "mase", "MAE / MAE of the naive forecast before the first cutoff; 1: equally good."
-            ),
-            _float("rmsse", "RMSE / RMSE of the naive forecast before the first cutoff."),
-            _float("bias", "Mean of forecast - value, in the series' unit; above 0: too high."),
+            _nullable("mae", "Mean absolute error, in the series' unit."),
+            _nullable("rmse", "Root mean squared error, in the series' unit."),
+            _nullable("mape", "Mean absolute percentage error, a fraction; null if a value is 0."),
+            _nullable("smape", "Symmetric mean absolute percentage error, a fraction from 0 to 1."),
+            _nullable("mase", "MAE / MAE of the naive forecast before the first cutoff; 1: equal."),
+            _nullable("rmsse", "RMSE / RMSE of the naive forecast before the first cutoff."),
+            _nullable("bias", "Mean of forecast - value, in the series' unit; above 0: too high."),
             *(
-                _float(
+                _nullable(
                     f"coverage_{column_suffix(level)}",
-                    f"Share of values inside the {level:g} % interval, which was estimated without"
-                    f" them.",
+                    f"Share of values inside the {level:g} % interval, estimated without them.",
                 )
                 for level in levels
             ),
-            _float("wis", "Weighted interval score, in the series' unit."),
-            _float("skill_vs_naive", "1 - MAE / MAE of the naive model; above 0: better."),
-            _float("p_vs_naive", "p-value of the gain over the naive model."),
-            _float("standard_error", "Standard error of the selection metric over the folds."),
+            _nullable("wis", "Weighted interval score, in the series' unit."),
+            SKILL,
+            P_VALUE,
+            _nullable("standard_error", "Standard error of the selection metric over the folds."),
             Column("may_be_best", "bool", "Not significantly worse than the best (90 %)."),
             Column("fit_seconds", "float", "Seconds of computation, all folds.", volatile=True),
             Column("status", "string", "scored, failed, or ineligible (the series is too short)."),
-            Column("reason", "string", "Why the model is not scored.", nullable=True),
+            _nullable("reason", "Why the model is not scored.", "string"),
         ),
-        rules=((f"status is one of {', '.join(STATUSES)}", _has_known_status),),
+        rules=(STATUS_RULE,),
     )
 
 
 def _next_week_forecast(levels: Sequence[float]) -> TableContract:
+    forecast = (UNIQUE_ID, H, DS, Y_HAT, *_intervals(levels), BACKTEST_MAE)
     return TableContract(
         "next_week_forecast",
         key=("unique_id", "h"),
-        columns=(
-            UNIQUE_ID,
-            H,
-            DS,
-            Y_HAT,
-            *_intervals(levels),
-            BACKTEST_MAE,
-            MODEL,
-            MEMBERS,
-            RUNG,
-            CUTOFF,
-            MADE_AT,
-            AS_OF,
-        ),
-        rules=(
-            ("ds = cutoff + h weeks", _week_follows_cutoff),
-            ("y_hat lies within its intervals", _forecast_within_intervals),
-        ),
+        columns=(*forecast, MODEL, MEMBERS, RUNG, CUTOFF, MADE_AT, AS_OF),
+        rules=(WEEK_RULE, ("y_hat lies within its intervals", _forecast_within_intervals)),
     )
 
 
 def _forecast_accuracy(levels: Sequence[float]) -> TableContract:
+    forecast = (UNIQUE_ID, DS, H, CUTOFF, MODEL, Y_HAT, *_intervals(levels), BACKTEST_MAE)
     return TableContract(
         "forecast_accuracy",
         key=("unique_id", "ds", "h", "cutoff"),
         columns=(
-            UNIQUE_ID,
-            DS,
-            H,
-            CUTOFF,
-            MODEL,
-            Y_HAT,
-            *_intervals(levels),
-            BACKTEST_MAE,
+            *forecast,
             Column("y", "float", "Value of the week as known now, in the series' unit."),
             Column("y_first", "float", "Value as first published, in the series' unit."),
             Column("error", "float", "Forecast - value, in the series' unit."),
@@ -296,11 +272,5 @@ def _forecast_accuracy(levels: Sequence[float]) -> TableContract:
             ),
             MADE_AT,
         ),
-        rules=(("ds = cutoff + h weeks", _week_follows_cutoff),),
+        rules=(WEEK_RULE,),
     )
-
-
-def target_week(forecast: pd.DataFrame) -> date:
-    """Return the first week of the forecast; a series that ended earlier does not count."""
-    week: date = forecast.loc[forecast["h"] == 1, "ds"].max().date()
-    return week

@@ -4,7 +4,7 @@ All follow one order: the newest version is the one with the latest `as_of`, the
 written. `store` keeps the versions; `lineage` checks that they belong together.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 
 import pandas as pd
@@ -20,10 +20,7 @@ MAX_COMMANDS = 4
 
 
 def newest(commits: Iterable[Commit], *, as_of: datetime | None = None) -> Commit | None:
-    """Return the newest version, None if there is none.
-
-    Versions with an `as_of` later than the given one do not count.
-    """
+    """Return the newest version whose `as_of` is not later than the given one, None if none is."""
     candidates = (commit for commit in commits if as_of is None or commit.as_of <= as_of)
     return max(candidates, key=lambda commit: (commit.as_of, commit.version), default=None)
 
@@ -52,9 +49,12 @@ def previous_versions(
         source = commit.input_of(input_asset)
         return source.data_version if source else ""
 
-    known = [commit for commit in store.history(asset) if commit.as_of < before]
-    others = [c for c in latest_per_content(known, content) if content(c) != data_version]
-    return others[::-1][:limit]
+    others = [
+        commit
+        for commit in store.history(asset)
+        if commit.as_of < before and content(commit) != data_version
+    ]
+    return latest_per_content(others, content)[::-1][:limit]
 
 
 def resolve_inputs(
@@ -68,9 +68,8 @@ def resolve_inputs(
     """Return the version of each partition that a step of a run reads.
 
     That is the last one written by the first of `runs` that wrote any (the run itself, then the
-    runs that it re-executes), else the newest version as of `as_of`.
-
-    Raises VersionNotFoundError with every missing partition and the command that makes it.
+    runs that it re-executes), else the newest as of `as_of`. Raises VersionNotFoundError with every
+    missing partition and the command that makes it.
     """
     by_partition = group_by_partition(store.history(asset))
     selected, missing = [], []
@@ -105,10 +104,8 @@ def select(
 
     Without a condition that is the newest version of every partition. `version` is a number from
     the history and means the table right after that commit; `as_of` leaves out later versions;
-    `run_id` (or the beginning of one) leaves out what other runs wrote.
-
-    Raises VersionNotFoundError if nothing matches, if one of `partitions` has no match, or if
-    `run_id` matches several runs.
+    `run_id` (or the beginning of one) leaves out what other runs wrote. Raises VersionNotFoundError
+    if nothing, or nothing of one of `partitions`, matches, or `run_id` matches several runs.
     """
     commits = store.history(asset)
     if run_id is not None:
@@ -121,12 +118,15 @@ def select(
         and (as_of is None or commit.as_of <= as_of)
         and (run_id is None or commit.run_id.startswith(run_id))
     ]
-    exists = version is None or any(commit.version == version for commit in commits)
-    absent = set(partitions or ()) - {commit.partition for commit in matches}
-    if not matches or absent or not exists:
-        raise VersionNotFoundError(
-            _no_match_text(asset, commits, partitions, version, as_of, run_id)
-        )
+    is_absent = version is not None and all(commit.version != version for commit in commits)
+    if not matches or is_absent or set(partitions or ()) - {c.partition for c in matches}:
+        conditions = {
+            "partition": partitions and format_list(partitions),
+            "version": version,
+            "as of": as_of and as_of.isoformat(),
+            "run": run_id,
+        }
+        raise VersionNotFoundError(_no_match_text(asset, commits, conditions))
     by_partition = group_by_partition(matches)
     groups = [by_partition[partition] for partition in sorted(by_partition, key=str)]
     if version is not None:
@@ -164,29 +164,21 @@ def diff(store: Store, old: Sequence[Commit], new: Sequence[Commit]) -> pd.DataF
     table = store.tables[old[0].asset]
     key = list(table.key) or [*table.names, "occurrence"]
     columns = [c.name for c in table.columns if not c.volatile and c.name not in key]
-    before, after = (_index_by_key(store.read(commits), key) for commits in (old, new))
-    removed, added = before.index.difference(after.index), after.index.difference(before.index)
+    # A column that one of them lacks is null there.
+    before, after = (
+        _index_by_key(store.read(commits), key).reindex(columns=columns) for commits in (old, new)
+    )
     common = before.index.intersection(after.index)
     parts = [
-        removed.to_frame(index=False).assign(change="removed"),
-        added.to_frame(index=False).assign(change="added"),
+        before.index.difference(after.index).to_frame(index=False).assign(change="removed"),
+        after.index.difference(before.index).to_frame(index=False).assign(change="added"),
     ]
     for name in columns:
-        old_values, new_values = (
-            frame.get(name, pd.Series(index=frame.index, dtype=object)).loc[common]
-            for frame in (before, after)
+        values = pd.DataFrame(
+            {"old": before.loc[common, name], "new": after.loc[common, name]}, dtype=object
         )
-        is_changed = ~((old_values == new_values) | (old_values.isna() & new_values.isna()))
-        parts.append(
-            common[is_changed]
-            .to_frame(index=False)
-            .assign(
-                change="changed",
-                column=name,
-                old=old_values[is_changed].astype(object).to_numpy(),
-                new=new_values[is_changed].astype(object).to_numpy(),
-            )
-        )
+        is_equal = (values["old"] == values["new"]) | values.isna().all(axis=1)
+        parts.append(values[~is_equal].reset_index().assign(change="changed", column=name))
     frame = pd.concat(parts, ignore_index=True)
     return frame.reindex(columns=[*key, "change", "column", "old", "new"])
 
@@ -207,27 +199,14 @@ def _check_unambiguous(asset: str, commits: Sequence[Commit], run_id: str) -> No
         )
 
 
-def _no_match_text(
-    asset: str,
-    commits: Sequence[Commit],
-    partitions: Sequence[str] | None,
-    version: int | None,
-    as_of: datetime | None,
-    run_id: str | None,
-) -> str:
+def _no_match_text(asset: str, commits: Sequence[Commit], conditions: Mapping[str, object]) -> str:
     if not commits:
         return (
             f"{asset} has no version yet, so there is nothing to show. Make one:"
             f" {rebuild_command([(asset, None)])}."
         )
-    conditions = [
-        f"partition {format_list(partitions)}" if partitions else "",
-        f"version {version}" if version is not None else "",
-        f"as of {as_of.isoformat()}" if as_of else "",
-        f"run {run_id}" if run_id else "",
-    ]
+    query = ", ".join(f"{name} {value}" for name, value in conditions.items() if value is not None)
     return (
-        f"No version of {asset} matches {', '.join(filter(None, conditions))}: it has versions 0 to"
-        f" {commits[-1].version}. Nothing is shown. Run `forecast-assets history {asset}` to list"
-        f" them."
+        f"No version of {asset} matches {query}: it has versions 0 to {commits[-1].version}."
+        f" Nothing is shown. Run `forecast-assets history {asset}` to list them."
     )

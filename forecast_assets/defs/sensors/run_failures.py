@@ -9,10 +9,9 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 
 from forecast_assets.config.settings import Settings
-from forecast_assets.defs import notifications
+from forecast_assets.defs import notifications, runs
 from forecast_assets.defs.checks import SERIES_KEY
 from forecast_assets.defs.console_logger import failure_cause
-from forecast_assets.defs.runs import Clock, held_version, is_project_run, now, run_as_of
 from forecast_assets.defs.schedules import JOB
 from forecast_assets.defs.sensors.stale_assets import NEW_DATA
 from forecast_assets.errors import format_list
@@ -27,10 +26,11 @@ MAX_RUNS_PER_TICK = 10
 # Ids keep their notifications from being queued twice.
 OVERLAP = timedelta(seconds=30)
 ENDED = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE]
+CHECK = dg.DagsterEventType.ASSET_CHECK_EVALUATION
 FAILURES = (dg.DagsterEventType.STEP_FAILURE, dg.DagsterEventType.RUN_FAILURE)
 
 
-def build_alarms(settings: Settings, *, clock: Clock = now) -> dg.SensorDefinition:
+def build_alarms(settings: Settings, *, clock: runs.Clock = runs.now) -> dg.SensorDefinition:
     """Build the sensor, which reads every half minute the runs that ended, started by anybody."""
 
     @dg.sensor(
@@ -50,7 +50,7 @@ def build_alarms(settings: Settings, *, clock: Clock = now) -> dg.SensorDefiniti
             for notification in run_notifications(record, context.instance)
         )
         if notifications.deliver(settings, now=now):
-            notifications.report_delivery_check(context.instance, settings, now=now)
+            notifications.report_check(context.instance, settings, now=now)
         undelivered = notifications.undelivered(settings, now=now)
         ends = [record.update_timestamp.astimezone(UTC) for record in new]
         is_last = len(new) < MAX_RUNS_PER_TICK
@@ -67,12 +67,9 @@ def build_alarms(settings: Settings, *, clock: Clock = now) -> dg.SensorDefiniti
 def _ended_runs(
     instance: dg.DagsterInstance, since: datetime
 ) -> tuple[Sequence[dg.RunRecord], Sequence[dg.RunRecord]]:
-    """Return the runs that ended shortly before a moment, and the first that ended after it."""
-    before = dg.RunsFilter(
-        statuses=ENDED,
-        updated_after=since - OVERLAP,
-        updated_before=since + timedelta(microseconds=1),
-    )
+    """Return the runs that ended shortly before a time, and the first that ended after it."""
+    begin, end = since - OVERLAP, since + timedelta(microseconds=1)
+    before = dg.RunsFilter(statuses=ENDED, updated_after=begin, updated_before=end)
     after = dg.RunsFilter(statuses=ENDED, updated_after=since)
     return instance.get_run_records(before), instance.get_run_records(
         after, limit=MAX_RUNS_PER_TICK, order_by="update_timestamp", ascending=True
@@ -85,23 +82,27 @@ def run_notifications(record: dg.RunRecord, instance: dg.DagsterInstance) -> Ite
     A run that held its data back has one, which includes its warnings.
     """
     run = record.dagster_run
-    if not is_project_run(run):
+    if not runs.is_project_run(run):
         return
-    as_of = run_as_of(record, instance)
-    subject = "The weekly run" if run.job_name == JOB else f"The run of {_selection(run)}"
+    as_of = runs.run_as_of(record, instance)
+    selection = format_list(sorted(runs.selected_assets(run))) or run.job_name
+    subject = "The weekly run" if run.job_name == JOB else f"The run of {selection}"
     title, page = f"{subject} as of {as_of:%Y-%m-%d %H:%M} UTC", f"Run page: /runs/{run.run_id}"
-    failed = [evaluation for evaluation in _evaluations(run, instance) if not evaluation.passed]
+    records = instance.get_records_for_run(run.run_id, of_type={CHECK, *FAILURES}).records
+    events = [event for record in records if (event := record.event_log_entry.dagster_event)]
+    checks = [e.asset_check_evaluation_data for e in events if e.event_type == CHECK]
+    failed = [check for check in checks if not check.passed]
     errors = [check for check in failed if check.severity == dg.AssetCheckSeverity.ERROR]
     is_failure = run.status == dg.DagsterRunStatus.FAILURE
-    if is_failure and held_version(run):
+    if is_failure and runs.held_version(run):
         warnings = [check for check in failed if check not in errors]
         also = f"\n\nWarnings:\n\n{_list_checks(warnings)}" if warnings else ""
         yield Notification(
-            id=f"held {held_version(run)} {as_of:%G-W%V}",  # once a week for the same data
+            id=f"held {runs.held_version(run)} {as_of:%G-W%V}",  # once a week for the same data
             event="run_failed",
             severity="error",
             title=f"{title}: data held back",
-            text=f"{_causes(run, instance)}{also}\n\n{page}",
+            text=f"{_causes(events)}{also}\n\n{page}",
         )
         return
     if is_failure:
@@ -112,7 +113,7 @@ def run_notifications(record: dg.RunRecord, instance: dg.DagsterInstance) -> Ite
             event="run_failed",
             severity="error",
             title=f"{title} failed",
-            text=f"{_causes(run, instance)}\n\nThe data published before are unchanged. Correct the"
+            text=f"{_causes(events)}\n\nThe data published before are unchanged. Correct the"
             " cause, then re-execute the run from failure in the UI, or run the week again:"
             f" `forecast-assets run --as-of {as_of.isoformat()}`\n\n{page}",
         )
@@ -135,17 +136,11 @@ def _list_checks(evaluations: Sequence[dg.AssetCheckEvaluation]) -> str:
     )
 
 
-def _selection(run: dg.DagsterRun) -> str:
-    names = sorted(key.to_user_string() for key in run.asset_selection or ())
-    return format_list(names) or run.job_name
-
-
-def _causes(run: dg.DagsterRun, instance: dg.DagsterInstance) -> str:
+def _causes(events: Sequence[dg.DagsterEvent]) -> str:
     """Return why a run failed, a line for each failed step."""
-    events = _events(run, instance, *FAILURES)
     steps = [event for event in events if event.is_step_failure]
     lines = [f"- {event.step_key}: {escape_markdown(failure_cause(event))}" for event in steps]
-    lines = lines or [escape_markdown(str(event.message)) for event in events]
+    lines = lines or [escape_markdown(str(e.message)) for e in events if e.is_run_failure]
     return "\n".join(lines) or "The run gives no cause."
 
 
@@ -154,17 +149,4 @@ def _series_of(evaluations: Sequence[dg.AssetCheckEvaluation]) -> tuple[str, ...
     names = [check.metadata.get(SERIES_KEY) for check in evaluations]
     if not all(names):
         return ()
-    return tuple(sorted({str(name) for value in names if value for name in value.value}))  # type: ignore[union-attr]
-
-
-def _evaluations(run: dg.DagsterRun, instance: dg.DagsterInstance) -> list[dg.AssetCheckEvaluation]:
-    events = _events(run, instance, dg.DagsterEventType.ASSET_CHECK_EVALUATION)
-    return [event.asset_check_evaluation_data for event in events]
-
-
-def _events(
-    run: dg.DagsterRun, instance: dg.DagsterInstance, *types: dg.DagsterEventType
-) -> list[dg.DagsterEvent]:
-    records = instance.get_records_for_run(run.run_id, of_type=set(types)).records
-    events = [record.event_log_entry.dagster_event for record in records]
-    return [event for event in events if event is not None]
+    return tuple(sorted({str(name) for value in names for name in value.value}))  # type: ignore[union-attr]

@@ -12,16 +12,7 @@ import dagster as dg
 from forecast_assets.config.settings import Settings, parse_duration
 from forecast_assets.data.sources import fetch
 from forecast_assets.data.sources.request import FetchRequest
-from forecast_assets.defs.runs import (
-    HELD_TAG,
-    STALE_PART,
-    UNFINISHED_STATUSES,
-    WEEK_TAG,
-    Clock,
-    held_runs,
-    is_project_run,
-    now,
-)
+from forecast_assets.defs import runs
 from forecast_assets.defs.schedules import all_models_tags
 from forecast_assets.storage.lineage import BACKTEST, find_stale
 from forecast_assets.storage.store import Store
@@ -33,7 +24,7 @@ NEW_DATA = "new_data"
 
 
 def build_stale_assets(
-    settings: Settings, store: Store, *, clock: Clock = now
+    settings: Settings, store: Store, *, clock: runs.Clock = runs.now
 ) -> dg.SensorDefinition:
     """Build the sensor that rebuilds assets with inputs older than the newest versions, once."""
 
@@ -62,7 +53,7 @@ def build_stale_assets(
         request = dg.RunRequest(
             run_key=stale.state,
             asset_selection=_keys(stale.assets),
-            tags={WEEK_TAG: STALE_PART, **models},
+            tags={runs.WEEK_TAG: runs.STALE_PART, **models},
         )
         return dg.SensorResult(run_requests=[request])
 
@@ -70,7 +61,7 @@ def build_stale_assets(
 
 
 def build_poll(
-    every: str, settings: Settings, store: Store, *, clock: Clock = now
+    every: str, settings: Settings, store: Store, *, clock: runs.Clock = runs.now
 ) -> dg.SensorDefinition:
     """Build the sensor that fetches the data between the ticks of the schedule."""
 
@@ -93,30 +84,26 @@ def build_poll(
             return dg.SkipReason(f"The next fetch is due at {due:%Y-%m-%d %H:%M} UTC.")
         if _is_busy(context.instance):
             return dg.SkipReason("A run is in progress.")
-        if _is_unchanged(settings, store, at):
+        stored, request = newest(store.history(SOURCE_ASSETS[0])), FetchRequest(settings, at)
+        if stored and fetch.is_unchanged(request, stored_as_of=stored.as_of):
             return dg.SensorResult(skip_reason="The source has no new data.", cursor=at.isoformat())
-        request = dg.RunRequest(run_key=at.isoformat(), asset_selection=_keys(SOURCE_ASSETS))
-        return dg.SensorResult(run_requests=[request], cursor=at.isoformat())
+        run = dg.RunRequest(run_key=at.isoformat(), asset_selection=_keys(SOURCE_ASSETS))
+        return dg.SensorResult(run_requests=[run], cursor=at.isoformat())
 
     return new_data
-
-
-def _is_unchanged(settings: Settings, store: Store, as_of: datetime) -> bool:
-    """Return whether the source itself says that it has nothing newer than what is stored."""
-    stored = newest(store.history(SOURCE_ASSETS[0]))
-    request = FetchRequest(settings, as_of)
-    return stored is not None and fetch.is_unchanged(request, stored_as_of=stored.as_of)
 
 
 def _is_held(instance: dg.DagsterInstance, store: Store) -> bool:
     """Return whether a run held back the newest rows of the source; another would do so again."""
     commit = newest(store.history(SOURCE_ASSETS[0]))
-    return commit is not None and any(held_runs(instance, **{HELD_TAG: commit.data_version}))
+    return commit is not None and any(
+        runs.held_runs(instance, **{runs.HELD_TAG: commit.data_version})
+    )
 
 
 def _is_busy(instance: dg.DagsterInstance) -> bool:
-    unfinished = instance.get_runs(dg.RunsFilter(statuses=UNFINISHED_STATUSES))
-    return any(is_project_run(run) for run in unfinished)
+    unfinished = instance.get_runs(dg.RunsFilter(statuses=runs.UNFINISHED_STATUSES))
+    return any(runs.is_project_run(run) for run in unfinished)
 
 
 def _keys(assets: Sequence[str]) -> list[dg.AssetKey]:
