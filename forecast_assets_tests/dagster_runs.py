@@ -7,12 +7,23 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 
 from forecast_assets.config.settings import ROOT, Settings
 from forecast_assets.defs.build import build_defs
 from forecast_assets.defs.runs import process_identity
+from forecast_assets_tests.builders import make_series, walk, week_settings
+
+PANEL = {"a": walk(45, seed=1), "b": walk(45, seed=2), "c": walk(45, seed=3)}
+MODELS = ("naive", "window_average")
+
+
+def small_week(folder: Path, **tables: Mapping[str, Any]) -> Settings:
+    """Make settings of a week of three series, two models and three folds; write its source."""
+    small = {"models": {"enabled": MODELS}, "backtest": {"n_windows": 3}}
+    return week_settings(folder, make_series(**PANEL), **{**small, **tables})
 
 
 def run_week(

@@ -26,14 +26,11 @@ def test_every_kind_belongs_to_one_check():
     assert sorted(kinds) == sorted(KINDS)
 
 
-def test_a_check_without_findings_passes():
+def test_a_check_without_findings_or_with_published_ones_passes_and_describes_them():
     result = check("complete", [NEW])
     assert (result.passed, result.metadata["n_problems"].value) == (True, 0)
     assert str(result.description).startswith("The newest week has its usual days")
     assert set(result.metadata) == {"n_problems"}
-
-
-def test_a_check_with_findings_that_are_published_passes_and_describes_them():
     result = check("same_history", [GAP, NEW])
     assert (result.passed, result.description) == (True, "A week is new.")
     assert "| new_week |  |  | A week is new. | publish |" in str(result.metadata["findings"].value)

@@ -10,6 +10,7 @@ import dagster as dg
 import pytest
 
 from forecast_assets.cli.status import status_lines
+from forecast_assets.config.loader import load
 from forecast_assets.config.settings import Settings
 from forecast_assets.data.quality.stored_findings import findings_of
 from forecast_assets.defs.build import build_defs, build_store
@@ -18,86 +19,73 @@ from forecast_assets.defs.health import health_problems
 from forecast_assets.defs.sensors.missed_run import build_missed_week
 from forecast_assets.defs.sensors.run_failures import build_alarms
 from forecast_assets.defs.sensors.stale_assets import build_stale_assets
-from forecast_assets_tests.builders import make_series, walk, week_settings, write_source
+from forecast_assets_tests.builders import make_series, write_source
+from forecast_assets_tests.dagster_runs import PANEL, materialize, run_week, small_week
 from forecast_assets_tests.notification_servers import deliveries
 
-PANEL = {"a": walk(45, seed=1), "b": walk(45, seed=2), "c": walk(45, seed=3)}
 CLOSED = "json://127.0.0.1:1"  # a channel that takes nothing, so that notifications stay queued
 ALARMS = ["run_failed", "check_failed", "week_missed"]
-TICK = datetime(2026, 11, 16, tzinfo=UTC)
+TICK = datetime(2024, 12, 9, tzinfo=UTC)
 ACCEPT = {"forecast_assets/accept": "yes"}
+WITHOUT_C = {"a": PANEL["a"], "b": PANEL["b"]}
 
 
 class Project:
-    """A source, its settings and store, and a Dagster instance."""
+    """A source, settings and the store of a published week, and a Dagster instance."""
 
-    def __init__(self, folder: Path, instance: dg.DagsterInstance, **tables: Any) -> None:
+    def __init__(self, folder: Path, instance: dg.DagsterInstance) -> None:
+        rule = {"urls": [CLOSED], "events": ALARMS}
+        tables = {"notify": {"rules": [rule]}, "schedule": {"deadline": "6h"}}
         self.folder, self.instance = folder, instance
-        given = {"notify": {"rules": [{"urls": [CLOSED], "events": ALARMS}]}, **tables}
-        self.settings: Settings = week_settings(folder, make_series(**PANEL), **given)
+        self.settings = small_week(folder, **tables)
         self.store = build_store(self.settings)
 
-    def set_source(self, **series: Sequence[float]) -> None:
+    def set_source(self, series: Mapping[str, Sequence[float]]) -> None:
         """Let the source have these series from now on."""
         write_source(self.folder, make_series(**series))
 
     def run(self, **tags: str) -> dg.ExecuteInProcessResult:
         """Run the whole week."""
-        job = build_defs(self.settings).resolve_job_def("weekly_forecast")
-        return job.execute_in_process(instance=self.instance, tags=tags, raise_on_error=False)
+        return run_week(self.settings, self.instance, **tags)
 
     def fetch(self, **tags: str) -> dg.ExecuteInProcessResult:
-        """Run raw_data and series alone, as the UI and `dagster asset materialize` do."""
-        defs, keys = build_defs(self.settings), [dg.AssetKey("raw_data"), dg.AssetKey("series")]
-        job = defs.resolve_implicit_job_def_def_for_assets(keys)
-        assert job is not None
-        return job.execute_in_process(
-            instance=self.instance, asset_selection=keys, tags=tags, raise_on_error=False
-        )
-
-    def n_versions(self) -> dict[str, int]:
-        """Count the versions of each table that has any."""
-        counts = {name: len(self.store.history(name)) for name in self.store.tables}
-        return {name: n for name, n in counts.items() if n}
+        """Run raw_data and series alone."""
+        return materialize(self.settings, self.instance, "raw_data", "series", **tags)
 
     def stale_assets(self) -> Any:
         """Evaluate the sensor of stale assets."""
         sensor, defs = build_stale_assets(self.settings, self.store), build_defs(self.settings)
         return sensor.evaluate_tick(dg.build_sensor_context(self.instance, definitions=defs))
 
-    def queue_alarms(self) -> str:
-        """Evaluate the sensor of failed runs, and return what it reports."""
+    def alarms(self) -> list[str]:
+        """Evaluate the sensor of failed runs; return the titles of the queued notifications."""
         beginning = datetime(2020, 1, 1, tzinfo=UTC).isoformat()
         context = dg.build_sensor_context(self.instance, cursor=beginning)
-        return str(build_alarms(self.settings).evaluate_tick(context).skip_message)
-
-    def alarm_titles(self) -> list[str]:
-        """Return the titles of the queued notifications, oldest first."""
+        build_alarms(self.settings).evaluate_tick(context)
         return [row["title"] for row in deliveries(self.settings.var / "outbox")]
 
 
 @pytest.fixture
-def project(tmp_path: Path, instance: dg.DagsterInstance) -> Project:
-    return Project(tmp_path, instance)
+def project(published: Settings, instance: dg.DagsterInstance) -> Project:
+    return Project(published.root, instance)
 
 
 def evaluations(result: dg.ExecuteInProcessResult) -> Mapping[str, dg.AssetCheckEvaluation]:
     """Return the evaluations of the checks of `series`, by name."""
     return {
-        one.check_name: one
-        for one in result.get_asset_check_evaluations()
-        if one.asset_key.path[-1] == "series"
+        check.check_name: check
+        for check in result.get_asset_check_evaluations()
+        if check.asset_key.path[-1] == "series"
     }
 
 
 def failed_checks(result: dg.ExecuteInProcessResult) -> list[str]:
     """Return the names of the checks that failed."""
-    return [name for name, one in evaluations(result).items() if not one.passed]
+    return [name for name, check in evaluations(result).items() if not check.passed]
 
 
 def test_an_ordinary_week_passes_every_check(project: Project):
-    project.fetch()
-    project.set_source(**{name: [*y, y[-1] + 0.5] for name, y in PANEL.items()})
+    project.set_source({name: [*y, y[-1] + 0.5] for name, y in PANEL.items()})
     result = project.fetch()
     assert result.success
     assert set(evaluations(result)) == {*DATA_CHECKS, "long_enough"}
@@ -107,8 +95,7 @@ def test_an_ordinary_week_passes_every_check(project: Project):
 
 
 def test_a_held_fetch_stops_the_run_and_keeps_its_checks_and_findings(project: Project):
-    project.fetch()
-    project.set_source(a=PANEL["a"], b=PANEL["b"])
+    project.set_source(WITHOUT_C)
     result = project.run()
     assert not result.success
     steps = {event.step_key for event in result.all_events if event.is_step_success}
@@ -123,9 +110,12 @@ def test_a_held_fetch_stops_the_run_and_keeps_its_checks_and_findings(project: P
     check = evaluations(result)["same_series"]
     assert check.severity == dg.AssetCheckSeverity.ERROR
     assert check.metadata["series"].value == ["c"]
-    assert project.n_versions() == {"raw_data": 2, "series": 1, "data_findings": 2}
+    n_versions = {name: len(project.store.history(name)) for name in project.store.tables}
+    n_models = n_versions.pop("backtest_predictions")
+    written = {name for name, n in n_versions.items() if n == 2}
+    assert (written, n_models) == ({"raw_data", "data_findings"}, 2)
     commit = project.store.history("data_findings")[-1]
-    rows = project.store.read([commit])
+    rows = project.store.read([commit]).query("policy == 'hold'")
     assert (commit.run_id, commit.inputs[0].version) == (result.run_id, 1)
     assert rows["kind"].tolist() == ["vanished_series"] * 2
     assert rows["unique_id"].tolist() == ["c", None]
@@ -135,8 +125,7 @@ def test_a_held_fetch_stops_the_run_and_keeps_its_checks_and_findings(project: P
 
 
 def test_an_accepted_fetch_is_published_with_a_warning_and_compared_with_next(project: Project):
-    project.fetch()
-    project.set_source(a=PANEL["a"], b=PANEL["b"])
+    project.set_source(WITHOUT_C)
     assert not project.fetch(**{"forecast_assets/accept": "no"}).success
     result = project.fetch(**ACCEPT)
     assert result.success
@@ -149,76 +138,55 @@ def test_an_accepted_fetch_is_published_with_a_warning_and_compared_with_next(pr
 
 
 def test_stale_assets_are_made_neither_from_the_same_data_nor_from_held_data(project: Project):
-    project.run()
     result = project.fetch()
     for asset in ("raw_data", "series"):
-        versions = project.store.history(asset)
-        assert [one.data_version for one in versions] == [versions[0].data_version] * 2
+        first, second = project.store.history(asset)
+        assert first.data_version == second.data_version
     check = evaluations(result)["on_time"]
     assert check.passed
     assert str(check.description).startswith("All values of 3 series equal those of the previous")
     assert str(project.stale_assets().skip_message) == "No asset is stale."
-    project.set_source(a=PANEL["a"])
+    project.set_source({"a": PANEL["a"]})
     project.fetch()
     for _ in range(3):
         tick = project.stale_assets()
         assert not tick.run_requests
         assert str(tick.skip_message) == "The newest data are held back."
     lines = status_lines(project.settings, project.store, now=datetime.now(UTC))
-    assert [line.text for line in lines if line.name == "data"] == [
-        "held back: vanished series (2)"
-    ]
+    texts = [line.text for line in lines if line.name == "data"]
+    assert texts == ["held back: vanished series (2)"]
     project.fetch(**ACCEPT)
     assert str(project.stale_assets().skip_message).startswith("Stale: backtest_predictions")
 
 
-def test_a_held_week_raises_one_alarm_however_often_it_is_run(project: Project):
-    project.fetch()
-    project.set_source(a=PANEL["a"], b=[*PANEL["b"][:-1], 200.0])
-    project.run()
-    assert project.queue_alarms().startswith("New notifications: 1.")
-    project.run()
-    project.fetch()
-    assert project.queue_alarms().startswith("New notifications: 0.")
-    (title,) = project.alarm_titles()
-    assert title.startswith("The weekly run as of 20")
-    assert title.endswith("UTC: data held back")
-
-
-def test_the_late_run_of_a_held_week_is_started_once_and_raises_no_second_alarm(
-    tmp_path: Path, instance: dg.DagsterInstance
-):
-    project = Project(tmp_path, instance, schedule={"deadline": "6h"})
-    project.run(**{"forecast_assets/as_of": (TICK - timedelta(weeks=1)).isoformat()})
-    project.set_source(a=PANEL["a"])
+def test_the_late_run_of_a_held_week_is_started_once_and_there_is_one_alarm(project: Project):
+    project.set_source({"a": PANEL["a"]})
     project.run(**{"forecast_assets/as_of": TICK.isoformat()})
     cursor, requested, message = "", [], ""
     for hours in (7, 8, 9, 10):
         now = TICK + timedelta(hours=hours)
         sensor = build_missed_week(project.settings, project.store, clock=lambda now=now: now)
-        tick = sensor.evaluate_tick(dg.build_sensor_context(instance, cursor=cursor or None))
+        context = dg.build_sensor_context(project.instance, cursor=cursor or None)
+        tick = sensor.evaluate_tick(context)
         cursor, message = tick.cursor or cursor, str(tick.skip_message)
         for request in tick.run_requests or []:
             requested.append(request.tags["forecast_assets/late"])
             project.run(**dict(request.tags))
     assert requested == [TICK.isoformat()]
     assert message.endswith("held its data back.")
-    project.queue_alarms()
-    assert project.alarm_titles() == ["The weekly run as of 2026-11-16 00:00 UTC: data held back"]
+    assert project.alarms() == ["The weekly run as of 2024-12-09 00:00 UTC: data held back"]
 
 
 def test_a_held_run_is_re_executed_from_failure_and_its_findings_are_kept_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    published: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    config, source = tmp_path / "forecast.toml", write_source(tmp_path, make_series(**PANEL))
+    source = write_source(tmp_path, make_series(a=PANEL["a"]))
+    config = tmp_path / "forecast.toml"
     config.write_text(f"source = {{ kind = 'file', path = {json.dumps(str(source))} }}\n")
     monkeypatch.setenv("FORECAST_CONFIG", str(config))
-    monkeypatch.setenv("FORECAST_VAR", str(tmp_path / "var"))
+    monkeypatch.setenv("FORECAST_VAR", str(published.var))
     with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
         job = dg.reconstructable(data_job)
-        with dg.execute_job(job, instance=instance) as first:
-            assert first.success
-        write_source(tmp_path, make_series(a=PANEL["a"]))
         with dg.execute_job(job, instance=instance) as held:
             assert not held.success
         run = instance.get_run_by_id(held.run_id)
@@ -233,24 +201,16 @@ def test_a_held_run_is_re_executed_from_failure_and_its_findings_are_kept_once(
         run = instance.get_run_by_id(result.run_id)
         assert run is not None
         assert run.tags["forecast_assets/held"] == "none"
-    settings = load_settings()
-    store = build_store(settings)
-    assert [one.run_id for one in store.history("data_findings")] == [first.run_id, held.run_id]
+    store = build_store(published)
+    assert [commit.run_id for commit in store.history("data_findings")][1:] == [held.run_id]
     series = store.history("series")[-1]
     assert series.run_id == result.run_id
-    findings = findings_of(store, series, settings)
-    assert [one.policy for one in findings if one.kind == "vanished_series"] == ["hold"]
-
-
-def load_settings() -> Settings:
-    """Load the settings of the environment."""
-    from forecast_assets.config.loader import load
-
-    return load()
+    findings = findings_of(store, series, published)
+    assert [item.policy for item in findings if item.kind == "vanished_series"] == ["hold"]
 
 
 def data_job() -> dg.JobDefinition:
     """Return a job of the data alone, for the settings of the environment."""
     job = dg.define_asset_job("data", selection=["raw_data", "series"])
-    both = dg.Definitions.merge(build_defs(load_settings()), dg.Definitions(jobs=[job]))
+    both = dg.Definitions.merge(build_defs(load()), dg.Definitions(jobs=[job]))
     return both.resolve_job_def("data")

@@ -27,20 +27,21 @@ def specs(defs: dg.Definitions) -> dict[str, dg.AssetSpec]:
     return {spec.key.path[-1]: spec for spec in defs.resolve_all_asset_specs()}
 
 
-def test_every_asset_is_described_owned_and_versioned(defs: dg.Definitions):
+def test_every_asset_is_described_owned_versioned_and_may_be_part_of_one_run(
+    defs: dg.Definitions,
+):
+    contracts = table_contracts((80, 95))
     for name, spec in specs(defs).items():
         assert spec.description, name
         assert spec.owners == ["team:forecast"], name
         assert re.fullmatch(r"\d(-\w{8})?", str(spec.code_version)), name
         assert "deltalake" in spec.kinds, name
-
-
-def test_every_column_is_described_in_the_ui(defs: dg.Definitions):
-    contracts = table_contracts((80, 95))
-    for name, spec in specs(defs).items():
-        schema = spec.metadata["dagster/column_schema"]
-        assert [column.name for column in schema.columns] == contracts[name].names
-        assert all(column.description for column in schema.columns)
+        columns = spec.metadata["dagster/column_schema"].columns
+        assert [column.name for column in columns] == contracts[name].names
+        assert all(column.description for column in columns)
+    for asset in defs.assets or []:
+        assert isinstance(asset, dg.AssetsDefinition)
+        assert asset.backfill_policy == dg.BackfillPolicy.single_run()
 
 
 def test_rows_of_another_source_have_another_code_version():
@@ -53,23 +54,13 @@ def test_rows_of_another_source_have_another_code_version():
     assert len({version(), version(**sales), version(**sales), version(**{**sales, "y": "y"})}) == 3
 
 
-def test_every_asset_can_be_part_of_one_run(defs: dg.Definitions):
-    for asset in defs.assets or []:
-        assert isinstance(asset, dg.AssetsDefinition)
-        assert asset.backfill_policy == dg.BackfillPolicy.single_run()
-
-
-def test_every_step_is_retried(defs: dg.Definitions):
-    nodes = defs.resolve_job_def("weekly_forecast").all_node_defs
-    ops = [node for node in nodes if isinstance(node, dg.OpDefinition)]
-    assert [op.name for op in ops if op.retry_policy is None] == []
-
-
-def test_the_job_selects_all_assets_and_the_range_of_all_models(defs: dg.Definitions):
+def test_the_job_has_all_assets_and_models_and_retries_every_step(defs: dg.Definitions):
     job = defs.resolve_job_def("weekly_forecast")
     assert job.tags["dagster/asset_partition_range_start"] == "drift"
     assert job.tags["dagster/asset_partition_range_end"] == "theta_log"
     assert {key.path[-1] for key in job.asset_layer.executable_asset_keys} == set(ASSETS)
+    ops = [node for node in job.all_node_defs if isinstance(node, dg.OpDefinition)]
+    assert [op.name for op in ops if op.retry_policy is None] == []
 
 
 def test_the_schedule_follows_the_settings(tmp_path: Path):
@@ -85,12 +76,10 @@ def test_the_schedule_follows_the_settings(tmp_path: Path):
 def test_every_sensor_is_on_and_the_source_is_polled_only_if_set(
     tmp_path: Path, defs: dg.Definitions
 ):
-    polling = build_defs(make_settings(tmp_path, schedule={"poll": "6h"}))
-    assert {one.name for one in polling.sensors or []} - {
-        one.name for one in defs.sensors or []
-    } == {"new_data"}
-    for sensor in polling.sensors or []:
-        assert sensor.default_status == dg.DefaultSensorStatus.RUNNING
+    polling = build_defs(make_settings(tmp_path, schedule={"poll": "6h"})).sensors or []
+    added = {sensor.name for sensor in polling} - {sensor.name for sensor in defs.sensors or []}
+    assert added == {"new_data"}
+    assert {sensor.default_status for sensor in polling} == {dg.DefaultSensorStatus.RUNNING}
 
 
 @pytest.mark.parametrize(
@@ -111,13 +100,9 @@ def test_the_ui_shows_a_forecast_as_overdue_after_its_deadline(
     assert policies == {"next_week_forecast": policy, "weekly_report": policy}
 
 
-def test_an_invalid_cron_expression_is_refused(tmp_path: Path):
-    settings = make_settings(tmp_path, schedule={"cron": "99 0 * * MON"})
+def test_an_invalid_cron_expression_or_model_is_refused(tmp_path: Path):
     with pytest.raises(SettingsError, match=r"`schedule\.cron` is '99 0 \* \* MON'"):
-        build_defs(settings)
-
-
-def test_an_enabled_model_that_does_not_exist_is_refused(tmp_path: Path):
+        build_defs(make_settings(tmp_path, schedule={"cron": "99 0 * * MON"}))
     with pytest.raises(ModelError, match="There is no model 'thetta'"):
         build_defs(make_settings(tmp_path, models={"enabled": ["thetta"]}))
 

@@ -1,27 +1,32 @@
 """Tests of reports on their way to readers, each with the series of their rule."""
 
 import html
-from datetime import UTC, datetime, timedelta
+from collections.abc import Mapping
+from datetime import UTC, datetime
 from email.message import EmailMessage
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import pandas as pd
 
 from forecast_assets.config.settings import Settings
-from forecast_assets.defs import notifications
-from forecast_assets.defs.build import build_store
-from forecast_assets.storage.versions import select
-from forecast_assets_tests.builders import make_series, walk, week_settings, write_source
-from forecast_assets_tests.dagster_runs import run_week
+from forecast_assets.data.quality.finding import Finding
+from forecast_assets.defs.notifications import deliver, send_report, undelivered, with_problems
+from forecast_assets.reporting.render import render
+from forecast_assets_tests.builders import make_series, make_settings, walk
+from forecast_assets_tests.dagster_runs import materialize, small_week
 from forecast_assets_tests.notification_servers import (
     MailServer,
     mail_server,
     refusing_port,
     webhook,
 )
+from forecast_assets_tests.report_builders import make_report
+from forecast_assets_tests.store_builders import make_store
 
 PANEL = {"harbour": walk(40, seed=1), "quarry": walk(45, seed=2)}
+PROBLEMS = {"events": ["report"], "severity": "warning"}
 HOSTILE_NAMES = (
     "<script>alert(1)</script>",
     "a/b\\c",
@@ -31,12 +36,21 @@ HOSTILE_NAMES = (
 )
 
 
-def run(settings: Settings, **tags: str) -> dg.ExecuteInProcessResult:
-    """Run the weekly job once."""
-    with dg.DagsterInstance.ephemeral() as instance:
-        result = run_week(settings, instance, **tags)
-        assert result.success
-        return result
+def send(
+    folder: Path,
+    series: pd.DataFrame,
+    notify: Mapping[str, Any],
+    *,
+    version: str = "1",
+    **fields: Any,
+) -> tuple[Settings, list[pd.DataFrame]]:
+    """Send the report of a week; return the settings and the files of partial reports."""
+    settings = make_settings(folder, notify=notify)
+    week = with_problems(make_report(series, **fields), settings)
+    now, store = datetime.now(UTC), make_store(folder)
+    store.write_report_files("reports/1", render(week))
+    files = send_report(week, store, settings, folder="reports/1", version=version, now=now)
+    return settings, files
 
 
 def page_of(mail: EmailMessage) -> str:
@@ -46,22 +60,56 @@ def page_of(mail: EmailMessage) -> str:
     return bytes(page.get_payload(decode=True)).decode()
 
 
-def text_of(mail: EmailMessage) -> str:
-    """Return the plain text of a mail on one line."""
-    body = mail.get_body(("plain",))
+def text_of(mail: EmailMessage, kind: str = "plain") -> str:
+    """Return a text of a mail on one line."""
+    body = mail.get_body((kind,))
     assert body is not None
     return " ".join(body.get_content().split())
 
 
 def everything_in(mail: EmailMessage) -> str:
     """Return the subject, both texts and the attached report of a mail."""
-    bodies = [mail.get_body((kind,)) for kind in ("plain", "html")]
-    texts = [str(body.get_content()) for body in bodies if body]
-    return "\n".join([mail["subject"], *texts, page_of(mail)])
+    return "\n".join([mail["subject"], text_of(mail), text_of(mail, "html"), page_of(mail)])
 
 
 def by_reader(mail: MailServer) -> dict[str, EmailMessage]:
     return {str(message["to"]): message for message in mail.mails}
+
+
+def test_a_run_sends_a_report_once_and_of_a_past_week_never(
+    published: Settings, instance: dg.DagsterInstance
+):
+    with mail_server() as mail:
+        notify = {"urls": [mail.url("all@x.org")]}
+        settings = small_week(published.root, notify=notify)
+        for tags in ({"forecast_assets/as_of": "2024-12-03"}, {}, {}):
+            assert materialize(settings, instance, "weekly_report", **tags).success
+            assert len(mail.mails) == (0 if tags else 1)
+    assert [message["to"] for message in mail.mails] == ["all@x.org"]
+
+
+def test_a_channel_that_fails_does_not_fail_the_run_and_is_retried_when_corrected(
+    published: Settings, instance: dg.DagsterInstance
+):
+    with mail_server() as mail:
+        urls = [mail.url("all@x.org")]
+        rule = {"urls": [f"json://127.0.0.1:{refusing_port()}/secret"], "series": ["a"]}
+        settings = small_week(published.root, notify={"urls": urls, "rules": [rule]})
+        result = materialize(settings, instance, "weekly_report")
+        assert result.success
+        (check,) = result.get_asset_check_evaluations()
+        assert not check.passed
+        assert "'Forecast for the week ending" in str(check.description)
+        assert "to json://*** (waiting): " in str(check.description)
+        assert "secret" not in str(check.description)
+        rule["urls"] = [mail.url("ann@x.org")]
+        settings = small_week(published.root, notify={"urls": urls, "rules": [rule]})
+        now = datetime.now(UTC)
+        assert undelivered(settings, now=now)
+        assert deliver(settings, now=now)
+        assert undelivered(settings, now=now) == []
+    assert [message["to"] for message in mail.mails] == ["all@x.org", "ann@x.org"]
+    assert mail.mails[1]["subject"].endswith(": 1 series")
 
 
 def test_a_reader_receives_a_report_on_the_series_of_the_rule(tmp_path: Path):
@@ -72,83 +120,37 @@ def test_a_reader_receives_a_report_on_the_series_of_the_rule(tmp_path: Path):
             {"urls": [mail.url("cem@x.org")], "events": ["run_failed"]},
         ]
         notify = {"urls": [mail.url("all@x.org")], "rules": rules}
-        settings = week_settings(tmp_path, make_series(**PANEL), notify=notify)
-        run(settings)
+        _, files = send(tmp_path, make_series(**PANEL), notify)
     shown = {
-        to: {name for name in PANEL if name in page_of(message)}
+        to: {name for name in PANEL if name in everything_in(message)}
         for to, message in by_reader(mail).items()
     }
     assert shown == {"all@x.org": {"harbour", "quarry"}, "ann@x.org": {"harbour"}}
-    store = build_store(settings)
-    files = list(store.read(select(store, "weekly_report"))["file"])
-    assert len(files) == 4  # two reports, as HTML and as Markdown
-    assert all((settings.var / file).is_file() for file in files)
-
-
-def test_a_forecast_is_reported_once_and_a_replay_never(tmp_path: Path):
-    with mail_server() as mail:
-        problems = {"events": ["report"], "severity": "warning"}
-        notify = {
-            "urls": [mail.url("all@x.org")],
-            "rules": [{"urls": [mail.url("ops@x.org")], **problems}],
-        }
-        settings = week_settings(tmp_path, make_series(**PANEL), notify=notify)
-        two_weeks_ago = (datetime.now(UTC) - timedelta(weeks=2)).isoformat()
-        run(settings, **{"forecast_assets/as_of": two_weeks_ago})
-        assert mail.mails == []
-        run(settings)
-        run(settings)
-        assert [message["to"] for message in mail.mails] == ["all@x.org"]
-        revised = {name: [y[0] + 1, *y[1:], 101.0] for name, y in PANEL.items()}
-        write_source(tmp_path, make_series(**revised))
-        run(settings)
-    assert [message["to"] for message in mail.mails[1:]] == ["all@x.org", "ops@x.org"]
-    assert f"The data are unusual: revised ({len(PANEL)})." in text_of(mail.mails[1])
-
-
-def test_a_channel_that_fails_does_not_fail_the_run_and_is_retried_when_corrected(tmp_path: Path):
-    with mail_server() as mail:
-        urls = [mail.url("all@x.org")]
-        rule = {"urls": [f"json://127.0.0.1:{refusing_port()}/secret"], "series": ["har*"]}
-        notify: dict[str, Any] = {"urls": urls, "rules": [rule]}
-        settings = week_settings(tmp_path, make_series(**PANEL), notify=notify)
-        (check,) = [
-            evaluation
-            for evaluation in run(settings).get_asset_check_evaluations()
-            if evaluation.asset_key == dg.AssetKey("weekly_report")
-        ]
-        assert not check.passed
-        assert "'Forecast for the week ending" in str(check.description)
-        assert "to json://*** (waiting): " in str(check.description)
-        assert "secret" not in str(check.description)
-        notify = {"urls": urls, "rules": [{**rule, "urls": [mail.url("ann@x.org")]}]}
-        settings = week_settings(tmp_path, make_series(**PANEL), notify=notify)
-        now = datetime.now(UTC)
-        assert notifications.undelivered(settings, now=now)
-        assert notifications.deliver(settings, now=now)
-        assert notifications.undelivered(settings, now=now) == []
-    assert [message["to"] for message in mail.mails] == ["all@x.org", "ann@x.org"]
-    assert "quarry" not in everything_in(mail.mails[1])
+    assert [len(rows) for rows in files] == [2]  # as HTML and as Markdown
+    assert all((tmp_path / file).is_file() for file in files[0]["file"])
 
 
 def test_a_reader_is_told_of_problems_with_the_series_of_the_rule_alone(tmp_path: Path):
+    hostile = dict.fromkeys(HOSTILE_NAMES, PANEL["harbour"])
+    series = make_series(**PANEL, **hostile, zebra=[1.0])  # too short for a backtest
+    revised = [Finding("revised", 1, ("zebra",), "A week was revised.", policy="warn")]
     with mail_server() as mail, webhook() as hook:
-        problems = {"events": ["report"], "severity": "warning"}
         rules: list[dict[str, Any]] = [
             {"urls": [mail.url("ann@x.org"), hook.url], "events": ["report"], "series": ["har*"]},
-            {"urls": [mail.url("bob@x.org")], "series": ["quarry"], **problems},
-            {"urls": [mail.url("cem@x.org")], "series": ["zebra"], **problems},
+            {"urls": [mail.url("bob@x.org")], "series": ["quarry"], **PROBLEMS},
+            {"urls": [mail.url("cem@x.org")], "series": ["zebra"], **PROBLEMS},
         ]
-        hostile = dict.fromkeys(HOSTILE_NAMES, PANEL["harbour"])
-        frame = make_series(**PANEL, **hostile, zebra=[1.0])  # too short for a backtest
         notify = {"urls": [mail.url("all@x.org")], "rules": rules}
-        run(week_settings(tmp_path, frame, notify=notify))
+        for version in ("1", "1", "2"):  # the same forecast is sent once
+            send(tmp_path, series, notify, version=version, findings=revised)
     mails = by_reader(mail)
+    assert len(mail.mails) == 2 * len(mails)
     assert mails.keys() == {"all@x.org", "ann@x.org", "cem@x.org"}
     with_zebra = {to for to, message in mails.items() if "zebra" in everything_in(message)}
     assert with_zebra == {"all@x.org", "cem@x.org"}
     assert "1 of 1 series" in text_of(mails["cem@x.org"])
-    assert [message["type"] for message in hook.messages] == ["info"]
+    assert "The data are unusual: revised (1)." in text_of(mails["cem@x.org"])
+    assert [message["type"] for message in hook.messages] == ["info"] * 2
     page = page_of(mails["all@x.org"])
     assert "<script>alert(1)" not in page
     assert [name for name in HOSTILE_NAMES if name not in html.unescape(page)] == []

@@ -4,7 +4,6 @@ import os
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
@@ -20,10 +19,11 @@ from forecast_assets.defs.runs import (
     end_orphans,
     process_identity,
     run_as_of,
-    tag_process,
+    tag_start,
 )
 from forecast_assets.storage.tables import ASSETS
 from forecast_assets_tests.dagster_runs import dead_process
+from forecast_assets_tests.misbehaving_models import comes_true
 
 STARTED = dg.DagsterRunStatus.STARTED
 
@@ -45,25 +45,16 @@ def status(instance: dg.DagsterInstance, run_id: str) -> dg.DagsterRunStatus:
 
 
 def test_a_run_without_its_process_is_failed_once_with_the_reason(instance: dg.DagsterInstance):
-    run_id = start_run(instance, dead_process())
-    assert end_orphans(instance) == [run_id]
+    lost = start_run(instance, dead_process())
+    other_process_of_the_same_number = start_run(instance, f"{process_identity(os.getpid())}0")
+    live = create_run_for_test(instance, job_name="weekly_forecast", status=STARTED)
+    tag_start(live, instance)
+    assert set(end_orphans(instance)) == {lost, other_process_of_the_same_number}
     assert end_orphans(instance) == []
-    assert status(instance, run_id) == dg.DagsterRunStatus.FAILURE
-    messages = [entry.message for entry in instance.all_logs(run_id)]
+    assert status(instance, live.run_id) == STARTED
+    assert status(instance, lost) == dg.DagsterRunStatus.FAILURE
+    messages = [entry.message for entry in instance.all_logs(lost)]
     assert any("The process of this run has ended" in message for message in messages)
-
-
-def test_a_run_with_a_live_process_continues(instance: dg.DagsterInstance):
-    run = create_run_for_test(instance, job_name="weekly_forecast", status=STARTED)
-    tag_process(run.run_id, instance)
-    assert end_orphans(instance) == []
-    assert status(instance, run.run_id) == STARTED
-
-
-def test_another_process_with_the_same_number_is_not_that_of_the_run(instance: dg.DagsterInstance):
-    started_at_another_time = f"{process_identity(os.getpid())}0"
-    run_id = start_run(instance, started_at_another_time)
-    assert end_orphans(instance) == [run_id]
 
 
 def test_a_zombie_process_has_ended(instance: dg.DagsterInstance):
@@ -71,9 +62,7 @@ def test_a_zombie_process_has_ended(instance: dg.DagsterInstance):
         run_id = start_run(instance, process_identity(child.pid))
         assert end_orphans(instance) == []
         child.kill()
-        until = time.monotonic() + 30
-        while process_identity(child.pid) is not None and time.monotonic() < until:
-            time.sleep(0.02)
+        assert comes_true(lambda: process_identity(child.pid) is None, within=30)
         assert psutil.Process(child.pid).status() == psutil.STATUS_ZOMBIE
         assert end_orphans(instance) == [run_id]
 

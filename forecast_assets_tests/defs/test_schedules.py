@@ -28,12 +28,8 @@ from forecast_assets_tests.store_builders import (
     write_series,
 )
 
-SECOND, HOUR, DAY, WEEK = (
-    timedelta(seconds=1),
-    timedelta(hours=1),
-    timedelta(days=1),
-    timedelta(weeks=1),
-)
+SECOND, HOUR = timedelta(seconds=1), timedelta(hours=1)
+DAY, WEEK = timedelta(days=1), timedelta(weeks=1)
 TICK = datetime(2026, 11, 23, tzinfo=UTC)
 SUNDAY_NIGHT = {"cron": "30 2 * * SUN", "timezone": "Europe/Berlin"}
 SUNDAY_TICK = datetime(2026, 11, 22, 1, 30, tzinfo=UTC)
@@ -48,9 +44,15 @@ def sunday_night(tmp_path: Path) -> Settings:
     return make_settings(tmp_path, schedule={**SUNDAY_NIGHT, "deadline": "6h"})
 
 
-def test_the_last_tick_is_not_later_than_the_time_given(sunday_night: Settings):
-    assert last_tick(sunday_night, until=SUNDAY_TICK) == SUNDAY_TICK
-    assert last_tick(sunday_night, until=SUNDAY_TICK - SECOND) == SUNDAY_TICK - WEEK
+def test_the_last_tick_and_the_last_due_tick_are_not_later_than_the_time_given(
+    sunday_night: Settings,
+):
+    for tick_until in (
+        lambda time: last_tick(sunday_night, until=time),
+        lambda time: last_due(sunday_night, now=time + 6 * HOUR),
+    ):
+        assert tick_until(SUNDAY_TICK) == SUNDAY_TICK
+        assert tick_until(SUNDAY_TICK - SECOND) == SUNDAY_TICK - WEEK
 
 
 @pytest.mark.parametrize(
@@ -61,11 +63,7 @@ def test_the_last_tick_is_not_later_than_the_time_given(sunday_night: Settings):
         # Clocks skip 2:30: the tick is at the end of the gap.
         (utc(2026, 3, 22, 1, 30), utc(2026, 4, 6), [utc(2026, 3, 29, 1), utc(2026, 4, 5, 0, 30)]),
         # 2:30 comes twice: one tick, at the second.
-        (
-            utc(2026, 10, 18, 0, 30),
-            utc(2026, 11, 2),
-            [utc(2026, 10, 25, 1, 30), utc(2026, 11, 1, 1, 30)],
-        ),
+        (utc(2026, 10, 24), utc(2026, 11, 2), [utc(2026, 10, 25, 1, 30), utc(2026, 11, 1, 1, 30)]),
     ],
 )
 def test_ticks_between_two_times(
@@ -74,26 +72,17 @@ def test_ticks_between_two_times(
     assert ticks_between(sunday_night, after=after, until=until) == ticks
 
 
-def test_a_week_is_due_at_its_tick_plus_deadline(sunday_night: Settings):
-    assert last_due(sunday_night, now=SUNDAY_TICK + 6 * HOUR) == SUNDAY_TICK
-    assert last_due(sunday_night, now=SUNDAY_TICK + 6 * HOUR - SECOND) == SUNDAY_TICK - WEEK
-
-
-def test_a_tick_is_published_once_a_forecast_is_as_new(tmp_path: Path):
+def test_a_tick_is_published_once_a_forecast_and_its_data_are_as_new(tmp_path: Path):
     store = make_store(tmp_path)
     assert not is_published(store, TICK)
-    store.write(make_forecast(), make_commit("next_week_forecast", as_of=TICK))
-    assert is_published(store, TICK)
-    assert not is_published(store, TICK + SECOND)
-
-
-def test_a_newer_forecast_from_older_data_does_not_publish_a_tick(tmp_path: Path):
-    store = make_store(tmp_path)
     series = write_series(store, 1, as_of=TICK - 6 * DAY)
     rebuilt = make_commit("next_week_forecast", as_of=TICK + HOUR, inputs=[series])
     store.write(make_forecast(), rebuilt)
     assert not is_published(store, TICK)
     assert is_published(store, TICK - 6 * DAY)
+    store.write(make_forecast(), make_commit("next_week_forecast", as_of=TICK))
+    assert is_published(store, TICK)
+    assert not is_published(store, TICK + SECOND)
 
 
 @pytest.mark.parametrize(
@@ -156,9 +145,7 @@ def tick(
     ("catch_up", "late", "published", "as_of"),
     [
         ("latest", 2 * SECOND, [], [TICK]),
-        ("latest", 2 * SECOND, [TICK - WEEK], [TICK]),
-        ("latest", 50 * HOUR, [TICK - WEEK], [TICK]),
-        ("latest", HOUR, [TICK - 4 * WEEK], [TICK]),
+        ("latest", 50 * HOUR, [TICK - 4 * WEEK], [TICK]),
         ("all", 2 * SECOND, [], [TICK]),
         ("all", 50 * HOUR, [TICK - WEEK], [TICK]),
         (
@@ -182,18 +169,13 @@ def test_a_tick_requests_a_run_for_each_week_that_catch_up_asks_for(
     assert requests == [time.isoformat() for time in as_of]
 
 
-def test_a_missed_tick_is_skipped_where_the_settings_say_so(
-    tmp_path: Path, instance: dg.DagsterInstance
-):
+def test_a_tick_that_requests_no_run_says_why(tmp_path: Path, instance: dg.DagsterInstance):
+    week = "the week of 2026-11-23 00:00 UTC"
     assert tick(tmp_path, instance, late=7 * HOUR, catch_up="skip", deadline="6h") == (
-        "The tick for the week of 2026-11-23 00:00 UTC is more than 6h late, and"
-        ' `catch_up = "skip"` skips it.'
+        f'The tick for {week} is more than 6h late, and `catch_up = "skip"` skips it.'
     )
-
-
-def test_a_published_week_is_not_run_again(tmp_path: Path, instance: dg.DagsterInstance):
     reason = tick(tmp_path, instance, late=2 * HOUR, published=[TICK + HOUR])
-    assert reason == "The forecast for the week of 2026-11-23 00:00 UTC is already published."
+    assert reason == f"The forecast for {week} is already published."
 
 
 def test_a_week_in_progress_is_not_started_twice(tmp_path: Path, instance: dg.DagsterInstance):

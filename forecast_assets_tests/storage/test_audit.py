@@ -81,14 +81,14 @@ def test_no_flipped_byte_of_a_data_file_goes_unnoticed(tmp_path: Path):
     (file,) = data_files(store, BACKTEST)
     intact = file.read_bytes()
     n_named = 0
-    for offset in range(0, len(intact), 101):
+    for offset in range(0, len(intact), 301):
         flip(file, offset)
         if problems(store, BACKTEST):
             n_named += 1
         else:  # a byte that no value depends on
             assert store.content(commit) == commit.content
         file.write_bytes(intact)
-    assert n_named > 3
+    assert n_named > 1
 
 
 @pytest.mark.parametrize("lost", [0, 1, 2])

@@ -1,11 +1,20 @@
-"""The metadata of a version survives Delta's log, and its seal covers all of it."""
+"""A version's metadata survive Delta's log, their seal covers all, and pruned files are known."""
 
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
-from forecast_assets.storage.commit import Commit, InputVersion
+from forecast_assets.errors import StoreError
+from forecast_assets.storage.commit import (
+    PRUNED,
+    Commit,
+    DataFile,
+    InputVersion,
+    mark_pruned,
+    read_pruned,
+)
 from forecast_assets_tests.builders import AS_OF
 
 COMMIT = Commit(
@@ -24,6 +33,8 @@ COMMIT = Commit(
     n_rows=3,
     version=5,
 )
+FILE = DataFile("series", 0, "seal", "part.parquet", 7)
+LATER = AS_OF + timedelta(weeks=1)
 
 
 def test_metadata_survives_the_log():
@@ -44,7 +55,7 @@ def test_an_entry_of_another_tool_is_read_and_is_not_ours():
         {"run_id": "other"},
         {"n_rows": 4},
         {"partition": None},
-        {"as_of": AS_OF + timedelta(seconds=1)},
+        {"as_of": LATER},
         {"inputs": COMMIT.inputs[:2]},
         {"data_version": "e"},
     ],
@@ -61,3 +72,17 @@ def test_a_commit_lists_its_inputs():
     assert COMMIT.as_input.label == "metrics of theta"
     assert COMMIT.input_of("series") == COMMIT.inputs[2]
     assert COMMIT.input_of("raw_data") is None
+
+
+def test_pruned_files_are_recorded_with_the_first_time_and_a_damaged_record_is_refused(
+    tmp_path: Path,
+):
+    uri, other = str(tmp_path), replace(FILE, asset="metrics")
+    assert read_pruned(uri) == {}
+    mark_pruned(uri, [FILE], now=LATER)
+    mark_pruned(uri, [FILE], now=AS_OF)
+    mark_pruned(uri, [FILE, other], now=LATER)
+    assert read_pruned(uri) == {FILE: AS_OF, other: LATER}
+    (tmp_path / PRUNED / "_delta_log" / f"{0:020}.json").write_text("not JSON")
+    with pytest.raises(StoreError, match="Could not read the record of pruned versions in the st"):
+        read_pruned(uri)

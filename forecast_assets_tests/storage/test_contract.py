@@ -1,19 +1,14 @@
 """A contract refuses frames that break it, arranges the others and digests their content."""
 
-import struct
 from datetime import date
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from forecast_assets.errors import DataError
 from forecast_assets.storage.contract import Column, Kind, TableContract, cast, digest
 
-REPEATABLE = settings(derandomize=True, deadline=None, max_examples=20, database=None)
 KINDS: dict[str, Kind] = {
     "at": "timestamp",
     "day": "date",
@@ -78,17 +73,6 @@ def test_a_frame_is_not_changed_by_its_check():
     pd.testing.assert_frame_equal(frame, before)
 
 
-def test_checking_twice_changes_nothing():
-    once = TABLE.check(things())
-    pd.testing.assert_frame_equal(TABLE.check(once), once)
-
-
-def test_an_empty_table_keeps_its_contract():
-    empty = TABLE.empty()
-    assert len(TABLE.check(empty)) == 0
-    assert TABLE.data_version(empty) == TABLE.data_version(TABLE.check(empty))
-
-
 def test_rows_without_a_key_are_ordered_by_every_column():
     table = TableContract("log", key=(), columns=TABLE.columns)
     assert table.check(pd.concat([things(), things()]))["name"].tolist() == ["a", "a", "b", "b"]
@@ -123,12 +107,6 @@ def test_missing_unknown_and_repeated_columns_are_named():
 def test_rows_that_break_the_contract_are_named(changed: dict[str, list[object]], message: str):
     with pytest.raises(DataError, match=message):
         TABLE.check(things(**changed))
-
-
-def test_only_the_first_few_rows_are_named():
-    many = pd.concat([things(n=[-1, -1], name=[f"{i}", f"{i}b"]) for i in range(4)])
-    with pytest.raises(DataError, match=r"in 8 of 8 rows \(.* and 3 more\)"):
-        TABLE.check(many)
 
 
 @pytest.mark.parametrize(
@@ -201,92 +179,33 @@ def test_the_memory_layout_does_not_count():
         ("string", [None], ["nan"]),
         ("string", ["ab", "c"], ["a", "bc"]),
     ],
-    ids=["smallest float change", "null or empty", "null or its name", "texts run together"],
 )
-def test_different_values_have_different_digests(
+def test_values_that_look_alike_have_different_digests(
     kind: Kind, values: list[object], others: list[object]
 ):
-    assert digest(pd.DataFrame({"x": values}), {"x": kind}) != digest(
-        pd.DataFrame({"x": others}), {"x": kind}
-    )
+    digests = {digest(pd.DataFrame({"x": each}), {"x": kind}) for each in (values, others)}
+    assert len(digests) == 2
 
 
-@pytest.mark.parametrize(
-    ("bits", "value"),
-    [
-        (0x7FF8000000000000, np.nan),
-        (0xFFF8000000000000, np.nan),
-        (0x7FF8000000000123, np.nan),
-        (0x8000000000000000, 0.0),
-    ],
-    ids=["nan", "negative nan", "nan with a payload", "minus zero"],
-)
-def test_equal_floats_of_other_bits_have_the_same_digest(bits: int, value: float):
-    frame = pd.DataFrame({"x": np.frombuffer(struct.pack("<Q", bits), dtype="<f8")})
-    assert digest(frame, {"x": "float"}) == digest(pd.DataFrame({"x": [value]}), {"x": "float"})
+def test_equal_floats_of_other_bits_have_the_same_digest():
+    bits = [0x7FF8000000000000, 0xFFF8000000000000, 0x7FF8000000000123, 0x8000000000000000]
+    frame = pd.DataFrame({"x": np.array(bits, dtype="<u8").view("<f8")})
+    plain = pd.DataFrame({"x": [np.nan, np.nan, np.nan, 0.0]})
+    assert digest(frame, {"x": "float"}) == digest(plain, {"x": "float"})
 
 
-def test_names_and_kinds_count():
-    frame = pd.DataFrame({"n": [1], "m": [1]})
-    digests = {digest(frame, {"n": "int"}), digest(frame, {"m": "int"})}
-    assert len(digests | {digest(frame, {"n": "float"})}) == 3
-
-
-def changed_value(value: Any, kind: Kind) -> object:
-    """Return another value of the same kind."""
-    match kind:
-        case "string":
-            return f"{value}!"
-        case "float":
-            return 0.25 if value == 0.5 else 0.5
-        case "int":
-            return 7 if value == 8 else 8
-        case "bool":
-            return not value
-        case _:
-            return value + pd.Timedelta(days=1)
-
-
-def panels() -> st.SearchStrategy[pd.DataFrame]:
-    """Generate frames of one to five rows with a column of each kind, with nulls where allowed."""
-    times = st.datetimes(pd.Timestamp("1900-01-01"), pd.Timestamp("2200-01-01"))
-    rows = st.fixed_dictionaries(
-        {
-            "name": st.text(st.characters(exclude_categories=["Cs"])) | st.none(),
-            "x": st.floats(allow_nan=False) | st.none(),
-            "n": st.integers(-(2**63), 2**63 - 1),
-            "is_on": st.booleans(),
-            "day": st.dates(date(1900, 1, 1), date(2200, 1, 1)),
-            "time": times,
-            "at": times,
-        }
-    )
-    return st.lists(rows, min_size=1, max_size=5).map(
-        lambda made: pd.DataFrame(
-            {name: cast(pd.Series([row[name] for row in made]), KINDS[name]) for name in KINDS}
-        )
-    )
-
-
-@REPEATABLE
-@given(frame=panels(), order=st.permutations(list(KINDS)))
-def test_the_order_of_columns_does_not_count(frame: pd.DataFrame, order: list[str]):
-    assert digest(frame[order], {name: KINDS[name] for name in order}) == digest(frame, KINDS)
-
-
-@REPEATABLE
-@given(frame=panels(), data=st.data())
-def test_any_changed_value_counts(frame: pd.DataFrame, data: st.DataObject):
-    row = data.draw(st.integers(0, len(frame) - 1))
-    column = data.draw(st.sampled_from(sorted(KINDS)))
-    values = list(frame[column])
-    values[row] = changed_value(values[row], KINDS[column])
-    changed = frame.assign(**{column: cast(pd.Series(values), KINDS[column])})
-    assert digest(changed, KINDS) != digest(frame, KINDS)
-
-
-@REPEATABLE
-@given(frame=panels())
-def test_an_additional_row_counts(frame: pd.DataFrame):
-    longer = pd.concat([frame, frame.tail(1)], ignore_index=True)
-    assert digest(longer, KINDS) != digest(frame, KINDS)
+def test_the_order_of_columns_does_not_count_but_any_changed_value_and_row_does():
+    frame = TABLE.check(things())
+    assert digest(frame[sorted(frame)], KINDS) == digest(frame, KINDS)
+    changes = {
+        "name": ["a", "b!"],
+        "day": pd.to_datetime(["2026-01-02", "2026-01-03"]),
+        "x": [None, 1.5],
+        "n": [1, 3],
+        "is_on": [True, True],
+        "time": frame["time"] + pd.Timedelta(microseconds=1),
+        "at": frame["at"] + pd.Timedelta(microseconds=1),
+    }
+    others = [frame, frame.head(1), pd.concat([frame, frame.tail(1)])]
+    others += [TABLE.arrange(frame.assign(**{name: new})) for name, new in changes.items()]
+    assert len({digest(other, KINDS) for other in others}) == 3 + len(KINDS)

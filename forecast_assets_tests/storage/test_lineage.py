@@ -1,6 +1,7 @@
 """Mixed vintages are refused, and assets with older inputs are found."""
 
 import shutil
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
@@ -24,13 +25,6 @@ from forecast_assets_tests.store_builders import (
     write_predictions,
     write_series,
 )
-
-
-def test_inputs_of_one_vintage_are_accepted(tmp_path: Path):
-    store = make_store(tmp_path)
-    series = write_series(store, 1, 2)
-    models = [write_predictions(store, m, 1, inputs=[series]) for m in ("naive", "drift")]
-    check_same_vintage(store, [series, *models], for_asset="metrics")
 
 
 def test_a_stale_partition_is_refused_with_the_command_that_rebuilds_it(tmp_path: Path):
@@ -81,7 +75,7 @@ def test_a_missing_ancestor_is_named(tmp_path: Path):
 
 
 # Stale assets
-def whole_week(store: Store, *y: float, as_of: datetime = AS_OF) -> dict[str, Commit]:
+def write_week(store: Store, *y: float, as_of: datetime = AS_OF) -> dict[str, Commit]:
     """Write every table of a week with two models, each from its inputs in the graph."""
     made: dict[str, Commit] = {}
 
@@ -89,18 +83,47 @@ def whole_week(store: Store, *y: float, as_of: datetime = AS_OF) -> dict[str, Co
         read = [made[name] for name in inputs]
         made[asset] = store.write(frame, make_commit(asset, as_of=as_of, inputs=read))
 
-    models = ["backtest of drift", "backtest of naive"]
     write("raw_data", make_raw(make_series(a=y)))
     write("series", make_series(a=y), "raw_data")
-    for name in models:
-        model = name.split()[-1]
-        made[name] = write_predictions(store, model, *y, as_of=as_of, inputs=[made["series"]])
-    write("metrics", make_scores(mae=y[-1]), *models, "series")
+    for model in ("drift", "naive"):
+        made[model] = write_predictions(store, model, *y, as_of=as_of, inputs=[made["series"]])
+    write("metrics", make_scores(mae=y[-1]), "drift", "naive", "series")
     write("best_model", make_choice(score=y[-1]), "metrics")
-    write("next_week_forecast", make_forecast(), "best_model", "series", *models)
+    write("next_week_forecast", make_forecast(), "best_model", "series", "drift", "naive")
     write("forecast_accuracy", store.tables["forecast_accuracy"].empty(), "next_week_forecast")
     write("weekly_report", store.tables["weekly_report"].empty(), "next_week_forecast", "metrics")
     return made
+
+
+@dataclass(frozen=True)
+class Week:
+    """A store with a whole week, and the commits of its tables and models."""
+
+    store: Store
+    made: dict[str, Commit]
+
+    def write_series(self, *y: float) -> Commit:
+        """Write a version of `series` made from the week's rows."""
+        return write_series(self.store, *y, inputs=[self.made["raw_data"]])
+
+    def write_predictions(self, model: str, *y: float, series: Commit | None = None) -> Commit:
+        """Write a model's version, made from the week's `series` or another version."""
+        inputs = [series or self.made["series"]]
+        return write_predictions(self.store, model, *y, inputs=inputs)
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Week:
+    """A whole week: only copy it."""
+    store = make_store(tmp_path_factory.mktemp("week"))
+    return Week(store, write_week(store, 1, 2))
+
+
+@pytest.fixture
+def week(template: Week, tmp_path: Path) -> Week:
+    """A copy of the whole week."""
+    shutil.copytree(template.store.uri, tmp_path / "store")
+    return Week(make_store(tmp_path), template.made)
 
 
 def stale_assets(store: Store, *models: str, as_of: datetime = AS_OF) -> list[str]:
@@ -115,12 +138,6 @@ def state(store: Store, *models: str) -> str:
     return stale.state
 
 
-def test_nothing_is_stale_after_a_whole_week(tmp_path: Path):
-    store = make_store(tmp_path)
-    whole_week(store, 1, 2)
-    assert stale_assets(store) == []
-
-
 def test_nothing_is_stale_before_the_first_whole_week(tmp_path: Path):
     store = make_store(tmp_path)
     assert stale_assets(store) == []
@@ -128,66 +145,51 @@ def test_nothing_is_stale_before_the_first_whole_week(tmp_path: Path):
     assert stale_assets(store) == []
 
 
-def test_new_results_of_a_model_make_the_scores_stale(tmp_path: Path):
-    store = make_store(tmp_path)
-    made = whole_week(store, 1, 2)
-    write_predictions(store, "drift", 1, 3, inputs=[made["series"]])
-    assert stale_assets(store) == list(ASSETS[ASSETS.index("metrics") :])
+def test_only_other_results_of_a_model_make_the_scores_stale(week: Week):
+    assert stale_assets(week.store) == []
+    week.write_predictions("drift", 1, 2)
+    assert stale_assets(week.store) == []
+    week.write_predictions("drift", 1, 3)
+    assert stale_assets(week.store) == list(ASSETS[ASSETS.index("metrics") :])
 
 
-def test_equal_results_of_a_model_make_nothing_stale(tmp_path: Path):
-    store = make_store(tmp_path)
-    made = whole_week(store, 1, 2)
-    write_predictions(store, "drift", 1, 2, inputs=[made["series"]])
-    assert stale_assets(store) == []
+def test_new_data_make_the_backtest_stale_until_every_model_used_them(week: Week):
+    fresh = week.write_series(1, 5)
+    assert stale_assets(week.store)[0] == BACKTEST
+    week.write_predictions("drift", 1, 5, series=fresh)
+    assert stale_assets(week.store)[0] == BACKTEST
+    week.write_predictions("naive", 1, 5, series=fresh)
+    assert stale_assets(week.store)[0] == "metrics"
 
 
-def test_new_data_make_the_backtest_stale_until_every_model_used_them(tmp_path: Path):
-    store = make_store(tmp_path)
-    made = whole_week(store, 1, 2)
-    fresh = write_series(store, 1, 5, inputs=[made["raw_data"]])
-    assert stale_assets(store)[0] == BACKTEST
-    write_predictions(store, "drift", 1, 5, inputs=[fresh])
-    assert stale_assets(store)[0] == BACKTEST
-    write_predictions(store, "naive", 1, 5, inputs=[fresh])
-    assert stale_assets(store)[0] == "metrics"
-
-
-def test_a_model_that_the_scores_lack_makes_them_stale(tmp_path: Path):
-    store = make_store(tmp_path)
-    made = whole_week(store, 1, 2)
-    assert stale_assets(store, "drift", "naive", "ses") == []  # never made: its week will come
-    write_predictions(store, "ses", 1, 2, inputs=[made["series"]])
-    assert stale_assets(store, "drift", "naive", "ses")[0] == "metrics"
-
-
-def test_a_repeated_old_week_makes_nothing_stale(tmp_path: Path):
-    store = make_store(tmp_path)
-    whole_week(store, 1, 2, 3, as_of=AS_OF + WEEK)
-    whole_week(store, 1, 2, as_of=AS_OF)
-    assert stale_assets(store, as_of=AS_OF + WEEK) == []
-
-
-def test_the_digest_stays_the_same_while_equal_data_arrive_again(tmp_path: Path):
-    store = make_store(tmp_path)
-    made = whole_week(store, 1, 2)
-    write_series(store, 1, 5, inputs=[made["raw_data"]])
-    first = state(store)
-    write_series(store, 1, 5, inputs=[made["raw_data"]])
-    assert state(store) == first
-    write_series(store, 1, 6, inputs=[made["raw_data"]])
-    assert state(store) != first
-
-
-def test_the_digest_changes_if_the_same_reason_comes_back_after_a_rebuild(tmp_path: Path):
-    """A model is enabled, disabled and enabled again: both times the scores are stale."""
-    store = make_store(tmp_path)
-    made = whole_week(store, 1, 2)
-    ses = write_predictions(store, "ses", 1, 2, inputs=[made["series"]])
+def test_a_model_that_the_scores_lack_makes_them_stale(week: Week):
     models = ("drift", "naive", "ses")
-    first = state(store, *models)
-    backtests = [made["backtest of drift"], made["backtest of naive"]]
-    for inputs in ([*backtests, ses, made["series"]], [*backtests, made["series"]]):
-        store.write(make_scores(mae=2), make_commit("metrics", inputs=inputs))
-    assert stale_assets(store, *models)[0] == "metrics"
-    assert state(store, *models) != first
+    assert stale_assets(week.store, *models) == []  # never made: its week will come
+    week.write_predictions("ses", 1, 2)
+    assert stale_assets(week.store, *models)[0] == "metrics"
+
+
+def test_a_repeated_old_week_makes_nothing_stale(week: Week):
+    write_week(week.store, 1, as_of=AS_OF - WEEK)
+    assert stale_assets(week.store) == []
+
+
+def test_the_digest_stays_the_same_while_equal_data_arrive_again(week: Week):
+    week.write_series(1, 5)
+    first = state(week.store)
+    week.write_series(1, 5)
+    assert state(week.store) == first
+    week.write_series(1, 6)
+    assert state(week.store) != first
+
+
+def test_the_digest_changes_if_the_same_reason_comes_back_after_a_rebuild(week: Week):
+    """A model is enabled, disabled and enabled again: both times the scores are stale."""
+    models = ("drift", "naive", "ses")
+    ses = week.write_predictions("ses", 1, 2)
+    first = state(week.store, *models)
+    two = [week.made[name] for name in ("drift", "naive", "series")]
+    for inputs in ([*two, ses], two):
+        week.store.write(make_scores(mae=2), make_commit("metrics", inputs=inputs))
+    assert stale_assets(week.store, *models)[0] == "metrics"
+    assert state(week.store, *models) != first

@@ -10,8 +10,8 @@ import deltalake
 import pytest
 
 from forecast_assets.errors import StoreError, VersionPrunedError
-from forecast_assets.storage import tombstones
 from forecast_assets.storage.audit import verify
+from forecast_assets.storage.commit import mark_pruned
 from forecast_assets.storage.retention import PruneCandidate, find_prunable, remove
 from forecast_assets.storage.store import Store
 from forecast_assets.storage.tables import table_contracts
@@ -71,12 +71,9 @@ def test_versions_superseded_long_ago_are_found_and_current_ones_are_not(tmp_pat
 
 
 def test_the_time_when_a_version_was_superseded_counts(tmp_path: Path):
-    store = superseded(tmp_path, n=2, weeks=27)
-    assert len(find(store)) == 1
-    shutil.rmtree(store.location(BACKTEST))
-    store = superseded(tmp_path, n=1, weeks=27)
+    store = superseded(tmp_path, n=1)
     write_predictions(store, "naive", 9.0, as_of=AS_OF + WEEK)
-    assert find(make_store(tmp_path)) == []
+    assert find(store) == []
     assert len(find(store, before=datetime.now(UTC) + WEEK)) == 1
 
 
@@ -102,23 +99,17 @@ def test_inputs_of_the_newest_versions_stay(tmp_path: Path):
     assert names(make_store(tmp_path)) == [f"{BACKTEST} of naive, version 1", "metrics, version 1"]
 
 
-def test_no_other_asset_loses_a_version(tmp_path: Path):
+def test_neither_other_assets_nor_versions_of_another_tool_lose_rows(tmp_path: Path):
     store = make_store(tmp_path)
-    for i in range(3):
+    for i in range(2):
         write_series(store, i)
         store.write(make_raw(make_series(a=[i])), make_commit("raw_data"))
-    for asset in ("series", "raw_data"):
-        age(store, asset, 500)
-    assert find(make_store(tmp_path)) == []
-
-
-def test_versions_of_another_tool_stay(tmp_path: Path):
-    store = superseded(tmp_path, n=1)
     store.write(make_scores(), make_commit("metrics"))
     rows = store.read(select(store, "metrics"))
     for _ in range(2):
         deltalake.write_deltalake(store.location("metrics"), rows, mode="overwrite")
-    age(store, "metrics", 27)
+    for asset in ("series", "raw_data", "metrics"):
+        age(store, asset, 500)
     assert find(make_store(tmp_path)) == []
 
 
@@ -172,32 +163,25 @@ def test_a_table_that_replaced_a_pruned_one_is_not_pruned(tmp_path: Path):
 
 
 def test_an_object_store_is_pruned_like_a_folder(tmp_path: Path, object_store_address: str):
-    def opened() -> Store:
-        return Store("s3://bucket/store", table_contracts((80, 95)), var=tmp_path)
-
-    store = opened()
-    for i in range(3):
-        for model in ("naive", "drift"):
-            write_predictions(store, model, float(i), as_of=AS_OF + i * WEEK)
+    store = Store("s3://bucket/store", table_contracts((80, 95)), var=tmp_path)
+    for i in range(2):
+        write_predictions(store, "naive", float(i), as_of=AS_OF + i * WEEK)
     after = NOW + WEEK
-    candidate = find(store, before=after)
-    assert [item.n_files for item in candidate] == [1] * 4
-    assert remove(store, candidate, now=NOW) == 4
-    assert sum("/model=" in key for key in keys(object_store_address)) == 2
-    store = opened()
+    (candidate,) = find(store, before=after)
+    assert (candidate.n_files, remove(store, [candidate], now=NOW)) == (1, 1)
+    assert sum("/model=" in key for key in keys(object_store_address)) == 1
     assert find(store, before=after) == []
-    assert store.read(select(store, BACKTEST))["y_hat"].tolist() == [2.0, 2.0]
-    findings = verify(store, [BACKTEST])
-    assert [item.pruned_at is not None for item in findings] == [True] * 4 + [False] * 2
-    assert not any(item.problem for item in findings)
+    audits = verify(store, [BACKTEST])
+    assert [audit.pruned_at is not None for audit in audits] == [True, False]
+    assert not any(audit.problem for audit in audits)
 
 
 # Repeated, concurrent and interrupted prunes
 def test_an_interrupted_prune_is_continued(tmp_path: Path):
     store = superseded(tmp_path)
     rows = [item for candidate in find(store) for item in candidate.rows]
-    tombstones.write_tombstones(store.uri, rows, now=NOW - WEEK)
-    tombstones.delete(store.location(BACKTEST), rows[0].file)
+    mark_pruned(store.uri, rows, now=NOW - WEEK)
+    Path(store.location(BACKTEST), rows[0].file).unlink()
     store = make_store(tmp_path)
     assert names(store) == [f"{BACKTEST} of naive, version 1"]
     assert not any(item.problem for item in verify(store, [BACKTEST]))
@@ -206,23 +190,32 @@ def test_an_interrupted_prune_is_continued(tmp_path: Path):
 
 
 def test_concurrent_prunes_and_writers_delete_each_file_once(tmp_path: Path):
-    models = [f"model_{n}" for n in range(5)]
-    superseded(tmp_path, *models)
+    superseded(tmp_path, "naive", "drift", "ses")
 
     def write() -> None:
         store = make_store(tmp_path)  # as in a process of its own
-        for n in range(8):
-            write_predictions(store, f"model_{n % 2}", float(n), as_of=AS_OF + 9 * WEEK)
+        for n in range(3):
+            write_predictions(store, "naive", float(n), as_of=AS_OF + 9 * WEEK)
 
     with ThreadPoolExecutor(4) as pool:
         writers = [pool.submit(write) for _ in range(2)]
         prunes = [pool.submit(lambda: prune(make_store(tmp_path))) for _ in range(2)]
-        assert sum(future.result() for future in prunes) == 10
+        assert sum(future.result() for future in prunes) == 6
         assert [future.result() for future in writers] == [None, None]
     audits = verify(make_store(tmp_path), [BACKTEST])
     assert [audit.problem for audit in audits if audit.problem] == []
-    assert [audit.version for audit in audits if audit.pruned_at] == list(range(10))
-    assert len(audits) == 31
+    assert [audit.version for audit in audits if audit.pruned_at] == list(range(6))
+    assert len(audits) == 9 + 6
+
+
+def test_a_data_file_that_cannot_be_deleted_is_named(tmp_path: Path):
+    store = superseded(tmp_path, n=2)
+    (candidate,), file = find(store), data_files(store, BACKTEST)[0]
+    file.unlink()
+    assert remove(store, [candidate], now=NOW) == 0  # another process was faster
+    (file / "a folder in its place").mkdir(parents=True)
+    with pytest.raises(StoreError, match=rf"Could not write \(delete\) .*{file.name} in the store"):
+        remove(store, [candidate], now=NOW)
 
 
 # Fold caches and step records
@@ -278,7 +271,5 @@ def test_a_file_that_cannot_be_deleted_is_named(tmp_path: Path):
 
 
 def test_an_empty_folder_has_nothing_to_prune(tmp_path: Path):
-    store = make_store(tmp_path)
-    assert find(store) == []
-    assert prune(store) == 0
+    assert prune(make_store(tmp_path)) == 0
     assert list(tmp_path.iterdir()) == []

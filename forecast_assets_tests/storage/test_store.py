@@ -18,11 +18,10 @@ import pytest
 from forecast_assets.errors import DataError, StoreError, VersionNotFoundError
 from forecast_assets.storage.audit import verify
 from forecast_assets.storage.contract import Column, TableContract
-from forecast_assets.storage.store import Store
+from forecast_assets.storage.store import KEEP_ALL_VERSIONS, Store
 from forecast_assets_tests.builders import AS_OF, make_series
 from forecast_assets_tests.store_builders import (
     BACKTEST,
-    data_files,
     log_entry,
     make_commit,
     make_input,
@@ -43,25 +42,19 @@ def test_every_write_is_a_version_and_old_ones_stay_readable(tmp_path: Path):
     for n in (1, 2):
         for model in ("naive", "drift"):
             write_predictions(store, model, *([n] * n))
-    assert [commit.version for commit in store.history(BACKTEST)] == [0, 1, 2, 3]
-    drift = store.history(BACKTEST, partition="drift")
-    assert [commit.version for commit in drift] == [1, 3]
+    naive, drift = (store.history(BACKTEST, partition=model) for model in ("naive", "drift"))
+    assert [commit.version for commit in (*naive, *drift)] == [0, 2, 1, 3]
     assert [store.read([commit])["y_hat"].tolist() for commit in drift] == [[1.0], [2.0, 2.0]]
-    old_and_new = [drift[0], store.history(BACKTEST, partition="naive")[1]]
-    assert store.read(old_and_new)["y_hat"].tolist() == [1.0, 2.0, 2.0]
+    assert store.read([drift[0], naive[1]])["y_hat"].tolist() == [1.0, 2.0, 2.0]
 
 
-def test_equal_content_is_a_new_version_with_the_same_data_version(tmp_path: Path):
+def test_a_commit_records_its_run_time_and_inputs_and_equal_content_has_one_data_version(
+    tmp_path: Path,
+):
     store = make_store(tmp_path)
-    first, second = write_series(store, 1, 2), write_series(store, 1, 2)
-    assert (first.version, second.version) == (0, 1)
-    assert first.data_version == second.data_version
-    assert len(data_files(store, "series")) == 2
-
-
-def test_a_commit_records_its_run_time_and_inputs(tmp_path: Path):
-    store = make_store(tmp_path)
-    series = write_series(store, 1, 2)
+    first, series = write_series(store, 1, 2), write_series(store, 1, 2)
+    assert (first.version, series.version) == (0, 1)
+    assert first.data_version == series.data_version
     written = write_predictions(store, "naive", 1, 2, 3, run_id="r1", inputs=[series])
     (commit,) = make_store(tmp_path).history(BACKTEST)
     assert commit == written
@@ -86,29 +79,30 @@ def test_old_versions_are_readable_after_the_levels_changed(tmp_path: Path):
 
 
 def test_a_partition_may_have_any_name(tmp_path: Path):
-    names = [
-        *("it's", 'a "b"', "a/b", "a\\b", "a b", "ünïcode 日本", "a=b%20c", "..", "null", "01"),
-        *("new\nline", "*?[x]", "__HIVE_DEFAULT_PARTITION__", "x' OR model = 'other", "other"),
-    ]
+    twice = ["it's", "a/b", "null", "x' OR model = 'other"]
+    names = [*twice, 'a "b"', "a\\b", "ünïcode 日本", "a=b%20c", "..", "01", "new\nline", "*?[x]"]
+    names += ["__HIVE_DEFAULT_PARTITION__", "other"]
     written = make_store(tmp_path)
-    first = [write_predictions(written, name, 1) for name in names]
-    second = [write_predictions(written, name, 2, 3) for name in names]
+    first = {name: write_predictions(written, name, 1) for name in names}
+    second = {name: write_predictions(written, name, 2, 3) for name in twice}
     store = make_store(tmp_path)
-    for name, *versions in zip(names, first, second, strict=True):
-        assert store.history(BACKTEST, partition=name) == versions
-        assert store.read(versions[:1])["model"].tolist() == [name]
-        assert store.read(versions[1:])["y_hat"].tolist() == [2.0, 3.0]
+    for name, commit in first.items():
+        assert store.history(BACKTEST, partition=name)[0] == commit
+        assert store.read([commit])["model"].tolist() == [name]
+    for name, commit in second.items():
+        assert store.history(BACKTEST, partition=name)[1:] == [commit]
+        assert store.read([commit])["y_hat"].tolist() == [2.0, 3.0]
     assert not problems(store, BACKTEST)
 
 
 # Types and rows
-def kinds_frame() -> pd.DataFrame:
-    """Hold the extremes of every kind of column, and a null where the kind allows one."""
+def test_every_kind_of_column_comes_back_as_it_was(tmp_path: Path):
+    """Hold the extremes of every kind, and a null where the kind allows one."""
     datetimes = ["2024-03-31 02:30:00.123456", "1900-01-01", None, "2262-01-01"]
     timestamps = ["2024-10-27T00:30:00.000001Z", "1970-01-01T00:00Z", None, "1900-01-01T00:00Z"]
-    return pd.DataFrame(
+    frame = pd.DataFrame(
         {
-            "key": [0, 1, 2, np.iinfo("int64").max],
+            "int": [0, 1, 2, np.iinfo("int64").max],
             "string": ["", "ü 'quoted' \"twice\"\n", None, "null"],
             "float": [0.1, -np.inf, np.nan, 5e-324],
             "datetime": pd.to_datetime(datetimes, format="ISO8601"),
@@ -117,22 +111,14 @@ def kinds_frame() -> pd.DataFrame:
             "date": pd.to_datetime(["2024-02-29", "1900-01-01", None, "2262-01-01"]),
         }
     )
-
-
-def test_every_kind_of_column_comes_back_as_it_was(tmp_path: Path):
-    kinds = ("string", "float", "datetime", "timestamp", "date")
-    columns = (
-        Column("key", "int", "The order."),
-        *(Column(kind, kind, "Nullable.", nullable=True) for kind in kinds),
-        Column("bool", "bool", "Never null."),
-    )
-    tables = {"kinds": TableContract("kinds", ("key",), columns)}
-    store = Store(str(tmp_path / "kinds"), tables, var=tmp_path)
-    commit = store.write(kinds_frame(), make_commit("kinds"))
-    read = Store(store.uri, tables, var=tmp_path).read([commit])
-    pd.testing.assert_frame_equal(read, tables["kinds"].arrange(kinds_frame()), check_exact=True)
-    assert read["string"].tolist() == kinds_frame()["string"].tolist()
-    assert tables["kinds"].data_version(read) == commit.data_version
+    columns = [Column(kind, kind, "Any.", nullable=kind not in ("int", "bool")) for kind in frame]
+    table = TableContract("kinds", ("int",), tuple(columns))
+    store = Store(str(tmp_path / "kinds"), {"kinds": table}, var=tmp_path)
+    commit = store.write(frame, make_commit("kinds"))
+    read = Store(store.uri, store.tables, var=tmp_path).read([commit])
+    pd.testing.assert_frame_equal(read, table.arrange(frame), check_exact=True)
+    assert read["string"].tolist() == frame["string"].tolist()
+    assert table.data_version(read) == commit.data_version
     assert not problems(store)
 
 
@@ -147,47 +133,37 @@ def test_any_selection_of_partitions_has_the_same_columns_and_types(tmp_path: Pa
     assert not problems(store)
 
 
-def test_rows_are_sorted_by_the_key(tmp_path: Path):
-    store = make_store(tmp_path)
-    shuffled = make_series(b=[1, 2], a=[3, 4]).iloc[[3, 0, 2, 1]]
-    commit = store.write(shuffled, make_commit("series"))
-    pd.testing.assert_frame_equal(store.read([commit]), make_series(b=[1, 2], a=[3, 4]))
-
-
 # Many versions, and other writers
 @pytest.fixture(scope="module")
 def long_history(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Write 102 versions of `series`: Delta makes a checkpoint after 100."""
+    """Write 7 versions of `series`, with a checkpoint in the log after 5."""
     folder = tmp_path_factory.mktemp("long")
-    store = make_store(folder)
-    for n in range(102):
-        write_series(store, n, as_of=AS_OF - timedelta(days=n))
-    assert list(Path(store.location("series")).rglob("*.checkpoint.parquet"))
+    frequent = {**KEEP_ALL_VERSIONS, "delta.checkpointInterval": "5"}
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr("forecast_assets.storage.store.KEEP_ALL_VERSIONS", frequent)
+        for n in range(7):
+            write_series(make_store(folder), n, as_of=AS_OF - timedelta(days=n))
+    assert list((folder / "store").rglob("*.checkpoint.parquet"))
     return folder
 
 
-def test_versions_before_a_checkpoint_stay_readable(long_history: Path):
-    store = make_store(long_history)
-    commits = store.history("series")
-    assert [commit.version for commit in commits] == list(range(102))
-    assert [store.read([commits[n]])["y"].item() for n in (0, 50, 101)] == [0.0, 50.0, 101.0]
-
-
-def test_threads_that_share_a_new_store_read_the_same_history(long_history: Path):
+def test_versions_before_a_checkpoint_stay_readable_by_threads_that_share_a_store(
+    long_history: Path,
+):
     for _ in range(5):
         store = make_store(long_history)
         with ThreadPoolExecutor(4) as pool:
             histories = list(pool.map(store.history, ["series"] * 4))
-        assert [[commit.version for commit in history] for history in histories] == [
-            list(range(102))
-        ] * 4
+        for history in histories:
+            assert [commit.version for commit in history] == list(range(7))
+    assert [store.read([history[n]])["y"].item() for n in (0, 4, 6)] == [0.0, 4.0, 6.0]
 
 
 def test_a_log_that_lost_entries_before_a_checkpoint_is_refused(long_history: Path, tmp_path: Path):
     shutil.copytree(long_history / "store", tmp_path / "store")
     store = make_store(tmp_path)
     log_entry(store, "series", 0).unlink()
-    message = r"log of series .* lost 1 of 102 entries\. No version was read.*`_delta_log`"
+    message = r"log of series .* lost 1 of 7 entries\. No version was read.*`_delta_log`"
     with pytest.raises(StoreError, match=message):
         store.history("series")
 
@@ -196,16 +172,16 @@ def test_versions_of_concurrent_writers_are_all_kept(tmp_path: Path):
     def write(model: str) -> list[tuple[int, str | None, str]]:
         store = make_store(tmp_path)  # as in a process of its own
         commits = [
-            write_predictions(store, model, n, run_id=f"run {os.urandom(4)!r}") for n in range(4)
+            write_predictions(store, model, n, run_id=f"run {os.urandom(4)!r}") for n in range(3)
         ]
         return [(commit.version, commit.partition, commit.content) for commit in commits]
 
-    with ThreadPoolExecutor(4) as pool:
-        written = [version for versions in pool.map(write, "aabc") for version in versions]
+    with ThreadPoolExecutor(3) as pool:
+        written = [version for versions in pool.map(write, "aab") for version in versions]
     store = make_store(tmp_path)
     history = [(c.version, c.partition, c.content) for c in store.history(BACKTEST)]
     assert sorted(written) == history
-    assert [version for version, _, _ in history] == list(range(16))
+    assert [version for version, _, _ in history] == list(range(9))
     assert not problems(store, BACKTEST)
 
 
@@ -214,9 +190,11 @@ def test_an_open_store_reads_and_continues_what_another_one_wrote(tmp_path: Path
     first = write_predictions(store, "naive", 1)
     write_predictions(other, "naive", 2)
     drift = write_predictions(other, "drift", 3)
-    assert make_store(tmp_path).read([drift])["y_hat"].tolist() == [3.0]
     assert store.read([first, drift])["y_hat"].tolist() == [3.0, 1.0]
     assert write_predictions(store, "naive", 4).version == 3
+    Path(store.location(BACKTEST)).rename(tmp_path / "elsewhere")
+    assert store.history(BACKTEST) == []
+    assert write_predictions(store, "naive", 5).version == 0
 
 
 def test_a_version_that_cannot_be_committed_leaves_the_others_unchanged(tmp_path: Path):
@@ -251,14 +229,6 @@ def test_what_a_killed_first_write_left_is_not_a_version(tmp_path: Path, files: 
     assert not problems(make_store(tmp_path))
 
 
-def test_a_table_that_was_deleted_under_an_open_store_starts_again_at_0(tmp_path: Path):
-    store = make_store(tmp_path)
-    write_series(store, 1)
-    Path(store.location("series")).rename(tmp_path / "elsewhere")
-    assert store.history("series") == []
-    assert write_series(store, 2).version == 0
-
-
 def test_a_commit_of_another_tool_is_listed_with_what_is_known(tmp_path: Path):
     store = make_store(tmp_path)
     write_series(store, 1)
@@ -272,31 +242,20 @@ def test_a_commit_of_another_tool_is_listed_with_what_is_known(tmp_path: Path):
 
 
 # Refusals
+@pytest.mark.parametrize("partition", ["drift", None, ""])
+def test_rows_of_another_partition_are_refused(tmp_path: Path, partition: str | None):
+    store = make_store(tmp_path)
+    write_predictions(store, "naive", 1)
+    with pytest.raises(StoreError, match=r"Could not write backtest_predictions .* failed valid"):
+        store.write(make_predictions("naive", 1, 2), make_commit(BACKTEST, partition))
+    assert len(make_store(tmp_path).history(BACKTEST)) == 1
+
+
 def test_rows_that_break_the_contract_are_not_written(tmp_path: Path):
     store = make_store(tmp_path)
     with pytest.raises(DataError, match=r"breaks its contract.*earlier versions are unchanged"):
         write_series(store, 1, np.nan)
     assert not Path(store.location("series")).exists()
-
-
-@pytest.mark.parametrize(
-    ("partition", "message"),
-    [
-        ("drift", "2 rows cannot be written as the partition 'drift' .* they include rows of nai"),
-        (None, "partition None of backtest_predictions: a version .* needs the name of its model"),
-        ("", "partition '' of backtest_predictions: a version .* needs the name of its model"),
-    ],
-)
-def test_rows_of_another_partition_are_refused(tmp_path: Path, partition: str | None, message: str):
-    store = make_store(tmp_path)
-    with pytest.raises(DataError, match=message):
-        store.write(make_predictions("naive", 1, 2), make_commit(BACKTEST, partition))
-    assert store.history(BACKTEST) == []
-
-
-def test_a_table_without_partitions_refuses_one(tmp_path: Path):
-    with pytest.raises(DataError, match=r"series has no partitions. Nothing was written"):
-        make_store(tmp_path).write(make_series(a=[1]), make_commit("series", "naive"))
 
 
 def test_unknown_names_are_refused_with_those_that_exist(tmp_path: Path):
@@ -334,16 +293,10 @@ from pathlib import Path
 from forecast_assets.errors import StoreError
 from forecast_assets_tests.store_builders import make_store, write_series
 
-how, scratch, *folders = sys.argv[1:]
-write_series(make_store(Path(scratch)), 1)  # imports everything while it is possible
-if how == "full":
-    resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
-elif os.geteuid() == 0:
-    os.setgroups([])
-    os.setgid(65534)
-    os.setuid(65534)
-for folder in folders:
-    store = make_store(Path(folder))
+scratch, full, *closed = map(Path, sys.argv[1:])
+
+def use(folder):
+    store = make_store(folder)
     for action in (
         lambda: print(len(store.history("series"))),
         lambda: write_series(store, *range(50)),
@@ -353,19 +306,55 @@ for folder in folders:
             action()
         except StoreError as error:
             print(error)
+
+write_series(make_store(scratch), 1)  # imports everything while it is possible
+limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))
+use(full)
+resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+if os.geteuid() == 0:
+    os.setgroups([])
+    os.setgid(65534)
+    os.setuid(65534)
+for folder in closed:
+    use(folder)
 """
 
 
-def run_limited(how: str, scratch: Path, *folders: Path) -> list[str]:
-    """Read and write stores in a process that may not write or has a full disk."""
-    done = subprocess.run(
-        [sys.executable, "-c", OTHER_PROCESS, how, str(scratch), *map(str, folders)],
-        cwd=Path(__file__).parents[2],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return done.stdout.splitlines()
+def set_mode(folder: Path, *, directories: int, files: int) -> None:
+    for path in [*folder.rglob("*"), folder]:
+        path.chmod(directories if path.is_dir() else files)
+
+
+def test_a_full_disk_and_missing_permissions_are_named_and_change_nothing():
+    with tempfile.TemporaryDirectory() as name:  # tmp_path is closed to other users
+        root = Path(name)
+        root.chmod(0o755)
+        full, read_only, closed = (make_store(root / n) for n in ("full", "read_only", "closed"))
+        for store in (full, read_only, closed):
+            write_series(store, 1)
+        set_mode(read_only.var, directories=0o555, files=0o444)
+        Path(closed.uri).chmod(0o700 if os.geteuid() == 0 else 0o000)
+        folders = [root / "scratch", *(store.var for store in (full, read_only, closed))]
+        done = subprocess.run(
+            [sys.executable, "-c", OTHER_PROCESS, *map(str, folders)],
+            cwd=Path(__file__).parents[2],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        set_mode(read_only.var, directories=0o755, files=0o644)
+        Path(closed.uri).chmod(0o755)
+        lines = done.stdout.splitlines()
+        check_refusals(lines[:3], full, "File too large")
+        check_refusals(lines[3:6], read_only, "Permission denied")
+        message = f"Could not read the history of series in the store {closed.uri}"
+        assert lines[6].startswith(message)
+        assert "Permission denied" in lines[6]
+        for store in (full, read_only, closed):
+            assert len(make_store(store.var).history("series")) == 1
+            assert not problems(store)
+        assert write_series(full, 3).version == 1
 
 
 def check_refusals(lines: list[str], store: Store, cause: str) -> None:
@@ -377,40 +366,6 @@ def check_refusals(lines: list[str], store: Store, cause: str) -> None:
         assert "Earlier versions are unchanged. Check that" in message
 
 
-def test_a_full_disk_leaves_every_version_readable(tmp_path: Path):
-    store = make_store(tmp_path)
-    commit = write_series(store, 1)
-    lines = run_limited("full", tmp_path / "scratch", tmp_path)
-    check_refusals(lines, store, "File too large")
-    assert make_store(tmp_path).history("series") == [commit]
-    assert not problems(store)
-    assert write_series(store, 3).version == 1
-
-
-def set_mode(folder: Path, *, directories: int, files: int) -> None:
-    for path in [*folder.rglob("*"), folder]:
-        path.chmod(directories if path.is_dir() else files)
-
-
-def test_missing_permissions_are_named():
-    with tempfile.TemporaryDirectory() as name:  # tmp_path is closed to other users
-        root = Path(name)
-        root.chmod(0o755)
-        read_only, closed = make_store(root / "read_only"), make_store(root / "closed")
-        for store in (read_only, closed):
-            write_series(store, 1)
-        set_mode(read_only.var, directories=0o555, files=0o444)
-        Path(closed.uri).chmod(0o700 if os.geteuid() == 0 else 0o000)
-        lines = run_limited("closed", root / "scratch", read_only.var, closed.var)
-        set_mode(read_only.var, directories=0o755, files=0o644)
-        Path(closed.uri).chmod(0o755)
-        check_refusals(lines[:3], read_only, "Permission denied")
-        assert lines[3].startswith(
-            f"Could not read the history of series in the store {closed.uri}"
-        )
-        assert "Permission denied" in lines[4]
-
-
 # Files of the report
 def test_report_files_are_written_whole_and_listed_with_their_hashes(tmp_path: Path):
     store = make_store(tmp_path)
@@ -419,15 +374,6 @@ def test_report_files_are_written_whole_and_listed_with_their_hashes(tmp_path: P
     assert rows["file"].tolist() == ["reports/1/report.html", "reports/1/report.md"]
     assert rows["n_bytes"].tolist() == [5, 4]
     assert (tmp_path / "reports/1/report.md").read_text(encoding="utf-8") == "# ü"
-    assert sorted(path.name for path in (tmp_path / "reports/1").iterdir()) == [
-        "report.html",
-        "report.md",
-    ]
+    assert len(list((tmp_path / "reports/1").iterdir())) == 2
     store.write(rows, make_commit("weekly_report"))
     assert not problems(store)
-
-
-def test_report_files_that_cannot_be_written_are_named(tmp_path: Path):
-    (tmp_path / "reports").write_text("a file instead of a folder")
-    with pytest.raises(StoreError, match=r"Could not write the files of reports/1 in the store"):
-        make_store(tmp_path).write_report_files("reports/1", {"report.md": "x"})

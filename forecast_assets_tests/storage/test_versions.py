@@ -62,26 +62,20 @@ def test_equal_content_counts_once_as_its_newest_version():
     assert numbers(latest_per_content(commits)) == [1, 2]
 
 
-def test_previous_versions_were_made_from_other_content_before(monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize(
+    ("data_version", "limit", "versions"),
+    [("new", 9, [4, 3, 2]), ("y", 9, [3, 2]), ("new", 2, [4, 3])],
+)
+def test_previous_versions_were_made_from_other_content_before(
+    monkeypatch: pytest.MonkeyPatch, data_version: str, limit: int, versions: list[int]
+):
     commits = [at(n, f"{n}", n, inputs) for n, inputs in enumerate("xyxzyz")]
-    store = make_store(Path("nowhere"))
+    store, query = make_store(Path("nowhere")), {"input_asset": "metrics", "limit": limit}
     monkeypatch.setattr(store, "history", lambda _: commits)
-
-    def previous(data_version: str, limit: int) -> list[int]:
-        return numbers(
-            previous_versions(
-                store,
-                "best_model",
-                before=AS_OF + 5 * WEEK,
-                input_asset="metrics",
-                data_version=data_version,
-                limit=limit,
-            )
-        )
-
-    assert previous("new", 9) == [4, 3, 2]
-    assert previous("y", 9) == [3, 2]
-    assert previous("new", 2) == [4, 3]
+    previous = previous_versions(
+        store, "best_model", before=AS_OF + 5 * WEEK, data_version=data_version, **query
+    )
+    assert numbers(previous) == versions
 
 
 # What a step of a run reads
@@ -109,21 +103,15 @@ def test_a_step_reads_the_partitions_in_the_given_order(weeks: Store):
     assert read(weeks, "new", models=("drift", "naive")) == [5, 4]
 
 
-def test_a_step_reads_the_last_of_several_versions_of_its_run(tmp_path: Path):
-    store = make_store(tmp_path)
-    for y in range(2):
-        write_predictions(store, "naive", y, run_id="aa1")
-    assert read(store, "aa1") == [1]
-
-
 def test_a_table_without_partitions_has_one_version_for_a_step(tmp_path: Path):
     store = make_store(tmp_path)
-    write_series(store, 1)
-    write_series(store, 1, as_of=AS_OF + WEEK)
-    arguments = {"partitions": None, "runs": ["new"]}
-    assert numbers(resolve_inputs(store, "series", as_of=AS_OF, **arguments)) == [0]
+    for run_id, as_of in (("aa1", AS_OF), ("aa1", AS_OF), ("ab2", AS_OF + WEEK)):
+        write_series(store, 1, run_id=run_id, as_of=as_of)
+    for run in ("aa1", "new"):
+        commits = resolve_inputs(store, "series", partitions=None, runs=[run], as_of=AS_OF)
+        assert numbers(commits) == [1]
     with pytest.raises(VersionNotFoundError, match=r"series has no version as of 2025-12-29 00:00"):
-        resolve_inputs(store, "series", as_of=AS_OF - WEEK, **arguments)
+        resolve_inputs(store, "series", partitions=None, runs=["new"], as_of=AS_OF - WEEK)
 
 
 def test_every_missing_partition_is_named_with_the_command_that_makes_it(weeks: Store):

@@ -1,6 +1,6 @@
 """Tests of the sensor that reports failed runs and checks, and delivers what is queued."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -9,11 +9,10 @@ import pytest
 from dagster._core.test_utils import create_run_for_test
 
 from forecast_assets.defs.sensors.run_failures import MAX_RUNS_PER_TICK, build_alarms
-from forecast_assets_tests.builders import make_series, walk, week_settings
-from forecast_assets_tests.dagster_runs import run_week
+from forecast_assets_tests.builders import make_series, write_source
+from forecast_assets_tests.dagster_runs import PANEL, materialize, run_week, small_week
 from forecast_assets_tests.notification_servers import Webhook, webhook
 
-PANEL = {"a": walk(40, seed=1), "b": walk(45, seed=2)}
 DELIVERY_CHECK = "notifications_delivered"
 
 
@@ -21,15 +20,10 @@ class Watcher:
     """The sensor with one channel, evaluated again and again; it has had its first tick."""
 
     def __init__(self, folder: Path, instance: dg.DagsterInstance, hook: Webhook) -> None:
-        self.hook, self._folder, self._instance, self._cursor = hook, folder, instance, ""
-        self.configure(PANEL)
+        self.hook, self._instance, self._cursor = hook, instance, ""
+        rule = {"urls": [hook.url], "events": ["run_failed", "check_failed"]}
+        self.settings = small_week(folder, notify={"rules": [rule]})
         self.tick()
-
-    def configure(self, series: Mapping[str, Sequence[float]]) -> None:
-        """Write the source, and settings with one rule."""
-        rule = {"urls": [self.hook.url], "events": ["run_failed", "check_failed"]}
-        notify = {"rules": [rule]}
-        self.settings = week_settings(self._folder, make_series(**series), notify=notify)
 
     def tick(self, *, later: timedelta = timedelta(0)) -> str:
         """Evaluate the sensor, so much later than now, and return its message."""
@@ -39,10 +33,9 @@ class Watcher:
         self._cursor = result.cursor or self._cursor
         return str(result.skip_message)
 
-    def run_week(self, source: str | None = None) -> dg.ExecuteInProcessResult:
-        """Run the weekly job, of another text as source."""
-        if source is not None:
-            (self._folder / "source.csv").write_text(source)
+    def run_week(self, source: str) -> dg.ExecuteInProcessResult:
+        """Run the weekly job, of this text as source."""
+        (self.settings.root / "source.csv").write_text(source)
         return run_week(self.settings, self._instance)
 
     def end_run(self, **tags: str) -> None:
@@ -57,17 +50,20 @@ def watcher(tmp_path: Path, instance: dg.DagsterInstance) -> Iterator[Watcher]:
         yield Watcher(tmp_path, instance, hook)
 
 
-def test_failed_checks_of_a_run_that_succeeds_are_reported(watcher: Watcher):
-    assert watcher.run_week().success
+def test_failed_checks_of_a_run_that_succeeds_are_reported(
+    watcher: Watcher, instance: dg.DagsterInstance
+):
+    data = ("raw_data", "series")
+    assert materialize(watcher.settings, instance, *data).success
     assert watcher.tick() == "New notifications: 0. All delivered."
-    watcher.configure(series={**PANEL, "short": [1.0]})
-    assert watcher.run_week().success
+    write_source(watcher.settings.root, make_series(**PANEL, short=[1.0]))
+    assert materialize(watcher.settings, instance, *data).success
     watcher.tick()
     (message,) = watcher.hook.messages
-    assert message["title"].endswith(" failed checks")
+    assert message["title"].startswith("The run of raw_data, series as of 20")
+    assert message["title"].endswith(" failed check")
     assert message["type"] == "warning"
-    assert message["message"].startswith("- series, ")
-    assert "1 of 3 series" in message["message"]
+    assert message["message"].startswith("- series, long_enough: 1 of 4 series")
 
 
 def test_a_failed_run_is_reported_once_with_its_cause(watcher: Watcher):

@@ -5,40 +5,17 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import dagster as dg
-import pytest
 from dagster._core.test_utils import create_run_for_test
 
 from forecast_assets.config.settings import Settings
 from forecast_assets.defs.build import build_defs, build_store
 from forecast_assets.defs.sensors.stale_assets import build_poll, build_stale_assets
 from forecast_assets.storage.tables import ASSETS
-from forecast_assets_tests.builders import make_series, walk, week_settings, write_source
-from forecast_assets_tests.dagster_runs import materialize, run_week
+from forecast_assets_tests.builders import make_series, write_source
+from forecast_assets_tests.dagster_runs import PANEL, materialize, small_week
 from forecast_assets_tests.http_servers import Reply, csv_reply, serve
 
-PANEL = {"a": walk(40, seed=1), "b": walk(45, seed=2)}
-MODELS = ["naive", "window_average", "drift"]
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
-
-
-def small_settings(folder: Path, **models: object) -> Settings:
-    return week_settings(folder, make_series(**PANEL), models={"enabled": MODELS, **models})
-
-
-@pytest.fixture(scope="module")
-def week(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a finished week: only copy it."""
-    folder = tmp_path_factory.mktemp("week")
-    with dg.DagsterInstance.ephemeral() as instance:
-        assert run_week(small_settings(folder), instance).success
-    return folder
-
-
-@pytest.fixture
-def settings(week: Path, tmp_path: Path) -> Settings:
-    """The settings of a copy of the finished week."""
-    shutil.copytree(week / "var", tmp_path / "var")
-    return small_settings(tmp_path)
 
 
 def fetch_more(settings: Settings, instance: dg.DagsterInstance, *values: float) -> None:
@@ -47,11 +24,8 @@ def fetch_more(settings: Settings, instance: dg.DagsterInstance, *values: float)
     assert materialize(settings, instance, "raw_data", "series").success
 
 
-def run(
-    settings: Settings, instance: dg.DagsterInstance, request: dg.RunRequest
-) -> dg.ExecuteInProcessResult:
-    """Run what a sensor requests."""
-    return materialize(settings, instance, *selected(request), **dict(request.tags))
+def selected(request: dg.RunRequest) -> list[str]:
+    return [key.path[-1] for key in request.asset_selection or []]
 
 
 class Sensor:
@@ -80,50 +54,44 @@ class Sensor:
         return request
 
 
-def selected(request: dg.RunRequest) -> list[str]:
-    return [key.path[-1] for key in request.asset_selection or []]
-
-
 def test_nothing_is_stale_after_a_whole_week_or_before_the_first(
-    settings: Settings, instance: dg.DagsterInstance, tmp_path: Path
+    published: Settings, instance: dg.DagsterInstance
 ):
-    assert Sensor(settings, instance).tick() == "No asset is stale."
-    shutil.rmtree(tmp_path / "var")
-    assert Sensor(settings, instance).tick() == "No asset is stale."
+    assert Sensor(published, instance).tick() == "No asset is stale."
+    shutil.rmtree(published.var)
+    assert Sensor(published, instance).tick() == "No asset is stale."
 
 
-def test_new_data_make_every_model_and_the_forecast_stale(
-    settings: Settings, instance: dg.DagsterInstance
+def test_new_data_make_every_model_and_the_forecast_stale_until_each_is_rebuilt(
+    published: Settings, instance: dg.DagsterInstance
 ):
-    fetch_more(settings, instance, 130.0)
-    request = Sensor(settings, instance).request()
+    """Dagster ignores a run key that it has seen, and a run that makes nothing changes none."""
+    fetch_more(published, instance, 130.0)
+    sensor = Sensor(published, instance)
+    request = sensor.request()
     assert selected(request) == list(ASSETS[2:])
-    assert request.tags["dagster/asset_partition_range_end"] == "drift"
-    assert run(settings, instance, request).success
-    store = build_store(settings)
-    weeks = [store.read([one])["ds"].max() for one in store.history("next_week_forecast")]
+    assert request.tags["dagster/asset_partition_range_end"] == "window_average"
+    tags = dict(request.tags)
+    assert materialize(published, instance, *ASSETS[2:-1], **tags).success  # no report yet
+    store = build_store(published)
+    weeks = [store.read([commit])["ds"].max() for commit in store.history("next_week_forecast")]
     assert weeks[1] - weeks[0] == timedelta(weeks=1)
-    assert Sensor(settings, instance).tick() == "No asset is stale."
-
-
-def test_other_predictions_of_one_model_make_its_scores_stale(
-    settings: Settings, instance: dg.DagsterInstance
-):
-    other = small_settings(settings.root, window_average={"params": {"window": 12}})
-    partition = {"dagster/partition": "window_average"}
-    assert materialize(other, instance, "backtest_predictions", **partition).success
-    request = Sensor(other, instance).request()
-    assert selected(request) == list(ASSETS[3:])
-    assert "dagster/asset_partition_range_start" not in request.tags
-    assert run(other, instance, request).success
-    assert Sensor(other, instance).tick() == "No asset is stale."
+    second = sensor.request()
+    assert selected(second) == ["weekly_report"]
+    assert "dagster/asset_partition_range_end" not in second.tags
+    fetch_more(published, instance, 130.0)  # the same data
+    again = sensor.tick()
+    assert isinstance(again, dg.RunRequest)
+    assert again.run_key == second.run_key
+    assert materialize(published, instance, "weekly_report").success
+    assert sensor.tick() == "No asset is stale."
 
 
 def test_the_sensor_waits_for_runs_of_this_project_and_for_changes_to_end(
-    settings: Settings, instance: dg.DagsterInstance
+    published: Settings, instance: dg.DagsterInstance
 ):
-    fetch_more(settings, instance, 130.0)
-    sensor = Sensor(settings, instance)
+    fetch_more(published, instance, 130.0)
+    sensor = Sensor(published, instance)
     assert "at the next tick" in str(sensor.tick())
     active = [
         create_run_for_test(instance, job_name="x", status=dg.DagsterRunStatus.STARTED, tags=tags)
@@ -131,33 +99,12 @@ def test_the_sensor_waits_for_runs_of_this_project_and_for_changes_to_end(
     ]
     assert sensor.tick() == "A run is in progress; stale assets are looked for after it."
     instance.delete_run(active[1].run_id)
-    fetch_more(settings, instance, 130.0, 131.0)
-    assert "at the next tick" in str(sensor.tick())
-    assert isinstance(sensor.tick(), dg.RunRequest)
-
-
-def test_a_run_that_fails_is_not_requested_again_and_again(
-    settings: Settings, instance: dg.DagsterInstance
-):
-    """Dagster ignores a run key that it has seen, and a failing run changes none."""
-    fetch_more(settings, instance, 130.0)
-    sensor = Sensor(settings, instance)
-    first = sensor.request()
-    reports = settings.var / "reports"
-    reports.rename(settings.var / "no longer a folder")
-    reports.write_text("a file where the folder of reports should be")
-    assert not run(settings, instance, first).success
-    second = sensor.request()
-    assert selected(second) == ["weekly_report"]
-    assert not run(settings, instance, second).success
-    assert materialize(settings, instance, "raw_data", "series").success  # the same data
-    again = sensor.tick()
-    assert isinstance(again, dg.RunRequest)
-    assert again.run_key == second.run_key
+    fetch_more(published, instance, 130.0, 131.0)
+    sensor.request()
 
 
 def test_the_source_is_polled_as_often_as_set(tmp_path: Path, instance: dg.DagsterInstance):
-    settings = small_settings(tmp_path)
+    settings = small_week(tmp_path)
     cursor, requests, defs = "", [], build_defs(settings)
     for hours in (0, 1, 5.9, 6, 7, 12, 11):
         at = NOON + timedelta(hours=hours)
@@ -177,9 +124,8 @@ def test_a_poll_that_is_told_that_nothing_changed_starts_no_run(
     rows = make_series(**PANEL)[["unique_id", "ds", "y"]].to_csv(index=False).encode()
     replies = [csv_reply(rows, ETag='"1"'), Reply(status=304), csv_reply(rows, ETag='"2"')]
     with serve(replies) as server:
-        source = {"kind": "http", "url": server.url()}
-        settings = week_settings(tmp_path, make_series(**PANEL), source=source)
-        assert materialize(settings, instance, "raw_data", "series").success
+        settings = small_week(tmp_path, source={"kind": "http", "url": server.url()})
+        assert materialize(settings, instance, "raw_data").success
         answers = []
         for _ in range(2):
             sensor = build_poll("6h", settings, build_store(settings))
