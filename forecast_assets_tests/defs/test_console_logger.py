@@ -30,11 +30,8 @@ def output_of_progress(stream: io.StringIO) -> str:
     return stream.getvalue()
 
 
-def test_a_terminal_shows_a_bar_for_the_model():
+def test_a_terminal_shows_a_bar_for_the_model_and_a_file_none():
     output = output_of_progress(Terminal())
     assert "theta" in output
     assert "8 of 16 folds, 4 fits/s" in output
-
-
-def test_a_file_gets_no_bar():
     assert output_of_progress(io.StringIO()) == ""

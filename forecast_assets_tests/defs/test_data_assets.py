@@ -36,13 +36,12 @@ class Project:
     def __init__(self, folder: Path, instance: dg.DagsterInstance) -> None:
         rule = {"urls": [CLOSED], "events": ALARMS}
         tables = {"notify": {"rules": [rule]}, "schedule": {"deadline": "6h"}}
-        self.folder, self.instance = folder, instance
-        self.settings = small_week(folder, **tables)
+        self.settings, self.instance = small_week(folder, **tables), instance
         self.store = build_store(self.settings)
 
     def set_source(self, series: Mapping[str, Sequence[float]]) -> None:
         """Let the source have these series from now on."""
-        write_source(self.folder, make_series(**series))
+        write_source(self.settings.root, make_series(**series))
 
     def run(self, **tags: str) -> dg.ExecuteInProcessResult:
         """Run the whole week."""

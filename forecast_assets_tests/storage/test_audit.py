@@ -55,12 +55,11 @@ def test_intact_versions_have_no_problem(tmp_path: Path):
     ("damage", "message"),
     [
         (Path.unlink, "cannot be read: Could not read version 1 of series in the store"),
-        (lambda file: flip(file, 60), "cannot be read|differ from its record"),
         (lambda file: file.write_bytes(b""), "cannot be read: Could not read version 1"),
         (lambda file: file.write_bytes(b"PAR1" * 30), "cannot be read: Could not read version 1"),
         (replace_by_its_neighbour, "its rows differ from its record"),
     ],
-    ids=["deleted", "bit flipped", "emptied", "garbage", "replaced"],
+    ids=["deleted", "emptied", "garbage", "replaced"],
 )
 def test_a_damaged_data_file_is_named_by_its_version(
     tmp_path: Path, damage: Callable[[Path], object], message: str
@@ -72,7 +71,7 @@ def test_a_damaged_data_file_is_named_by_its_version(
     for opened in (store, make_store(tmp_path)):
         found = problems(opened, "series")
         assert list(found) == [("series", 1)]
-        assert any(text in found["series", 1] for text in message.split("|"))
+        assert message in found["series", 1]
 
 
 def test_no_flipped_byte_of_a_data_file_goes_unnoticed(tmp_path: Path):

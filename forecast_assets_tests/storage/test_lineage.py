@@ -1,7 +1,6 @@
 """Mixed vintages are refused, and assets with older inputs are found."""
 
 import shutil
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
@@ -95,35 +94,24 @@ def write_week(store: Store, *y: float, as_of: datetime = AS_OF) -> dict[str, Co
     return made
 
 
-@dataclass(frozen=True)
-class Week:
-    """A store with a whole week, and the commits of its tables and models."""
-
-    store: Store
-    made: dict[str, Commit]
-
-    def write_series(self, *y: float) -> Commit:
-        """Write a version of `series` made from the week's rows."""
-        return write_series(self.store, *y, inputs=[self.made["raw_data"]])
-
-    def write_predictions(self, model: str, *y: float, series: Commit | None = None) -> Commit:
-        """Write a model's version, made from the week's `series` or another version."""
-        inputs = [series or self.made["series"]]
-        return write_predictions(self.store, model, *y, inputs=inputs)
-
-
 @pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Week:
-    """A whole week: only copy it."""
+def template(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, dict[str, Commit]]:
+    """A store with a whole week, to copy, and the commits of its tables and models."""
     store = make_store(tmp_path_factory.mktemp("week"))
-    return Week(store, write_week(store, 1, 2))
+    return store, write_week(store, 1, 2)
 
 
 @pytest.fixture
-def week(template: Week, tmp_path: Path) -> Week:
-    """A copy of the whole week."""
-    shutil.copytree(template.store.uri, tmp_path / "store")
-    return Week(make_store(tmp_path), template.made)
+def made(template: tuple[Store, dict[str, Commit]]) -> dict[str, Commit]:
+    """The commits of the whole week."""
+    return template[1]
+
+
+@pytest.fixture
+def store(template: tuple[Store, dict[str, Commit]], tmp_path: Path) -> Store:
+    """A copy of the store with the whole week."""
+    shutil.copytree(template[0].uri, tmp_path / "store")
+    return make_store(tmp_path)
 
 
 def stale_assets(store: Store, *models: str, as_of: datetime = AS_OF) -> list[str]:
@@ -145,51 +133,51 @@ def test_nothing_is_stale_before_the_first_whole_week(tmp_path: Path):
     assert stale_assets(store) == []
 
 
-def test_only_other_results_of_a_model_make_the_scores_stale(week: Week):
-    assert stale_assets(week.store) == []
-    week.write_predictions("drift", 1, 2)
-    assert stale_assets(week.store) == []
-    week.write_predictions("drift", 1, 3)
-    assert stale_assets(week.store) == list(ASSETS[ASSETS.index("metrics") :])
+def test_only_other_results_of_a_model_make_the_scores_stale(store: Store, made: dict[str, Commit]):
+    assert stale_assets(store) == []
+    write_predictions(store, "drift", 1, 2, inputs=[made["series"]])
+    assert stale_assets(store) == []
+    write_predictions(store, "drift", 1, 3, inputs=[made["series"]])
+    assert stale_assets(store) == list(ASSETS[ASSETS.index("metrics") :])
 
 
-def test_new_data_make_the_backtest_stale_until_every_model_used_them(week: Week):
-    fresh = week.write_series(1, 5)
-    assert stale_assets(week.store)[0] == BACKTEST
-    week.write_predictions("drift", 1, 5, series=fresh)
-    assert stale_assets(week.store)[0] == BACKTEST
-    week.write_predictions("naive", 1, 5, series=fresh)
-    assert stale_assets(week.store)[0] == "metrics"
+def test_new_data_make_the_backtest_stale_until_every_model_used_them(
+    store: Store, made: dict[str, Commit]
+):
+    fresh = write_series(store, 1, 5, inputs=[made["raw_data"]])
+    assert stale_assets(store)[0] == BACKTEST
+    write_predictions(store, "drift", 1, 5, inputs=[fresh])
+    assert stale_assets(store)[0] == BACKTEST
+    write_predictions(store, "naive", 1, 5, inputs=[fresh])
+    assert stale_assets(store)[0] == "metrics"
 
 
-def test_a_model_that_the_scores_lack_makes_them_stale(week: Week):
+def test_a_repeated_old_week_makes_nothing_stale(store: Store):
+    write_week(store, 1, as_of=AS_OF - WEEK)
+    assert stale_assets(store) == []
+
+
+def test_the_digest_stays_the_same_while_equal_data_arrive_again(
+    store: Store, made: dict[str, Commit]
+):
+    states = []
+    for y in (5, 5, 6):
+        write_series(store, 1, y, inputs=[made["raw_data"]])
+        states.append(state(store))
+    assert states[0] == states[1] != states[2]
+
+
+def test_a_model_that_the_scores_lack_makes_them_stale_again_and_again(
+    store: Store, made: dict[str, Commit]
+):
+    """A model is enabled, disabled and enabled again: the digest differs each time."""
     models = ("drift", "naive", "ses")
-    assert stale_assets(week.store, *models) == []  # never made: its week will come
-    week.write_predictions("ses", 1, 2)
-    assert stale_assets(week.store, *models)[0] == "metrics"
-
-
-def test_a_repeated_old_week_makes_nothing_stale(week: Week):
-    write_week(week.store, 1, as_of=AS_OF - WEEK)
-    assert stale_assets(week.store) == []
-
-
-def test_the_digest_stays_the_same_while_equal_data_arrive_again(week: Week):
-    week.write_series(1, 5)
-    first = state(week.store)
-    week.write_series(1, 5)
-    assert state(week.store) == first
-    week.write_series(1, 6)
-    assert state(week.store) != first
-
-
-def test_the_digest_changes_if_the_same_reason_comes_back_after_a_rebuild(week: Week):
-    """A model is enabled, disabled and enabled again: both times the scores are stale."""
-    models = ("drift", "naive", "ses")
-    ses = week.write_predictions("ses", 1, 2)
-    first = state(week.store, *models)
-    two = [week.made[name] for name in ("drift", "naive", "series")]
+    assert stale_assets(store, *models) == []  # never made: its week will come
+    ses = write_predictions(store, "ses", 1, 2, inputs=[made["series"]])
+    assert stale_assets(store, *models)[0] == "metrics"
+    first = state(store, *models)
+    two = [made[name] for name in ("drift", "naive", "series")]
     for inputs in ([*two, ses], two):
-        week.store.write(make_scores(mae=2), make_commit("metrics", inputs=inputs))
-    assert stale_assets(week.store, *models)[0] == "metrics"
-    assert state(week.store, *models) != first
+        store.write(make_scores(mae=2), make_commit("metrics", inputs=inputs))
+    assert stale_assets(store, *models)[0] == "metrics"
+    assert state(store, *models) != first

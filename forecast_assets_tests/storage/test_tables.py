@@ -1,5 +1,7 @@
 """The tables: their columns and keys, and the rows that their rules refuse."""
 
+import re
+
 import pytest
 
 from forecast_assets.config.settings import column_suffix
@@ -83,34 +85,31 @@ def test_levels_name_the_interval_columns():
 
 
 @pytest.mark.parametrize(
-    ("name", "changed"),
+    ("name", "changed", "broken"),
     [
-        ("backtest_predictions", {}),
-        ("backtest_predictions", {"y_hat": None, "error": "it did not converge"}),
-        ("next_week_forecast", {}),
-        ("next_week_forecast", dict.fromkeys(INTERVALS)),
-        *(("metrics", {"status": status}) for status in ("scored", "failed", "ineligible")),
-    ],
-    ids=str,
-)
-def test_valid_rows_are_accepted(name: str, changed: dict[str, object]):
-    assert len(CONTRACTS[name].check(ROWS[name].assign(**changed))) == 1
-
-
-@pytest.mark.parametrize(
-    ("name", "changed", "message"),
-    [
+        ("backtest_predictions", {}, None),
+        ("backtest_predictions", {"y_hat": None, "error": "it did not converge"}, None),
         ("backtest_predictions", {"error": "why"}, "either y_hat or error is set"),
         ("backtest_predictions", {"y_hat": None}, "either y_hat or error is set"),
-        ("backtest_predictions", {"h": 3}, r"ds = cutoff \+ h weeks"),
-        ("next_week_forecast", {"h": 2}, r"ds = cutoff \+ h weeks"),
+        ("backtest_predictions", {"h": 3}, "ds = cutoff + h weeks"),
+        ("next_week_forecast", {}, None),
+        ("next_week_forecast", dict.fromkeys(INTERVALS), None),
+        ("next_week_forecast", {"h": 2}, "ds = cutoff + h weeks"),
         ("next_week_forecast", {"y_hat": 12.5}, "y_hat lies within its intervals"),
         ("next_week_forecast", {"y_hat": 7.5}, "y_hat lies within its intervals"),
         ("next_week_forecast", {"lo_95": 11.0}, "y_hat lies within its intervals"),
+        *(("metrics", {"status": status}, None) for status in ("scored", "failed", "ineligible")),
         ("metrics", {"status": "skipped"}, "status is one of scored, failed, ineligible"),
     ],
     ids=str,
 )
-def test_rows_that_break_a_rule_are_refused(name: str, changed: dict[str, object], message: str):
-    with pytest.raises(DataError, match=f'the rule "{message}" is broken in 1 of 1 rows'):
-        CONTRACTS[name].check(ROWS[name].assign(**changed))
+def test_rows_that_break_a_rule_are_refused_and_others_accepted(
+    name: str, changed: dict[str, object], broken: str | None
+):
+    rows = ROWS[name].assign(**changed)
+    if broken is None:
+        assert len(CONTRACTS[name].check(rows)) == 1
+        return
+    message = re.escape(f'the rule "{broken}" is broken in 1 of 1 rows')
+    with pytest.raises(DataError, match=message):
+        CONTRACTS[name].check(rows)
