@@ -3,7 +3,6 @@
 import json
 import re
 import shutil
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -23,7 +22,6 @@ from forecast_assets_tests.cli_runner import (
     run_in_terminal,
     run_process,
 )
-from forecast_assets_tests.misbehaving_models import comes_true
 from forecast_assets_tests.store_builders import (
     BACKTEST,
     make_commit,
@@ -158,34 +156,25 @@ def test_no_color_turns_colours_off():
     assert plain.startswith("ok  settings")
 
 
-SLOW_MODEL = """
-[models.slow]
-factory = "user_models:Misbehaving"
-params = { way = "logs_and_waits" }
-[compute]
-workers = 1
+INTERRUPTED_SOURCE = """
+import os, signal, time
+
+def rows(as_of):
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(60)
 """
 
 
-def test_an_interrupt_ends_a_run_with_130_and_no_traceback(
-    folder: Path, user_models: Path, monkeypatch: pytest.MonkeyPatch
-):
-    (folder / "forecast.toml").write_text(SMALL.replace("drift", "slow") + SLOW_MODEL)
-    monkeypatch.setenv("PYTHONPATH", str(user_models))
-    monkeypatch.setenv("MODEL_LOG", str(folder / "fits"))
-    printed = folder / "printed"
-    with printed.open("wb") as output:
-        running = subprocess.Popen([*COMMAND, "run"], stdout=output, stderr=output)
-        try:
-            assert comes_true((folder / "fits").exists, within=60)
-            running.send_signal(signal.SIGINT)
-            assert running.wait(timeout=60) == 130
-        finally:
-            running.kill()
-            running.wait()
-    assert "Traceback" not in printed.read_text()
-    assert printed.read_text().endswith("\nInterrupted. What was published before is unchanged.\n")
-    assert "Interrupted" not in output_of("history", "series")
+def test_an_interrupt_ends_a_run_with_130_and_no_traceback(folder: Path):
+    (folder / "interrupted_source.py").write_text(INTERRUPTED_SOURCE)
+    source = 'kind = "python"\ncallable = "interrupted_source:rows"'
+    text = SMALL.replace('kind = "file"\npath = "source.csv"', source)
+    (folder / "forecast.toml").write_text(text)
+    result = invoke("run")
+    assert result.exit_code == 130, result.output
+    assert "Traceback" not in result.output
+    assert result.stderr.endswith("\nInterrupted. What was published before is unchanged.\n")
+    assert output_of("history", "raw_data") == "No rows.\n"
 
 
 # Refusals
