@@ -1,15 +1,10 @@
 """Run the command line with a small forecast.toml, in this process or in one of its own."""
 
-import fcntl
 import json
 import os
-import pty
-import struct
 import subprocess
 import sys
-import termios
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -77,19 +72,3 @@ def run_process(
     return subprocess.run(
         [*COMMAND, *args], env={**os.environ, **(environ or {})}, capture_output=True, check=False
     )
-
-
-def run_in_terminal(*args: str, columns: int) -> str:
-    """Return what a command prints in a terminal of so many columns."""
-    controller, terminal = pty.openpty()
-    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
-    environment = {name: value for name, value in os.environ.items() if name != "COLUMNS"}
-    with subprocess.Popen([*COMMAND, *args], env=environment, stdout=terminal) as process:
-        os.close(terminal)
-        printed = bytearray()
-        # Reading fails once the process has closed its side.
-        with os.fdopen(controller, "rb", buffering=0) as reader, suppress(OSError):
-            while block := reader.read(1000):
-                printed += block
-        assert process.wait() == 0
-    return printed.decode().replace("\r\n", "\n")

@@ -8,7 +8,7 @@ import itertools
 import json
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -203,11 +203,9 @@ def store(settings: "Settings", store: "Store", _: datetime) -> Iterator[StatusL
     """Read the histories and write to the store and to the folder of all output."""
     from forecast_assets.storage.delta import try_writing
 
-    for asset in store.tables:
-        if store.history(asset):
-            try_writing(store.location(asset))
-    try_writing(store.uri)
-    try_writing(str(settings.var))
+    folders = [store.location(asset) for asset in filter(store.history, store.tables)]
+    for folder in (*folders, store.uri, str(settings.var)):
+        try_writing(folder)
     yield StatusLine("store", store.uri, is_well=True)
 
 
@@ -224,9 +222,4 @@ def notices(settings: "Settings", _: "Store", __: datetime) -> Iterator[StatusLi
         yield StatusLine("notices", len(urls), is_well=True, text=text)
 
 
-CHECKS: Sequence[Callable[["Settings", "Store", datetime], Iterator[StatusLine]]] = (
-    source,
-    models,
-    store,
-    notices,
-)
+CHECKS = (source, models, store, notices)

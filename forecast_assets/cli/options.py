@@ -25,9 +25,7 @@ if TYPE_CHECKING:
 # The variable through which a shell asks for completions, however the program is called.
 COMPLETE_VARIABLE = "_FORECAST_ASSETS_COMPLETE"
 SHELLS: dict[str, type[ShellComplete]] = {
-    "bash": BashComplete,
-    "zsh": ZshComplete,
-    "fish": FishComplete,
+    cls.name: cls for cls in (BashComplete, ZshComplete, FishComplete)
 }
 FAILED, UNUSABLE, INTERRUPTED = 1, 2, 130
 
@@ -60,24 +58,19 @@ class CommandGroup(click.Group):
             ctx.exit(INTERRUPTED)
 
 
-def command(
-    *examples: str, failure: str | None = None
-) -> Callable[[Callable[..., None]], click.Command]:
-    """Return the decorator of a command whose help page ends with these examples.
-
-    `failure` says when the command exits with 1.
-    """
+def command(*examples: str, failure: str = "") -> Callable[[Callable[..., None]], click.Command]:
+    """Return the decorator of a command; its help page ends with examples and exit codes."""
     return click.command(epilog=help_epilog(*examples, failure=failure))
 
 
-def help_epilog(*examples: str, failure: str | None = None) -> str:
-    r"""Return the end of a help page: examples that can be run as they are, and the exit codes.
+def help_epilog(*examples: str, failure: str) -> str:
+    r"""Return the end of a help page; `failure` says when the command exits with 1, if it can.
 
     Click keeps the line breaks of a paragraph that begins with \b.
     """
     lines = "".join(f"  forecast-assets {example}\n" for example in examples)
-    failed = f" 1 {failure};" if failure else ""
-    codes = f"Exit codes: 0 success;{failed} 2 usage or configuration error."
+    failed = f" {FAILED} {failure};" if failure else ""
+    codes = f"Exit codes: 0 success;{failed} {UNUSABLE} usage or configuration error."
     return f"\b\nExamples:\n{lines}\n{codes}"
 
 

@@ -131,7 +131,7 @@ def _accuracy(context: StatusContext) -> Iterator[StatusLine]:
     from forecast_assets.config.settings import column_suffix
     from forecast_assets.forecasting import live_accuracy
 
-    has_scores = bool(context.store.history("forecast_accuracy"))
+    has_scores = context.store.history("forecast_accuracy")
     scored = context.newest("forecast_accuracy") if has_scores else None
     if scored is None or scored.empty:
         yield StatusLine("forecasts_due", 0)

@@ -19,7 +19,6 @@ from forecast_assets_tests.cli_runner import (
     SMALL,
     invoke,
     output_of,
-    run_in_terminal,
     run_process,
 )
 from forecast_assets_tests.store_builders import (
@@ -138,15 +137,6 @@ def test_every_locale_is_supported(folder: Path, environ: dict[str, str], encodi
     assert (done.returncode, done.stderr) == (0, b"")
     name = done.stdout.decode(encoding).splitlines()[2].partition("  ")[0]
     assert name == ("søndag 日" if encoding == "utf-8" else "søndag ?")
-
-
-def test_a_table_fits_the_terminal(folder: Path):
-    series = write_series(make_store(folder), 1)
-    write_predictions(make_store(folder), "naive", 1, inputs=[series])
-    printed = run_in_terminal("show", BACKTEST, columns=50)
-    assert max(map(len, printed.splitlines()[:3])) <= 50
-    assert "\x1b" not in printed
-    assert printed.endswith("columns fit_seconds, error; --json prints them all.\n")
 
 
 def test_no_color_turns_colours_off():

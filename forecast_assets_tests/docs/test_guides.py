@@ -1,13 +1,13 @@
 """The guides are correct: commands run, examples load, tables match the code."""
 
 import os
+import re
 import shlex
 import shutil
 import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, get_args
@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import yaml
 from click.testing import CliRunner
+from dagster._cli import cli as dagster_cli
 from dagster._daemon.types import DaemonHeartbeat
 from pydantic import BaseModel
 
@@ -58,6 +59,8 @@ NOT_RUN = {
     "forecast-assets run --as-of 2026-11-02": "cli/test_run runs it as of another day",
 }
 RUN = [command for command in commands() if command not in NOT_RUN]
+IN_PROCESS = re.compile(r"(\w+=\S+ )?(forecast-assets|dagster(?= job| asset)) (.*)")
+PROGRAMS = {"forecast-assets": main, "dagster": dagster_cli}
 HANDLED = {"", "sh", "toml", "python", "csv", "ini", "yaml", "dockerfile", "sql"}
 WITH_SERVERS = ('kind = "http"', 'kind = "sql"', "s3://")  # for test_guides_sources
 MOST_LINES_OF_README = 120
@@ -99,33 +102,28 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 def run_command(command: str) -> tuple[int, str]:
-    """Return the exit code and output of a command; a command of this package runs in process."""
-    own, _, rest = command.partition(" | ")
-    variables, is_own, args = own.rpartition("forecast-assets ")
-    if not is_own:
+    """Return the exit code and the output of a command; in this process where that is shorter."""
+    first, _, rest = command.partition(" | ")
+    match = IN_PROCESS.fullmatch(first)
+    if match is None:
         return run_in_shell(command)
-    environ = dict(part.split("=") for part in os.path.expandvars(variables).split())
-    result = CliRunner().invoke(main, shlex.split(args), env=environ)
-    if result.exit_code == 0 and rest:
+    variable, program, args = match.groups("")
+    environ = dict(part.split("=") for part in os.path.expandvars(variable).split())
+    result = CliRunner().invoke(PROGRAMS[program], shlex.split(args), env=environ)
+    if rest and result.exit_code == 0:
         return run_in_shell(rest, result.stdout)
     return result.exit_code, f"{result.output}{result.exception or ''}"
 
 
 def run_in_shell(command: str, stdin: str = "") -> tuple[int, str]:
-    done = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", command],
-        input=stdin,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-    )
-    return done.returncode, done.stdout
+    shell = ["bash", "-euo", "pipefail", "-c", command]
+    done = subprocess.run(shell, input=stdin, capture_output=True, text=True, check=False)
+    return done.returncode, done.stdout + done.stderr
 
 
 @pytest.fixture(scope="module")
 def results(folder: Path) -> Iterator[Mapping[str, tuple[int, str]]]:
-    """Run every command once, with a fresh daemon heartbeat; first those that run assets."""
+    """Run every command in the order of the guides, with a fresh daemon heartbeat."""
     home = folder / "var" / "dagster"
     home.mkdir(parents=True)
     shutil.copy(ROOT / "dagster.yaml", home)
@@ -146,12 +144,7 @@ def results(folder: Path) -> Iterator[Mapping[str, tuple[int, str]]]:
         }.items():
             monkeypatch.setenv(name, value)
         monkeypatch.chdir(folder)
-        run_assets = [
-            command for command in RUN if command.startswith(("dagster job", "dagster asset"))
-        ]
-        with ThreadPoolExecutor(2) as pool:
-            done = dict(zip(run_assets, pool.map(run_command, run_assets), strict=True))
-        yield {command: done.get(command) or run_command(command) for command in RUN}
+        yield {command: run_command(command) for command in RUN}
 
 
 @pytest.mark.parametrize("command", RUN)
