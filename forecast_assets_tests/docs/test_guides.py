@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+import warnings
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -109,7 +110,9 @@ def run_command(command: str) -> tuple[int, str]:
         return run_in_shell(command)
     variable, program, args = match.groups("")
     environ = dict(part.split("=") for part in os.path.expandvars(variable).split())
-    result = CliRunner().invoke(PROGRAMS[program], shlex.split(args), env=environ)
+    # Dagster recommends its new command `dg` to those who call `dagster`.
+    with warnings.catch_warnings(action="ignore", category=dg.SupersessionWarning):
+        result = CliRunner().invoke(PROGRAMS[program], shlex.split(args), env=environ)
     if rest and result.exit_code == 0:
         return run_in_shell(rest, result.stdout)
     return result.exit_code, f"{result.output}{result.exception or ''}"
