@@ -60,7 +60,7 @@ NOT_RUN = {
     "forecast-assets run --as-of 2026-11-02": "cli/test_run runs it as of another day",
 }
 RUN = [command for command in commands() if command not in NOT_RUN]
-IN_PROCESS = re.compile(r"(\w+=\S+ )?(forecast-assets|dagster(?= job| asset)) (.*)")
+IN_PROCESS = re.compile(r"(\w+=\S+ )?(forecast-assets|dagster) (.*)")
 PROGRAMS = {"forecast-assets": main, "dagster": dagster_cli}
 HANDLED = {"", "sh", "toml", "python", "csv", "ini", "yaml", "dockerfile", "sql"}
 WITH_SERVERS = ('kind = "http"', 'kind = "sql"', "s3://")  # for test_guides_sources
@@ -103,7 +103,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 def run_command(command: str) -> tuple[int, str]:
-    """Return the exit code and the output of a command; in this process where that is shorter."""
+    """Return the exit code and the output of a command; Python programs run in this process."""
     first, _, rest = command.partition(" | ")
     match = IN_PROCESS.fullmatch(first)
     if match is None:
