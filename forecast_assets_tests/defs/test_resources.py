@@ -19,9 +19,11 @@ from forecast_assets.config.settings import ComputeSettings, Settings
 from forecast_assets.defs import resources
 from forecast_assets.defs.build import build_store
 from forecast_assets.defs.resources import dask_config
+from forecast_assets.defs.schedules import all_models_tags
 from forecast_assets.errors import ComputeError
+from forecast_assets.storage.tables import ASSETS
 from forecast_assets_tests.builders import make_settings
-from forecast_assets_tests.dagster_runs import PANEL, run_week, small_week
+from forecast_assets_tests.dagster_runs import PANEL, materialize, small_week
 from forecast_assets_tests.dask_clusters import Cluster, cluster
 from forecast_assets_tests.misbehaving_models import comes_true
 from forecast_assets_tests.test_week import error_texts, latest, partitions
@@ -45,6 +47,11 @@ def slow_week(folder: Path, **compute: object) -> Settings:
     return small_week(folder, models=models, backtest=backtest, compute=compute)
 
 
+def run_backtest(settings: Settings, instance: dg.DagsterInstance) -> dg.ExecuteInProcessResult:
+    """Run the assets up to the backtest of all models."""
+    return materialize(settings, instance, *ASSETS[:3], **all_models_tags(settings))
+
+
 def check_forecasts(settings: Settings) -> None:
     """Check that the slow model forecast every fold to the last bit as naive did."""
     rows = latest(build_store(settings), "backtest_predictions")
@@ -61,7 +68,7 @@ def during(begun: Callable[[], bool], action: Callable[[], None]) -> Iterator[No
     """Do something as soon as a condition comes true while the block runs."""
 
     def wait() -> None:
-        if comes_true(begun, within=60):
+        if comes_true(begun, within=120):
             action()
 
     thread = threading.Thread(target=wait)
@@ -106,13 +113,13 @@ def harmed(
         yield running, log
 
 
-def test_a_week_whose_worker_is_killed_gives_the_same_forecasts(
+def test_a_backtest_whose_worker_is_killed_gives_the_same_forecasts(
     tmp_path: Path, instance: dg.DagsterInstance, harmed: tuple[Cluster, Path]
 ):
     running, log = harmed
     settings = slow_week(tmp_path, dask_address=running.address)
     with during(lambda: log.read_text().count("\n") > 3, running.workers["one"].kill):
-        assert run_week(settings, instance).success
+        assert run_backtest(settings, instance).success
     assert running.workers["one"].poll() is not None
     check_forecasts(settings)
 
@@ -126,7 +133,7 @@ def n_cached(settings: Settings) -> int:
     return n_folds
 
 
-def test_a_week_that_loses_its_scheduler_keeps_its_folds_for_the_next(
+def test_a_backtest_that_loses_its_scheduler_keeps_its_folds_for_the_next(
     tmp_path: Path,
     instance: dg.DagsterInstance,
     harmed: tuple[Cluster, Path],
@@ -137,11 +144,11 @@ def test_a_week_that_loses_its_scheduler_keeps_its_folds_for_the_next(
     monkeypatch.setenv("MODEL_LOG", str(log))
     settings = slow_week(tmp_path, dask_address=running.address)
     with during(lambda: n_cached(settings) > 0, running.scheduler.kill):
-        result = run_week(settings, instance)
+        result = run_backtest(settings, instance)
     assert not result.success
     assert f"The Dask scheduler {running.address} " in error_texts(result)
     n_kept = n_cached(settings)
-    again = run_week(settings.model_copy(update={"compute": ComputeSettings()}), instance)
+    again = run_backtest(settings.model_copy(update={"compute": ComputeSettings()}), instance)
     assert again.success
     check_forecasts(settings)
     assert 0 < n_kept < N_FOLDS
@@ -184,11 +191,11 @@ def test_a_cluster_that_cannot_exist_is_refused(table: Mapping[str, Any], reason
 
 
 @pytest.mark.usefixtures("_impatient", "user_models")
-def test_a_week_without_its_scheduler_fails_by_name_without_retry(
+def test_a_backtest_without_its_scheduler_fails_by_name_without_retry(
     tmp_path: Path, instance: dg.DagsterInstance
 ):
     settings = slow_week(tmp_path, dask_address=f"tcp://127.0.0.1:{free_port()}")
-    result = run_week(settings, instance)
+    result = run_backtest(settings, instance)
     assert not result.success
     assert "Timed out trying to connect" in error_texts(result)
     assert "`dask_address` and `cluster`" in error_texts(result)
