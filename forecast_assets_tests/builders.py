@@ -10,6 +10,7 @@ import pandas as pd
 
 from forecast_assets.config.loader import parse
 from forecast_assets.config.settings import Settings
+from forecast_assets.models.base import Values
 
 FIRST_WEEK = "2024-01-05"  # a Friday
 AS_OF = datetime(2026, 1, 5, tzinfo=UTC)
@@ -52,6 +53,28 @@ def walk(n: int, *, seed: int, start: float = 100.0) -> list[float]:
     """Make a random walk of n values well above zero, on which no model is perfect."""
     steps = np.random.default_rng(seed).normal(size=n)
     return list(start + np.cumsum(steps))
+
+
+def seasonal_walk(n: int, *, seed: int, season_length: int = 52) -> Values:
+    """Make weeks like a shop's: a level that wanders, a year, and noise, far above zero."""
+    rng = np.random.default_rng(seed)
+    year = 20 * np.sin(2 * np.pi * np.arange(n) / season_length)
+    return 200 + np.cumsum(rng.normal(size=n)) + year + rng.normal(scale=3, size=n)
+
+
+def make_global(*ys: Sequence[float] | Values, late: Sequence[int] | None = None) -> pd.DataFrame:
+    """Make the input of a global model; series i ends `late[i]` weeks before 2026-01-02."""
+    frames = [
+        pd.DataFrame(
+            {
+                "unique_id": i,
+                "ds": pd.date_range(end="2026-01-02", periods=len(y) + end, freq="7D")[: len(y)],
+                "y": np.asarray(y, dtype=np.float64),
+            }
+        )
+        for i, (y, end) in enumerate(zip(ys, late or [0] * len(ys), strict=True))
+    ]
+    return pd.concat(frames, ignore_index=True)
 
 
 def write_source(tmp_path: Path, series: pd.DataFrame, name: str = "source.csv") -> Path:

@@ -21,66 +21,59 @@ class Cluster:
     """A running scheduler and the processes of its workers by name."""
 
     def __init__(self, folder: Path, *, path: Sequence[Path] = (), **env: str) -> None:
-        self._folder = folder
-        self._env = {"PYTHONPATH": os.pathsep.join(map(str, (*path, ROOT))), **env}
+        self._folder, self._path, self._env = folder, path, env
         self._file = folder / "scheduler.json"
         self.workers: dict[str, subprocess.Popen[bytes]] = {}
-        self.scheduler = self._start(
-            "scheduler", *LOOPBACK, "--port", "0", "--scheduler-file", str(self._file)
+        options = ["--port", "0", "--scheduler-file", str(self._file)]
+        self.scheduler = self._start("scheduler", *LOOPBACK, *options)
+        # The scheduler creates its file first and writes into it a moment later.
+        is_up = comes_true(
+            lambda: self._file.exists() and self._file.read_text()[-1:] == "}", within=60
         )
-        assert comes_true(self._is_up, within=60), (folder / "log").read_text()
+        assert is_up, (folder / "log").read_text()
 
     @property
     def address(self) -> str:
         """The address of the scheduler."""
         return str(json.loads(self._file.read_text())["address"])
 
-    def start_worker(self, name: str, *, has_nanny: bool = False, **env: str) -> None:
+    def start_worker(
+        self, name: str, *, has_nanny: bool = False, path: Sequence[Path] | None = None
+    ) -> None:
         """Start a worker of one thread, which joins a little later."""
         nanny = "--nanny" if has_nanny else "--no-nanny"
         folder = str(self._folder / name)
         options = [*LOOPBACK, nanny, "--nthreads", "1", "--name", name, "--local-directory", folder]
-        self.workers[name] = self._start("worker", self.address, *options, **env)
+        self.workers[name] = self._start("worker", self.address, *options, path=path)
 
     @contextmanager
     def running_workers(
-        self, *names: str, has_nannies: bool = False, path: Sequence[Path] = ()
+        self, *names: str, has_nannies: bool = False, path: Sequence[Path] | None = None
     ) -> Iterator[None]:
         """Start workers, which find modules in these folders, and kill all workers afterwards."""
-        env = {"PYTHONPATH": os.pathsep.join(map(str, (*path, ROOT)))} if path else {}
         try:
             for name in names:
-                self.start_worker(name, has_nanny=has_nannies, **env)
+                self.start_worker(name, has_nanny=has_nannies, path=path)
             yield
         finally:
-            self.kill_workers()
+            for process in self.workers.values():
+                _kill(process)
+            self.workers.clear()
 
     def kill_worker(self, name: str) -> None:
         """Kill the process that does the work, as if a machine were lost; a nanny lives on."""
         process = psutil.Process(self.workers[name].pid)
-        children = [one for one in process.children() if "spawn_main" in " ".join(one.cmdline())]
+        children = [child for child in process.children() if "spawn_main" in str(child.cmdline())]
         (children[-1] if children else process).kill()
 
-    def kill_workers(self) -> None:
-        """Kill all workers and their nannies."""
-        for process in self.workers.values():
-            _kill(process)
-        self.workers.clear()
-
-    def close(self) -> None:
-        """Kill everything."""
-        self.kill_workers()
-        _kill(self.scheduler)
-
-    def _is_up(self) -> bool:
-        # The scheduler creates its file first and writes into it a moment later.
-        return self._file.exists() and self._file.read_text().endswith("}")
-
-    def _start(self, *command: str, **env: str) -> "subprocess.Popen[bytes]":
+    def _start(
+        self, *command: str, path: Sequence[Path] | None = None
+    ) -> "subprocess.Popen[bytes]":
+        folders = [*(self._path if path is None else path), ROOT]
         with (self._folder / "log").open("ab") as log:
             return subprocess.Popen(
                 [*DASK, *command],
-                env={**os.environ, **self._env, **env},
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, folders)), **self._env},
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
@@ -106,4 +99,4 @@ def cluster(
         with new.running_workers(*workers):
             yield new
     finally:
-        new.close()
+        _kill(new.scheduler)

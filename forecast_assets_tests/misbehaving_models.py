@@ -4,7 +4,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import Any
@@ -12,13 +12,12 @@ from typing import Any
 import psutil
 import pytest
 
-from forecast_assets.backtesting.fitting import FitConfig, FitResult, ResourceLimits, WorkChunk
+from forecast_assets.backtesting.fitting import FitConfig, FitResult, WorkChunk
 from forecast_assets.backtesting.folds import FitUnit, Panel, plan
 from forecast_assets.config.settings import BacktestSettings
 from forecast_assets.models import ModelSpec
 from forecast_assets_tests.builders import make_series
 
-AMPLE = ResourceLimits(seconds=20, memory_mb=2000)
 Y = [float(week) for week in range(1, 21)]
 
 MODULE = '''
@@ -54,130 +53,71 @@ class Unprintable(Exception):
         raise ValueError("cannot be printed")
 
 
-def raises():
-    raise RuntimeError("no licence")
+def misbehave(way):
+    match way:
+        case "raises":
+            raise RuntimeError("no licence")
+        case "raises_unprintable":
+            raise Unprintable
+        case "raises_long_bytes":
+            raise OSError("no file \\udcff" + "." * 5000)
+        case "raises_system_exit":
+            sys.exit("enough")
+        case "raises_interrupt":
+            raise KeyboardInterrupt
+        case "declines":
+            raise NotForThisSeries("it goes down")
+        case "does_not_converge":
+            warnings.warn("no optimum", ConvergenceWarning)
+        case "hangs":
+            time.sleep(3600)
+        case "hangs_with_the_interpreter":
+            re.match("(a+)+$", "a" * 64 + "b")
+        case "logs_and_waits":
+            log(os.getpid())
+            time.sleep(0.5)
+        case "allocates":
+            while True:
+                misbehave("leaks")
+                time.sleep(0.1)
+        case "leaks":
+            MEMORY.append(np.ones(5_000_000))
+        case "kills_itself":
+            os.kill(os.getpid(), signal.SIGKILL)
+        case "kills_its_worker":
+            os.kill(os.getppid(), signal.SIGKILL)
+            time.sleep(3600)
+        case "crashes":
+            ctypes.string_at(0)
+        case "forks":
+            os.fork()
+        case "prints":
+            for stream in (sys.stdout, sys.stderr):
+                os.write(stream.fileno(), bytes(range(256)) * 1000)
+                print("noise" * 100_000, file=stream)
+        case "reads_input":
+            input("how much? ")
+        case "starts_children":
+            threading.Thread(target=time.sleep, args=(3600,)).start()
+            seconds = f"3600.{os.getpid()}"  # marks the children of this process
+            subprocess.Popen(["sh", "-c", f"sleep {seconds} & sleep {seconds}"])
+            time.sleep(0.2)
+        case "starts_children_and_exits":
+            misbehave("starts_children")
+            os._exit(3)
+        case "starts_children_and_hangs":
+            misbehave("starts_children")
+            misbehave("hangs_with_the_interpreter")
+        case "leaves_a_copy_in_its_own_session":
+            if os.fork() == 0:
+                os.setsid()
+                time.sleep(20)
+            os._exit(3)
 
 
-def raises_unprintable():
-    raise Unprintable
-
-
-def raises_long_bytes():
-    raise OSError("no file \\udcff" + "." * 5000)
-
-
-def raises_system_exit():
-    sys.exit("enough")
-
-
-def raises_interrupt():
-    raise KeyboardInterrupt
-
-
-def declines():
-    raise NotForThisSeries("it goes down")
-
-
-def does_not_converge():
-    warnings.warn("no optimum", ConvergenceWarning)
-
-
-def hangs():
-    time.sleep(3600)
-
-
-def hangs_with_the_interpreter():
-    re.match("(a+)+$", "a" * 64 + "b")
-
-
-def logs_and_waits():
-    with open(os.environ["MODEL_LOG"], "a") as log:
-        print(os.getpid(), file=log)
-    time.sleep(1)
-
-
-def allocates():
-    arrays = []
-    while True:
-        arrays.append(np.ones(2_000_000))
-        time.sleep(0.005)
-
-
-def leaks():
-    MEMORY.append(np.ones(5_000_000))
-
-
-def exits():
-    os._exit(3)
-
-
-def kills_itself():
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
-def kills_its_worker():
-    os.kill(os.getppid(), signal.SIGKILL)
-    time.sleep(3600)
-
-
-def dies_of_an_unnamed_signal():
-    os.kill(os.getpid(), signal.SIGRTMIN + 3)
-
-
-def crashes():
-    ctypes.string_at(0)
-
-
-def stops():
-    os.kill(os.getpid(), signal.SIGSTOP)
-
-
-def closes_everything():
-    os.closerange(0, 1000)
-
-
-def closes_everything_and_hangs():
-    os.closerange(0, 1000)
-    time.sleep(3600)
-
-
-def forks():
-    os.fork()
-
-
-def prints():
-    os.write(1, bytes(range(256)) * 1000)
-    os.write(2, bytes(range(256)) * 1000)
-    print("noise" * 100_000)
-    print("noise" * 100_000, file=sys.stderr)
-
-
-def reads_input():
-    input("how much? ")
-
-
-def leaves_a_thread():
-    threading.Thread(target=time.sleep, args=(3600,)).start()
-
-
-def starts_children():
-    seconds = f"3600.{os.getpid()}"  # marks the children of this process
-    subprocess.Popen(["sleep", seconds])
-    subprocess.Popen(["sh", "-c", f"sleep {seconds} & sleep {seconds}"])
-    time.sleep(0.2)
-
-
-def starts_children_and_exits():
-    starts_children()
-    os._exit(3)
-
-
-def leaves_a_copy_in_its_own_session():
-    if os.fork() == 0:
-        os.setsid()
-        time.sleep(20)
-        os._exit(0)
-    os._exit(3)
+def log(*values):
+    with open(os.environ["MODEL_LOG"], "a") as file:
+        print(*values, file=file)
 
 
 BY_FIRST_VALUE = ["raises", "nan", "long", "text", "does_not_converge", "declines"]
@@ -187,7 +127,8 @@ class Misbehaving:
     """Forecasts the last value, unless it misbehaves in a `way`.
 
     It does so on series that start with `on` (or all), from `since` values on. "by_first_value"
-    takes the way from the first value. It sleeps `seconds` in each fit.
+    takes the way from the first value, and "logs" logs the time, the first value and the number of
+    values. It sleeps `seconds` in each fit.
     """
 
     def __init__(self, way="", on=None, since=0, seconds=0.0):
@@ -195,19 +136,20 @@ class Misbehaving:
 
     def fit(self, y, *, season_length):
         time.sleep(self.seconds)
-        self.last, first = y[-1], y[0]
-        if len(y) < self.since or self.on not in (None, first):
+        self.last, first, n = y[-1], y[0], len(y)
+        if n < self.since or self.on not in (None, first):
             self.way = ""
         if self.way == "by_first_value":
             self.way = dict(enumerate(BY_FIRST_VALUE)).get(first, "")
         y[:] = 0.0
-        if self.way in globals():
-            globals()[self.way]()
+        if self.way == "logs":
+            log(time.time(), first, n)
+        misbehave(self.way)
         return None if self.way == "returns_nothing" else self
 
     def predict(self, h):
         if self.way == "does_not_converge_in_predict":
-            does_not_converge()
+            misbehave("does_not_converge")
         forecasts = {
             "nan": lambda: np.full(h, np.nan),
             "inf": lambda: np.r_[np.zeros(h - 1), np.inf],
@@ -216,29 +158,9 @@ class Misbehaving:
             "wide": lambda: np.zeros((1, h)),
             "number": lambda: 5.0,
             "text": lambda: ["much"] * h,
-            "objects": lambda: np.array([object()] * h),
-            "threads": lambda: [most_threads()] * h,
             "pid": lambda: [os.getpid()] * h,
         }
         return forecasts.get(self.way, lambda: np.full(h, self.last))()
-
-
-def most_threads():
-    from threadpoolctl import threadpool_info
-
-    np.ones((50, 50)) @ np.ones((50, 50))
-    return max(pool["num_threads"] for pool in threadpool_info())
-
-
-class Logging(Misbehaving):
-    """Logs the time, the first value and the number of values of each fit."""
-
-    def fit(self, y, *, season_length):
-        first = y[0]
-        super().fit(y, season_length=season_length)
-        with open(os.environ["MODEL_LOG"], "a") as log:
-            print(time.time(), first, len(y), file=log)
-        return self
 
 
 class Anchored:
@@ -250,8 +172,7 @@ class Anchored:
         self.way = way
 
     def fit(self, y, *, season_length):
-        if self.way in globals():
-            globals()[self.way]()
+        misbehave(self.way)
         if self.way == "cannot_be_pickled":
             self.function = lambda: None
         self.n_fitted, self.last, self.n_updated = len(y), y[-1], 0
@@ -313,26 +234,22 @@ def misbehaving(way: str = "", **params: float) -> ModelSpec:
     return user_model(way=way, **params)
 
 
-def config_of(model: ModelSpec) -> FitConfig:
+def config_of(model: ModelSpec, *, seconds: float = 20, memory_mb: float = 2000) -> FitConfig:
     """One week ahead, with a season of four weeks."""
-    return FitConfig(model, 1, 4, model.fingerprint)
+    return FitConfig(model, 1, 4, model.fingerprint, seconds, memory_mb)
 
 
-def make_chunk(
-    model: ModelSpec, units: Sequence[FitUnit], limits: ResourceLimits = AMPLE
-) -> WorkChunk:
-    """A chunk of these units."""
-    return WorkChunk(config_of(model), units, limits)
+def make_chunk(model: ModelSpec, units: Sequence[FitUnit], **limits: float) -> WorkChunk:
+    """A chunk of these units; the limits are `seconds` of a fit and `memory_mb`."""
+    return WorkChunk(config_of(model, **limits), units)
 
 
 def make_units(*values: Sequence[float], n_windows: int = 3) -> tuple[Panel, list[FitUnit]]:
     """A panel of these series, and a unit for each of the last weeks of each series."""
     series = make_series(**{f"s{i}": y for i, y in enumerate(values)})
     planned = plan(series, BacktestSettings(n_windows=n_windows))
-    units = [
-        FitUnit(i, end, ((i, end),)) for i, one in enumerate(planned) for end in one.ends.tolist()
-    ]
-    return Panel.of(planned), units
+    folds = [(i, end) for i, item in enumerate(planned) for end in item.ends.tolist()]
+    return Panel.of(planned), [FitUnit(i, end, ((i, end),)) for i, end in folds]
 
 
 def outcomes(results: Sequence[FitResult]) -> list[float | str]:
@@ -348,21 +265,19 @@ def child_processes(pid: int = os.getpid()) -> list[int]:
 
 
 def model_processes(pid: int = os.getpid()) -> list[int]:
-    """The running processes below a process in which models run."""
-
-    def runs_models(pid: int) -> bool:
-        try:
-            return "forecast_assets.backtesting.sandbox_main" in psutil.Process(pid).cmdline()
-        except psutil.Error:
-            return False
-
-    return [child for child in child_processes(pid) if runs_models(child)]
+    """The running processes that a process started for models."""
+    running = []
+    for child in psutil.Process(pid).children():
+        with suppress(psutil.Error):  # it may have ended
+            if "forecast_assets.backtesting.sandbox_main" in child.cmdline():
+                running.append(child.pid)
+    return running
 
 
 def started_children(pid: int) -> list[int]:
     """The running processes that the way "starts_children" started in a process."""
     processes = psutil.process_iter(["pid", "cmdline"])
-    return [one.info["pid"] for one in processes if f"3600.{pid}" in (one.info["cmdline"] or ())]
+    return [item.info["pid"] for item in processes if f"3600.{pid}" in (item.info["cmdline"] or ())]
 
 
 def has_ended(pid: int) -> bool:
@@ -374,8 +289,8 @@ def has_ended(pid: int) -> bool:
 
 
 @contextmanager
-def signal_models(signum: int, n: int) -> Iterator[None]:
-    """Send a signal to each of the first n processes in which a model "logs_and_waits"."""
+def signal_models(*signals: int) -> Iterator[None]:
+    """Send the i-th signal to the process of the i-th fit that "logs_and_waits"; 0 is none."""
     with NamedTemporaryFile() as file, pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setenv("MODEL_LOG", file.name)
 
@@ -383,7 +298,7 @@ def signal_models(signum: int, n: int) -> Iterator[None]:
             return [int(pid) for pid in Path(file.name).read_text().split()]
 
         def send() -> None:
-            for i in range(n):
+            for i, signum in enumerate(signals):
                 assert comes_true(lambda i=i: len(logged()) > i, within=30)
                 os.kill(logged()[i], signum)
 
@@ -393,7 +308,7 @@ def signal_models(signum: int, n: int) -> Iterator[None]:
         thread.join()
 
 
-def comes_true(condition: Callable[[], bool], *, within: float = 5.0) -> bool:
+def comes_true(condition: Callable[[], bool], *, within: float = 20.0) -> bool:
     """Wait for a condition."""
     until = time.monotonic() + within
     while not condition():

@@ -55,8 +55,8 @@ n_windows = 40
 [models]
 enabled = ["naive", "logging"]
 [models.logging]
-factory = "user_models:Logging"
-params = { seconds = 0.1 }
+factory = "user_models:Misbehaving"
+params = { way = "logs", seconds = 0.1 }
 """
 HANGING = """
 [source]

@@ -4,6 +4,7 @@ There is one SQLite file for each model fingerprint. If the folder is deleted, t
 its folds again. `model_job` decides what to look up.
 """
 
+import functools
 import hashlib
 import logging
 import sqlite3
@@ -35,10 +36,8 @@ CREATE TABLE IF NOT EXISTS fit (
     key BLOB PRIMARY KEY, fitted BLOB NOT NULL, seal BLOB NOT NULL
 ) WITHOUT ROWID;
 """
-# Damage can turn a blob into a text. The cast turns it back, so that the seal is compared.
-BLOBS = ("y_hat", "error", "run", "seal")
-FOLDS = "key, fit_seconds, " + ", ".join(f"CAST({name} AS BLOB)" for name in BLOBS) + " FROM fold"
-FITS = "key, CAST(fitted AS BLOB), CAST(seal AS BLOB) FROM fit"
+FOLDS = "key, y_hat, fit_seconds, error, run, seal FROM fold"
+FITS = "key, fitted, seal FROM fit"
 # SQLite's result codes for a file that is no database, is damaged, or has other tables.
 DAMAGE_CODES = (sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
@@ -54,17 +53,13 @@ def fold_keys(config: FitConfig, planned: Sequence[SeriesFolds], panel: Panel) -
     """
     text = f"{config.fingerprint} {config.horizon} {config.season_length} "
     head = hashlib.blake2b(text.encode(), digest_size=KEY_BYTES)
-    is_global = config.model.is_global
-    panel_digests = {}
-    if is_global:
-        days = {panel.day(i, end) for i, series in enumerate(planned) for end in series.ends}
-        panel_digests = {day: _panel_digest(panel, day) for day in sorted(days)}
+    panel_digest = functools.cache(functools.partial(_panel_digest, panel))
     keys = []
     for i, series in enumerate(planned):
         for end, prefix_digest in zip(series.ends, series.prefix_digests, strict=True):
             digest = head.copy()
-            if is_global:
-                digest.update(panel_digests[panel.day(i, end)])
+            if config.model.is_global:
+                digest.update(panel_digest(panel.day(i, end)))
             digest.update(prefix_digest)
             keys.append(digest.digest())
     return keys
@@ -110,10 +105,9 @@ class FoldCache:
             return {}
         folds = {}
         with self._connection(model) as connection:
-            for row in _select(connection, FOLDS, keys):
-                key, seconds, y_hat, error, run, seal = row
-                is_valid = run is None or run == run_id.encode()
-                if is_valid and seal == _seal(key, y_hat, seconds, error, run):
+            for *content, seal in _select(connection, FOLDS, keys):
+                key, y_hat, seconds, error, run = content
+                if seal == _seal(*content) and run in (None, run_id.encode()):
                     forecast = None if y_hat is None else np.frombuffer(y_hat, dtype="<f8")
                     text = error.decode() if error else None
                     is_declined = text is not None and run is None
@@ -130,7 +124,7 @@ class FoldCache:
             y_hat = None if fold.y_hat is None else fold.y_hat.astype("<f8").tobytes()
             error = None if fold.error is None else fold.error.encode()
             run = None if error is None or fold.is_declined else run_id.encode()
-            rows.append((key, y_hat, seconds, error, run, _seal(key, y_hat, seconds, error, run)))
+            rows.append((key, y_hat, seconds, error, run))
         self._insert(model, "INSERT OR REPLACE INTO fold VALUES (?, ?, ?, ?, ?, ?)", rows)
 
     def get_fits(self, model: ModelSpec, keys: Sequence[bytes]) -> dict[bytes, bytes]:
@@ -143,13 +137,12 @@ class FoldCache:
 
     def put_fits(self, model: ModelSpec, fits: Mapping[bytes, bytes]) -> None:
         """Keep all of the pickled fits, or none if it fails."""
-        rows = [(key, fitted, _seal(key, fitted)) for key, fitted in fits.items()]
-        self._insert(model, "INSERT OR REPLACE INTO fit VALUES (?, ?, ?)", rows)
+        self._insert(model, "INSERT OR REPLACE INTO fit VALUES (?, ?, ?)", list(fits.items()))
 
     def _insert(self, model: ModelSpec, statement: str, rows: Sequence[tuple[Any, ...]]) -> None:
         if rows:
             with self._connection(model) as connection, connection:
-                connection.executemany(statement, rows)
+                connection.executemany(statement, [(*row, _seal(*row)) for row in rows])
 
     def _path(self, model: ModelSpec) -> Path:
         return self._folder / f"{model.name}-{model.fingerprint[:16]}.sqlite"
@@ -173,7 +166,7 @@ def _connect(path: Path) -> sqlite3.Connection:
     """Open the file. Set a damaged one aside and open a new one."""
     for _ in range(2):
         connection = sqlite3.connect(path, timeout=BUSY_SECONDS)
-        connection.text_factory = bytes  # a text is a damaged blob
+        connection.text_factory = bytes  # damage can turn a blob into a text
         try:
             if _is_undamaged(connection):
                 return connection

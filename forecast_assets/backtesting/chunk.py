@@ -3,7 +3,6 @@
 `dask_pool` spreads chunks over workers; `sandbox` watches the process.
 """
 
-import math
 import threading
 import time
 from collections import Counter
@@ -11,10 +10,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 
-from forecast_assets.backtesting.fitting import FitConfig, FitResult, ResourceLimits, WorkChunk
+from forecast_assets.backtesting.fitting import FitConfig, FitResult, WorkChunk
 from forecast_assets.backtesting.folds import FitUnit, FoldForecast, Panel
 from forecast_assets.backtesting.sandbox import (
-    LOADING_SECONDS,
     EnvironmentMismatch,
     ModelProcess,
     ProcessStartError,
@@ -150,13 +148,12 @@ def start_processes(config: FitConfig, *, n_processes: int) -> None:
 
     Processes that exist or are being started count.
     """
-    chunk = WorkChunk(config, (), ResourceLimits(LOADING_SECONDS, math.inf))
 
     def load() -> None:
         with suppress(ProcessStartError):  # the first chunk reports it
             process = ModelProcess()
             with suppress(ProcessTerminated):  # as above
-                list(process.run(chunk, Panel.of([])))
+                list(process.run(WorkChunk(config, ()), Panel.of([])))
             with _lock:
                 _idle.append((PACKAGED, process))
 

@@ -41,7 +41,6 @@ class DaskPool:
         self._panels: dict[str, Future] = {}
         self._tags: dict[Future, Any] = {}
         self._done: queue.SimpleQueue[Future] = queue.SimpleQueue()
-        self._id, self._n_sent = uuid4().hex, 0
         self._connection_error: ComputeError | None = None
         self._checked_at = self._worker_seen_at = 0.0
         self._n_threads = 0
@@ -52,10 +51,9 @@ class DaskPool:
         if panel.digest not in self._panels:
             with warnings.catch_warnings():
                 warnings.filterwarnings("ignore", "Sending large graph", UserWarning)
-                future = client.submit(_identity, panel, key=f"panel-{panel.digest}")
-            self._panels[panel.digest] = future
-        self._n_sent += 1
-        key = f"{chunk.config.model.name}-{self._n_sent}-{self._id}"  # unique to this run
+                shared = client.submit(_identity, panel, key=f"panel-{panel.digest}")
+            self._panels[panel.digest] = shared
+        key = f"{chunk.config.model.name}-{uuid4().hex}"
         shared = self._panels[panel.digest]
         future = client.submit(_run_on_worker, shared, chunk, versions(), key=key, pure=False)
         self._tags[future] = tag

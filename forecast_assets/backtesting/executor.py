@@ -20,7 +20,7 @@ from forecast_assets.backtesting.model_job import BacktestRequest, ModelBacktest
 from forecast_assets.config.settings import Settings
 from forecast_assets.data.weekly import newest_week
 from forecast_assets.errors import ForecastAssetsError, ModelError, StoreError
-from forecast_assets.models.base import min_train_size
+from forecast_assets.models.base import FoldPositions, min_train_size
 from forecast_assets.models.registry import find_model
 from forecast_assets.storage.store import Store
 
@@ -42,19 +42,12 @@ class BacktestExecutor:
     """
 
     def __init__(
-        self,
-        settings: Settings,
-        cache: FoldCache,
-        pool: DaskPool,
-        *,
-        run_id: str = "",
-        clock: Callable[[], float] = time.perf_counter,
+        self, settings: Settings, cache: FoldCache, pool: DaskPool, *, run_id: str = ""
     ) -> None:
-        self._settings, self._cache, self._pool = settings, cache, pool
-        self.run_id, self._clock = run_id, clock
+        self._settings, self._cache, self._pool, self.run_id = settings, cache, pool, run_id
         self._jobs: dict[tuple[str, int], ModelJob] = {}
         self._plan: tuple[pd.DataFrame, Sequence[SeriesFolds], Panel] | None = None
-        self._saved_at = clock()
+        self._saved_at = time.perf_counter()
 
     @property
     def dashboard(self) -> str | None:
@@ -67,9 +60,8 @@ class BacktestExecutor:
             folds = plan(series, self._settings.backtest)
             self._plan = series, folds, Panel.of(folds)
         _, planned, panel = self._plan
-        return [
-            BacktestRequest(find_model(name, self._settings), planned, panel) for name in models
-        ]
+        specs = [find_model(name, self._settings) for name in models]
+        return [BacktestRequest(spec, planned, panel) for spec in specs]
 
     def run(
         self,
@@ -118,7 +110,7 @@ class BacktestExecutor:
                 (sender, chunk), worker, result, error = received
                 sender.add_result(chunk, worker, result, error)
                 self._save()
-                on_progress(job.progress(n_workers=self._pool.n_workers, now=self._clock()))
+                on_progress(job.progress(n_workers=self._pool.n_workers, now=time.perf_counter()))
         self._save(is_last=True)
 
     def _send(self, job: ModelJob, later: Sequence[BacktestRequest]) -> None:
@@ -151,10 +143,10 @@ class BacktestExecutor:
 
     def _save(self, *, is_last: bool = False) -> None:
         """Save new folds every few seconds and at the end of a model."""
-        if is_last or self._clock() - self._saved_at > SAVE_INTERVAL_SECONDS:
+        if is_last or time.perf_counter() - self._saved_at > SAVE_INTERVAL_SECONDS:
             for job in self._jobs.values():
                 job.save(run_id=self.run_id)
-            self._saved_at = self._clock()
+            self._saved_at = time.perf_counter()
 
 
 def _key(request: BacktestRequest) -> tuple[str, int]:
@@ -176,13 +168,9 @@ def run_closed_form(request: BacktestRequest, settings: Settings) -> ModelBackte
         min_size = min_train_size(model, season_length=season_length)
         ready = sizes >= min_size
         with np.errstate(all="ignore"):  # what is not finite becomes an error below
-            y_hat[ready] = model.forecast_folds(
-                panel.y,
-                starts[ready],
-                (starts + sizes - 1)[ready],
-                h=horizon,
-                season_length=season_length,
-            )
+            lasts = (starts + sizes - 1)[ready]
+            positions = FoldPositions(panel.y, starts[ready], lasts, horizon, season_length)
+            y_hat[ready] = model.forecast_folds(positions)
     except Exception as error:  # noqa: BLE001 - its parameters are the user's
         errors[:] = error_text(error)
     else:

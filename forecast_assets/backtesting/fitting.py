@@ -3,15 +3,16 @@
 This runs in a child process that can be killed at any moment: see `sandbox`.
 """
 
+import math
 import pickle
 import random
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -23,10 +24,12 @@ from forecast_assets.backtesting.folds import (
     FoldForecast,
     Panel,
 )
-from forecast_assets.config.settings import Settings
 from forecast_assets.errors import ModelError
 from forecast_assets.models.base import NotForThisSeries, min_train_size
 from forecast_assets.models.spec import ModelSpec
+
+if TYPE_CHECKING:
+    from forecast_assets.config.settings import Settings
 
 # The name of this warning in statsmodels and in scikit-learn.
 CONVERGENCE_WARNING = "ConvergenceWarning"
@@ -38,18 +41,31 @@ FoldId = tuple[int, int]  # the index of a series, and how many of its values th
 
 @dataclass(frozen=True)
 class FitConfig:
-    """What all fits of a model share; `fingerprint` is the model's in the process that asks."""
+    """What all fits of a model share; `fingerprint` is the model's in the process that asks.
+
+    A fit and its forecasts at one cutoff are stopped at `max_seconds`, the process of the model at
+    `max_memory_mb` megabytes.
+    """
 
     model: ModelSpec
     horizon: int
     season_length: int
     fingerprint: str = ""
+    max_seconds: float = math.inf
+    max_memory_mb: float = math.inf
 
     @classmethod
-    def of(cls, model: ModelSpec, settings: Settings) -> "FitConfig":
+    def of(cls, model: ModelSpec, settings: "Settings") -> "FitConfig":
         """Return the configuration of a model in the backtest of the settings."""
-        horizon, season_length = settings.backtest.horizon, settings.series.season_length
-        return cls(model, horizon, season_length, model.fingerprint)
+        compute = settings.compute
+        return cls(
+            model,
+            settings.backtest.horizon,
+            settings.series.season_length,
+            model.fingerprint,
+            compute.model_seconds if model.is_global else compute.fold_seconds,
+            compute.memory_mb,
+        )
 
 
 @dataclass(frozen=True)
@@ -63,20 +79,11 @@ class FitResult:
 
 
 @dataclass(frozen=True)
-class ResourceLimits:
-    """Limits of one step of a model: seconds, and megabytes of memory of its process."""
-
-    seconds: float
-    memory_mb: float
-
-
-@dataclass(frozen=True)
 class WorkChunk:
     """Fits of one model for one worker."""
 
     config: FitConfig
     units: Sequence[FitUnit]
-    limits: ResourceLimits
 
 
 def run_unit(config: FitConfig, unit: FitUnit, panel: Panel, tick: Callable[[], None]) -> FitResult:
@@ -109,17 +116,16 @@ def _forecast_at(
     model: "_RollingModel", cutoff: int, ready: Sequence[FoldId], horizon: int
 ) -> list[FoldForecast]:
     """Return the forecasts at one cutoff, or the same error for each."""
-    started = time.perf_counter()
-    failed, y_hat = None, np.empty((0, horizon))
+    started, failed = time.perf_counter(), None
     try:
         with _raise_unconverged():
             forecast = np.asarray(model.at(cutoff).predict(horizon))
             y_hat = model.data.rows(forecast, cutoff, ready).astype(np.float64)
     except BaseException as error:  # noqa: BLE001 - a model may raise anything, SystemExit too
-        failed = error
+        failed = _failed_fold(error)
     seconds = (time.perf_counter() - started) / len(ready)
-    if failed is not None:
-        return [_failed_fold(failed, seconds)] * len(ready)
+    if failed:
+        return [replace(failed, fit_seconds=seconds)] * len(ready)
     return [validate_forecast(row, horizon, seconds) for row in y_hat]
 
 
@@ -134,9 +140,9 @@ def _raise_unconverged() -> Iterator[None]:
             raise warning.category(str(warning.message))
 
 
-def _failed_fold(error: BaseException, seconds: float = 0.0) -> FoldForecast:
+def _failed_fold(error: BaseException) -> FoldForecast:
     is_declined = isinstance(error, NotForThisSeries)
-    return FoldForecast(None, seconds, error_text(error), is_declined=is_declined)
+    return FoldForecast(None, 0.0, error_text(error), is_declined=is_declined)
 
 
 def error_text(error: BaseException) -> str:
@@ -175,9 +181,7 @@ class _RollingModel:
     """
 
     def __init__(self, config: FitConfig, unit: FitUnit, data: "_LocalData | _GlobalData") -> None:
-        self.data = data
-        self.n_fits = 0
-        self.fitted = unit.fitted
+        self.data, self.fitted, self.n_fits = data, unit.fitted, 0
         self._model, self._season_length = config.model, config.season_length
         self._anchor = unit.anchor
         self._fit_error: BaseException | None = None
@@ -217,7 +221,7 @@ class _RollingModel:
             raise
 
     def _fit(self, cutoff: int) -> Any:
-        values = self.data.upto(cutoff)
+        values = self.data.between(None, cutoff)
         self._seed(cutoff)
         self.n_fits += 1
         return self._model.fit(values, season_length=self._season_length)
@@ -233,8 +237,7 @@ class _LocalData:
     """One series; a cutoff is a number of values. The model may modify what it gets: a copy."""
 
     def __init__(self, panel: Panel, unit: FitUnit) -> None:
-        self._y = panel.series(unit.series)
-        self._folds = unit.folds
+        self._y, self._folds = panel.series(unit.series), unit.folds
 
     def steps(self) -> Iterator[tuple[int, list[FoldId]]]:
         for fold in self._folds:
@@ -243,14 +246,10 @@ class _LocalData:
     def size(self, cutoff: int) -> int:
         return cutoff
 
-    def upto(self, cutoff: int) -> Any:
-        return self._y[:cutoff].copy()
-
-    def between(self, after: int, upto: int) -> Any:
+    def between(self, after: int | None, upto: int) -> Any:
         return self._y[after:upto].copy()
 
-    def rows(self, y_hat: Any, cutoff: int, folds: Sequence[FoldId]) -> Any:
-        del cutoff, folds
+    def rows(self, y_hat: Any, *_: object) -> Any:
         return y_hat[None]
 
 
@@ -268,12 +267,11 @@ class _GlobalData:
     def size(self, cutoff: int) -> int:
         return int(self._sizes(cutoff).max())
 
-    def upto(self, cutoff: int) -> Any:
-        sizes = self._sizes(cutoff)
-        return self._panel.frame(np.zeros_like(sizes), sizes)
-
-    def between(self, after: int, upto: int) -> Any:
-        return self._panel.frame(self._sizes(after), self._sizes(upto))
+    def between(self, after: int | None, upto: int) -> Any:
+        sizes = self._sizes(upto)
+        return self._panel.frame(
+            np.zeros_like(sizes) if after is None else self._sizes(after), sizes
+        )
 
     def rows(self, y_hat: Any, cutoff: int, folds: Sequence[FoldId]) -> Any:
         has_begun = self._sizes(cutoff) > 0

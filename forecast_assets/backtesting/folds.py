@@ -6,17 +6,20 @@ horizon after it. `fitting` runs the models.
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
-from forecast_assets.config.settings import BacktestSettings
 from forecast_assets.models.base import Positions, Values
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from forecast_assets.config.settings import BacktestSettings
 
 WEEK = np.timedelta64(7, "D")
 # `FitUnit.series` of a fit that covers all series.
@@ -44,13 +47,10 @@ class SeriesFolds:
     @cached_property
     def prefix_digests(self) -> list[bytes]:
         """A digest of the values up to each cutoff: [k]. Each value is hashed once."""
-        values = self.y.astype("<f8").tobytes()
-        digest = hashlib.blake2b(digest_size=16)
-        digests, start = [], 0
-        for end in self.ends.tolist():
-            digest.update(values[8 * start : 8 * end])
-            start = end
-            digests.append(digest.copy().digest())
+        digest, digests = hashlib.blake2b(digest_size=16), []
+        for start, end in pairwise([0, *self.ends.tolist()]):
+            digest.update(self.y[start:end].astype("<f8").tobytes())
+            digests.append(digest.digest())
         return digests
 
 
@@ -97,7 +97,7 @@ class FoldForecasts:
     @property
     def is_forecast(self) -> NDArray[np.bool_]:
         """Which folds have a forecast: [F]."""
-        return pd.isna(self.errors)
+        return np.array([error is None for error in self.errors], dtype=bool)
 
     @property
     def failures(self) -> list[str]:
@@ -105,7 +105,7 @@ class FoldForecasts:
         return list(self.errors[~self.is_forecast & ~self.is_declined])
 
 
-def plan(series: pd.DataFrame, backtest: BacktestSettings) -> list[SeriesFolds]:
+def plan(series: "pd.DataFrame", backtest: "BacktestSettings") -> list[SeriesFolds]:
     """Plan the folds of every series.
 
     There are `n_windows` cutoffs, `step` weeks apart; the last one leaves a whole horizon after it.
@@ -118,19 +118,18 @@ def plan(series: pd.DataFrame, backtest: BacktestSettings) -> list[SeriesFolds]:
         room = 1 + max(last // 2 - 1, 0) // backtest.step
         n_folds = min(backtest.n_windows, room) if last >= 1 else 0
         ends = last - backtest.step * np.arange(n_folds, dtype=np.int64)[::-1]
-        planned.append(SeriesFolds(item.unique_id, item.ds, item.y, ends))
+        planned.append(replace(item, ends=ends))
     return planned
 
 
-def latest_folds(series: pd.DataFrame) -> list[SeriesFolds]:
+def latest_folds(series: "pd.DataFrame") -> list[SeriesFolds]:
     """Plan one fold for each series, with its last week as cutoff, to forecast the future."""
     return [
-        SeriesFolds(item.unique_id, item.ds, item.y, np.array([len(item.y)], dtype=np.int64))
-        for item in split_series(series)
+        replace(item, ends=np.array([len(item.y)], dtype=np.int64)) for item in split_series(series)
     ]
 
 
-def split_series(series: pd.DataFrame) -> list[SeriesFolds]:
+def split_series(series: "pd.DataFrame") -> list[SeriesFolds]:
     """Split the table `series` into arrays, in its order and without folds."""
     ids = series["unique_id"].to_numpy()
     ds = series["ds"].to_numpy(dtype="datetime64[ns]")
@@ -145,8 +144,10 @@ def split_series(series: pd.DataFrame) -> list[SeriesFolds]:
 
 def to_frame(
     model: str, planned: Sequence[SeriesFolds], folds: FoldForecasts, *, horizon: int
-) -> pd.DataFrame:
+) -> "pd.DataFrame":
     """Lay out the folds of one model as backtest_predictions: `horizon` rows for each fold."""
+    import pandas as pd
+
     ids = np.repeat([item.unique_id for item in planned], [len(item.ends) for item in planned])
     cutoffs = np.concatenate(
         [item.ds[item.ends - 1] for item in planned] or [np.array([], dtype="datetime64[ns]")]
@@ -198,8 +199,10 @@ class Panel:
         sizes: Positions = np.clip(weeks, 0, np.diff(self.starts)).astype(np.int64)
         return sizes
 
-    def frame(self, after: Positions, upto: Positions) -> pd.DataFrame:
+    def frame(self, after: Positions, upto: Positions) -> "pd.DataFrame":
         """Return the values after[i] to upto[i] - 1 of each series i: `unique_id, ds, y`."""
+        import pandas as pd
+
         sizes = upto - after
         ids = np.repeat(np.arange(len(sizes)), sizes)
         week = np.arange(sizes.sum()) - np.repeat(np.cumsum(sizes) - sizes, sizes)

@@ -14,13 +14,7 @@ import pandas as pd
 
 from forecast_assets.backtesting.cache import FoldCache, fit_key, fold_keys
 from forecast_assets.backtesting.chunk import ChunkResult, failed_result
-from forecast_assets.backtesting.fitting import (
-    FitConfig,
-    FitResult,
-    FoldId,
-    ResourceLimits,
-    WorkChunk,
-)
+from forecast_assets.backtesting.fitting import FitConfig, FitResult, FoldId, WorkChunk
 from forecast_assets.backtesting.folds import (
     ALL_SERIES,
     FitUnit,
@@ -37,8 +31,8 @@ from forecast_assets.models.spec import ModelSpec
 # A chunk costs 2 ms to send, and is lost if its worker ends.
 CHUNK_SECONDS = 0.5
 MIN_CHUNK_SECONDS = 0.05
-# A limit for the cheapest fits, whose measured time may be zero.
-MAX_UNITS = 20_000
+# The cheapest fit: its measured time may be zero.
+MIN_FIT_SECONDS = 1e-5
 
 
 @dataclass(frozen=True)
@@ -111,16 +105,11 @@ class ModelJob:
         self._config = FitConfig.of(request.model, settings)
         self._keys = fold_keys(self._config, request.planned, request.panel)
         self._folds = cache.get(request.model, self._keys, run_id=run_id)
-        known_seconds = [fold.fit_seconds for fold in self._folds.values()]
-        self._known_fold_seconds = float(np.mean(known_seconds)) if known_seconds else None
         self._missing = self._missing_folds()
         self._waiting = deque(self._units())
         self._new_folds: dict[bytes, FoldForecast] = {}
         self._new_fits: dict[bytes, bytes] = {}
-        compute = settings.compute
-        self._max_seconds = compute.model_seconds
-        fit_seconds = compute.model_seconds if request.model.is_global else compute.fold_seconds
-        self._limits = ResourceLimits(fit_seconds, compute.memory_mb)
+        self._max_seconds = settings.compute.model_seconds
         self._n_results = self._n_fits = 0
         self._result_seconds = self._seconds = self._peak_mb = 0.0
         self._spans: list[WorkerSpan] = []
@@ -138,14 +127,13 @@ class ModelJob:
 
     def next_chunk(self, *, n_workers: int) -> WorkChunk:
         """Take the next fits: about half a second of work, less at the end, one fit at first."""
-        seconds = self._unit_seconds()
-        n = 1
-        if seconds is not None:
+        seconds, n = self._unit_seconds(), 1
+        if seconds:
             share = len(self._waiting) / (2 * n_workers)
             n = round(max(min(CHUNK_SECONDS / seconds, share), MIN_CHUNK_SECONDS / seconds, 1))
-        n = min(n, len(self._waiting), MAX_UNITS)
+        n = min(n, len(self._waiting))
         units = [self._waiting.popleft() for _ in range(n)]
-        return WorkChunk(self._config, units, self._limits)
+        return WorkChunk(self._config, units)
 
     def add_result(
         self, chunk: WorkChunk, worker: str, result: ChunkResult | None, error: str
@@ -187,7 +175,7 @@ class ModelJob:
             n_planned - len(self._missing),
             n_planned,
             self._n_fits / elapsed if elapsed else 0.0,
-            len(self._waiting) * (self._unit_seconds() or 0.0) / n_workers,
+            len(self._waiting) * self._unit_seconds() / n_workers,
         )
 
     def result(self) -> ModelBacktest:
@@ -205,15 +193,12 @@ class ModelJob:
 
     def _missing_folds(self) -> dict[FoldId, bytes]:
         """Return the unknown folds and their keys; of equal keys only the first."""
-        missing: dict[FoldId, bytes] = {}
-        seen = set(self._folds)
-        keys = iter(self._keys)
-        for i, series in enumerate(self.request.planned):
-            for end, key in zip(series.ends.tolist(), keys, strict=False):
-                if key not in seen:
-                    seen.add(key)
-                    missing[i, end] = key
-        return missing
+        planned = enumerate(self.request.planned)
+        folds = [(i, end) for i, series in planned for end in series.ends.tolist()]
+        first: dict[bytes, FoldId] = {}
+        for fold, key in zip(folds, self._keys, strict=True):
+            first.setdefault(key, fold)
+        return {fold: key for key, fold in first.items() if key not in self._folds}
 
     def _units(self) -> list[FitUnit]:
         """Group the unknown folds by the fit that they need, series by series."""
@@ -263,14 +248,11 @@ class ModelJob:
         for unit in units:
             self._add(unit, failed_result(unit, error))
 
-    def _unit_seconds(self) -> float | None:
-        """Return the mean time of a fit: in this run, else in the cache; None if unknown."""
-        if self._n_results:
-            return max(self._result_seconds / self._n_results, 1e-6)
-        if self._known_fold_seconds is None or not self._waiting:
-            return None
-        folds_per_unit = len(self._missing) / len(self._waiting)
-        return max(self._known_fold_seconds * folds_per_unit, 1e-6)
+    def _unit_seconds(self) -> float:
+        """Return the mean time of a fit, or zero before the first result."""
+        if not self._n_results:
+            return 0.0
+        return max(self._result_seconds / self._n_results, MIN_FIT_SECONDS)
 
 
 def _anchor(end: int, refit_every: int) -> int:

@@ -23,15 +23,13 @@ from typing import IO
 import psutil
 
 from forecast_assets.backtesting import sandbox_main
-from forecast_assets.backtesting.fitting import FitResult, ResourceLimits, WorkChunk
+from forecast_assets.backtesting.fitting import FitConfig, FitResult, WorkChunk
 from forecast_assets.backtesting.folds import Panel
 from forecast_assets.backtesting.sandbox_main import LOADING, POSITION
 
 # Time for the imports of a model, which do not count as time of its first fit.
 LOADING_SECONDS = 120.0
 WATCH_INTERVAL_SECONDS = 0.1
-# Time between the end of the connection and the end of the process.
-EXIT_SECONDS = 1.0
 # A model uses one thread: there is a worker for each core.
 ONE_THREAD = (
     *("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS"),
@@ -111,7 +109,7 @@ class ModelProcess:
         self.peak_mb, self._killed_for, self._step_began = 0.0, None, time.monotonic()
         is_done = threading.Event()
         watch = threading.Thread(
-            target=self._watch, args=(chunk.limits, is_wanted, is_done), name="watch", daemon=True
+            target=self._watch, args=(chunk.config, is_wanted, is_done), name="watch", daemon=True
         )
         watch.start()
         try:
@@ -136,7 +134,7 @@ class ModelProcess:
         raise self._killed_for or self._unexpected_end()
 
     def _watch(
-        self, limits: ResourceLimits, is_wanted: Callable[[], bool], is_done: threading.Event
+        self, config: FitConfig, is_wanted: Callable[[], bool], is_done: threading.Event
     ) -> None:
         """Kill the process when it breaks a limit or nobody waits for it."""
         position = POSITION.unpack(self._position)
@@ -144,19 +142,18 @@ class ModelProcess:
             now = time.monotonic()
             if POSITION.unpack(self._position) != position:
                 position, self._step_began = POSITION.unpack(self._position), now
-            self._killed_for = (
-                self._broken_limit(limits, position[0]) if is_wanted() else TaskCancelled()
-            )
+            end = self._broken_limit(config, position[0])
+            self._killed_for = end if is_wanted() else TaskCancelled()
             if self._killed_for or not self.is_alive:
                 self._kill()
                 return
 
-    def _broken_limit(self, limits: ResourceLimits, unit: int) -> ProcessTerminated | None:
+    def _broken_limit(self, config: FitConfig, unit: int) -> ProcessTerminated | None:
         memory_mb, seconds = self._memory_mb(), time.monotonic() - self._step_began
         self.peak_mb = max(self.peak_mb, memory_mb)
-        max_seconds = LOADING_SECONDS if unit == LOADING else limits.seconds
-        if memory_mb > limits.memory_mb:
-            message, is_retryable = f"took more than {limits.memory_mb:g} MB of memory", True
+        max_seconds = LOADING_SECONDS if unit == LOADING else config.max_seconds
+        if memory_mb > config.max_memory_mb:
+            message, is_retryable = f"took more than {config.max_memory_mb:g} MB of memory", True
         elif seconds > max_seconds:
             message = f"took more than {max_seconds:g} seconds"
             is_retryable = self._usage.status() == psutil.STATUS_STOPPED
@@ -172,18 +169,13 @@ class ModelProcess:
 
     def _unexpected_end(self) -> ProcessTerminated:
         """Describe how a process ended that was not killed by `_watch`."""
-        until = time.monotonic() + EXIT_SECONDS
-        while self.is_alive and time.monotonic() < until:
-            time.sleep(0.01)
-        is_running = self.is_alive
         self._kill()
         code = self._process.wait()
         names = {int(signum): signum.name for signum in signal.Signals}
         how = f"signal {names.get(-code, -code)}" if code < 0 else f"exit code {code}"
-        ending = "closed its connection" if is_running else f"ended with {how}"
         unit, _ = POSITION.unpack(self._position)
         seconds = time.monotonic() - self._step_began
-        message = f"the model's process {ending}"
+        message = f"the model's process ended with {how}"
         return ProcessTerminated(message, unit=unit, seconds=seconds, is_retryable=True)
 
     def _receive_versions(self) -> dict[str, str]:
@@ -213,14 +205,10 @@ class ModelProcess:
 
 
 def _start(connection: int, position: int, stderr: IO[bytes]) -> "subprocess.Popen[bytes]":
-    paths = [str(Path(path).absolute()) for path in sys.path]
+    path = os.pathsep.join(str(Path(folder).absolute()) for folder in sys.path)
     return subprocess.Popen(  # noqa: S603 - our own module
         [sys.executable, "-P", "-m", sandbox_main.__name__, str(connection), str(position)],
-        env={
-            **os.environ,
-            **dict.fromkeys(ONE_THREAD, "1"),
-            "PYTHONPATH": os.pathsep.join(paths),
-        },
+        env={**os.environ, **dict.fromkeys(ONE_THREAD, "1"), "PYTHONPATH": path},
         stdin=subprocess.PIPE,  # it closes when this process ends
         stdout=subprocess.DEVNULL,
         stderr=stderr,

@@ -3,11 +3,16 @@
 A local model sees one series, a global model all series. `backtesting.fitting` calls them.
 """
 
-from typing import Protocol, Self, runtime_checkable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol, Self, runtime_checkable
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
+
+# Not imported here, so that the process of a model that does not need it starts in a third of the
+# time.
+if TYPE_CHECKING:
+    import pandas as pd
 
 Values = NDArray[np.float64]
 Positions = NDArray[np.int64]
@@ -55,7 +60,7 @@ class GlobalForecaster(Protocol):
 
     is_global: bool
 
-    def fit(self, series: pd.DataFrame, *, season_length: int) -> Self:
+    def fit(self, series: "pd.DataFrame", *, season_length: int) -> Self:
         """Fit the model to all series, up to and including the cutoff."""
         ...
 
@@ -64,14 +69,23 @@ class GlobalForecaster(Protocol):
         ...
 
 
+@dataclass(frozen=True, eq=False)
+class FoldPositions:
+    """The folds of a closed form: fold i sees y[starts[i] : lasts[i] + 1]."""
+
+    y: Values
+    starts: Positions
+    lasts: Positions
+    horizon: int
+    season_length: int
+
+
 @runtime_checkable
 class ClosedForm(Protocol):
     """A local model whose forecast is a formula, evaluated at all folds in one call."""
 
-    def forecast_folds(
-        self, y: Values, starts: Positions, lasts: Positions, *, h: int, season_length: int
-    ) -> Values:
-        """Forecast from the values y[starts[i] : lasts[i] + 1] of each fold i: shape [folds, h]."""
+    def forecast_folds(self, folds: FoldPositions) -> Values:
+        """Forecast from the values of each fold: shape [folds, horizon]."""
         ...
 
 

@@ -83,24 +83,17 @@ class BoostedTrees:
         """Fit the trees to the changes of all series."""
         from mlforecast import MLForecast
         from mlforecast.lag_transforms import RollingMean, RollingStd
-        from mlforecast.target_transforms import (
-            Differences,
-            LocalStandardScaler,
-        )
+        from mlforecast.target_transforms import Differences, LocalStandardScaler
         from sklearn.ensemble import HistGradientBoostingRegressor
 
-        rolling: list[Any] = [
-            RollingMean(4),
-            RollingMean(13, min_samples=4),
-            RollingStd(13, min_samples=4),
-        ]
+        means = [RollingMean(4), RollingMean(13, min_samples=4)]
         longest = int(series.groupby("unique_id").size().max())
         trees = HistGradientBoostingRegressor(early_stopping=False, random_state=0, **self._params)
         self._model = MLForecast(
             models={"trees": trees},
             freq="7D",
             lags=sorted(lag for lag in {*TREE_LAGS, season_length} if lag < longest - 1),
-            lag_transforms={1: rolling},
+            lag_transforms={1: [*means, RollingStd(13, min_samples=4)]},
             date_features=[week_of_year],
             target_transforms=[Differences([1]), LocalStandardScaler()],
         )

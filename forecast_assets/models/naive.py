@@ -9,10 +9,10 @@ from typing import Self
 
 import numpy as np
 
-from forecast_assets.models.base import Positions, Values
+from forecast_assets.models.base import ClosedForm, FoldPositions, Values
 
 
-class _ClosedFormModel:
+class _ClosedFormModel(ClosedForm):
     """The interface for one series on top of `forecast_folds`."""
 
     def fit(self, y: Values, *, season_length: int) -> Self:
@@ -23,16 +23,8 @@ class _ClosedFormModel:
     def predict(self, h: int) -> Values:
         """Evaluate the formula at the last value."""
         start, last = np.array([0]), np.array([len(self._y) - 1])
-        y_hat: Values = self.forecast_folds(
-            self._y, start, last, h=h, season_length=self._season_length
-        )[0]
-        return y_hat
-
-    def forecast_folds(
-        self, y: Values, starts: Positions, lasts: Positions, *, h: int, season_length: int
-    ) -> Values:
-        """Forecast from the values y[starts[i] : lasts[i] + 1] of each fold i: shape [folds, h]."""
-        raise NotImplementedError
+        (y_hat,) = self.forecast_folds(FoldPositions(self._y, start, last, h, self._season_length))
+        return np.asarray(y_hat)
 
 
 class Naive(_ClosedFormModel):
@@ -40,12 +32,9 @@ class Naive(_ClosedFormModel):
 
     min_train_size = 1
 
-    def forecast_folds(
-        self, y: Values, starts: Positions, lasts: Positions, *, h: int, season_length: int
-    ) -> Values:
-        """Repeat the last value h times."""
-        del starts, season_length
-        return np.repeat(y[lasts][:, None], h, axis=1)
+    def forecast_folds(self, folds: FoldPositions) -> Values:
+        """Repeat the last value in each week of the horizon."""
+        return np.repeat(folds.y[folds.lasts][:, None], folds.horizon, axis=1)
 
 
 class SeasonalNaive(_ClosedFormModel):
@@ -56,13 +45,10 @@ class SeasonalNaive(_ClosedFormModel):
         """Return the length of one season."""
         return season_length
 
-    def forecast_folds(
-        self, y: Values, starts: Positions, lasts: Positions, *, h: int, season_length: int
-    ) -> Values:
+    def forecast_folds(self, folds: FoldPositions) -> Values:
         """Repeat the last season from its first week."""
-        del starts
-        ahead = np.arange(h) % season_length
-        y_hat: Values = y[lasts[:, None] + (1 - season_length) + ahead]
+        ahead = np.arange(folds.horizon) % folds.season_length
+        y_hat: Values = folds.y[folds.lasts[:, None] + (1 - folds.season_length) + ahead]
         return y_hat
 
 
@@ -71,14 +57,11 @@ class Drift(_ClosedFormModel):
 
     min_train_size = 2
 
-    def forecast_folds(
-        self, y: Values, starts: Positions, lasts: Positions, *, h: int, season_length: int
-    ) -> Values:
+    def forecast_folds(self, folds: FoldPositions) -> Values:
         """Add the mean weekly change once for each week ahead."""
-        del season_length
-        last = y[lasts]
-        step = (last - y[starts]) / (lasts - starts)
-        y_hat: Values = last[:, None] + step[:, None] * np.arange(1, h + 1)
+        last = folds.y[folds.lasts]
+        step = (last - folds.y[folds.starts]) / (folds.lasts - folds.starts)
+        y_hat: Values = last[:, None] + step[:, None] * np.arange(1, folds.horizon + 1)
         return y_hat
 
 
@@ -90,12 +73,9 @@ class WindowAverage(_ClosedFormModel):
             raise ValueError(f"window is {window}, but a mean needs at least one value")
         self.window = self.min_train_size = window
 
-    def forecast_folds(
-        self, y: Values, starts: Positions, lasts: Positions, *, h: int, season_length: int
-    ) -> Values:
+    def forecast_folds(self, folds: FoldPositions) -> Values:
         """Repeat the mean of the last `window` values."""
-        del starts, season_length
-        total = y[lasts].copy()
+        total = folds.y[folds.lasts].copy()
         for back in range(1, self.window):  # same order of additions for one fold and for many
-            total += y[lasts - back]
-        return np.repeat((total / self.window)[:, None], h, axis=1)
+            total += folds.y[folds.lasts - back]
+        return np.repeat((total / self.window)[:, None], folds.horizon, axis=1)

@@ -10,12 +10,14 @@ from dataclasses import replace
 from functools import cache, partial
 from importlib import metadata
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from forecast_assets.config.settings import Settings
 from forecast_assets.errors import ModelError, format_list
 from forecast_assets.models.spec import PACKAGE, ModelSpec
 from forecast_assets.models.transforms import TRANSFORMS
+
+if TYPE_CHECKING:
+    from forecast_assets.config.settings import Settings
 
 ENTRY_POINTS = "forecast_assets.models"
 
@@ -23,64 +25,84 @@ ENTRY_POINTS = "forecast_assets.models"
 QUARTER = 13
 
 
-def _spec(
-    module: str,
-    libraries: tuple[str, ...],
-    name: str,
-    cls: str,
-    *,
-    version: int,
-    refit_every: int = 1,
-) -> ModelSpec:
-    factory = f"{PACKAGE}.models.{module}:{cls}"
-    return ModelSpec(name, factory, libraries, refit_every=refit_every, version=version)
-
-
+_NUMPY = ("numpy",)
 _STATSFORECAST = ("statsforecast", "coreforecast", "numpy", "scipy")
+_MSTL = (*_STATSFORECAST, "statsmodels")
+_STATSMODELS = ("statsmodels", "numpy", "scipy")
+_RIDGE = ("scikit-learn", "numpy")
 _TREES = ("mlforecast", "scikit-learn", "coreforecast", "numpy", "pandas")
-_numpy = partial(_spec, "naive", ("numpy",))
-_statsforecast = partial(_spec, "by_statsforecast", _STATSFORECAST)
-_mstl = partial(_spec, "by_statsforecast", (*_STATSFORECAST, "statsmodels"))
-_statsmodels = partial(_spec, "by_statsmodels", ("statsmodels", "numpy", "scipy"))
-_ridge = partial(_spec, "machine_learning", ("scikit-learn", "numpy"))
-_trees = partial(_spec, "machine_learning", _TREES)
+
+
+def _spec(
+    name: str,
+    path: str,
+    libraries: tuple[str, ...] = _STATSFORECAST,
+    *,
+    version: int = 1,
+    refit_every: int = 1,
+    **params: Any,
+) -> ModelSpec:
+    factory = f"{PACKAGE}.models.{path}"
+    return ModelSpec(name, factory, libraries, params, refit_every=refit_every, version=version)
+
+
+# The classes of this package that a table may name as `factory`.
+_ANY = "by_statsforecast:FromStatsforecast"
+_MOVED = "by_statsforecast:MovedStatsforecast"
+_ADAPTERS = (
+    _spec("", _ANY, _MSTL),
+    _spec("", _MOVED, _MSTL),
+    _spec("", "by_statsmodels:FromStatsmodels", _STATSMODELS),
+)
+# A model of statsforecast that ignores the year: its season is one week long.
+_no_year = partial(_spec, path=_MOVED, season_length=1)
 
 _BUILT_IN = (
-    _numpy("naive", "Naive", version=1),
-    _numpy("seasonal_naive", "SeasonalNaive", version=1),
-    _numpy("drift", "Drift", version=1),
-    _numpy("window_average", "WindowAverage", version=1),
-    _statsforecast("ses", "SES", version=1),
-    _statsforecast("holt", "Holt", version=1),
-    _statsforecast("damped_holt", "DampedHolt", version=1),
-    _statsforecast("auto_ets", "AutoETS", version=1),
-    _statsforecast("auto_ces", "AutoCES", version=1),
-    _statsforecast("theta", "Theta", version=1),
-    _statsforecast("optimized_theta", "OptimizedTheta", version=1),
-    _statsforecast("auto_arima", "AutoARIMA", version=1, refit_every=QUARTER),
-    _statsforecast("harmonic_arima", "HarmonicARIMA", version=1, refit_every=QUARTER),
-    _statsmodels("sarimax", "SARIMAX", version=1, refit_every=QUARTER),
-    _statsmodels("unobserved_components", "UnobservedComponents", version=1, refit_every=QUARTER),
-    _mstl("mstl_ets", "MSTLWithETS", version=1),
-    _mstl("mstl_arima", "MSTLWithARIMA", version=1, refit_every=QUARTER),
-    _statsforecast("tbats", "TBATS", version=1),
-    _ridge("ridge", "Ridge", version=1),
-    _trees("boosted_trees", "BoostedTrees", version=1, refit_every=QUARTER),
-    _statsforecast("croston", "Croston", version=1),
-    _statsforecast("tsb", "TSB", version=1),
+    _spec("naive", "naive:Naive", _NUMPY),
+    _spec("seasonal_naive", "naive:SeasonalNaive", _NUMPY),
+    _spec("drift", "naive:Drift", _NUMPY),
+    _spec("window_average", "naive:WindowAverage", _NUMPY),
+    # Simple exponential smoothing, weight by least squares (Brown 1956).
+    _spec("ses", _ANY, kind="SimpleExponentialSmoothingOptimized"),
+    # Exponential smoothing of level and trend (Holt 1957). The library refuses 8 values.
+    _no_year("holt", kind="AutoETS", model="AAN", damped=False, min_train_size=9),
+    # Holt's method with a damped trend (Gardner & McKenzie 1985). The library refuses 9 values.
+    _no_year("damped_holt", kind="AutoETS", model="AAN", damped=True, min_train_size=10),
+    # Exponential smoothing of least AICc (Hyndman, Koehler, Snyder & Grose 2002). With 7 values the
+    # AICc divides by zero, fewer are refused by the library.
+    _no_year("auto_ets", kind="AutoETS", min_train_size=8),
+    # Complex exponential smoothing (Svetunkov, Kourentzes & Ord 2022).
+    _no_year("auto_ces", kind="AutoCES", model="N", min_train_size=8),
+    # Standard Theta method (Assimakopoulos & Nikolopoulos 2000).
+    _no_year("theta", kind="Theta"),
+    # Theta method with an estimated theta line (Fiorucci et al. 2016).
+    _no_year("optimized_theta", kind="OptimizedTheta"),
+    # ARIMA, orders by stepwise search of AICc (Hyndman & Khandakar 2008).
+    _no_year("auto_arima", kind="AutoARIMA", min_train_size=12, refit_every=QUARTER),
+    _spec("harmonic_arima", "by_statsforecast:HarmonicARIMA", refit_every=QUARTER),
+    _spec("sarimax", "by_statsmodels:SARIMAX", _STATSMODELS, refit_every=QUARTER),
+    _spec(
+        "unobserved_components",
+        "by_statsmodels:UnobservedComponents",
+        _STATSMODELS,
+        refit_every=QUARTER,
+    ),
+    _spec("mstl_ets", "by_statsforecast:MSTL", _MSTL, kind="AutoETS", model="ZZN"),
+    _spec("mstl_arima", "by_statsforecast:MSTL", _MSTL, kind="AutoARIMA", refit_every=QUARTER),
+    _spec("tbats", "by_statsforecast:TBATS"),
+    _spec("ridge", "machine_learning:Ridge", _RIDGE),
+    _spec("boosted_trees", "machine_learning:BoostedTrees", _TREES, refit_every=QUARTER),
+    # Smooths size and interval of demand, weights by least squares (Croston 1972).
+    _spec("croston", "by_statsforecast:Intermittent", kind="CrostonOptimized"),
+    # Smooths size and probability, so it follows a decline (Teunter, Syntetos & Babai 2011).
+    _spec("tsb", "by_statsforecast:Intermittent", kind="TSB", alpha_d=0.2, alpha_p=0.2),
 )
 MODELS: Mapping[str, ModelSpec] = MappingProxyType({model.name: model for model in _BUILT_IN})
 
-# The classes of this package that a table may name as `factory`.
-_ADAPTERS = (
-    _mstl("", "FromStatsforecast", version=1),
-    _mstl("", "MovedStatsforecast", version=1),
-    _statsmodels("", "FromStatsmodels", version=1),
-)
 _PACKAGED = {model.factory: model for model in (*_BUILT_IN, *_ADAPTERS)}
 
 
-def registered(settings: Settings | None = None) -> Mapping[str, ModelSpec]:
+def registered(settings: "Settings | None" = None) -> Mapping[str, ModelSpec]:
     """Return all models by name: built-in ones, those of entry points, those of the settings.
 
     A `[models.NAME]` table without `factory` changes parameters or `refit_every` of another model.
@@ -105,12 +127,12 @@ def registered(settings: Settings | None = None) -> Mapping[str, ModelSpec]:
     return MappingProxyType(models)
 
 
-def names(settings: Settings | None = None) -> list[str]:
+def names(settings: "Settings | None" = None) -> list[str]:
     """Return the names that `enabled` may list, without those of transformed models."""
     return list(registered(settings))
 
 
-def find_model(name: str, settings: Settings | None = None) -> ModelSpec:
+def find_model(name: str, settings: "Settings | None" = None) -> ModelSpec:
     """Return the model of that name as the settings define it. Raises ModelError."""
     models = registered(settings)
     model = _find(name, models)
@@ -128,12 +150,12 @@ def find_model(name: str, settings: Settings | None = None) -> ModelSpec:
     return model
 
 
-def make(name: str, settings: Settings | None = None) -> Any:
+def make(name: str, settings: "Settings | None" = None) -> Any:
     """Make an unfitted forecaster by name. Raises ModelError."""
     return find_model(name, settings).make()
 
 
-def enabled(settings: Settings) -> list[ModelSpec]:
+def enabled(settings: "Settings") -> list[ModelSpec]:
     """Return the enabled models in the order of forecast.toml. Raises ModelError."""
     models = [find_model(name, settings) for name in settings.models.enabled]
     for model in models:
@@ -182,7 +204,5 @@ def _entry_point_models() -> Mapping[str, ModelSpec]:
 
 def _from_factory(name: str, factory: str) -> ModelSpec:
     """Specify a model by its class; one of this package brings its libraries and its version."""
-    packaged = _PACKAGED.get(factory)
-    if packaged is None:
-        return ModelSpec(name, factory)
+    packaged = _PACKAGED.get(factory, ModelSpec(name, factory))
     return ModelSpec(name, factory, packaged.libraries, version=packaged.version)

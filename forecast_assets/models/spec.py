@@ -21,10 +21,9 @@ from forecast_assets.models.transforms import TRANSFORMS, apply
 PACKAGE = __name__.partition(".")[0]
 
 
-@functools.cache
-def library_version(distribution: str) -> str:
-    """Return the installed version of a distribution."""
-    return metadata.version(distribution)
+library_version = functools.cache(metadata.version)
+# The scan of all installed packages takes 50 ms.
+_distributions = functools.cache(metadata.packages_distributions)
 
 
 @functools.cache
@@ -68,11 +67,6 @@ def _top_level(module: str) -> str:
     return module.partition(".")[0]
 
 
-@functools.cache  # the scan of all installed packages takes 50 ms
-def _distributions() -> dict[str, list[str]]:
-    return dict(metadata.packages_distributions())
-
-
 @dataclass(frozen=True)
 class ModelSpec:
     """A model's name, class, parameters and libraries.
@@ -99,9 +93,9 @@ class ModelSpec:
 
     def make(self) -> Any:
         """Make an unfitted forecaster. Raises ModelError if the class or its parameters fail."""
-        factory = self._class
+        cls = self._class
         try:
-            model = factory(**self.params)
+            model = cls(**self.params)
         except Exception as error:
             raise self._parameter_error(error) from error
         return apply(model, self.transform) if self.transform else model
@@ -112,7 +106,8 @@ class ModelSpec:
 
     def check(self) -> None:
         """Raise ModelError if the class cannot be imported or does not have what a model needs."""
-        missing = [name for name in ("fit", "predict") if not callable(self._class_attribute(name))]
+        cls = self._class
+        missing = [name for name in ("fit", "predict") if not callable(getattr(cls, name, None))]
         if missing:
             raise ModelError(
                 f"The class of the model {self.name} ({self.factory}) has no method"
@@ -120,7 +115,7 @@ class ModelSpec:
                 f" fit(y, *, season_length) and predict(h)."
             )
         try:
-            inspect.signature(self._class).bind(**self.params)
+            inspect.signature(cls).bind(**self.params)
         except TypeError as error:
             raise self._parameter_error(error) from error
         if self.refit_every > 1 and not self.is_updatable:
@@ -133,18 +128,18 @@ class ModelSpec:
     @property
     def is_global(self) -> bool:
         """Whether one fit covers all series at a cutoff."""
-        return bool(self._class_attribute("is_global"))
+        return bool(getattr(self._class, "is_global", None))
 
     @property
     def is_closed_form(self) -> bool:
         """Whether it is one of the package's formulas, which run safely in this process."""
-        is_formula = callable(self._class_attribute("forecast_folds"))
+        is_formula = callable(getattr(self._class, "forecast_folds", None))
         return is_formula and not self.transform and self.is_packaged
 
     @property
     def is_updatable(self) -> bool:
         """Whether it takes in new values without a new fit."""
-        has_update = callable(self._class_attribute("update"))
+        has_update = callable(getattr(self._class, "update", None))
         return has_update and not (self.is_global and self.transform)
 
     @property
@@ -170,18 +165,12 @@ class ModelSpec:
         if self.transform:
             code["transform_version"] = TRANSFORMS[self.transform].version
             libraries += TRANSFORMS[self.transform].libraries
+        names = ("name", "factory", "params", "transform", "refit_every")
         return {
-            "name": self.name,
-            "factory": self.factory,
-            "params": self.params,
-            "transform": self.transform,
-            "refit_every": self.refit_every,
+            **{name: getattr(self, name) for name in names},
             **code,
             "libraries": {name: library_version(name) for name in libraries},
         }
-
-    def _class_attribute(self, name: str) -> Any:
-        return getattr(self._class, name, None)
 
     @cached_property
     def _class(self) -> Any:

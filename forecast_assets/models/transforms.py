@@ -9,12 +9,14 @@ the transformed scale are outside the range of the transform and are set to zero
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-import pandas as pd
 
 from forecast_assets.models.base import NotForThisSeries, Values
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True)
@@ -63,8 +65,7 @@ class Transformed:
 
     def __init__(self, model: Any, transform: str) -> None:
         self._model, self._transform = model, transform
-        if hasattr(model, "min_train_size"):
-            self.min_train_size = model.min_train_size
+        self.min_train_size = getattr(model, "min_train_size", 1)
 
     def fit(self, y: Values, *, season_length: int) -> Self:
         """Estimate the transform, then fit the model to the transformed values."""
@@ -98,7 +99,7 @@ class TransformedGlobal:
         self._model, self._transform = model, transform
         self.min_train_size = getattr(model, "min_train_size", 1)
 
-    def fit(self, series: pd.DataFrame, *, season_length: int) -> Self:
+    def fit(self, series: "pd.DataFrame", *, season_length: int) -> Self:
         """Estimate the transforms, then fit the model to the transformed series."""
         forward = TRANSFORMS[self._transform].forward
         values = [y.to_numpy(dtype=np.float64) for _, y in series.groupby("unique_id")["y"]]

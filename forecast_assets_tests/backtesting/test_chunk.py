@@ -2,7 +2,6 @@
 
 import os
 import signal
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -11,14 +10,12 @@ import pytest
 
 from forecast_assets.backtesting import chunk as chunk_module
 from forecast_assets.backtesting.chunk import ChunkResult, close_idle, run_chunk, start_processes
-from forecast_assets.backtesting.fitting import FitConfig, ResourceLimits
+from forecast_assets.backtesting.fitting import FitConfig
 from forecast_assets.backtesting.folds import FitUnit, Panel
 from forecast_assets.backtesting.sandbox import ProcessStartError, TaskCancelled
 from forecast_assets.backtesting.sandbox_main import versions
-from forecast_assets.models import ModelSpec, find_model
-from forecast_assets_tests.builders import walk
+from forecast_assets.models import MODELS, ModelSpec
 from forecast_assets_tests.misbehaving_models import (
-    AMPLE,
     Y,
     comes_true,
     config_of,
@@ -32,10 +29,9 @@ from forecast_assets_tests.misbehaving_models import (
 )
 
 Z = [100.0 + week for week in range(20)]
-SHORT = ResourceLimits(seconds=0.4, memory_mb=2000)
-SMALL = ResourceLimits(seconds=20, memory_mb=400)
+NAIVE = MODELS["naive"]
 
-pytestmark = [pytest.mark.usefixtures("user_models"), pytest.mark.alone]
+pytestmark = pytest.mark.usefixtures("user_models")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -53,13 +49,12 @@ def _no_processes() -> None:
 def run(
     model: ModelSpec,
     *values: Sequence[float],
-    limits: ResourceLimits = AMPLE,
-    n_windows: int = 3,
     work: tuple[Panel, Sequence[FitUnit]] | None = None,
+    **limits: float,
 ) -> ChunkResult:
-    """Run a model over the last weeks of each series in one chunk."""
-    panel, units = work or make_units(*(values or [Y, Z]), n_windows=n_windows)
-    return run_chunk(panel, make_chunk(model, units, limits), versions=versions())
+    """Run a model over the last three weeks of each series in one chunk."""
+    panel, units = work or make_units(*(values or [Y, Z]))
+    return run_chunk(panel, make_chunk(model, units, **limits), versions=versions())
 
 
 def idle_pids() -> list[int]:
@@ -72,32 +67,26 @@ def test_every_unit_has_a_result_in_order():
     assert outcomes(result.results) == [17.0, 18.0, 19.0, 116.0, 117.0, 118.0]
     assert (result.killed, result.refused) == ({}, "")
     assert abs(result.began - time.time()) < 60
-    assert 0 < result.seconds < 60
-    assert 50 < result.peak_mb < 1000
+    assert result.seconds > 0
+    assert 10 < result.peak_mb < 2000
 
 
 @pytest.mark.parametrize(
     ("way", "error", "limits"),
     [
-        ("hangs", "took more than 0.4 seconds", SHORT),
-        ("allocates", "took more than 400 MB of memory", SMALL),
-        ("kills_itself", "the model's process ended with signal SIGKILL", AMPLE),
+        ("hangs", "took more than 1.5 seconds", {"seconds": 1.5}),
+        ("allocates", "took more than 200 MB of memory", {"memory_mb": 200}),
+        ("kills_itself", "the model's process ended with signal SIGKILL", {}),
     ],
 )
 def test_a_chunk_ends_with_the_unit_at_which_the_process_is_killed(
-    way: str, error: str, limits: ResourceLimits
+    way: str, error: str, limits: dict[str, float]
 ):
-    result = run(misbehaving(way, on=1.0, since=18), Z, Y, Z, limits=limits)
+    result = run(misbehaving(way, on=1.0, since=18), Z, Y, Z, **limits)
     assert outcomes(result.results) == [116.0, 117.0, 118.0, 17.0, error]
     assert result.killed == {1: error}
     if way == "hangs":
-        assert 0.4 < result.results[-1].seconds < 2
-
-
-def test_a_failure_that_ends_no_process_stops_nothing():
-    result = run(misbehaving("raises", on=1.0))
-    assert outcomes(result.results) == ["RuntimeError: no licence"] * 3 + [116.0, 117.0, 118.0]
-    assert result.killed == {}
+        assert result.results[-1].seconds > 1.5
 
 
 def test_a_model_that_cannot_be_imported_here_is_an_error_of_its_folds():
@@ -130,56 +119,36 @@ def test_a_chunk_that_nobody_waits_for_is_cancelled():
             panel,
             make_chunk(misbehaving("hangs"), units),
             versions=versions(),
-            is_wanted=lambda: time.monotonic() - began < 1.0,
+            is_wanted=lambda: time.monotonic() - began < 0.5,
         )
     assert model_processes() == []
 
 
 # What the model is blamed for
-def test_a_process_that_is_killed_from_outside_changes_no_result():
-    y = walk(80, seed=1)
-    undisturbed = run(find_model("auto_ets"), y, n_windows=30)
-    killer = threading.Timer(0.2, os.kill, (idle_pids()[-1], signal.SIGKILL))
-    killer.start()
-    killed = run(find_model("auto_ets"), y, n_windows=30)
-    killer.join()
-    assert outcomes(killed.results) == outcomes(undisturbed.results)
-    assert killed.killed == {}
-
-
 @pytest.mark.usefixtures("_no_processes")
-@pytest.mark.parametrize(
-    ("signum", "n", "expected"),
-    [
-        (signal.SIGKILL, 1, 18.0),
-        (signal.SIGKILL, 2, "the model's process ended with signal SIGKILL"),
-        (signal.SIGSTOP, 1, 18.0),
-    ],
-)
-def test_a_unit_is_blamed_for_the_second_end_of_its_process(
-    signum: int, n: int, expected: float | str
-):
-    limits = ResourceLimits(seconds=2.5, memory_mb=2000)
-    with signal_models(signum, n):
-        result = run(misbehaving("logs_and_waits", since=18), Y[:-1], limits=limits)
-    assert outcomes(result.results) == [16.0, 17.0, expected]
-    assert result.killed == ({} if expected == 18.0 else {0: expected})
+def test_a_unit_is_blamed_only_for_the_second_end_of_its_process():
+    """Each process runs until the next signal that is not zero."""
+    with signal_models(signal.SIGKILL, 0, signal.SIGSTOP, 0, signal.SIGKILL, signal.SIGKILL):
+        result = run(misbehaving("logs_and_waits"), Y, seconds=1.5)
+    error = "the model's process ended with signal SIGKILL"
+    assert outcomes(result.results) == [17.0, 18.0, error]
+    assert result.killed == {0: error}
 
 
 def test_a_fit_is_not_blamed_for_memory_that_earlier_fits_left():
     panel, units = make_units(Y)
     leaking = misbehaving("leaks", seconds=0.1)
-    result = run(leaking, limits=SMALL, work=(panel, [units[0]] * 12))
-    assert outcomes(result.results) == [17.0] * 12
+    result = run(leaking, memory_mb=200, work=(panel, [units[0]] * 8))
+    assert outcomes(result.results) == [17.0] * 8
     assert result.killed == {}
 
 
 # Which process
 @pytest.mark.usefixtures("_no_processes")
 def test_packaged_models_share_a_process_and_each_users_model_has_its_own():
-    run(find_model("ses"), Y)
+    run(NAIVE, Y)
     (packaged,) = idle_pids()
-    run(find_model("theta"), Y)
+    run(MODELS["drift"], Y)
     assert idle_pids() == [packaged]
     own = outcomes(run(misbehaving("pid"), Y).results)
     other = outcomes(run(misbehaving("pid", seconds=0.01), Y).results)
@@ -202,11 +171,11 @@ def test_a_process_that_ended_is_replaced():
 
 @pytest.mark.usefixtures("_no_processes")
 def test_a_process_that_was_started_early_runs_the_first_chunk():
-    start_processes(config_of(find_model("ses")), n_processes=1)
-    start_processes(config_of(find_model("ses")), n_processes=1)
+    start_processes(config_of(NAIVE), n_processes=1)
+    start_processes(config_of(NAIVE), n_processes=1)
     assert comes_true(lambda: len(model_processes()) == 1)
     started = model_processes()
-    run(find_model("ses"), Y)
+    run(NAIVE, Y)
     assert idle_pids() == started
 
 
@@ -215,12 +184,12 @@ def test_a_process_that_cannot_start_early_is_reported_by_the_first_chunk(
     monkeypatch: pytest.MonkeyPatch,
 ):
     monkeypatch.setattr("sys.executable", "/no/such/python")
-    start_processes(config_of(find_model("ses")), n_processes=2)
+    start_processes(config_of(NAIVE), n_processes=2)
     with pytest.raises(ProcessStartError, match="No such file or directory: '/no/such/python'"):
-        run(find_model("ses"), Y)
+        run(NAIVE, Y)
 
 
 def test_processes_that_are_still_starting_are_closed_with_the_idle_ones():
-    start_processes(config_of(find_model("ses")), n_processes=2)
+    start_processes(config_of(NAIVE), n_processes=2)
     close_idle()
     assert model_processes() == []

@@ -18,7 +18,7 @@ from forecast_assets.backtesting.chunk import ChunkResult
 from forecast_assets.backtesting.dask_pool import DaskPool
 from forecast_assets.backtesting.folds import FitUnit, Panel
 from forecast_assets.errors import ComputeError
-from forecast_assets.models import ModelSpec, find_model
+from forecast_assets.models import MODELS, ModelSpec, find_model
 from forecast_assets_tests.builders import walk
 from forecast_assets_tests.dask_clusters import ROOT, Cluster, cluster
 from forecast_assets_tests.misbehaving_models import (
@@ -38,9 +38,9 @@ Received = tuple[Any, str, ChunkResult | None, str]
 
 @pytest.fixture(scope="module")
 def harmed(tmp_path_factory: pytest.TempPathFactory, user_models: Path) -> Iterator[Cluster]:
-    """A scheduler for tests that start workers of their own and kill them.
+    """A scheduler that gives up a chunk when a second worker ends with it.
 
-    It gives up a chunk when a second worker ends with it.
+    Tests start workers of their own and kill them; the last test kills the scheduler.
     """
     allowed = {"DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "1"}
     with cluster(tmp_path_factory.mktemp("harmed"), path=[user_models], **allowed) as running:
@@ -65,9 +65,9 @@ def send_each(pool: DaskPool, model: ModelSpec, panel: Panel, units: Sequence[Fi
         pool.send(i, panel, make_chunk(model, [unit]))
 
 
-def receive(pool: DaskPool, *, within: float = 60.0) -> Received:
+def receive(pool: DaskPool) -> Received:
     """Return the next result."""
-    until = time.monotonic() + within
+    until = time.monotonic() + 60
     while time.monotonic() < until:
         if received := pool.receive(0.2):
             return received
@@ -83,10 +83,10 @@ def receive_all(pool: DaskPool) -> dict[Any, list[float | str]]:
     return received
 
 
-def refusal(pool: DaskPool, *, within: float = 60.0) -> str:
+def refusal(pool: DaskPool) -> str:
     """Return the error with which the next result is refused."""
     with pytest.raises(ComputeError) as raised:
-        receive(pool, within=within)
+        receive(pool)
     return str(raised.value)
 
 
@@ -101,14 +101,6 @@ def test_results_return_with_the_tag_of_their_chunk(dask_pool: DaskPool):
     assert dask_pool.receive(0.1) is None
 
 
-def test_a_result_names_its_worker_and_workers_are_counted(two_workers: Cluster):
-    with pool_of(two_workers) as pool:
-        assert comes_true(lambda: pool.n_workers == 2, within=30)
-        panel, units = make_units(Y, n_windows=6)
-        send_each(pool, misbehaving(seconds=0.2), panel, units)
-        assert {receive(pool)[1] for _ in units} == {"one", "two"}
-
-
 def test_no_cluster_is_connected_before_the_first_chunk():
     pool = DaskPool(refuse_to_connect)
     assert (pool.n_out, pool.dashboard) == (0, None)
@@ -118,27 +110,23 @@ def test_no_cluster_is_connected_before_the_first_chunk():
 def test_runs_that_share_a_scheduler_get_their_own_results(two_workers: Cluster):
     other, _ = make_units([week * 100 for week in Y])
     with pool_of(two_workers) as mine, pool_of(two_workers) as yours:
-        send_each(mine, misbehaving(), PANEL, UNITS)
-        send_each(yours, misbehaving(), other, UNITS)
-        assert receive_all(mine) == {0: [17.0], 1: [18.0], 2: [19.0]}
+        assert comes_true(lambda: mine.n_workers == 2, within=60)
+        send_each(mine, misbehaving(seconds=0.2), PANEL, UNITS)
+        send_each(yours, misbehaving(seconds=0.2), other, UNITS)
+        assert {receive(mine)[1] for _ in UNITS} == {"one", "two"}
         assert receive_all(yours) == {0: [1700.0], 1: [1800.0], 2: [1900.0]}
 
 
 def test_forecasts_are_the_same_here_and_on_a_cluster_to_the_last_bit(
     two_workers: Cluster, dask_pool: DaskPool
 ):
-    panel, units = make_units(walk(60, seed=1), walk(60, seed=2), n_windows=4)
+    panel, units = make_units(walk(60, seed=1), walk(60, seed=2))
     with pool_of(two_workers) as remote:
-        for name in ("theta", "ridge"):
-            for pool in (dask_pool, remote):
-                send_each(pool, find_model(name), panel, units)
-            assert receive_all(dask_pool) == receive_all(remote)
-
-
-def test_models_use_one_thread_on_a_cluster(two_workers: Cluster):
-    with pool_of(two_workers) as pool:
-        pool.send("", PANEL, make_chunk(misbehaving("threads"), UNITS))
-        assert receive_all(pool) == {"": [1.0, 1.0, 1.0]}
+        for pool in (dask_pool, remote):
+            pool.send("", panel, make_chunk(find_model("ridge"), units))
+        here = receive_all(dask_pool)
+        assert receive_all(remote) == here
+    assert all(isinstance(y_hat, float) for y_hat in here[""])
 
 
 # Cancelled chunks
@@ -148,11 +136,8 @@ def test_closing_kills_fits_that_hang():
         assert pool.dashboard is None
         before = set(child_processes())
         send_each(pool, misbehaving("hangs"), PANEL, UNITS)
-        assert pool.n_workers == 2
         assert re.fullmatch(r"http://[\d.]+:\d+/status", str(pool.dashboard))
-        assert comes_true(lambda: len(set(child_processes()) - before) == 2, within=20)
-        began = time.monotonic()
-    assert time.monotonic() - began < 20
+        assert comes_true(lambda: len(set(child_processes()) - before) == 2)
     assert comes_true(lambda: set(child_processes()) <= before)
 
 
@@ -185,41 +170,31 @@ def test_workers_end_the_fits_of_a_killed_run(two_workers: Cluster, user_models:
 
 
 # Lost workers
-def test_other_workers_run_the_chunks_of_a_killed_one(harmed: Cluster):
+def test_chunks_of_lost_workers_are_run_by_others(harmed: Cluster):
     panel, units = make_units(Y, n_windows=6)
-    with (
-        harmed.running_workers("first", "second", has_nannies=True),
-        pool_of(harmed) as pool,
-    ):
-        assert comes_true(lambda: pool.n_workers == 2, within=30)
-        send_each(pool, misbehaving(seconds=0.3), panel, units)
+    with harmed.running_workers("a", "b", "c"), pool_of(harmed) as pool:
+        assert comes_true(lambda: pool.n_workers == 3, within=60)
+        send_each(pool, misbehaving(seconds=0.2), panel, units)
         tag, _, result, _ = receive(pool)
         assert result
-        harmed.kill_worker("first")
+        harmed.kill_worker("a")
         received = {tag: outcomes(result.results)} | receive_all(pool)
-    assert received == {i: [14.0 + i] for i in range(6)}
-
-
-def test_a_result_that_was_lost_with_the_only_worker_is_computed_again(harmed: Cluster):
-    with harmed.running_workers("lost"), pool_of(harmed) as pool:
-        pool.send("", PANEL, make_chunk(misbehaving(), UNITS))
-        (future,) = pool._tags  # noqa: SLF001 - finished, and not fetched yet
-        assert comes_true(lambda: future.status == "finished", within=30)
-        harmed.kill_worker("lost")
-        harmed.start_worker("late")
-        tag, worker, result, error = receive(pool)
-    assert (tag, worker, error) == ("", "late", "")
-    assert result
-    assert outcomes(result.results) == [17.0, 18.0, 19.0]
-
-
-def test_a_chunk_that_ends_several_workers_is_an_error_of_its_folds(harmed: Cluster):
-    with harmed.running_workers("a", "b", "c"), pool_of(harmed) as pool:
+        assert received == {i: [14.0 + i] for i in range(6)}
+        # A chunk that ends both of the others is an error of its folds.
         pool.send("bad", PANEL, make_chunk(misbehaving("kills_its_worker"), UNITS))
         error = "the worker ended several times during the fit"
         assert receive(pool) == ("bad", "", None, error)
-        pool.send("good", PANEL, make_chunk(misbehaving(), UNITS))
-        assert receive_all(pool) == {"good": [17.0, 18.0, 19.0]}
+        # A result that is lost with the only worker is computed again.
+        harmed.start_worker("d")
+        pool.send("", PANEL, make_chunk(misbehaving(), UNITS))
+        (future,) = pool._tags  # noqa: SLF001 - finished, and not fetched yet
+        assert comes_true(lambda: future.status == "finished", within=60)
+        harmed.kill_worker("d")
+        harmed.start_worker("e")
+        tag, worker, result, error = receive(pool)
+    assert (tag, worker, error) == ("", "e", "")
+    assert result
+    assert outcomes(result.results) == [17.0, 18.0, 19.0]
 
 
 def test_a_cluster_without_workers_is_refused_after_a_while(
@@ -228,28 +203,10 @@ def test_a_cluster_without_workers_is_refused_after_a_while(
     monkeypatch.setattr(dask_pool_module, "NO_WORKER_SECONDS", 1.0)
     monkeypatch.setattr(dask_pool_module, "CHECK_INTERVAL_SECONDS", 0.5)
     with pool_of(harmed) as pool:
-        pool.send("", PANEL, make_chunk(find_model("ses"), UNITS))
+        pool.send("", PANEL, make_chunk(MODELS["naive"], UNITS))
         assert pool.n_workers == 1
-        error = refusal(pool, within=20)
+        error = refusal(pool)
     assert f"scheduler {harmed.address} has had no worker for 1 seconds. Folds" in error
-
-
-# Lost schedulers
-def test_a_scheduler_that_is_frozen_or_killed_is_named(
-    tmp_path: Path, user_models: Path, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setattr(dask_pool_module, "SCHEDULER_SECONDS", 2.0)
-    with cluster(tmp_path / "it", "one", path=[user_models]) as lost, pool_of(lost) as pool:
-        send_each(pool, misbehaving(seconds=0.5), PANEL, UNITS)
-        receive(pool)
-        os.kill(lost.scheduler.pid, signal.SIGSTOP)
-        assert "is gone (TimeoutError" in refusal(pool, within=20)
-        os.kill(lost.scheduler.pid, signal.SIGCONT)
-        lost.scheduler.kill()
-        for _ in range(2):
-            error = refusal(pool, within=20)
-            assert f"scheduler {lost.address} is gone (" in error
-            assert "remove `dask_address` from forecast.toml" in error
 
 
 # Workers that would compute something else
@@ -264,15 +221,6 @@ def changed_copy(folder: Path, file: str) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("file", ["models/by_statsforecast.py", "backtesting/fitting.py"])
-def test_a_worker_with_other_code_is_refused(tmp_path: Path, harmed: Cluster, file: str):
-    folder = changed_copy(tmp_path / "other", file)
-    with harmed.running_workers(Path(file).stem, path=[folder]), pool_of(harmed) as pool:
-        pool.send("", PANEL, make_chunk(find_model("ses"), UNITS))
-        error = refusal(pool)
-    assert re.search(r"The worker \w+ has other code .*: forecast_assets is \w+, not \w+\.", error)
-
-
 OTHER_VERSIONS = """
 from importlib import metadata
 original = metadata.version
@@ -281,31 +229,42 @@ metadata.version = lambda name: other.get(name) or original(name)
 """
 
 
-def test_a_worker_with_other_libraries_that_joins_late_is_refused(tmp_path: Path, harmed: Cluster):
-    (tmp_path / "sitecustomize.py").write_text(OTHER_VERSIONS)
+def test_a_worker_with_other_code_and_libraries_that_joins_late_is_refused(
+    tmp_path: Path, harmed: Cluster
+):
+    folder = changed_copy(tmp_path / "other", "models/by_statsforecast.py")
+    (folder / "sitecustomize.py").write_text(OTHER_VERSIONS)
     with pool_of(harmed) as pool:
-        pool.send("", PANEL, make_chunk(find_model("ses"), UNITS))
-        with harmed.running_workers("other_libraries", path=[tmp_path]):
+        pool.send("", PANEL, make_chunk(MODELS["naive"], UNITS))
+        with harmed.running_workers("other", path=[folder]):
             error = refusal(pool)
-    assert "The worker other_libraries has other code or libraries than this run: dask" in error
-    assert re.search(r"dask is 2020\.1\.1, not .*, numpy is 1\.0, not ", error)
+    assert "The worker other has other code or libraries than this run: forecast_assets" in error
+    assert re.search(r"is \w+, not \w+, dask is 2020\.1\.1, not .*, numpy is 1\.0, not ", error)
 
 
 @pytest.mark.usefixtures("user_models")
-def test_a_model_that_a_worker_cannot_import_is_an_error_of_its_folds(
-    tmp_path: Path, harmed: Cluster
+def test_a_worker_that_can_start_no_process_is_an_error(
+    dask_pool: DaskPool, monkeypatch: pytest.MonkeyPatch
 ):
-    with harmed.running_workers("without_models", path=[tmp_path]), pool_of(harmed) as pool:
-        pool.send("", PANEL, make_chunk(misbehaving(), UNITS))
-        ((error, *_),) = receive_all(pool).values()
-    assert str(error).startswith("The class of the model mine cannot be imported from user_models:")
-    assert str(error).endswith("install its package here.")
+    monkeypatch.setattr(sys, "executable", "/no/such/python")
+    dask_pool.send("", PANEL, make_chunk(misbehaving("without a process"), UNITS))
+    error = refusal(dask_pool)
+    assert re.search(r"run the chunk mine-\w+: ProcessStartError: .*'/no/such/python'", error)
 
 
-def test_a_worker_that_can_start_no_process_is_an_error(tmp_path: Path, harmed: Cluster):
-    source = "import sys\nsys.executable = '/no/such/python'\n"
-    (tmp_path / "sitecustomize.py").write_text(source)
-    with harmed.running_workers("without_python", path=[tmp_path]), pool_of(harmed) as pool:
-        pool.send("", PANEL, make_chunk(find_model("ses"), UNITS))
-        error = refusal(pool)
-    assert re.search(r"run the chunk ses-1-\w+: ProcessStartError: .*'/no/such/python'", error)
+# The last test: it kills the scheduler of the others
+def test_a_scheduler_that_is_frozen_or_killed_is_named(
+    harmed: Cluster, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(dask_pool_module, "SCHEDULER_SECONDS", 2.0)
+    with harmed.running_workers("one"), pool_of(harmed) as pool:
+        send_each(pool, misbehaving(seconds=0.5), PANEL, UNITS)
+        receive(pool)
+        os.kill(harmed.scheduler.pid, signal.SIGSTOP)
+        assert "is gone (TimeoutError" in refusal(pool)
+        os.kill(harmed.scheduler.pid, signal.SIGCONT)
+        harmed.scheduler.kill()
+        for _ in range(2):
+            error = refusal(pool)
+            assert f"scheduler {harmed.address} is gone (" in error
+            assert "remove `dask_address` from forecast.toml" in error

@@ -50,12 +50,8 @@ def outcomes(folds: Sequence[FoldForecast]) -> list[list[float] | str | None]:
 
 
 # What a model sees
-def test_a_fold_sees_the_values_up_to_its_cutoff():
-    assert outcomes(run(misbehaving(), unit_of(7)).folds) == [[Y[6]]]
-    assert outcomes(run(user_model("Anchored"), unit_of(7)).folds) == [[7000.0]]
-
-
 def test_a_model_that_overwrites_its_input_changes_nothing_else():
+    """It sees the values up to the cutoff."""
     series = make_series(a=Y)
     panel = Panel.of(split_series(series))
     for end in (30, 29, 30):
@@ -86,6 +82,7 @@ def test_each_cutoff_has_a_time_limit_of_its_own():
         ("returns_nothing", 1, "AttributeError: 'NoneType' object has no attribute 'predict'"),
         ("does_not_converge", 1, "ConvergenceWarning: no optimum"),
         ("does_not_converge_in_predict", 1, "ConvergenceWarning: no optimum"),
+        ("raises_interrupt", 1, "KeyboardInterrupt: "),
     ],
 )
 def test_what_a_model_does_wrong_is_the_error_of_its_fold(way: str, horizon: int, error: str):
@@ -217,12 +214,9 @@ def test_a_global_fit_sees_all_series_up_to_the_day(weeks_earlier: int):
     assert result.n_fits == 1
 
 
-def test_a_global_fit_has_the_series_that_have_begun():
+def test_a_global_fit_has_the_series_that_have_begun_and_forecasts_those_that_are_long_enough():
     result = run(POOLED, pooled((0, 3), (2, 3), anchor=2), SERIES)
     assert outcomes(result.folds) == [[6e6 + 3.0], [6e6 + 9.0]]
-
-
-def test_a_series_that_is_too_short_for_a_global_model_gets_no_forecast():
     result = run(POOLED, pooled((0, 6), (1, 2), anchor=5), SERIES)
     assert outcomes(result.folds) == [[11e6 + 6.0], "too short: it needs 3 values and has 2"]
 

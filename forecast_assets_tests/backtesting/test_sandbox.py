@@ -4,9 +4,8 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -14,18 +13,15 @@ import psutil
 import pytest
 
 from forecast_assets.backtesting import sandbox, sandbox_main
-from forecast_assets.backtesting.fitting import FitResult, ResourceLimits
+from forecast_assets.backtesting.fitting import FitResult
 from forecast_assets.backtesting.sandbox import (
     EnvironmentMismatch,
     ModelProcess,
     ProcessStartError,
     ProcessTerminated,
-    TaskCancelled,
 )
 from forecast_assets.models import ModelSpec, find_model
-from forecast_assets_tests.builders import walk
 from forecast_assets_tests.misbehaving_models import (
-    AMPLE,
     Y,
     child_processes,
     comes_true,
@@ -37,9 +33,7 @@ from forecast_assets_tests.misbehaving_models import (
     started_children,
 )
 
-HALF_A_SECOND = ResourceLimits(seconds=0.5, memory_mb=2000)
-
-pytestmark = [pytest.mark.usefixtures("user_models"), pytest.mark.alone]
+pytestmark = pytest.mark.usefixtures("user_models")
 
 
 @pytest.fixture
@@ -57,47 +51,33 @@ def lasting(user_models: Path) -> Iterator[ModelProcess]:  # noqa: ARG001 - firs
 
 
 def run(
-    process: ModelProcess,
-    model: ModelSpec,
-    limits: ResourceLimits = AMPLE,
-    *,
-    y: list[float] = Y,
-    is_wanted: Callable[[], bool] = lambda: True,
+    process: ModelProcess, model: ModelSpec, *, n_windows: int = 3, **limits: float
 ) -> list[FitResult]:
-    """Run the model on the last three weeks of a series."""
-    panel, units = make_units(y)
-    return list(process.run(make_chunk(model, units, limits), panel, is_wanted=is_wanted))
+    """Run the model on the last weeks of a series."""
+    panel, units = make_units(Y, n_windows=n_windows)
+    return list(process.run(make_chunk(model, units, **limits), panel))
 
 
-def end_of(
-    process: ModelProcess, way: str, limits: ResourceLimits = AMPLE, **params: float
-) -> ProcessTerminated:
-    """Run a model that ends the process, and return how it ended."""
+def end_of(process: ModelProcess, way: str, **limits: float) -> ProcessTerminated:
+    """Run a model that ends the process at the second fit, and return how it ended."""
     with pytest.raises(ProcessTerminated) as raised:
-        run(process, misbehaving(way, **params), limits)
+        run(process, misbehaving(way, since=18), **limits)
+    assert comes_true(lambda: has_ended(process.pid))
+    assert comes_true(lambda: not started_children(process.pid))
     return raised.value
-
-
-def ends_soon(pid: int, *, within: float = 5.0) -> bool:
-    return comes_true(lambda: has_ended(pid), within=within)
 
 
 # What a model may do
 def test_one_process_runs_model_after_model_and_returns_results_in_order(lasting: ModelProcess):
-    y = walk(30, seed=1)
-    assert outcomes(run(lasting, misbehaving(), y=y)) == y[26:29]
-    assert len(run(lasting, find_model("ses"), y=y)) == 3
-    assert outcomes(run(lasting, misbehaving())) == [17.0, 18.0, 19.0]
+    for model in (misbehaving(), find_model("naive"), misbehaving()):
+        assert outcomes(run(lasting, model)) == [17.0, 18.0, 19.0]
 
 
 @pytest.mark.parametrize(
     ("way", "error"),
     [
-        ("raises", "RuntimeError: no licence"),
         ("huge", "forecast of shape [10000000], expected [1]"),
-        ("objects", "TypeError: float() argument must be a string or a real number, not 'object'"),
         ("raises_system_exit", "SystemExit: enough"),
-        ("raises_interrupt", "KeyboardInterrupt: "),
         ("raises_unprintable", "Unprintable: (its message cannot be read)"),
         ("reads_input", "EOFError: EOF when reading a line"),
     ],
@@ -122,55 +102,42 @@ def test_a_fork_that_a_model_makes_of_the_process_sends_no_results(lasting: Mode
 
 
 def test_the_libraries_of_a_model_use_one_thread(lasting: ModelProcess):
-    assert outcomes(run(lasting, misbehaving("threads"))) == [1.0, 1.0, 1.0]
     environ = psutil.Process(lasting.pid).environ()
     assert {environ[name] for name in sandbox.ONE_THREAD} == {"1"}
 
 
 def test_the_time_limit_is_that_of_each_fit(lasting: ModelProcess):
-    assert len(run(lasting, misbehaving(seconds=0.3), HALF_A_SECOND)) == 3
+    assert len(run(lasting, misbehaving(seconds=0.2), n_windows=7, seconds=1.2)) == 7
 
 
 # How the process ends
 @pytest.mark.parametrize(
-    ("way", "ending", "unit"),
+    ("way", "ending"),
     [
-        ("crashes", "ended with signal SIGSEGV", 1),
-        ("dies_of_an_unnamed_signal", f"ended with signal {signal.SIGRTMIN + 3}", 1),
-        ("starts_children_and_exits", "ended with exit code 3", 1),
-        ("leaves_a_copy_in_its_own_session", "ended with exit code 3", 1),
-        ("closes_everything", "ended with exit code 1", 2),  # it cannot send the next result
-        ("closes_everything_and_hangs", "closed its connection", 1),
+        ("crashes", "signal SIGSEGV"),
+        ("starts_children_and_exits", "exit code 3"),
+        ("leaves_a_copy_in_its_own_session", "exit code 3"),
     ],
 )
 def test_the_end_of_the_process_is_described_with_the_unit(
-    process: ModelProcess, way: str, ending: str, unit: int
+    process: ModelProcess, way: str, ending: str
 ):
-    end = end_of(process, way, since=18)
-    assert (str(end), end.unit) == (f"the model's process {ending}", unit)
+    end = end_of(process, way)
+    assert (str(end), end.unit) == (f"the model's process ended with {ending}", 1)
     assert end.is_retryable
-    assert comes_true(lambda: not started_children(process.pid))
-    assert ends_soon(process.pid)
 
 
 def test_a_fit_that_takes_too_long_is_killed(process: ModelProcess):
-    end = end_of(process, "hangs_with_the_interpreter", HALF_A_SECOND, since=18)
+    end = end_of(process, "hangs_with_the_interpreter", seconds=0.5)
     assert (str(end), end.unit, end.is_retryable) == ("took more than 0.5 seconds", 1, False)
-    assert 0.5 < end.seconds < 2
-    assert ends_soon(process.pid)
-
-
-def test_a_process_that_was_stopped_from_outside_is_not_the_models_fault(process: ModelProcess):
-    end = end_of(process, "stops", HALF_A_SECOND)
-    assert (str(end), end.is_retryable) == ("took more than 0.5 seconds", True)
-    assert ends_soon(process.pid)
+    assert end.seconds > 0.5
 
 
 def test_a_process_that_takes_too_much_memory_is_killed(process: ModelProcess):
-    end = end_of(process, "allocates", ResourceLimits(seconds=20, memory_mb=400), since=18)
-    assert (str(end), end.unit) == ("took more than 400 MB of memory", 1)
+    end = end_of(process, "allocates", memory_mb=200)
+    assert (str(end), end.unit) == ("took more than 200 MB of memory", 1)
     assert end.is_retryable
-    assert 400 < process.peak_mb < 2000
+    assert process.peak_mb > 200
 
 
 def test_the_imports_of_a_model_do_not_count_as_time_of_its_first_fit(
@@ -179,9 +146,9 @@ def test_the_imports_of_a_model_do_not_count_as_time_of_its_first_fit(
     model = misbehaving()
     chunk_of_now = make_chunk(model, ())  # imported here while it is fast
     assert chunk_of_now.config.fingerprint
-    monkeypatch.setenv("MODEL_IMPORT_SECONDS", "1")
+    monkeypatch.setenv("MODEL_IMPORT_SECONDS", "0.8")
     with closing(ModelProcess()) as process:
-        assert len(run(process, model, HALF_A_SECOND)) == 3
+        assert len(run(process, model, seconds=0.5)) == 3
 
 
 def test_a_model_that_is_not_imported_in_time_is_killed(monkeypatch: pytest.MonkeyPatch):
@@ -192,20 +159,6 @@ def test_a_model_that_is_not_imported_in_time_is_killed(monkeypatch: pytest.Monk
         monkeypatch.setattr(sandbox, "LOADING_SECONDS", 0.5)
         with pytest.raises(ProcessTerminated, match=r"took more than 0.5 seconds"):
             run(process, model)
-
-
-def test_a_chunk_that_nobody_waits_for_is_cancelled(process: ModelProcess):
-    began = time.monotonic()
-    with pytest.raises(TaskCancelled):
-        run(process, misbehaving("hangs"), is_wanted=lambda: time.monotonic() - began < 0.3)
-    assert ends_soon(process.pid)
-
-
-def test_a_process_killed_from_outside_names_the_unit(process: ModelProcess):
-    killer = threading.Timer(0.7, os.kill, (process.pid, signal.SIGKILL))
-    killer.start()
-    with pytest.raises(ProcessTerminated, match="the model's process ended with signal SIGKILL"):
-        run(process, misbehaving(seconds=0.5))
 
 
 def test_an_idle_process_that_was_killed_fails_at_its_next_chunk(process: ModelProcess):
@@ -219,29 +172,28 @@ def test_an_idle_process_that_was_killed_fails_at_its_next_chunk(process: ModelP
 def test_closing_ends_the_process_and_what_its_model_started(process: ModelProcess):
     run(process, misbehaving("starts_children"))
     children = started_children(process.pid)
-    assert len(children) == 9
+    assert len(children) == 6
     process.close()
-    assert all(ends_soon(pid) for pid in (process.pid, *children))
+    assert comes_true(lambda: all(has_ended(pid) for pid in (process.pid, *children)))
     process.close()
 
 
 IMPATIENT = """
 import sys
 from forecast_assets.backtesting import sandbox_main
-sandbox_main.IDLE_SECONDS = 0.5
+sandbox_main.IDLE_SECONDS = 0.3
 sandbox_main.main(int(sys.argv[1]), int(sys.argv[2]))
 """
 
 
-@pytest.mark.parametrize("way", ["starts_children", "leaves_a_thread"])
 def test_an_idle_process_ends_itself_and_what_its_model_started(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     (tmp_path / "impatient.py").write_text(IMPATIENT)
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setattr(sandbox_main, "__name__", "impatient")
     with closing(ModelProcess()) as process:
-        run(process, misbehaving(way))
+        run(process, misbehaving("starts_children", since=19))
         assert comes_true(lambda: not process.is_alive)
         assert comes_true(lambda: not started_children(process.pid))
 
@@ -258,27 +210,23 @@ time.sleep(3600)
 """
 
 
-@pytest.mark.parametrize("way", ["hangs_with_the_interpreter", "starts_children"])
-def test_a_process_ends_with_all_it_started_when_its_parent_is_killed(user_models: Path, way: str):
+def test_a_process_ends_with_all_it_started_when_its_parent_is_killed(user_models: Path):
+    """Even while the model holds the interpreter."""
     path = os.pathsep.join([str(user_models), str(Path(__file__).parents[2])])
-    parent = subprocess.Popen(
-        [sys.executable, "-c", PARENT, way],
+    with subprocess.Popen(
+        [sys.executable, "-c", PARENT, "starts_children_and_hangs"],
         env={**os.environ, "PYTHONPATH": path},
         stdout=subprocess.PIPE,
         text=True,
-    )
-    with parent:
+    ) as parent:
         try:
             assert parent.stdout
             pid = int(parent.stdout.readline())
-            if way == "starts_children":
-                assert comes_true(lambda: bool(started_children(pid)), within=20)
-            else:
-                time.sleep(1)  # until the fit has begun
+            assert comes_true(lambda: len(started_children(pid)) == 2)
+            time.sleep(0.5)  # until the model holds the interpreter
         finally:
             parent.kill()
-    assert ends_soon(pid)
-    assert comes_true(lambda: not started_children(pid))
+    assert comes_true(lambda: has_ended(pid) and not started_children(pid))
 
 
 # What it refuses
@@ -286,7 +234,6 @@ def test_a_process_ends_with_all_it_started_when_its_parent_is_killed(user_model
     ("numpy", "loading_seconds", "message"),
     [
         ("raise ImportError('not for this machine')", 60.0, "ImportError: not for this machine"),
-        ("import os\nos._exit(7)", 60.0, "it ended with code 7 and without output"),
         ("import time\ntime.sleep(3600)", 0.5, "it ended with code -9 and without output"),
     ],
 )
@@ -304,12 +251,6 @@ def test_a_process_that_does_not_get_ready_cannot_start(
     with pytest.raises(ProcessStartError, match=message):
         ModelProcess()
     assert set(child_processes()) <= set(before)
-
-
-def test_without_an_interpreter_no_process_can_start(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(sys, "executable", "/no/such/python")
-    with pytest.raises(ProcessStartError, match="No such file or directory: '/no/such/python'"):
-        ModelProcess()
 
 
 def test_a_file_of_the_current_folder_does_not_replace_a_library(
