@@ -19,7 +19,7 @@ import pytest
 from playwright.sync_api import Locator, Page, ViewportSize, expect, sync_playwright
 
 from forecast_assets.config.settings import ROOT
-from forecast_assets.defs.checks import SPECS, specs_of
+from forecast_assets.defs.checks import DATA_CHECKS, OTHER_CHECKS, specs_of
 from forecast_assets.storage.tables import ASSETS
 from forecast_assets_tests.browser import CHROMIUM_ARGS
 from forecast_assets_tests.dagster_runs import running
@@ -166,7 +166,7 @@ def test_the_button_of_the_job_starts_one_run_with_a_step_per_model(
     page.goto(finished)
     expect(page.get_by_text(re.compile("^(Success|Failure)$")).first).to_have_text("Success")
     expect(page.get_by_text(f"{len(ASSETS)} assets")).to_be_visible()
-    expect(page.get_by_text(f"{len(SPECS)} checks")).to_be_visible()
+    expect(page.get_by_text(f"{len(DATA_CHECKS) + len(OTHER_CHECKS)} checks")).to_be_visible()
     expect(page.get_by_text("RUN_SUCCESS")).to_be_visible()
     page.get_by_text(re.compile(r"^Succeeded \(\d+\)$")).click()
     for model in MODELS:

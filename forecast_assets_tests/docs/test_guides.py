@@ -30,7 +30,7 @@ from forecast_assets.data.sources import fetch
 from forecast_assets.data.sources.request import FetchRequest
 from forecast_assets.data.weekly import to_weeks
 from forecast_assets.defs.build import build_defs
-from forecast_assets.defs.checks import SPECS
+from forecast_assets.defs.checks import DATA_CHECKS, OTHER_CHECKS
 from forecast_assets.defs.health import DAEMONS
 from forecast_assets.models import MODELS, enabled
 from forecast_assets.models.registry import ENTRY_POINTS
@@ -241,7 +241,7 @@ def test_the_tables_of_operate_match_the_code(tmp_path: Path) -> None:
     defs = build_defs(make_settings(tmp_path, schedule={"poll": "1h"}))
     automation = [*(defs.schedules or ()), *(defs.sensors or ())]
     assert names_in(rows_of("name", OPERATE)) == {definition.name for definition in automation}
-    assert names_in(rows_of("check", OPERATE)) == {spec.name for spec in SPECS}
+    assert names_in(rows_of("check", OPERATE)) == {*DATA_CHECKS, *OTHER_CHECKS}
     assert names_in(rows_of("`events`", OPERATE)) == set(get_args(Event))
 
 
