@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from forecast_assets.cli.options import FAILED, as_json, command, open_store, print_warning
+from forecast_assets.cli.options import FAILED, command, open_store, print_warning
 from forecast_assets.cli.output import Record, StatusLine, print_lines, print_records
 from forecast_assets.errors import ForecastAssetsError, StoreError
 
@@ -34,7 +34,6 @@ SERIES_TEXT = (
 
 
 @command("config", "config --json")
-@as_json
 def config(*, is_json: bool) -> None:
     """Print the settings and where they come from.
 
@@ -99,7 +98,6 @@ def _toml(value: object) -> str:
 
 
 @command("check", "check --json", failure="a check failed")
-@as_json
 def check(*, is_json: bool) -> None:
     """Check everything that a run needs.
 

@@ -6,7 +6,6 @@ import click
 
 from forecast_assets.cli.options import (
     FAILED,
-    as_json,
     asset_argument,
     assets_argument,
     command,
@@ -32,7 +31,6 @@ HISTORY_COLUMNS = (
 @asset_argument
 @partition_option
 @limit_option("newest")
-@as_json
 def history(asset: str, partition: str | None, limit: int | None, *, is_json: bool) -> None:
     """List the versions of ASSET.
 
@@ -72,7 +70,6 @@ def history(asset: str, partition: str | None, limit: int | None, *, is_json: bo
 @click.option("--as-of", metavar="TIME", help="The newest version as of this time.")
 @click.option("--run", "run_id", metavar="ID", help="What this run wrote; the id may be shortened.")
 @limit_option("first")
-@as_json
 @click.option("--csv", "is_csv", is_flag=True, help="Print every row as CSV.")
 def show(
     asset: str,
@@ -116,7 +113,6 @@ def show(
 @click.argument("old", type=int)
 @click.argument("new", type=int)
 @partition_option
-@as_json
 def diff(asset: str, old: int, new: int, partition: str | None, *, is_json: bool) -> None:
     """Compare versions OLD and NEW of ASSET.
 
@@ -141,7 +137,6 @@ def diff(asset: str, old: int, new: int, partition: str | None, *, is_json: bool
     "verify", "verify series next_week_forecast --json", failure="a version is missing or damaged"
 )
 @assets_argument
-@as_json
 def verify(assets: Sequence[str], *, is_json: bool) -> None:
     """Check that every version is undamaged.
 

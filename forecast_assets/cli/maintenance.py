@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from forecast_assets.cli.options import FAILED, as_json, command, open_store
+from forecast_assets.cli.options import FAILED, command, open_store
 from forecast_assets.cli.output import Record, StatusLine, print_lines, print_records
 
 if TYPE_CHECKING:
@@ -30,7 +30,6 @@ KINDS = {
     is_flag=True,
     help="The weekly run is started by something else, such as cron: do not check for a daemon.",
 )
-@as_json
 def healthcheck(*, no_daemon: bool, is_json: bool) -> None:
     """Report in one line whether the weekly forecast is at risk.
 
@@ -55,7 +54,6 @@ def healthcheck(*, no_daemon: bool, is_json: bool) -> None:
 
 
 @command("notify", "notify --json", failure="a channel did not accept it")
-@as_json
 def notify(*, is_json: bool) -> None:
     """Send a test message to every channel.
 
@@ -99,7 +97,6 @@ def notify(*, is_json: bool) -> None:
     help="Keep what was needed in the last N weeks.",
 )
 @click.option("--yes", "is_confirmed", is_flag=True, help="Delete; without it, only list.")
-@as_json
 def prune(keep_weeks: int, *, is_confirmed: bool, is_json: bool) -> None:
     """Delete data that can be computed again.
 

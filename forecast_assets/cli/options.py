@@ -13,7 +13,7 @@ from io import TextIOWrapper
 from typing import TYPE_CHECKING, Any
 
 import click
-from click.shell_completion import BashComplete, FishComplete, ShellComplete, ZshComplete
+from click.shell_completion import BashComplete, FishComplete, ZshComplete
 
 from forecast_assets.errors import ForecastAssetsError
 
@@ -24,9 +24,7 @@ if TYPE_CHECKING:
 
 # The variable through which a shell asks for completions, however the program is called.
 COMPLETE_VARIABLE = "_FORECAST_ASSETS_COMPLETE"
-SHELLS: dict[str, type[ShellComplete]] = {
-    cls.name: cls for cls in (BashComplete, ZshComplete, FishComplete)
-}
+SHELLS = {shell.name: shell for shell in (BashComplete, ZshComplete, FishComplete)}
 FAILED, UNUSABLE, INTERRUPTED = 1, 2, 130
 
 
@@ -59,11 +57,13 @@ class CommandGroup(click.Group):
 
 
 def command(*examples: str, failure: str = "") -> Callable[[Callable[..., None]], click.Command]:
-    """Return the decorator of a command; its help page ends with examples and exit codes."""
-    return click.command(epilog=help_epilog(*examples, failure=failure))
+    """Return the decorator of a command with --json; its help ends with examples and exit codes."""
+    as_json = click.option("--json", "is_json", is_flag=True, help="Print records as JSON.")
+    make_command = click.command(epilog=help_epilog(*examples, failure=failure))
+    return lambda function: make_command(as_json(function))
 
 
-def help_epilog(*examples: str, failure: str) -> str:
+def help_epilog(*examples: str, failure: str = "") -> str:
     r"""Return the end of a help page; `failure` says when the command exits with 1, if it can.
 
     Click keeps the line breaks of a paragraph that begins with \b.
@@ -116,7 +116,6 @@ def _complete_model(_: click.Context, __: click.Parameter, incomplete: str) -> S
 
 Decorator = Callable[[Callable[..., None]], Callable[..., None]]
 
-as_json = click.option("--json", "is_json", is_flag=True, help="Print a JSON array of records.")
 asset_argument: Decorator = click.argument("asset", shell_complete=_complete_asset)
 assets_argument: Decorator = click.argument(
     "assets", nargs=-1, metavar="[ASSET]...", shell_complete=_complete_asset
@@ -133,10 +132,12 @@ def limit_option(which: str) -> Decorator:
     )
 
 
-@command(
-    "completion bash >> ~/.bashrc",
-    "completion zsh >> ~/.zshrc",
-    "completion fish > ~/.config/fish/completions/forecast-assets.fish",
+@click.command(
+    epilog=help_epilog(
+        "completion bash >> ~/.bashrc",
+        "completion zsh >> ~/.zshrc",
+        "completion fish > ~/.config/fish/completions/forecast-assets.fish",
+    )
 )
 @click.argument("shell", type=click.Choice(list(SHELLS)))
 def completion(shell: str) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from forecast_assets.cli.options import FAILED, as_json, command, open_store
+from forecast_assets.cli.options import FAILED, command, open_store
 from forecast_assets.cli.output import Record, print_records, records_of
 
 if TYPE_CHECKING:
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 )
 @click.option("--as-of", metavar="TIME", help="Use only data up to this time; the default is now.")
 @click.option("--accept", "is_accepted", is_flag=True, help="Publish data that would be held.")
-@as_json
 def run(as_of: str | None, *, is_accepted: bool, is_json: bool) -> None:
     """Run one week: every asset and every model.
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from forecast_assets.cli.options import as_json, command, open_store
+from forecast_assets.cli.options import command, open_store
 from forecast_assets.cli.output import Record, StatusLine, humanize_age, print_lines, print_records
 from forecast_assets.errors import StoreError, format_list
 
@@ -30,7 +30,6 @@ There is no forecast yet. To make one:
 
 
 @command("status", "status --json")
-@as_json
 def status(*, is_json: bool) -> None:
     """Show the state of the newest forecast.
 
@@ -134,9 +133,8 @@ def _accuracy(context: StatusContext) -> Iterator[StatusLine]:
     has_scores = context.store.history("forecast_accuracy")
     scored = context.newest("forecast_accuracy") if has_scores else None
     if scored is None or scored.empty:
-        yield StatusLine("forecasts_due", 0)
-        yield StatusLine("error_over_naive", None)
-        yield StatusLine("coverage", None)
+        values = {"forecasts_due": 0, "error_over_naive": None, "coverage": None}
+        yield from (StatusLine(name, value) for name, value in values.items())
         return
     series = context.store.read([context.input_of(context.forecast, "series")])
     # The scores may have been written with other levels than today's.
@@ -193,8 +191,7 @@ def status_lines(settings: "Settings", store: "Store", *, now: datetime) -> list
 
 def main_report_file(files: Iterable[str]) -> str:
     """Return the whole report among the files of weekly_report; partial ones are in subfolders."""
-    pages = (name for name in files if name.endswith(".html"))
-    return min(pages, key=lambda name: name.count("/"))
+    return min((name for name in files if name.endswith(".html")), key=lambda name: name.count("/"))
 
 
 def newest_versions(store: "Store") -> list[Record]:

@@ -141,19 +141,11 @@ def test_diff_of_one_partition_ignores_the_others(folder: Path):
 
 
 # verify
-def test_verify_accepts_intact_versions(folder: Path):
-    store = make_store(folder)
-    write_series(store, 1)
-    write_series(store, 2)
-    assert output_of("verify") == "2 versions are readable and match their records.\n"
-    problems = [(row["version"], row["problem"]) for row in records("verify", "series")]
-    assert problems == [(0, None), (1, None)]
-
-
 def test_verify_names_damaged_versions_and_exits_with_1(folder: Path):
     store = make_store(folder)
     for y in range(3):
         write_series(store, y)
+    assert output_of("verify") == "3 versions are readable and match their records.\n"
     data_files(store, "series")[1].unlink()
     text = output_of("verify", exit_code=1)
     assert "1 of 3 versions are missing or damaged. Only a backup can restore" in text
