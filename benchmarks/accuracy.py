@@ -40,8 +40,7 @@ from forecast_assets.forecasting.ensembles import (
     mean,
     median,
 )
-from forecast_assets.forecasting.fallback import latest_weights
-from forecast_assets.forecasting.forecast import interval_half_widths
+from forecast_assets.forecasting.forecast import interval_half_widths, latest_weights
 from forecast_assets.forecasting.metrics import compute, to_frame
 from forecast_assets.forecasting.selection import choose
 from forecast_assets.models.base import Values
@@ -206,7 +205,7 @@ def apply_rules(group: Group, results: BacktestResults, folder: Path) -> pd.Data
         ids = [folds.unique_id for folds in origin.series]
         scores = compute(origin.results, any_settings)
         weekly = frame_of(origin.series)
-        metrics = to_frame(origin.results, scores, weekly, any_settings)
+        metrics = to_frame(origin.results, scores, weekly)
         metrics = metrics[metrics["n_folds"] > 0]
         for rule, settings in rules.items():
             choice = choose(metrics, settings, previous=before[rule])

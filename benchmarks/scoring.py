@@ -65,7 +65,7 @@ def main() -> None:
     def score() -> None:
         results = collect(invented, series, settings)
         scores = compute(results, settings)
-        scored.append(metrics_frame(results, scores, series, settings))
+        scored.append(metrics_frame(results, scores, series))
         leaderboard(scored[-1], metric="mase")
         pooled_statistics(results, scores, overlap=1)
         by_horizon(results, scores)

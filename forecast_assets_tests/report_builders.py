@@ -1,4 +1,4 @@
-"""Build weekly reports from made-up series; every table keeps its contract."""
+"""Build predictions, metrics and weekly reports of made-up series; tables keep their contracts."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from forecast_assets.config.settings import column_suffix
+from forecast_assets.backtesting.folds import FoldForecast, FoldForecasts, plan, to_frame
+from forecast_assets.config.settings import Settings, column_suffix
 from forecast_assets.forecasting.live_accuracy import check_accuracy, score_published
 from forecast_assets.reporting.summary import WeeklyReport
 from forecast_assets.storage.tables import table_contracts
@@ -49,6 +50,29 @@ def make_report(
     }
     check = check_accuracy(report["accuracy"], series, levels=levels)
     return WeeklyReport(**{"accuracy_check": check, **report})
+
+
+def make_predictions(
+    series: pd.DataFrame, settings: Settings, **errors: Sequence[float]
+) -> pd.DataFrame:
+    """Return `backtest_predictions`: each keyword gives a model's errors, repeated as needed.
+
+    They go fold by fold, and by weeks ahead in a fold. NaN marks a fold on which the model failed.
+    """
+    planned, horizon = plan(series, settings.backtest), settings.backtest.horizon
+    actuals = [folds.y[end : end + horizon] for folds in planned for end in folds.ends]
+    frames = []
+    for model, sizes in errors.items():
+        pairs = zip(actuals, np.resize(sizes, (len(actuals), horizon)), strict=True)
+        folds = [
+            FoldForecast(None, 0.5, "ValueError: no")
+            if np.isnan(error).any()
+            else FoldForecast(y + error, 0.5)
+            for y, error in pairs
+        ]
+        forecasts = FoldForecasts.of(folds, horizon=horizon)
+        frames.append(to_frame(model, planned, forecasts, horizon=horizon))
+    return pd.concat(frames, ignore_index=True)
 
 
 def make_best_model(ids: Sequence[str], **columns: Any) -> pd.DataFrame:

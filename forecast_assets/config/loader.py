@@ -20,9 +20,6 @@ from forecast_assets.errors import SettingsError
 Warn = Callable[[str], None]
 log_warning = logging.getLogger(__name__).warning  # on stderr unless the process set up logging
 
-# Tables of forecast.toml by their old names, which are read until the next release.
-RENAMED = {"verdict": "data_quality"}
-
 
 def load(environ: Mapping[str, str] = os.environ, *, warn: Warn = log_warning) -> Settings:
     """Read the settings in force.
@@ -65,10 +62,11 @@ def parse(
     given: Mapping[str, Any], *, root: Path, var: Path, origin: str, warn: Warn = log_warning
 ) -> Settings:
     """Return the settings of a parsed file; `origin` names it in messages. Raises SettingsError."""
-    given = _with_new_names(given, origin, warn)
-    reserved = [name for name in ("root", "var") if name in given]
+    if "verdict" in given:  # until the next release
+        given = _with_new_name(given, "verdict", "data_quality", origin=origin, warn=warn)
+    reserved = [f"`{name}` is unknown" for name in ("root", "var") if name in given]
     if reserved:
-        raise SettingsError(_error_text(origin, [f"`{name}` is unknown" for name in reserved]))
+        raise SettingsError(_error_text(origin, reserved))
     try:
         return Settings.model_validate({**given, "root": root, "var": var})
     except ValidationError as error:
@@ -81,20 +79,18 @@ def parse(
         raise SettingsError(_error_text(origin, problems)) from error
 
 
-def _with_new_names(given: Mapping[str, Any], origin: str, warn: Warn) -> Mapping[str, Any]:
-    """Rename deprecated tables, with a warning. Raises SettingsError if both names are given."""
-    for old, new in RENAMED.items():
-        if old not in given:
-            continue
-        if new in given:
-            problem = f"`[{old}]` is the old name of `[{new}]`, and both are given"
-            raise SettingsError(_error_text(origin, [problem]))
-        warn(
-            f"`[{old}]` in {origin} is deprecated: its name is `[{new}]` now. It is read as before;"
-            f" the next release will refuse it. Rename the table."
-        )
-        given = {new if name == old else name: table for name, table in given.items()}
-    return given
+def _with_new_name(
+    given: Mapping[str, Any], old: str, new: str, *, origin: str, warn: Warn
+) -> Mapping[str, Any]:
+    """Rename a deprecated table, with a warning. Raises SettingsError if both names are given."""
+    if new in given:
+        problem = f"`[{old}]` is the old name of `[{new}]`, and both are given"
+        raise SettingsError(_error_text(origin, [problem]))
+    warn(
+        f"`[{old}]` in {origin} is deprecated: its name is `[{new}]` now. It is read as before;"
+        f" the next release will refuse it. Rename the table."
+    )
+    return {new if name == old else name: table for name, table in given.items()}
 
 
 def _error_text(origin: str, problems: Sequence[str]) -> str:

@@ -10,14 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 from zoneinfo import ZoneInfo
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    field_validator,
-    model_validator,
-)
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from forecast_assets.config.source_settings import DemoSource, FrozenModel, Secret, Source, Zone
 from forecast_assets.errors import format_list
@@ -61,6 +54,8 @@ def matches_any(name: str, patterns: Iterable[str]) -> bool:
 
 Event = Literal["report", "run_failed", "check_failed", "week_missed"]
 Severity = Literal["info", "warning", "error"]
+ModelName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+$")]
+Level = Annotated[float, Field(gt=0, lt=100)]
 Duration = Annotated[str, Field(pattern=r"^[1-9]\d{0,4}[mhd]$")]
 FindingPolicy = Literal["publish", "warn", "hold"]
 
@@ -83,9 +78,9 @@ class SeriesSettings(FrozenModel):
     missing: Literal["error", "interpolate", "ffill", "zero"] = "interpolate"
     # The share of its usual days that the first and the newest week of a series must have.
     min_coverage: float = Field(0.8, ge=0, le=1, strict=False)
-    # Units for the report and possible values, by patterns of series' names.
-    units: dict[str, str] = Field(default_factory=dict)
-    ranges: dict[str, Range] = Field(default_factory=dict)
+    # By patterns of series' names: units for the report, and possible values.
+    units: dict[str, str] = Field({})
+    ranges: dict[str, Range] = Field({})
 
 
 class DataQualitySettings(FrozenModel):
@@ -117,8 +112,7 @@ class BacktestSettings(FrozenModel):
     horizon: int = Field(1, ge=1, le=520)
     n_windows: int = Field(52, ge=1, le=10_000)
     step: int = Field(1, ge=1, le=520)
-    # None: each model's own interval.
-    refit_every: int | None = Field(None, ge=1, le=520)
+    refit_every: int | None = Field(None, ge=1, le=520)  # None: each model's own interval
 
     @property
     def overlap(self) -> int:
@@ -130,7 +124,7 @@ class ModelSettings(FrozenModel):
     """A user's own model or, without a factory, changes to a registered one."""
 
     factory: str | None = Field(None, pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")
-    params: dict[str, Any] = Field(default_factory=dict)
+    params: dict[str, Any] = Field({})
     refit_every: int | None = Field(None, ge=1, le=520)
 
 
@@ -140,9 +134,7 @@ class ModelsSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="allow", strict=True)
     __pydantic_extra__: dict[str, ModelSettings]
 
-    enabled: tuple[Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+$")], ...] = Field(
-        DEFAULT_MODELS, min_length=1, strict=False
-    )
+    enabled: tuple[ModelName, ...] = Field(DEFAULT_MODELS, min_length=1, strict=False)
 
     @property
     def by_name(self) -> Mapping[str, ModelSettings]:
@@ -166,10 +158,8 @@ class SelectionSettings(FrozenModel):
 
     metric: Metric = "mase"
     policy: Literal["best", "one_standard_error", "incumbent", "combination"] = "combination"
-    # One choice for each series, or one for all series together.
-    scope: Literal["series", "all"] = "series"
-    # The combination that the policy `combination` uses.
-    combination: Combination = "combination_median"
+    scope: Literal["series", "all"] = "series"  # a choice for each series, or one for all
+    combination: Combination = "combination_median"  # of the policy `combination`
     # The policy `incumbent` replaces a model once another one is better by this share of its score
     # in this many weeks in succession.
     margin: float = Field(0.05, ge=0, lt=1, strict=False)
@@ -179,11 +169,8 @@ class SelectionSettings(FrozenModel):
 class ForecastSettings(FrozenModel):
     """The published prediction intervals and the limit of all forecasts."""
 
-    # No value of any series can be below it.
-    minimum: float | None = Field(None, strict=False)
-    levels: tuple[Annotated[float, Field(gt=0, lt=100)], ...] = Field(
-        (80, 95), min_length=1, strict=False
-    )
+    minimum: float | None = Field(None, strict=False)  # no forecast is below it
+    levels: tuple[Level, ...] = Field((80, 95), min_length=1, strict=False)
 
     @field_validator("levels")
     @classmethod
@@ -202,16 +189,12 @@ class StoreSettings(FrozenModel):
 class ComputeSettings(FrozenModel):
     """Where models run, and the limits at which they are stopped."""
 
-    # Processes of the local cluster; 0: one for each core.
-    workers: int = Field(0, ge=0, le=4096)
+    workers: int = Field(0, ge=0, le=4096)  # of the local cluster; 0: one for each core
     dask_address: str | None = Field(None, pattern=r"^\w+://.+")
-    cluster: dict[str, dict[str, Any]] = Field(default_factory=dict, max_length=1)
-    # For one fold of a local model.
-    fold_seconds: float = Field(60, gt=0, strict=False)
-    # For all folds of a model in one run.
-    model_seconds: float = Field(3600, gt=0, strict=False)
-    # For the process that a model runs in.
-    memory_mb: float = Field(2048, gt=0, strict=False)
+    cluster: dict[str, dict[str, Any]] = Field({}, max_length=1)
+    fold_seconds: float = Field(60, gt=0, strict=False)  # for one fold of a local model
+    model_seconds: float = Field(3600, gt=0, strict=False)  # for all folds of a model in one run
+    memory_mb: float = Field(2048, gt=0, strict=False)  # for the process that a model runs in
 
     @property
     def is_local(self) -> bool:
@@ -230,12 +213,9 @@ class ScheduleSettings(FrozenModel):
 
     cron: str = "0 0 * * MON"
     timezone: Zone = "UTC"
-    # Which missed ticks get a late run.
-    catch_up: Literal["latest", "all", "skip"] = "latest"
-    # The time after a tick within which its forecast must exist.
-    deadline: Duration = "6h"
-    # How often to look for new data between the ticks; None: never.
-    poll: Duration | None = None
+    catch_up: Literal["latest", "all", "skip"] = "latest"  # which missed ticks get a late run
+    deadline: Duration = "6h"  # after a tick: its forecast must exist by then
+    poll: Duration | None = None  # how often to look for data between ticks; None: never
 
     @field_validator("cron")
     @classmethod
@@ -255,8 +235,7 @@ class NotifyRule(FrozenModel):
 
     urls: tuple[Secret, ...] = Field(min_length=1, strict=False)
     events: tuple[Event, ...] = Field(get_args(Event), min_length=1, strict=False)
-    # The lowest severity that is sent.
-    severity: Severity = "info"
+    severity: Severity = "info"  # the lowest that is sent
     # Names or patterns, as in `matches_any`.
     series: tuple[str, ...] = Field(("*",), min_length=1, strict=False)
 

@@ -119,8 +119,8 @@ class HttpSource(_Source):
     kind: Literal["http"]
     url: Url
     method: Literal["GET", "POST"] = "GET"
-    headers: dict[str, Secret] = Field(default_factory=dict)
-    params: dict[str, Secret] = Field(default_factory=dict)
+    headers: dict[str, Secret] = Field({})
+    params: dict[str, Secret] = Field({})
     body: Body | None = None  # of a POST, sent as JSON
     format: Format | None = None  # None: as the response says
     records: Name | None = None  # the path to the rows in JSON

@@ -189,7 +189,7 @@ def metrics(
     """Score every model and ensemble on every series over the planned folds."""
     results = scoring.collect(backtest_predictions, series, settings)
     computed = scoring.compute(results, settings)
-    scores = scoring.to_frame(results, computed, series, settings)
+    scores = scoring.to_frame(results, computed, series)
     metric = settings.selection.metric
     overall = leaderboard.leaderboard(scores, metric=metric)
     pooled = leaderboard.pooled_statistics(results, computed, overlap=settings.backtest.overlap)

@@ -141,17 +141,16 @@ def champions_used(forecast: pd.DataFrame) -> dg.AssetCheckResult:
 
 def intervals_and_skill(accuracy: LiveAccuracyCheck) -> dg.AssetCheckResult:
     """Warn if published forecasts are worse than naive, or their intervals miss their levels."""
-    problems = [text for text in (accuracy.worse_than_naive, *accuracy.off_coverage) if text]
     good = "errors and intervals are as in the backtest, within chance."
     if accuracy.n_weeks < accuracy.n_needed:
         good = f"too few to judge: {accuracy.n_needed} are needed."
     bad = (
-        f"{'; '.join(problems)}. The backtest promised better: the series have changed, or"
+        f"{'; '.join(accuracy.problems)}. The backtest promised better: the series have changed, or"
         f" `backtest.n_windows` is too small to tell. Compare the series and models on the page of"
         f" forecast_accuracy, and rely on the naive forecast until then."
     )
-    text = f"{accuracy.n_weeks} weeks of published forecasts: {bad if problems else good}"
-    return _result("intervals_and_skill", len(problems), text)
+    text = f"{accuracy.n_weeks} weeks of published forecasts: {bad if accuracy.problems else good}"
+    return _result("intervals_and_skill", len(accuracy.problems), text)
 
 
 def notifications_delivered(undelivered: Sequence[str]) -> dg.AssetCheckResult:

@@ -4,9 +4,10 @@ Scoring and choosing do not belong here.
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Self
+from itertools import pairwise
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
@@ -71,59 +72,38 @@ class BacktestResults:
     ) -> Self:
         """Read the rows of `backtest_predictions`; models keep the order of the rows.
 
-        Where no series is long enough for a fold, the models are those of the settings.
+        Where there are no rows, the models are those of the settings.
 
         Raises DataError where a model's folds differ from those that data and settings plan.
         """
-        planned = [folds for folds in plan(series, settings.backtest) if len(folds.ends)]
-        horizon = settings.backtest.horizon
-        if not planned and predictions.empty:
-            return cls.empty(settings.models.enabled, horizon=horizon)
+        horizon, every = settings.backtest.horizon, plan(series, settings.backtest)
+        planned = [folds for folds in every if len(folds.ends)]
         n_rows = horizon * np.array([len(folds.ends) for folds in planned], dtype=np.int64)
         starts = np.cumsum(n_rows) - n_rows
-        models, rows = _rows_by_model(predictions)
-        _check_folds(predictions, models, rows, planned, horizon=horizon)
+        rows = _rows_by_model(predictions) or dict.fromkeys(settings.models.enabled, slice(0))
+        _check_folds(predictions, rows, every, horizon=horizon)
         y_hat = predictions["y_hat"].to_numpy(dtype=np.float64)
         seconds = predictions["fit_seconds"].to_numpy(dtype=np.float64)
         errors = predictions["error"].to_numpy(dtype=object)
-        status = np.full((len(models), len(planned)), SCORED, dtype=object)
+        status = np.full((len(rows), len(planned)), SCORED, dtype=object)
         reason = np.full(status.shape, None, dtype=object)
-        for m, model_rows in enumerate(rows):
+        for m, model_rows in enumerate(rows.values()):
             of_model = errors[model_rows]
             failed = np.flatnonzero(pd.notna(of_model))
             for s in np.unique(np.searchsorted(starts, failed, side="right") - 1):
                 of_series = of_model[starts[s] : starts[s] + n_rows[s]]
                 status[m, s], reason[m, s] = _status(of_series)
-        shape = (len(models), -1, horizon)
         return cls(
             planned,
-            models,
-            np.concatenate([as_weeks(folds.ds[folds.ends - 1]) for folds in planned]),
-            np.concatenate([folds.y[folds.ends - 1] for folds in planned]),
-            np.concatenate([recent_volatility(folds.y)[folds.ends - 1] for folds in planned]),
-            np.concatenate([_values_after(folds, horizon) for folds in planned]),
-            np.stack([y_hat[model_rows] for model_rows in rows]).reshape(shape),
-            np.stack([np.add.reduceat(seconds[model_rows], starts) for model_rows in rows])
-            / horizon,
+            list(rows),
+            np.concatenate([as_weeks(folds.ds[folds.ends - 1]) for folds in every]),
+            np.concatenate([folds.y[folds.ends - 1] for folds in every]),
+            np.concatenate([recent_volatility(folds.y)[folds.ends - 1] for folds in every]),
+            np.concatenate([folds.y[folds.ends[:, None] + np.arange(horizon)] for folds in every]),
+            np.stack([y_hat[of] for of in rows.values()]).reshape(len(rows), -1, horizon),
+            np.stack([np.add.reduceat(seconds[of], starts) for of in rows.values()]) / horizon,
             status,
             reason,
-        )
-
-    @classmethod
-    def empty(cls, models: Sequence[str], *, horizon: int) -> Self:
-        """Return results without any fold."""
-        folds, no_series = np.zeros(0), np.zeros((len(models), 0))
-        return cls(
-            [],
-            models,
-            folds.astype(np.int64),
-            folds,
-            folds,
-            np.zeros((0, horizon)),
-            np.zeros((len(models), 0, horizon)),
-            no_series,
-            no_series.astype(object),
-            no_series.astype(object),
         )
 
     @property
@@ -134,9 +114,8 @@ class BacktestResults:
     def naive_error(self, *, is_squared: bool = False) -> Values:
         """Return naive's MAE, or RMSE, before the first cutoff, which scales losses: [S]."""
         steps = [np.diff(folds.y[: folds.ends[0]]) for folds in self.planned]
-        if is_squared:
-            return np.array([np.sqrt((s * s).mean()) if len(s) else np.nan for s in steps])
-        return np.array([np.abs(s).mean() if len(s) else np.nan for s in steps])
+        sizes = [(s * s if is_squared else np.abs(s)).mean() if len(s) else np.nan for s in steps]
+        return np.sqrt(sizes) if is_squared else np.array(sizes)
 
     def error_pools(self, model: int, at_weeks: Positions) -> list[ErrorPool]:
         """Pool a model's scaled errors over all series that it is scored on, for each week ahead.
@@ -205,33 +184,46 @@ def comparable_candidates_and_series(
     return usual, is_eligible[:, usual].all(axis=1) & usual.any()
 
 
+def pivot_scores(metrics: pd.DataFrame, column: str, candidates: Sequence[str]) -> Values:
+    """Return a column of `metrics`: [S, C], by name of the series; NaN where not scored."""
+    return _pivot(metrics, metrics[column].where(metrics["status"] == SCORED), candidates)
+
+
+def pivot_eligible(metrics: pd.DataFrame, candidates: Sequence[str]) -> NDArray[np.bool_]:
+    """Return where candidates are not ineligible in `metrics`: [S, C], by name of the series."""
+    return np.asarray(_pivot(metrics, metrics["status"] != INELIGIBLE, candidates) == 1)
+
+
+def _pivot(metrics: pd.DataFrame, values: "pd.Series[Any]", candidates: Sequence[str]) -> Values:
+    table = metrics.assign(value=values).pivot(index="unique_id", columns="model", values="value")
+    return table.reindex(columns=list(candidates)).to_numpy(dtype=np.float64)
+
+
+def mean_of_known(values: Values, axis: int | tuple[int, ...]) -> Values:
+    """Return the mean of the values that are not NaN; NaN where all are."""
+    is_known = ~np.isnan(values)
+    n = is_known.sum(axis=axis)
+    total = np.where(is_known, values, 0.0).sum(axis=axis)
+    return np.where(n > 0, total / np.maximum(n, 1), np.nan)
+
+
 def as_weeks(ds: "NDArray[np.datetime64]") -> Positions:
     """Convert days to whole weeks since 1970."""
     weeks: Positions = ds.astype("datetime64[D]").astype(np.int64) // 7
     return weeks
 
 
-def _values_after(folds: SeriesFolds, horizon: int) -> Values:
-    """Return the values that followed each cutoff: [K, H]."""
-    actuals: Values = folds.y[folds.ends[:, None] + np.arange(horizon)]
-    return actuals
-
-
-def _rows_by_model(predictions: pd.DataFrame) -> tuple[list[str], list[slice]]:
-    """Return the models in the order of the rows, and the contiguous rows of each."""
+def _rows_by_model(predictions: pd.DataFrame) -> dict[str, slice]:
+    """Return the contiguous rows of each model, in their order."""
     names = predictions["model"].to_numpy()
-    is_first = np.r_[True, names[1:] != names[:-1]][: len(names)]
-    starts = np.flatnonzero(is_first).tolist()
-    ends = [*starts[1:], len(names)]
-    return [str(names[start]) for start in starts], [
-        slice(start, end) for start, end in zip(starts, ends, strict=True)
-    ]
+    starts = np.flatnonzero(np.r_[True, names[1:] != names[:-1]][: len(names)])
+    spans = pairwise([*starts.tolist(), len(names)])
+    return {str(names[start]): slice(start, end) for start, end in spans}
 
 
 def _check_folds(
     predictions: pd.DataFrame,
-    models: Sequence[str],
-    rows: Sequence[slice],
+    rows: Mapping[str, slice],
     planned: Sequence[SeriesFolds],
     *,
     horizon: int,
@@ -239,16 +231,14 @@ def _check_folds(
     sizes = [len(folds.ends) * horizon for folds in planned]
     ids = np.repeat(np.array([folds.unique_id for folds in planned], dtype=object), sizes)
     cutoffs = np.concatenate([np.repeat(folds.ds[folds.ends - 1], horizon) for folds in planned])
-    given_ids = predictions["unique_id"].to_numpy()
-    given_cutoffs = predictions["cutoff"].to_numpy()
-    for model, model_rows in zip(models, rows, strict=True):
-        n_rows = model_rows.stop - model_rows.start
-        is_same = (
-            n_rows == len(ids)
-            and bool((given_cutoffs[model_rows] == cutoffs).all())
-            and bool((given_ids[model_rows] == ids).all())
-        )
-        if not is_same:
+    for model, model_rows in rows.items():
+        given = predictions.iloc[model_rows]
+        n_rows = len(given)
+        if (
+            n_rows != len(ids)
+            or (given["cutoff"].to_numpy() != cutoffs).any()
+            or (given["unique_id"].to_numpy() != ids).any()
+        ):
             raise DataError(
                 f"The backtest of {model} has {n_rows} rows on other folds than the {len(ids)} that"
                 f" the series and [backtest] of forecast.toml plan now. Scores on different folds"

@@ -83,8 +83,7 @@ def median(y_hat: Values, weights: Values) -> Values:
     n = is_in.sum(axis=0)
     low, high = np.maximum(n - 1, 0) // 2, np.minimum(n // 2, len(y_hat) - 1)
     index = np.arange(len(n))
-    middle: Values = (ordered[low, index] + ordered[high, index]) / 2
-    return middle
+    return np.asarray((ordered[low, index] + ordered[high, index]) / 2)
 
 
 @dataclass(frozen=True)
@@ -130,16 +129,15 @@ def add_ensembles(
             combined[block.folds] = COMBINATIONS[name].combine_folds(
                 block.y_hat, block.y, block.is_scored, min_lag=min_lag
             )
-    is_any = (results.status == SCORED).any(axis=0)
-    shape = (len(ensembles), len(is_any))
+    is_any = np.tile((results.status == SCORED).any(axis=0), (len(ensembles), 1))
     return results.with_models(
         replace(
             results,
             models=ensembles,
             y_hat=y_hat,
-            fit_seconds=np.zeros(shape),
-            status=np.broadcast_to(np.where(is_any, SCORED, INELIGIBLE), shape).astype(object),
-            reason=np.broadcast_to(np.array([NO_MEMBER, None])[is_any.astype(int)], shape),
+            fit_seconds=np.zeros(is_any.shape),
+            status=np.where(is_any, SCORED, INELIGIBLE).astype(object),
+            reason=np.array([NO_MEMBER, None])[is_any.astype(int)],
         )
     )
 
@@ -155,14 +153,12 @@ def _members(errors: Values, is_able: NDArray[np.bool_]) -> NDArray[np.bool_]:
     if not errors.shape[2]:
         return is_able
     rank = _mae(errors, is_able).argsort(axis=0, kind="stable").argsort(axis=0, kind="stable")
-    members: NDArray[np.bool_] = is_able & (rank < MAX_MEMBERS)
-    return members
+    return np.asarray(is_able & (rank < MAX_MEMBERS))
 
 
 def _shares(weights: Values) -> Values:
     total = weights.sum(axis=0)
-    shares: Values = np.divide(weights, total, out=np.zeros_like(weights), where=total > 0)
-    return shares
+    return np.asarray(np.divide(weights, total, out=np.zeros_like(weights), where=total > 0))
 
 
 def _surviving(y_hat: Values, weights: Values) -> Values:

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
-from numpy.typing import NDArray
 
 from forecast_assets.models.base import Positions, Values
 
@@ -39,10 +38,9 @@ def recent_volatility(y: Values) -> Values:
     keep = 0.5 ** (1 / VOLATILITY_HALF_LIFE)
     weight = (1 - keep ** np.arange(len(y))) / (1 - keep)  # the first value has no step
     total = lfilter([1.0], [1.0, -keep], steps)
-    mean: Values = np.divide(total, weight, out=np.zeros(len(y)), where=weight > 0)
+    mean = np.divide(total, weight, out=np.zeros(len(y)), where=weight > 0)
     whole = np.divide(np.cumsum(steps), np.arange(len(y)), out=np.zeros(len(y)), where=weight > 0)
-    floored: Values = np.maximum(mean, 1e-3 * whole)
-    return floored
+    return np.asarray(np.maximum(mean, 1e-3 * whole))
 
 
 def scale_errors(abs_errors: Values, volatility: Values) -> Values:
@@ -159,24 +157,20 @@ def half_widths(
         empty = ErrorPool.from_scores(scores[0, :0, 0], weeks[:0], target_weeks, h=1)
         alone = _quantiles_by_week_ahead(scores[rows], age, levels, [empty] * len(pools))
         result[:, rows] = np.where(never_moved[rows, :, None], alone, result[:, rows])
-    widths: Values = result * target_volatility[:, :, None]
-    return widths
+    return result * target_volatility[:, :, None]
 
 
 def _quantiles_by_week_ahead(
     scores: Values, age: Positions, levels: Sequence[float], pools: Sequence[ErrorPool]
 ) -> Values:
     """Return the quantiles of scores of an age in weeks: [S, K, H], [T, K] -> [L, S, T, H]."""
+    weights = WEEKLY_DECAY ** np.maximum(age, 0)
     by_week = [
-        quantiles(scores[:, :, h], _error_weights(age, h + 1), levels, pool)
+        # An error is known once its target week, h + 1 after the cutoff, is over.
+        quantiles(scores[:, :, h], np.where(age > h, weights, 0.0), levels, pool)
         for h, pool in enumerate(pools)
     ]
     return np.stack(by_week, axis=-1)
-
-
-def _error_weights(age: Positions, h: int) -> Values:
-    """Weight errors of h weeks ahead by the weeks since their cutoffs; 0 where not yet known."""
-    return np.where(age >= h, WEEKLY_DECAY ** np.maximum(age, 0), 0.0)
 
 
 def weighted_interval_score(
@@ -189,10 +183,9 @@ def weighted_interval_score(
     Evaluating epidemic forecasts in an interval format, eq. 1 and 2.
     """
     error = np.abs(y - y_hat)
-    alphas: NDArray[np.float64] = 1 - np.asarray(levels, dtype=np.float64) / 100
+    alphas = 1 - np.asarray(levels, dtype=np.float64) / 100
     total = error / 2
     for alpha, half_width in zip(alphas, widths, strict=True):
         outside = np.maximum(error - half_width, 0.0)
         total = total + alpha / 2 * (2 * half_width + 2 / alpha * outside)
-    result: Values = total / (len(levels) + 0.5)
-    return result
+    return np.asarray(total / (len(levels) + 0.5))

@@ -11,6 +11,9 @@ from forecast_assets.forecasting.backtest_results import (
     SCORED,
     BacktestResults,
     comparable_candidates_and_series,
+    mean_of_known,
+    pivot_eligible,
+    pivot_scores,
 )
 from forecast_assets.forecasting.metrics import Scores
 from forecast_assets.forecasting.significance import hac_mean_and_error, model_confidence_set
@@ -28,23 +31,14 @@ def leaderboard(metrics: pd.DataFrame, *, metric: str) -> pd.DataFrame:
     `n_series` counts the series on which it is scored at all.
     """
     models = list(dict.fromkeys(metrics["model"]))
-    is_scored = metrics["status"] == SCORED
-
-    def pivot(values: "pd.Series[float]") -> Values:
-        table = metrics.assign(value=values).pivot(
-            index="unique_id", columns="model", values="value"
-        )
-        return table.reindex(columns=models).to_numpy(dtype=np.float64)  # [S, C]
-
     score, skill, may_be_best = (
-        pivot(metrics[name].astype(float).where(is_scored))
-        for name in (metric, "skill_vs_naive", "may_be_best")
+        pivot_scores(metrics, name, models) for name in (metric, "skill_vs_naive", "may_be_best")
     )
-    is_eligible = pivot((metrics["status"] != INELIGIBLE).astype(float)) == 1
-    is_compared = comparable_candidates_and_series(is_eligible)[1] & ~np.isnan(score).all(axis=1)
+    is_comparable = comparable_candidates_and_series(pivot_eligible(metrics, models))[1]
+    is_compared = is_comparable & ~np.isnan(score).all(axis=1)
     score = score[is_compared]
     is_best = score == np.fmin.reduce(score, axis=1, initial=np.inf)[:, None]
-    n_scored = metrics[is_scored].groupby("model").size()
+    n_scored = metrics.loc[metrics["status"] == SCORED, "model"].value_counts()
     ranked = pd.DataFrame(
         {
             "model": models,
@@ -69,7 +63,7 @@ def pooled_statistics(results: BacktestResults, scores: Scores, *, overlap: int)
     """
     is_scored = results.status == SCORED
     is_compared = comparable_candidates_and_series(results.status.T != INELIGIBLE)[1]
-    size, _ = _scaled_errors(results)
+    size = np.abs(_scaled_errors(results))
     counts = np.isfinite(size) & (is_scored & is_compared)[:, _series_of_fold(results), None]
     weekly = _by_week(results, np.where(counts, size, 0.0), counts)
     is_complete = is_scored[:, is_compared].all(axis=1) & is_compared.any()
@@ -81,8 +75,8 @@ def pooled_statistics(results: BacktestResults, scores: Scores, *, overlap: int)
         n_inside, n = (table.sum(axis=2) for table in (inside, scores.n_intervals[level]))  # [C, W]
         with np.errstate(invalid="ignore"):
             columns[f"coverage_{level}"] = n_inside.sum(axis=1) / n.sum(axis=1)
-            shares = [i[m > 0] / m[m > 0] for i, m in zip(n_inside, n, strict=True)]
-        errors = [float(hac_mean_and_error(share, overlap=overlap)[1]) for share in shares]
+        shares = [i[m > 0] / m[m > 0] for i, m in zip(n_inside, n, strict=True)]
+        errors = [hac_mean_and_error(share, overlap=overlap)[1] for share in shares]
         columns[f"coverage_{level}_error"] = np.array(errors)
     return pd.DataFrame(columns)
 
@@ -104,8 +98,9 @@ def by_horizon(results: BacktestResults, scores: Scores) -> pd.DataFrame:
         is_known = (results.status == SCORED)[:, :, None] & np.isfinite(means)
         return np.where(is_known, means, np.nan)
 
-    size, signed = map(mean_by_series, _scaled_errors(results))
-    squared = np.sqrt(mean_by_series(_scaled_errors(results, is_squared=True)[0] ** 2))
+    errors = _scaled_errors(results)
+    size, signed = mean_by_series(np.abs(errors)), mean_by_series(errors)
+    squared = np.sqrt(mean_by_series(_scaled_errors(results, is_squared=True) ** 2))
     shares = {}
     for name, inside in scores.n_inside.items():
         with np.errstate(invalid="ignore"):
@@ -116,9 +111,9 @@ def by_horizon(results: BacktestResults, scores: Scores) -> pd.DataFrame:
             "model": np.repeat(results.models, horizon),
             "h": np.tile(np.arange(1, horizon + 1), n_candidates),
             "n_series": np.isfinite(size).sum(axis=1).ravel(),
-            "mase": _mean_of_known(size).ravel(),
-            "rmsse": _mean_of_known(squared).ravel(),
-            "bias": _mean_of_known(signed).ravel(),
+            "mase": mean_of_known(size, axis=1).ravel(),
+            "rmsse": mean_of_known(squared, axis=1).ravel(),
+            "bias": mean_of_known(signed, axis=1).ravel(),
             **shares,
         }
     ).sort_values(["h", "mase"], ignore_index=True, kind="stable")
@@ -129,34 +124,24 @@ def _series_of_fold(results: BacktestResults) -> "np.typing.NDArray[np.int64]":
     return np.repeat(np.arange(len(results.planned)), results.n_folds)
 
 
-def _scaled_errors(results: BacktestResults, *, is_squared: bool = False) -> tuple[Values, Values]:
-    """Return errors over the naive error of their series, unsigned and signed: [C, F, H]."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        scale = results.naive_error(is_squared=is_squared)[_series_of_fold(results)]
-        errors = (results.y_hat - results.y) / np.where(scale > 0, scale, np.nan)[:, None]
-    return np.abs(errors), errors
+def _scaled_errors(results: BacktestResults, *, is_squared: bool = False) -> Values:
+    """Return errors over the naive error of their series: [C, F, H]."""
+    scale = results.naive_error(is_squared=is_squared)[_series_of_fold(results)]
+    errors: Values = (results.y_hat - results.y) / np.where(scale > 0, scale, np.nan)[:, None]
+    return errors
 
 
 def _by_week(
     results: BacktestResults, values: Values, counts: "np.typing.NDArray[np.bool_]"
 ) -> Values:
     """Return the mean of the counted values at each cutoff, over series and weeks ahead: [C, W]."""
-    weeks, week = np.unique(results.weeks, return_inverse=True)
+    _, week = np.unique(results.weeks, return_inverse=True)
     total, n = (
-        np.stack([np.bincount(week, row, minlength=len(weeks)) for row in table.sum(axis=2)])
+        np.stack([np.bincount(week, row) for row in table.sum(axis=2)])
         for table in (values, counts)
     )
     with np.errstate(invalid="ignore"):
-        means: Values = total / n
-    return means
-
-
-def _mean_of_known(values: Values) -> Values:
-    """Return the mean over series, without missing values: [C, S, ...] -> [C, ...]."""
-    is_known = ~np.isnan(values)
-    n = is_known.sum(axis=1)
-    total = np.where(is_known, values, 0.0).sum(axis=1)
-    return np.where(n > 0, total / np.maximum(n, 1), np.nan)
+        return np.asarray(total / n)
 
 
 def _mean_over_compared(values: Values) -> Values:

@@ -51,9 +51,8 @@ def score_published(
         known = first["y_first"].reindex(pd.MultiIndex.from_frame(scored[["unique_id", "ds"]]))
         scored["y_first"] = known.fillna(scored["y"].set_axis(known.index)).to_numpy()
     scored["error_first"] = scored["y_hat"] - scored["y_first"]
-    for name in ("backtest_mae", *interval_columns(levels)):
-        if name not in scored:
-            scored[name] = float("nan")  # published before this was asked for
+    for name in {"backtest_mae", *interval_columns(levels)} - {*scored}:  # of older versions
+        scored[name] = float("nan")
     for suffix in map(column_suffix, levels):
         inside = (scored[f"lo_{suffix}"] <= scored["y"]) & (scored["y"] <= scored[f"hi_{suffix}"])
         scored[f"in_{suffix}"] = inside
@@ -107,6 +106,11 @@ class LiveAccuracyCheck:
     worse_than_naive: str | None
     off_coverage: Sequence[str]
 
+    @property
+    def problems(self) -> list[str]:
+        """Return every significant problem."""
+        return [*filter(None, [self.worse_than_naive]), *self.off_coverage]
+
 
 def check_accuracy(
     scored: pd.DataFrame, series: pd.DataFrame, *, levels: Sequence[float]
@@ -125,24 +129,19 @@ def check_accuracy(
     weeks = recent.groupby("ds", sort=True).mean(numeric_only=True)
     losses = _non_overlapping_means(weeks[["scaled", "scaled_naive"]].dropna(), overlap)
     worse, off = None, []
-    if len(losses) >= MIN_WEEKS:
-        pvalue = float(
-            diebold_mariano_pvalue(
-                (losses["scaled"] - losses["scaled_naive"]).to_numpy(), overlap=1
-            )
-        )
-        if pvalue < SIGNIFICANCE:
-            worse = (
-                f"errors are {losses['scaled'].mean() / losses['scaled_naive'].mean():.2f} times"
-                f" naive's (by chance: {100 * pvalue:.1f} %)"
-            )
+    excess = (losses["scaled"] - losses["scaled_naive"]).to_numpy()
+    pvalue = float(diebold_mariano_pvalue(excess, overlap=1))
+    if len(losses) >= MIN_WEEKS and pvalue < SIGNIFICANCE:
+        ratio = losses["scaled"].mean() / losses["scaled_naive"].mean()
+        chance = f"(by chance: {100 * pvalue:.1f} %)"
+        worse = f"errors are {ratio:.2f} times naive's {chance}"
     for level in levels:
-        shares = _non_overlapping_means(
-            weeks[[f"covered_{column_suffix(level)}"]].dropna(), overlap
-        ).to_numpy()
-        is_off = coverage_pvalue(shares[:, 0], level / 100) < SIGNIFICANCE / len(levels)
+        covered = weeks[[f"covered_{column_suffix(level)}"]].dropna()
+        shares = _non_overlapping_means(covered, overlap).to_numpy()[:, 0]
+        is_off = coverage_pvalue(shares, level / 100) < SIGNIFICANCE / len(levels)
         if len(shares) >= MIN_WEEKS and is_off:
-            off.append(f"{100 * shares.mean():.0f} % of values lay in the {level:g} % interval")
+            percent = f"{100 * shares.mean():.0f} %"
+            off.append(f"{percent} of values lay in the {level:g} % interval")
     return LiveAccuracyCheck(len(weeks), n_needed, worse, tuple(off))
 
 
@@ -150,8 +149,7 @@ def _non_overlapping_means(weeks: pd.DataFrame, overlap: int) -> pd.DataFrame:
     """Average groups of `overlap` weeks, counted back from the newest; drop an older rest."""
     n = len(weeks) // overlap
     newest = weeks.tail(n * overlap)
-    means: pd.DataFrame = newest.groupby(np.repeat(np.arange(n), overlap)).mean()
-    return means
+    return newest.groupby(np.repeat(np.arange(n), overlap)).mean()
 
 
 def _scale(scored: pd.DataFrame, series: pd.DataFrame, levels: Sequence[float]) -> pd.DataFrame:
@@ -166,9 +164,8 @@ def _scale(scored: pd.DataFrame, series: pd.DataFrame, levels: Sequence[float]) 
         kept=(scored["abs_error"] / scale).where(scored["backtest_mae"].notna()),
     )
     for suffix in map(column_suffix, levels):
-        rows[f"covered_{suffix}"] = (
-            scored[f"in_{suffix}"].astype(float).where(scored[f"lo_{suffix}"].notna())
-        )
+        is_inside = scored[f"in_{suffix}"].astype(float)
+        rows[f"covered_{suffix}"] = is_inside.where(scored[f"lo_{suffix}"].notna())
     return rows
 
 
@@ -182,16 +179,14 @@ def _totals(rows: pd.DataFrame, by: "pd.Series[Any]") -> pd.DataFrame:
 
 def _to_summary(totals: pd.DataFrame, levels: Sequence[float]) -> pd.DataFrame:
     """Turn the totals of each group into the columns of `summary`."""
-    table = pd.DataFrame({"n": totals["n"].astype(int)})
-    table["mase"] = _ratio(totals["scaled"], totals["n_scaled"])
-    table["over_naive"] = _ratio(totals["scaled"], totals["scaled_naive"])
-    table["over_promise"] = _ratio(totals["kept"], totals["promised"])
-    table["bias"] = _ratio(totals["scaled_error"], totals["n_scaled_error"])
+    ratios = {
+        "mase": ("scaled", "n_scaled"),
+        "over_naive": ("scaled", "scaled_naive"),
+        "over_promise": ("kept", "promised"),
+        "bias": ("scaled_error", "n_scaled_error"),
+    }
     for suffix in map(column_suffix, levels):
-        covered = f"covered_{suffix}"
-        table[f"coverage_{suffix}"] = _ratio(totals[covered], totals[f"n_{covered}"])
-    return table
-
-
-def _ratio(numerator: "pd.Series[float]", denominator: "pd.Series[float]") -> "pd.Series[float]":
-    return numerator / denominator.where(denominator > 0)
+        ratios[f"coverage_{suffix}"] = (f"covered_{suffix}", f"n_covered_{suffix}")
+    known = totals.where(totals > 0)
+    columns = {name: totals[above] / known[below] for name, (above, below) in ratios.items()}
+    return pd.DataFrame({"n": totals["n"].astype(int), **columns})

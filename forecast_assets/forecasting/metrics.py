@@ -10,13 +10,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from forecast_assets.backtesting.folds import plan
 from forecast_assets.config.settings import Settings, column_suffix
 from forecast_assets.forecasting.backtest_results import (
     INELIGIBLE,
     SCORED,
     BacktestResults,
     SeriesBlock,
+    mean_of_known,
 )
 from forecast_assets.forecasting.ensembles import COMBINATIONS, add_ensembles
 from forecast_assets.forecasting.intervals import ErrorPool, half_widths, weighted_interval_score
@@ -85,19 +85,18 @@ def compute(results: BacktestResults, settings: Settings) -> Scores:
     )
 
 
-def to_frame(
-    results: BacktestResults, scores: Scores, series: pd.DataFrame, settings: Settings
-) -> pd.DataFrame:
+def to_frame(results: BacktestResults, scores: Scores, series: pd.DataFrame) -> pd.DataFrame:
     """Return the scores in the columns of `metrics`, one row a candidate and series.
 
     A candidate is `scored` only where it forecast every planned fold: leaving out a bad week must
     not help it. Rows that are `failed` or `ineligible` have a reason and no scores, and so have all
     rows of a series that has no week to hold out.
     """
+    planned = [folds.unique_id for folds in results.planned]
     shape = results.status.shape
     scored = pd.DataFrame(
         {
-            "unique_id": np.tile([folds.unique_id for folds in results.planned], shape[0]),
+            "unique_id": np.tile(planned, shape[0]),
             "model": np.repeat(results.models, shape[1]),
             "n_folds": np.tile(results.n_folds, shape[0]),
             **{name: values.ravel() for name, values in scores.by_series.items()},
@@ -107,7 +106,18 @@ def to_frame(
             "reason": results.reason.ravel(),
         }
     )
-    unscored = _series_without_folds(series, results.models, settings)
+    others = series["unique_id"].drop_duplicates().loc[lambda ids: ~ids.isin(planned)]
+    unscored = pd.DataFrame(
+        {
+            "unique_id": np.repeat(others, shape[0]),
+            "model": np.tile(results.models, len(others)),
+            "n_folds": 0,
+            "may_be_best": False,
+            "fit_seconds": 0.0,
+            "status": INELIGIBLE,
+            "reason": "the series has no week to hold out",
+        }
+    )
     return pd.concat([scored, unscored], ignore_index=True)
 
 
@@ -181,15 +191,15 @@ def _block_scores(
     overlap, levels = settings.backtest.overlap, settings.forecast.levels
     errors = np.abs(block.errors)  # [C, S, K, H]
     scores = {
-        f"coverage_{column_suffix(level)}": _mean(
-            np.where(np.isnan(width), np.nan, errors <= width)
+        f"coverage_{column_suffix(level)}": mean_of_known(
+            np.where(np.isnan(width), np.nan, errors <= width), (2, 3)
         )
         for level, width in zip(levels, widths, strict=True)
     }
     wis = _drop_incomplete_folds(
         weighted_interval_score(block.y, block.y_hat, widths, levels), block
     )
-    scores["wis"] = _mean(wis)
+    scores["wis"] = mean_of_known(wis, (2, 3))
     naive = np.abs(block.last[:, :, None] - block.y).mean(axis=2)  # [S, K]
     mae = errors.mean(axis=3)  # [C, S, K]
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -238,30 +248,3 @@ def _standard_error(
         if metric in SCALED:
             spread = spread / results.naive_error(is_squared=metric == "rmsse")[block.series]
     return np.where(np.isfinite(spread), spread, np.nan)
-
-
-def _mean(values: Values) -> Values:
-    """Return the mean over folds and weeks ahead of the known values: [C, S, K, H] -> [C, S]."""
-    known = ~np.isnan(values)
-    n_known = known.sum(axis=(2, 3))
-    total = np.where(known, values, 0.0).sum(axis=(2, 3))
-    return np.where(n_known > 0, total / np.maximum(n_known, 1), np.nan)
-
-
-def _series_without_folds(
-    series: pd.DataFrame, models: Sequence[str], settings: Settings
-) -> pd.DataFrame:
-    """Return the rows of series that have no week to hold out."""
-    planned = plan(series, settings.backtest)
-    ids = [folds.unique_id for folds in planned if not len(folds.ends)]
-    return pd.DataFrame(
-        {
-            "unique_id": np.repeat(ids, len(models)),
-            "model": np.tile(models, len(ids)),
-            "n_folds": 0,
-            "may_be_best": False,
-            "fit_seconds": 0.0,
-            "status": INELIGIBLE,
-            "reason": "the series has no week to hold out",
-        }
-    )

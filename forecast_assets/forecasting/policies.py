@@ -36,22 +36,18 @@ class Candidates:
     @property
     def is_empty(self) -> NDArray[np.bool_]:
         """Whether a series has no candidate: [S]."""
-        empty: NDArray[np.bool_] = np.asarray(np.isnan(self.scores).all(axis=1))
-        return empty
+        return np.asarray(np.isnan(self.scores).all(axis=1))
 
     def runner_up(self, chosen: Positions) -> Positions:
         """Return the best candidate except the chosen one, or NO_CANDIDATE: [S]."""
         others = self.scores.copy()
         others[np.arange(len(chosen)), chosen] = np.nan
-        second: Positions = np.where(np.isnan(others).all(axis=1), NO_CANDIDATE, _argmin(others))
-        return second
+        return np.where(np.isnan(others).all(axis=1), NO_CANDIDATE, _argmin(others))
 
     def select(self, values: Values, candidates: Positions) -> Values:
         """Pick one candidate's value for each series: [S, C], [S] -> [S]; NaN for NO_CANDIDATE."""
-        picked: Values = np.where(
-            candidates == NO_CANDIDATE, np.nan, values[np.arange(len(candidates)), candidates]
-        )
-        return picked
+        picked = values[np.arange(len(candidates)), candidates]
+        return np.where(candidates == NO_CANDIDATE, np.nan, picked)
 
     def pooled(self, is_eligible: NDArray[np.bool_]) -> Self:
         """Treat all series as a single one whose scores are the means over series: S = 1.
@@ -77,14 +73,15 @@ class Candidates:
         )
 
 
-Choice = tuple[Positions, Sequence[str]]  # a candidate for each series; why, where not the best
+# A candidate for each series, and why it is chosen where it is not the best.
+Choice = tuple[Positions, Sequence[str]]
 Policy = Callable[[Candidates, SelectionSettings], Choice]
 
 
 def best(candidates: Candidates, settings: SelectionSettings) -> Choice:
     """Choose the lowest score."""
     del settings
-    return candidates.best, [""] * len(candidates.scores)
+    return candidates.best, ()
 
 
 def one_standard_error(candidates: Candidates, settings: SelectionSettings) -> Choice:
@@ -97,11 +94,9 @@ def one_standard_error(candidates: Candidates, settings: SelectionSettings) -> C
     error = np.nan_to_num(candidates.select(candidates.standard_errors, lowest))
     limit = candidates.select(candidates.scores, lowest) + error
     is_within = candidates.scores <= limit[:, None]
-    chosen: Positions = np.where(candidates.is_empty, lowest, is_within.argmax(axis=1))
-    return chosen, [
-        "" if c == b else f"is the simplest within one standard error ({e:.3g}) of the lowest"
-        for c, b, e in zip(chosen, lowest, error, strict=True)
-    ]
+    chosen = np.where(candidates.is_empty, lowest, is_within.argmax(axis=1))
+    reason = "is the simplest within one standard error ({:.3g}) of the lowest"
+    return chosen, [reason.format(size) for size in error]
 
 
 def incumbent(candidates: Candidates, settings: SelectionSettings) -> Choice:
@@ -111,25 +106,20 @@ def incumbent(candidates: Candidates, settings: SelectionSettings) -> Choice:
     score, best_score = (candidates.select(candidates.scores, c) for c in (kept, lowest))
     n_weeks = np.where(is_beaten(score, best_score, settings), candidates.n_beaten + 1, 0)
     chosen = np.where(n_weeks >= settings.patience, lowest, kept)
-    reasons = [
-        ""
-        if c == b
-        else f"is kept, beaten by {settings.margin:.0%} or more in {n} of {settings.patience} weeks"
+    margin, patience = f"{settings.margin:.0%}", settings.patience
+    return chosen, [
+        f"is kept, beaten by {margin} or more in {n} of {patience} weeks"
         if n
-        else f"is kept, beaten by less than {settings.margin:.0%}"
-        for c, b, n in zip(chosen, lowest, n_weeks, strict=True)
+        else f"is kept, beaten by less than {margin}"
+        for n in n_weeks
     ]
-    return chosen, reasons
 
 
 def combination(candidates: Candidates, settings: SelectionSettings) -> Choice:
     """Choose the combination that the settings name."""
     lowest, named = candidates.best, list(candidates.names).index(settings.combination)
     chosen = np.where(np.isnan(candidates.scores[:, named]), lowest, named)
-    return chosen, [
-        "" if c == b else "is the combination of the settings"
-        for c, b in zip(chosen, lowest, strict=True)
-    ]
+    return chosen, ["is the combination of the settings"] * len(chosen)
 
 
 POLICIES: Mapping[str, Policy] = MappingProxyType(
@@ -140,10 +130,8 @@ POLICIES: Mapping[str, Policy] = MappingProxyType(
 def is_beaten(score: Values, lowest: Values, settings: SelectionSettings) -> NDArray[np.bool_]:
     """Return whether the lowest score is below a score by the margin, a share of it: [S]."""
     limit = score - settings.margin * np.abs(score)
-    beaten: NDArray[np.bool_] = (lowest < score) & (lowest <= limit)
-    return beaten
+    return np.asarray((lowest < score) & (lowest <= limit))
 
 
 def _argmin(values: Values) -> Positions:
-    lowest: Positions = np.where(np.isnan(values), np.inf, values).argmin(axis=1)
-    return lowest
+    return np.asarray(np.where(np.isnan(values), np.inf, values).argmin(axis=1))

@@ -11,6 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from forecast_assets.config.settings import SelectionSettings, Settings
+from forecast_assets.forecasting.backtest_results import pivot_eligible, pivot_scores
 from forecast_assets.forecasting.ensembles import COMBINATIONS
 from forecast_assets.forecasting.policies import NO_CANDIDATE, POLICIES, Candidates, is_beaten
 from forecast_assets.models.base import Positions, Values
@@ -40,30 +41,23 @@ def choose(
     rule = settings.selection
     names = _simplest_first(metrics, settings)
     ids = sorted(set(metrics["unique_id"]))
-    is_scored = metrics["status"] == "scored"
-
-    def wide(values: "pd.Series[Any]") -> Values:
-        table = metrics.assign(value=values).pivot(
-            index="unique_id", columns="model", values="value"
-        )
-        array: Values = table.reindex(index=pd.Index(ids), columns=pd.Index(names)).to_numpy()
-        return array
-
-    scores, by_mae = (wide(metrics[column].where(is_scored)) for column in (rule.metric, "mae"))
+    scores, by_mae, standard_errors = (
+        pivot_scores(metrics, column, names) for column in (rule.metric, "mae", "standard_error")
+    )
     has_mae = np.asarray(~np.isnan(by_mae).all(axis=1))
     is_undefined = np.asarray(np.isnan(scores).all(axis=1) & has_mae)
-    last_choice = _model_by_series(previous[0]) if previous else {}
+    last_choice = dict(previous[0][["unique_id", "model"]].to_numpy()) if previous else {}
     ranking = np.where(is_undefined[:, None], by_mae, scores)
     candidates = Candidates(
         names,
         ranking,
-        np.where(is_undefined[:, None], np.nan, wide(metrics["standard_error"].where(is_scored))),
+        np.where(is_undefined[:, None], np.nan, standard_errors),
         _incumbents([last_choice.get(unique_id) for unique_id in ids], names, ranking),
         _times_beaten(previous, ids, rule),
     )
     choice_of = np.arange(len(ids))
     if rule.scope == EVERY_SERIES:
-        is_eligible = wide((metrics["status"] != "ineligible").astype(float)) == 1
+        is_eligible = pivot_eligible(metrics, names)
         pooled = candidates.pooled(is_eligible & ~is_undefined[:, None])
         if not pooled.is_empty.all():
             candidates, is_undefined, choice_of = pooled, np.array([False]), 0 * choice_of
@@ -152,20 +146,14 @@ def _apply_rule(
 def _simplest_first(metrics: pd.DataFrame, settings: Settings) -> list[str]:
     """Return the candidates in the order of the settings, which lists the simplest first."""
     present = dict.fromkeys(metrics["model"])
-    ordered = [name for name in (*settings.models.enabled, *COMBINATIONS) if name in present]
-    return ordered + [name for name in present if name not in ordered]
-
-
-def _model_by_series(choice: pd.DataFrame) -> dict[str, str]:
-    return dict(zip(choice["unique_id"], choice["model"], strict=True))
+    order = dict.fromkeys([*settings.models.enabled, *COMBINATIONS, *present])
+    return [name for name in order if name in present]
 
 
 def _incumbents(previous: Sequence[str | None], names: Sequence[str], scores: Values) -> Positions:
     """Return the position of each series' previous model, where it still competes."""
     position = {name: i for i, name in enumerate(names)}
-    positions = np.array(
-        [NO_CANDIDATE if model is None else position.get(model, NO_CANDIDATE) for model in previous]
-    )
+    positions = np.array([position.get(str(model), NO_CANDIDATE) for model in previous])
     competes = ~np.isnan(scores[np.arange(len(positions)), positions])
     return np.where(competes, positions, NO_CANDIDATE)
 

@@ -49,7 +49,8 @@ def diebold_mariano_pvalue(gains: Values, *, overlap: int) -> Values:
 
     n = gains.shape[-1]
     mean, error = hac_mean_and_error(gains, overlap=overlap)
-    factor = _small_sample_factor(n, overlap)
+    square = (n + 1 - 2 * overlap + overlap * (overlap - 1) / n) / n if n else 0.0
+    factor = math.sqrt(max(square, 0.0))
     is_testable = (error > 0) & (factor > 0)
     with np.errstate(divide="ignore", invalid="ignore"):
         statistic = mean / error * factor
@@ -91,14 +92,7 @@ def model_confidence_set(losses: Values, *, overlap: int) -> NDArray[np.bool_]:
             chunk = slice(first, first + size)
             known = np.where(is_left[chunk].T[:, :, None], losses[:, chunk], 0.0)
             _eliminate(is_left[chunk], known.transpose(1, 2, 0), weights)
-    members: NDArray[np.bool_] = is_left.T
-    return members
-
-
-def _small_sample_factor(n: int, overlap: int) -> float:
-    """Return the factor of Harvey, Leybourne & Newbold's eq. 9; 0 where it is undefined."""
-    square = (n + 1 - 2 * overlap + overlap * (overlap - 1) / n) / n if n else 0.0
-    return math.sqrt(max(square, 0.0))
+    return np.asarray(is_left.T)
 
 
 def _eliminate(is_left: NDArray[np.bool_], losses: Values, weights: Values) -> None:

@@ -29,19 +29,15 @@ SERVICES = (
 )
 CHECK_SERVICE = "Check that the service is running and that the host and port in the URL are right."
 # The first pattern found in the reason selects the remedy.
-REMEDIES = (
-    (
-        r"\berror=3\d\d\b",
-        "The service has moved: use its new address, or add redirect=yes to the URL.",
+REMEDIES = {
+    r"\berror=3\d\d\b": "The service has moved: correct the URL, or add redirect=yes to it.",
+    r"\berror=40[13]\b|\(5(30|34|35) ": "Correct the user, password or token in the URL.",
+    r"recipient .* refused|\(55\d ": (
+        "Correct the recipients in the URL, or make the server accept them."
     ),
-    (r"\berror=40[13]\b|\(5(30|34|35) ", "Correct the user, password or token in the URL."),
-    (
-        r"recipient .* refused|\(55\d ",
-        "Correct the recipients in the URL, or make the server accept them.",
-    ),
-    (r"\berror=(429|5\d\d)\b", "The service may accept it later; its own log says more."),
-    (r"", CHECK_SERVICE),
-)
+    r"\berror=(429|5\d\d)\b": "The service may accept it later; its own log says more.",
+    r"": CHECK_SERVICE,
+}
 # Apprise logs an exception as "Socket Exception: " and its text, from which the cause is taken.
 EXCEPTION = r"[^:]*\bException\b[^:]*: (.*)"
 CAUSES = (
@@ -64,12 +60,7 @@ class SendFailure:
 
 def check_url(url: str) -> str | None:
     """Return why Apprise cannot use a channel's URL, or None. Nothing is sent."""
-    try:
-        address = resolve_env(url)
-    except SettingsError as error:
-        return str(error)
-    service, complaints = _service(address)
-    return None if service is not None and not complaints else _unusable(complaints, address)
+    return _service(url)[2]
 
 
 def send(notification: Notification, url: str, *, seconds: float) -> SendFailure | None:
@@ -78,13 +69,9 @@ def send(notification: Notification, url: str, *, seconds: float) -> SendFailure
     Waits for at most `seconds`. The channel may still accept the notification afterwards: the
     thread that sends it goes on until this process ends. The text lists files that cannot be read.
     """
-    try:
-        address = resolve_env(url)
-    except SettingsError as error:
-        return SendFailure(str(error))
-    service, complaints = _service(address)
+    service, address, problem = _service(url)
     if service is None:
-        return SendFailure(_unusable(complaints, address))
+        return SendFailure(str(problem))
     _limit_timeouts(service, seconds)
     # A daemon thread: the threads of an executor would keep this process from ending.
     future = concurrent.futures.Future[SendFailure | None]()
@@ -104,8 +91,12 @@ def to_utf8(text: str) -> str:
     return text.encode(errors="replace").decode()
 
 
-def _service(address: str) -> tuple[Any, str]:
-    """Return Apprise's service for a URL, None if there is none, and Apprise's warnings."""
+def _service(url: str) -> tuple[Any, str, str | None]:
+    """Return Apprise's service for a URL or None, the resolved URL, and what is wrong with it."""
+    try:
+        address = resolve_env(url)
+    except SettingsError as error:
+        return None, url, str(error)
     # Importing Apprise takes 0.3 s, and most commands send nothing.
     from apprise import Apprise, AppriseAsset, LogCapture
 
@@ -125,13 +116,12 @@ def _service(address: str) -> tuple[Any, str]:
             service = Apprise.instantiate(address, asset=asset)
         except TypeError:  # of a desktop service that cannot parse its URL
             service = None
-        return service, log.getvalue()
-
-
-def _unusable(complaints: str, address: str) -> str:
-    lines = dict.fromkeys(line.strip().rstrip(".") for line in complaints.splitlines())
+        lines = dict.fromkeys(line.strip().rstrip(".") for line in log.getvalue().splitlines())
+    if service is not None and not lines:
+        return service, address, None
     reason = redact_url_parts("; ".join(lines), address) or "it is no URL"
-    return f"Apprise cannot use this URL: {reason}. Nothing is sent to it. {SERVICES}"
+    problem = f"Apprise cannot use this URL: {reason}. Nothing is sent to it. {SERVICES}"
+    return service, address, problem
 
 
 def _limit_timeouts(service: Any, seconds: float) -> None:
@@ -189,10 +179,9 @@ def _failure(log: list[Any], address: str) -> SendFailure:
     exceptions = [re.match(EXCEPTION, entry.message, re.DOTALL) for entry in log]
     causes = "; ".join(dict.fromkeys(_cause(match[1]) for match in exceptions if match))
     text = "; ".join(dict.fromkeys(warnings)) or "Apprise gives no reason"
-    reason = redact_url_parts(
-        " ".join(f"{text}{f' ({causes})' if causes else ''}".split()), address
-    )
-    remedy = next(remedy for pattern, remedy in REMEDIES if re.search(pattern, reason))
+    line = " ".join((f"{text} ({causes})" if causes else text).split())
+    reason = redact_url_parts(line, address)
+    remedy = next(remedy for pattern, remedy in REMEDIES.items() if re.search(pattern, reason))
     is_partial = any(entry.message.startswith(ACCEPTED) for entry in log)
     prefix = "Only some of the recipients in the URL received it: " if is_partial else ""
     return SendFailure(f"{prefix}{reason}. {remedy}", is_partial=is_partial)

@@ -6,10 +6,11 @@ Any later process continues with the retries. Which channels receive a notificat
 
 import fcntl
 import hashlib
+import json
 import sqlite3
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,7 +19,6 @@ from typing import Any
 from forecast_assets.config.redaction import mask
 from forecast_assets.config.settings import Settings
 from forecast_assets.errors import StoreError
-from forecast_assets.notifications import json_queue
 from forecast_assets.notifications.apprise_client import SendFailure, send, to_utf8
 from forecast_assets.notifications.routing import (
     NOTIFICATION_ADAPTER,
@@ -83,8 +83,7 @@ class NotificationQueue:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._path = folder / "queue.sqlite"
+        self._folder, self._path = folder, folder / "queue.sqlite"
 
     def enqueue(self, notification: Notification, urls: Sequence[str], *, now: datetime) -> bool:
         """Store a notification for these URLs of the settings; return False if its id is known."""
@@ -177,7 +176,7 @@ class NotificationQueue:
         with db:
             if _is_created(db):  # by another process, a moment ago
                 return
-            rows, files = json_queue.read(self._folder)
+            rows, files = _read_json_queue(self._folder)
             db.execute(TABLE)
             db.executemany(INSERT, rows)
             db.execute("PRAGMA user_version = 1")
@@ -194,6 +193,30 @@ class NotificationQueue:
                 f" were not sent stay in it, and the last one may be sent twice. Check that this"
                 f" user may write there and that the disk is not full, then run again."
             ) from error
+
+
+def _read_json_queue(folder: Path) -> tuple[list[Row], list[Path]]:
+    """Return the rows and files of version 0.1's queue, one JSON file for each notification.
+
+    A file that version 0.1 could not read either is skipped.
+    """
+    rows: list[Row] = []
+    files = []
+    for state in ("waiting", "given_up", "done"):
+        # A name that begins with a dot is left by a write that was interrupted.
+        for file in sorted((folder / state).glob("[!.]*.json")):
+            with suppress(ValueError, KeyError, TypeError):
+                content = json.loads(file.read_bytes())
+                notification = NOTIFICATION_ADAPTER.validate_python(content["notice"])
+                row = _row(notification, "", content["put_at"])
+                names = {"channel_key": "key", "channel": "shown"}
+                names |= {name: name for name in ("state", "n_tries", "tried_at", "reason")}
+                rows += [
+                    {**row, **{name: channel[old] for name, old in names.items()}}
+                    for channel in content["channels"]
+                ] or [row]
+                files.append(file)
+    return rows, files
 
 
 def channel_key(url: str) -> str:
@@ -235,15 +258,12 @@ def _is_due(row: Row, now: datetime) -> bool:
 
 
 def _after_attempt(row: Row, failure: SendFailure | None, now: datetime) -> Row:
-    n_tries, reason = row["n_tries"] + 1, None
+    result = {**row, "n_tries": row["n_tries"] + 1, "tried_at": _timestamp(now)}
     if failure is None:
-        state = "sent"
-    else:
-        reason = to_utf8(failure.reason)
-        is_last = n_tries > len(RETRY_DELAYS)
-        state = "partly sent" if failure.is_partial else "given up" if is_last else "waiting"
-    changes = {"state": state, "n_tries": n_tries, "tried_at": _timestamp(now), "reason": reason}
-    return {**row, **changes}
+        return {**result, "state": "sent", "reason": None}
+    is_last = result["n_tries"] > len(RETRY_DELAYS)
+    state = "partly sent" if failure.is_partial else "given up" if is_last else "waiting"
+    return {**result, "state": state, "reason": to_utf8(failure.reason)}
 
 
 def _row(notification: Notification, url: str, queued_at: str) -> Row:

@@ -61,11 +61,11 @@ def summarize(report: WeeklyReport, *, max_full: int = MAX_FULL) -> Summary:
     formats = number_formats(rows, report.units)
     levels = displayed_levels(report.levels)
     shown = most_surprising(rows, MAX_ROWS) if len(rows) > max_full else rows
-    pairs = zip(formats, rows["y_hat"] - rows["last_y"], strict=True)
-    changes = [number_format.signed(change) for number_format, change in pairs]
+    pairs = zip(rows["unique_id"], formats, rows["y_hat"] - rows["last_y"], strict=True)
+    changes = {name: number_format.signed(change) for name, number_format, change in pairs}
     newest = rows[rows["is_newest"]]
     lead = [
-        narrative.next_week_sentence(newest, dict(zip(rows["unique_id"], changes, strict=True))),
+        narrative.next_week_sentence(newest, changes),
         narrative.last_week_sentence(newest, levels[0]),
         narrative.accuracy_sentence(report),
     ]
@@ -240,5 +240,4 @@ def _name_levels(levels: Sequence[float]) -> str:
     names = [column_suffix(level) for level in levels]
     if len(names) > MAX_LEVEL_NAMES:
         return f"{len(names)} intervals from {names[0]} to {names[-1]} %"
-    *others, last = names
-    return f"{', '.join(others)} and {last} % intervals" if others else f"{last} % interval"
+    return f"{narrative.join_words(names)} % interval{'s' * (len(names) > 1)}"

@@ -26,6 +26,12 @@ RIGHT_TO_LEFT = {"R", "AL", "RLE", "RLO", "RLI", "LRE", "LRO", "LRI"}
 FIRST_STRONG_ISOLATE, POP_ISOLATE = "\u2068", "\u2069"
 
 
+def join_words(words: Sequence[str]) -> str:
+    """Join words by commas, the last one by `and`."""
+    *others, last = words
+    return f"{', '.join(others)} and {last}" if others else last
+
+
 def bidi_isolate(name: str) -> str:
     """Isolate a name with right-to-left characters, so that it does not reorder its sentence."""
     is_right_to_left = any(bidirectional(character) in RIGHT_TO_LEFT for character in name)
@@ -40,34 +46,28 @@ def next_week_sentence(rows: pd.DataFrame, changes: Mapping[str, str]) -> str:
     """
     change, names = rows["y_hat"] - rows["last_y"], rows["unique_id"]
     is_level = np.array([is_zero(changes[name]) for name in names])
-    counts = {
-        "rise": int(((change > 0) & ~is_level).sum()),
-        "fall": int(((change < 0) & ~is_level).sum()),
-        "stay level": int(is_level.sum()),
-    }
+    n_rise, n_fall = (int((side & ~is_level).sum()) for side in (change > 0, change < 0))
+    counts = {"rise": n_rise, "fall": n_fall, "stay level": int(is_level.sum())}
+    counts = {direction: count for direction, count in counts.items() if count}
     size = change.abs() / rows["step"].where(rows["step"] > 0)
     large = size[(size > 1) & ~is_level].sort_values(ascending=False, kind="stable")
-    n = len(rows)
-    if n == 1:
-        direction = next(direction for direction, count in counts.items() if count)
+    if len(rows) == 1:
         amount = "" if is_level[0] else f" by {changes[names.iloc[0]][1:]}"
         comparison = ", more than in a usual week" if len(large) else ""
-        return f"{bidi_isolate(names.iloc[0])} is expected to {direction}{amount}{comparison}."
-    if counts["stay level"] == n:
-        return f"All {n:,} series are expected to stay level."
-    parts = [f"{count:,} to {direction}" for direction, count in counts.items() if count]
-    verb = "is" if parts[0].startswith("1 ") else "are"
-    parts[0] = parts[0].replace(" to ", f" {verb} expected to ", 1)
-    sentence = f"Of {n:,} series, {', '.join(parts[:-1])}{' and ' * (len(parts) > 1)}{parts[-1]}"
+        text = f"is expected to {next(iter(counts))}{amount}{comparison}"
+        return f"{bidi_isolate(names.iloc[0])} {text}."
+    if is_level.all():
+        return f"All {len(rows):,} series are expected to stay level."
+    (first, n_first), *others = counts.items()
+    parts = [f"{n_first:,} {_verb(n_first)} expected to {first}"]
+    parts += [f"{count:,} to {direction}" for direction, count in others]
+    sentence = f"Of {len(rows):,} series, {join_words(parts)}"
     if not len(large):
         return f"{sentence}; none is expected to change by more than in a usual week."
-    largest = format_list(
-        (f"{bidi_isolate(name)} ({changes[name]})" for name in names[large.index]), limit=MAX_NAMES
-    )
-    verb = "is" if len(large) == 1 else "are"
+    texts = (f"{bidi_isolate(name)} ({changes[name]})" for name in names[large.index])
     return (
-        f"{sentence}; {len(large):,} {verb} expected to change by more than in a usual week:"
-        f" {largest}."
+        f"{sentence}; {len(large):,} {_verb(len(large))} expected to change by more than in a usual"
+        f" week: {format_list(texts, limit=MAX_NAMES)}."
     )
 
 
@@ -86,10 +86,9 @@ def last_week_sentence(rows: pd.DataFrame, level: float) -> str:
     if n == 1:
         side = "inside" if n_inside else "outside"
         return f"Last week's value was {side} the {suffix} % interval of its forecast."
-    verb = "was" if n_inside == 1 else "were"
     return (
-        f"Last week, {n_inside:,} of {n:,} values {verb} inside their {suffix} % interval;"
-        f" about {round(n * level / 100):,} were expected."
+        f"Last week, {n_inside:,} of {n:,} values {'was' if n_inside == 1 else 'were'} inside their"
+        f" {suffix} % interval; about {round(n * level / 100):,} were expected."
     )
 
 
@@ -107,9 +106,8 @@ def accuracy_sentence(report: WeeklyReport) -> str:
         size = f"{percent} % {'smaller' if relative_error < 1 else 'larger'} than"
         sentence += f", errors were {size if percent else 'as large as'} those of repeating the"
         sentence += " last value"
-    problems = [problem for problem in (check.worse_than_naive, *check.off_coverage) if problem]
-    if problems:
-        return f"{sentence}. More than chance explains: {'; '.join(problems)}."
+    if check.problems:
+        return f"{sentence}. More than chance explains: {'; '.join(check.problems)}."
     if check.n_weeks < check.n_needed:
         return f"{sentence}; {check.n_needed} weeks are needed for a verdict."
     return f"{sentence}; no deviation is larger than chance explains."
@@ -117,22 +115,19 @@ def accuracy_sentence(report: WeeklyReport) -> str:
 
 def attention(report: WeeklyReport, rows: pd.DataFrame) -> list[str]:
     """Return what needs attention: the problems of the report, else counts; and late series."""
-    sentences = list(report.problems)
+    sentences, n = list(report.problems), len(rows)
     n_failed = int((report.metrics["status"] == FAILED).sum())
     n_others = int((rows["rung"] != CHAMPION).sum())
     n_late = int((~rows["is_newest"]).sum())
     if not sentences and n_failed:
         times = f"{n_failed:,} time{'s' * (n_failed > 1)}"
-        sentences.append(f"A model failed on a series {times}; it does not compete there.")
-    if not sentences and n_others:
-        verb = "is" if n_others == 1 else "are"
-        sentences.append(f"{n_others:,} of {len(rows):,} series {verb} not forecast by a champion.")
+        sentences = [f"A model failed on a series {times}; it does not compete there."]
+    elif not sentences and n_others:
+        sentences = [f"{n_others:,} of {n:,} series {_verb(n_others)} not forecast by a champion."]
     if n_late:
         verb, pronoun = ("has", "its") if n_late == 1 else ("have", "their")
-        sentences.append(
-            f"{n_late:,} of {len(rows):,} series {verb} no value for the newest week:"
-            f" {pronoun} forecast is for an earlier week."
-        )
+        late = f"{n_late:,} of {n:,} series {verb} no value for the newest week"
+        sentences.append(f"{late}: {pronoun} forecast is for an earlier week.")
     return sentences
 
 
@@ -160,8 +155,8 @@ def model_failures(metrics: pd.DataFrame) -> list[dict[str, Any]]:
 
 def late_series(series: pd.DataFrame) -> pd.DataFrame:
     """Return `unique_id, ds, n_weeks` of series that lack the newest weeks, most missing first."""
-    last = series.groupby("unique_id")["ds"].max().reset_index()
-    late = last.assign(n_weeks=(last["ds"].max() - last["ds"]).dt.days // 7)
+    late = series.groupby("unique_id")["ds"].max().reset_index()
+    late["n_weeks"] = (late["ds"].max() - late["ds"]).dt.days // 7
     late = late[late["n_weeks"] > 0]
     return late.sort_values("n_weeks", ascending=False, kind="stable", ignore_index=True)
 
@@ -201,3 +196,7 @@ def track_record(report: WeeklyReport, levels: Sequence[float]) -> list[dict[str
         }
         for measure, name, expected, backtest in measures
     ]
+
+
+def _verb(n: int) -> str:
+    return "is" if n == 1 else "are"

@@ -36,7 +36,7 @@ MAX_CHARTS = 12
 # Opacity where all intervals of a fan overlap.
 MAX_OPACITY = 0.5
 # Pixels.
-PAGE_WIDTH, ROW_HEIGHT, BAR_HEIGHT = 990, 26, 16
+PAGE_WIDTH, SCORE_HEIGHT, MODEL_HEIGHT, BAR_HEIGHT = 990, 26, 22, 16
 LEGEND_COLUMNS, MAX_WORKER_NAME = 4, 14
 # A shorter gap in the timeline is invisible.
 MIN_GAP_SECONDS = 0.05
@@ -61,16 +61,7 @@ def draw_scores(metrics: Frame, *, metric: str) -> str:
     kinds = _model_kinds(scored, metrics["model"], metric=metric)
     logs = np.log10(scored[metric].to_numpy()) if len(scored) else np.array([0.0, 1.0])
     top = 30 + 16 * math.ceil(len(kinds) / LEGEND_COLUMNS)
-    chart = Chart(
-        logs,
-        np.array([-float(max(len(by_id), 1)), 0.0]),
-        left=210,
-        right=190,
-        top=top,
-        bottom=36,
-        width=PAGE_WIDTH,
-        height=top + ROW_HEIGHT * len(by_id) + 36,
-    )
+    chart = _row_chart(logs, len(by_id), SCORE_HEIGHT, left=210, right=190, top=top, bottom=36)
     chart.legend(kinds, top=14, columns=LEGEND_COLUMNS)
     for i, (unique_id, rows) in enumerate(by_id.items()):
         y = -i - 0.5
@@ -96,30 +87,21 @@ def draw_timeline(spans: Sequence[WorkerSpan]) -> str:
     workers = sorted({span.worker for span in spans})
     began = min(span.began for span in spans)
     seconds = max(span.began + span.seconds for span in spans) - began or 1.0
-    height = 44 + 22 * len(models) + 30
-    chart = Chart(
-        np.array([0.0, seconds]),
-        np.array([-float(len(models)), 0.0]),
-        left=190,
-        right=20,
-        top=44,
-        bottom=30,
-        width=PAGE_WIDTH,
-        height=height,
-    )
+    x = np.array([0.0, seconds])
+    chart = _row_chart(x, len(models), MODEL_HEIGHT, left=190, right=20, top=44, bottom=30)
     chart.text(10, 20, f"{seconds:.1f} seconds on {len(workers)} workers", kind="title")
     names = {f"worker {name}"[-MAX_WORKER_NAME:]: _hue(i) for i, name in enumerate(workers[:8])}
     chart.legend(names, top=36, columns=len(HUES))
     for i, model in enumerate(models):
         chart.text(chart.left - 8, chart.y_px(-i) + 12, model, anchor="end")
-    lane = BAR_HEIGHT / 22 / len(workers)
+    lane = BAR_HEIGHT / MODEL_HEIGHT / len(workers)
     for span in merge_spans(spans):
         worker = workers.index(span.worker)
         y = -models.index(span.model) - worker * lane
         start = span.began - began
         chart.bar(_hue(worker), (start, start + span.seconds), (y - lane, y))
     for second in ticks(0, seconds):
-        chart.text(chart.x_px(second), height - 10, f"{si_format(second)} s")
+        chart.text(chart.x_px(second), chart.height - 10, f"{si_format(second)} s")
     return chart.svg(title="When each model ran, and on which worker", is_standalone=True)
 
 
@@ -168,8 +150,9 @@ def fan_chart(
     columns = ["ds", "y_hat", *interval_columns([level])]
     shown = published.reindex(columns=columns)
     shown = shown[shown["ds"].isin(past["ds"])]
-    end_values = _end_values(bands[level], y_hat)
-    labels = [(number_format.text(value), value) for value in end_values]
+    low_end, high_end = (float(end[-1]) for end in bands[level])
+    end_values = [high_end, y_hat[-1], low_end] if low_end < high_end else [y_hat[-1]]
+    labels = [(number_format.text(value), float(value)) for value in end_values]
     ends = [end for pair in bands.values() for end in pair]
     chart = time_chart(
         days,
@@ -200,12 +183,8 @@ def merge_spans(spans: Iterable[WorkerSpan]) -> list[WorkerSpan]:
     for span in sorted(spans, key=lambda span: (span.worker, span.began)):
         last = merged[-1] if merged else span
         gap = span.began - last.began - last.seconds
-        if (
-            merged
-            and last.worker == span.worker
-            and last.model == span.model
-            and gap < MIN_GAP_SECONDS
-        ):
+        is_same = (last.worker, last.model) == (span.worker, span.model)
+        if merged and is_same and gap < MIN_GAP_SECONDS:
             # The spans of a worker with several threads overlap.
             end = max(last.began + last.seconds, span.began + span.seconds)
             merged[-1] = replace(last, seconds=end - last.began)
@@ -226,10 +205,10 @@ def _draw_published(chart: Chart, published: Frame, actual: Mapping[float, float
             chart.dot("inside", day, y_hat, radius=1.9)
 
 
-def _end_values(band: Sequence[Values], y_hat: Values) -> list[float]:
-    """Return the values to write at the end of a fan, highest first."""
-    low, high = (float(end[-1]) for end in band)
-    return [high, float(y_hat[-1]), low] if low < high else [float(y_hat[-1])]
+def _row_chart(x: Values, n: int, row_height: float, **margins: float) -> Chart:
+    """Return a chart of the width of a page with n rows, which go down from y = 0."""
+    height = margins["top"] + row_height * n + margins["bottom"]
+    return Chart(x, np.array([-float(max(n, 1)), 0.0]), width=PAGE_WIDTH, height=height, **margins)
 
 
 def _model_kinds(scored: Frame, models: Iterable[str], *, metric: str) -> dict[str, str]:
@@ -238,10 +217,9 @@ def _model_kinds(scored: Frame, models: Iterable[str], *, metric: str) -> dict[s
     if len(names) <= len(HUES):
         return {name: _hue(i) for i, name in enumerate(names)}
     best = scored.loc[scored.groupby("unique_id")[metric].idxmin(), "model"]
-    winners = [
-        name for name in dict.fromkeys([*best.value_counts().index, "naive"]) if name in names
-    ]
-    return {**{name: _hue(i) for i, name in enumerate(winners[: len(HUES)])}, "others": "other"}
+    winners = [*dict.fromkeys([*best.value_counts().index, "naive"])]
+    shown = [name for name in winners if name in names][: len(HUES)]
+    return {**{name: _hue(i) for i, name in enumerate(shown)}, "others": "other"}
 
 
 def _hue(i: int) -> str:

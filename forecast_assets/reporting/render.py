@@ -105,12 +105,7 @@ def escape_markdown(text: str) -> str:
 
 
 def _environment() -> Any:
-    from jinja2 import (
-        Environment,
-        PackageLoader,
-        StrictUndefined,
-        select_autoescape,
-    )
+    from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
     environment = Environment(
         loader=PackageLoader("forecast_assets.reporting"),

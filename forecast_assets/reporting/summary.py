@@ -13,13 +13,7 @@ import pandas as pd
 from forecast_assets.config.settings import column_suffix, matches_any
 from forecast_assets.data.quality.finding import Finding
 from forecast_assets.forecasting.live_accuracy import LiveAccuracyCheck, check_accuracy
-from forecast_assets.reporting.number_format import (
-    MISSING,
-    NumberFormat,
-    choose_format,
-    is_zero,
-    unit_of,
-)
+from forecast_assets.reporting.number_format import MISSING, NumberFormat, choose_format, unit_of
 from forecast_assets.storage.tables import CHAMPION, interval_columns, target_week
 
 # Interval levels in percent: the nearest ones of the settings are written, all others only drawn.
@@ -163,13 +157,12 @@ def format_miss(miss: float, number_format: NumberFormat) -> str:
     """Write the size and the direction of a miss."""
     if np.isnan(miss):
         return MISSING
-    size = number_format.text(abs(miss))
-    return "none" if is_zero(size) else f"{size} too {'high' if miss > 0 else 'low'}"
+    size = number_format.signed(miss)
+    return "none" if size[0] not in "+−" else f"{size[1:]} too {'high' if miss > 0 else 'low'}"
 
 
 def _usual_change(series: pd.DataFrame) -> "pd.Series[float]":
     """Return the mean size of each series' weekly changes over its last year."""
     recent = series.groupby("unique_id").tail(SEASON + 1)
     sizes = recent.groupby("unique_id")["y"].diff().abs()
-    means: pd.Series[float] = sizes.groupby(recent["unique_id"]).mean()
-    return means
+    return sizes.groupby(recent["unique_id"]).mean()

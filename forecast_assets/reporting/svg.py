@@ -8,7 +8,6 @@ import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
-from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -98,9 +97,8 @@ class Chart:
 
     def diamond(self, kind: str, x: float, y: float) -> None:
         """Draw a square that stands on its corner."""
-        self.marks.append(
-            f'<path class="{kind}" d="M{self.x_px(x):.1f} {self.y_px(y) - 4:.1f}l4 4-4 4-4-4z"/>'
-        )
+        path = f"M{self.x_px(x):.1f} {self.y_px(y) - 4:.1f}l4 4-4 4-4-4z"
+        self.marks.append(f'<path class="{kind}" d="{path}"/>')
 
     def segment(self, kind: str, x: tuple[float, float], y: tuple[float, float]) -> None:
         """Draw a straight line."""
@@ -116,11 +114,9 @@ class Chart:
         """Draw a horizontal bar, at least half a pixel wide, with a gap below where it is thick."""
         left, top = self.x_px(x[0]), self.y_px(y[1])
         thick = self.y_px(y[0]) - top
-        self.marks.append(
-            f'<rect class="{kind}" x="{left:.1f}" y="{top:.1f}"'
-            f' width="{max(self.x_px(x[1]) - left, 0.5):.1f}"'
-            f' height="{max(thick - 1, thick / 2):.1f}"/>'
-        )
+        width, height = max(self.x_px(x[1]) - left, 0.5), max(thick - 1, thick / 2)
+        size = f'x="{left:.1f}" y="{top:.1f}" width="{width:.1f}" height="{height:.1f}"'
+        self.marks.append(f'<rect class="{kind}" {size}/>')
 
     def text(self, x: float, y: float, text: str, *, kind: str = "", anchor: str = "start") -> None:
         """Write a text at pixels, cut where it is too long."""
@@ -138,11 +134,17 @@ class Chart:
             self.text(x + 9, y, name)
 
     def dates(self, days: pd.DatetimeIndex) -> None:
-        """Write the months below the chart, or the first and last day where months do not fit."""
+        """Write the months below the chart, or the first and last day where months do not fit.
+
+        A month stands below the first day within it; the first month and January have their year.
+        """
         labels: list[tuple[float, str]] = []
-        free, names = -math.inf, month_names(days)
-        for day, name in names if len(names) <= MAX_MONTHS else []:
-            x, width = self.x_px(day), DIGIT_WIDTH * len(name)
+        months, free = days.to_period("M"), -math.inf
+        starts = days[1:][months[1:] != months[:-1]]
+        starts = starts[: len(starts) if len(starts) <= MAX_MONTHS else 0]
+        for i, (day, position) in enumerate(zip(starts, in_days(starts), strict=True)):
+            name = f"{day:%b %Y}" if i == 0 or day.month == 1 else f"{day:%b}"
+            x, width = self.x_px(position), DIGIT_WIDTH * len(name)
             if free <= x < self.width - width:
                 labels.append((x, name))
                 free = x + width + 8
@@ -168,8 +170,7 @@ class Chart:
 
     def svg(self, *, title: str, is_standalone: bool = False) -> str:
         """Return the chart as a picture."""
-        size = {"width": self.width, "height": self.height}
-        return svg(self.marks, title=title, is_standalone=is_standalone, **size)
+        return svg(self.marks, self.width, self.height, title=title, is_standalone=is_standalone)
 
     def _points(self, x: Values, y: Values) -> str:
         pairs = zip(x, y, strict=True)
@@ -202,11 +203,11 @@ def chart_grid(charts: Mapping[str, Chart], *, title: str) -> str:
         marks.append(f'<g transform="translate({x} {y})">{"".join(chart.marks)}</g>')
     width = (WIDTH + GAP) * min(len(charts), COLUMNS)
     height = row_height * math.ceil(len(charts) / COLUMNS)
-    return svg(marks, title=title, width=width, height=height, is_standalone=True)
+    return svg(marks, width, height, title=title, is_standalone=True)
 
 
 def svg(
-    marks: Iterable[str], *, title: str, width: float, height: float, is_standalone: bool = False
+    marks: Iterable[str], width: float, height: float, *, title: str, is_standalone: bool = False
 ) -> str:
     """Return a picture with a title for screen readers.
 
@@ -264,19 +265,6 @@ def tick_labels(low: float, high: float, number_format: NumberFormat) -> dict[fl
         if len(set(short.values())) == len(values):
             labels = short
     return {tick: text.replace("-", "−") for tick, text in labels.items()}
-
-
-def month_names(days: pd.DatetimeIndex) -> list[tuple[float, str]]:
-    """Return the first day within each month and its name; the first and January have the year."""
-    starts = [
-        day
-        for before, day in pairwise(days)
-        if before.month != day.month or before.year != day.year
-    ]
-    names = [
-        f"{day:%b %Y}" if i == 0 or day.month == 1 else f"{day:%b}" for i, day in enumerate(starts)
-    ]
-    return list(zip(in_days(pd.DatetimeIndex(starts)), names, strict=True))
 
 
 def _circle(kind: str, x: float, y: float, radius: float) -> str:
