@@ -27,34 +27,32 @@ def everyone(n: int) -> "np.typing.NDArray[np.bool_]":
     return np.ones((n, 1), dtype=bool)
 
 
-def at_folds(name: str, *models: list[float], y: list[float], behind: int = 1) -> list[float]:
-    """What a combination says at each fold."""
+def at_folds(name: str, *models: list[float], y: list[float]) -> list[float]:
+    """Return the forecast of a combination at each fold."""
+    is_able = everyone(len(models))
     combined = COMBINATIONS[name].combine_folds(
-        arranged(*models), arranged(y)[0], everyone(len(models)), min_lag=behind
+        arranged(*models), arranged(y)[0], is_able, min_lag=1
     )
-    return [float(value) for value in combined[0, :, 0]]
+    return combined[0, :, 0].tolist()
 
 
-def test_the_mean_and_the_median_of_three():
+def test_the_mean_and_the_median_of_three_and_four():
     three = [1.0, 2.0], [2.0, 2.0], [9.0, 5.0]
     assert at_folds("combination_mean", *three, y=[0.0, 0.0]) == [4.0, 3.0]
     assert at_folds("combination_median", *three, y=[0.0, 0.0]) == [2.0, 2.0]
-
-
-def test_the_median_of_four_lies_between_the_middle_ones():
     assert at_folds("combination_median", [1.0], [2.0], [4.0], [9.0], y=[0.0]) == [3.0]
 
 
 def test_inverse_error_weighs_by_the_folds_before():
-    """Errors of 1 and 3 weigh 3/4 and 1/4 from the second fold on; before, nothing is known."""
+    """Before the second fold nothing is known."""
     combined = at_folds("combination_inverse_error", [1.0, 0.0, 0.0], [3.0, 8.0, 8.0], y=[0.0] * 3)
     assert combined[:2] == [2.0, 2.0]
     # Mean errors are 1/2 and 11/2: shares of 11/12 and 1/12.
     assert combined[2] == pytest.approx(8 / 12)
 
 
-def test_the_few_of_the_least_error_so_far_are_members():
-    """Of equals the first; before any fold all, for nothing tells them apart."""
+def test_the_few_of_the_lowest_error_so_far_are_members():
+    """Of equals the first; before any fold all, as nothing tells them apart."""
     errors = arranged(*([float(size)] for size in (9, 1, 2, 3, 8, 4, 4, 4)))
     assert list(np.flatnonzero(equal_weights(errors, everyone(8))[:, 0])) == [1, 2, 3, 5, 6]
     assert equal_weights(errors, everyone(8)).sum() == pytest.approx(1.0)
@@ -64,7 +62,7 @@ def test_the_few_of_the_least_error_so_far_are_members():
     assert np.count_nonzero(inverse) == MAX_MEMBERS
 
 
-def test_a_model_without_an_error_weighs_all():
+def test_models_without_an_error_have_all_the_weight():
     weights = inverse_error_weights(arranged([0.0, 0.0], [1.0, 2.0], [0.0, 0.0]), everyone(3))
     assert list(weights[:, 0]) == [0.5, 0.0, 0.5]
 
@@ -85,7 +83,6 @@ def test_few_folds_choose_no_subset():
 @pytest.mark.parametrize("name", list(COMBINATIONS))
 @pytest.mark.parametrize("behind", [1, 3])
 def test_no_fold_sees_a_week_that_was_not_over(name: str, behind: int):
-    """What comes later may change at will: the folds before say the same."""
     rng = np.random.default_rng(3)
     y, y_hat = rng.normal(size=(1, 30, 1)), rng.normal(size=(4, 1, 30, 1))
     ensemble = COMBINATIONS[name]
@@ -98,22 +95,16 @@ def test_no_fold_sees_a_week_that_was_not_over(name: str, behind: int):
 
 
 @pytest.mark.parametrize("name", list(COMBINATIONS))
-def test_who_is_no_member_has_no_say(name: str):
-    rng = np.random.default_rng(4)
-    y, y_hat = rng.normal(size=(2, 20, 1)), rng.normal(size=(3, 2, 20, 1))
-    is_able = np.array([[True, True], [True, False], [True, True]])
-    y_hat[1, 1] = math.nan
-    combined = COMBINATIONS[name].combine_folds(y_hat, y, is_able, min_lag=1)
-    alone = COMBINATIONS[name].combine_folds(y_hat[[0, 2], 1:], y[1:], everyone(2), min_lag=1)
-    np.testing.assert_allclose(combined[1:], alone, rtol=1e-12)
-
-
-@pytest.mark.parametrize("name", list(COMBINATIONS))
-def test_without_a_member_nothing_is_said(name: str):
-    combined = COMBINATIONS[name].combine_folds(
-        np.full((2, 1, 12, 1), math.nan), np.zeros((1, 12, 1)), ~everyone(2), min_lag=1
-    )
-    assert np.isnan(combined).all()
+def test_a_model_that_is_no_member_has_no_influence(name: str):
+    """Where none is a member there is no forecast."""
+    rng, ensemble = np.random.default_rng(4), COMBINATIONS[name]
+    y, y_hat = rng.normal(size=(3, 20, 1)), rng.normal(size=(3, 3, 20, 1))
+    is_able = np.array([[True, True, False], [True, False, False], [True, True, False]])
+    y_hat[~is_able] = math.nan
+    combined = ensemble.combine_folds(y_hat, y, is_able, min_lag=1)
+    alone = ensemble.combine_folds(y_hat[[0, 2], 1:2], y[1:2], everyone(2), min_lag=1)
+    np.testing.assert_allclose(combined[1:2], alone, rtol=1e-12)
+    assert np.isnan(combined[2]).all()
 
 
 @pytest.mark.parametrize("pool", [mean, median])

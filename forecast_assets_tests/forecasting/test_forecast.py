@@ -45,6 +45,11 @@ def forecast_of(
     return table_contracts(settings.forecast.levels)["next_week_forecast"].check(frame)
 
 
+def drift_of(y: list[float]) -> float:
+    """Return the forecast of drift: the last value plus the mean change."""
+    return y[-1] + (y[-1] - y[0]) / (len(y) - 1)
+
+
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
     return make_settings(tmp_path, models={"enabled": ["naive", "drift"]})
@@ -80,49 +85,29 @@ def test_a_level_that_too_few_errors_can_hold_has_no_interval(settings: Settings
     assert np.isnan(row["lo_95"])
 
 
-def test_wider_levels_have_wider_intervals_further_weeks_too(tmp_path: Path):
-    settings = make_settings(tmp_path, models={"enabled": ["naive"]}, backtest={"horizon": 4})
-    frame = forecast_of(make_series(a=walk(200, seed=1)), settings, ("naive", None))
-    assert list(frame["h"]) == [1, 2, 3, 4]
-    assert (frame["hi_95"] >= frame["hi_80"]).all()
-    assert (
-        frame["hi_80"].iloc[3] - frame["y_hat"].iloc[3]
-        > frame["hi_80"].iloc[0] - frame["y_hat"].iloc[0]
-    )
-
-
-def test_any_levels_name_the_columns(tmp_path: Path):
-    settings = make_settings(
-        tmp_path, models={"enabled": ["naive"]}, forecast={"levels": [50, 97.5]}
-    )
-    frame = forecast_of(make_series(a=walk(200, seed=1)), settings, ("naive", None))
-    assert {"lo_50", "hi_97.5"} <= set(frame.columns)
-
-
-def odd_settings(tmp_path: Path, **odd: object) -> Settings:
-    """Settings of two closed forms and a model of the user's own."""
-    models = {"enabled": ["naive", "drift", "odd"], "odd": odd}
-    return make_settings(tmp_path, models=models)
-
-
 @pytest.mark.usefixtures("user_models")
-def test_a_champion_that_fails_on_the_newest_week_gives_way_to_the_runner_up_by_name(
+def test_a_model_that_fails_on_the_newest_week_gives_way_to_the_next_by_name(
     tmp_path: Path, dask_pool: DaskPool
 ):
-    """Two series have 60 weeks, on which the model fails; no fold of the backtest has as many."""
-    settings = odd_settings(
-        tmp_path, factory="user_models:Misbehaving", params={"way": "raises", "since": 60}
-    )
-    series = make_series(a=walk(60, seed=1), b=walk(59, seed=2), c=walk(60, seed=3))
-    choices = ("odd", "drift"), ("odd", "drift"), ("odd", None)
-    frame = forecast_of(series, settings, *choices, dask_pool=dask_pool)
+    """The models fail on series of 60 weeks; no fold of the backtest has as many."""
+    broken = {"factory": "user_models:Misbehaving", "params": {"way": "raises", "since": 60}}
+    models = {"enabled": ["naive", "drift", "odd", "even"], "odd": broken, "even": broken}
+    settings = make_settings(tmp_path, models=models, backtest={"n_windows": 8})
+    y = {name: walk(59 if name == "b" else 60, seed=i) for i, name in enumerate("abcde")}
+    choices = [("odd", "drift"), ("odd", "drift"), ("odd", None), ("odd", "even")]
+    choices.append(("combination_mean", None))
+    frame = forecast_of(make_series(**y), settings, *choices, dask_pool=dask_pool)
     assert list(zip(frame["model"], frame["rung"], strict=True)) == [
         ("drift", "runner-up"),
         ("odd", "champion"),
         ("combination_median", "combination"),
+        ("combination_median", "combination"),
+        ("combination_mean", "champion"),
     ]
-    assert frame["members"].isna().tolist() == [True, True, False]
-    assert frame["members"].iloc[2] == "naive, drift"  # odd was one of the best, and has failed
+    assert frame["members"].isna().tolist() == [True, True, False, False, False]
+    assert set(frame["members"].iloc[2:]) == {"naive, drift"}  # all were among the best
+    survivors = [(y[name][-1] + drift_of(y[name])) / 2 for name in "cde"]
+    assert frame["y_hat"].to_list()[2:] == pytest.approx(survivors)
 
 
 @pytest.mark.usefixtures("user_models")
@@ -130,7 +115,8 @@ def test_a_global_model_sees_the_series_that_it_does_not_forecast_too(
     tmp_path: Path, dask_pool: DaskPool
 ):
     """Its forecast is a million times the rows that it sees, up to the same week."""
-    settings = odd_settings(tmp_path, factory="user_models:Pooled")
+    models = {"enabled": ["naive", "drift", "odd"], "odd": {"factory": "user_models:Pooled"}}
+    settings = make_settings(tmp_path, models=models, backtest={"n_windows": 4})
     series = make_ragged(a=(0, [1.0] * 20), b=(0, [2.0] * 30), c=(9, [3.0] * 21))
     frame = forecast_of(
         series, settings, ("odd", None), ("drift", None), ("odd", None), dask_pool=dask_pool
@@ -150,9 +136,8 @@ def test_a_series_of_one_week_gets_naive_without_an_interval(settings: Settings)
 def test_an_ensemble_pools_the_forecasts_of_its_members(settings: Settings):
     y = walk(60, seed=1)
     row = forecast_of(make_series(a=y), settings, ("combination_mean", "drift")).iloc[0]
-    drift = y[-1] + (y[-1] - y[0]) / 59
     assert (row["model"], row["rung"]) == ("combination_mean", "champion")
-    assert row["y_hat"] == pytest.approx((y[-1] + drift) / 2)
+    assert row["y_hat"] == pytest.approx((y[-1] + drift_of(y)) / 2)
     assert row["lo_80"] < row["y_hat"] < row["hi_80"]
 
 
@@ -167,34 +152,6 @@ def test_weights_of_the_newest_week_come_from_every_fold(settings: Settings):
     assert row["y_hat"] == pytest.approx(y[-1] + share * (y[-1] - y[0]) / 59)
 
 
-@pytest.mark.usefixtures("user_models")
-def test_an_ensemble_continues_with_the_surviving_members(tmp_path: Path, dask_pool: DaskPool):
-    settings = odd_settings(
-        tmp_path, factory="user_models:Misbehaving", params={"way": "raises", "since": 60}
-    )
-    y = walk(60, seed=1)
-    row = forecast_of(
-        make_series(a=y), settings, ("combination_mean", None), dask_pool=dask_pool
-    ).iloc[0]
-    drift = y[-1] + (y[-1] - y[0]) / 59
-    assert (row["model"], row["rung"]) == ("combination_mean", "champion")
-    assert row["y_hat"] == pytest.approx((y[-1] + drift) / 2)
-
-
-@pytest.mark.usefixtures("user_models")
-def test_where_champion_and_runner_up_fail_the_others_forecast_together(
-    tmp_path: Path, dask_pool: DaskPool
-):
-    given = {"factory": "user_models:Misbehaving", "params": {"way": "raises", "since": 60}}
-    models = {"enabled": ["naive", "drift", "odd", "even"], "odd": given, "even": given}
-    settings = make_settings(tmp_path, models=models)
-    y = walk(60, seed=1)
-    row = forecast_of(make_series(a=y), settings, ("odd", "even"), dask_pool=dask_pool).iloc[0]
-    drift = y[-1] + (y[-1] - y[0]) / 59
-    assert (row["model"], row["rung"]) == ("combination_median", "combination")
-    assert row["y_hat"] == pytest.approx((y[-1] + drift) / 2)
-
-
 def test_no_forecast_lies_below_the_minimum(tmp_path: Path):
     settings = make_settings(
         tmp_path, models={"enabled": ["naive", "drift"]}, forecast={"minimum": 0}
@@ -207,12 +164,20 @@ def test_no_forecast_lies_below_the_minimum(tmp_path: Path):
     assert list(frame["y_hat"]) == [0.5, 0.0]
 
 
-def test_twenty_three_quantiles_never_cross(tmp_path: Path):
-    levels = [10, 20, 30, 40, 50, 60, 70, 80, 90, 95, 98]
-    settings = make_settings(tmp_path, models={"enabled": ["naive"]}, forecast={"levels": levels})
-    row = forecast_of(make_series(a=walk(300, seed=1)), settings, ("naive", None)).iloc[0]
-    ends = [row[f"lo_{level}"] for level in reversed(levels)] + [row["y_hat"]]
-    ends += [row[f"hi_{level}"] for level in levels]
-    known = [end for end in ends if np.isfinite(end)]
+def test_levels_name_columns_that_never_cross_and_widen_with_the_weeks_ahead(tmp_path: Path):
+    levels = [10, 20, 30, 40, 50, 60, 70, 80, 90, 95, 97.5]
+    settings = make_settings(
+        tmp_path,
+        models={"enabled": ["naive"]},
+        forecast={"levels": levels},
+        backtest={"horizon": 4},
+    )
+    frame = forecast_of(make_series(a=walk(300, seed=1)), settings, ("naive", None))
+    assert list(frame["h"]) == [1, 2, 3, 4]
+    ends = [f"lo_{level}" for level in reversed(levels)] + ["y_hat"]
+    rows = frame[ends + [f"hi_{level}" for level in levels]]
+    known = rows.iloc[0].dropna().to_list()
     assert known == sorted(known)
     assert len(known) >= 19
+    widths = (frame["hi_80"] - frame["y_hat"]).to_list()
+    assert widths[3] > widths[0]

@@ -31,20 +31,15 @@ def plain_quantile(scores: list[float], weights: list[float], level: float) -> f
     return math.nan
 
 
-LEVELS = st.sampled_from([50.0, 80.0, 90.0, 95.0, 97.5])
-
-
 def empty_pool(n: int) -> ErrorPool:
     """Return a pool without errors at n weeks."""
     return ErrorPool(np.full((n, POOL_POINTS), np.inf), np.zeros(n))
 
 
-def rolling(
-    errors: Values, levels: list[float], *, step: int = 1, pool: ErrorPool | None = None
-) -> Values:
+def rolling(errors: Values, levels: list[float], *, step: int = 1) -> Values:
     """Return the half-widths at each fold of constant volatility: [S, K, H] -> [L, S, K, H]."""
     ones, weeks = np.ones(errors.shape[:2]), step * np.arange(errors.shape[1])
-    pools = [pool or empty_pool(errors.shape[1])] * errors.shape[2]
+    pools = [empty_pool(errors.shape[1])] * errors.shape[2]
     return half_widths(
         errors, ones, weeks, levels, pools, target_weeks=weeks, target_volatility=ones
     )
@@ -71,25 +66,11 @@ def newest(
     )[:, :, 0, 0]
 
 
-@given(
-    pairs=st.lists(st.tuples(st.floats(0, 1e6), st.floats(0.01, 1)), min_size=1, max_size=60),
-    level=LEVELS,
-)
-def test_a_quantile_agrees_with_the_plain_definition(
-    pairs: list[tuple[float, float]], level: float
-):
-    scores, weights = [s for s, _ in pairs], [w for _, w in pairs]
-    result = quantiles(np.array([scores]), np.array([weights]), [level], empty_pool(1))
-    np.testing.assert_equal(float(result[0, 0, 0]), plain_quantile(scores, weights, level))
-
-
-@given(scores=st.lists(st.floats(0, 1e6), min_size=1, max_size=60), level=LEVELS)
-def test_with_equal_weights_it_is_the_usual_conformal_quantile(scores: list[float], level: float):
+def test_with_equal_weights_it_is_the_usual_conformal_quantile():
     """The k-th smallest of n scores, k = ceil((n + 1) * level / 100)."""
-    k = math.ceil(round((len(scores) + 1) * level / 100, 9))
-    expected = sorted(scores)[k - 1] if k <= len(scores) else math.nan
-    result = quantiles(np.array([scores]), np.ones((1, len(scores))), [level], empty_pool(1))
-    np.testing.assert_equal(float(result[0, 0, 0]), expected)
+    scores, levels = np.arange(1.0, 25.0), [50.0, 80.0, 90.0, 95.0, 97.5]
+    result = quantiles(scores[None], np.ones((1, 24)), levels, empty_pool(1))[:, 0, 0]
+    np.testing.assert_equal(result, [13.0, 20.0, 23.0, 24.0, math.nan])
 
 
 def test_chunks_do_not_change_quantiles(monkeypatch: pytest.MonkeyPatch):
@@ -99,10 +80,6 @@ def test_chunks_do_not_change_quantiles(monkeypatch: pytest.MonkeyPatch):
     whole = quantiles(scores, weights, [50, 80], pool)
     monkeypatch.setattr("forecast_assets.forecasting.intervals.CHUNK_SIZE", 7 * 20 * 2)
     np.testing.assert_array_equal(quantiles(scores, weights, [50, 80], pool), whole)
-
-
-def test_no_scores_have_no_quantile():
-    assert np.isnan(quantiles(np.empty((2, 0)), np.empty((3, 0)), [80], empty_pool(3))).all()
 
 
 def test_levels_never_cross():
@@ -119,20 +96,21 @@ def test_levels_never_cross():
 @given(
     own=st.lists(st.tuples(st.floats(0, 1e6), st.floats(0.01, 1)), max_size=60),
     points=st.lists(st.floats(0, 1e6), min_size=POOL_POINTS, max_size=POOL_POINTS),
-    others=st.floats(0, 200),
-    level=LEVELS,
+    others=st.just(0.0) | st.floats(0, 200),
+    level=st.sampled_from([50.0, 80.0, 90.0, 95.0, 97.5]),
 )
-def test_a_quantile_with_a_pool_is_that_of_both_together(
+def test_a_quantile_is_that_of_own_scores_and_the_pool_together(
     own: list[tuple[float, float]], points: list[float], others: float, level: float
 ):
     scores, weights = [s for s, _ in own], [w for _, w in own]
     each = min(others, MAX_POOL_WEIGHT) / POOL_POINTS
     pool = ErrorPool(np.array([sorted(points)]), np.array([sum(weights) + others]))
-    result = quantiles(
-        np.array([scores]).reshape(1, -1), np.array([weights]).reshape(1, -1), [level], pool
-    )
-    together = plain_quantile(scores + points, weights + [each] * POOL_POINTS, level)
-    if each > 1e-6:  # below, the difference is rounding
+    arrays = (np.array([values]).reshape(1, -1) for values in (scores, weights))
+    result = quantiles(*arrays, [level], pool)
+    if each > 0:
+        scores, weights = scores + points, weights + [each] * POOL_POINTS
+    if each == 0 or each > 1e-6:  # between, the difference is rounding
+        together = plain_quantile(scores, weights, level)
         np.testing.assert_equal(float(result[0, 0, 0]), together)
 
 
@@ -191,25 +169,10 @@ def test_a_fold_is_given_only_errors_known_at_its_cutoff(monkeypatch: pytest.Mon
     np.testing.assert_equal(result, [math.nan, math.nan, math.nan, 3.0, 4.0, 100.0])
 
 
-def test_an_error_two_weeks_ahead_is_known_two_folds_later():
-    result = rolling(np.tile(np.arange(1.0, 9.0)[:, None], 2)[None], [40])[0, 0]
-    first = [int(np.flatnonzero(np.isfinite(result[:, h]))[0]) for h in (0, 1)]
-    assert first == [1, 2]
-
-
-def test_folds_that_lie_further_apart_know_more():
-    result = rolling(np.tile(np.arange(1.0, 5.0)[:, None], 2)[None], [40], step=2)[0, 0]
-    np.testing.assert_equal(result[:, 0], result[:, 1])
-
-
-def test_later_errors_change_no_half_width():
-    rng = np.random.default_rng(6)
-    errors = rng.random((3, 40, 2))
-    changed = errors.copy()
-    changed[:, 25:] *= 50
-    before, after = (rolling(e, [80]) for e in (errors, changed))
-    np.testing.assert_array_equal(after[:, :, :26], before[:, :, :26])
-    assert (after[:, :, 30:] > before[:, :, 30:]).any()
+@pytest.mark.parametrize(("step", "first"), [(1, [1, 2]), (2, [1, 1])])
+def test_an_error_two_weeks_ahead_is_known_two_weeks_later(step: int, first: list[int]):
+    result = rolling(np.tile(np.arange(1.0, 9.0)[:, None], 2)[None], [40], step=step)[0, 0]
+    assert [int(np.flatnonzero(np.isfinite(result[:, h]))[0]) for h in (0, 1)] == first
 
 
 def test_recent_errors_count_more():
@@ -233,23 +196,21 @@ def test_volatility_is_the_recent_mean_change():
 
 def test_volatility_uses_no_later_week():
     y = np.random.default_rng(3).normal(size=80).cumsum()
-    changed = np.concatenate([y[:50], y[50:] * 7])
-    np.testing.assert_array_equal(recent_volatility(changed)[:50], recent_volatility(y)[:50])
+    np.testing.assert_array_equal(recent_volatility(y[:50]), recent_volatility(y)[:50])
 
 
-@pytest.mark.parametrize("y", [[5.0], [5.0] * 20, [0.0] * 20])
-def test_a_series_that_never_moved_has_no_volatility(y: list[float]):
-    np.testing.assert_array_equal(recent_volatility(np.array(y)), np.zeros(len(y)))
+def test_volatility_is_zero_until_a_series_moves_and_positive_from_then_on():
+    assert recent_volatility(np.array([5.0])).tolist() == [0.0]
+    assert recent_volatility(np.full(20, 5.0)).tolist() == [0.0] * 20
+    moved_once = np.array([0.0, 10.0, 0.0] + [0.0] * 2000)
+    assert (recent_volatility(moved_once)[1:] > 0).all()
 
 
 def test_a_series_that_never_moved_has_an_interval_by_its_own_errors_alone():
     """Thirty weeks without an error suffice for 95 %; two suffice for no level."""
-    pool = ErrorPool(np.ones((1, POOL_POINTS)), np.array([100.0]))
-    assert newest(np.zeros((1, 30)), [80, 95], volatility_now=0.0, pool=pool).tolist() == [
-        [0.0],
-        [0.0],
-    ]
-    assert np.isnan(newest(np.zeros((1, 2)), [80], volatility_now=0.0, pool=pool)).all()
+    options = {"volatility_now": 0.0, "pool": ErrorPool(np.ones((1, 50)), np.array([100.0]))}
+    assert newest(np.zeros((1, 30)), [80, 95], **options).tolist() == [[0.0], [0.0]]
+    assert np.isnan(newest(np.zeros((1, 2)), [80], **options)).all()
 
 
 def test_the_first_move_is_beyond_every_interval_and_spoils_none():
@@ -260,11 +221,6 @@ def test_the_first_move_is_beyond_every_interval_and_spoils_none():
     now = {"target_weeks": np.array([41]), "target_volatility": np.ones((1, 1))}
     result = half_widths(errors, volatility, weeks, [80, 90], [empty], **now)[:, 0, 0, 0]
     assert result.tolist() == [2.0, 2.0]
-
-
-def test_volatility_stays_positive_through_a_long_calm():
-    y = np.array([0.0, 10.0, 0.0] + [0.0] * 2000)
-    assert (recent_volatility(y)[1:] > 0).all()
 
 
 def plain_wis(y: float, y_hat: float, widths: list[float], levels: list[float]) -> float:
@@ -294,10 +250,3 @@ def test_weighted_interval_score_agrees_with_the_plain_definition(
         np.array([y]), np.array([y_hat]), np.array(widths)[:, None], [80, 95]
     )
     assert ours[0] == pytest.approx(plain_wis(y, y_hat, list(widths), [80, 95]))
-
-
-def test_a_wider_interval_that_still_covers_scores_worse():
-    y = np.array([0.0])
-    narrow = weighted_interval_score(y, y, np.array([[1.0]]), [80])
-    wide = weighted_interval_score(y, y, np.array([[2.0]]), [80])
-    assert narrow < wide

@@ -7,29 +7,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from forecast_assets.backtesting.folds import FoldForecast, FoldForecasts, plan, to_frame
-from forecast_assets.config.settings import Settings
+from forecast_assets.backtesting.folds import plan
 from forecast_assets.forecasting.leaderboard import by_horizon, leaderboard, pooled_statistics
 from forecast_assets.forecasting.metrics import collect, compute
 from forecast_assets_tests.builders import make_series, make_settings, walk
-from forecast_assets_tests.report_builders import make_metrics
+from forecast_assets_tests.report_builders import make_metrics, make_predictions
 
 N, WINDOWS = 70, 30
-
-
-def predict(series: pd.DataFrame, settings: Settings, **errors: list[float]) -> pd.DataFrame:
-    """Return predictions of made-up models: each keyword is a model with its errors by horizon."""
-    planned, horizon = plan(series, settings.backtest), settings.backtest.horizon
-    frames = []
-    for model, error in errors.items():
-        folds = [
-            FoldForecast(folds.y[end : end + horizon] + np.array(error), 0.1)
-            for folds in planned
-            for end in folds.ends
-        ]
-        forecasts = FoldForecasts.of(folds, horizon=horizon)
-        frames.append(to_frame(model, planned, forecasts, horizon=horizon))
-    return pd.concat(frames, ignore_index=True)
 
 
 def test_candidates_are_compared_on_the_same_series():
@@ -86,10 +70,8 @@ def test_series_without_a_score_do_not_count():
 def test_a_candidate_that_failed_somewhere_is_not_in_the_set_of_the_best(tmp_path: Path):
     settings = make_settings(tmp_path, backtest={"n_windows": WINDOWS})
     series = make_series(a=walk(N, seed=1), b=walk(N, seed=2))
-    predictions = predict(series, settings, good=[1.0], odd=[0.5])
-    is_failed = (predictions["model"] == "odd") & (predictions["unique_id"] == "b")
-    predictions["y_hat"] = predictions["y_hat"].mask(is_failed)
-    predictions["error"] = predictions["error"].mask(is_failed, "ValueError: no")
+    odd = [0.5] * WINDOWS + [math.nan] * WINDOWS
+    predictions = make_predictions(series, settings, good=[1.0], odd=odd)
     results = collect(predictions, series, settings)
     rows = pooled_statistics(results, compute(results, settings), overlap=1).set_index("model")
     is_best = rows["may_be_best_overall"]
@@ -101,7 +83,7 @@ def test_a_candidate_that_failed_somewhere_is_not_in_the_set_of_the_best(tmp_pat
 def test_errors_are_averaged_by_weeks_ahead(tmp_path: Path):
     settings = make_settings(tmp_path, backtest={"n_windows": WINDOWS, "horizon": 2})
     series = make_series(a=walk(N, seed=1), b=walk(N, seed=2))
-    results = collect(predict(series, settings, m=[1.0, -3.0]), series, settings)
+    results = collect(make_predictions(series, settings, m=[1.0, -3.0]), series, settings)
     rows = by_horizon(results, compute(results, settings)).set_index(["model", "h"]).loc["m"]
     planned = plan(series, settings.backtest)
     scale = np.mean([1 / np.abs(np.diff(folds.y[: folds.ends[0]])).mean() for folds in planned])
@@ -113,7 +95,7 @@ def test_errors_are_averaged_by_weeks_ahead(tmp_path: Path):
 def test_coverage_is_the_share_of_all_values_with_its_error(tmp_path: Path):
     settings = make_settings(tmp_path, backtest={"n_windows": WINDOWS})
     series = make_series(**{name: walk(N, seed=i) for i, name in enumerate("abcdef")})
-    predictions = predict(series, settings, m=[0.0])
+    predictions = make_predictions(series, settings, m=[0.0])
     changes = series.groupby("unique_id")["y"].apply(lambda y: np.diff(y)[-WINDOWS:])
     naive = predictions.assign(y_hat=predictions["y_hat"] - np.concatenate(list(changes)))
     results = collect(naive, series, settings)

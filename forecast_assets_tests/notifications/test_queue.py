@@ -7,9 +7,8 @@ import os
 import resource
 import signal
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -59,8 +58,13 @@ def down(servers: tuple[Webhook, Webhook]) -> Webhook:
 
 
 @pytest.fixture
-def queue(tmp_path: Path) -> NotificationQueue:
-    return NotificationQueue(tmp_path / "outbox")
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "outbox"
+
+
+@pytest.fixture
+def queue(folder: Path) -> NotificationQueue:
+    return NotificationQueue(folder)
 
 
 def settings_for(*urls: str, **rules: Any) -> Settings:
@@ -75,14 +79,9 @@ def deliver(
     return queue.deliver(settings_for(*urls), now=now, seconds=seconds)
 
 
-def states(folder: Path) -> Mapping[tuple[str, str], tuple[str, int]]:
-    """Return the state and the number of tries of each notification and channel."""
-    rows = deliveries(folder / "outbox")
-    return {(row["id"], row["channel"]): (row["state"], row["n_tries"]) for row in rows}
-
-
-def all_states(folder: Path) -> list[str]:
-    return [row["state"] for row in deliveries(folder / "outbox")]
+def states(folder: Path) -> list[str]:
+    """Return the state of each notification and channel."""
+    return [row["state"] for row in deliveries(folder)]
 
 
 # Enqueue
@@ -100,92 +99,70 @@ def test_an_id_is_queued_once_whatever_became_of_it(queue: NotificationQueue, up
     assert not queue.enqueue(make_notification("without recipients"), [up.url], now=AS_OF)
 
 
-def test_one_of_several_writers_queues_an_id(tmp_path: Path):
-    """Each thread opens the database for itself, as a process does."""
-
-    def enqueue_all(_: int) -> list[bool]:
-        queue = NotificationQueue(tmp_path / "outbox")
-        ids = [f"notification {i}" for i in range(10)]
-        return [queue.enqueue(make_notification(name), ["env:OPS"], now=AS_OF) for name in ids]
-
-    with ThreadPoolExecutor(4) as pool:
-        results = list(pool.map(enqueue_all, range(4)))
-    assert [sum(is_new) for is_new in zip(*results, strict=True)] == [1] * 10
-    assert len(deliveries(tmp_path / "outbox")) == 10
-
-
-def test_any_text_can_be_queued_and_sent(queue: NotificationQueue, tmp_path: Path, up: Webhook):
+def test_any_text_can_be_queued_and_sent(queue: NotificationQueue, folder: Path, up: Webhook):
     hostile = "../../x\x00\n🎉\udc80" * 50
     notification = make_notification(hostile, title=hostile, text=hostile, series=(hostile,))
     assert queue.enqueue(notification, [up.url], now=AS_OF)
     assert not queue.enqueue(notification, [up.url], now=AS_OF)
     deliver(queue, up.url)
-    (row,) = deliveries(tmp_path / "outbox")
+    (row,) = deliveries(folder)
     assert (row["id"], row["state"]) == (hostile.replace("\udc80", "?"), "sent")
     assert up.titles[0].startswith("../../x 🎉?../../x 🎉?")
-    assert [path.name for path in tmp_path.iterdir()] == ["outbox"]
+    assert list(folder.parent.iterdir()) == [folder]
 
 
 def test_a_database_that_cannot_be_used_is_an_error_with_a_remedy(
-    queue: NotificationQueue, tmp_path: Path
+    queue: NotificationQueue, folder: Path
 ):
-    (tmp_path / "outbox").write_text("a file")
+    folder.write_text("a file")
     message = r"queue .*queue\.sqlite cannot be used: .* were not sent stay in it.* run again\."
     with pytest.raises(StoreError, match=message):
         queue.enqueue(make_notification(), ["env:OPS"], now=AS_OF)
-    (tmp_path / "outbox").unlink()
-    (tmp_path / "outbox").mkdir()
-    (tmp_path / "outbox/queue.sqlite").write_bytes(b"no database" * 1000)
+    folder.unlink()
+    folder.mkdir()
+    (folder / "queue.sqlite").write_bytes(b"no database" * 1000)
     with pytest.raises(StoreError, match="cannot be used: file is not a database"):
         queue.undelivered(now=AS_OF)
 
 
-def test_a_full_disk_is_an_error_and_keeps_what_is_queued(queue: NotificationQueue, tmp_path: Path):
+def test_a_full_disk_is_an_error_and_keeps_what_is_queued(queue: NotificationQueue, folder: Path):
     queue.enqueue(make_notification("before"), ["env:OPS"], now=AS_OF)
-    path = tmp_path / "outbox/queue.sqlite"
-    with file_size_limit(path.stat().st_size), pytest.raises(StoreError, match="cannot be used"):
-        queue.enqueue(make_notification("large", text="x" * 100_000), ["env:OPS"], now=AS_OF)
-    assert [row["id"] for row in deliveries(tmp_path / "outbox")] == ["before"]
-    assert queue.enqueue(make_notification("large"), ["env:OPS"], now=AS_OF)
-
-
-@contextmanager
-def file_size_limit(n_bytes: int) -> Iterator[None]:
-    """Let no file of this process become larger."""
+    large = make_notification("large", text="x" * 100_000)
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, limits[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, ((folder / "queue.sqlite").stat().st_size, limits[1]))
     try:
-        yield
+        with pytest.raises(StoreError, match="cannot be used"):
+            queue.enqueue(large, ["env:OPS"], now=AS_OF)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert [row["id"] for row in deliveries(folder)] == ["before"]
+    assert queue.enqueue(large, ["env:OPS"], now=AS_OF)
 
 
 # Deliver
 
 
 def test_without_a_queue_nothing_is_delivered_and_no_folder_is_made(
-    queue: NotificationQueue, tmp_path: Path
+    queue: NotificationQueue, folder: Path
 ):
     assert deliver(queue) == 0
     assert queue.undelivered(now=AS_OF) == []
-    assert list(tmp_path.iterdir()) == []
+    assert not folder.exists()
 
 
 def test_each_channel_receives_the_notification_with_its_files(
-    queue: NotificationQueue, tmp_path: Path, up: Webhook, monkeypatch: pytest.MonkeyPatch
+    queue: NotificationQueue, folder: Path, up: Webhook, monkeypatch: pytest.MonkeyPatch
 ):
-    report, later = tmp_path / "report.html", AS_OF + MINUTE
+    report, later = folder.parent / "report.html", AS_OF + MINUTE
     report.write_bytes(b"<p>the week</p>")
     monkeypatch.setenv("OPS", up.url)
     with mail_server() as server:
         urls = ["env:OPS", server.url()]
         queue.enqueue(make_notification(files=(report,)), urls, now=AS_OF)
         assert deliver(queue, *urls, now=later) == 2
-    rows = deliveries(tmp_path / "outbox")
-    assert states(tmp_path) == {
-        ("report 2026-01-02", "env:OPS"): ("sent", 1),
-        ("report 2026-01-02", "mailto://***"): ("sent", 1),
-    }
+    rows = deliveries(folder)
+    assert [row["channel"] for row in rows] == ["env:OPS", "mailto://***"]
+    assert {(row["state"], row["n_tries"]) for row in rows} == {("sent", 1)}
     assert {row["tried_at"] for row in rows} == {later.isoformat(timespec="microseconds")}
     assert "All went" not in str(rows)  # the text is no longer needed
     (attached,) = server.mails[0].iter_attachments()
@@ -193,7 +170,7 @@ def test_each_channel_receives_the_notification_with_its_files(
 
 
 def test_a_channel_is_retried_with_growing_delays_and_given_up(
-    queue: NotificationQueue, tmp_path: Path, up: Webhook, down: Webhook
+    queue: NotificationQueue, folder: Path, up: Webhook, down: Webhook
 ):
     urls, now = [down.url, up.url], AS_OF
     queue.enqueue(make_notification(), urls, now=now)
@@ -204,14 +181,14 @@ def test_a_channel_is_retried_with_growing_delays_and_given_up(
         deliver(queue, *urls, now=now)
     assert [delay / MINUTE for delay in RETRY_DELAYS] == [1, 5, 30, 120, 360, 720]
     assert (len(up.requests), len(down.requests)) == (1, 7)
-    given_up, sent = deliveries(tmp_path / "outbox")
+    given_up, sent = deliveries(folder)
     assert (given_up["state"], given_up["n_tries"], sent["state"]) == ("given up", 7, "sent")
     assert "error=500" in given_up["reason"]
     assert given_up["tried_at"][:19] == (AS_OF + sum(RETRY_DELAYS, timedelta())).isoformat()[:19]
 
 
 def test_a_channel_that_recovers_receives_what_waits(
-    queue: NotificationQueue, tmp_path: Path, up: Webhook, monkeypatch: pytest.MonkeyPatch
+    queue: NotificationQueue, folder: Path, up: Webhook, monkeypatch: pytest.MonkeyPatch
 ):
     queue.enqueue(make_notification(), ["env:OPS"], now=AS_OF)
     monkeypatch.delenv("OPS", raising=False)
@@ -226,12 +203,12 @@ def test_a_channel_that_recovers_receives_what_waits(
     monkeypatch.setenv("OPS", up.url)
     deliver(queue, "env:OPS", now=AS_OF + 6 * MINUTE)
     assert queue.undelivered(now=AS_OF) == []
-    assert states(tmp_path) == {("report 2026-01-02", "env:OPS"): ("sent", 3)}
-    assert len(up.requests) == 1
+    (row,) = deliveries(folder)
+    assert (row["state"], row["n_tries"], len(up.requests)) == ("sent", 3, 1)
 
 
 def test_a_url_of_which_some_recipients_have_it_is_not_tried_again(
-    queue: NotificationQueue, tmp_path: Path
+    queue: NotificationQueue, folder: Path
 ):
     with mail_server(refused=["bob@example.org"]) as server:
         url = server.url("ann@example.org", "bob@example.org")
@@ -239,25 +216,14 @@ def test_a_url_of_which_some_recipients_have_it_is_not_tried_again(
         for hours in (0, 24):
             now = AS_OF + timedelta(hours=hours)
             deliver(queue, url, now=now)
-    assert len(server.mails) == 1
-    assert states(tmp_path) == {("report 2026-01-02", "mailto://***"): ("partly sent", 1)}
+    (row,) = deliveries(folder)
+    assert (row["state"], row["n_tries"], len(server.mails)) == ("partly sent", 1, 1)
     (undelivered,) = queue.undelivered(now=AS_OF)
     assert "to mailto://*** (partly sent): Only some of the recipients" in undelivered
 
 
-def test_a_channel_that_the_settings_no_longer_name_is_given_up(
-    queue: NotificationQueue, tmp_path: Path, up: Webhook
-):
-    queue.enqueue(make_notification(), [up.url, "env:GONE"], now=AS_OF)
-    assert deliver(queue, up.url) == 2
-    assert len(up.requests) == 1
-    assert all_states(tmp_path) == ["sent", "given up"]
-    (undelivered,) = queue.undelivered(now=AS_OF)
-    assert undelivered.startswith("'The week of 2 January' to env:GONE (given up): The settings no")
-
-
 def test_corrected_urls_receive_what_waits_for_the_wrong_ones(
-    queue: NotificationQueue, tmp_path: Path, up: Webhook
+    queue: NotificationQueue, folder: Path, up: Webhook
 ):
     wrong = [f"json://{HOST}:{refusing_port()}/{name}" for name in "ab"]
     before = settings_for(up.url, rules=[{"urls": wrong, "events": ["run_failed"]}])
@@ -271,7 +237,7 @@ def test_corrected_urls_receive_what_waits_for_the_wrong_ones(
     assert queue.deliver(after, now=AS_OF, seconds=SECONDS) == 2
     assert queue.deliver(after, now=AS_OF + 5 * MINUTE, seconds=SECONDS) == 0
     assert [path for _, path, _ in up.requests] == ["/hook", "/hook/1", "/hook/2"]
-    assert all_states(tmp_path) == ["sent"] * 3
+    assert states(folder) == ["sent"] * 3
     assert queue.undelivered(now=AS_OF) == []
 
 
@@ -302,49 +268,36 @@ def test_the_oldest_is_sent_first_and_a_channel_that_failed_is_left_alone_until_
         deliver(queue, up.url, down.url, now=AS_OF + 5 * MINUTE)
         assert up.titles == ["title 0", "title 1", "title 2"]
         assert down.titles == ["title 0", "title 1"][:n_requests]
+    # A clock that is set back does not delay what waits.
+    deliver(queue, down.url, now=AS_OF)
+    assert down.titles == ["title 0", "title 1", "title 0"]
 
 
 def test_channels_that_hang_leave_time_for_the_others(
-    queue: NotificationQueue, tmp_path: Path, up: Webhook
+    queue: NotificationQueue, folder: Path, up: Webhook
 ):
-    with silent_port() as first, silent_port() as second:
-        urls = [f"json://{HOST}:{first}", f"json://{HOST}:{second}", up.url]
-        assert check_url(up.url) is None  # loads Apprise before the time counts
-        queue.enqueue(make_notification(), urls, now=AS_OF)
-        deliver(queue, *urls, seconds=3.0)
-    assert all_states(tmp_path) == ["waiting", "waiting", "sent"]
-
-
-def test_what_there_is_no_time_for_does_not_count_as_tried(
-    queue: NotificationQueue, tmp_path: Path
-):
+    assert check_url(up.url) is None  # loads Apprise before the time counts
     with silent_port() as port:
         urls = [f"json://{HOST}:{port}/{i}" for i in range(20)]
-        queue.enqueue(make_notification(), urls, now=AS_OF)
-        n_results = deliver(queue, *urls, seconds=0.8)
+        queue.enqueue(make_notification("a"), [*urls[:2], up.url], now=AS_OF)
+        deliver(queue, *urls, up.url, seconds=3.0)
+        assert states(folder) == ["waiting", "waiting", "sent"]
+        queue.enqueue(make_notification("b"), urls, now=AS_OF)
+        n_results = deliver(queue, *urls, up.url, seconds=0.8)
+    # What there was no time for does not count as tried.
     assert 0 < n_results < 20
-    n_tries = [row["n_tries"] for row in deliveries(tmp_path / "outbox")]
+    n_tries = [row["n_tries"] for row in deliveries(folder) if row["id"] == "b"]
     assert n_tries == [1] * n_results + [0] * (20 - n_results)
-
-
-def test_a_clock_that_is_set_back_does_not_delay_what_waits(
-    queue: NotificationQueue, down: Webhook
-):
-    late = AS_OF + timedelta(days=300)
-    queue.enqueue(make_notification(), [down.url], now=late)
-    for now in (late, AS_OF, AS_OF + 5 * MINUTE):
-        deliver(queue, down.url, now=now)
-    assert len(down.requests) == 3
 
 
 # Several processes
 
 
 def test_while_another_process_delivers_notifications_are_queued_only(
-    queue: NotificationQueue, tmp_path: Path, up: Webhook
+    queue: NotificationQueue, folder: Path, up: Webhook
 ):
     queue.enqueue(make_notification("a"), [up.url], now=AS_OF)
-    with (tmp_path / "outbox/delivering").open("ab") as other:
+    with (folder / "delivering").open("ab") as other:
         fcntl.flock(other, fcntl.LOCK_EX)
         assert deliver(queue, up.url) == 0
         assert queue.enqueue(make_notification("b"), [up.url], now=AS_OF)
@@ -352,21 +305,26 @@ def test_while_another_process_delivers_notifications_are_queued_only(
     assert deliver(queue, up.url) == 2
 
 
-def test_a_channel_receives_one_of_several_deliveries_at_once(
-    queue: NotificationQueue, tmp_path: Path, up: Webhook
+def test_one_of_several_writers_queues_an_id_and_one_of_several_deliveries_sends_it(
+    folder: Path, up: Webhook
 ):
-    for i in range(10):
-        queue.enqueue(make_notification(f"notification {i}"), [up.url], now=AS_OF)
+    """Each thread opens the database for itself, as a process does."""
 
-    others = [NotificationQueue(tmp_path / "outbox") for _ in range(3)]
-    with ThreadPoolExecutor(3) as pool:
-        assert sum(pool.map(lambda other: deliver(other, up.url), others)) == 10
-    assert len(up.requests) == 10
-    assert set(all_states(tmp_path)) == {"sent"}
+    def enqueue_and_deliver(_: int) -> tuple[list[bool], int]:
+        queue = NotificationQueue(folder)
+        ids = [f"notification {i}" for i in range(10)]
+        is_new = [queue.enqueue(make_notification(name), [up.url], now=AS_OF) for name in ids]
+        return is_new, deliver(queue, up.url)
+
+    with ThreadPoolExecutor(4) as pool:
+        is_new, _ = zip(*pool.map(enqueue_and_deliver, range(4)), strict=True)
+    assert [sum(each) for each in zip(*is_new, strict=True)] == [1] * 10
+    deliver(NotificationQueue(folder), up.url)
+    assert (len(up.requests), states(folder)) == (10, ["sent"] * 10)
 
 
 def test_a_process_that_is_killed_repeats_the_last_notification_only(
-    queue: NotificationQueue, tmp_path: Path, up: Webhook
+    queue: NotificationQueue, folder: Path, up: Webhook
 ):
     with webhook("hangs") as hung:
         urls = [up.url, hung.url]
@@ -378,7 +336,7 @@ def test_a_process_that_is_killed_repeats_the_last_notification_only(
         assert comes_true(lambda: bool(hung.requests), within=60)
         os.kill(process.pid or 0, signal.SIGKILL)
         process.join()
-        assert all_states(tmp_path) == ["sent", "waiting"]
+        assert states(folder) == ["sent", "waiting"]
         deliver(queue, *urls, seconds=1.0)
     assert (len(up.requests), len(hung.requests)) == (1, 2)
 
@@ -390,28 +348,28 @@ def test_undelivered_names_what_waits_and_for_a_week_what_was_given_up(
     queue: NotificationQueue, down: Webhook
 ):
     queue.enqueue(make_notification("waits", title="waits"), [down.url], now=AS_OF)
-    queue.enqueue(make_notification("gone", title="gone"), ["env:GONE"], now=AS_OF)
+    queue.enqueue(make_notification("gone", title="gone"), [down.url, "env:GONE"], now=AS_OF)
     queue.enqueue(make_notification("untried"), [down.url], now=AS_OF + MINUTE)
     deliver(queue, down.url)
+    _, undelivered = queue.undelivered(now=AS_OF)
+    assert undelivered.startswith("'gone' to env:GONE (given up): The settings no longer name thi")
     for days, titles in ((6.9, ["waits", "gone"]), (7, ["waits"]), (300, ["waits"])):
         undelivered = queue.undelivered(now=AS_OF + timedelta(days=days))
         assert [text.split("'")[1] for text in undelivered] == titles
 
 
-@pytest.mark.parametrize(("days", "is_forgotten"), [(365, False), (366, True)])
-def test_what_was_sent_more_than_a_year_ago_is_forgotten(
-    queue: NotificationQueue, up: Webhook, days: int, *, is_forgotten: bool
-):
+def test_what_was_sent_more_than_a_year_ago_is_forgotten(queue: NotificationQueue, up: Webhook):
     queue.enqueue(make_notification("sent"), [up.url], now=AS_OF)
     deliver(queue, up.url)
     queue.enqueue(make_notification("waiting"), [up.url], now=AS_OF)
-    now = AS_OF + timedelta(days=days)
-    queue.purge(now=now)
-    assert queue.enqueue(make_notification("sent"), [up.url], now=now) == is_forgotten
-    assert not queue.enqueue(make_notification("waiting"), [up.url], now=now)
+    for days, is_forgotten in ((365, False), (366, True)):
+        now = AS_OF + timedelta(days=days)
+        queue.purge(now=now)
+        assert queue.enqueue(make_notification("sent"), [up.url], now=now) == is_forgotten
+        assert not queue.enqueue(make_notification("waiting"), [up.url], now=now)
 
 
-def test_no_file_holds_a_secret(queue: NotificationQueue, tmp_path: Path, down: Webhook):
+def test_no_file_holds_a_secret(queue: NotificationQueue, folder: Path, down: Webhook):
     urls = [
         f"json://me:hunter2@{HOST}:{down.port}/t0ken?-key=topsecret",
         f"json://me:hunter2@{HOST}:{refusing_port()}/t0ken?-key=topsecret",
@@ -419,7 +377,7 @@ def test_no_file_holds_a_secret(queue: NotificationQueue, tmp_path: Path, down: 
     ]
     queue.enqueue(make_notification(), urls, now=AS_OF)
     deliver(queue, *urls)
-    files = b"".join(path.read_bytes() for path in (tmp_path / "outbox").iterdir())
+    files = b"".join(path.read_bytes() for path in folder.iterdir())
     assert b"error=500" in files
     assert [secret for secret in (b"hunter2", b"t0ken", b"topsecret") if secret in files] == []
     assert channel_key(urls[0]) != channel_key(urls[0].replace("hunter2", "hunter3"))
@@ -445,9 +403,8 @@ def write_json(folder: Path, notification_id: str, *states: str) -> Path:
 
 
 def test_the_queue_of_version_0_1_is_taken_over_once(
-    queue: NotificationQueue, tmp_path: Path, up: Webhook, monkeypatch: pytest.MonkeyPatch
+    queue: NotificationQueue, folder: Path, up: Webhook, monkeypatch: pytest.MonkeyPatch
 ):
-    folder = tmp_path / "outbox"
     old = [
         write_json(folder, "half", "waiting", "sent"),
         write_json(folder, "lost", "given up"),

@@ -27,15 +27,9 @@ def make_rows(*changes: float) -> tuple[pd.DataFrame, dict[str, str]]:
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
-        (
-            [0.5, -0.5],
-            "Of 2 series, 1 is expected to rise and 1 to fall; none is expected to change",
-        ),
+        ([0.5, -0.5], "Of 2 series, 1 is expected to rise and 1 to fall; none is expected to ch"),
         ([0.01, -0.5], "Of 2 series, 1 is expected to fall and 1 to stay level; none is expected"),
-        (
-            [3, 0.5, -4, 0],
-            "Of 4 series, 2 are expected to rise, 1 to fall and 1 to stay level; 2 are",
-        ),
+        ([3, 0.5, -4, 0], "2 are expected to rise, 1 to fall and 1 to stay level; 2 are"),
         ([3, 0.5, -4], "by more than in a usual week: s2 (−4.0), s0 (+3.0)."),
         ([3, 0.5], "Of 2 series, 2 are expected to rise; 1 is expected to change by more than"),
         ([0, 0], "All 2 series are expected to stay level."),
@@ -59,19 +53,18 @@ def test_values_of_last_week_inside_their_interval_are_counted():
     )
 
 
-@pytest.mark.parametrize(("half", "side"), [(99.0, "inside"), (1e-6, "outside")])
-def test_last_week_of_one_series_is_a_plain_sentence(half: float, side: str):
-    assert narrative.last_week_sentence(summarize_series(make_report(half=half)), 80) == (
-        f"Last week's value was {side} the 80 % interval of its forecast."
-    )
-
-
-def test_a_last_week_without_forecasts_or_intervals_is_said():
-    rows = summarize_series(make_report(n_weeks=0))
-    assert narrative.last_week_sentence(rows, 80) == "There was no forecast for last week."
-    accuracy = make_report().accuracy.assign(lo_80=np.nan, hi_80=np.nan)
-    rows = summarize_series(make_report(accuracy=accuracy))
-    assert narrative.last_week_sentence(rows, 80) == "Last week's forecasts had no interval."
+@pytest.mark.parametrize(
+    ("half", "expected"),
+    [
+        (99.0, "Last week's value was inside the 80 % interval of its forecast."),
+        (1e-6, "Last week's value was outside the 80 % interval of its forecast."),
+        (np.nan, "Last week's forecasts had no interval."),
+        (None, "There was no forecast for last week."),
+    ],
+)
+def test_last_week_of_one_series_is_a_plain_sentence(half: float | None, expected: str):
+    report = make_report(n_weeks=0) if half is None else make_report(half=half)
+    assert narrative.last_week_sentence(summarize_series(report), 80) == expected
 
 
 def test_the_accuracy_sentence_compares_with_naive_and_with_chance():
@@ -82,12 +75,7 @@ def test_the_accuracy_sentence_compares_with_naive_and_with_chance():
     )
     worse = report.accuracy.assign(abs_error=report.accuracy["naive_abs_error"] + 1.0)
     sentence = narrative.accuracy_sentence(make_report(accuracy=worse))
-    assert (
-        "% larger than those of repeating the last value. More than chance explains: " in sentence
-    )
-
-
-def test_a_short_record_is_too_early_for_a_verdict():
+    assert "% larger than those of repeating the last value. More than chance expl" in sentence
     sentence = narrative.accuracy_sentence(make_report(n_weeks=3))
     assert sentence.startswith("Over 3 weeks of published forecasts, errors were as large as")
     assert sentence.endswith("; 8 weeks are needed for a verdict.")
@@ -117,24 +105,16 @@ def test_the_track_record_holds_the_live_and_the_backtest_accuracy():
     assert pd.DataFrame(narrative.track_record(no_scores, [80]))["backtest"].isna().all()
 
 
-def test_problems_of_checks_need_attention():
-    problems = ["A model failed on a series: arima on sales."]
-    metrics = make_metrics(["sales"], {"naive": 1.0, "arima": np.nan})
-    report = make_report(metrics=metrics, problems=problems)
-    assert narrative.attention(report, summarize_series(report)) == problems
-
-
-def test_without_problems_failures_fallbacks_and_late_series_are_counted():
+def test_problems_of_checks_or_else_failures_and_fallbacks_and_late_series_need_attention():
     series = make_ragged(ended=(0, walk(10, seed=1)), current=(0, walk(20, seed=2)))
     metrics = make_metrics(["ended", "current"], {"naive": 1.0, "arima": np.nan})
+    forecast = make_report(series).forecast.assign(rung="naive")
     late = "1 of 2 series has no value for the newest week: its forecast is for an earlier week."
     for fields, expected in (
         ({}, []),
         ({"metrics": metrics}, ["A model failed on a series 2 times; it does not compete there."]),
-        (
-            {"forecast": make_report(series).forecast.assign(rung="naive")},
-            ["2 of 2 series are not forecast by a champion."],
-        ),
+        ({"forecast": forecast}, ["2 of 2 series are not forecast by a champion."]),
+        ({"metrics": metrics, "problems": ["It is odd."]}, ["It is odd."]),
     ):
         report = make_report(series, **fields)
         assert narrative.attention(report, summarize_series(report)) == [*expected, late]
@@ -145,23 +125,16 @@ def test_failures_that_differ_in_numbers_only_are_one():
     is_failed = metrics["status"] == "failed"
     reasons = [f"{i + 1} of 9 forecasts: LinAlgError: {i} steps" for i in range(8)]
     metrics.loc[is_failed, "reason"] = [*reasons, "9 of 9 forecasts: it died"]
-    assert narrative.model_failures(metrics) == [
-        {
-            "model": "arima",
-            "reason": "LinAlgError: 0 steps",
-            "n_series": 8,
-            "n_eligible": 9,
-            "names": "s0, s1, s2 and 5 more",
-        },
-        {"model": "arima", "reason": "it died", "n_series": 1, "n_eligible": 9, "names": "s8"},
-    ]
-
-
-def test_a_failure_counts_only_the_series_that_the_model_can_forecast():
-    metrics = make_metrics(["a", "b"], {"arima": np.nan})
-    metrics.loc[1, "status"] = "ineligible"
-    (failure,) = narrative.model_failures(metrics)
-    assert (failure["n_series"], failure["n_eligible"]) == (1, 1)
+    metrics.loc[(metrics["unique_id"] == "s0") & is_failed, "status"] = "ineligible"
+    first, second = narrative.model_failures(metrics)
+    assert first == {
+        "model": "arima",
+        "reason": "LinAlgError: 1 steps",
+        "n_series": 7,
+        "n_eligible": 8,
+        "names": "s1, s2, s3 and 4 more",
+    }
+    assert (second["reason"], second["n_series"], second["names"]) == ("it died", 1, "s8")
     assert narrative.model_failures(make_metrics(["a"], {"naive": 1.0})) == []
 
 

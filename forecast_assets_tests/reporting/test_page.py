@@ -1,6 +1,6 @@
 """The report as its readers open it: a file in Chromium, at any width, light and dark."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -9,11 +9,10 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from forecast_assets.reporting.render import render
 from forecast_assets_tests.browser import CHROMIUM_ARGS
-from forecast_assets_tests.builders import make_ragged, make_series, walk
+from forecast_assets_tests.builders import make_ragged, walk
 from forecast_assets_tests.report_builders import make_best_model, make_report, many_series
 
-WIDTHS = (360, 800, 1400)
-N_LONG = 2_000
+WIDTHS = (1400, 800, 360)
 NAMES = {
     "<script>alert(1)</script>": (0, walk(60, seed=1)),
     "x" * 200: (0, [1e7 * y for y in walk(60, seed=2)]),
@@ -33,89 +32,87 @@ def browser(chromium: str) -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="module")
-def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Return reports of unusual series, of several weeks ahead and of two thousand series."""
-    folder = tmp_path_factory.mktemp("reports")
-    ids = list(NAMES)
+def files(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Path]:
+    """Return a report of unusual series, twelve weeks ahead, and one of 200 series."""
+    folder, ids = tmp_path_factory.mktemp("reports"), list(NAMES)
     reports = {
         "short": make_report(
             make_ragged(**NAMES),
+            horizon=12,
+            levels=[50, 80, 95],
             n_weeks=20,
             half=1.0,
             units={"us_*": "thousand barrels a day", "*": "pieces"},
             problems=[f"{ids[0]} is behind. {'Wait for more weeks. ' * 10}"],
             best_model=make_best_model(ids, previous_model="theta", switched=True),
         ),
-        "ahead": make_report(make_series(sales=walk(60, seed=1)), horizon=12, levels=[50, 80, 95]),
-        "long": make_report(many_series(N_LONG, n_weeks=4), n_weeks=2),
+        "long": make_report(many_series(200, n_weeks=4), n_weeks=2),
     }
     for name, report in reports.items():
         (folder / f"{name}.html").write_text(render(report)["report.html"], encoding="utf-8")
     return {name: folder / f"{name}.html" for name in reports}
 
 
-@pytest.fixture
-def events() -> list[str]:
-    """Return what the page wrote to the console, raised, opened or requested."""
-    return []
-
-
-@pytest.fixture
-def page(browser: Browser, events: list[str]) -> Iterator[Page]:
-    """Return an empty page that records its events."""
-    context = browser.new_context(
-        viewport={"width": WIDTHS[-1], "height": 900}, reduced_motion="reduce"
-    )
-    page = context.new_page()
-    page.on("console", lambda message: events.append(message.text))
-    page.on("pageerror", lambda error: events.append(str(error)))
-    page.on("dialog", lambda dialog: events.append(dialog.message))
-    page.on("request", lambda request: events.append(request.url))
-    yield page
+@pytest.fixture(scope="module")
+def pages(browser: Browser, files: Mapping[str, Path]) -> Iterator[Mapping[str, Page]]:
+    """Open each report; whatever a page writes, raises, opens or requests fails the test."""
+    context = browser.new_context(reduced_motion="reduce")
+    pages = {name: context.new_page() for name in files}
+    events: list[str] = []
+    for name, page in pages.items():
+        page.on("console", lambda message: events.append(message.text))
+        page.on("pageerror", lambda error: events.append(str(error)))
+        page.on("dialog", lambda dialog: events.append(dialog.message))
+        page.on("request", lambda request: events.append(request.url))
+        page.goto(files[name].as_uri())
+    yield pages
     context.close()
+    assert events == [file.as_uri() for file in files.values()]
 
 
-@pytest.mark.parametrize("name", ["short", "ahead", "long"])
-def test_a_page_is_self_contained_fits_every_width_and_is_accessible(
-    page: Page, files: dict[str, Path], events: list[str], name: str
-):
-    page.goto(files[name].as_uri())
-    assert events == [files[name].as_uri()]
-    seen = set()
+@pytest.mark.parametrize("name", ["short", "long"])
+def test_a_page_fits_every_width_and_is_accessible(pages: Mapping[str, Page], name: str):
+    page, colours = pages[name], set()
     for width in WIDTHS:
         page.set_viewport_size({"width": width, "height": 900})
         widths = page.evaluate("[document.documentElement.scrollWidth, window.innerWidth]")
         assert widths[0] <= widths[1]
-        # Colours do not depend on the width, so that one width shows both schemes.
-        for scheme in ("light", "dark") if width == WIDTHS[0] else ("light",):
-            page.emulate_media(color_scheme=scheme)
-            results = Axe().run(page)
-            assert results.violations_count == 0, results.generate_report()
-            seen.add(
-                page.evaluate(
-                    "getComputedStyle(document.body).backgroundColor"
-                    " + getComputedStyle(document.querySelector('figure .actual')).stroke"
-                )
+    # The charts of both pages are alike, and colours do not depend on the width.
+    skipped = {"exclude": [["figure"]]} if name == "long" else None
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme)
+        results = Axe().run(page, context=skipped)
+        assert results.violations_count == 0, results.generate_report()
+        colours.add(
+            page.evaluate(
+                "getComputedStyle(document.body).backgroundColor"
+                " + getComputedStyle(document.querySelector('figure .actual')).stroke"
             )
-    assert len(seen) == 2
+        )
+    assert len(colours) == 2
+    page.set_viewport_size({"width": WIDTHS[0], "height": 900})
 
 
-def test_hostile_names_are_shown_as_text(page: Page, files: dict[str, Path]):
-    page.goto(files["short"].as_uri())
+def test_hostile_names_are_shown_as_text(pages: Mapping[str, Page]):
     for name in NAMES:
-        expect(page.locator("figcaption bdi").filter(has_text=name)).to_have_count(1)
+        caption = pages["short"].locator("figcaption bdi").filter(has_text=name)
+        expect(caption).to_have_count(1)
 
 
-def test_all_series_can_be_searched_sorted_and_paged(
-    page: Page, files: dict[str, Path], events: list[str]
-):
-    page.goto(files["long"].as_uri())
+def test_the_page_prints_on_a_few_sheets(pages: Mapping[str, Page]):
+    pdf = pages["short"].pdf(prefer_css_page_size=True)
+    assert pdf.startswith(b"%PDF")
+    assert 1 <= pdf.count(b"/Type /Page\n") + pdf.count(b"/Type /Page ") <= 8
+
+
+def test_all_series_can_be_searched_sorted_and_paged(pages: Mapping[str, Page]):
+    page = pages["long"]
     rows, count = page.locator("#all-rows tbody tr"), page.locator("#count")
-    expect(count).to_have_text("1 to 50 of 2,000 series")
+    expect(count).to_have_text("1 to 50 of 200 series")
     expect(rows.first).to_contain_text("s0000")
     page.get_by_role("button", name="Next", exact=True).click()
-    expect(count).to_have_text("51 to 100 of 2,000 series")
-    page.get_by_label("Search").fill("S123")
+    expect(count).to_have_text("51 to 100 of 200 series")
+    page.get_by_label("Search").fill("S001")
     expect(count).to_have_text("1 to 10 of 10 series")
     expect(rows).to_have_count(10)
     expect(page.get_by_role("button", name="Next", exact=True)).to_be_disabled()
@@ -130,7 +127,6 @@ def test_all_series_can_be_searched_sorted_and_paged(
     assert surprises.all_inner_texts() == [f"{surprise:.1f}" for surprise in sorted(shown)]
     page.get_by_label("Search").fill("nowhere")
     expect(count).to_have_text("0 series")
-    assert len(events) == 1
     first = page.locator("section tbody tr").first
     page.get_by_label("Search").fill(first.locator("th bdi").inner_text())
     above, below = first.locator("td").all_inner_texts(), rows.first.locator("td").all_inner_texts()
@@ -141,19 +137,11 @@ def test_all_series_can_be_searched_sorted_and_paged(
 
 
 def test_without_javascript_the_most_surprising_series_are_shown(
-    browser: Browser, files: dict[str, Path]
+    browser: Browser, files: Mapping[str, Path]
 ):
-    context = browser.new_context(java_script_enabled=False)
-    page = context.new_page()
+    page = browser.new_page(java_script_enabled=False)
     page.goto(files["long"].as_uri())
     expect(page.get_by_text("This table needs JavaScript")).to_be_visible()
     expect(page.locator("#all-rows")).to_be_hidden()
     expect(page.locator("figure")).to_have_count(20)
-    context.close()
-
-
-def test_the_page_prints_on_a_few_sheets(page: Page, files: dict[str, Path]):
-    page.goto(files["ahead"].as_uri())
-    pdf = page.pdf(prefer_css_page_size=True)
-    assert pdf.startswith(b"%PDF")
-    assert 1 <= pdf.count(b"/Type /Page\n") + pdf.count(b"/Type /Page ") <= 4
+    page.close()

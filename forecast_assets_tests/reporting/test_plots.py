@@ -2,20 +2,16 @@
 
 import itertools
 import xml.etree.ElementTree as ET
-from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from forecast_assets.backtesting.folds import WorkerSpan
 from forecast_assets.reporting.number_format import NumberFormat
 from forecast_assets.reporting.plots import (
     MAX_CHARTS,
     MIN_GAP_SECONDS,
-    by_series,
     draw_forecast,
     draw_scores,
     draw_series,
@@ -38,21 +34,12 @@ def parse(picture: str) -> ET.Element:
     return ET.fromstring(picture)  # noqa: S314 - our own SVG
 
 
-def fan(report: WeeklyReport, name: str = "sales") -> ET.Element:
-    """Return the chart of one series."""
-    past, forecast, published = (
-        frame[frame["unique_id"] == name]
-        for frame in (report.series, report.forecast, report.accuracy)
-    )
-    chart = fan_chart(
-        past,
-        forecast,
-        published[published["h"] == 1],
-        levels=report.levels,
-        level=report.levels[0],
-        number_format=NumberFormat(1),
-    )
-    return parse(chart.svg(title=name))
+def fan(report: WeeklyReport) -> ET.Element:
+    """Return the chart of a report's only series."""
+    frames = (report.series, report.forecast, report.accuracy[report.accuracy["h"] == 1])
+    options = {"levels": report.levels, "level": report.levels[0]}
+    chart = fan_chart(*frames, **options, number_format=NumberFormat(1))
+    return parse(chart.svg(title="sales"))
 
 
 def marks(picture: ET.Element, kind: str) -> list[ET.Element]:
@@ -105,18 +92,17 @@ def test_the_bands_of_many_levels_stay_half_transparent():
 
 
 def test_published_forecasts_show_whether_the_value_was_inside():
+    """Those without an interval count as inside."""
     report = make_report(half=0.8)
-    picture = fan(report)
     n_inside = int(report.accuracy["in_80"].sum())
     assert 0 < n_inside < 10
-    kinds = ("inside", "outside", "published")
-    assert [len(marks(picture, kind)) for kind in kinds] == [n_inside, 10 - n_inside, 10]
-
-
-def test_published_forecasts_without_an_interval_count_as_inside():
-    picture = fan(make_report(accuracy=without_intervals(make_report(half=1e-9).accuracy)))
-    kinds = ("inside", "outside", "published")
-    assert [len(marks(picture, kind)) for kind in kinds] == [10, 0, 0]
+    without = make_report(accuracy=without_intervals(report.accuracy))
+    for picture, counts in (
+        (fan(report), [n_inside, 10 - n_inside, 10]),
+        (fan(without), [10, 0, 0]),
+    ):
+        kinds = ("inside", "outside", "published")
+        assert [len(marks(picture, kind)) for kind in kinds] == counts
 
 
 def test_the_ends_of_the_interval_are_written_beside_the_fan():
@@ -124,9 +110,6 @@ def test_the_ends_of_the_interval_are_written_beside_the_fan():
     (end,) = marks(picture, "strong")
     labels = [node for node in picture.iter(f"{SVG}text") if node.get("x") == end.get("x")]
     assert [node.text for node in labels] == ["101.7", "98.7", "95.7"]
-
-
-def test_a_forecast_without_an_interval_is_a_line():
     picture = fan(make_report(forecast=without_intervals(make_report().forecast)))
     assert len(marks(picture, "forecast")) == len(marks(picture, "strong")) == 1
 
@@ -139,31 +122,15 @@ def test_a_forecast_without_an_interval_is_a_line():
         ([7.0], 1.0),
         ([1e12 + i for i in range(30)], 0.1),
         ([-3e-12 * i for i in range(30)], 1e-13),
+        ([-3.0, 2e-9], 1e12),
     ],
 )
 def test_every_mark_is_inside_the_picture(y: list[float], half: float):
+    parse(draw_series(make_series(sales=y)))
     for node in fan(make_report(make_series(sales=y), half=half)).iter():
         for name, size in (("x", WIDTH), ("y", HEIGHT), ("cx", WIDTH), ("cy", HEIGHT)):
             if node.get(name) is not None:
                 assert -1 <= float(str(node.get(name))) <= size + 1, (node.tag, node.attrib)
-
-
-@settings(max_examples=30)
-@given(st.lists(st.floats(-1e13, 1e13), min_size=1, max_size=40), st.integers(-12, 12))
-def test_any_values_make_a_fan_chart(y: list[float], power: int):
-    past = make_series(sales=y)
-    ends = {"lo_80": y[-1] - 10.0**power, "hi_80": y[-1] + 10.0**power}
-    forecast = past.tail(1).assign(ds=past["ds"].max() + pd.Timedelta(weeks=1), y_hat=y[-1], **ends)
-    published = past.tail(3).assign(y_hat=y[0], **ends)
-    chart = fan_chart(
-        past, forecast, published, levels=[80], level=80, number_format=NumberFormat(1)
-    )
-    parse(chart.svg(title="sales"))
-
-
-@pytest.mark.parametrize("y", [[5.0, 5.0, 5.0], [0.0, 0.0], [7.0], [1e12, 1e12 + 1], [-3.0, 2e-9]])
-def test_unusual_values_make_a_plot_of_series(y: list[float]):
-    parse(draw_series(make_series(a=y)))
 
 
 def test_each_series_has_a_chart_with_its_name_up_to_a_limit():
@@ -208,9 +175,6 @@ def test_of_many_models_the_best_and_naive_have_a_colour():
     names = texts(picture)
     assert names[:3] == ["m00", "naive", "others"]
     assert len(marks(picture, "other")) == 1 + 11
-
-
-def test_metrics_without_scores_make_a_picture():
     parse(draw_scores(make_metrics(["a"], {"m": np.nan}), metric="mase"))
 
 
@@ -226,15 +190,10 @@ def test_a_timeline_has_a_row_for_each_model_in_the_order_of_their_start():
 
 
 def test_the_lanes_of_workers_do_not_overlap():
-    lanes = sorted(
-        bars(*(WorkerSpan("ses", str(worker), 0.0, 1.0) for worker in range(4))),
-        key=lambda bar: bar["y"],
-    )
+    spans = [WorkerSpan("ses", str(worker), 0.0, 1.0) for worker in range(4)]
+    lanes = sorted(bars(*spans), key=lambda bar: bar["y"])
     assert all(a["y"] + a["height"] <= b["y"] for a, b in itertools.pairwise(lanes))
     assert len({(bar["x"], bar["width"]) for bar in lanes}) == 1
-
-
-def test_the_rows_of_models_do_not_overlap_with_many_workers():
     spans = [WorkerSpan(model, str(i), 0.0, 1.0) for model in ("ses", "theta") for i in range(100)]
     upper, lower = np.array_split(sorted(bar["y"] + bar["height"] for bar in bars(*spans)), 2)
     assert upper.max() < lower.min()
@@ -246,28 +205,15 @@ def test_spans_without_a_visible_gap_are_one_bar():
     assert len(bars(*spans, WorkerSpan("ses", "0", 200.0, 1.0))) == 2
     assert len(bars(*spans, WorkerSpan("theta", "0", 50.5, 0.1))) == 3
     assert len(bars(*spans, WorkerSpan("ses", "1", 50.5, 0.1))) == 2
-
-
-def test_a_span_inside_another_does_not_shorten_it():
-    """A worker with two threads runs two chunks at once."""
+    # A worker with two threads runs two chunks at once.
     long = WorkerSpan("ses", "0", 0.0, 10.0)
     assert bars(long, WorkerSpan("ses", "0", 1.0, 2.0)) == bars(long)
 
 
-@pytest.mark.parametrize(
-    "spans",
-    [
-        [WorkerSpan("ses", "0", 1.7e9, 0.0)],
-        [WorkerSpan("ses", "0", 1.7e9, 1e-7)],
-        [WorkerSpan("ses", f"tcp://10.0.0.1:{port}", 1.7e9 + port, 9e4) for port in range(300)],
-    ],
-    ids=["zero seconds", "a moment", "many workers"],
-)
-def test_unusual_times_make_a_timeline(spans: Sequence[WorkerSpan]):
-    parse(draw_timeline(spans))
-
-
-def test_rows_are_grouped_by_series():
-    rows = by_series(make_series(a=[1, 2], b=[3]))
-    assert {name: len(frame) for name, frame in rows.items()} == {"a": 2, "b": 1}
-    assert by_series(pd.DataFrame({"unique_id": []})) == {}
+def test_unusual_times_make_a_timeline():
+    workers = [f"tcp://10.0.0.1:{port}" for port in range(300)]
+    parse(
+        draw_timeline([WorkerSpan("ses", name, 1.7e9 + i, 9e4) for i, name in enumerate(workers)])
+    )
+    for seconds in (0.0, 1e-7):
+        parse(draw_timeline([WorkerSpan("ses", "0", 1.7e9, seconds)]))
