@@ -13,7 +13,7 @@ from forecast_assets.config.settings import Settings
 from forecast_assets.data.quality.finding import KINDS
 from forecast_assets.defs.build import build_store
 from forecast_assets.forecasting.ensembles import COMBINATIONS
-from forecast_assets.forecasting.policies import POLICIES
+from forecast_assets.forecasting.selection import POLICIES
 from forecast_assets.storage.versions import select
 from forecast_assets_tests.builders import make_ragged, walk, week_settings
 from forecast_assets_tests.dagster_runs import materialize, run_week

@@ -5,7 +5,7 @@ Scoring and choosing do not belong here.
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Self
 
@@ -44,11 +44,6 @@ class SeriesBlock:
     def errors(self) -> Values:
         """Forecast minus actual: [M, S, K, H]."""
         return self.y_hat - self.y
-
-    @property
-    def newest_week(self) -> int:
-        """The newest week of the series, as `weeks` counts."""
-        return int(self.weeks[-1] + self.y.shape[2])
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,17 +128,6 @@ class BacktestResults:
             ErrorPool.from_scores(scores[:, h], self.weeks[folds], at_weeks, h=h + 1)
             for h in range(self.y.shape[1])
         ]
-
-    def with_models(self, other: Self) -> Self:
-        """Add the models of other results on the same folds."""
-        return replace(
-            self,
-            models=[*self.models, *other.models],
-            y_hat=np.concatenate([self.y_hat, other.y_hat]),
-            fit_seconds=np.concatenate([self.fit_seconds, other.fit_seconds]),
-            status=np.concatenate([self.status, other.status]),
-            reason=np.concatenate([self.reason, other.reason]),
-        )
 
     def blocks(self) -> Iterator[SeriesBlock]:
         """Yield the series in blocks that bound memory; each series is in one block."""
@@ -250,12 +234,6 @@ def _check_folds(
 
 # How the column `reason` of a model that failed on a series begins.
 N_FAILED = re.compile(r"^\d+ of \d+ forecasts: ")
-
-
-def failure_causes(reasons: pd.Series) -> pd.Series:
-    """Return the first error in each `reason`, without the number of failed forecasts."""
-    causes: pd.Series = reasons.fillna("").str.replace(N_FAILED, "", regex=True)
-    return causes
 
 
 def _status(errors: NDArray[np.object_]) -> tuple[str, str | None]:

@@ -130,15 +130,15 @@ def add_ensembles(
                 block.y_hat, block.y, block.is_scored, min_lag=min_lag
             )
     is_any = np.tile((results.status == SCORED).any(axis=0), (len(ensembles), 1))
-    return results.with_models(
-        replace(
-            results,
-            models=ensembles,
-            y_hat=y_hat,
-            fit_seconds=np.zeros(is_any.shape),
-            status=np.where(is_any, SCORED, INELIGIBLE).astype(object),
-            reason=np.array([NO_MEMBER, None])[is_any.astype(int)],
-        )
+    status = np.where(is_any, SCORED, INELIGIBLE).astype(object)
+    reason = np.array([NO_MEMBER, None])[is_any.astype(int)]
+    return replace(
+        results,
+        models=[*results.models, *ensembles],
+        y_hat=np.concatenate([results.y_hat, y_hat]),
+        fit_seconds=np.concatenate([results.fit_seconds, np.zeros(is_any.shape)]),
+        status=np.concatenate([results.status, status]),
+        reason=np.concatenate([results.reason, reason]),
     )
 
 

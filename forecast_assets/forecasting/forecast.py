@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
+from functools import cache, partial
 from itertools import compress
 from typing import NamedTuple
 
@@ -109,9 +110,8 @@ def interval_half_widths(
     horizon, levels = settings.backtest.horizon, settings.forecast.levels
     half = np.full((len(levels), len(chosen), horizon), np.nan)
     mae = np.full((len(chosen), horizon), np.nan)
-    position = {target.unique_id: i for i, target in enumerate(chosen)}
-    ids = [series.unique_id for series in results.planned]
-    positions = np.array([position.get(unique_id, -1) for unique_id in ids], dtype=np.int64)
+    ids = pd.Index([target.unique_id for target in chosen])
+    positions = ids.get_indexer(pd.Index([series.unique_id for series in results.planned]))
     volatility = np.array([recent_volatility(target.y)[-1] for target in chosen])
     model_of = np.array(models)
     weeks = np.unique(as_weeks(np.array([target.ds[-1] for target in chosen])))
@@ -125,7 +125,7 @@ def interval_half_widths(
             if not len(here):
                 continue
             rows, abs_errors = rows[here], np.abs(block.errors[m, here])
-            now = np.array([block.newest_week])
+            now = block.weeks[-1:] + horizon
             widths = half_widths(
                 abs_errors,
                 block.recent_volatility[here],
@@ -192,7 +192,7 @@ class _LatestForecasts:
         self._results, self._settings, self._executor = results, settings, executor
         self._position = {series.unique_id: i for i, series in enumerate(results.planned)}
         self._ends = np.cumsum(results.n_folds)
-        self._weights: dict[str, Values] = {}  # [M, S] by ensemble
+        self._weights = cache(partial(latest_weights, results))  # [M, S] by ensemble
         self._y_hat: dict[str, dict[str, Values]] = defaultdict(dict)  # [H] by model and series
 
     def weights(self, unique_id: str, name: str, rung: str) -> dict[str, float]:
@@ -207,9 +207,7 @@ class _LatestForecasts:
         if rung == COMBINATION:
             weights = self._weights_of_survivors(unique_id, name)
         else:
-            if name not in self._weights:
-                self._weights[name] = latest_weights(self._results, name)
-            weights = self._weights[name][:, self._position[unique_id]]
+            weights = self._weights(name)[:, self._position[unique_id]]
         pairs = zip(self._results.models, weights, strict=True)
         return {model: float(weight) for model, weight in pairs if weight}
 

@@ -16,14 +16,13 @@ from forecast_assets.data.quality.evaluate import with_policy
 from forecast_assets.forecasting.backtest_results import INELIGIBLE
 from forecast_assets.forecasting.leaderboard import leaderboard
 from forecast_assets.reporting import narrative, plots
-from forecast_assets.reporting.number_format import MISSING, NumberFormat, format_score
+from forecast_assets.reporting.number_format import MISSING, format_score
 from forecast_assets.reporting.summary import (
     WeeklyReport,
     displayed_levels,
     format_miss,
     interval_outcome,
     model_label,
-    most_surprising,
     number_formats,
     summarize_series,
 )
@@ -36,21 +35,20 @@ MAX_ROWS = 20
 # Weeks ahead in the table; the charts show all.
 MAX_WEEKS_AHEAD = 8
 MAX_FINDINGS = 8
-# Levels that are all named.
-MAX_LEVEL_NAMES = 3
 
 Context = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Summary:
-    """What all files of a report share; `shown` are the rows and formats that are written out."""
+    """What all files of a report share: its series, those written out, and the first sentences.
+
+    Both frames have the columns of `summarize_series` and the number format of each row, `format`.
+    """
 
     rows: pd.DataFrame
-    formats: Sequence[NumberFormat]
-    levels: Sequence[float]
     shown: pd.DataFrame
-    shown_formats: Sequence[NumberFormat]
+    levels: Sequence[float]
     lead: Sequence[str]
     attention: Sequence[str]
 
@@ -58,10 +56,11 @@ class Summary:
 def summarize(report: WeeklyReport, *, max_full: int = MAX_FULL) -> Summary:
     """Summarize each series, choose the ones to write out, and write the first sentences."""
     rows = summarize_series(report)
-    formats = number_formats(rows, report.units)
+    rows["format"] = np.array(number_formats(rows, report.units), dtype=object)
     levels = displayed_levels(report.levels)
-    shown = most_surprising(rows, MAX_ROWS) if len(rows) > max_full else rows
-    pairs = zip(rows["unique_id"], formats, rows["y_hat"] - rows["last_y"], strict=True)
+    by_surprise = rows.sort_values("surprise", ascending=False, kind="stable")
+    shown = by_surprise.head(MAX_ROWS) if len(rows) > max_full else rows
+    pairs = zip(rows["unique_id"], rows["format"], rows["y_hat"] - rows["last_y"], strict=True)
     changes = {name: number_format.signed(change) for name, number_format, change in pairs}
     newest = rows[rows["is_newest"]]
     lead = [
@@ -69,15 +68,7 @@ def summarize(report: WeeklyReport, *, max_full: int = MAX_FULL) -> Summary:
         narrative.last_week_sentence(newest, levels[0]),
         narrative.accuracy_sentence(report),
     ]
-    return Summary(
-        rows=rows,
-        formats=formats,
-        levels=levels,
-        shown=shown,
-        shown_formats=[formats[i] for i in shown.index],
-        lead=lead,
-        attention=narrative.attention(report, rows),
-    )
+    return Summary(rows, shown, levels, lead, narrative.attention(report, rows))
 
 
 def build_context(report: WeeklyReport, summary: Summary) -> Context:
@@ -94,7 +85,7 @@ def build_context(report: WeeklyReport, summary: Summary) -> Context:
         "lead": summary.lead,
         "attention": summary.attention,
         "levels": [column_suffix(level) for level in summary.levels],
-        "drawn_levels": _name_levels(report.levels),
+        "drawn_levels": narrative.join_words([column_suffix(level) for level in report.levels]),
         "rows": rows,
         "charts": _charts(report, summary, rows),
         "weeks_ahead": _weeks_ahead(report, summary),
@@ -121,15 +112,15 @@ def build_brief_context(report: WeeklyReport, summary: Summary) -> Context:
 def _row_texts(summary: Summary, newest: object) -> list[Context]:
     """Return the texts of the shown rows; `week` is set where it is not the newest."""
     texts = []
-    rows = summary.shown.to_dict("records")
-    for row, number_format in zip(rows, summary.shown_formats, strict=True):
+    for row in summary.shown.to_dict("records"):
+        number_format = row["format"]
         week, outcome = row["ds"].date(), interval_outcome(row, summary.levels)
         ends = [[row[name] for name in interval_columns([level])] for level in summary.levels]
         is_champion = row["rung"] == CHAMPION
         texts.append(
             {
                 "name": row["unique_id"],
-                "unit": number_format.label,
+                "unit": number_format.unit,
                 "week": None if week == newest else week,
                 "fallback": "" if is_champion else model_label(row["model"], row["rung"]),
                 "next": number_format.text(row["y_hat"]),
@@ -154,7 +145,7 @@ def _charts(report: WeeklyReport, summary: Summary, rows: Sequence[Context]) -> 
         for frame in (report.series, report.forecast.sort_values("h"), report.accuracy[is_next])
     )
     charts = []
-    for row, number_format in zip(rows, summary.shown_formats, strict=True):
+    for row, number_format in zip(rows, summary.shown["format"], strict=True):
         name = row["name"]
         chart = plots.fan_chart(
             past[name],
@@ -182,7 +173,7 @@ def _weeks_ahead(report: WeeklyReport, summary: Summary) -> list[Context]:
                 for ds, y_hat, low, high in rows_by_id[name][["ds", "y_hat", *columns]].to_numpy()
             ],
         }
-        for name, number_format in zip(ids, summary.shown_formats, strict=True)
+        for name, number_format in zip(ids, summary.shown["format"], strict=True)
     ]
 
 
@@ -233,11 +224,3 @@ def _data(report: WeeklyReport) -> Context:
         "findings": [finding.message for finding in findings[:MAX_FINDINGS]],
         "n_findings": len(findings),
     }
-
-
-def _name_levels(levels: Sequence[float]) -> str:
-    """Name the intervals of a fan: each of a few, the ends of many."""
-    names = [column_suffix(level) for level in levels]
-    if len(names) > MAX_LEVEL_NAMES:
-        return f"{len(names)} intervals from {names[0]} to {names[-1]} %"
-    return f"{narrative.join_words(names)} % interval{'s' * (len(names) > 1)}"

@@ -15,34 +15,23 @@ MISSING = "–"
 # More digits of an uncertainty are noise.
 UNCERTAINTY_DIGITS = 2
 DIGITS_WITHOUT_UNCERTAINTY = 5
-MAX_DECIMALS = 9
-# Numbers beyond either bound are written in powers of ten, unless the power hides differences.
-MAX_PLAIN, MAX_PLAIN_DECIMALS = 1e10, 6
-MAX_SCALED_DECIMALS = 6
+MAX_DECIMALS = 15
 # Decimals of values from here on are noise.
 MIN_WHOLE = 10_000
-SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 @dataclass(frozen=True)
 class NumberFormat:
-    """Decimals, power of ten and unit that all numbers of one series share."""
+    """Decimals and unit that all numbers of one series share."""
 
     decimals: int
-    power: int = 0
     unit: str = ""
-
-    @property
-    def label(self) -> str:
-        """Return the power of ten, if any, and the unit."""
-        power = f"×10{str(self.power).translate(SUPERSCRIPT)}" if self.power else ""
-        return " ".join(part for part in (power, self.unit) if part)
 
     def text(self, value: float | None) -> str:
         """Write a value with thousands separators; a dash where it is missing."""
         if value is None or not math.isfinite(value):
             return MISSING
-        text = f"{value / 10**self.power:,.{self.decimals}f}"
+        text = f"{value:,.{self.decimals}f}"
         return text.strip("-") if is_zero(text) else text.replace("-", "−")
 
     def signed(self, value: float | None) -> str:
@@ -60,21 +49,15 @@ def choose_format(value: float, *, uncertainty: float, unit: str = "") -> Number
     """Choose the decimals that show two significant digits of the uncertainty.
 
     The uncertainty is half the width of an interval, or a usual weekly change. Where it is zero or
-    missing, the value gets up to five significant digits. Very large and very small numbers are
-    written in powers of ten, unless that would hide the digits that differ.
+    missing, the value gets up to five significant digits.
     """
-    size = abs(value) if math.isfinite(value) else 0.0
     if math.isfinite(uncertainty) and uncertainty > 0:
         decimals = UNCERTAINTY_DIGITS - 1 - _magnitude(uncertainty)
-        size = max(size, uncertainty)
     else:
+        size = abs(value) if math.isfinite(value) else 0.0
         plain = f"{size:.{max(0, DIGITS_WITHOUT_UNCERTAINTY - 1 - _magnitude(size))}f}"
         decimals = len(plain.partition(".")[2].rstrip("0"))
-    power = 3 * (_magnitude(size) // 3)
-    is_extreme = size >= MAX_PLAIN or decimals > MAX_PLAIN_DECIMALS
-    if not is_extreme or decimals + power > MAX_SCALED_DECIMALS:
-        power = 0
-    return NumberFormat(min(max(decimals + power, 0), MAX_DECIMALS), power, unit)
+    return NumberFormat(min(max(decimals, 0), MAX_DECIMALS), unit)
 
 
 def unit_of(name: str, units: Mapping[str, str]) -> str:

@@ -15,7 +15,7 @@ from forecast_assets.backtesting.folds import WorkerSpan
 from forecast_assets.reporting.number_format import NumberFormat, choose_format, si_format
 from forecast_assets.reporting.summary import displayed_levels
 from forecast_assets.reporting.svg import (
-    HUES,
+    N_HUES,
     STRONG_DIGIT_WIDTH,
     Chart,
     Values,
@@ -47,8 +47,7 @@ def draw_series(series: Frame) -> str:
     charts = {}
     for unique_id, rows in _first_series(series).items():
         y = rows["y"].to_numpy()
-        number_format = choose_format(float(y[-1]), uncertainty=_usual_change(rows))
-        chart = time_chart(pd.DatetimeIndex(rows["ds"]), y, number_format, right=10)
+        chart = time_chart(pd.DatetimeIndex(rows["ds"]), y, right=10)
         chart.line("actual", in_days(rows["ds"]), y)
         charts[unique_id] = chart
     return chart_grid(charts, title="Every series from its first week to its last")
@@ -91,7 +90,7 @@ def draw_timeline(spans: Sequence[WorkerSpan]) -> str:
     chart = _row_chart(x, len(models), MODEL_HEIGHT, left=190, right=20, top=44, bottom=30)
     chart.text(10, 20, f"{seconds:.1f} seconds on {len(workers)} workers", kind="title")
     names = {f"worker {name}"[-MAX_WORKER_NAME:]: _hue(i) for i, name in enumerate(workers[:8])}
-    chart.legend(names, top=36, columns=len(HUES))
+    chart.legend(names, top=36, columns=N_HUES)
     for i, model in enumerate(models):
         chart.text(chart.left - 8, chart.y_px(-i) + 12, model, anchor="end")
     lane = BAR_HEIGHT / MODEL_HEIGHT / len(workers)
@@ -115,7 +114,7 @@ def draw_forecast(forecast: Frame, series: Frame, *, levels: Sequence[float]) ->
     for unique_id, rows in by_id.items():
         half = float(rows[high].iloc[0] - rows[low].iloc[0]) / 2
         weeks = past[unique_id]
-        uncertainty = half if half > 0 else _usual_change(weeks)
+        uncertainty = half if half > 0 else float(weeks["y"].diff().abs().mean())
         number_format = choose_format(float(weeks["y"].iloc[-1]), uncertainty=uncertainty)
         charts[f"{unique_id} · {rows['model'].iloc[0]}"] = fan_chart(
             weeks, rows, Frame(), levels=levels, level=level, number_format=number_format
@@ -157,7 +156,6 @@ def fan_chart(
     chart = time_chart(
         days,
         np.concatenate([y, y_hat, *ends, *(shown[name] for name in columns[1:])]),
-        number_format,
         right=12 + STRONG_DIGIT_WIDTH * max(len(text) for text, _ in labels),
     )
     for low, high in reversed(bands.values()):
@@ -214,24 +212,19 @@ def _row_chart(x: Values, n: int, row_height: float, **margins: float) -> Chart:
 def _model_kinds(scored: Frame, models: Iterable[str], *, metric: str) -> dict[str, str]:
     """Return a hue for each model; where there are too many, for the best ones and naive."""
     names = list(dict.fromkeys(models))
-    if len(names) <= len(HUES):
+    if len(names) <= N_HUES:
         return {name: _hue(i) for i, name in enumerate(names)}
     best = scored.loc[scored.groupby("unique_id")[metric].idxmin(), "model"]
     winners = [*dict.fromkeys([*best.value_counts().index, "naive"])]
-    shown = [name for name in winners if name in names][: len(HUES)]
+    shown = [name for name in winners if name in names][:N_HUES]
     return {**{name: _hue(i) for i, name in enumerate(shown)}, "others": "other"}
 
 
 def _hue(i: int) -> str:
-    return f"hue{i % len(HUES)}"
+    return f"hue{i % N_HUES}"
 
 
 def _first_series(frame: Frame) -> Mapping[str, Frame]:
     """Return the rows of the first few series."""
     ids = frame["unique_id"].drop_duplicates().head(MAX_CHARTS)
     return by_series(frame[frame["unique_id"].isin(ids)])
-
-
-def _usual_change(weeks: Frame) -> float:
-    """Return the mean size of the weekly changes; NaN for a single week."""
-    return float(weeks["y"].diff().abs().mean())

@@ -60,25 +60,24 @@ def forecast_rows(forecast: pd.DataFrame, series: pd.DataFrame) -> list[dict[str
 
 def all_rows_json(summary: context.Summary) -> str:
     """Return all rows, column by column, as JSON that is safe inside a `script` element."""
-    rows, formats = summary.rows, summary.formats
+    rows = summary.rows
     low, high = interval_columns(summary.levels[:1])
-    decimals = [number_format.decimals - number_format.power for number_format in formats]
+    decimals = [number_format.decimals for number_format in rows["format"]]
 
     def numbers(name: str, places: Sequence[int] = decimals) -> list[float | None]:
         pairs = zip(rows[name], places, strict=True)
         return [None if np.isnan(value) else round(float(value), n) for value, n in pairs]
 
     models = [model_label(*pair) for pair in zip(rows["model"], rows["rung"], strict=True)]
-    labels = [number_format.label for number_format in formats]
-    model_names, label_names = sorted(set(models)), sorted(set(labels))
+    units = [number_format.unit for number_format in rows["format"]]
+    model_names, unit_names = sorted(set(models)), sorted(set(units))
     columns = {
         "models": model_names,
-        "labels": label_names,
+        "units": unit_names,
         "level": column_suffix(summary.levels[0]),
         "name": rows["unique_id"].tolist(),
-        "label": [label_names.index(label) for label in labels],
-        "decimals": [number_format.decimals for number_format in formats],
-        "power": [number_format.power for number_format in formats],
+        "unit": [unit_names.index(unit) for unit in units],
+        "decimals": decimals,
         "last": numbers("last_y"),
         "next": numbers("y_hat"),
         "low": numbers(low),

@@ -62,11 +62,6 @@ class WeeklyReport:
         return replace(self, **tables, accuracy_check=check, problems=(), findings=findings)
 
     @property
-    def n_series(self) -> int:
-        """Return the number of series with a forecast."""
-        return int(self.forecast["unique_id"].nunique())
-
-    @property
     def title(self) -> str:
         """Return a line with the week or weeks and the number of series."""
         if self.forecast.empty:
@@ -74,7 +69,7 @@ class WeeklyReport:
         first = target_week(self.forecast)
         last = self.forecast.loc[self.forecast["h"] == self.forecast["h"].max(), "ds"].max().date()
         weeks = f"week ending {first}" if first == last else f"weeks ending {first} to {last}"
-        return f"Forecast for the {weeks}: {self.n_series:,} series"
+        return f"Forecast for the {weeks}: {self.forecast['unique_id'].nunique():,} series"
 
 
 def displayed_levels(levels: Sequence[float]) -> list[float]:
@@ -127,11 +122,6 @@ def number_formats(rows: pd.DataFrame, units: Mapping[str, str]) -> list[NumberF
         choose_format(size, uncertainty=uncertainty, unit=unit_of(name, units))
         for name, size, uncertainty in zip(rows["unique_id"], sizes, uncertainties, strict=True)
     ]
-
-
-def most_surprising(rows: pd.DataFrame, n: int) -> pd.DataFrame:
-    """Return the `n` rows with the greatest surprise, ties in their order."""
-    return rows.sort_values("surprise", ascending=False, kind="stable").head(n)
 
 
 def model_label(model: str, rung: str) -> str:

@@ -8,11 +8,12 @@ import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from forecast_assets.reporting.number_format import NumberFormat, si_format
+from forecast_assets.reporting.number_format import si_format
 
 Values = np.typing.NDArray[np.float64]
 
@@ -28,24 +29,9 @@ MAX_CHARACTERS = 52
 # Fewer or more month names do not explain an axis: it shows its first and its last day instead.
 MIN_LABELS, MAX_MONTHS = 2, 24
 INVALID_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-HUES = ("#2563eb", "#ea580c", "#16a34a", "#9333ea", "#0891b2", "#db2777", "#a16207", "#475569")
-STYLE = """
-.chart { font-family: -apple-system, "Segoe UI", Roboto, "Noto Sans", sans-serif; }
-.chart text { font-size: 11px; fill: var(--pale, #55616e); }
-.chart .strong { fill: var(--accent, #1a56c4); font-weight: 700; font-size: 12px; }
-.chart .title { fill: var(--ink, #1c2530); font-weight: 600; font-size: 12px; }
-.chart .grid { stroke: var(--line, #dce1e7); }
-.chart .actual { fill: none; stroke: var(--ink, #1c2530); stroke-width: 1.5; }
-.chart .newest { fill: var(--ink, #1c2530); }
-.chart .band, .chart .week { fill: var(--accent, #1a56c4); }
-.chart .forecast { fill: none; stroke: var(--accent, #1a56c4); stroke-width: 1.6; }
-.chart .published { stroke: var(--accent, #1a56c4); stroke-width: 4; stroke-opacity: .22; }
-.chart .inside { fill: var(--paper, #fff); stroke: var(--accent, #1a56c4); }
-.chart .outside { fill: var(--warn, #a63d00); stroke: var(--paper, #fff); stroke-width: .7; }
-.chart .ring { fill: none; stroke: var(--ink, #1c2530); }
-.chart .other { fill: var(--pale, #55616e); fill-opacity: .6; }
-.chart polyline { stroke-linejoin: round; }
-""" + "".join(f".chart .hue{i} {{ fill: var(--hue{i}, {hue}); }}\n" for i, hue in enumerate(HUES))
+# Each has a colour in the style.
+N_HUES = 8
+STYLE = (Path(__file__).parent / "templates/chart.css").read_text(encoding="utf-8")
 
 
 class Chart:
@@ -177,13 +163,11 @@ class Chart:
         return " ".join(f"{self.x_px(a):.1f},{self.y_px(b):.1f}" for a, b in pairs)
 
 
-def time_chart(
-    days: pd.DatetimeIndex, values: Values, number_format: NumberFormat, *, right: float
-) -> Chart:
+def time_chart(days: pd.DatetimeIndex, values: Values, *, right: float) -> Chart:
     """Return a chart of values by day with its grid, value labels and dates; `right` in pixels."""
     low, high = bounds(values)
     low, high = low - 0.05 * (high - low), high + 0.05 * (high - low)
-    labels = tick_labels(low, high, number_format)
+    labels = tick_labels(low, high)
     left = 10 + DIGIT_WIDTH * max(map(len, labels.values()))
     chart = Chart(in_days(days), np.array([low, high]), left=left, right=right)
     for value, text in labels.items():
@@ -253,15 +237,14 @@ def log_ticks(low: float, high: float) -> list[float]:
     return inside if len(inside) > MIN_LABELS else ticks(10**low, 10**high)
 
 
-def tick_labels(low: float, high: float, number_format: NumberFormat) -> dict[float, str]:
+def tick_labels(low: float, high: float) -> dict[float, str]:
     """Return round values between two ends with their labels, shortened where they are long."""
     values = [tick for tick in ticks(low, high) if low < tick < high] or [(low + high) / 2]
-    unit = 10.0**number_format.power
-    step = min(np.diff(values), default=high - low) / unit
+    step = min(np.diff(values), default=high - low)
     decimals = max(0, -math.floor(math.log10(step) + 1e-9))
-    labels = {tick: f"{tick / unit:,.{decimals}f}" for tick in values}
+    labels = {tick: f"{tick:,.{decimals}f}" for tick in values}
     if max(map(len, labels.values())) > MAX_TICK_CHARACTERS:
-        short = {tick: si_format(tick / unit) for tick in values}
+        short = {tick: si_format(tick) for tick in values}
         if len(set(short.values())) == len(values):
             labels = short
     return {tick: text.replace("-", "−") for tick, text in labels.items()}

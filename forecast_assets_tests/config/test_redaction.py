@@ -9,7 +9,7 @@ from urllib.parse import quote, quote_plus
 import pytest
 
 from forecast_assets.config.redaction import Redactor, redact, redact_url_parts, url_secrets
-from forecast_assets.errors import SettingsError, SourceError
+from forecast_assets.errors import SourceError
 from forecast_assets_tests.http_servers import (
     CSV,
     HttpServer,
@@ -106,44 +106,36 @@ def test_urls_in_messages_have_no_secrets(tmp_path: Path, end: str) -> None:
     assert "/data" in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    "reply",
-    [Reply(status=404), Reply(status=503), csv_reply(CSV + b"1,2,3,4\n"), csv_reply(b"x\n1\n")],
-)
 def test_a_url_of_the_environment_is_shown_by_its_name(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reply: Reply
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with serve(reply) as server:
-        monkeypatch.setenv("DATA_URL", server.url("/hooks/T0P-S3CRET/x.csv?sig=abcdefgh"))
-        with pytest.raises(SourceError, match="env:DATA_URL") as caught:
-            fetch(tmp_path, "env:DATA_URL", max_retries=0)
-    text = "".join(all_texts(caught.value))
-    assert "S3CRET" not in text
-    assert "abcdefgh" not in text
+    for reply in (Reply(status=404), csv_reply(CSV + b"1,2,3,4\n"), csv_reply(b"x\n1\n")):
+        with serve(reply) as server:
+            monkeypatch.setenv("DATA_URL", server.url("/hooks/T0P-S3CRET/x.csv?sig=abcdefgh"))
+            with pytest.raises(SourceError, match="env:DATA_URL") as caught:
+                fetch(tmp_path, "env:DATA_URL", max_retries=0)
+        text = "".join(all_texts(caught.value))
+        assert [part for part in ("S3CRET", "abcdefgh") if part in text] == []
 
 
-@pytest.mark.parametrize(
-    "url", ["env:DATA_URL", "https://ann:pa/ss:word@h.org/a", "https://ann:pa\u2488@h.org/"]
-)
-def test_an_invalid_url_is_not_shown(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, url: str
-) -> None:
+def test_an_invalid_url_is_not_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The reason may be a character of its password."""
     monkeypatch.setenv("DATA_URL", "https://ann:p@ss/word:1@h.org/a")
-    with pytest.raises(SourceError) as caught:
-        fetch(tmp_path, url, max_retries=0)
-    text = "".join(all_texts(caught.value))
-    assert not any(part in text for part in ("p@ss", "word:1", "ss:word", "pa\u2488"))
+    for url in ("env:DATA_URL", "https://ann:pa/ss:word@h.org/a", "https://ann:pa\u2488@h.org/"):
+        with pytest.raises(SourceError) as caught:
+            fetch(tmp_path, url, max_retries=0)
+        text = "".join(all_texts(caught.value))
+        assert not any(part in text for part in ("p@ss", "word:1", "ss:word", "pa\u2488"))
 
 
-@pytest.mark.parametrize("proxy", ["http://ann:proxy-pass@127.0.0.1:9", "nope://ann:proxy-pass@h"])
 def test_credentials_of_a_proxy_are_redacted(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, proxy: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("HTTP_PROXY", proxy)
-    with pytest.raises(SourceError) as caught:
-        fetch(tmp_path, "http://93.184.216.34/", max_retries=0)
-    assert "proxy-pass" not in "".join(all_texts(caught.value))
+    for proxy in ("http://ann:proxy-pass@127.0.0.1:9", "nope://ann:proxy-pass@h"):
+        monkeypatch.setenv("HTTP_PROXY", proxy)
+        with pytest.raises(SourceError) as caught:
+            fetch(tmp_path, "http://93.184.216.34/", max_retries=0)
+        assert "proxy-pass" not in "".join(all_texts(caught.value))
 
 
 def test_settings_are_shown_without_secrets(tmp_path: Path) -> None:
@@ -160,14 +152,6 @@ def test_settings_are_shown_without_secrets(tmp_path: Path) -> None:
     assert shown["url"] == "https://h.org/a"
     assert shown["headers"] == {"X": "***", "Y": "env:KEY"}
     assert shown["body"] == {"n": 1, "deep": [{"token": "***"}, "env:KEY"]}
-
-
-def test_a_secret_that_the_environment_lacks_is_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delenv("API_KEY", raising=False)
-    with pytest.raises(SettingsError, match="the environment has no API_KEY"):
-        fetch(tmp_path, "http://127.0.0.1:1/", headers={"X": "env:API_KEY"})
 
 
 @pytest.mark.parametrize(
@@ -190,20 +174,13 @@ def test_a_secret_is_found_in_every_written_form(
     assert redact(text, secrets) == expected
 
 
-@pytest.mark.parametrize(
-    ("url", "secret", "plain"),
-    [
-        ("https://ann:p%40ss@h.org/a?key=abcdef&n=1", {"p%40ss", "p@ss", "abcdef"}, {"ann", "1"}),
-        ("https://api-token@h.org/", {"api-token"}, set()),
-        ("zip://*.csv::s3://id:se/cr?et@b/a.zip", {"se/cr?et"}, {"id"}),
-        ("sqlite:///a.db", set(), set()),
-    ],
-)
-def test_credentials_and_parameters_of_a_url_are_secret(
-    url: str, secret: set[str], plain: set[str]
-) -> None:
-    assert secret <= url_secrets(url)
-    assert not plain & url_secrets(url)
+def test_credentials_and_parameters_of_a_url_are_secret() -> None:
+    secrets = url_secrets("https://ann:p%40ss@h.org/a?key=abcdef&n=1")
+    assert secrets >= {"p%40ss", "p@ss", "abcdef"}
+    assert not secrets & {"ann", "1"}
+    assert "api-token" in url_secrets("https://api-token@h.org/")
+    assert "se/cr?et" in url_secrets("zip://*.csv::s3://id:se/cr?et@b/a.zip")
+    assert url_secrets("sqlite:///a.db") == set()
 
 
 def test_only_values_of_the_environment_become_secrets(monkeypatch: pytest.MonkeyPatch) -> None:

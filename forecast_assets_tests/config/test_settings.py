@@ -63,21 +63,12 @@ def test_no_traceback_shows_a_secret(table: str, given: str):
     assert HIDDEN not in "".join(traceback.format_exception(refused.value))
 
 
-@pytest.mark.parametrize(
-    ("name", "pattern", "does"),
-    [
-        ("us_crude", "us_*", True),
-        ("us_crude", "US_*", False),
-        ("us_crude", "us_", False),
-        ("a\nb", "*", True),
-        ("a[1]", "a[1]", True),
-        ("a1", "a[1]", True),
-        ("a[1]", "a[1]*", False),
-    ],
-)
-def test_a_name_matches_an_equal_or_a_matching_pattern(name: str, pattern: str, *, does: bool):
-    assert matches_any(name, ["nothing", pattern]) == does
-    assert not matches_any(name, [])
+def test_a_name_matches_an_equal_or_a_matching_pattern():
+    for name, pattern in (("us_a", "us_*"), ("a\nb", "*"), ("a[1]", "a[1]"), ("a1", "a[1]")):
+        assert matches_any(name, ["nothing", pattern])
+    for name, pattern in (("us_a", "US_*"), ("us_a", "us_"), ("a[1]", "a[1]*")):
+        assert not matches_any(name, ["nothing", pattern])
+    assert not matches_any("a", [])
 
 
 def test_a_secret_comes_from_the_environment():
@@ -99,10 +90,8 @@ def test_settings_are_frozen():
 
 def test_a_table_with_a_factory_is_a_model_and_one_without_changes_a_model():
     text = '[models.mine]\nfactory = "team.models:Mine"\nparams = { depth = 3 }\n[models.theta]'
-    assert {name: model.model_dump() for name, model in parsed(text).models.by_name.items()} == {
-        "mine": {"factory": "team.models:Mine", "params": {"depth": 3}, "refit_every": None},
-        "theta": {"factory": None, "params": {}, "refit_every": None},
-    }
+    models = {"mine": ModelSettings(factory="team.models:Mine", params={"depth": 3})}
+    assert parsed(text).models.by_name == {**models, "theta": ModelSettings()}
 
 
 @pytest.mark.parametrize(
@@ -127,34 +116,22 @@ def test_a_setting_has_its_value(text: str, table: str, key: str, value: object)
         ("[serie]", "`serie` is unknown (did you mean `series`?)"),
         ("[series]\nfreqency = 1", "`series.freqency` is unknown (did you mean `frequency`?)"),
         ("[source]\nkindd = 1", "`source.kindd` is unknown (did you mean `kind`?)"),
-        (
-            '[source]\nkind = "file"\npath = "x"\npaht = 1',
-            "`source.paht` is unknown (did you mean `path`?)",
-        ),
+        ('[source]\nkind = "file"\npaht = 1', "`source.paht` is unknown (did you mean `path`?)"),
         ("[models]\nenable = []", "`models.enable` is unknown (did you mean `enabled`?)"),
-        (
-            '[models.mine]\nfactory = "a:B"\nrefit_evry = 2',
-            "`models.mine.refit_evry` is unknown (did you mean `refit_every`?)",
-        ),
+        ("[models.m]\nrefit_evry = 2", "`models.m.refit_evry` is unknown (did you mean `refit_e"),
         ("[compute]\ndask = 1", "`compute.dask` is unknown (did you mean `dask_address`?)"),
         ('root = "x"', "`root` is unknown"),
         ("[var]", "`var` is unknown"),
         # a wrong type
         ("series = 1", "`series` is 1: input should be a valid dictionary"),
-        (
-            '[series]\nseason_length = "52"',
-            "`series.season_length` is '52': input should be a valid integer",
-        ),
+        ('[series]\nseason_length = "52"', "`series.season_length` is '52': input should be a val"),
         ("[backtest]\nstep = 1.0", "`backtest.step` is 1.0: input should be a valid integer"),
         ("[backtest]\nstep = true", "`backtest.step` is True: input should be a valid integer"),
         ('[source]\nkind = "file"\npath = 3', "`source.path` is 3: input should be a valid string"),
         ('[forecast]\nlevels = ["80"]', "`forecast.levels.0` is '80': input should be a valid"),
         # out of range
         ("[series]\nseason_length = 0", "`series.season_length` is 0: input should be greater"),
-        (
-            '[series]\nfrequency = "D"',
-            "`series.frequency` is 'D': input should be 'W-MON', 'W-TUE'",
-        ),
+        ('[series]\nfrequency = "D"', "`series.frequency` is 'D': input should be 'W-MON', 'W-TUE"),
         ('[selection]\nmetric = "mse"', "`selection.metric` is 'mse': input should be 'mae', 'rm"),
         ("[forecast]\nlevels = [100]", "`forecast.levels.0` is 100: input should be less than 100"),
         ("[forecast]\nlevels = [nan]", "`forecast.levels.0` is nan: input should be"),
@@ -164,14 +141,8 @@ def test_a_setting_has_its_value(text: str, table: str, key: str, value: object)
         ('[models]\nenabled = ["a", "b", "a"]', "is ['a', 'b', 'a']: given more than once: a"),
         ('[models]\nenabled = ["a-b"]', "`models.enabled.0` is 'a-b': string should match pattern"),
         ('[store]\nuri = ""', "`store.uri` is '': string should have at least 1 character"),
-        (
-            '[source]\nkind = "ftp"',
-            "`source.kind` is 'ftp', which is none of: demo, file, http, sql, python",
-        ),
-        (
-            '[source]\nkind = "file"\npath = ""',
-            "`source.path` is '': string should have at least 1",
-        ),
+        ('[source]\nkind = "ftp"', "`source.kind` is 'ftp', which is none of: demo, file, http, s"),
+        ('[source]\nkind = "file"\npath = ""', "`source.path` is '': string should have at least "),
         ('[source]\nkind = "file"\npath = "x"\ny = ""', "`source.y` is '': string should have"),
         ('[source]\nkind = "file"', "`source.path` field required"),
         ('[source]\npath = "x"', '`source.path` needs `source.kind = "file"`'),
@@ -179,27 +150,12 @@ def test_a_setting_has_its_value(text: str, table: str, key: str, value: object)
         ('[models.mine]\nparams = "x"', "`models.mine.params` is 'x': input should be a valid dic"),
         ("[models]\nmine = 3", "`models.mine` is unknown. Nothing ran"),
         ("[compute]\nfold_seconds = 0", "`compute.fold_seconds` is 0: input should be greater"),
-        (
-            '[compute]\ndask_address = "localhost:8786"',
-            "`compute.dask_address` is 'localhost:8786': string should match pattern",
-        ),
+        ('[compute]\ndask_address = "localhost:8786"', "is 'localhost:8786': string should matc"),
         ("[compute]\ncluster.slurm = 1", "`compute.cluster.slurm` is 1: input should be a valid d"),
-        (
-            "[compute]\ncluster.slurm = {}\ncluster.local = {}",
-            "`compute.cluster`: dictionary should have at most 1 item",
-        ),
-        (
-            '[compute]\ndask_address = "tcp://s:8786"\ncluster.local = {}',
-            "`compute`: `dask_address` and `cluster` exclude each other: give one of them. No",
-        ),
-        (
-            '[schedule]\ntimezone = "Europe/Berln"',
-            "`schedule.timezone` is 'Europe/Berln': no such time zone; nearest: Europe/Berlin,",
-        ),
-        (
-            '[schedule]\ncron = "weekly"',
-            "`schedule.cron` is 'weekly': a cron expression has five fields: minute hour day",
-        ),
+        ("[compute]\ncluster.slurm = {}\ncluster.local = {}", "dictionary should have at most 1 i"),
+        ('[compute]\ndask_address = "a://b"\ncluster.c = {}', "`cluster` exclude each other: give"),
+        ('[schedule]\ntimezone = "Europe/Berln"', "no such time zone; nearest: Europe/Berlin,"),
+        ('[schedule]\ncron = "weekly"', "`schedule.cron` is 'weekly': a cron expression has five "),
         ('[schedule]\ndeadline = "6 hours"', "`schedule.deadline` is '6 hours': string should"),
         ("[data_quality]\nrevisd = 1", "`data_quality.revisd` is unknown (did you mean `revised`"),
         ('[data_quality]\nlate = "a"', "`data_quality.late` is 'a': input should be 'publish', "),

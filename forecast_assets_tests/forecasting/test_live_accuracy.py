@@ -227,13 +227,6 @@ def test_one_series_is_tested_by_counts():
     assert chances[11] == pytest.approx(0.00998, abs=1e-5)
 
 
-def test_sound_coverage_is_seldom_called_unsound():
-    rng = np.random.default_rng(8)
-    weeks = rng.random((400, 52, 6)) < 0.8
-    called = [coverage_pvalue(covered.mean(axis=1), 0.8) < 0.01 for covered in weeks]
-    assert np.mean(called) < 0.02
-
-
 @pytest.mark.parametrize(
     ("check", "text"),
     [

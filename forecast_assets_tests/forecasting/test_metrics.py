@@ -111,12 +111,6 @@ def test_coverage_is_measured_on_folds_that_the_interval_did_not_see(settings: S
     assert scores.loc["steady", "coverage_80"] == 1.0
 
 
-def test_levels_name_the_coverage_columns(tmp_path: Path, series: pd.DataFrame):
-    settings = make_settings(tmp_path, forecast={"levels": [50, 97.5]})
-    scores = score_errors(series, settings, m=[2.0])
-    assert {"coverage_50", "coverage_97.5"} <= set(scores.columns)
-
-
 def test_skill_is_the_share_of_the_naive_error_that_is_saved(
     settings: Settings, series: pd.DataFrame
 ):

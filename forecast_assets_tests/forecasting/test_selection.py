@@ -7,8 +7,7 @@ import pandas as pd
 import pytest
 
 from forecast_assets.config.settings import Settings
-from forecast_assets.forecasting.policies import POLICIES
-from forecast_assets.forecasting.selection import choose
+from forecast_assets.forecasting.selection import POLICIES, choose
 from forecast_assets.storage.tables import table_contracts
 from forecast_assets_tests.builders import make_settings
 

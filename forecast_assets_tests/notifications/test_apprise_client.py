@@ -23,6 +23,7 @@ from forecast_assets.notifications.apprise_client import (
     check_url,
     send,
 )
+from forecast_assets.notifications.routing import Notification
 from forecast_assets.reporting.render import escape_markdown
 from forecast_assets_tests.notification_servers import (
     HOST,
@@ -79,6 +80,11 @@ def _no_thread_outlives_its_test() -> Iterator[None]:
             thread.join(SECONDS)
 
 
+def deliver(notification: Notification, url: str) -> None:
+    """Send a notification that the channel accepts."""
+    assert send(notification, url, seconds=SECONDS) is None
+
+
 def text_of(mail: EmailMessage, kind: str) -> str:
     """Return the plain or the html text of a mail."""
     body = mail.get_body((kind,))
@@ -102,7 +108,7 @@ def test_a_mail_holds_the_markdown_as_text_and_as_html_and_the_files(
         (tmp_path / name).write_bytes(content)
     text = "# Häd 🎉\n\n| a | b |\n|---|--:|\n| x\\_y | 1 |\n"
     notification = make_notification(text=text, files=tuple(tmp_path / name for name in files))
-    assert send(notification, mail.url(), seconds=SECONDS) is None
+    deliver(notification, mail.url())
     (message,) = mail.mails
     assert message["subject"] == "The week of 2 January"
     assert message["to"] == "ann@example.org"
@@ -117,7 +123,7 @@ def test_a_mail_holds_the_markdown_as_text_and_as_html_and_the_files(
 
 
 def test_a_subject_is_one_line_that_a_header_can_hold(mail: MailServer):
-    assert send(make_notification(title=HOSTILE, text=""), mail.url(), seconds=SECONDS) is None
+    deliver(make_notification(title=HOSTILE, text=""), mail.url())
     (message,) = mail.mails
     subject = str(message["subject"])
     assert text_of(message, "plain").strip()  # a notification without text repeats its title
@@ -130,7 +136,7 @@ def test_a_subject_is_one_line_that_a_header_can_hold(mail: MailServer):
 def test_an_escaped_name_is_text_in_a_mail(mail: MailServer):
     name = "<script>alert(1)</script> | *a* [b](http://c) &amp; `d`\n# e"
     notification = make_notification(text=escape_markdown(name))
-    assert send(notification, mail.url(), seconds=SECONDS) is None
+    deliver(notification, mail.url())
     assert text_of(mail.mails[0], "plain").strip() == " ".join(name.split())
     assert re.findall(r"<(\w+)", text_of(mail.mails[0], "html")) == ["p"]
 
@@ -139,7 +145,7 @@ def test_a_webhook_receives_markdown_with_severity_and_files(tmp_path: Path, hoo
     (tmp_path / "report.md").write_bytes(b"\x00\xff")
     files = (tmp_path / "report.md", tmp_path / "gone.html", tmp_path / ("x" * 300))
     notification = make_notification(severity="error", title="a\udc80", files=files)
-    assert send(notification, hook.url, seconds=SECONDS) is None
+    deliver(notification, hook.url)
     ((method, path, message),) = hook.requests
     assert (method, path) == ("POST", "/hook")
     assert (message["title"], message["type"]) == ("a?", "failure")
@@ -159,12 +165,12 @@ def test_a_long_text_reaches_mail_and_webhook_whole_and_a_chat_as_one_message(
     text = "".join(f"line {i} of many {'x' * 1000}\n\n" for i in range(110))
     chat = CHAT.format(HOST, hook.port)
     for url in (mail.url(), hook.url, chat, f"{chat}?overflow=split"):
-        assert send(make_notification(text=text), url, seconds=SECONDS) is None
+        deliver(make_notification(text=text), url)
     assert "line 109 of many" in text_of(mail.mails[0], "html")
     whole, cut, *parts = hook.messages
     assert whole["message"] == text.rstrip()
     assert len(cut["text"]) <= 4000
-    assert cut["text"].endswith(f"xxx{CUT}")
+    assert cut["text"].endswith(f"xxx\n{CUT}")
     assert sum(message["text"].count(" of many ") for message in parts) == 110
 
 
@@ -175,7 +181,7 @@ def test_a_long_text_reaches_mail_and_webhook_whole_and_a_chat_as_one_message(
         (429, r"error=429\. The service may accept it later"),
         (404, r"Page not found., error=404\. Check that the service is running"),
         (401, r"Verification Failed., error=401\. Correct the user, password or token in the URL"),
-        (302, r"error=302\. The service has moved: use its new address, or add redirect=yes"),
+        (302, r"error=302\. The service has moved: correct the URL, or add redirect=yes to it"),
     ],
 )
 def test_the_answer_of_a_webhook_that_refuses_has_a_remedy(hook: Webhook, answer: int, reason: str):
@@ -186,7 +192,7 @@ def test_the_answer_of_a_webhook_that_refuses_has_a_remedy(hook: Webhook, answer
 
 def test_a_redirect_is_followed_if_the_url_says_so(hook: Webhook):
     with webhook(307, moved_to=f"http://{HOST}:{hook.port}/hook") as moved:
-        assert send(make_notification(), f"{moved.url}?redirect=yes", seconds=SECONDS) is None
+        deliver(make_notification(), f"{moved.url}?redirect=yes")
     assert hook.titles == ["The week of 2 January"]
 
 

@@ -59,7 +59,7 @@ def test_all_rows_are_json_rounded_as_they_are_written(long_report: WeeklyReport
     last = long_report.series.groupby("unique_id")["y"].last()
     assert rows["name"] == list(last.index)
     assert {len(rows[name]) for name in ("next", "low", "high", "miss", "model")} == {len(last)}
-    assert [rows["labels"][i] for i in rows["label"]] == ["tons"] * len(last)
+    assert [rows["units"][i] for i in rows["unit"]] == ["tons"] * len(last)
     assert rows["last"] == [round(y, 2) for y in last]
     assert rows["decimals"] == [2] * len(last)
 
@@ -135,19 +135,6 @@ def test_the_order_of_rows_does_not_matter(long_report: WeeklyReport):
     assert all_rows_json(summarize(again)) == all_rows_json(summarize(long_report))
     first, second = (context_of(report)["leaderboard"] for report in (long_report, again))
     pd.testing.assert_frame_equal(pd.DataFrame(first), pd.DataFrame(second))
-
-
-@pytest.mark.parametrize(
-    ("levels", "expected"),
-    [
-        ([80], "80 % interval"),
-        ([80, 95], "80 and 95 % intervals"),
-        ([50, 80, 97.5], "50, 80 and 97.5 % intervals"),
-        ([10, 20, 50, 90], "4 intervals from 10 to 90 %"),
-    ],
-)
-def test_the_drawn_intervals_are_named(levels: list[float], expected: str):
-    assert context_of(make_report(levels=levels))["drawn_levels"] == expected
 
 
 def test_a_chart_shows_published_intervals_of_the_level_in_the_table():

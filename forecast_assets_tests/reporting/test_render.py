@@ -242,7 +242,7 @@ def test_names_cannot_break_the_report(n_more: int):
     assert set(re.findall(r"<\s*/?\s*(\w+)", html)) <= {"p", "ul", "li", "strong"}
 
 
-@pytest.mark.parametrize(("n_weeks", "half"), [(0, 1.0), (10, 0.0), (10, 1.0)])
+@pytest.mark.parametrize(("n_weeks", "half"), [(0, 1.0), (10, 0.0)])
 def test_missing_numbers_are_dashes(n_weeks: int, half: float):
     report = make_report(make_series(**UNUSUAL_SERIES), n_weeks=n_weeks, half=half)
     forecast = report.forecast.assign(lo_80=np.nan, hi_80=np.nan, backtest_mae=np.nan)

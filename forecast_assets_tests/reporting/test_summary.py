@@ -13,7 +13,6 @@ from forecast_assets.reporting.summary import (
     displayed_levels,
     format_miss,
     interval_outcome,
-    most_surprising,
     number_formats,
     summarize_series,
 )
@@ -39,8 +38,7 @@ def test_the_title_has_the_weeks_and_the_number_of_series():
     assert make_report(series, n_weeks=0).title == title
     further = make_report(series, n_weeks=0, horizon=3).title
     assert further == "Forecast for the weeks ending 2024-05-24 to 2024-06-07: 2 series"
-    none = make_report(n_weeks=0).only(["nothing"])
-    assert (none.n_series, none.title) == (0, "Forecast of no series")
+    assert make_report(n_weeks=0).only(["nothing"]).title == "Forecast of no series"
 
 
 def test_a_report_of_some_series_has_only_their_rows_and_findings():
@@ -58,7 +56,7 @@ def test_a_report_of_some_series_has_only_their_rows_and_findings():
     some = report.only(["sales*", "st?ck", "a[1]"])
     for frame in (some.forecast, some.series, some.best_model, some.metrics, some.accuracy):
         assert set(frame["unique_id"]) == {"sales_uk", "stock", "a[1]", "a1"}
-    assert (some.n_series, some.run_id, some.levels) == (4, report.run_id, report.levels)
+    assert (some.run_id, some.levels) == (report.run_id, report.levels)
     assert (list(some.problems), list(some.findings)) == ([], findings[:1])
     assert report.only(["Sales"]).accuracy_check.n_weeks == report.accuracy_check.n_weeks == 10
 
@@ -105,12 +103,6 @@ def test_a_series_that_ended_has_its_own_last_week():
     rows = rows_of(make_report(series))
     assert rows["is_newest"].to_dict() == {"a": False, "b": True}
     assert (rows["ds"] - rows["last_ds"] == pd.Timedelta(weeks=1)).all()
-
-
-def test_the_most_surprising_series_are_first_and_unknown_surprises_last():
-    rows = pd.DataFrame({"unique_id": list("abcd"), "surprise": [0.5, np.nan, 2.0, 0.5]})
-    assert list(most_surprising(rows, 3)["unique_id"]) == ["c", "a", "d"]
-    assert list(most_surprising(rows, 9)["unique_id"]) == ["c", "a", "d", "b"]
 
 
 def test_the_number_format_of_a_row_fits_its_interval_else_its_usual_change():

@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forecast_assets.reporting.number_format import NumberFormat
 from forecast_assets.reporting.svg import (
     HEIGHT,
     LINE_HEIGHT,
@@ -26,9 +25,9 @@ from forecast_assets.reporting.svg import (
 DAYS = pd.date_range("2024-01-05", periods=30, freq="W-FRI")
 
 
-def half_year(*y: float, number_format: NumberFormat | None = None) -> Chart:
+def half_year(*y: float) -> Chart:
     """Return a chart of half a year between these values."""
-    return time_chart(DAYS, np.array(y), number_format or NumberFormat(1), right=60)
+    return time_chart(DAYS, np.array(y), right=60)
 
 
 def texts(marks: list[str]) -> list[tuple[str, float, float]]:
@@ -45,20 +44,17 @@ def test_greater_values_are_higher_and_later_days_further_right():
 
 
 @pytest.mark.parametrize(
-    ("y", "number_format", "expected"),
+    ("y", "expected"),
     [
-        ((10.0, 20.0), NumberFormat(1), ["10", "12", "14", "16", "18", "20"]),
-        ((-0.1, 0.1), NumberFormat(2), ["−0.10", "−0.05", "0.00", "0.05", "0.10"]),
-        ((1.90e6, 1.96e6), NumberFormat(0), ["1.9M", "1.92M", "1.94M", "1.96M"]),
-        ((1e12, 4e12), NumberFormat(3, 12), ["1", "2", "3", "4"]),
-        ((1e9, 1e9 + 3), NumberFormat(0), [f"1,000,000,00{i}" for i in range(4)]),
+        ((10.0, 20.0), ["10", "12", "14", "16", "18", "20"]),
+        ((-0.1, 0.1), ["−0.10", "−0.05", "0.00", "0.05", "0.10"]),
+        ((1.90e6, 1.96e6), ["1.9M", "1.92M", "1.94M", "1.96M"]),
+        ((1e9, 1e9 + 3), [f"1,000,000,00{i}" for i in range(4)]),
     ],
 )
-def test_the_value_axis_has_a_few_round_values(
-    y: tuple[float, float], number_format: NumberFormat, expected: list[str]
-):
-    marks = half_year(*y, number_format=number_format).marks
-    assert [text for text, _, height in texts(marks) if height < HEIGHT - 7] == expected
+def test_the_value_axis_has_a_few_round_values(y: tuple[float, float], expected: list[str]):
+    labels = [text for text, _, height in texts(half_year(*y).marks) if height < HEIGHT - 7]
+    assert labels == expected
 
 
 @given(low=st.floats(-1e9, 1e9), span=st.floats(1e-3, 1e9))
@@ -84,7 +80,7 @@ def test_a_log_axis_has_round_values_however_short_it_is():
 def test_dates_do_not_overlap(n_weeks: int, expected: list[str]):
     """An axis that months do not fit shows its first and last day."""
     days = pd.date_range("2024-01-05", periods=n_weeks, freq="W-FRI")
-    marks = time_chart(days, np.array([0.0, 1.0]), NumberFormat(1), right=60).marks
+    marks = time_chart(days, np.array([0.0, 1.0]), right=60).marks
     dates = sorted((x, text) for text, x, y in texts(marks) if y == HEIGHT - 7)
     assert [text for _, text in dates] == expected
     assert all(b - a > 20 for (a, _), (b, _) in pairwise(dates))

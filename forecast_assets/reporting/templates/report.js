@@ -11,7 +11,7 @@
   const number = (value, i) => {
     if (value === null) return "–";
     const digits = { minimumFractionDigits: data.decimals[i], maximumFractionDigits: data.decimals[i] };
-    const text = (value / 10 ** data.power[i]).toLocaleString("en-US", digits);
+    const text = value.toLocaleString("en-US", digits);
     return /[1-9]/.test(text) ? text.replace("-", "−") : text.replace("-", "");
   };
   const miss = (value, i) => {
@@ -45,8 +45,8 @@
     const node = document.createElement("tr");
     const first = element("th", "", { scope: "row" });
     first.append(element("bdi", data.name[i]));
-    const label = data.labels[data.label[i]];
-    if (label) first.append(element("small", label));
+    const unit = data.units[data.unit[i]];
+    if (unit) first.append(element("small", unit));
     node.append(first);
     for (const { title, text, kind = "" } of columns.slice(1)) {
       node.append(element("td", text(i), { "data-label": title, class: kind }));
