@@ -62,8 +62,7 @@ def parse(
     given: Mapping[str, Any], *, root: Path, var: Path, origin: str, warn: Warn = log_warning
 ) -> Settings:
     """Return the settings of a parsed file; `origin` names it in messages. Raises SettingsError."""
-    if "verdict" in given:  # until the next release
-        given = _with_new_name(given, "verdict", "data_quality", origin=origin, warn=warn)
+    given = _with_new_name(given, origin, warn)
     reserved = [f"`{name}` is unknown" for name in ("root", "var") if name in given]
     if reserved:
         raise SettingsError(_error_text(origin, reserved))
@@ -79,18 +78,18 @@ def parse(
         raise SettingsError(_error_text(origin, problems)) from error
 
 
-def _with_new_name(
-    given: Mapping[str, Any], old: str, new: str, *, origin: str, warn: Warn
-) -> Mapping[str, Any]:
-    """Rename a deprecated table, with a warning. Raises SettingsError if both names are given."""
-    if new in given:
-        problem = f"`[{old}]` is the old name of `[{new}]`, and both are given"
+def _with_new_name(given: Mapping[str, Any], origin: str, warn: Warn) -> Mapping[str, Any]:
+    """Rename `[verdict]`, which 0.3.0 will refuse. Raises SettingsError if both names are given."""
+    if "verdict" not in given:
+        return given
+    if "data_quality" in given:
+        problem = "`[verdict]` is the old name of `[data_quality]`, and both are given"
         raise SettingsError(_error_text(origin, [problem]))
     warn(
-        f"`[{old}]` in {origin} is deprecated: its name is `[{new}]` now. It is read as before;"
-        f" the next release will refuse it. Rename the table."
+        f"`[verdict]` in {origin} is deprecated: its name is `[data_quality]` now. It is read as"
+        f" before; the next release will refuse it. Rename the table."
     )
-    return {new if name == old else name: table for name, table in given.items()}
+    return {"data_quality" if name == "verdict" else name: given[name] for name in given}
 
 
 def _error_text(origin: str, problems: Sequence[str]) -> str:

@@ -71,8 +71,8 @@ def pooled_statistics(results: BacktestResults, scores: Scores, *, overlap: int)
     is_known = ~np.isnan(weekly[is_complete]).any(axis=0)
     in_set = model_confidence_set(weekly[:, None, is_known], overlap=overlap)[:, 0]
     columns = {"model": list(results.models), "may_be_best_overall": in_set}
-    for level, inside in scores.n_inside.items():
-        n_inside, n = (table.sum(axis=2) for table in (inside, scores.n_intervals[level]))  # [C, W]
+    for level, tables in scores.coverage.items():
+        n_inside, n = (table.sum(axis=2) for table in tables)  # [C, W]
         with np.errstate(invalid="ignore"):
             columns[f"coverage_{level}"] = n_inside.sum(axis=1) / n.sum(axis=1)
         shares = [i[m > 0] / m[m > 0] for i, m in zip(n_inside, n, strict=True)]
@@ -101,11 +101,11 @@ def by_horizon(results: BacktestResults, scores: Scores) -> pd.DataFrame:
     errors = _scaled_errors(results)
     size, signed = mean_by_series(np.abs(errors)), mean_by_series(errors)
     squared = np.sqrt(mean_by_series(_scaled_errors(results, is_squared=True) ** 2))
-    shares = {}
-    for name, inside in scores.n_inside.items():
-        with np.errstate(invalid="ignore"):
-            share = inside.sum(axis=1) / scores.n_intervals[name].sum(axis=1)  # [C, H]
-        shares[f"coverage_{name}"] = share.ravel()
+    with np.errstate(invalid="ignore"):
+        shares = {
+            f"coverage_{name}": (n_inside.sum(axis=1) / n.sum(axis=1)).ravel()
+            for name, (n_inside, n) in scores.coverage.items()
+        }
     return pd.DataFrame(
         {
             "model": np.repeat(results.models, horizon),

@@ -46,8 +46,8 @@ class Scores:
 
     by_series: dict[str, Values]  # [C, S] each; NaN where a candidate is not scored
     may_be_best: NDArray[np.bool_]  # [C, S]; in the model confidence set
-    n_inside: dict[str, Values]  # [C, W, H] each, by level: values inside their interval
-    n_intervals: dict[str, Values]  # [C, W, H] each, by level: forecasts with an interval
+    # [C, W, H] each, by level: the values inside their interval, and the forecasts that have one
+    coverage: dict[str, tuple[Values, Values]]
 
 
 def compute(results: BacktestResults, settings: Settings) -> Scores:
@@ -77,12 +77,9 @@ def compute(results: BacktestResults, settings: Settings) -> Scores:
         is_inside = has_interval & (np.abs(block.errors) <= widths)
         n_inside[:, :, position] += is_inside.sum(axis=2)
         n_intervals[:, :, position] += has_interval.sum(axis=2)
-    return Scores(
-        {name: np.where(is_scored, values, np.nan) for name, values in scores.items()},
-        may_be_best,
-        dict(zip(names, n_inside, strict=True)),
-        dict(zip(names, n_intervals, strict=True)),
-    )
+    scores = {name: np.where(is_scored, values, np.nan) for name, values in scores.items()}
+    counts = zip(n_inside, n_intervals, strict=True)
+    return Scores(scores, may_be_best, dict(zip(names, counts, strict=True)))
 
 
 def to_frame(results: BacktestResults, scores: Scores, series: pd.DataFrame) -> pd.DataFrame:

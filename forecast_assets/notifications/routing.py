@@ -55,15 +55,18 @@ def report_recipients(
     `severity_of` returns the severity of the report on these series. A URL that receives the whole
     report receives no partial one.
     """
-    urls_by_patterns: dict[Patterns, list[str]] = {ALL_SERIES: [*settings.notify.urls]}
+    urls_by_patterns = {ALL_SERIES: [*settings.notify.urls]}
     for rule in settings.notify.rules:
         if _includes(rule, "report", severity_of(rule.series)):
             urls_by_patterns.setdefault(rule.series, []).extend(rule.urls)
-    readers_of_all = set(urls_by_patterns[ALL_SERIES])
-    for patterns, urls in urls_by_patterns.items():
-        if patterns != ALL_SERIES:
-            urls_by_patterns[patterns] = [url for url in urls if url not in readers_of_all]
-    return {patterns: _unique(urls) for patterns, urls in urls_by_patterns.items() if urls}
+    whole = urls_by_patterns.pop(ALL_SERIES)
+    parts = {
+        patterns: [url for url in urls if url not in whole]
+        for patterns, urls in urls_by_patterns.items()
+    }
+    return {
+        patterns: _unique(urls) for patterns, urls in {ALL_SERIES: whole, **parts}.items() if urls
+    }
 
 
 def current_recipients(notification: Notification, settings: Settings) -> list[str]:

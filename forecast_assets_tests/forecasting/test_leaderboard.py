@@ -101,7 +101,7 @@ def test_coverage_is_the_share_of_all_values_with_its_error(tmp_path: Path):
     results = collect(naive, series, settings)
     scores = compute(results, settings)
     row = pooled_statistics(results, scores, overlap=1).set_index("model").loc["m"]
-    inside, n = scores.n_inside["80"][0, :, 0], scores.n_intervals["80"][0, :, 0]
+    inside, n = (counts[0, :, 0] for counts in scores.coverage["80"])
     assert row["coverage_80"] == pytest.approx(inside.sum() / n.sum())
     assert row["coverage_80"] == pytest.approx(0.8, abs=3 * row["coverage_80_error"])
     shares = inside[n > 0] / n[n > 0]
