@@ -12,20 +12,9 @@ import numpy as np
 import pandas as pd
 
 from forecast_assets.backtesting.folds import WorkerSpan
+from forecast_assets.reporting import svg
 from forecast_assets.reporting.number_format import NumberFormat, choose_format, si_format
 from forecast_assets.reporting.summary import displayed_levels
-from forecast_assets.reporting.svg import (
-    N_HUES,
-    STRONG_DIGIT_WIDTH,
-    Chart,
-    Values,
-    bounds,
-    chart_grid,
-    in_days,
-    log_ticks,
-    ticks,
-    time_chart,
-)
 from forecast_assets.storage.tables import interval_columns
 
 Frame = pd.DataFrame
@@ -47,10 +36,10 @@ def draw_series(series: Frame) -> str:
     charts = {}
     for unique_id, rows in _first_series(series).items():
         y = rows["y"].to_numpy()
-        chart = time_chart(pd.DatetimeIndex(rows["ds"]), y, right=10)
-        chart.line("actual", in_days(rows["ds"]), y)
+        chart = svg.time_chart(pd.DatetimeIndex(rows["ds"]), y, right=10)
+        chart.line("actual", svg.in_days(rows["ds"]), y)
         charts[unique_id] = chart
-    return chart_grid(charts, title="Every series from its first week to its last")
+    return svg.chart_grid(charts, title="Every series from its first week to its last")
 
 
 def draw_scores(metrics: Frame, *, metric: str) -> str:
@@ -72,7 +61,7 @@ def draw_scores(metrics: Frame, *, metric: str) -> str:
         best = min(scores, key=scores.__getitem__)
         chart.dot("ring", math.log10(scores[best]), y, radius=8)
         chart.text(chart.right + 16, chart.y_px(y) + 4, best, kind="title")
-    for value in log_ticks(*bounds(logs)):
+    for value in svg.log_ticks(*svg.bounds(logs)):
         x = chart.x_px(math.log10(value))
         chart.text(x, chart.bottom + 14, si_format(value), anchor="middle")
     note = f"{metric} (lower is better; the best is ringed)"
@@ -90,7 +79,7 @@ def draw_timeline(spans: Sequence[WorkerSpan]) -> str:
     chart = _row_chart(x, len(models), MODEL_HEIGHT, left=190, right=20, top=44, bottom=30)
     chart.text(10, 20, f"{seconds:.1f} seconds on {len(workers)} workers", kind="title")
     names = {f"worker {name}"[-MAX_WORKER_NAME:]: _hue(i) for i, name in enumerate(workers[:8])}
-    chart.legend(names, top=36, columns=N_HUES)
+    chart.legend(names, top=36, columns=svg.N_HUES)
     for i, model in enumerate(models):
         chart.text(chart.left - 8, chart.y_px(-i) + 12, model, anchor="end")
     lane = BAR_HEIGHT / MODEL_HEIGHT / len(workers)
@@ -99,7 +88,7 @@ def draw_timeline(spans: Sequence[WorkerSpan]) -> str:
         y = -models.index(span.model) - worker * lane
         start = span.began - began
         chart.bar(_hue(worker), (start, start + span.seconds), (y - lane, y))
-    for second in ticks(0, seconds):
+    for second in svg.ticks(0, seconds):
         chart.text(chart.x_px(second), chart.height - 10, f"{si_format(second)} s")
     return chart.svg(title="When each model ran, and on which worker", is_standalone=True)
 
@@ -119,7 +108,7 @@ def draw_forecast(forecast: Frame, series: Frame, *, levels: Sequence[float]) ->
         charts[f"{unique_id} · {rows['model'].iloc[0]}"] = fan_chart(
             weeks, rows, Frame(), levels=levels, level=level, number_format=number_format
         )
-    return chart_grid(charts, title="The last half year of every series, and its forecast")
+    return svg.chart_grid(charts, title="The last half year of every series, and its forecast")
 
 
 def fan_chart(
@@ -130,7 +119,7 @@ def fan_chart(
     levels: Sequence[float],
     level: float,
     number_format: NumberFormat,
-) -> Chart:
+) -> svg.Chart:
     """Return the chart of one series; each frame holds rows of that series only.
 
     `past` holds `ds, y`, newest last; `forecast` next_week_forecast's rows by h; `published`
@@ -139,8 +128,8 @@ def fan_chart(
     """
     past = past.tail(WEEKS_SHOWN)
     days = pd.DatetimeIndex(pd.concat([past["ds"], forecast["ds"]]))
-    x_past, y = in_days(past["ds"]), past["y"].to_numpy()
-    x = in_days(days)[len(past) - 1 :]
+    x_past, y = svg.in_days(past["ds"]), past["y"].to_numpy()
+    x = svg.in_days(days)[len(past) - 1 :]
     y_hat = np.r_[y[-1:], forecast["y_hat"].to_numpy()]
     bands = {
         band: [np.r_[y[-1:], forecast[end].to_numpy()] for end in interval_columns([band])]
@@ -153,10 +142,10 @@ def fan_chart(
     end_values = [high_end, y_hat[-1], low_end] if low_end < high_end else [y_hat[-1]]
     labels = [(number_format.text(value), float(value)) for value in end_values]
     ends = [end for pair in bands.values() for end in pair]
-    chart = time_chart(
+    chart = svg.time_chart(
         days,
         np.concatenate([y, y_hat, *ends, *(shown[name] for name in columns[1:])]),
-        right=12 + STRONG_DIGIT_WIDTH * max(len(text) for text, _ in labels),
+        right=12 + svg.STRONG_DIGIT_WIDTH * max(len(text) for text, _ in labels),
     )
     for low, high in reversed(bands.values()):
         chart.band(x, low, high, opacity=1 - (1 - MAX_OPACITY) ** (1 / len(levels)))
@@ -191,9 +180,9 @@ def merge_spans(spans: Iterable[WorkerSpan]) -> list[WorkerSpan]:
     return merged
 
 
-def _draw_published(chart: Chart, published: Frame, actual: Mapping[float, float]) -> None:
+def _draw_published(chart: svg.Chart, published: Frame, actual: Mapping[float, float]) -> None:
     """Draw published forecasts with their intervals: a diamond where the value was outside."""
-    for day, row in zip(in_days(published["ds"]), published.to_numpy()[:, 1:], strict=True):
+    for day, row in zip(svg.in_days(published["ds"]), published.to_numpy()[:, 1:], strict=True):
         y_hat, low, high = map(float, row)
         if math.isfinite(low) and math.isfinite(high):
             chart.segment("published", (day, day), (high, low))
@@ -203,25 +192,27 @@ def _draw_published(chart: Chart, published: Frame, actual: Mapping[float, float
             chart.dot("inside", day, y_hat, radius=1.9)
 
 
-def _row_chart(x: Values, n: int, row_height: float, **margins: float) -> Chart:
+def _row_chart(x: svg.Values, n: int, row_height: float, **margins: float) -> svg.Chart:
     """Return a chart of the width of a page with n rows, which go down from y = 0."""
     height = margins["top"] + row_height * n + margins["bottom"]
-    return Chart(x, np.array([-float(max(n, 1)), 0.0]), width=PAGE_WIDTH, height=height, **margins)
+    return svg.Chart(
+        x, np.array([-float(max(n, 1)), 0.0]), width=PAGE_WIDTH, height=height, **margins
+    )
 
 
 def _model_kinds(scored: Frame, models: Iterable[str], *, metric: str) -> dict[str, str]:
     """Return a hue for each model; where there are too many, for the best ones and naive."""
     names = list(dict.fromkeys(models))
-    if len(names) <= N_HUES:
+    if len(names) <= svg.N_HUES:
         return {name: _hue(i) for i, name in enumerate(names)}
     best = scored.loc[scored.groupby("unique_id")[metric].idxmin(), "model"]
     winners = [*dict.fromkeys([*best.value_counts().index, "naive"])]
-    shown = [name for name in winners if name in names][:N_HUES]
+    shown = [name for name in winners if name in names][: svg.N_HUES]
     return {**{name: _hue(i) for i, name in enumerate(shown)}, "others": "other"}
 
 
 def _hue(i: int) -> str:
-    return f"hue{i % N_HUES}"
+    return f"hue{i % svg.N_HUES}"
 
 
 def _first_series(frame: Frame) -> Mapping[str, Frame]:

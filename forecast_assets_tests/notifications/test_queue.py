@@ -102,6 +102,8 @@ def test_an_id_is_queued_once_whatever_became_of_it(queue: NotificationQueue, up
 def test_any_text_can_be_queued_and_sent(queue: NotificationQueue, folder: Path, up: Webhook):
     hostile = "../../x\x00\n🎉\udc80" * 50
     notification = make_notification(hostile, title=hostile, text=hostile, series=(hostile,))
+    assert (deliver(queue, up.url), queue.undelivered(now=AS_OF)) == (0, [])
+    assert not folder.exists()
     assert queue.enqueue(notification, [up.url], now=AS_OF)
     assert not queue.enqueue(notification, [up.url], now=AS_OF)
     deliver(queue, up.url)
@@ -140,14 +142,6 @@ def test_a_full_disk_is_an_error_and_keeps_what_is_queued(queue: NotificationQue
 
 
 # Deliver
-
-
-def test_without_a_queue_nothing_is_delivered_and_no_folder_is_made(
-    queue: NotificationQueue, folder: Path
-):
-    assert deliver(queue) == 0
-    assert queue.undelivered(now=AS_OF) == []
-    assert not folder.exists()
 
 
 def test_each_channel_receives_the_notification_with_its_files(

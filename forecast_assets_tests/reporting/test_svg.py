@@ -10,24 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forecast_assets.reporting.svg import (
-    HEIGHT,
-    LINE_HEIGHT,
-    STYLE,
-    WIDTH,
-    Chart,
-    in_days,
-    log_ticks,
-    ticks,
-    time_chart,
-)
+from forecast_assets.reporting import svg
 
 DAYS = pd.date_range("2024-01-05", periods=30, freq="W-FRI")
 
 
-def half_year(*y: float) -> Chart:
+def half_year(*y: float) -> svg.Chart:
     """Return a chart of half a year between these values."""
-    return time_chart(DAYS, np.array(y), right=60)
+    return svg.time_chart(DAYS, np.array(y), right=60)
 
 
 def texts(marks: list[str]) -> list[tuple[str, float, float]]:
@@ -39,8 +29,8 @@ def texts(marks: list[str]) -> list[tuple[str, float, float]]:
 def test_greater_values_are_higher_and_later_days_further_right():
     chart = half_year(10.0, 20.0)
     assert chart.top < chart.y_px(20.0) < chart.y_px(10.0) < chart.bottom
-    first, last = in_days(DAYS[[0, -1]])
-    assert 0 < chart.x_px(first) < chart.x_px(last) == WIDTH - 60
+    first, last = svg.in_days(DAYS[[0, -1]])
+    assert 0 < chart.x_px(first) < chart.x_px(last) == svg.WIDTH - 60
 
 
 @pytest.mark.parametrize(
@@ -53,20 +43,20 @@ def test_greater_values_are_higher_and_later_days_further_right():
     ],
 )
 def test_the_value_axis_has_a_few_round_values(y: tuple[float, float], expected: list[str]):
-    labels = [text for text, _, height in texts(half_year(*y).marks) if height < HEIGHT - 7]
+    labels = [text for text, _, height in texts(half_year(*y).marks) if height < svg.HEIGHT - 7]
     assert labels == expected
 
 
 @given(low=st.floats(-1e9, 1e9), span=st.floats(1e-3, 1e9))
 def test_ticks_are_a_few_round_values_between_the_ends(low: float, span: float):
-    values = ticks(low, low + span)
+    values = svg.ticks(low, low + span)
     assert 2 <= len(values) <= 8
     assert all(low - 1e-6 * span <= tick <= low + span * (1 + 1e-6) for tick in values)
 
 
 def test_a_log_axis_has_round_values_however_short_it_is():
-    assert log_ticks(-1, 1) == pytest.approx([0.1, 0.2, 0.5, 1, 2, 5, 10])
-    assert log_ticks(np.log10(0.82), np.log10(1.18)) == pytest.approx([0.9, 1.0, 1.1])
+    assert svg.log_ticks(-1, 1) == pytest.approx([0.1, 0.2, 0.5, 1, 2, 5, 10])
+    assert svg.log_ticks(np.log10(0.82), np.log10(1.18)) == pytest.approx([0.9, 1.0, 1.1])
 
 
 @pytest.mark.parametrize(
@@ -80,8 +70,8 @@ def test_a_log_axis_has_round_values_however_short_it_is():
 def test_dates_do_not_overlap(n_weeks: int, expected: list[str]):
     """An axis that months do not fit shows its first and last day."""
     days = pd.date_range("2024-01-05", periods=n_weeks, freq="W-FRI")
-    marks = time_chart(days, np.array([0.0, 1.0]), right=60).marks
-    dates = sorted((x, text) for text, x, y in texts(marks) if y == HEIGHT - 7)
+    marks = svg.time_chart(days, np.array([0.0, 1.0]), right=60).marks
+    dates = sorted((x, text) for text, x, y in texts(marks) if y == svg.HEIGHT - 7)
     assert [text for _, text in dates] == expected
     assert all(b - a > 20 for (a, _), (b, _) in pairwise(dates))
 
@@ -90,10 +80,10 @@ def test_dates_do_not_overlap(n_weeks: int, expected: list[str]):
 def test_the_labels_beside_the_end_do_not_overlap(values: list[float]):
     chart = half_year(0.0, 3.0)
     chart.marks.clear()
-    chart.end_labels([(str(value), value) for value in values], in_days(DAYS)[-1])
+    chart.end_labels([(str(value), value) for value in values], svg.in_days(DAYS)[-1])
     heights = [y for _, _, y in texts(chart.marks)]
-    assert np.diff(heights).min() >= LINE_HEIGHT - 0.1
-    assert 0 < heights[0] < heights[-1] < HEIGHT
+    assert np.diff(heights).min() >= svg.LINE_HEIGHT - 0.1
+    assert 0 < heights[0] < heights[-1] < svg.HEIGHT
 
 
 def test_a_long_text_is_cut_and_characters_that_xml_does_not_allow_are_replaced():
@@ -107,5 +97,5 @@ def test_a_long_text_is_cut_and_characters_that_xml_does_not_allow_are_replaced(
 
 
 def test_a_standalone_picture_has_its_own_colours():
-    assert STYLE in half_year(0.0, 1.0).svg(title="", is_standalone=True)
-    assert all("," in use for use in re.findall(r"var\(([^)]*)\)", STYLE))
+    assert svg.STYLE in half_year(0.0, 1.0).svg(title="", is_standalone=True)
+    assert all("," in use for use in re.findall(r"var\(([^)]*)\)", svg.STYLE))
