@@ -22,14 +22,11 @@ log_warning = logging.getLogger(__name__).warning  # on stderr unless the proces
 
 
 def load(environ: Mapping[str, str] = os.environ, *, warn: Warn = log_warning) -> Settings:
-    """Read the settings in force.
+    """Read the settings in force: the file of FORECAST_CONFIG, else forecast.toml of the checkout.
 
-    The file is the one that FORECAST_CONFIG names, else forecast.toml at the root of the checkout.
     FORECAST_VAR moves the folder that runs write to. `warn` receives a sentence for each deprecated
-    setting.
-
-    Raises SettingsError if the file is missing or is not TOML, and if a setting is unknown, of a
-    wrong type or out of range.
+    setting. Raises SettingsError if the file is missing or is not TOML, and if a setting is
+    unknown, of a wrong type or out of range.
     """
     path = config_path(environ)
     try:

@@ -236,8 +236,7 @@ class NotifyRule(FrozenModel):
     urls: tuple[Secret, ...] = Field(min_length=1, strict=False)
     events: tuple[Event, ...] = Field(get_args(Event), min_length=1, strict=False)
     severity: Severity = "info"  # the lowest that is sent
-    # Names or patterns, as in `matches_any`.
-    series: tuple[str, ...] = Field(("*",), min_length=1, strict=False)
+    series: tuple[str, ...] = Field(("*",), min_length=1, strict=False)  # for `matches_any`
 
 
 class NotifySettings(FrozenModel):

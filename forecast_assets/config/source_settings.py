@@ -60,8 +60,7 @@ class _Source(FrozenModel):
     unique_id: Name = "unique_id"
     ds: Name = "ds"
     y: Name = "y"
-    # The zone in which days and weeks are counted.
-    timezone: Zone | None = None
+    timezone: Zone | None = None  # in which days and weeks are counted
     on_bad_rows: Literal["fail", "quarantine"] = "fail"
     max_bytes: int = Field(2_000_000_000, ge=1)  # of all bodies, and of what they decompress to
     max_retries: int = Field(42, ge=0, le=10_000)

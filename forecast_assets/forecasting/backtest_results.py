@@ -193,8 +193,7 @@ def mean_of_known(values: Values, axis: int | tuple[int, ...]) -> Values:
 
 def as_weeks(ds: "NDArray[np.datetime64]") -> Positions:
     """Convert days to whole weeks since 1970."""
-    weeks: Positions = ds.astype("datetime64[D]").astype(np.int64) // 7
-    return weeks
+    return ds.astype("datetime64[D]").astype(np.int64) // 7
 
 
 def _rows_by_model(predictions: pd.DataFrame) -> dict[str, slice]:

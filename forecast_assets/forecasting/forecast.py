@@ -178,7 +178,7 @@ def _forecast_with_fallback(
 
 
 class _LatestForecasts:
-    """Run models on the newest week, each at most once for a series, and combine them."""
+    """Run models on the newest week of `targets`, at most once for a series, and combine them."""
 
     def __init__(
         self,
@@ -187,7 +187,6 @@ class _LatestForecasts:
         settings: Settings,
         executor: BacktestExecutor,
     ) -> None:
-        """Store what to run on: `targets` hold each series with its newest week as its fold."""
         self._targets, self._panel = targets, Panel.of(targets)
         self._results, self._settings, self._executor = results, settings, executor
         self._position = {series.unique_id: i for i, series in enumerate(results.planned)}

@@ -139,16 +139,18 @@ def half_widths(
     levels: Sequence[float],
     pools: Sequence[ErrorPool],
     *,
-    target_weeks: Positions,
-    target_volatility: Values,
+    target_weeks: Positions | None = None,
+    target_volatility: Values | None = None,
 ) -> Values:
     """Return the interval half-widths of S series at each of T weeks: [L, S, T, H].
 
     `abs_errors` [S, K, H] were made at cutoffs `weeks` [K] with `volatility` [S, K]; at the cutoffs
-    `target_weeks` [T] it is `target_volatility` [S, T]. `pools` holds one pool for each of the H
-    weeks ahead. Only errors whose target week was over count. As long as a series has never moved,
-    the pool does not count: there is no unit to scale it to.
+    `target_weeks` [T], by default the same, it is `target_volatility` [S, T]. `pools` holds one
+    pool for each of the H weeks ahead. Only errors whose target week was over count. As long as a
+    series has never moved, the pool does not count: there is no unit to scale it to.
     """
+    target_weeks = weeks if target_weeks is None else target_weeks
+    target_volatility = volatility if target_volatility is None else target_volatility
     scores, age = scale_errors(abs_errors, volatility), target_weeks[:, None] - weeks
     result = _quantiles_by_week_ahead(scores, age, levels, pools)
     never_moved = target_volatility == 0

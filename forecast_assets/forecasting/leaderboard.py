@@ -64,7 +64,8 @@ def pooled_statistics(results: BacktestResults, scores: Scores, *, overlap: int)
     is_scored = results.status == SCORED
     is_compared = comparable_candidates_and_series(results.status.T != INELIGIBLE)[1]
     size = np.abs(_scaled_errors(results))
-    counts = np.isfinite(size) & (is_scored & is_compared)[:, _series_of_fold(results), None]
+    is_in = np.repeat(is_scored & is_compared, results.n_folds, axis=1)  # [C, F]
+    counts = np.isfinite(size) & is_in[:, :, None]
     weekly = _by_week(results, np.where(counts, size, 0.0), counts)
     is_complete = is_scored[:, is_compared].all(axis=1) & is_compared.any()
     weekly[~is_complete] = np.nan
@@ -119,16 +120,10 @@ def by_horizon(results: BacktestResults, scores: Scores) -> pd.DataFrame:
     ).sort_values(["h", "mase"], ignore_index=True, kind="stable")
 
 
-def _series_of_fold(results: BacktestResults) -> "np.typing.NDArray[np.int64]":
-    """Return the series of each fold: [F]."""
-    return np.repeat(np.arange(len(results.planned)), results.n_folds)
-
-
 def _scaled_errors(results: BacktestResults, *, is_squared: bool = False) -> Values:
     """Return errors over the naive error of their series: [C, F, H]."""
-    scale = results.naive_error(is_squared=is_squared)[_series_of_fold(results)]
-    errors: Values = (results.y_hat - results.y) / np.where(scale > 0, scale, np.nan)[:, None]
-    return errors
+    scale = np.repeat(results.naive_error(is_squared=is_squared), results.n_folds)
+    return (results.y_hat - results.y) / np.where(scale > 0, scale, np.nan)[:, None]
 
 
 def _by_week(

@@ -3,7 +3,6 @@
 Candidates are the models and the ensembles of them. Choosing among them belongs to `selection`.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from forecast_assets.config.settings import Settings, column_suffix
+from forecast_assets.forecasting import significance
 from forecast_assets.forecasting.backtest_results import (
     INELIGIBLE,
     SCORED,
@@ -19,12 +19,7 @@ from forecast_assets.forecasting.backtest_results import (
     mean_of_known,
 )
 from forecast_assets.forecasting.ensembles import COMBINATIONS, add_ensembles
-from forecast_assets.forecasting.intervals import ErrorPool, half_widths, weighted_interval_score
-from forecast_assets.forecasting.significance import (
-    diebold_mariano_pvalue,
-    hac_mean_and_error,
-    model_confidence_set,
-)
+from forecast_assets.forecasting.intervals import half_widths, weighted_interval_score
 from forecast_assets.models.base import Values
 
 LOSSES = ("mae", "rmse", "mape", "smape", "mase", "rmsse", "bias")
@@ -65,12 +60,21 @@ def compute(results: BacktestResults, settings: Settings) -> Scores:
     may_be_best = np.zeros(shape, dtype=bool)
     for block in results.blocks():
         position = np.searchsorted(weeks, block.weeks)
-        block_pools = [[pool.at_weeks(position) for pool in by_week] for by_week in pools]
-        widths = _rolling_half_widths(block, block_pools, settings)
+        by_candidate = [
+            half_widths(
+                np.abs(errors),
+                block.recent_volatility,
+                block.weeks,
+                settings.forecast.levels,
+                [pool.at_weeks(position) for pool in candidate_pools],
+            )
+            for errors, candidate_pools in zip(block.errors, pools, strict=True)
+        ]
+        widths = np.stack(by_candidate, axis=1)  # [L, C, S, K, H]; that it would have had
         for name, values in _block_scores(block, results, widths, settings).items():
             scores[name][:, block.series] = values
         errors = np.where(block.is_scored[:, :, None, None], np.abs(block.errors), np.nan)
-        may_be_best[:, block.series] = model_confidence_set(
+        may_be_best[:, block.series] = significance.model_confidence_set(
             errors.mean(axis=3), overlap=settings.backtest.overlap
         )
         has_interval = ~np.isnan(widths) & block.is_scored[:, :, None, None]  # [L, C, S, K, H]
@@ -162,25 +166,6 @@ def _training(results: BacktestResults) -> pd.DataFrame:
     )
 
 
-def _rolling_half_widths(
-    block: SeriesBlock, pools: Sequence[Sequence[ErrorPool]], settings: Settings
-) -> Values:
-    """Return the interval half-width that each candidate would have had: [L, C, S, K, H]."""
-    by_candidate = [
-        half_widths(
-            abs_errors,
-            block.recent_volatility,
-            block.weeks,
-            settings.forecast.levels,
-            by_week,
-            target_weeks=block.weeks,
-            target_volatility=block.recent_volatility,
-        )
-        for abs_errors, by_week in zip(np.abs(block.errors), pools, strict=True)
-    ]
-    return np.stack(by_candidate, axis=1)
-
-
 def _block_scores(
     block: SeriesBlock, results: BacktestResults, widths: Values, settings: Settings
 ) -> dict[str, Values]:
@@ -193,28 +178,20 @@ def _block_scores(
         )
         for level, width in zip(levels, widths, strict=True)
     }
-    wis = _drop_incomplete_folds(
-        weighted_interval_score(block.y, block.y_hat, widths, levels), block
-    )
+    wis = weighted_interval_score(block.y, block.y_hat, widths, levels)
+    # When a candidate first has an interval depends on its errors elsewhere, which must not help
+    # it: only folds count for which all competing candidates have one.
+    is_missing = np.isnan(wis) & block.is_scored[:, :, None, None]
+    wis = np.where(is_missing.any(axis=(0, 3), keepdims=True), np.nan, wis)
     scores["wis"] = mean_of_known(wis, (2, 3))
     naive = np.abs(block.last[:, :, None] - block.y).mean(axis=2)  # [S, K]
     mae = errors.mean(axis=3)  # [C, S, K]
     with np.errstate(divide="ignore", invalid="ignore"):
         skill = 1 - mae.mean(axis=2) / naive.mean(axis=1)
     scores["skill_vs_naive"] = np.where(np.isfinite(skill), skill, np.nan)
-    scores["p_vs_naive"] = diebold_mariano_pvalue(naive - mae, overlap=overlap)
+    scores["p_vs_naive"] = significance.diebold_mariano_pvalue(naive - mae, overlap=overlap)
     scores["standard_error"] = _standard_error(block, results, wis, settings)
     return scores
-
-
-def _drop_incomplete_folds(scores: Values, block: SeriesBlock) -> Values:
-    """Set the scores of a fold to NaN where a competing candidate has none: [C, S, K, H].
-
-    When a candidate first has an interval depends on its errors elsewhere: it must not help it.
-    """
-    missing = np.isnan(scores) & block.is_scored[:, :, None, None]
-    known = np.asarray(~missing.any(axis=(0, 3)))  # [S, K]
-    return np.where(known[:, :, None], scores, np.nan)
 
 
 def _standard_error(
@@ -237,7 +214,7 @@ def _standard_error(
         patterns, pattern = np.unique(~np.isnan(terms).all(axis=0), axis=0, return_inverse=True)
         for i, known in enumerate(patterns):
             rows = np.flatnonzero(pattern.reshape(-1) == i)
-            mean[:, rows], spread[:, rows] = hac_mean_and_error(
+            mean[:, rows], spread[:, rows] = significance.hac_mean_and_error(
                 terms[:, rows][:, :, known], overlap=settings.backtest.overlap
             )
         if metric in ("rmse", "rmsse"):

@@ -25,7 +25,6 @@ from forecast_assets.storage.tables import CHAMPION, NAIVE
 NO_CANDIDATE = -1
 # A reader takes scores that differ by less than a thousandth for equal.
 TIE = 0.001
-EVERY_SERIES = "all"
 NOT_SCORED = {
     "model": "naive",
     "score": np.nan,
@@ -49,11 +48,6 @@ class Candidates:
     def best(self) -> Positions:
         """The candidate with the lowest score, the simplest of equals: [S]."""
         return _argmin(self.scores)
-
-    @property
-    def is_empty(self) -> NDArray[np.bool_]:
-        """Whether a series has no candidate: [S]."""
-        return np.asarray(np.isnan(self.scores).all(axis=1))
 
     def runner_up(self, chosen: Positions) -> Positions:
         """Return the best candidate except the chosen one, or NO_CANDIDATE: [S]."""
@@ -111,7 +105,7 @@ def one_standard_error(candidates: Candidates, settings: SelectionSettings) -> C
     error = np.nan_to_num(candidates.select(candidates.standard_errors, lowest))
     limit = candidates.select(candidates.scores, lowest) + error
     is_within = candidates.scores <= limit[:, None]
-    chosen = np.where(candidates.is_empty, lowest, is_within.argmax(axis=1))
+    chosen = np.where(np.isnan(limit), lowest, is_within.argmax(axis=1))
     reason = "is the simplest within one standard error ({:.3g}) of the lowest"
     return chosen, [reason.format(size) for size in error]
 
@@ -181,10 +175,10 @@ def choose(
         _times_beaten(previous, ids, rule),
     )
     choice_of = np.arange(len(ids))
-    if rule.scope == EVERY_SERIES:
+    if rule.scope == "all":
         is_eligible = pivot_eligible(metrics, names)
         pooled = candidates.pooled(is_eligible & ~is_undefined[:, None])
-        if not pooled.is_empty.all():
+        if not np.isnan(pooled.scores).all():
             candidates, is_undefined, choice_of = pooled, np.array([False]), 0 * choice_of
     n_folds = metrics.groupby("unique_id", sort=True)["n_folds"].max().to_numpy()
     n_may_be_best = metrics["may_be_best"].groupby(metrics["unique_id"], sort=True).sum().to_numpy()
@@ -250,7 +244,7 @@ def _apply_rule(
                 with_score = "practically the same" if is_tie else f"{next_score[i]:.4g}"
                 reason += f"; {runner_up} follows with {with_score}"
         reason += f", of {n_competing[i]} candidates"
-        if rule.scope == EVERY_SERIES and len(candidates.scores) == 1:
+        if rule.scope == "all" and len(candidates.scores) == 1:
             reason += ", over all series"
         else:
             reason += f" on {n_folds[i]} fold" + "s" * bool(n_folds[i] > 1)

@@ -53,6 +53,7 @@ CREATE TABLE queue (
     reason TEXT,                -- why the last attempt failed
     PRIMARY KEY (id, channel_key)
 )"""
+VERSION = "PRAGMA user_version"  # 0 until the table is created
 INSERT = """
 INSERT OR IGNORE INTO queue VALUES (
     :id, :notification, :queued_at, :channel_key, :channel, :state, :n_tries, :tried_at, :reason
@@ -165,7 +166,7 @@ class NotificationQueue:
             connection = sqlite3.connect(self._path, timeout=BUSY_SECONDS, isolation_level=None)
             with closing(connection) as db:
                 db.row_factory = sqlite3.Row
-                if not _is_created(db):
+                if not db.execute(VERSION).fetchone()[0]:
                     self._create(db)
                 db.execute(begin)
                 with db:
@@ -174,7 +175,7 @@ class NotificationQueue:
     def _create(self, db: sqlite3.Connection) -> None:
         db.execute("BEGIN IMMEDIATE")
         with db:
-            if _is_created(db):  # by another process, a moment ago
+            if db.execute(VERSION).fetchone()[0]:  # created by another process, a moment ago
                 return
             rows, files = _read_json_queue(self._folder)
             db.execute(TABLE)
@@ -224,10 +225,6 @@ def channel_key(url: str) -> str:
     if not url or url.startswith("env:"):
         return url
     return hashlib.blake2b(url.encode(), digest_size=16).hexdigest()
-
-
-def _is_created(db: sqlite3.Connection) -> bool:
-    return bool(db.execute("PRAGMA user_version").fetchone()[0])
 
 
 def _replace_channels(db: sqlite3.Connection, settings: Settings, urls: Mapping[str, str]) -> None:

@@ -43,7 +43,13 @@ def all_channels(settings: Settings) -> list[str]:
 
 def recipients(notification: Notification, settings: Settings) -> list[str]:
     """Return the URLs that receive a notification: `urls`, and those of each rule that matches."""
-    matching = [rule.urls for rule in settings.notify.rules if _matches(rule, notification)]
+    names = notification.series
+    matching = [
+        rule.urls
+        for rule in settings.notify.rules
+        if _includes(rule, notification.event, notification.severity)
+        and (not names or any(matches_any(name, rule.series) for name in names))
+    ]
     return _unique(settings.notify.urls, *matching)
 
 
@@ -83,13 +89,6 @@ def current_recipients(notification: Notification, settings: Settings) -> list[s
 def _includes(rule: NotifyRule, event: Event, severity: Severity) -> bool:
     ranks = get_args(Severity)
     return event in rule.events and ranks.index(severity) >= ranks.index(rule.severity)
-
-
-def _matches(rule: NotifyRule, notification: Notification) -> bool:
-    names = notification.series
-    return _includes(rule, notification.event, notification.severity) and (
-        not names or any(matches_any(name, rule.series) for name in names)
-    )
 
 
 def _unique(*url_lists: tuple[str, ...] | list[str]) -> list[str]:

@@ -23,7 +23,6 @@ from forecast_assets.reporting.summary import (
     format_miss,
     interval_outcome,
     model_label,
-    number_formats,
     summarize_series,
 )
 from forecast_assets.storage.tables import CHAMPION, interval_columns, target_week
@@ -41,10 +40,7 @@ Context = dict[str, Any]
 
 @dataclass(frozen=True)
 class Summary:
-    """What all files of a report share: its series, those written out, and the first sentences.
-
-    Both frames have the columns of `summarize_series` and the number format of each row, `format`.
-    """
+    """What all files of a report share: its series, those written out, and the first sentences."""
 
     rows: pd.DataFrame
     shown: pd.DataFrame
@@ -56,7 +52,6 @@ class Summary:
 def summarize(report: WeeklyReport, *, max_full: int = MAX_FULL) -> Summary:
     """Summarize each series, choose the ones to write out, and write the first sentences."""
     rows = summarize_series(report)
-    rows["format"] = np.array(number_formats(rows, report.units), dtype=object)
     levels = displayed_levels(report.levels)
     by_surprise = rows.sort_values("surprise", ascending=False, kind="stable")
     shown = by_surprise.head(MAX_ROWS) if len(rows) > max_full else rows

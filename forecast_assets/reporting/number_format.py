@@ -13,8 +13,7 @@ from forecast_assets.config.settings import matches_any
 
 MISSING = "–"
 # More digits of an uncertainty are noise.
-UNCERTAINTY_DIGITS = 2
-DIGITS_WITHOUT_UNCERTAINTY = 5
+UNCERTAINTY_DIGITS, DIGITS_WITHOUT_UNCERTAINTY = 2, 5
 MAX_DECIMALS = 15
 # Decimals of values from here on are noise.
 MIN_WHOLE = 10_000
@@ -45,7 +44,7 @@ class NumberFormat:
         return f"{self.text(low)} to {self.text(high)}" if is_complete else MISSING
 
 
-def choose_format(value: float, *, uncertainty: float, unit: str = "") -> NumberFormat:
+def choose_format(value: float, uncertainty: float, *, unit: str = "") -> NumberFormat:
     """Choose the decimals that show two significant digits of the uncertainty.
 
     The uncertainty is half the width of an interval, or a usual weekly change. Where it is zero or

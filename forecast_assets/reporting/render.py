@@ -47,8 +47,7 @@ def render_brief(report: WeeklyReport) -> str:
     """Return the week as a short Markdown message for mail or chat, with at most 20 series."""
     summary = context.summarize(report, max_full=context.MAX_ROWS)
     values = context.build_brief_context(report, summary)
-    text: str = _environment().get_template("report.brief.md").render(values)
-    return text
+    return str(_environment().get_template("report.brief.md").render(values))
 
 
 def forecast_rows(forecast: pd.DataFrame, series: pd.DataFrame) -> list[dict[str, Any]]:
@@ -124,8 +123,7 @@ def _environment() -> Any:
 
 def _source(environment: Any, name: str) -> str:
     """Return a template file without rendering it."""
-    text: str = environment.loader.get_source(environment, name)[0]
-    return text
+    return str(environment.loader.get_source(environment, name)[0])
 
 
 def _csp_hash(text: str) -> str:

@@ -83,8 +83,8 @@ def summarize_series(report: WeeklyReport) -> pd.DataFrame:
     Columns: those of next_week_forecast one week ahead; `last_ds` and `last_y`, the newest value;
     `is_newest`, whether that is for the newest week of all series; `step`, the mean size of the
     weekly changes over a year; the published forecast for the week of the newest value, with `was_`
-    before each name; `miss`, that forecast less the value; `half`, half the width of the narrowest
-    displayed interval; and `surprise`.
+    before each name; `miss`, that forecast less the value; `format`, the number format by half the
+    width of the narrowest displayed interval, else by `step`; and `surprise`.
 
     The surprise is the size of the miss divided by half the width of the interval published for
     that week (above 1, the value was outside). Where there is none, it is the size of the next
@@ -95,8 +95,10 @@ def summarize_series(report: WeeklyReport) -> pd.DataFrame:
     last = series.groupby("unique_id").tail(1).set_index("unique_id")
     rows = report.forecast[report.forecast["h"] == 1].sort_values("unique_id", ignore_index=True)
     ids = rows["unique_id"]
+    recent = series.groupby("unique_id").tail(SEASON + 1)
+    changes = recent.groupby("unique_id")["y"].diff().abs().groupby(recent["unique_id"])
     rows = rows.assign(
-        last_ds=ids.map(last["ds"]), last_y=ids.map(last["y"]), step=ids.map(_usual_change(series))
+        last_ds=ids.map(last["ds"]), last_y=ids.map(last["y"]), step=ids.map(changes.mean())
     )
     published = report.accuracy.reindex(columns=["unique_id", "ds", "h", "y_hat", *ends])
     published = published[published["h"] == 1].drop(columns="h")
@@ -106,22 +108,18 @@ def summarize_series(report: WeeklyReport) -> pd.DataFrame:
     miss = rows["was_y_hat"] - rows["last_y"]
     published_half = (rows[f"was_{high}"] - rows[f"was_{low}"]) / 2
     change = (rows["y_hat"] - rows["last_y"]).abs() / rows["step"].where(rows["step"] > 0)
+    half, size = (rows[high] - rows[low]) / 2, rows[["y_hat", "last_y"]].abs().max(axis=1)
+    uncertainty = np.where(half > 0, half, rows["step"])
+    formats = [
+        choose_format(*sizes, unit=unit_of(name, report.units))
+        for name, *sizes in zip(ids, size, uncertainty, strict=True)
+    ]
     return rows.assign(
         miss=miss,
-        half=(rows[high] - rows[low]) / 2,
+        format=np.array(formats, dtype=object),
         is_newest=rows["last_ds"] == rows["last_ds"].max(),
         surprise=(miss.abs() / published_half.where(published_half > 0)).fillna(change),
     )
-
-
-def number_formats(rows: pd.DataFrame, units: Mapping[str, str]) -> list[NumberFormat]:
-    """Choose the number format of each row by its interval, else by its usual change."""
-    uncertainties = np.where(rows["half"] > 0, rows["half"], rows["step"])
-    sizes = rows[["y_hat", "last_y"]].abs().max(axis=1)
-    return [
-        choose_format(size, uncertainty=uncertainty, unit=unit_of(name, units))
-        for name, size, uncertainty in zip(rows["unique_id"], sizes, uncertainties, strict=True)
-    ]
 
 
 def model_label(model: str, rung: str) -> str:
@@ -149,10 +147,3 @@ def format_miss(miss: float, number_format: NumberFormat) -> str:
         return MISSING
     size = number_format.signed(miss)
     return "none" if size[0] not in "+−" else f"{size[1:]} too {'high' if miss > 0 else 'low'}"
-
-
-def _usual_change(series: pd.DataFrame) -> "pd.Series[float]":
-    """Return the mean size of each series' weekly changes over its last year."""
-    recent = series.groupby("unique_id").tail(SEASON + 1)
-    sizes = recent.groupby("unique_id")["y"].diff().abs()
-    return sizes.groupby(recent["unique_id"]).mean()

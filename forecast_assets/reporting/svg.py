@@ -26,8 +26,9 @@ LINE_HEIGHT = 13.0
 # Longer labels of the value axis leave the chart too little room.
 MAX_TICK_CHARACTERS = 7
 MAX_CHARACTERS = 52
-# Fewer or more month names do not explain an axis: it shows its first and its last day instead.
-MIN_LABELS, MAX_MONTHS = 2, 24
+SHORT_AXIS = pd.Timedelta(weeks=12)
+# Fewer round values do not explain a log axis.
+MIN_LOG_TICKS = 3
 INVALID_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 # Each has a colour in the style.
 N_HUES = 8
@@ -120,26 +121,12 @@ class Chart:
             self.text(x + 9, y, name)
 
     def dates(self, days: pd.DatetimeIndex) -> None:
-        """Write the months below the chart, or the first and last day where months do not fit.
-
-        A month stands below the first day within it; the first month and January have their year.
-        """
-        labels: list[tuple[float, str]] = []
-        months, free = days.to_period("M"), -math.inf
-        starts = days[1:][months[1:] != months[:-1]]
-        starts = starts[: len(starts) if len(starts) <= MAX_MONTHS else 0]
-        for i, (day, position) in enumerate(zip(starts, in_days(starts), strict=True)):
-            name = f"{day:%b %Y}" if i == 0 or day.month == 1 else f"{day:%b}"
-            x, width = self.x_px(position), DIGIT_WIDTH * len(name)
-            if free <= x < self.width - width:
-                labels.append((x, name))
-                free = x + width + 8
-        y = self.height - 7
-        if len(labels) < MIN_LABELS:
-            labels = [(self.left, f"{days.min():%d %b %Y}")]
-            self.text(self.right, y, f"{days.max():%d %b %Y}", anchor="end")
-        for x, name in labels:
-            self.text(x, y, name)
+        """Write the first, the middle and the last month below the chart, or day if it is short."""
+        first, last = days.min(), days.max()
+        text = "%b %Y" if last - first > SHORT_AXIS else "%d %b"
+        for share, anchor in ((0.0, "start"), (0.5, "middle"), (1.0, "end")):
+            x, day = self.left + share * (self.right - self.left), first + share * (last - first)
+            self.text(x, self.height - 7, f"{day:{text}}", anchor=anchor)
 
     def end_labels(self, labels: Sequence[tuple[str, float]], x: float) -> None:
         """Write texts beside values, highest first, without overlaps; the middle is strong."""
@@ -234,7 +221,7 @@ def log_ticks(low: float, high: float) -> list[float]:
     powers = range(math.floor(low), math.ceil(high) + 1)
     values = (digit * 10.0**power for power in powers for digit in (1, 2, 5))
     inside = [value for value in values if low <= math.log10(value) <= high]
-    return inside if len(inside) > MIN_LABELS else ticks(10**low, 10**high)
+    return inside if len(inside) >= MIN_LOG_TICKS else ticks(10**low, 10**high)
 
 
 def tick_labels(low: float, high: float) -> dict[float, str]:

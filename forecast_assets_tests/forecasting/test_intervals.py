@@ -40,9 +40,7 @@ def rolling(errors: Values, levels: list[float], *, step: int = 1) -> Values:
     """Return the half-widths at each fold of constant volatility: [S, K, H] -> [L, S, K, H]."""
     ones, weeks = np.ones(errors.shape[:2]), step * np.arange(errors.shape[1])
     pools = [empty_pool(errors.shape[1])] * errors.shape[2]
-    return half_widths(
-        errors, ones, weeks, levels, pools, target_weeks=weeks, target_volatility=ones
-    )
+    return half_widths(errors, ones, weeks, levels, pools)
 
 
 def newest(

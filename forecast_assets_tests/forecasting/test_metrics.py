@@ -269,8 +269,6 @@ def test_failing_elsewhere_does_not_spare_a_model_its_early_weeks(tmp_path: Path
             block.weeks,
             levels,
             results.error_pools(m, weeks),
-            target_weeks=block.weeks,
-            target_volatility=volatility,
         )[:, 0, :, 0]
         for m in (0, 1)
     ]

@@ -13,7 +13,6 @@ from forecast_assets.reporting.summary import (
     displayed_levels,
     format_miss,
     interval_outcome,
-    number_formats,
     summarize_series,
 )
 from forecast_assets_tests.builders import make_ragged, make_series, walk
@@ -80,7 +79,7 @@ def test_a_row_compares_the_newest_value_with_its_published_forecast():
     series = make_series(a=[10.0, 11.0, 13.0, 12.0, 12.5, 12.5, 13.5])
     row = rows_of(make_report(series, half=2, horizon=3)).loc["a"]
     assert (row["last_y"], row["y_hat"], row["was_y_hat"]) == (13.5, 13.5, 12.5)
-    assert (row["lo_80"], row["hi_80"], row["half"]) == (11.5, 15.5, 2.0)
+    assert (row["lo_80"], row["hi_80"]) == (11.5, 15.5)
     assert (row["miss"], row["surprise"]) == (-1.0, 0.5)
     assert row["step"] == pytest.approx(np.mean([1, 2, 1, 0.5, 0, 1]))
 
@@ -106,12 +105,11 @@ def test_a_series_that_ended_has_its_own_last_week():
 
 
 def test_the_number_format_of_a_row_fits_its_interval_else_its_usual_change():
-    series = make_series(a=[1.0, 1.25, 1.0])
-    (by_interval,) = number_formats(summarize_series(make_report(series, half=20)), {"a": "tons"})
-    assert by_interval == NumberFormat(0, unit="tons")
-    rows = summarize_series(make_report(series)).assign(half=np.nan)
-    (by_change,) = number_formats(rows, {})
-    assert by_change == NumberFormat(2)
+    report = make_report(make_series(a=[1.0, 1.25, 1.0]), half=20, units={"a": "tons"})
+    assert rows_of(report).loc["a", "format"] == NumberFormat(0, unit="tons")
+    forecast = report.forecast.assign(lo_80=np.nan, hi_80=np.nan)
+    by_change = rows_of(replace(report, forecast=forecast, units={}))
+    assert by_change.loc["a", "format"] == NumberFormat(2)
 
 
 @pytest.mark.parametrize(
