@@ -70,7 +70,7 @@ def compute(results: BacktestResults, settings: Settings) -> Scores:
             )
             for errors, candidate_pools in zip(block.errors, pools, strict=True)
         ]
-        widths = np.stack(by_candidate, axis=1)  # [L, C, S, K, H]; that it would have had
+        widths = np.stack(by_candidate, axis=1)  # [L, C, S, K, H]
         for name, values in _block_scores(block, results, widths, settings).items():
             scores[name][:, block.series] = values
         errors = np.where(block.is_scored[:, :, None, None], np.abs(block.errors), np.nan)
