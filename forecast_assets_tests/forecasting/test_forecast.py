@@ -126,11 +126,11 @@ def test_a_global_model_sees_the_series_that_it_does_not_forecast_too(
 
 
 def test_a_series_of_one_week_gets_naive_without_an_interval(settings: Settings):
-    row = forecast_of(
-        make_series(a=[5.0], b=walk(60, seed=1)), settings, ("naive", None), ("drift", None)
-    )
-    assert row.iloc[0]["y_hat"] == 5.0
-    assert row.iloc[0][["lo_80", "hi_80", "lo_95", "hi_95"]].isna().all()
+    """An ensemble has no members there."""
+    series, choices = make_series(a=[5.0], b=walk(60, seed=1)), ("combination_mean", "drift")
+    row = forecast_of(series, settings, *[(model, None) for model in choices]).iloc[0]
+    assert (row["model"], row["rung"], row["y_hat"]) == ("naive", "naive", 5.0)
+    assert row[["lo_80", "hi_80", "lo_95", "hi_95"]].isna().all()
 
 
 def test_an_ensemble_pools_the_forecasts_of_its_members(settings: Settings):
