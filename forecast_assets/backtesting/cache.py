@@ -101,17 +101,13 @@ class FoldCache:
         self, model: ModelSpec, keys: Sequence[bytes], *, run_id: str = ""
     ) -> dict[bytes, FoldForecast]:
         """Return the known folds by key."""
-        if not self._path(model).exists():
-            return {}
         folds = {}
-        with self._connection(model) as connection:
-            for *content, seal in _select(connection, FOLDS, keys):
-                key, y_hat, seconds, error, run = content
-                if seal == _seal(*content) and run in (None, run_id.encode()):
-                    forecast = None if y_hat is None else np.frombuffer(y_hat, dtype="<f8")
-                    text = error.decode() if error else None
-                    is_declined = text is not None and run is None
-                    folds[key] = FoldForecast(forecast, seconds, text, is_declined)
+        for key, y_hat, seconds, error, run in self._select(model, FOLDS, keys):
+            if run in (None, run_id.encode()):
+                forecast = None if y_hat is None else np.frombuffer(y_hat, dtype="<f8")
+                is_declined = error is not None and run is None
+                text = None if error is None else error.decode()
+                folds[key] = FoldForecast(forecast, seconds, text, is_declined)
         return folds
 
     def put(
@@ -129,15 +125,26 @@ class FoldCache:
 
     def get_fits(self, model: ModelSpec, keys: Sequence[bytes]) -> dict[bytes, bytes]:
         """Return the known pickled fits by key."""
-        if not self._path(model).exists():
-            return {}
-        with self._connection(model) as connection:
-            rows = _select(connection, FITS, keys)
-            return {key: fitted for key, fitted, seal in rows if seal == _seal(key, fitted)}
+        return {row[0]: row[1] for row in self._select(model, FITS, keys)}
 
     def put_fits(self, model: ModelSpec, fits: Mapping[bytes, bytes]) -> None:
         """Keep all of the pickled fits, or none if it fails."""
         self._insert(model, "INSERT OR REPLACE INTO fit VALUES (?, ?, ?)", list(fits.items()))
+
+    def _select(
+        self, model: ModelSpec, columns: str, keys: Sequence[bytes]
+    ) -> Iterator[Sequence[Any]]:
+        """Yield the undamaged rows of these keys, without their seal."""
+        if not self._path(model).exists():
+            return
+        with self._connection(model) as connection:
+            for start in range(0, len(keys), KEYS_PER_QUERY):
+                batch = keys[start : start + KEYS_PER_QUERY]
+                marks = ",".join("?" * len(batch))
+                query = f"SELECT {columns} WHERE key IN ({marks})"
+                for *row, seal in connection.execute(query, batch):
+                    if seal == _seal(*row):
+                        yield row
 
     def _insert(self, model: ModelSpec, statement: str, rows: Sequence[tuple[Any, ...]]) -> None:
         if rows:
@@ -199,15 +206,6 @@ def _is_undamaged(connection: sqlite3.Connection) -> bool:
         if error.sqlite_errorcode & 0xFF in DAMAGE_CODES:
             return False
         raise
-
-
-def _select(
-    connection: sqlite3.Connection, columns: str, keys: Sequence[bytes]
-) -> Iterator[tuple[Any, ...]]:
-    for start in range(0, len(keys), KEYS_PER_QUERY):
-        batch = keys[start : start + KEYS_PER_QUERY]
-        marks = ",".join("?" * len(batch))
-        yield from connection.execute(f"SELECT {columns} WHERE key IN ({marks})", batch)
 
 
 def _seal(*parts: bytes | float | None) -> bytes:

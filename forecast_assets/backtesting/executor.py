@@ -4,7 +4,7 @@
 """
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from datetime import datetime
 
@@ -115,23 +115,20 @@ class BacktestExecutor:
 
     def _send(self, job: ModelJob, later: Sequence[BacktestRequest]) -> None:
         """Send chunks until each worker has one that runs and one that waits."""
-        source: ModelJob | None = job
-        while source := source if source and source.n_waiting else self._next_ready_job(later):
-            if self._pool.n_out >= CHUNKS_PER_WORKER * self._pool.n_workers:
-                return
-            chunk = source.next_chunk(n_workers=self._pool.n_workers)
-            self._pool.send((source, chunk), source.request.panel, chunk)
+        for source in self._sources(job, later):
+            while source.n_waiting:
+                if self._pool.n_out >= CHUNKS_PER_WORKER * self._pool.n_workers:
+                    return
+                chunk = source.next_chunk(n_workers=self._pool.n_workers)
+                self._pool.send((source, chunk), source.request.panel, chunk)
 
-    def _next_ready_job(self, later: Sequence[BacktestRequest]) -> ModelJob | None:
-        """Return the job of the next request that has fits to send."""
+    def _sources(self, job: ModelJob, later: Sequence[BacktestRequest]) -> Iterator[ModelJob]:
+        yield job
         for request in later:
             try:
-                job = self._job(request)
+                yield self._job(request)
             except ForecastAssetsError:  # it is raised when that model is run
-                return None
-            if job.n_waiting:
-                return job
-        return None
+                return
 
     def _job(self, request: BacktestRequest, run_id: str | None = None) -> ModelJob:
         """Return the job that has started early, or a new one."""

@@ -1,6 +1,7 @@
 """The process for models: what a model may do in it, how it ends, and what is left of it."""
 
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -199,29 +200,31 @@ def test_an_idle_process_ends_itself_and_what_its_model_started(
 
 
 PARENT = """
-import sys, time
+import pickle, sys
 from forecast_assets.backtesting.sandbox import ModelProcess
-from forecast_assets_tests.misbehaving_models import make_chunk, make_units, misbehaving
 process = ModelProcess()
 print(process.pid, flush=True)
-panel, units = make_units([1.0] * 20)
-list(process.run(make_chunk(misbehaving(sys.argv[1]), units), panel))
-time.sleep(3600)
+list(process.run(*pickle.load(sys.stdin.buffer)))
 """
 
 
 def test_a_process_ends_with_all_it_started_when_its_parent_is_killed(user_models: Path):
     """Even while the model holds the interpreter."""
+    panel, units = make_units(Y)
+    chunk = make_chunk(misbehaving("starts_children_and_hangs"), units, seconds=3600)
     path = os.pathsep.join([str(user_models), str(Path(__file__).parents[2])])
     with subprocess.Popen(
-        [sys.executable, "-c", PARENT, "starts_children_and_hangs"],
+        [sys.executable, "-c", PARENT],
         env={**os.environ, "PYTHONPATH": path},
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        text=True,
     ) as parent:
         try:
+            assert parent.stdin
             assert parent.stdout
             pid = int(parent.stdout.readline())
+            parent.stdin.write(pickle.dumps((chunk, panel)))
+            parent.stdin.flush()
             assert comes_true(lambda: len(started_children(pid)) == 2)
             time.sleep(0.5)  # until the model holds the interpreter
         finally:
