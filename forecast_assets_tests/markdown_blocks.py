@@ -1,11 +1,14 @@
 """Parse the README and the guides into fenced blocks, tables and links."""
 
 import re
+import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from forecast_assets.config.settings import ROOT
+from forecast_assets.config.loader import parse
+from forecast_assets.config.settings import ROOT, Settings
 
 README = ROOT / "README.md"
 GUIDES = (README, *sorted((ROOT / "docs").glob("*.md")))
@@ -35,6 +38,14 @@ def blocks(*languages: str) -> list[Block]:
         for parts in FENCE.findall(read(guide))
         if parts[0] in languages
     ]
+
+
+def settings_of(block: Block, folder: Path, **source: Any) -> Settings:
+    """Parse a block of forecast.toml, with changes to its table [source]."""
+    tables = tomllib.loads(block.text)
+    if source:
+        tables["source"] |= source
+    return parse(tables, root=folder, var=folder / "var", origin=block.guide)
 
 
 def commands() -> list[str]:

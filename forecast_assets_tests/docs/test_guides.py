@@ -23,7 +23,6 @@ from dagster._daemon.types import DaemonHeartbeat
 from pydantic import BaseModel
 
 from forecast_assets.cli import main
-from forecast_assets.config.loader import parse
 from forecast_assets.config.settings import ROOT, Event, ModelSettings, NotifyRule, Settings
 from forecast_assets.config.source_settings import KINDS
 from forecast_assets.data.sources import fetch
@@ -46,6 +45,7 @@ from forecast_assets_tests.markdown_blocks import (
     read,
     rows_of,
     sections,
+    settings_of,
 )
 from forecast_assets_tests.notification_servers import mail_server
 
@@ -166,10 +166,6 @@ def test_commands_of_make_are_in_the_makefile() -> None:
 def test_every_block_has_a_tested_language() -> None:
     fences = [line for guide in GUIDES for line in read(guide).splitlines() if line[:3] == "```"]
     assert {line[3:].split(" ")[0] for line in fences} <= HANDLED
-
-
-def settings_of(block: Block, folder: Path) -> Settings:
-    return parse(tomllib.loads(block.text), root=folder, var=folder / "var", origin=block.guide)
 
 
 ALONE = [block for block in blocks("toml") if not any(mark in block.text for mark in WITH_SERVERS)]

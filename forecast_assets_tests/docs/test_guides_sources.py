@@ -1,7 +1,6 @@
 """The examples of the guide to sources, against real servers."""
 
 import gzip
-import tomllib
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -9,14 +8,13 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from forecast_assets.config.loader import parse
 from forecast_assets.config.settings import Settings
 from forecast_assets.data.sources import fetch
 from forecast_assets.data.sources.request import FetchRequest
 from forecast_assets.data.weekly import to_weeks
 from forecast_assets_tests.databases import Server
 from forecast_assets_tests.http_servers import Reply, Request, json_reply, serve
-from forecast_assets_tests.markdown_blocks import blocks
+from forecast_assets_tests.markdown_blocks import blocks, settings_of
 from forecast_assets_tests.s3_server import bucket
 
 AS_OF = datetime(2026, 11, 23, 6, tzinfo=UTC)
@@ -25,12 +23,10 @@ SOLD = [("Graz", "2026-11-06", 131.0), ("Graz", "2026-11-13", 120.0), ("Linz", "
 CREATE_TABLE = "CREATE TABLE sales (shop text, day date, sold float)"
 
 
-def settings_of(folder: Path, mark: str, **changed: Any) -> Settings:
+def example(folder: Path, mark: str, **source: Any) -> Settings:
     """Parse the one example that contains the mark."""
     (block,) = [block for block in blocks("toml") if mark in block.text and not block.file]
-    tables = tomllib.loads(block.text)
-    tables["source"] |= changed
-    return parse(tables, root=folder, var=folder / "var", origin=block.guide)
+    return settings_of(block, folder, **source)
 
 
 def fetched(
@@ -57,7 +53,7 @@ def test_http_pages_with_a_secret_header(tmp_path: Path, monkeypatch: pytest.Mon
 
     monkeypatch.setenv("SALES_TOKEN", TOKEN)
     with serve(answer) as server:
-        settings = settings_of(tmp_path, 'kind = "http"', url=server.url("/v2/sales"))
+        settings = example(tmp_path, 'kind = "http"', url=server.url("/v2/sales"))
         assert fetched(settings) == SOLD
         first, second = server.requests
     assert first.query == {"from": "2019-01-01", "until": "2026-11-23", "per_page": "5000"}
@@ -77,7 +73,7 @@ def test_a_database_read_whole_and_incrementally(
     server.run("DROP TABLE IF EXISTS sales", CREATE_TABLE)
     server.run(f"INSERT INTO sales VALUES {values}, {others}")  # noqa: S608 - ours
     monkeypatch.setenv("SALES_DATABASE", server.url())
-    settings = settings_of(tmp_path, 'kind = "sql"')
+    settings = example(tmp_path, 'kind = "sql"')
     assert fetched(settings) == SOLD
     before = fetch.fetch(FetchRequest(settings, AS_OF))
     server.run(
@@ -85,7 +81,7 @@ def test_a_database_read_whole_and_incrementally(
         "UPDATE sales SET sold = 81 WHERE shop = 'Linz'",
         "INSERT INTO sales VALUES ('Linz', '2026-11-20', 82), ('Graz', '2026-08-07', 1)",
     )
-    new = settings_of(tmp_path, 'kind = "sql"', query=incremental.text)
+    new = example(tmp_path, 'kind = "sql"', query=incremental.text)
     assert new.source.is_incremental
     # Rows more than four weeks before the newest one are not read again.
     changed = [("Linz", "2026-11-13", 81.0), ("Linz", "2026-11-20", 82.0)]
@@ -96,4 +92,4 @@ def test_a_dated_file_in_a_bucket(tmp_path: Path) -> None:
     rows = pd.DataFrame(SOLD, columns=["unique_id", "ds", "y"]).to_csv(index=False)
     file = ("sales/2026/11/sales_2026-11-23.csv.gz", gzip.compress(rows.encode(), mtime=0))
     with bucket(file):
-        assert fetched(settings_of(tmp_path, "s3://bucket")) == SOLD
+        assert fetched(example(tmp_path, "s3://bucket")) == SOLD
