@@ -129,7 +129,7 @@ def _run_checks(now: datetime) -> Iterator[StatusLine]:
 
 def source(settings: "Settings", store: "Store", now: datetime) -> Iterator[StatusLine]:
     """Fetch from the source, build weeks and evaluate their quality."""
-    from forecast_assets.data.quality.baseline import previous_rows
+    from forecast_assets.data.quality.stored_versions import previous_rows
     from forecast_assets.data.sources import fetch
     from forecast_assets.data.sources.request import FetchRequest
     from forecast_assets.data.weekly import to_weeks
@@ -166,8 +166,8 @@ def _quality(
     raw: "pd.DataFrame", series: "pd.DataFrame", settings: "Settings", store: "Store", now: datetime
 ) -> Iterator[StatusLine]:
     """Yield a line for each finding in the data that a run would fetch now."""
-    from forecast_assets.data.quality.baseline import previous_series
     from forecast_assets.data.quality.evaluate import evaluate
+    from forecast_assets.data.quality.stored_versions import previous_series
 
     try:
         before = previous_series(store, settings, as_of=now)

@@ -54,7 +54,7 @@ def run(as_of: str | None, *, is_accepted: bool, is_json: bool) -> None:
 def _print_week(settings: "Settings", store: "Store", run_id: str) -> None:
     from forecast_assets.cli.status import main_report_file
     from forecast_assets.data.quality.evaluate import one_line, with_policy
-    from forecast_assets.data.quality.stored_findings import findings_of
+    from forecast_assets.data.quality.stored_versions import findings_of
     from forecast_assets.reporting.render import forecast_rows
     from forecast_assets.storage import versions
 

@@ -102,7 +102,7 @@ def _run(context: StatusContext) -> Iterator[StatusLine]:
 def _data(context: StatusContext) -> Iterator[StatusLine]:
     """Summarize the findings on the newest fetch; not well if any is a warning or hold."""
     from forecast_assets.data.quality.evaluate import one_line, with_policy
-    from forecast_assets.data.quality.stored_findings import findings_of, held_findings
+    from forecast_assets.data.quality.stored_versions import findings_of, held_findings
     from forecast_assets.storage import versions
 
     held = held_findings(context.store)

@@ -6,7 +6,7 @@ What an asset does is in the modules `*_assets`.
 import dagster as dg
 
 from forecast_assets.config.settings import Settings
-from forecast_assets.data.quality.baseline import source_code_version
+from forecast_assets.data.quality.stored_versions import source_code_version
 from forecast_assets.defs import backtest_assets, data_assets, publication_assets
 from forecast_assets.defs.console_logger import console_progress_logger
 from forecast_assets.defs.io_manager import delta_version_io_manager

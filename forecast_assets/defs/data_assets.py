@@ -10,9 +10,12 @@ import pandas as pd
 
 from forecast_assets.config.settings import Settings
 from forecast_assets.data import weekly
-from forecast_assets.data.quality.baseline import previous_rows, previous_series
 from forecast_assets.data.quality.evaluate import blocking, evaluate, hold_message, one_line
-from forecast_assets.data.quality.stored_findings import write_findings
+from forecast_assets.data.quality.stored_versions import (
+    previous_rows,
+    previous_series,
+    write_findings,
+)
 from forecast_assets.data.sources import fetch
 from forecast_assets.data.sources.request import FetchRequest
 from forecast_assets.defs import checks

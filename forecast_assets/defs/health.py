@@ -11,7 +11,7 @@ import dagster as dg
 from forecast_assets.config.loader import dagster_home
 from forecast_assets.config.settings import Settings
 from forecast_assets.data.quality.evaluate import one_line
-from forecast_assets.data.quality.stored_findings import held_findings
+from forecast_assets.data.quality.stored_versions import held_findings
 from forecast_assets.defs import notifications
 from forecast_assets.defs.runs import orphans
 from forecast_assets.defs.schedules import is_published, last_due

@@ -10,7 +10,7 @@ import pandas as pd
 
 from forecast_assets.backtesting.executor import BacktestExecutor
 from forecast_assets.config.settings import Settings
-from forecast_assets.data.quality.stored_findings import findings_of
+from forecast_assets.data.quality.stored_versions import findings_of
 from forecast_assets.defs import checks, notifications
 from forecast_assets.defs.asset_decorator import AssetResult, week_asset
 from forecast_assets.defs.metadata import asset_result, first_rows, svg_metadata

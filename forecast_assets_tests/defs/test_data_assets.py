@@ -12,7 +12,7 @@ import pytest
 from forecast_assets.cli.status import status_lines
 from forecast_assets.config.loader import load
 from forecast_assets.config.settings import Settings
-from forecast_assets.data.quality.stored_findings import findings_of
+from forecast_assets.data.quality.stored_versions import findings_of
 from forecast_assets.defs.build import build_defs, build_store
 from forecast_assets.defs.checks import DATA_CHECKS
 from forecast_assets.defs.health import health_problems

@@ -1,6 +1,6 @@
-"""Lay out the weeks of a fetch and of the previous version as arrays, to compare them.
+"""Lay out the weeks of a fetch and of the previous version as arrays, and compare them.
 
-What the differences mean: `revisions`, `latest_value` and `value_checks`.
+What the differences mean: `revisions` and `value_checks`.
 """
 
 from dataclasses import dataclass
@@ -15,6 +15,10 @@ Mask = NDArray[np.bool_]
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 DAYS = 7
+MIN_COMPARED = 8  # values, before a history counts as rewritten, shifted or rescaled
+NEARLY_ALL = 0.9  # of the compared values agree on a shift or a factor
+SAME_RATIO = 0.005  # relative distance between the ratios of rescaled values: they are rounded
+MIN_FACTOR_CHANGE = 0.02  # a factor closer to 1 is a revision
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,8 +42,7 @@ class WeekGrid:
         A version without the column `coverage` counts as observed throughout.
         """
         ids = frame["unique_id"].to_numpy(dtype=object)
-        begins = np.flatnonzero(np.append(True, ids[1:] != ids[:-1])) if len(ids) else np.array([])
-        begins = begins.astype(np.int64)
+        begins = np.flatnonzero(~frame["unique_id"].duplicated()).astype(np.int64)
         day = frame["ds"].to_numpy()[begins].astype("datetime64[D]").astype(np.int64)
         return cls(
             ids[begins],
@@ -64,14 +67,12 @@ class WeekGrid:
     def weeks(self) -> Ints:
         """Week of each row: [N]."""
         offset = np.arange(len(self.y)) - np.repeat(self.starts[:-1], self.sizes)
-        weeks: Ints = np.repeat(self.first_week, self.sizes) + offset
-        return weeks
+        return np.repeat(self.first_week, self.sizes) + offset
 
     @cached_property
     def last_week(self) -> Ints:
         """Newest week of each series: [S]."""
-        weeks: Ints = self.first_week + self.sizes - 1
-        return weeks
+        return self.first_week + self.sizes - 1
 
     @property
     def newest_week(self) -> int:
@@ -82,13 +83,11 @@ class WeekGrid:
         """Return the row of each pair of series and week; -1 if there is none, or series is -1."""
         offset = weeks - self.first_week[series]
         exists = (series >= 0) & (offset >= 0) & (offset < self.sizes[series])
-        rows: Ints = np.where(exists, self.starts[series] + offset, -1)
-        return rows
+        return np.where(exists, self.starts[series] + offset, -1)
 
     def observed(self, rows: Ints) -> Floats:
         """Return the values of rows; NaN for row -1 and for filled weeks."""
-        values: Floats = np.where((rows >= 0) & self.is_observed[rows], self.y[rows], np.nan)
-        return values
+        return np.where((rows >= 0) & self.is_observed[rows], self.y[rows], np.nan)
 
     def tail(self, n: int) -> Floats:
         """Return the last n weeks of each series, NaN where none was observed: [S, n]."""
@@ -110,7 +109,10 @@ class WeekGrid:
 
 @dataclass(frozen=True, eq=False)
 class VersionComparison:
-    """The weeks of a fetch and of the previous version; `old` is empty if there is none."""
+    """The weeks of a fetch and of the previous version; `old` is empty if there is none.
+
+    Arrays [N] and [S] have an element for each week and each series of the fetch.
+    """
 
     new: WeekGrid
     old: WeekGrid
@@ -118,46 +120,95 @@ class VersionComparison:
     @cached_property
     def old_index(self) -> Ints:
         """Index of each series in the previous version, -1 if it is new: [S]."""
-        index: Ints = pd.Index(self.old.ids).get_indexer(pd.Index(self.new.ids)).astype(np.int64)
-        return index
+        return pd.Index(self.old.ids).get_indexer(pd.Index(self.new.ids)).astype(np.int64)
 
     @cached_property
     def new_index(self) -> Ints:
         """Index in the fetch of each series of the previous version, -1 if it is missing."""
-        index: Ints = pd.Index(self.new.ids).get_indexer(pd.Index(self.old.ids)).astype(np.int64)
-        return index
+        return pd.Index(self.new.ids).get_indexer(pd.Index(self.old.ids)).astype(np.int64)
 
-    def old_values(self, weeks_before: int = 0) -> Floats:
-        """Return what the previous version had for each week, or some weeks before it: [N]."""
-        if not len(self.old.ids):
-            return np.full(len(self.new.y), np.nan)
-        return self.old.observed(self._old_rows(weeks_before))
+    @cached_property
+    def old_rows(self) -> Ints:
+        """Row of each week in the previous version, -1 if it has none: [N]."""
+        return self._old_rows(self.new.weeks)
+
+    @cached_property
+    def old_y(self) -> Floats:
+        """Value of each week in the previous version, NaN where it was not observed: [N]."""
+        return self._old_values(self.old_rows)
 
     @cached_property
     def is_unchanged(self) -> Mask:
         """Whether the previous version had the same value for the week, filled or not: [N]."""
         if not len(self.old.ids):
             return np.zeros(len(self.new.y), dtype=bool)
-        rows = self._old_rows()
-        same: Mask = (rows >= 0) & is_close(self.old.y[rows], self.new.y)
-        return same
+        return (self.old_rows >= 0) & is_close(self.old.y[self.old_rows], self.new.y)
 
     @cached_property
     def has_new_value(self) -> Mask:
         """Whether the newest value of each series was not in the previous version: [S]."""
         return ~self.is_unchanged[self.new.starts[1:] - 1]
 
-    def _old_rows(self, weeks_before: int = 0) -> Ints:
+    @cached_property
+    def is_compared(self) -> Mask:
+        """Whether both versions observed the week: [N]."""
+        return self.new.is_observed & ~np.isnan(self.old_y)
+
+    @cached_property
+    def is_changed(self) -> Mask:
+        """Whether both observed the week and have different values: [N]."""
+        return self.is_compared & ~is_close(self.new.y, self.old_y)
+
+    @cached_property
+    def is_shifted(self) -> Mask:
+        """Whether each week has what the previous version had one week earlier: [S]."""
+        earlier = self._old_values(self._old_rows(self.new.weeks - 1))
+        is_telling = self.is_compared & ~np.isnan(earlier) & ~is_close(earlier, self.old_y)
+        n = self.new.counts(is_telling)
+        n_shifted = self.new.counts(is_telling & is_close(self.new.y, earlier))
+        return (n >= MIN_COMPARED) & (n_shifted >= NEARLY_ALL * n)
+
+    @cached_property
+    def factor(self) -> Floats:
+        """Factor by which the history of each series was multiplied, NaN if it was not: [S]."""
         new = self.new
-        return self.old.positions(self.old_index[new.series_index], new.weeks - weeks_before)
+        is_telling = self.is_compared & ((new.y != 0) | (self.old_y != 0))
+        n = new.counts(is_telling)
+        n_changed = new.counts(is_telling & self.is_changed)
+        is_candidate = (n >= MIN_COMPARED) & (n_changed >= NEARLY_ALL * n)
+        factors = np.full(len(new.ids), np.nan)
+        if not is_candidate.any():
+            return factors
+        rows = is_telling & is_candidate[new.series_index]
+        series = new.series_index[rows]
+        ratio = pd.Series(new.y[rows] / self.old_y[rows])
+        median = ratio.groupby(series).transform("median").to_numpy()
+        is_same = np.abs(ratio - median) <= SAME_RATIO * np.abs(median)
+        n_same = np.bincount(series[is_same], minlength=len(n))
+        factors[series] = median
+        is_one = (n_same >= NEARLY_ALL * n) & (factors != 0)
+        is_one &= np.abs(factors - 1) > MIN_FACTOR_CHANGE
+        return np.where(is_one & np.isfinite(factors), factors, np.nan)
+
+    def _old_rows(self, weeks: Ints) -> Ints:
+        if not len(self.old.ids):
+            return np.full(len(weeks), -1)
+        return self.old.positions(self.old_index[self.new.series_index], weeks)
+
+    def _old_values(self, rows: Ints) -> Floats:
+        return self.old.observed(rows) if len(self.old.ids) else np.full(len(rows), np.nan)
 
 
 def is_close(a: Floats, b: Floats) -> Mask:
     """Return where two values differ by no more than rounding."""
-    close: Mask = np.abs(a - b) <= 1e-9 * np.maximum(np.abs(a), np.abs(b))
-    return close
+    return abs(a - b) <= 1e-9 * np.maximum(abs(a), abs(b))
 
 
 def format_value(value: float) -> str:
     """Return a value as messages show it: five digits."""
     return f"{value:,.5g}" if abs(value) < 1e5 else f"{value:,.0f}"  # noqa: PLR2004 - as reports do
+
+
+def format_change(before: float, now: float) -> str:
+    """Return two values as messages show a change."""
+    return f"{format_value(before)}, now {format_value(now)}"

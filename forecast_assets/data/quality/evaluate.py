@@ -15,7 +15,6 @@ from forecast_assets.config.settings import FindingPolicy, Settings
 from forecast_assets.data.quality import revisions, row_checks, value_checks
 from forecast_assets.data.quality.comparison import DAYS, VersionComparison, WeekGrid
 from forecast_assets.data.quality.finding import Finding, merge
-from forecast_assets.data.quality.latest_value import LatestValues
 from forecast_assets.data.weekly import newest_week
 
 MANY_SERIES, FEW_SHARE = 20, 0.05  # a finding about few of many series does not hold the others
@@ -104,8 +103,7 @@ def _findings(
     settings: Settings,
     as_of: datetime,
 ) -> Iterator[Finding]:
-    changes = revisions.Revisions(comparison)
-    latest = LatestValues(comparison, settings.series.season_length)
+    latest = value_checks.LatestValues(comparison, settings.series.season_length)
     rows, after = row_checks.RawRows(raw), _end_of(comparison.old)
     due = _due_week(as_of, settings)
     was_due = None if before is None else _due_week(before.as_of, settings)
@@ -114,8 +112,8 @@ def _findings(
     is_zero = settings.series.missing == "zero"
     yield from revisions.new_week(comparison)
     yield from revisions.unchanged(comparison)
-    yield from revisions.revised(changes)
-    yield from revisions.shifted(changes)
+    yield from revisions.revised(comparison)
+    yield from revisions.shifted(comparison)
     yield from value_checks.repeated(latest)
     yield from revisions.shrunk(comparison, n_passed=n_passed, is_zero=is_zero)
     if settings.source.kind != "demo":  # whose data end in the past
@@ -131,7 +129,7 @@ def _findings(
     yield from revisions.new_series(comparison)
     yield from revisions.vanished_series(comparison)
     yield from value_checks.unusual(latest)
-    yield from revisions.rescaled(changes)
+    yield from revisions.rescaled(comparison)
     yield from value_checks.rescaled(latest)
     yield from value_checks.flat(latest)
 

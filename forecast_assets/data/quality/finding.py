@@ -5,13 +5,14 @@ How findings are detected: `row_checks`, `value_checks` and `revisions`.
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass, replace
+from itertools import starmap
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from forecast_assets.config.settings import DataQualitySettings, FindingPolicy
-from forecast_assets.data.quality.comparison import Ints, Mask, WeekGrid, format_value
+from forecast_assets.data.quality.comparison import Ints, Mask, WeekGrid
 from forecast_assets.errors import format_list
 
 KINDS = tuple(DataQualitySettings.model_fields)  # in the order of `[data_quality]`
@@ -133,26 +134,27 @@ class Count(int):
 
 
 def make_finding(
-    form: str, n: int, ids: Sequence[str] = (), rows: Sequence[SeriesRow] = (), **values: Any
+    form: str, rows: Sequence[SeriesRow] = (), *, n: int | None = None, **values: Any
 ) -> list[Finding]:
-    """Return the finding in a list, or an empty list if `n` is 0.
+    """Return the finding in a list, or an empty list if `n`, else the sum over the rows, is 0.
 
-    `form` is a key of SUMMARIES, and `values` are what its text needs besides `n` and `ids`.
+    `form` is a key of SUMMARIES, and `values` are what its text needs besides `n` and the rows.
     """
+    n = sum(row.n for row in rows) if n is None else n
     if not n:
         return []
-    first = rows[:5]
     lists = {
-        "ids": [row.unique_id for row in first],
-        "names": [f"{row.unique_id} ({row.detail})" for row in first],
-        "dated": [f"{row.unique_id} / {row.ds} ({row.detail})" for row in first],
+        "ids": [row.unique_id for row in rows[:5]],
+        "names": [f"{row.unique_id} ({row.detail})" for row in rows[:5]],
+        "dated": [f"{row.unique_id} / {row.ds} ({row.detail})" for row in rows[:5]],
     }
-    texts = {name: format_list(items, total=len(ids)) for name, items in lists.items()}
-    numbers = {"n": n, "n_series": len(ids), **values}
+    texts = {name: format_list(items, total=len(rows)) for name, items in lists.items()}
+    numbers = {"n": n, "n_series": len(rows), **values}
     counts = {key: Count(v) if isinstance(v, int) else v for key, v in numbers.items()}
     message = SUMMARIES[form].format(**texts, **counts)
-    by_id = sorted(rows, key=lambda row: row.unique_id)
-    return [Finding(form.partition("/")[0], n, tuple(sorted(ids)), message, tuple(by_id))]
+    ids = sorted(row.unique_id for row in rows)
+    listed = sorted(rows[: MAX_ROWS - 1], key=lambda row: row.unique_id)
+    return [Finding(form.partition("/")[0], n, tuple(ids), message, tuple(listed))]
 
 
 def about_series(
@@ -171,33 +173,22 @@ def about_series(
     [S] how often each is, and `detail(i)` describes series i.
     """
     index = np.flatnonzero(series) if series.dtype == bool else series
-    each = np.ones(len(grid.ids), dtype=np.int64) if counts is None else counts
-    rows = [
-        SeriesRow(
-            str(grid.ids[i]), None if weeks is None else grid.day(weeks[i]), int(each[i]), detail(i)
-        )
-        for i in index[: MAX_ROWS - 1]
-    ]
-    total = {"total": len(grid.ids), **values}
-    return make_finding(form, int(each[index].sum()), [*map(str, grid.ids[index])], rows, **total)
+    days = [None if weeks is None else grid.day(weeks[i]) for i in index]
+    n = [1 if counts is None else int(counts[i]) for i in index]
+    columns = zip(map(str, grid.ids[index]), days, n, map(detail, index), strict=True)
+    return make_finding(form, [*starmap(SeriesRow, columns)], total=len(grid.ids), **values)
 
 
 def about_weeks(
     form: str, grid: WeekGrid, mask: Mask, detail: Callable[[int], str], **values: Any
 ) -> list[Finding]:
     """Return a finding about the weeks where `mask` [N] is set; `detail(row)` describes one."""
-    counts = grid.counts(mask)
-    rows = np.flatnonzero(mask)
+    counts, rows = grid.counts(mask), np.flatnonzero(mask)
     first = np.zeros(len(grid.ids), dtype=np.int64)
     first[grid.series_index[rows][::-1]] = rows[::-1]
+    weeks = grid.weeks[first]
     return about_series(
-        form,
-        grid,
-        counts > 0,
-        grid.weeks[first],
-        lambda i: detail(int(first[i])),
-        counts=counts,
-        **values,
+        form, grid, counts > 0, weeks, lambda i: detail(first[i]), counts=counts, **values
     )
 
 
@@ -246,8 +237,3 @@ def from_frame(frame: pd.DataFrame) -> list[Finding]:
         texts = summary["message"], rows, summary["policy"]
         findings.append(Finding(str(kind), int(summary["n"]), series, *texts))
     return sorted(findings, key=lambda finding: KINDS.index(finding.kind))
-
-
-def format_change(before: float, now: float) -> str:
-    """Return two values as messages show a change."""
-    return f"{format_value(before)}, now {format_value(now)}"

@@ -4,86 +4,17 @@ Whether new values are plausible in themselves: `value_checks`.
 """
 
 from collections.abc import Collection
-from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
-import pandas as pd
 
-from forecast_assets.data.quality.comparison import Floats, Mask, VersionComparison, is_close
-from forecast_assets.data.quality.finding import (
-    Finding,
-    about_series,
-    about_weeks,
-    format_change,
-    make_finding,
-)
+from forecast_assets.data.quality.comparison import MIN_COMPARED, VersionComparison, format_change
+from forecast_assets.data.quality.finding import Finding, about_series, about_weeks, make_finding
 
 REWRITTEN_SHARE = 0.5  # of the compared values of a series
 MATERIAL_CHANGE = 0.005  # of a value: smaller changes are rounding or revisions
-MIN_COMPARED = 8  # values, before a history counts as rewritten, shifted or rescaled
-NEARLY_ALL = 0.9  # of the compared values agree on a shift or a factor
-SAME_RATIO = 0.005  # relative distance between the ratios of rescaled values: they are rounded
-MIN_FACTOR_CHANGE = 0.02  # a factor closer to 1 is a revision
 # A window cut on one day for all, such as the first of a month, may lose a few weeks more than
 # have passed, if a year remains.
 EXTRA_WEEKS, MIN_WINDOW_WEEKS = 4, 52
-
-
-@dataclass(frozen=True, eq=False)
-class Revisions:
-    """What two versions have for the same weeks: [N] over the weeks of the new one, [S] series."""
-
-    comparison: VersionComparison
-
-    @cached_property
-    def old_y(self) -> Floats:
-        """Value of each week in the previous version, NaN where it was not observed: [N]."""
-        return self.comparison.old_values()
-
-    @cached_property
-    def is_compared(self) -> Mask:
-        """Whether both versions observed the week: [N]."""
-        is_both: Mask = self.comparison.new.is_observed & ~np.isnan(self.old_y)
-        return is_both
-
-    @cached_property
-    def is_changed(self) -> Mask:
-        """Whether they have different values: [N]."""
-        is_other: Mask = self.is_compared & ~is_close(self.comparison.new.y, self.old_y)
-        return is_other
-
-    @cached_property
-    def is_shifted(self) -> Mask:
-        """Whether each week has what the previous version had one week earlier: [S]."""
-        new, earlier = self.comparison.new, self.comparison.old_values(weeks_before=1)
-        is_telling = self.is_compared & ~np.isnan(earlier) & ~is_close(earlier, self.old_y)
-        n = new.counts(is_telling)
-        n_shifted = new.counts(is_telling & is_close(new.y, earlier))
-        is_shifted: Mask = (n >= MIN_COMPARED) & (n_shifted >= NEARLY_ALL * n)
-        return is_shifted
-
-    @cached_property
-    def factor(self) -> Floats:
-        """Factor by which the history of each series was multiplied, NaN if it was not: [S]."""
-        new = self.comparison.new
-        is_telling = self.is_compared & ((new.y != 0) | (self.old_y != 0))
-        n = new.counts(is_telling)
-        n_changed = new.counts(is_telling & self.is_changed)
-        is_candidate = (n >= MIN_COMPARED) & (n_changed >= NEARLY_ALL * n)
-        factors = np.full(len(new.ids), np.nan)
-        if not is_candidate.any():
-            return factors
-        rows = is_telling & is_candidate[new.series_index]
-        series = new.series_index[rows]
-        ratio = pd.Series(new.y[rows] / self.old_y[rows])
-        median = ratio.groupby(series).transform("median").to_numpy()
-        is_same = np.abs(ratio - median) <= SAME_RATIO * np.abs(median)
-        n_same = np.bincount(series[is_same], minlength=len(n))
-        factors[series] = median
-        is_one = (n_same >= NEARLY_ALL * n) & (factors != 0)
-        is_one &= np.abs(factors - 1) > MIN_FACTOR_CHANGE
-        return np.where(is_one & np.isfinite(factors), factors, np.nan)
 
 
 def new_week(comparison: VersionComparison) -> list[Finding]:
@@ -91,7 +22,7 @@ def new_week(comparison: VersionComparison) -> list[Finding]:
     new, old = comparison.new, comparison.old
     if not len(old.ids):
         first, last = new.day(new.first_week.min()), new.day(new.newest_week)
-        return make_finding("new_week/first", len(new.ids), first=first, last=last)
+        return make_finding("new_week/first", n=len(new.ids), first=first, last=last)
     old_last = old.last_week[comparison.old_index]
     has_new = (comparison.old_index >= 0) & (new.last_week > old_last)
     if not has_new.any():
@@ -105,21 +36,21 @@ def unchanged(comparison: VersionComparison) -> list[Finding]:
     """Find that nothing differs from the previous version."""
     new, old = comparison.new, comparison.old
     is_same = len(new.y) == len(old.y) and comparison.is_unchanged.all()
-    return make_finding("unchanged", int(is_same), total=len(new.ids))
+    return make_finding("unchanged", n=int(is_same), total=len(new.ids))
 
 
-def revised(revisions: Revisions) -> list[Finding]:
+def revised(comparison: VersionComparison) -> list[Finding]:
     """Find changed values: `rewritten` series, and `revised` values of the others.
 
     A series is rewritten if half of the compared weeks differ by more than rounding. Histories that
     were shifted by a week or multiplied are left to the findings on that.
     """
-    new, old_y = revisions.comparison.new, revisions.old_y
-    is_explained = (revisions.is_shifted | ~np.isnan(revisions.factor))[new.series_index]
-    is_changed = revisions.is_changed & ~is_explained
+    new, old_y = comparison.new, comparison.old_y
+    is_explained = (comparison.is_shifted | ~np.isnan(comparison.factor))[new.series_index]
+    is_changed = comparison.is_changed & ~is_explained
     scale = np.where(old_y == 0, np.abs(new.y), np.abs(old_y))
     is_material = is_changed & (np.abs(new.y - old_y) > MATERIAL_CHANGE * scale)
-    n_compared = new.counts(revisions.is_compared)
+    n_compared = new.counts(comparison.is_compared)
     is_rewritten = n_compared >= MIN_COMPARED
     is_rewritten &= new.counts(is_material) >= REWRITTEN_SHARE * n_compared
     findings = []
@@ -131,27 +62,24 @@ def revised(revisions: Revisions) -> list[Finding]:
             new,
             mask,
             lambda row: format_change(old_y[row], new.y[row]),
-            n_compared=int(revisions.is_compared.sum()),
+            n_compared=int(n_compared.sum()),
             median=np.median(percent) if len(percent) else 0.0,
             largest=percent.max(initial=0.0),
         )
     return findings
 
 
-def shifted(revisions: Revisions) -> list[Finding]:
+def shifted(comparison: VersionComparison) -> list[Finding]:
     """Find series whose whole history has moved to the week after."""
-    new = revisions.comparison.new
-    return about_series(
-        "repeated/history", new, revisions.is_shifted, None, lambda _: "all values a week later"
-    )
+    mask, new = comparison.is_shifted, comparison.new
+    return about_series("repeated/history", new, mask, None, lambda _: "all values a week later")
 
 
-def rescaled(revisions: Revisions) -> list[Finding]:
+def rescaled(comparison: VersionComparison) -> list[Finding]:
     """Find series whose whole history was multiplied by one factor."""
-    new, factor = revisions.comparison.new, revisions.factor
-    return about_series(
-        "rescaled/history", new, ~np.isnan(factor), None, lambda i: f"times {factor[i]:.4g}"
-    )
+    factor, new = comparison.factor, comparison.new
+    mask = ~np.isnan(factor)
+    return about_series("rescaled/history", new, mask, None, lambda i: f"times {factor[i]:.4g}")
 
 
 def shrunk(comparison: VersionComparison, *, n_passed: int, is_zero: bool = False) -> list[Finding]:
@@ -187,9 +115,9 @@ def shrunk(comparison: VersionComparison, *, n_passed: int, is_zero: bool = Fals
 def new_series(comparison: VersionComparison) -> list[Finding]:
     """Find series that the previous version did not have."""
     new = comparison.new
-    is_new = (comparison.old_index < 0) & (len(comparison.old.ids) > 0)
+    mask = (comparison.old_index < 0) & (len(comparison.old.ids) > 0)
     return about_series(
-        "new_series", new, is_new, new.first_week, lambda i: f"{new.sizes[i]:,} weeks"
+        "new_series", new, mask, new.first_week, lambda i: f"{new.sizes[i]:,} weeks"
     )
 
 
@@ -214,7 +142,7 @@ def late(
     n_was = 0 if was_due is None or not len(old.ids) else max(0, was_due - old.newest_week)
     if n_behind > n_was and not (partial and n_behind == 1):
         newest = new.day(new.newest_week)
-        return make_finding("late", n_behind, newest=newest, due=new.day(due))
+        return make_finding("late", n=n_behind, newest=newest, due=new.day(due))
     if not len(old.ids) or new.newest_week <= old.newest_week:
         return []
     was_up_to_date = (index >= 0) & (old.last_week[index] == old.newest_week)

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from forecast_assets.data.quality.comparison import DAYS, Ints, Mask, WeekGrid
-from forecast_assets.data.quality.finding import MAX_ROWS, Finding, SeriesRow, make_finding
+from forecast_assets.data.quality.finding import Finding, SeriesRow, make_finding
 from forecast_assets.errors import format_list
 from forecast_assets.storage.contract import Values
 
@@ -78,8 +78,8 @@ def partial_series(rows: RawRows, grid: WeekGrid, *, due: int) -> list[str]:
 
 def partial(series: Sequence[str], grid: WeekGrid) -> list[Finding]:
     """Find newest weeks that were left out."""
-    rows = [SeriesRow(name, None, 1, "left out") for name in series[: MAX_ROWS - 1]]
-    return make_finding("partial", len(series), series, rows, total=len(grid.ids))
+    rows = [SeriesRow(name, None, 1, "left out") for name in series]
+    return make_finding("partial", rows, total=len(grid.ids))
 
 
 def duplicates(rows: RawRows, *, after: pd.Timestamp, zone: ZoneInfo | None) -> list[Finding]:
@@ -116,17 +116,10 @@ def off_grid(rows: RawRows, *, after: pd.Timestamp) -> list[Finding]:
     return _about_rows("off_grid", strays, strays["ds"].dt.strftime("%A, %Y-%m-%d"))
 
 
-def _about_rows(
-    form: str, rows: pd.DataFrame, details: Values, n: int | None = None, **values: Any
-) -> list[Finding]:
+def _about_rows(form: str, rows: pd.DataFrame, details: Values, **values: Any) -> list[Finding]:
     """Return a finding about rows, listed by series, with the day and detail of the first one."""
     days = rows["ds"].dt.strftime("%Y-%m-%d").where(rows["ds"].notna(), None)
-    first = rows.assign(ds=days, detail=details).drop_duplicates("unique_id")
-    counts = rows["unique_id"].value_counts()
-    columns = first[["unique_id", "ds", "detail"]].head(MAX_ROWS - 1)
-    listed = [
-        SeriesRow(name, day, int(counts[name]), detail)
-        for name, day, detail in columns.itertuples(index=False)
-    ]
-    n = len(rows) if n is None else n
-    return make_finding(form, n, list(first["unique_id"]), listed, **values)
+    n = rows.groupby("unique_id")["unique_id"].transform("size")
+    first = rows.assign(ds=days, n=n, detail=details).drop_duplicates("unique_id")
+    columns = first[["unique_id", "ds", "n", "detail"]].itertuples(index=False)
+    return make_finding(form, [SeriesRow(*row) for row in columns], **values)

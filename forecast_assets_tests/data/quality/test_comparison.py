@@ -24,20 +24,15 @@ def test_weeks_are_matched_as_a_join_matches_them():
     joined = new.merge(old, on=["unique_id", "ds"], how="left", suffixes=("", "_old"))
     assert list(both.old_index) == [0, -1, 2]
     assert list(both.new_index) == [0, -1, 2]
-    np.testing.assert_array_equal(both.old_values(), joined["y_old"])
+    np.testing.assert_array_equal(both.old_y, joined["y_old"])
     np.testing.assert_array_equal(both.is_unchanged, joined["y"] == joined["y_old"])
     assert list(both.has_new_value) == [True, True, True]
-
-
-def test_earlier_weeks_of_the_previous_version_are_found():
-    series = make_series(a=[1, 2, 3])
-    np.testing.assert_array_equal(compare(series, series).old_values(1), [np.nan, 1, 2])
 
 
 def test_filled_weeks_are_not_observed():
     series = make_series(a=[1, 2, 3]).assign(coverage=[1.0, 0.0, 1.0])
     np.testing.assert_array_equal(WeekGrid.of(series).tail(4), [[np.nan, 1, np.nan, 3]])
-    np.testing.assert_array_equal(compare(series, series).old_values(), [1, np.nan, 3])
+    np.testing.assert_array_equal(compare(series, series).old_y, [1, np.nan, 3])
     assert compare(series, series).is_unchanged.all()
 
 
@@ -54,7 +49,7 @@ def test_everything_is_new_without_a_previous_version():
     series = make_series(a=[1, 2], b=[3])
     both = compare(series, series.head(0))
     assert list(both.old_index) == [-1, -1]
-    assert np.isnan(both.old_values()).all()
+    assert np.isnan(both.old_y).all()
     assert not both.is_unchanged.any()
 
 

@@ -1,6 +1,5 @@
 """Test data.quality.evaluate: invented weeks, and how seldom an ordinary week warns."""
 
-import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -11,9 +10,9 @@ import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given
+from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from forecast_assets.config.loader import parse
 from forecast_assets.config.settings import Settings
 from forecast_assets.data.quality.evaluate import (
     PreviousVersion,
@@ -26,8 +25,9 @@ from forecast_assets.data.quality.evaluate import (
 from forecast_assets.data.quality.finding import KINDS, Finding
 from forecast_assets.data.sources.fetch import demo_series
 from forecast_assets.data.weekly import to_weeks
-from forecast_assets_tests.builders import make_ragged, make_raw, make_series, walk
+from forecast_assets_tests.builders import make_ragged, make_raw, make_series, make_settings, walk
 
+ROOT = Path("/")
 FIRST = pd.Timestamp("2024-01-05")  # a Friday
 N = 110  # weeks that the version before has
 MONDAY = datetime(2026, 2, 16, tzinfo=UTC)  # after the Friday that week 110 ends
@@ -102,11 +102,6 @@ class Case:
     as_of: datetime = MONDAY
 
 
-def settings_of(tables: dict[str, Any]) -> Settings:
-    """Return settings of these tables."""
-    return parse(tables, root=Path("/"), var=Path("/"), origin="a test")
-
-
 def evaluate_case(case: Case, settings: Settings | None = None) -> list[Finding]:
     """Evaluate the rows of a case against its previous version."""
     settings, earlier, before = settings or SETTINGS, case.as_of - case.since, None
@@ -116,7 +111,7 @@ def evaluate_case(case: Case, settings: Settings | None = None) -> list[Finding]
     return evaluate(_raw(case.now), weeks, before, settings, as_of=case.as_of)
 
 
-SETTINGS = settings_of({})
+SETTINGS = make_settings(ROOT)
 SUMMED = {"series": {"aggregate": "sum"}}
 ONE = shops()
 NEW = {"new_week"}
@@ -237,7 +232,7 @@ CASES = {
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 def test_an_invented_week_has_its_findings(case: Case):
     tables = {"source": {"kind": "file", "path": "x.csv"}, **case.tables}
-    findings = evaluate_case(case, settings_of(tables))
+    findings = evaluate_case(case, make_settings(ROOT, **tables))
     assert {one.kind for one in findings} == case.kinds, [one.message for one in findings]
 
 
@@ -248,14 +243,15 @@ def test_every_kind_is_in_an_invented_week():
 def test_ordinary_weeks_of_the_demo_seldom_warn():
     rows = demo_series()
     rows = _raw(rows.assign(ds=pd.to_datetime(rows["ds"])))
-    days, warnings = sorted(rows["ds"].unique())[-101:], []
-    for last, day in itertools.pairwise(days):
+    before, warnings = None, []
+    for day in sorted(rows["ds"].unique())[-101:]:
         as_of = pd.Timestamp(day).to_pydatetime().replace(tzinfo=UTC) + timedelta(days=3)
-        earlier = as_of - timedelta(weeks=1)
-        old = PreviousVersion(_weeks(rows[rows["ds"] <= last], SETTINGS, earlier), earlier)
         new = rows[rows["ds"] <= day]
-        findings = evaluate(new, _weeks(new, SETTINGS, as_of), old, SETTINGS, as_of=as_of)
-        warnings += with_policy(findings, "warn", "hold")
+        weeks = _weeks(new, SETTINGS, as_of)
+        if before is not None:
+            findings = evaluate(new, weeks, before, SETTINGS, as_of=as_of)
+            warnings += with_policy(findings, "warn", "hold")
+        before = PreviousVersion(weeks, as_of)
     assert [(one.kind, one.series) for one in warnings] == [("flat", ("us_crude_production",))]
 
 
@@ -279,7 +275,7 @@ def test_one_series_of_many_does_not_hold_the_others_back(n_gone: int, policy: s
 def test_a_policy_is_a_setting():
     policies = {"vanished_series": "publish", "new_week": "hold"}
     findings = evaluate_case(
-        CASES["a shop gone from the source"], settings_of({"data_quality": policies})
+        CASES["a shop gone from the source"], make_settings(ROOT, data_quality=policies)
     )
     assert {one.kind: one.policy for one in findings} == policies
 
@@ -315,10 +311,11 @@ PANELS = st.dictionaries(
 )
 
 
+@hypothesis_settings(max_examples=40)
 @given(new=PANELS, old=PANELS, has_old=st.booleans())
 def test_any_weeks_can_be_evaluated(new: dict[str, Any], old: dict[str, Any], *, has_old: bool):
     source = {"kind": "file", "path": "x"}
-    settings = settings_of({"source": source, "series": {"season_length": 4}})
+    settings = make_settings(ROOT, source=source, series={"season_length": 4})
     weeks = make_ragged(**new)
     before = PreviousVersion(make_ragged(**old), MONDAY - timedelta(weeks=1)) if has_old else None
     findings = evaluate(make_raw(weeks), weeks, before, settings, as_of=MONDAY)

@@ -1,11 +1,9 @@
 """Test data.quality.revisions."""
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from forecast_assets.data.quality.revisions import (
-    Revisions,
     late,
     rescaled,
     revised,
@@ -19,16 +17,12 @@ from forecast_assets_tests.data.quality.test_comparison import compare
 Y = np.array(walk(40, seed=1))
 
 
-def revisions(new: pd.DataFrame, old: pd.DataFrame) -> Revisions:
-    return Revisions(compare(new, old))
-
-
 @pytest.mark.parametrize(
     ("n_changed", "kind"), [(1, "revised"), (19, "revised"), (20, "rewritten"), (40, "rewritten")]
 )
-def test_from_half_of_the_values_on_it_is_another_revisions(n_changed: int, kind: str):
+def test_from_half_of_the_values_on_it_is_another_history(n_changed: int, kind: str):
     y = Y + np.where(np.arange(40) < n_changed, np.linspace(1, 9, 40), 0)
-    (one,) = revised(revisions(make_series(a=y), make_series(a=Y)))
+    (one,) = revised(compare(make_series(a=y), make_series(a=Y)))
     assert (one.kind, one.n, one.series) == (kind, n_changed, ("a",))
 
 
@@ -36,7 +30,7 @@ def test_series_are_rewritten_or_revised_one_by_one():
     was = {name: np.array(walk(40, seed=i)) for i, name in enumerate("abcde")}
     now = {**was, "a": was["b"], "b": was["a"], "c": was["c"] * 1.0001}
     now["c"][:5] = was["c"][:5]
-    first, second = revised(revisions(make_series(**now), make_series(**was)))
+    first, second = revised(compare(make_series(**now), make_series(**was)))
     assert (first.kind, first.series) == ("rewritten", ("a", "b"))
     assert (second.kind, second.series) == ("revised", ("c",))
 
@@ -66,7 +60,7 @@ def test_a_series_that_ended_before_the_window_has_not_vanished():
 
 def test_a_revision_lists_values_and_how_much_they_changed():
     (one,) = revised(
-        revisions(make_series(a=[1, 2, 110, 4], b=[1, 2]), make_series(a=[1, 2, 100, 4], b=[1, 2]))
+        compare(make_series(a=[1, 2, 110, 4], b=[1, 2]), make_series(a=[1, 2, 100, 4], b=[1, 2]))
     )
     assert one.message == (
         "1 of 6 values of the previous version changed in 1 series, by 10 % (median), at most 10 %:"
@@ -75,38 +69,38 @@ def test_a_revision_lists_values_and_how_much_they_changed():
 
 
 def test_rounding_is_no_revision():
-    assert revised(revisions(make_series(a=Y * (1 + 1e-12)), make_series(a=Y))) == []
+    assert revised(compare(make_series(a=Y * (1 + 1e-12)), make_series(a=Y))) == []
 
 
 def test_a_gap_that_the_source_has_filled_since_is_no_revision():
     was = make_series(a=[1, 2, 3]).assign(coverage=[1.0, 0.0, 1.0])
-    assert revised(revisions(make_series(a=[1, 9, 3]), was)) == []
+    assert revised(compare(make_series(a=[1, 9, 3]), was)) == []
 
 
 @pytest.mark.parametrize("factor", [0.001, 1.1, 2.20462, -1.0])
 def test_a_rescaled_history_has_its_factor(factor: float):
-    past = revisions(make_series(a=Y * factor, b=Y), make_series(a=Y, b=Y))
+    past = compare(make_series(a=Y * factor, b=Y), make_series(a=Y, b=Y))
     (one,) = rescaled(past)
     assert f"a (times {factor:.4g})" in one.message
     assert revised(past) == []
 
 
 def test_a_factor_near_one_is_a_revision():
-    past = revisions(make_series(a=Y * 1.01), make_series(a=Y))
+    past = compare(make_series(a=Y * 1.01), make_series(a=Y))
     assert rescaled(past) == []
     assert [one.kind for one in revised(past)] == ["rewritten"]
 
 
 def test_a_shifted_history_is_not_revised_too():
-    past = revisions(make_ragged(a=(1, Y)), make_series(a=Y))
+    past = compare(make_ragged(a=(1, Y)), make_series(a=Y))
     assert [one.kind for one in shifted(past)] == ["repeated"]
     assert revised(past) == []
 
 
 @pytest.mark.parametrize(("gone", "n_found"), [(1, 0), (2, 0), (3, 3)])
 def test_as_many_weeks_may_roll_out_as_have_passed(gone: int, n_found: int):
-    past = revisions(make_ragged(a=(gone, Y[gone:])), make_series(a=Y))
-    assert [one.n for one in shrunk(past.comparison, n_passed=2)] == [n_found] * (n_found > 0)
+    past = compare(make_ragged(a=(gone, Y[gone:])), make_series(a=Y))
+    assert [one.n for one in shrunk(past, n_passed=2)] == [n_found] * (n_found > 0)
 
 
 def test_an_observed_week_that_is_filled_now_is_missing():

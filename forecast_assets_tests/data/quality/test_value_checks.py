@@ -1,11 +1,11 @@
-"""Test data.quality.value_checks, and the statistics of data.quality.latest_value."""
+"""Test data.quality.value_checks."""
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from forecast_assets.data.quality.latest_value import LatestValues
 from forecast_assets.data.quality.value_checks import (
+    LatestValues,
     flat,
     gaps,
     out_of_range,
