@@ -11,7 +11,7 @@ import pytest
 import sqlalchemy
 
 from forecast_assets.backtesting.dask_pool import DaskPool
-from forecast_assets_tests import misbehaving_models, object_store
+from forecast_assets_tests import misbehaving_models
 from forecast_assets_tests.browser import find_chromium
 from forecast_assets_tests.dask_clusters import Cluster, cluster
 from forecast_assets_tests.databases import Server, postgresql
@@ -47,18 +47,12 @@ def dask_pool() -> Iterator[DaskPool]:
 
 
 @pytest.fixture
-def object_store_address(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """Start an empty object store for `s3://bucket` and return its address."""
-    with object_store.running() as address:
-        monkeypatch.setenv("AWS_ENDPOINT_URL", address)
-        for name, value in {
-            "AWS_ALLOW_HTTP": "true",
-            "AWS_ACCESS_KEY_ID": "user",
-            "AWS_SECRET_ACCESS_KEY": "password",
-            "AWS_REGION": "us-east-1",
-        }.items():
-            monkeypatch.setenv(name, value)
-        yield address
+def object_store() -> Iterator[None]:
+    """Make `s3://bucket` an empty bucket of a local server."""
+    from forecast_assets_tests.s3_server import bucket
+
+    with bucket():
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,6 @@ Reading a source belongs to `sources`, judging a fetch to `quality`.
 
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from functools import cached_property
 from typing import Self
 
 import numpy as np
@@ -109,6 +108,8 @@ class _RowArrays:
     series: Ints  # [N], index into `ids`
     day: Ints  # [N], since 1970
     week: Ints  # [N]
+    n_weeks: int  # from that of the first row to that of the last
+    cell: Ints  # [N], number of each pair of series and week, sorted by series and week
     week_0_end: int  # day since 1970
     time: NDArray[np.datetime64]  # [N]
     y: Floats  # [N]
@@ -121,18 +122,11 @@ class _RowArrays:
             for times in (raw["ds"], week_end)
         )
         week_0_end = int(end.min())
+        week = (end - week_0_end) // 7
+        n_weeks = int(week.max()) + 1
         time, y = raw["ds"].to_numpy(), raw["y"].to_numpy(dtype=np.float64)
-        return cls(ids, series, day, (end - week_0_end) // 7, week_0_end, time, y)
-
-    @property
-    def n_weeks(self) -> int:
-        """Count the weeks from that of the first row to that of the last."""
-        return int(self.week.max()) + 1
-
-    @cached_property
-    def cell(self) -> Ints:
-        """Number each pair of series and week, sorted by series and week: [N]."""
-        return self.series * self.n_weeks + self.week
+        cell = series * n_weeks + week
+        return cls(ids, series, day, week, n_weeks, cell, week_0_end, time, y)
 
 
 def _aggregate(rows: _RowArrays, is_over: Mask, aggregate: str) -> pd.DataFrame:
@@ -157,9 +151,8 @@ def _aggregate(rows: _RowArrays, is_over: Mask, aggregate: str) -> pd.DataFrame:
     n_days = _count_days(np.searchsorted(cells, cell), weekday, len(cells))
     n_days_any = _count_days(rows.week[has_value], weekday, rows.n_weeks)
     coverage = compute_coverage(series, week, n_days, n_days_any) if len(cells) else n_days
-    return pd.DataFrame(
-        {"series": series, "week": week, "y": values.to_numpy(), "coverage": coverage}
-    )
+    columns = {"series": series, "week": week, "y": values.to_numpy(), "coverage": coverage}
+    return pd.DataFrame(columns)
 
 
 def _count_days(group: Ints, weekday: Ints, n_groups: int) -> Ints:
@@ -178,11 +171,10 @@ def compute_coverage(series: Ints, week: Ints, n_days: Ints, n_days_any: Ints) -
     several days in any week, the coverage of all series taken as one is an upper bound.
     """
     share = _share_of_usual_days(series, week, n_days)
-    weeks_any = np.flatnonzero(n_days_any)
+    any_week = np.flatnonzero(n_days_any)
+    no_series = np.zeros_like(any_week)
     share_any = np.ones(len(n_days_any))
-    share_any[weeks_any] = _share_of_usual_days(
-        np.zeros_like(weeks_any), weeks_any, n_days_any[weeks_any]
-    )
+    share_any[any_week] = _share_of_usual_days(no_series, any_week, n_days_any[any_week])
     first_row = np.flatnonzero(np.append(True, series[1:] != series[:-1]))
     has_several_days = np.maximum.reduceat(n_days, first_row) > 1
     return np.where(has_several_days[series], np.minimum(share, share_any[week]), share)
@@ -195,7 +187,7 @@ def _share_of_usual_days(series: Ints, week: Ints, n_days: Ints) -> Floats:
     recent = pd.Series(n_days[is_recent]).groupby(series[is_recent])
     quantile = recent.quantile(SHORT_WEEK_SHARE, interpolation="lower")
     usual_by_series = quantile[recent.size() >= MIN_USUAL_WEEKS]
-    usual = usual_by_series.reindex(series, fill_value=1.0).to_numpy()
+    usual: Floats = usual_by_series.reindex(series, fill_value=1.0).to_numpy()
     # A holiday may move by a week from one year to the next.
     width = int(week.max(initial=0)) + 1
     cell = series * width + week
@@ -203,8 +195,7 @@ def _share_of_usual_days(series: Ints, week: Ints, n_days: Ints) -> Floats:
         earlier = np.searchsorted(cell, cell - n_weeks_ago).clip(max=len(cell) - 1)
         exists = (cell[earlier] == cell - n_weeks_ago) & (week >= n_weeks_ago)
         usual = np.where(exists, np.minimum(usual, n_days[earlier]), usual)
-    shares: Floats = np.minimum(1.0, n_days / usual)
-    return shares
+    return (n_days / usual).clip(max=1.0)
 
 
 def _check_every_series_has_a_value(rows: _RowArrays, is_over: Mask, weeks: pd.DataFrame) -> None:
@@ -224,11 +215,9 @@ def _several_rows_error(raw: pd.DataFrame, week_end: "pd.Series[pd.Timestamp]") 
     rows = raw.assign(ds=week_end)
     rows = rows[rows.duplicated(key, keep=False)]
     weeks = rows.drop_duplicates(key)
-    cause = (
-        "The source repeats the same (unique_id, ds)"
-        if raw.loc[rows.index].duplicated(key).any()
-        else "The source is finer than a week"
-    )
+    cause = "The source is finer than a week"
+    if raw.loc[rows.index].duplicated(key).any():
+        cause = "The source repeats the same (unique_id, ds)"
     return DataError(
         f"{len(weeks)} weeks have more than one row ({len(rows)} rows): {_format_weeks(weeks)}."
         f" {cause}, so the value of the week is ambiguous. Nothing was published. Correct the"
@@ -251,14 +240,9 @@ def _to_grid(weeks: pd.DataFrame, rows: _RowArrays) -> pd.DataFrame:
     y, coverage = np.full(len(nth_week), np.nan), np.zeros(len(nth_week))
     y[row], coverage[row] = weeks["y"], weeks["coverage"]
     day = rows.week_0_end + 7 * (first_week.to_numpy().repeat(n_weeks) + nth_week)
-    return pd.DataFrame(
-        {
-            "unique_id": rows.ids[first_week.index].repeat(n_weeks),
-            "ds": day.astype("datetime64[D]").astype("datetime64[ns]"),
-            "y": y,
-            "coverage": coverage,
-        }
-    )
+    unique_id = rows.ids[first_week.index].repeat(n_weeks)
+    ds = day.astype("datetime64[D]").astype("datetime64[ns]")
+    return pd.DataFrame({"unique_id": unique_id, "ds": ds, "y": y, "coverage": coverage})
 
 
 def _fill_gaps(grid: pd.DataFrame, is_gap: "pd.Series[bool]", missing: str) -> pd.DataFrame:

@@ -7,7 +7,7 @@ from deltalake.exceptions import DeltaError
 
 from forecast_assets.errors import StoreError
 from forecast_assets.storage.delta import error_text, reading, try_writing, writing
-from forecast_assets_tests.object_store import keys
+from forecast_assets_tests.s3_server import keys
 
 
 @pytest.mark.parametrize("error", [OSError("it failed"), DeltaError("it failed")])
@@ -43,9 +43,10 @@ def test_a_test_write_leaves_a_folder_unchanged(tmp_path: Path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_test_write_leaves_an_object_store_unchanged(object_store_address: str):
+@pytest.mark.usefixtures("object_store")
+def test_a_test_write_leaves_an_object_store_unchanged():
     try_writing("s3://bucket/store")
-    assert keys(object_store_address) == []
+    assert keys() == []
 
 
 def test_a_location_that_cannot_be_written_is_refused(tmp_path: Path):

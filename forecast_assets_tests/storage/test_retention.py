@@ -17,7 +17,7 @@ from forecast_assets.storage.store import Store
 from forecast_assets.storage.tables import table_contracts
 from forecast_assets.storage.versions import select
 from forecast_assets_tests.builders import AS_OF, make_raw, make_series
-from forecast_assets_tests.object_store import keys
+from forecast_assets_tests.s3_server import keys
 from forecast_assets_tests.store_builders import (
     BACKTEST,
     WEEK,
@@ -162,14 +162,15 @@ def test_a_table_that_replaced_a_pruned_one_is_not_pruned(tmp_path: Path):
     assert not store.read([store.history(BACKTEST)[0]]).empty
 
 
-def test_an_object_store_is_pruned_like_a_folder(tmp_path: Path, object_store_address: str):
+@pytest.mark.usefixtures("object_store")
+def test_an_object_store_is_pruned_like_a_folder(tmp_path: Path):
     store = Store("s3://bucket/store", table_contracts((80, 95)), var=tmp_path)
     for i in range(2):
         write_predictions(store, "naive", float(i), as_of=AS_OF + i * WEEK)
     after = NOW + WEEK
     (candidate,) = find(store, before=after)
     assert (candidate.n_files, remove(store, [candidate], now=NOW)) == (1, 1)
-    assert sum("/model=" in key for key in keys(object_store_address)) == 1
+    assert sum("/model=" in key for key in keys()) == 1
     assert find(store, before=after) == []
     audits = verify(store, [BACKTEST])
     assert [audit.pruned_at is not None for audit in audits] == [True, False]

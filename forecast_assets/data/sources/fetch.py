@@ -5,7 +5,6 @@ rows to weeks belongs to `weekly`.
 """
 
 from collections.abc import Callable, Mapping
-from datetime import datetime
 from importlib import resources
 from typing import Any
 
@@ -13,20 +12,13 @@ import pandas as pd
 
 from forecast_assets.config.redaction import redact_url
 from forecast_assets.config.settings import Settings
-from forecast_assets.config.source_settings import DemoSource, SqlSource
+from forecast_assets.config.source_settings import HttpSource, SqlSource
 from forecast_assets.data.sources.files import hide_secrets, read_files
-from forecast_assets.data.sources.http import polling
-from forecast_assets.data.sources.http.reader import read_http
 from forecast_assets.data.sources.mapping import as_raw_data
 from forecast_assets.data.sources.python import read_python
 from forecast_assets.data.sources.request import FetchRequest
 
 KEY = ["unique_id", "ds"]
-
-
-def read_demo(_: DemoSource, __: FetchRequest) -> pd.DataFrame:
-    """Read the demo series."""
-    return demo_series()
 
 
 def demo_series() -> pd.DataFrame:
@@ -36,19 +28,23 @@ def demo_series() -> pd.DataFrame:
         return pd.read_csv(file, dtype={"unique_id": str, "ds": str})
 
 
+def _read_http(source: HttpSource, request: FetchRequest) -> pd.DataFrame:
+    from forecast_assets.data.sources.http.reader import read_http
+
+    return read_http(source, request)
+
+
 def _read_sql(source: SqlSource, request: FetchRequest) -> pd.DataFrame:
-    from forecast_assets.data.sources.sql.reader import read_sql
+    from forecast_assets.data.sources.sql import read_sql
 
     return read_sql(source, request)
 
 
-# The settings differ in type from kind to kind.
-Reader = Callable[[Any, FetchRequest], pd.DataFrame]
-
-READERS: Mapping[str, Reader] = {
-    "demo": read_demo,
+# By kind of the settings, which differ in type. The libraries of http and sql are slow to import.
+READERS: Mapping[str, Callable[[Any, FetchRequest], pd.DataFrame]] = {
+    "demo": lambda *_: demo_series(),
     "file": read_files,
-    "http": read_http,
+    "http": _read_http,
     "sql": _read_sql,
     "python": read_python,
 }
@@ -76,14 +72,6 @@ def fetch(request: FetchRequest) -> pd.DataFrame:
         quarantine=source.on_bad_rows == "quarantine",
     )
     return raw if previous is None else upsert(previous, raw)
-
-
-def is_unchanged(request: FetchRequest, *, stored_as_of: datetime) -> bool:
-    """Return whether the source says that nothing changed since the fetch for `stored_as_of`."""
-    source = request.settings.source
-    return source.kind == "http" and polling.is_unchanged(
-        source, request, stored_as_of=stored_as_of
-    )
 
 
 def upsert(previous: pd.DataFrame, new: pd.DataFrame) -> pd.DataFrame:

@@ -8,12 +8,12 @@ import pandas as pd
 
 from forecast_assets.config.redaction import redact, redact_url, url_secrets
 from forecast_assets.config.source_settings import FileSource, Format
-from forecast_assets.data.sources.parsing import parse
+from forecast_assets.data.sources.parsing import parse_file
 from forecast_assets.data.sources.request import ByteBudget, FetchRequest, expand_as_of
 from forecast_assets.data.sources.retry import is_transient, with_retries
 from forecast_assets.errors import ForecastAssetsError, SourceError, SourceUnavailable, format_list
 
-# By a file's last suffix, or the one before that of a compression.
+# By a file's last suffix or the one before that of a compression, and by the end of a media type.
 FORMATS: Mapping[str, Format] = {
     ".csv": "csv",
     ".parquet": "parquet",
@@ -48,19 +48,12 @@ def _read(path: str, source: FileSource, request: FetchRequest) -> pd.DataFrame:
             name = hide_secrets(system.unstrip_protocol(file)) if "://" in path else file
             kind, compression = _format_of(name)
             with system.open(file, "rb", compression=compression) as body:
-                frames.append(parse(kind, body, name=name, columns=columns, budget=budget))
+                frames.append(parse_file(kind, body, name=name, columns=columns, budget=budget))
         return pd.concat(frames, ignore_index=True)
     except ForecastAssetsError:
         raise
-    except (FileNotFoundError, NotADirectoryError) as error:
-        # fsspec's http raises FileNotFoundError for every failure.
-        cause = error.__cause__
-        if isinstance(cause, Exception) and is_transient(cause):
-            reason = _to_source_error(cause, path)
-        else:
-            reason = _absent_error(path, source, request)
     except Exception as error:  # noqa: BLE001 - every file system has its own errors
-        reason = _to_source_error(error, path)
+        reason = _to_source_error(error, path, source, request)
     # Raised here, because the file system's error may hold a password.
     raise reason
 
@@ -70,36 +63,44 @@ def hide_secrets(path: str) -> str:
     return redact_url(path) if "://" in path else path
 
 
-def _absent_error(path: str, source: FileSource, request: FetchRequest) -> SourceError:
-    if path != request.settings.resolve_path(source.path):
-        return SourceUnavailable(
-            f"`source.path` = {hide_secrets(source.path)} has no file for"
-            f" {request.local_as_of:%Y-%m-%d} yet: {hide_secrets(path)} does not exist. Nothing was"
-            f" read; a retry may find it."
-        )
-    return SourceError(
-        f"`source.path` matches no file: {hide_secrets(path)}. Nothing was published; earlier"
-        f" versions are unchanged. Put the file there, or correct the path in forecast.toml (a"
-        f" relative path starts at {request.settings.root})."
-    )
-
-
-def _to_source_error(error: Exception, path: str) -> SourceError:
+def _to_source_error(
+    error: Exception, path: str, source: FileSource, request: FetchRequest
+) -> SourceError:
     """Translate an error of a file system, without the secrets of the path."""
+    name = hide_secrets(path)
+    if isinstance(error, FileNotFoundError | NotADirectoryError):
+        # fsspec's http raises FileNotFoundError for every failure.
+        if not isinstance(error.__cause__, Exception) or not is_transient(error.__cause__):
+            return _absent_error(name, path, source, request)
+        error = error.__cause__
     text = redact(str(error), url_secrets(path))
     text = " ".join(text.split()).rstrip(".") or type(error).__name__
     if isinstance(error, PermissionError) or type(error).__name__ == "NoCredentialsError":
         return SourceError(
-            f"{hide_secrets(path)} cannot be read: {text}. Nothing was read. Grant this user"
-            f" access, or set credentials in the environment where Dagster's processes start."
+            f"{name} cannot be read: {text}. Nothing was read. Grant this user access, or set"
+            f" credentials in the environment where Dagster's processes start."
         )
     if isinstance(error, OSError) or is_transient(error):
         return SourceUnavailable(
-            f"{hide_secrets(path)} did not answer: {text}. Nothing was read; a retry may succeed."
+            f"{name} did not answer: {text}. Nothing was read; a retry may succeed."
         )
     return SourceError(
-        f"`source.path` = {hide_secrets(path)} cannot be opened: {text}. Nothing was read. Correct"
-        f" the path, or install the package that its protocol or compression needs."
+        f"`source.path` = {name} cannot be opened: {text}. Nothing was read. Correct the path, or"
+        f" install the package that its protocol or compression needs."
+    )
+
+
+def _absent_error(name: str, path: str, source: FileSource, request: FetchRequest) -> SourceError:
+    if path != request.settings.resolve_path(source.path):
+        return SourceUnavailable(
+            f"`source.path` = {hide_secrets(source.path)} has no file for"
+            f" {request.local_as_of:%Y-%m-%d} yet: {name} does not exist. Nothing was read; a retry"
+            f" may find it."
+        )
+    return SourceError(
+        f"`source.path` matches no file: {name}. Nothing was published; earlier versions are"
+        f" unchanged. Put the file there, or correct the path in forecast.toml (a relative path"
+        f" starts at {request.settings.root})."
     )
 
 

@@ -5,12 +5,10 @@ Values are checked once per distinct value: millions of rows have few ids and da
 
 import json
 from collections.abc import Mapping
-from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from forecast_assets.errors import DataError, SourceError, format_list
@@ -24,16 +22,8 @@ UTC_OFFSET = r"\d[Tt ]\d.*?([Zz]|[+-]\d\d(?::?\d\d)?)$"
 # Types that never hold values which are equal but written differently, such as 1 and 1.0.
 UNIFORM_TYPES = ("string", "date", "datetime", "integer", "empty")
 Mask = NDArray[np.bool_]
-
-
 # A converted column, null where a value has a problem, and the bad rows [N] of each problem.
 ParsedColumn = tuple[Values, Mapping[str, Mask]]
-
-
-class _Problem(NamedTuple):
-    column: str
-    description: str
-    is_bad: Mask
 
 
 def as_raw_data(
@@ -67,23 +57,24 @@ def as_raw_data(
     }
     raw = pd.DataFrame({name: values for name, (values, _) in parsed.items()})
     problems = [
-        _Problem(columns[name], description, is_bad)
+        (columns[name], description, is_bad)
         for name, (_, bad_rows) in parsed.items()
         for description, is_bad in bad_rows.items()
         if is_bad.any()
     ]
     if not problems:
         return raw.assign(problem=None, given=None)
-    is_bad = np.logical_or.reduce([problem.is_bad for problem in problems])
+    is_bad = np.logical_or.reduce([is_bad for *_, is_bad in problems])
     if not quarantine or is_bad.all():
-        raise _bad_rows_error(rows, problems[0], origin=origin)
+        raise _bad_rows_error(rows, *problems[0], origin=origin)
     texts, given = np.full((2, len(rows)), None, dtype=object)
-    for problem in problems:
-        text = f"`{problem.column}` holds {problem.description}"
-        for row in np.flatnonzero(problem.is_bad):
+    for column, description, is_problem in problems:
+        text = f"`{column}` holds {description}"
+        for row in np.flatnonzero(is_problem):
             texts[row] = f"{texts[row]}; {text}" if texts[row] else text
     bad = rows.loc[is_bad, list(dict.fromkeys(columns.values()))]
-    given[is_bad] = [_to_json(row) for row in bad.astype(object).to_dict("records")]
+    bad = bad.astype(object).where(bad.notna(), None)  # type: ignore[call-overload]
+    given[is_bad] = [json.dumps(row, default=str) for row in bad.to_dict("records")]
     return raw.assign(problem=texts, given=given)
 
 
@@ -121,9 +112,7 @@ def _factorize(values: Values) -> tuple[NDArray[np.intp], Values]:
 
 def _take(distinct: Values, codes: NDArray[np.intp], *, missing: object) -> Values:
     """Return the distinct value of each row."""
-    with_missing = pd.concat(
-        [distinct, pd.Series([missing], dtype=distinct.dtype)], ignore_index=True
-    )
+    with_missing = pd.concat([distinct, pd.Series([missing], dtype=distinct.dtype)])
     return pd.Series(with_missing.to_numpy()[codes])
 
 
@@ -146,10 +135,6 @@ def _is_name(value: object) -> bool:
 
 
 def _parse_numbers(values: Values) -> ParsedColumn:
-    if values.dtype == object and pd.api.types.infer_dtype(values, skipna=False) == "decimal":
-        # pandas raises on a signaling NaN, so it becomes a text.
-        decimals = [str(value) if value.is_snan() else value for value in values]
-        values = pd.Series(decimals, index=values.index, dtype=object)
     numbers = _to_float64(values)
     is_infinite = np.isinf(numbers.to_numpy())
     return numbers.mask(is_infinite) if is_infinite.any() else numbers, {
@@ -165,16 +150,12 @@ def _to_float64(values: Values) -> "pd.Series[float]":
         return _take(_to_float64(distinct), codes, missing=float("nan"))
     if values.dtype.kind in "mMc":  # times, durations and complex numbers
         return pd.Series(float("nan"), index=values.index)
-    if isinstance(values.dtype, pd.ArrowDtype):
-        try:
-            return pd.Series(pa.chunked_array(pa.array(values)).cast(pa.float64()).to_numpy())
-        except pa.ArrowInvalid:
-            values = values.astype(object)
+    if isinstance(values.dtype, pd.ArrowDtype):  # pandas cannot convert decimals of Arrow
+        values = values.astype(object)
     try:
         numbers = pd.to_numeric(values, errors="coerce")
     except OverflowError:
-        texts = values.astype(str).where(values.notna())
-        numbers = pd.to_numeric(texts, errors="coerce")
+        numbers = pd.to_numeric(values.astype(str).where(values.notna()), errors="coerce")
     return _to_float64(numbers) if numbers.dtype.kind == "c" else numbers.astype("float64")
 
 
@@ -229,24 +210,16 @@ def _to_wall_clock(times: Values, zone: ZoneInfo | None) -> Values:
     return times.dt.tz_localize(None).astype("datetime64[ns]")
 
 
-def _to_json(row: Mapping[Any, object]) -> str:
-    """Write a row as it came; values that JSON lacks are written as text."""
-    plain = {str(name): None if _is_missing(value) else value for name, value in row.items()}
-    return json.dumps(plain, default=str)
-
-
-def _is_missing(value: Any) -> bool:
-    return pd.api.types.is_scalar(value) and bool(pd.isna(value))
-
-
-def _bad_rows_error(rows: pd.DataFrame, problem: _Problem, *, origin: str) -> DataError:
-    bad = rows.loc[problem.is_bad, problem.column]
+def _bad_rows_error(
+    rows: pd.DataFrame, column: str, description: str, is_bad: Mask, *, origin: str
+) -> DataError:
+    bad = rows.loc[is_bad, column]
     first = bad.head()
     values = zip(first.index + 1, first.tolist(), strict=True)
     shown = format_list((f"row {row}: {value!r}" for row, value in values), total=len(bad))
     return DataError(
-        f"{len(bad)} of {len(rows)} rows of {origin}, column `{problem.column}`, hold"
-        f" {problem.description}: {shown}. Nothing was published. Correct the source, map another"
+        f"{len(bad)} of {len(rows)} rows of {origin}, column `{column}`, hold"
+        f" {description}: {shown}. Nothing was published. Correct the source, map another"
         f' column in [source] of forecast.toml, or set `source.on_bad_rows = "quarantine"` there'
         f" to go on without such rows."
     )

@@ -8,7 +8,7 @@ import io
 import json
 import lzma
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import IO, Any
 
 import orjson
@@ -37,28 +37,17 @@ UNREADABLE = (
 )
 
 
-def parse(
-    kind: Format,
-    body: IO[bytes],
-    *,
-    name: str,
-    columns: Sequence[str],
-    budget: ByteBudget,
-    records: str | None = None,
+def parse_file(
+    kind: Format, body: IO[bytes], *, name: str, columns: Sequence[str], budget: ByteBudget
 ) -> pd.DataFrame:
-    """Read a body; `name` names it in errors.
+    """Read a file as `parse` does; `name` names it in errors.
 
-    The frame has `columns`, texts as categories. If a column is absent or occurs twice, the frame
-    has no rows and all columns of the body. `records` is the dotted path to the rows of a JSON
-    body; a column may be a dotted path into an object of JSON, too.
-
-    Raises SourceError if the body cannot be parsed, has no rows, or exceeds the budget. Connection
-    errors of the file system pass.
+    Raises SourceError if it cannot be parsed, has no rows, or exceeds the budget. Connection errors
+    of the file system pass.
     """
-    counted: Any = body if kind == "parquet" else CountingReader(body, budget, name)
     try:
-        frame = PARSERS[kind](counted, columns, budget, name, records)
-    except (ConnectionError, TimeoutError):  # of the file system
+        frame = parse(kind, body, name=name, columns=columns, budget=budget)
+    except (ConnectionError, TimeoutError):
         raise
     except UNREADABLE as error:
         raise SourceError(
@@ -70,7 +59,25 @@ def parse(
     return frame
 
 
-class CountingReader(io.RawIOBase):
+def parse(
+    kind: Format, body: IO[bytes], *, name: str, columns: Sequence[str], budget: ByteBudget
+) -> pd.DataFrame:
+    """Return `columns` of a body, texts as categories; a column of JSON may be a dotted path.
+
+    If a column is absent or occurs twice, the frame has no rows and all columns of the body. Raises
+    one of UNREADABLE if the body is invalid, and SourceError if it exceeds the budget.
+    """
+    if kind == "parquet":
+        return _parse_parquet(body, columns, budget, name)
+    lines = io.BufferedReader(_CountingReader(body, budget, name), BLOCK_BYTES)
+    if kind == "csv":
+        return _parse_csv(lines, columns)
+    if kind == "json":
+        return records_frame(load_json(lines.read()), columns)
+    return records_frame([load_json(line) for line in lines if line.strip()], columns)
+
+
+class _CountingReader(io.RawIOBase):
     """A body whose bytes are counted against a budget as they are read."""
 
     def __init__(self, body: IO[bytes], budget: ByteBudget, name: str) -> None:
@@ -88,13 +95,10 @@ class CountingReader(io.RawIOBase):
         return len(block)
 
 
-def _parse_csv(
-    body: IO[bytes], columns: Sequence[str], _: ByteBudget, __: str, ___: str | None
-) -> pd.DataFrame:
-    file = io.BufferedReader(body, BLOCK_BYTES)  # type: ignore[type-var]
+def _parse_csv(file: "io.BufferedReader[Any]", columns: Sequence[str]) -> pd.DataFrame:
     start = io.TextIOWrapper(io.BytesIO(file.peek(BLOCK_BYTES)), "utf-8-sig", "replace", newline="")
     header = next(csv.reader(start), [])
-    if header and not _has_each_once(header, columns):
+    if header and not has_each_once(header, columns):
         return pd.DataFrame(columns=header)
     table = arrow_csv.read_csv(
         file,
@@ -106,43 +110,22 @@ def _parse_csv(
             null_values=[""],
         ),
     )
-    return _frame(table)
+    return _to_frame(table)
 
 
 def _parse_parquet(
-    body: IO[bytes], columns: Sequence[str], budget: ByteBudget, name: str, _: str | None
+    body: IO[bytes], columns: Sequence[str], budget: ByteBudget, name: str
 ) -> pd.DataFrame:
     file = parquet.ParquetFile(body)
     names = file.schema_arrow.names
-    if not _has_each_once(names, columns):
+    if not has_each_once(names, columns):
         return pd.DataFrame(columns=names)
     # A run of equal values is a few bytes in the file, and eight bytes a row in memory.
     groups = map(file.metadata.row_group, range(file.metadata.num_row_groups))
     n_bytes = sum(group.total_byte_size for group in groups)
     budget.take(max(n_bytes, 8 * len(columns) * file.metadata.num_rows), of=name)
     # An index that pandas wrote is an ordinary column here.
-    return _frame(file.read(columns=list(dict.fromkeys(columns))))
-
-
-def _parse_json(
-    body: IO[bytes], columns: Sequence[str], _: ByteBudget, __: str, records: str | None
-) -> pd.DataFrame:
-    return records_frame(get_path(load_json(body.read()), records), columns)
-
-
-def _parse_json_lines(
-    body: IO[bytes], columns: Sequence[str], _: ByteBudget, __: str, ___: str | None
-) -> pd.DataFrame:
-    lines = io.BufferedReader(body, BLOCK_BYTES)  # type: ignore[type-var]
-    return records_frame([load_json(line) for line in lines if line.strip()], columns)
-
-
-PARSERS: Mapping[str, Callable[..., pd.DataFrame]] = {
-    "csv": _parse_csv,
-    "parquet": _parse_parquet,
-    "json": _parse_json,
-    "jsonl": _parse_json_lines,
-}
+    return _to_frame(file.read(columns=list(dict.fromkeys(columns))))
 
 
 def load_json(text: bytes) -> Any:
@@ -185,11 +168,12 @@ def _column(rows: Sequence[dict[str, Any]], column: str) -> list[Any] | None:
     return _column(objects, child) if dot and any(objects) else None
 
 
-def _has_each_once(names: Sequence[str], columns: Sequence[str]) -> bool:
+def has_each_once(names: Sequence[str], columns: Sequence[str]) -> bool:
+    """Return whether each of the columns occurs exactly once."""
     return all(list(names).count(column) == 1 for column in columns)
 
 
-def _frame(table: pa.Table) -> pd.DataFrame:
+def _to_frame(table: pa.Table) -> pd.DataFrame:
     """Return the table with texts as categories, the same for all chunks of a column."""
     for i, field in enumerate(table.schema):
         if pa.types.is_string(field.type) or pa.types.is_large_string(field.type):

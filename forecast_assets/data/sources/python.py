@@ -44,14 +44,14 @@ def read_python(source: PythonSource, request: FetchRequest) -> pd.DataFrame:
 @contextmanager
 def _importable(folder: Path) -> Iterator[None]:
     """Search modules in the folder too, after all other places."""
-    if str(folder) in sys.path:
-        yield
-        return
-    sys.path.append(str(folder))
+    is_new = str(folder) not in sys.path
+    if is_new:
+        sys.path.append(str(folder))
     try:
         yield
     finally:
-        sys.path.remove(str(folder))
+        if is_new:
+            sys.path.remove(str(folder))
 
 
 def _import_function(name: str) -> Callable[..., Any]:

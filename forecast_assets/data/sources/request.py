@@ -1,8 +1,12 @@
-"""A fetch request: as-of time, previous rows and log function for the readers of all sources."""
+"""A fetch request for the readers of all sources, and the limits on its bytes and seconds."""
 
 import hashlib
+import os
 import re
-from collections.abc import Callable
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from random import Random
@@ -39,8 +43,7 @@ class FetchRequest:
     @property
     def local_as_of(self) -> datetime:
         """Return `as_of` in the source's time zone, or the schedule's if the source has none."""
-        zone = self.settings.source.zone or self.settings.schedule.zone
-        return self.as_of.astimezone(zone)
+        return self.as_of.astimezone(self.settings.source.zone or self.settings.schedule.zone)
 
 
 def source_fingerprint(settings: Settings) -> str:
@@ -50,14 +53,9 @@ def source_fingerprint(settings: Settings) -> str:
 
 
 def expand_as_of(text: str, as_of: datetime) -> str:
-    """Replace `{as_of}` by an ISO date and `{as_of:FORMAT}` by strftime's text.
-
-    Other braces are unchanged.
-    """
+    """Replace `{as_of}` by an ISO date and `{as_of:FORMAT}` by strftime's text."""
     return re.sub(
-        r"\{as_of(?::([^{}]*))?\}",
-        lambda match: as_of.strftime(match[1] or "%Y-%m-%d"),
-        text,
+        r"\{as_of(?::([^{}]*))?\}", lambda match: as_of.strftime(match[1] or "%Y-%m-%d"), text
     )
 
 
@@ -76,3 +74,44 @@ class ByteBudget:
                 f" all parts together. Reading stopped, and nothing was published. If that much"
                 f" data is expected, increase `max_bytes`; it has to fit into memory."
             )
+
+
+class Deadline:
+    """Interrupts an operation that takes longer than `seconds`; reusable, one use at a time.
+
+    The timeouts of HTTP libraries and database drivers count from one byte to the next: a server
+    that sends a byte now and then never exceeds them, and a query may run without sending any.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self._expired = threading.Event()
+
+    @property
+    def is_expired(self) -> bool:
+        """Whether the last operation took too long."""
+        return self._expired.is_set()
+
+    @contextmanager
+    def limit(self, interrupt: Callable[[], None]) -> Iterator[None]:
+        """Call `interrupt` from another thread when the time is over before the block is."""
+
+        def expire() -> None:
+            self._expired.set()
+            interrupt()
+
+        self._expired.clear()
+        timer = threading.Timer(self.seconds, expire)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+            timer.join()
+
+
+def shut_down(fileno: int) -> None:
+    """Shut the connection of a file descriptor down, so that a blocked read of it ends."""
+    with suppress(OSError), socket.socket(fileno=os.dup(fileno)) as connection:
+        connection.shutdown(socket.SHUT_RDWR)

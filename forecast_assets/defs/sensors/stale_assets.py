@@ -10,7 +10,6 @@ from datetime import datetime
 import dagster as dg
 
 from forecast_assets.config.settings import Settings, parse_duration
-from forecast_assets.data.sources import fetch
 from forecast_assets.data.sources.request import FetchRequest
 from forecast_assets.defs import runs
 from forecast_assets.defs.schedules import all_models_tags
@@ -85,7 +84,9 @@ def build_poll(
         if _is_busy(context.instance):
             return dg.SkipReason("A run is in progress.")
         stored, request = newest(store.history(SOURCE_ASSETS[0])), FetchRequest(settings, at)
-        if stored and fetch.is_unchanged(request, stored_as_of=stored.as_of):
+        from forecast_assets.data.sources.http import polling  # imports slowly
+
+        if stored and polling.is_unchanged(request, stored_as_of=stored.as_of):
             return dg.SensorResult(skip_reason="The source has no new data.", cursor=at.isoformat())
         run = dg.RunRequest(run_key=at.isoformat(), asset_selection=_keys(SOURCE_ASSETS))
         return dg.SensorResult(run_requests=[run], cursor=at.isoformat())

@@ -1,15 +1,17 @@
-"""Fetching: the demo, and the upsert of an incremental source."""
+"""Fetching: the demo, the upsert of an incremental source, and dates in texts of the settings."""
 
+from datetime import datetime
 from pathlib import Path
 
 import pandas as pd
+import pytest
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from forecast_assets.config.loader import parse
 from forecast_assets.data.sources.fetch import display_name, fetch, upsert
-from forecast_assets.data.sources.request import FetchRequest
+from forecast_assets.data.sources.request import FetchRequest, expand_as_of
 from forecast_assets_tests.builders import AS_OF
 
 Key = tuple[str, int]
@@ -63,6 +65,7 @@ def test_all_new_rows_of_a_key_replace_all_previous_ones():
     new = raw([("a", 2, 7), ("a", 2, 8), ("a", 2, 9)])
     expected = raw([("b", 2, 5), ("a", 9, 3), ("a", 2, 7), ("a", 2, 8), ("a", 2, 9)])
     pd.testing.assert_frame_equal(upsert(previous, new), expected)
+    pd.testing.assert_frame_equal(upsert(expected, new), expected)
 
 
 def test_previous_bad_rows_are_dropped():
@@ -71,8 +74,20 @@ def test_previous_bad_rows_are_dropped():
     assert upsert(previous, new)["unique_id"].tolist() == ["a", "c"]
 
 
-def test_upserting_the_same_rows_twice_changes_nothing_but_the_order():
-    previous = raw([("a", 2, 1), ("b", 2, 5), ("a", 9, 3)])
-    once = upsert(previous, previous.tail(1))
-    pd.testing.assert_frame_equal(upsert(once, previous.tail(1)), once)
-    pd.testing.assert_frame_equal(once, previous)
+TIME = datetime(2026, 1, 5, 7, 30)  # noqa: DTZ001 - in the source's own time
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("no date", "no date"),
+        ("{as_of}", "2026-01-05"),
+        ("a/{as_of:%Y/%m}/{as_of:%d}.csv", "a/2026/01/05.csv"),
+        ("{as_of:W%V %H:%M}", "W02 07:30"),
+        ("{as_of:}", "2026-01-05"),
+        ("{other} {} {{as_of}} {as_off} {as_of!r}", "{other} {} {2026-01-05} {as_off} {as_of!r}"),
+        ('{"day": "{as_of}"}', '{"day": "2026-01-05"}'),
+    ],
+)
+def test_only_as_of_is_replaced(text: str, expected: str) -> None:
+    assert expand_as_of(text, TIME) == expected

@@ -36,30 +36,30 @@ def map_rows(
     return as_raw_data(frame, columns=columns, origin="the file", **options)
 
 
-def test_an_absent_column_is_refused_with_the_columns_that_exist() -> None:
-    with pytest.raises(
-        SourceError,
-        match=r"the file has no column value; it has unique_id, ds, y\. Nothing was published\."
-        r" Name the columns that hold unique_id, ds and y in \[source\] of forecast\.toml\.",
-    ):
-        map_rows(rows(), {**COLUMNS, "y": "value"})
+ABSENT = (
+    r"the file has no column value; it has unique_id, ds, y\. Nothing was published\. Name the"
+    r" columns that hold unique_id, ds and y in \[source\] of forecast\.toml\."
+)
+REPEATED = (
+    r"the file has several columns named y, so it is not clear which one to read\. Nothing was"
+    r" published\. Give each column its own name\."
+)
+EMPTY = r"the file has no rows\. Nothing was published\. Check what writes the source\."
 
 
-def test_a_column_that_occurs_twice_is_refused() -> None:
-    with pytest.raises(
-        SourceError,
-        match=r"the file has several columns named y, so it is not clear which one to read\."
-        r" Nothing was published\. Give each column its own name\.",
-    ):
-        map_rows(pd.concat([rows(), rows()[["y"]]], axis=1))
-
-
-def test_a_source_without_rows_is_refused() -> None:
-    with pytest.raises(
-        DataError,
-        match=r"^the file has no rows\. Nothing was published\. Check what writes the source\.$",
-    ):
-        map_rows(rows().head(0))
+@pytest.mark.parametrize(
+    ("frame", "y", "message"),
+    [
+        (rows(), "value", ABSENT),
+        (pd.concat([rows(), rows()[["y"]]], axis=1), "y", REPEATED),
+        (rows().head(0), "y", EMPTY),
+    ],
+)
+def test_a_frame_without_its_columns_or_rows_is_refused(
+    frame: pd.DataFrame, y: str, message: str
+) -> None:
+    with pytest.raises((SourceError, DataError), match=f"^{message}$"):
+        map_rows(frame, {**COLUMNS, "y": y})
 
 
 @pytest.mark.parametrize(
@@ -81,7 +81,6 @@ def test_a_source_without_rows_is_refused() -> None:
         ("ds", ["9999-12-31", "2026-01-02"], "hold no ISO 8601 time (such as 2026-11-20): row 1:"),
         ("ds", ["now", "2026-01-02"], "hold no ISO 8601 time (such as 2026-11-20): row 1: 'now'"),
         ("ds", ["1999.5", "2026"], "hold no ISO 8601 time (such as 2026-11-20): row 1: '1999.5'"),
-        ("y", [Decimal("sNaN"), Decimal(1)], "hold no number: row 1: Decimal('sNaN')"),
         ("ds", [20260102, 20260109], "hold a bare number for a time: row 1: 20260102, row 2:"),
         (
             "ds",
@@ -107,11 +106,6 @@ def test_a_value_that_cannot_be_used_is_refused_with_its_row(
         r" go on without such rows\.$",
     ):
         map_rows(frame)
-
-
-def test_only_the_first_few_rows_are_named() -> None:
-    with pytest.raises(DataError, match=r"^8 of 8 rows .* row 5: 'x' and 3 more\. Nothing"):
-        map_rows(pd.concat([rows(y="x")] * 4))
 
 
 @pytest.mark.parametrize(
@@ -167,18 +161,13 @@ def test_dates_and_whole_number_ids_are_taken_as_they_are() -> None:
             ["29 00:30", "30 01:30"],
         ),
         ([date(2026, 3, 28), date(2026, 3, 30)], ["28 00:00", "30 00:00"]),
+        (["2026-10-25T02:30:00+02:00", "2026-10-25T02:30:00+01:00"], ["25 02:30", "25 02:30"]),
     ],
 )
 def test_times_become_the_wall_clock_of_the_time_zone(times: Any, expected: list[str]) -> None:
-    """The clock goes forward on 29 March: from +01:00 to +02:00."""
+    """The clock goes forward on 29 March, from +01:00 to +02:00, and back on 25 October."""
     raw = map_rows(rows(ds=times), zone=VIENNA)
-    assert raw["ds"].tolist() == [pd.Timestamp(f"2026-03-{day}") for day in expected]
-
-
-def test_the_repeated_hour_of_the_clock_change_stays_two_rows() -> None:
-    twice = ["2026-10-25T02:30:00+02:00", "2026-10-25T02:30:00+01:00"]
-    raw = map_rows(rows(ds=twice), zone=VIENNA)
-    assert raw["ds"].tolist() == [pd.Timestamp("2026-10-25 02:30")] * 2
+    assert raw["ds"].dt.strftime("%d %H:%M").tolist() == expected
 
 
 @pytest.mark.parametrize(
@@ -196,7 +185,7 @@ def test_a_bad_row_is_quarantined_with_its_problem_and_the_original_row(
     column: str, value: Any, problem: str
 ) -> None:
     bad = rows(**{column: [value, "b"]}).head(1)
-    raw = map_rows(pd.concat([rows(), bad]), quarantine=True)
+    raw = map_rows(pd.concat([rows(), bad]).assign(z="?"), quarantine=True)
     assert raw["problem"].tolist() == [None, None, problem]
     original = {"unique_id": "a", "ds": "2026-01-02", "y": "1", column: value}
     assert json.loads(raw["given"][2]) == original
@@ -221,8 +210,9 @@ def test_a_bad_time_does_not_count_as_another_offset() -> None:
 
 
 def test_quarantine_refuses_a_source_with_only_bad_rows() -> None:
-    with pytest.raises(DataError, match=r"2 of 2 rows of the file, column `y`, hold no number"):
-        map_rows(rows(y="?"), quarantine=True)
+    """The first few of them are named."""
+    with pytest.raises(DataError, match=r"^8 of 8 rows .* hold no number: .* row 5: 'x' and 3 mo"):
+        map_rows(pd.concat([rows(y="x")] * 4), quarantine=True)
 
 
 def odd_values() -> st.SearchStrategy[object]:
@@ -243,7 +233,7 @@ def odd_values() -> st.SearchStrategy[object]:
     )
 
 
-@hypothesis_settings(max_examples=60)
+@hypothesis_settings(max_examples=50)
 @given(
     columns=st.lists(st.sampled_from(["unique_id", "ds", "y", "z"]), max_size=5),
     data=st.data(),
@@ -275,11 +265,6 @@ def test_any_frame_is_mapped_or_refused_with_an_error_of_this_package(
         "problem",
         "given",
     ]
-
-
-def test_other_columns_do_not_matter() -> None:
-    frame = rows(z="?")[["z", "y", "ds", "unique_id"]]
-    pd.testing.assert_frame_equal(map_rows(frame), map_rows(rows()))
 
 
 @hypothesis_settings(max_examples=20)

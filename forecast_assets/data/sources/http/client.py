@@ -9,25 +9,23 @@ import ssl
 import tempfile
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from copy import copy
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from http import HTTPStatus
 from pathlib import Path
-from types import TracebackType
-from typing import IO, TYPE_CHECKING, Any, Self
+from typing import IO, Any
+from urllib.request import getproxies
+
+import httpx2
 
 from forecast_assets.config.redaction import Redactor, url_secrets
 from forecast_assets.config.source_settings import HttpSource
-from forecast_assets.data.sources.deadline import Deadline, shut_down
 from forecast_assets.data.sources.http.errors import raise_for_status, status_text, transport_error
 from forecast_assets.data.sources.http.request import HttpRequest
-from forecast_assets.data.sources.request import ByteBudget
+from forecast_assets.data.sources.request import ByteBudget, Deadline, shut_down
 from forecast_assets.errors import SourceError, SourceUnavailable
-
-if TYPE_CHECKING:
-    import httpx2
 
 MAX_REDIRECTS = 10
 REDIRECTS = (301, 302, 303, 307, 308)
@@ -36,24 +34,6 @@ REDIRECTS_AS_GET = (301, 302, 303)
 # The most bytes that are decompressed at once.
 BLOCK = 1 << 20
 GZIP = 16 + zlib.MAX_WBITS
-
-
-@dataclass(frozen=True)
-class ByteBudgets:
-    """What a fetch may still receive, decompress, and parse."""
-
-    received: ByteBudget
-    decompressed: ByteBudget
-    parsed: ByteBudget
-
-    @classmethod
-    def of(cls, max_bytes: int) -> Self:
-        """Return the same budget for each."""
-        return cls(ByteBudget(max_bytes), ByteBudget(max_bytes), ByteBudget(max_bytes))
-
-    def copy(self) -> "ByteBudgets":
-        """Return a copy for one attempt: what a failed one takes does not count."""
-        return ByteBudgets(copy(self.received), copy(self.decompressed), copy(self.parsed))
 
 
 @dataclass(frozen=True)
@@ -67,13 +47,9 @@ class HttpBody:
 
 
 class HttpClient:
-    """Sends the requests of one fetch, over connections that stay open between pages."""
+    """Sends the requests of one fetch, over connections that stay open between pages; close it."""
 
     def __init__(self, source: HttpSource, redactor: Redactor, folder: Path) -> None:
-        from urllib.request import getproxies
-
-        import httpx2
-
         self._source, self._redactor, self._folder = source, redactor, folder
         self._deadline = Deadline(source.total_seconds)
         self._streams: list[Any] = []
@@ -81,9 +57,8 @@ class HttpClient:
         for proxy in getproxies().values():
             redactor.add(*url_secrets(proxy if "://" in proxy else f"http://{proxy}"))
         try:
-            self._client = httpx2.Client(
-                timeout=timeout, event_hooks={"response": [_take_location]}
-            )
+            hooks = {"response": [_take_location]}
+            self._client = httpx2.Client(timeout=timeout, event_hooks=hooks)
         except (OSError, ValueError, ImportError, httpx2.InvalidURL) as error:
             raise SourceError(
                 "The certificates or proxies of the environment cannot be used. Nothing was"
@@ -92,28 +67,23 @@ class HttpClient:
             ) from error
         _silence_logs()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, _: type[BaseException] | None, __: BaseException | None, ___: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
+        """Close the connections."""
         self._client.close()
 
     @contextmanager
-    def fetch(self, request: HttpRequest, budgets: ByteBudgets) -> Iterator[HttpBody | None]:
+    def fetch(self, request: HttpRequest, budget: ByteBudget) -> Iterator[HttpBody | None]:
         """Yield the body of the response, or None if it is 204 No Content.
 
         Raises SourceUnavailable for transient errors and SourceError for permanent ones.
         """
         self._folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=self._folder) as file:
+            body = None
             with self._response_to(request) as (final, response):
-                if response.status_code == HTTPStatus.NO_CONTENT:
-                    body = None
-                else:
+                if response.status_code != HTTPStatus.NO_CONTENT:
                     raise_for_status(response, final, self._source, self._redactor)
-                    digest = _receive(response, file, budgets, final.label)
+                    digest = _receive(response, file, budget, final.label)
                     body = HttpBody(final, file, digest, response.headers)
             yield body
 
@@ -130,7 +100,7 @@ class HttpClient:
     @contextmanager
     def _response_to(
         self, request: HttpRequest, conditions: Mapping[str, str] | None = None, *, key: str = ""
-    ) -> "Iterator[tuple[HttpRequest, httpx2.Response]]":
+    ) -> Iterator[tuple[HttpRequest, httpx2.Response]]:
         """Yield the response after all redirects, with the request that it answers."""
         with self._deadline.limit(self._shut_down):
             for _ in range(MAX_REDIRECTS + 1):
@@ -147,25 +117,18 @@ class HttpClient:
         )
 
     @contextmanager
-    def _send(
-        self, request: HttpRequest, headers: Mapping[str, str]
-    ) -> "Iterator[httpx2.Response]":
+    def _send(self, request: HttpRequest, headers: Mapping[str, str]) -> Iterator[httpx2.Response]:
         """Yield a response before its body; translate errors until the body is complete."""
-        import httpx2
-
-        raw_request = httpx2.Request(
-            request.method,
-            request.url,
-            headers={**request.sent_headers(), **headers},
-            content=request.content,
-            extensions={"trace": self._remember_stream},
-        )
         try:
-            response = self._client.send(raw_request, stream=True)
-            try:
+            raw_request = httpx2.Request(
+                request.method,
+                request.url,
+                headers={**request.sent_headers(), **headers},
+                content=request.content,
+                extensions={"trace": self._remember_stream},
+            )
+            with closing(self._client.send(raw_request, stream=True)) as response:
                 yield response
-            finally:
-                response.close()
         except (httpx2.HTTPError, UnicodeError, ssl.SSLError) as error:
             self._check_deadline(request)
             raise transport_error(error, request, self._source) from error
@@ -199,7 +162,7 @@ def _fileno(stream: Any) -> int:
     return int(stream.get_extra_info("socket").fileno())
 
 
-def _redirected(request: HttpRequest, response: "httpx2.Response") -> HttpRequest:
+def _redirected(request: HttpRequest, response: httpx2.Response) -> HttpRequest:
     """Return the request that a redirect asks for (RFC 9110, 15.4)."""
     location = response.extensions["location"]
     if not location:
@@ -213,7 +176,7 @@ def _redirected(request: HttpRequest, response: "httpx2.Response") -> HttpReques
     return request.follow(location, "redirect")
 
 
-def _take_location(response: "httpx2.Response") -> None:
+def _take_location(response: httpx2.Response) -> None:
     """Hide redirects from httpx2, which parses every `Location` and fails on a bad one."""
     response.extensions["location"] = response.headers.pop("Location", "")
 
@@ -225,22 +188,21 @@ def _silence_logs() -> None:
             logging.getLogger(name).setLevel(logging.WARNING)
 
 
-def _receive(response: "httpx2.Response", file: IO[bytes], budgets: ByteBudgets, label: str) -> str:
+def _receive(response: httpx2.Response, file: IO[bytes], budget: ByteBudget, label: str) -> str:
     """Write the decompressed body to a file, and return its SHA-256."""
     declared = response.headers.get("Content-Length", "")
     if re.fullmatch(r"\d{1,18}", declared):
-        copy(budgets.received).take(int(declared), of=label)
+        copy(budget).take(int(declared), of=label)
     encoding = response.headers.get("Content-Encoding", "").strip().lower()
     if encoding not in ("", "identity", "gzip", "x-gzip"):
         raise SourceError(
             f"{label} compresses its body as `{encoding}`, but only gzip was accepted. Nothing was"
             f" published. Ask the operator of the server to respect `Accept-Encoding`."
         )
-    blocks: Iterable[bytes] = _count(response.iter_raw(), budgets.received, label)
-    digest = sha256()
+    digest, blocks = sha256(), response.iter_raw()
     try:
         for block in _gunzip(blocks) if encoding.endswith("gzip") else blocks:
-            budgets.decompressed.take(len(block), of=label)
+            budget.take(len(block), of=label)
             digest.update(block)
             file.write(block)
     except (zlib.error, EOFError) as error:
@@ -251,12 +213,6 @@ def _receive(response: "httpx2.Response", file: IO[bytes], budgets: ByteBudgets,
         raise SourceUnavailable(f"{label} gave an empty body.")
     file.seek(0)
     return digest.hexdigest()
-
-
-def _count(blocks: Iterable[bytes], budget: ByteBudget, label: str) -> Iterator[bytes]:
-    for block in blocks:
-        budget.take(len(block), of=label)
-        yield block
 
 
 def _gunzip(blocks: Iterable[bytes]) -> Iterator[bytes]:

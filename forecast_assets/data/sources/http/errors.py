@@ -3,26 +3,17 @@
 import re
 import socket
 import ssl
-from collections.abc import Iterator
-from datetime import UTC
-from email.utils import parsedate_to_datetime
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+
+import httpx2
 
 from forecast_assets.config.redaction import Redactor
 from forecast_assets.config.source_settings import HttpSource
 from forecast_assets.data.sources.http.request import HttpRequest
+from forecast_assets.data.sources.retry import is_transient_status
 from forecast_assets.errors import SourceError, SourceUnavailable, format_list
 
-if TYPE_CHECKING:
-    import httpx2
-
-
 STATUSES_WITH_DATA = (200, 201, 203)
-# 2xx and 4xx: accepted, reset, partial content; timeout, too early, too many requests.
-TRANSIENT_STATUSES = (202, 205, 206, 408, 425, 429)
-# 5xx that another request does not change: not implemented, HTTP version not supported.
-PERMANENT_SERVER_STATUSES = (501, 505)
 UNCHANGED = "earlier versions are unchanged"
 PROXY_REMEDY = "Add its user name and password to HTTP_PROXY or HTTPS_PROXY in the environment."
 MOVED_REMEDY = "Correct `source.url`, or ask the operator of the server for the new address."
@@ -37,9 +28,9 @@ UNKNOWN_HOST = (socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONA
 
 def transport_error(error: Exception, request: HttpRequest, source: HttpSource) -> SourceError:
     """Translate an error of httpx2 in a request that has no complete response."""
-    import httpx2
-
-    causes = list(_cause_chain(error))
+    causes: list[BaseException] = [error]
+    while cause := causes[-1].__cause__ or causes[-1].__context__:
+        causes.append(cause)
     for cause in causes:
         if isinstance(cause, socket.gaierror) and cause.errno in UNKNOWN_HOST:
             return SourceError(
@@ -75,16 +66,13 @@ def transport_error(error: Exception, request: HttpRequest, source: HttpSource) 
 
 
 def raise_for_status(
-    response: "httpx2.Response", request: HttpRequest, source: HttpSource, redactor: Redactor
+    response: httpx2.Response, request: HttpRequest, source: HttpSource, redactor: Redactor
 ) -> None:
     """Raise SourceUnavailable or SourceError if the status means that there is no data."""
     status = response.status_code
     if status in STATUSES_WITH_DATA:
         return
-    is_server_error = status >= HTTPStatus.INTERNAL_SERVER_ERROR
-    if status in TRANSIENT_STATUSES or (
-        is_server_error and status not in PERMANENT_SERVER_STATUSES
-    ):
+    if is_transient_status(status):
         seconds = _retry_after_seconds(response)
         wait = f" It asks for {seconds:.0f} s without requests." if seconds else ""
         raise SourceUnavailable(
@@ -119,10 +107,8 @@ def _remedy(status: int, request: HttpRequest, source: HttpSource) -> str:
     return REMEDIES.get(status, "Correct the request in [source] of forecast.toml.")
 
 
-def _explanation(response: "httpx2.Response", redactor: Redactor) -> str:
+def _explanation(response: httpx2.Response, redactor: Redactor) -> str:
     """Return the first words of an error response if they are text for people."""
-    import httpx2
-
     media_type = response.headers.get("Content-Type", "")
     if not re.search(r"json|text/plain", media_type) or "Content-Encoding" in response.headers:
         return ""
@@ -135,24 +121,6 @@ def _explanation(response: "httpx2.Response", redactor: Redactor) -> str:
     return f' ("{words[:200]}")' if words else ""
 
 
-def _retry_after_seconds(response: "httpx2.Response") -> float:
-    """Return the seconds of `Retry-After`; a date counts from the server's own `Date`."""
+def _retry_after_seconds(response: httpx2.Response) -> float:
     value = response.headers.get("Retry-After", "").strip()
-    if re.fullmatch(r"[0-9]{1,9}", value):
-        return float(value)
-    try:
-        until, now = (
-            parsedate_to_datetime(text).astimezone(UTC)
-            for text in (value, response.headers.get("Date", ""))
-        )
-    except (TypeError, ValueError):
-        return 0.0
-    return max((until - now).total_seconds(), 0.0)
-
-
-def _cause_chain(error: BaseException) -> Iterator[BaseException]:
-    """Yield an error and its causes, the first cause last."""
-    cause: BaseException | None = error
-    while cause is not None:
-        yield cause
-        cause = cause.__cause__ or cause.__context__
+    return float(value) if re.fullmatch(r"[0-9]{1,9}", value) else 0.0  # dates are ignored

@@ -5,6 +5,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
+import httpx2
+
 from forecast_assets.config.source_settings import CursorPaging, LinkPaging, PagePaging
 from forecast_assets.data.sources.http.request import HttpRequest
 from forecast_assets.errors import SourceError
@@ -51,8 +53,16 @@ class Paginator:
         Raises SourceError if pages repeat or are too many, if the next URL must not be followed,
         and if the page does not contain what the settings name.
         """
-        request = self._next_request(page) if page.sha256 else None
         self._n_pages += 1
+        request = None
+        if page.sha256:  # else it has no content
+            match self._paging:
+                case LinkPaging() as paging:
+                    request = self._by_link(page, paging)
+                case CursorPaging() as paging:
+                    request = self._by_cursor(page, paging)
+                case PagePaging() as paging:
+                    request = self._by_number(page, paging)
         if request is None:
             return None
         if self._n_pages >= MAX_PAGES:
@@ -61,13 +71,6 @@ class Paginator:
                 f" nothing was published. Request more rows per page, or correct `source.paging`."
             )
         return replace(request, label=f"{request.label} (page {self._n_pages + 1})")
-
-    def _next_request(self, page: PageInfo) -> HttpRequest | None:
-        if isinstance(self._paging, LinkPaging):
-            return self._by_link(page, self._paging)
-        if isinstance(self._paging, CursorPaging):
-            return self._by_cursor(page, self._paging)
-        return self._by_number(page, self._paging) if self._paging else None
 
     def _by_link(self, page: PageInfo, paging: LinkPaging) -> HttpRequest | None:
         target = self._value_at(page, paging.path) if paging.path else next_link(page.link)
@@ -142,8 +145,6 @@ def next_link(header: str) -> str | None:
 
 def _with_parameter(request: HttpRequest, name: str, value: float | str) -> HttpRequest:
     """Set a parameter: in the body if there is one, unless the URL has that parameter already."""
-    import httpx2
-
     in_url = dict(parse_qsl(urlsplit(request.url).query, keep_blank_values=True))
     if request.body is not None and name not in in_url:
         return replace(request, body={**request.body, name: value})

@@ -4,7 +4,9 @@
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from copy import copy
 from dataclasses import dataclass
 from functools import partial
 from pathlib import PurePosixPath
@@ -12,42 +14,28 @@ from typing import IO, Any, TypeVar
 from urllib.parse import urlsplit
 
 import pandas as pd
-from pandas.api.types import infer_dtype, union_categoricals
+from pandas.api.types import infer_dtype
 
 from forecast_assets.config.redaction import Redactor
 from forecast_assets.config.source_settings import Format, HttpSource
 from forecast_assets.data.sources.files import FORMATS
-from forecast_assets.data.sources.http.client import ByteBudgets, HttpBody, HttpClient
+from forecast_assets.data.sources.http.client import HttpBody, HttpClient
 from forecast_assets.data.sources.http.pagination import PageInfo, Paginator
 from forecast_assets.data.sources.http.polling import save_validators
 from forecast_assets.data.sources.http.request import HttpRequest, build_request
 from forecast_assets.data.sources.parsing import (
-    PARSERS,
     UNREADABLE,
-    CountingReader,
     get_path,
+    has_each_once,
     load_json,
+    parse,
     records_frame,
 )
-from forecast_assets.data.sources.request import FetchRequest
+from forecast_assets.data.sources.request import ByteBudget, FetchRequest
 from forecast_assets.data.sources.retry import with_retries
 from forecast_assets.errors import SourceError, SourceUnavailable
 
 T = TypeVar("T")
-CONTENT_TYPES: Mapping[str, Format] = {
-    "text/csv": "csv",
-    "application/csv": "csv",
-    "application/json": "json",
-    "text/json": "json",
-    "application/jsonl": "jsonl",
-    "application/jsonlines": "jsonl",
-    "application/x-jsonlines": "jsonl",
-    "application/ndjson": "jsonl",
-    "application/x-ndjson": "jsonl",
-    "application/parquet": "parquet",
-    "application/x-parquet": "parquet",
-    "application/vnd.apache.parquet": "parquet",
-}
 HTML = re.compile(rb"\s*(?:\xef\xbb\xbf)?\s*<(?:!doctype html|html|head|body)\b", re.IGNORECASE)
 
 
@@ -64,16 +52,17 @@ def read_http(source: HttpSource, request: FetchRequest) -> pd.DataFrame:
 
 
 def _read_pages(source: HttpSource, request: FetchRequest, redactor: Redactor) -> pd.DataFrame:
+    columns = (source.unique_id, source.ds, source.y)
     pages = Paginator(source.paging, build_request(source, request, redactor))
-    budgets = ByteBudgets.of(source.max_bytes)
+    budgets = ByteBudget(source.max_bytes), ByteBudget(source.max_bytes)
     frames: list[pd.DataFrame] = []
-    with HttpClient(source, redactor, request.settings.var) as client:
+    with closing(HttpClient(source, redactor, request.settings.var)) as client:
         page_request: HttpRequest | None = pages.first
         while page_request:
-            page = _PageReader(source, client, page_request, budgets, is_first=not frames)
+            page = _PageReader(source, client, page_request, budgets, columns, is_first=not frames)
             attempt = partial(_redact_errors, page.read, redactor)
             frame, info, body, budgets = with_retries(attempt, source, request)
-            if not all(list(frame.columns).count(column) == 1 for column in page.columns):
+            if not has_each_once(list(frame.columns), columns):
                 # The mapping of columns reports it. A server may name columns by what it was sent.
                 return frame.rename(columns=lambda name: redactor.redact(str(name)))
             frames.append(frame)
@@ -90,14 +79,11 @@ def _read_pages(source: HttpSource, request: FetchRequest, redactor: Redactor) -
 
 def _redact_errors(call: Callable[[], T], redactor: Redactor) -> T:
     """Call, and raise its errors without secrets and without their causes."""
-    redacted: SourceError
     try:
         return call()
-    except SourceUnavailable as error:
-        text = redactor.redact(str(error))
-        redacted = SourceUnavailable(text, after_seconds=error.after_seconds)
     except SourceError as error:
-        redacted = SourceError(redactor.redact(str(error)))
+        redacted = copy(error)  # without the errors that it was raised from
+        redacted.args = (redactor.redact(str(error)),)
     except OSError as error:
         redacted = SourceError(
             f"Fetched data cannot be kept in FORECAST_VAR: {redactor.redact(str(error))}."
@@ -114,22 +100,18 @@ class _PageReader:
     source: HttpSource
     client: HttpClient
     request: HttpRequest
-    budgets: ByteBudgets
+    budgets: tuple[ByteBudget, ByteBudget]  # of bodies, and of what they are parsed to
+    columns: tuple[str, str, str]
     is_first: bool
 
-    @property
-    def columns(self) -> tuple[str, str, str]:
-        """The columns that are read."""
-        return self.source.unique_id, self.source.ds, self.source.y
-
-    def read(self) -> tuple[pd.DataFrame, PageInfo, HttpBody | None, ByteBudgets]:
+    def read(self) -> tuple[pd.DataFrame, PageInfo, HttpBody | None, tuple[ByteBudget, ByteBudget]]:
         """Return the rows, what pagination needs, the body's headers, and the budgets left."""
-        budgets = self.budgets.copy()
-        with self.client.fetch(self.request, budgets) as body:
+        budgets = copy(self.budgets[0]), copy(self.budgets[1])  # failed attempts do not count
+        with self.client.fetch(self.request, budgets[0]) as body:
             if body is None:
                 return self._empty(), PageInfo(url=self.request.url), None, budgets
             file_format = self._format(body)
-            frame, value = self._rows(file_format, body.file, budgets)
+            frame, value = self._rows(file_format, body.file, budgets[1])
             page = PageInfo(
                 url=body.request.url,
                 is_json=file_format == "json",
@@ -157,11 +139,10 @@ class _PageReader:
             )
         if self.source.format:
             return self.source.format
-        if media_type in CONTENT_TYPES or media_type.endswith("+json"):
-            return CONTENT_TYPES.get(media_type, "json")
-        ending = PurePosixPath(urlsplit(body.request.url).path).suffix.lower()
-        if ending in FORMATS:
-            return FORMATS[ending]
+        subtype = re.sub(r".*/(x-|vnd\.apache\.|.*\+)?", ".", media_type).replace("lines", "l")
+        for ending in (subtype, PurePosixPath(urlsplit(body.request.url).path).suffix.lower()):
+            if ending in FORMATS:
+                return FORMATS[ending]
         raise SourceError(
             f"The format of {self.request.label} is unknown: its Content-Type is"
             f" `{media_type or 'missing'}`, and its URL has no known ending. Nothing was published."
@@ -169,32 +150,27 @@ class _PageReader:
         )
 
     def _rows(
-        self, file_format: Format, file: IO[bytes], budgets: ByteBudgets
+        self, file_format: Format, file: IO[bytes], budget: ByteBudget
     ) -> tuple[pd.DataFrame, Any]:
         """Return the rows of a body and, if it is JSON, its value."""
-        label = self.request.label
+        name, columns = self.request.label, self.columns
         try:
-            if file_format == "json":
-                value = load_json(file.read())
-                return compact(self._records(value)), value
-            is_parquet = file_format == "parquet"
-            source: Any = file if is_parquet else CountingReader(file, budgets.parsed, label)
-            parser = PARSERS[file_format]
-            return compact(parser(source, self.columns, budgets.parsed, label, None)), None
+            if file_format != "json":
+                frame = parse(file_format, file, name=name, columns=columns, budget=budget)
+                return compact(frame), None
+            value = load_json(file.read())
         except UNREADABLE as error:
             raise SourceUnavailable(
-                f"{label} gave a body that is not valid {file_format}, or is cut off: {error}."
+                f"{name} gave a body that is not valid {file_format}, or is cut off: {error}."
                 f" Nothing of it was used."
             ) from error
-
-    def _records(self, value: Any) -> pd.DataFrame:
         try:
-            return records_frame(get_path(value, self.source.records), self.columns)
+            return compact(records_frame(get_path(value, self.source.records), columns)), value
         except (ValueError, TypeError) as error:
             raise SourceError(
-                f"The JSON of {self.request.label} has no list of rows: {error}. Nothing was"
-                f" published; earlier versions are unchanged. Set `source.records` to the path of"
-                f' that list, such as "data.rows".'
+                f"The JSON of {name} has no list of rows: {error}. Nothing was published; earlier"
+                f" versions are unchanged. Set `source.records` to the path of that list, such as"
+                f' "data.rows".'
             ) from error
 
 
@@ -216,17 +192,8 @@ def _compact_column(values: "pd.Series[Any]") -> "pd.Series[Any]":
 
 def concat(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
     """Concatenate the rows of frames with the same columns; no value changes its type."""
-    with_rows = [frame for frame in frames if len(frame)] or list(frames[:1])
-    return pd.DataFrame(
-        {name: _concat_columns([frame[name] for frame in with_rows]) for name in frames[0]}
-    )
-
-
-def _concat_columns(parts: "Sequence[pd.Series[Any]]") -> "pd.Series[Any]":
-    categories = {part.cat.categories.dtype for part in parts if part.dtype == "category"}
-    if len(categories) == 1 and all(part.dtype == "category" for part in parts):
-        return pd.Series(union_categoricals(list(parts)))
-    if len({part.dtype for part in parts}) > 1:  # else an id of 7 would become 7.0
-        parts = [part.astype(object) for part in parts]
-    column: pd.Series[Any] = pd.concat(parts, ignore_index=True)
-    return column
+    frames = [frame for frame in frames if len(frame)] or list(frames[:1])
+    # Else an id of 7 would become 7.0.
+    mixed = [name for name in frames[0] if len({frame[name].dtype for frame in frames}) > 1]
+    parts = [frame.astype(dict.fromkeys(mixed, object)) for frame in frames]
+    return pd.concat(parts, ignore_index=True)

@@ -3,14 +3,16 @@
 Headers, credentials and body are sent to the origin of `source.url` alone. Sending is in `client`.
 """
 
+import base64
 import hashlib
 import json
-import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import urlsplit
 
+import httpx2
 import orjson
 
 from forecast_assets.config.redaction import (
@@ -28,8 +30,6 @@ from forecast_assets.errors import SourceError
 DEFAULT_PORTS = {"http": 80, "https": 443}
 ENCODING = {"Accept-Encoding": "gzip"}
 DEFAULT_HEADERS = {"User-Agent": "forecast-assets", "Accept": "*/*", **ENCODING}
-HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-HEADER_VALUE = re.compile(r"[\x21-\x7e]([\x20-\x7e\t]*[\x21-\x7e])?")
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,14 @@ class HttpRequest:
         Raises SourceError if the URL is invalid, must not be followed, or would receive a body
         outside the origin.
         """
-        url = _join_url(self, target, kind)
+        url = ""
+        with suppress(httpx2.InvalidURL, ValueError):
+            url = _without_credentials(httpx2.URL(self.url).join(target))
+        if not url:
+            raise SourceError(
+                f"{self.label} names a {kind} whose URL is invalid. It was not followed, and"
+                f" nothing was published. Ask the operator of the server."
+            )
         if refusal := self._refusal(url):
             raise SourceError(
                 f"{self.label} names the {kind} {redact_url(url)}, which {refusal}. Nothing was"
@@ -98,9 +105,9 @@ class HttpRequest:
         if scheme == "http" and urlsplit(self.url).scheme == "https":
             return "leaves https for http. If that is safe, set `source.url` to it"
         is_same_origin = origin_of(url) in (self.origin, origin_of(self.url))
-        if is_same_origin or matches_any(host, map(str.lower, self.allow_hosts or ())):
-            return None
-        if self.allow_hosts is None and scheme == "https":
+        is_any_https = self.allow_hosts is None and scheme == "https"
+        is_allowed = matches_any(host, map(str.lower, self.allow_hosts or ()))
+        if is_same_origin or is_any_https or is_allowed:
             return None
         problem = "is plain http elsewhere" if self.allow_hosts is None else "is on another host"
         return f"{problem}. If it is correct, add {host} to `source.allow_hosts`"
@@ -109,30 +116,29 @@ class HttpRequest:
 def build_request(source: HttpSource, request: FetchRequest, redactor: Redactor) -> HttpRequest:
     """Build the request of the settings, with secrets resolved and dates expanded.
 
-    Raises SettingsError if the environment lacks a secret, and SourceError if the URL is invalid
-    or a header cannot be sent.
+    Raises SettingsError if the environment lacks a secret, and SourceError if the URL is invalid.
     """
-    as_of = request.local_as_of
-    given_url = expand_as_of(redactor.resolve(source.url), as_of)
-    params = {
-        name: expand_as_of(redactor.resolve(text), as_of) for name, text in source.params.items()
-    }
+
+    def expand(text: str) -> str:
+        return expand_as_of(redactor.resolve(text), request.local_as_of)
+
+    given_url = expand(source.url)
+    params = {name: expand(text) for name, text in source.params.items()}
     headers = {name: redactor.resolve(text) for name, text in source.headers.items()}
     redactor.add(*url_secrets(given_url))
     redactor.add(*(v for v in (*params.values(), *headers.values()) if len(v) >= MIN_SECRET_LENGTH))
-    _check_headers(headers)
     url, basic = _parse_url(given_url, params, source)
     if source.url.startswith("env:"):
         redactor.add(*(text for text in (url, urlsplit(url).path) if len(text) > 1))
     if basic:
-        redactor.add(basic.removeprefix("Basic "))
+        redactor.add(basic)
         if "authorization" not in map(str.lower, headers):
-            headers["Authorization"] = basic
+            headers["Authorization"] = f"Basic {basic}"
     return HttpRequest(
         method=source.method,
         url=url,
         headers=headers,
-        body=_expand_body(source.body, request, redactor),
+        body=_expand_body(source.body, expand),
         origin=origin_of(url),
         allow_hosts=source.allow_hosts,
         label=source.url if source.url.startswith("env:") else redact_url(url),
@@ -140,13 +146,11 @@ def build_request(source: HttpSource, request: FetchRequest, redactor: Redactor)
 
 
 def _parse_url(url: str, params: Mapping[str, str], source: HttpSource) -> tuple[str, str]:
-    """Return the URL with parameters and without credentials, and these as a Basic header."""
-    import httpx2
-
+    """Return the URL with parameters and without credentials, and these as Basic auth has them."""
     try:
         parsed = httpx2.URL(url).copy_merge_params(params)
-        plain = parsed.copy_with(username=None, password=None, fragment=None)
-        is_valid = parsed.scheme in DEFAULT_PORTS and bool(parsed.host) and origin_of(str(plain))
+        plain = _without_credentials(parsed)
+        is_valid = parsed.scheme in DEFAULT_PORTS and parsed.host
     except (httpx2.InvalidURL, ValueError):
         is_valid = False  # the reason is not shown, because it may quote a password
     if not is_valid:
@@ -155,33 +159,23 @@ def _parse_url(url: str, params: Mapping[str, str], source: HttpSource) -> tuple
             f" and a host, and reserved characters have to be percent-encoded, also in a password."
             f" Nothing was fetched; earlier versions are unchanged. Correct it in forecast.toml."
         )
-    if not parsed.userinfo:
-        return str(plain), ""
-    auth = httpx2.BasicAuth(parsed.username, parsed.password)
-    request = next(auth.auth_flow(httpx2.Request("GET", plain)))
-    return str(plain), request.headers["Authorization"]
+    credentials = f"{parsed.username}:{parsed.password}".encode() if parsed.userinfo else b""
+    return plain, base64.b64encode(credentials).decode()
 
 
-def _check_headers(headers: Mapping[str, str]) -> None:
-    for name, value in headers.items():
-        if not HEADER_NAME.fullmatch(name) or not HEADER_VALUE.fullmatch(value):
-            raise SourceError(
-                f"`source.headers.{name}` cannot be sent: a name has no spaces, and a value is"
-                f" ASCII without line breaks, leading or trailing spaces. Nothing was fetched;"
-                f" earlier versions are unchanged. Correct it in forecast.toml, or in the"
-                f" environment if it is env:NAME."
-            )
+def _without_credentials(url: httpx2.URL) -> str:
+    """Return a URL without credentials and fragment. Raises ValueError if its port is invalid."""
+    plain = str(url.copy_with(username=None, password=None, fragment=None))
+    origin_of(plain)
+    return plain
 
 
-def _expand_body(value: Any, request: FetchRequest, redactor: Redactor) -> Any:
-    """Resolve and expand every text in a body."""
+def _expand_body(value: Any, expand: Callable[[str], str]) -> Any:
     if isinstance(value, dict):
-        return {key: _expand_body(inner, request, redactor) for key, inner in value.items()}
+        return {key: _expand_body(inner, expand) for key, inner in value.items()}
     if isinstance(value, list):
-        return [_expand_body(inner, request, redactor) for inner in value]
-    if isinstance(value, str):
-        return expand_as_of(redactor.resolve(value), request.local_as_of)
-    return value
+        return [_expand_body(inner, expand) for inner in value]
+    return expand(value) if isinstance(value, str) else value
 
 
 def origin_of(url: str) -> str:
@@ -189,21 +183,3 @@ def origin_of(url: str) -> str:
     parts = urlsplit(url)
     port = parts.port or DEFAULT_PORTS.get(parts.scheme)
     return f"{parts.scheme}://{(parts.hostname or '').lower()}:{port}"
-
-
-def _join_url(request: HttpRequest, target: str, kind: str) -> str:
-    """Resolve a URL that a response names, without credentials and fragment."""
-    import httpx2
-
-    try:
-        joined = httpx2.URL(request.url).join(target)
-        url = str(joined.copy_with(username=None, password=None, fragment=None))
-        origin_of(url)
-    except (httpx2.InvalidURL, ValueError):
-        url = ""
-    if not url:
-        raise SourceError(
-            f"{request.label} names a {kind} whose URL is invalid. It was not followed, and nothing"
-            f" was published. Ask the operator of the server."
-        )
-    return url

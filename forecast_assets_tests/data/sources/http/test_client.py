@@ -146,20 +146,15 @@ def test_unusable_certificates_and_proxies_are_named(
         fetch(tmp_path, "https://127.0.0.1:1/")
 
 
-def gzip_reply(body: bytes) -> Reply:
-    return csv_reply(body, Content_Encoding="gzip")
-
-
 @pytest.mark.parametrize(
     "reply",
     [
         Reply(chunked(repeat(BLOCK)), headers={**TEXT, "Transfer-Encoding": "chunked"}),
         Reply(repeat(BLOCK), headers=TEXT),
         Reply(b"", headers={**TEXT, "Content-Length": str(10**10)}, end="hang"),
-        gzip_reply(gzip.compress(bytes(10**7))),
-        Reply(repeat(gzip.compress(b"")), headers={**TEXT, "Content-Encoding": "gzip"}),
+        csv_reply(gzip.compress(bytes(10**7)), Content_Encoding="gzip"),
     ],
-    ids=["chunks", "no length", "too long a length", "a bomb", "endless empty gzip members"],
+    ids=["chunks", "no length", "too long a length", "a bomb"],
 )
 def test_a_body_larger_than_the_limit_is_refused(tmp_path: Path, reply: Reply) -> None:
     """Reading stops at the limit; a declared length is refused before the first byte."""
@@ -184,16 +179,12 @@ def test_the_limit_counts_all_pages_but_no_failed_attempts(tmp_path: Path) -> No
             fetch(tmp_path, server.url(), paging={"kind": "page"}, max_bytes=2 * len(CSV))
 
 
-@pytest.mark.parametrize("is_compressed", [False, True])
-def test_memory_is_bounded_while_a_body_is_received(
-    tmp_path: Path,
-    is_compressed: bool,  # noqa: FBT001
-) -> None:
+@pytest.mark.parametrize("encoding", ["identity", "gzip"])
+def test_memory_is_bounded_while_a_body_is_received(tmp_path: Path, encoding: str) -> None:
     """60 MB are received and refused, and little of them is in memory at once."""
     block = BLOCK * 16  # 1 MB
-    small = gzip_reply(gzip.compress(block * 70, 1))
-    reply = small if is_compressed else Reply(repeat(block), headers=TEXT)
-    with serve(reply) as server:
+    body = gzip.compress(block * 70, 1) if encoding == "gzip" else repeat(block)
+    with serve(Reply(body, headers={**TEXT, "Content-Encoding": encoding})) as server:
         tracemalloc.start()
         try:
             with pytest.raises(SourceError, match=r"more than `source\.max_bytes`"):
@@ -222,7 +213,5 @@ def test_gzip_that_is_cut_off_is_not_taken_for_whole() -> None:
 
 @pytest.mark.parametrize("encoding", ["br", "deflate", "gzip, gzip"])
 def test_other_encodings_are_refused(tmp_path: Path, encoding: str) -> None:
-    message = (
-        rf"/data compresses its body as `{encoding}`, but only gzip was accepted\. Nothing was"
-    )
+    message = rf"/data compresses its body as `{encoding}`, but only gzip was accepted\. Nothing w"
     assert_refused(tmp_path, csv_reply(Content_Encoding=encoding), message)

@@ -1,30 +1,37 @@
-"""Read a query or a table of a database through SQLAlchemy, without writing anything."""
+"""Read a query or a table of a database through SQLAlchemy, without writing anything.
 
+Rows come in chunks, which become columns that need little memory.
+"""
+
+import gc
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 import sqlalchemy as sa
 from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError, SQLAlchemyError
 
 from forecast_assets.config.redaction import redact, redact_url, resolve_env
 from forecast_assets.config.source_settings import SqlSource
-from forecast_assets.data.sources.deadline import Deadline, shut_down
-from forecast_assets.data.sources.request import ByteBudget, FetchRequest
+from forecast_assets.data.sources.parsing import has_each_once
+from forecast_assets.data.sources.request import ByteBudget, Deadline, FetchRequest, shut_down
 from forecast_assets.data.sources.retry import is_transient_code, with_retries
-from forecast_assets.data.sources.sql import columns as sql_columns
 from forecast_assets.errors import SourceError, SourceUnavailable, format_list
 
 # Rows; a chunk is in memory before its bytes are counted.
 CHUNK_ROWS = 10_000
+# Of a number or a time in memory; a text takes its length more.
+VALUE_BYTES = 8
+NUMBERS = ("integer", "floating", "mixed-integer-float", "decimal", "empty")
 # PostgreSQL's statement_timeout is at most this many milliseconds.
 MAX_STATEMENT_TIMEOUT = 2**31 - 1
-# The drivers' names for the seconds that connecting may take.
-CONNECT_TIMEOUTS = dict.fromkeys(("psycopg", "psycopg2", "pymysql", "mysqldb"), "connect_timeout")
+# Drivers that name the seconds that connecting may take `connect_timeout`.
+HAVE_CONNECT_TIMEOUT = ("psycopg", "psycopg2", "pymysql", "mysqldb")
 # libpq has no SQLSTATE for a failed connection, only the text of the server or the resolver.
 CONNECTION_REFUSED = re.compile(r"FATAL:|\bnot known\b")
 TRANSIENT_REFUSAL = re.compile(
@@ -71,12 +78,14 @@ def _database_url(source: SqlSource, request: FetchRequest) -> sa.URL:
 
 def _read(url: sa.URL, source: SqlSource, request: FetchRequest) -> pd.DataFrame:
     deadline = Deadline(source.total_seconds)
+    seconds = {"connect_timeout": max(1, round(source.connect_seconds))}
     try:
+        has_timeout = url.get_driver_name() in HAVE_CONNECT_TIMEOUT
         engine = sa.create_engine(
             url,
             poolclass=sa.NullPool,
             hide_parameters=True,
-            connect_args=_connect_args(url, source),
+            connect_args=seconds if has_timeout and not url.query.keys() & seconds else {},
             execution_options={"postgresql_readonly": True},
         )
         with engine.connect() as connection, deadline.limit(partial(_interrupt, connection)):
@@ -88,19 +97,13 @@ def _read(url: sa.URL, source: SqlSource, request: FetchRequest) -> pd.DataFrame
     raise _too_slow_error(source) if deadline.is_expired else reason
 
 
-def _connect_args(url: sa.URL, source: SqlSource) -> Mapping[str, Any]:
-    name = CONNECT_TIMEOUTS.get(url.get_driver_name())
-    return {name: max(1, round(source.connect_seconds))} if name and name not in url.query else {}
-
-
 def _interrupt(connection: sa.Connection) -> None:
     """Break off what a connection waits for, from another thread."""
     driver: Any = connection.connection.driver_connection
-    if hasattr(driver, "interrupt"):  # sqlite3
-        with suppress(connection.dialect.loaded_dbapi.Error):
+    with suppress(OSError, connection.dialect.loaded_dbapi.Error):
+        if hasattr(driver, "interrupt"):  # sqlite3
             driver.interrupt()
-    elif hasattr(driver, "fileno"):  # a server that hangs does not react to a cancellation
-        with suppress(OSError, connection.dialect.loaded_dbapi.Error):
+        elif hasattr(driver, "fileno"):  # a server that hangs does not react to a cancellation
             shut_down(driver.fileno())
 
 
@@ -120,36 +123,30 @@ def _read_rows(
     connection: sa.Connection, source: SqlSource, request: FetchRequest, deadline: Deadline
 ) -> pd.DataFrame:
     columns = list(dict.fromkeys((source.unique_id, source.ds, source.y)))
-    origin = redact_url(source.url)
+    origin, budget = redact_url(source.url), ByteBudget(source.max_bytes)
     if source.table is None:
         statement: sa.Executable = _bind_parameters(str(source.query), connection, request)
     else:
         statement = _select_columns(source.table, columns, connection, origin)
-    budget = ByteBudget(source.max_bytes)
 
-    def chunks(result: "sa.CursorResult[Any]") -> Iterator[Sequence[Sequence[Any]]]:
-        for rows in result.columns(*map(names.index, columns)).partitions(CHUNK_ROWS):
-            if deadline.is_expired:
-                raise _too_slow_error(source)
-            yield rows
+    def count_bytes(n_bytes: int) -> None:
+        if deadline.is_expired:
+            raise _too_slow_error(source)
+        budget.take(n_bytes, of=origin)
 
     streaming = connection.execution_options(stream_results=True, max_row_buffer=CHUNK_ROWS)
     with streaming.execute(statement) as result:
         names = list(result.keys())
-        if any(names.count(column) != 1 for column in columns):
+        if not has_each_once(names, columns):
             return pd.DataFrame(columns=names)  # the mapping refuses these columns
-        frame = sql_columns.to_frame(
-            chunks(result),
-            columns,
-            ids=source.unique_id,
-            count_bytes=partial(budget.take, of=origin),
-        )
+        chunks = result.columns(*map(names.index, columns)).partitions(CHUNK_ROWS)
+        frame = to_frame(chunks, columns, ids=source.unique_id, count_bytes=count_bytes)
     if frame.empty and not source.is_incremental:
         raise SourceError(
             f"{origin} has no rows. Nothing was published. Check what fills the database, and"
             f" `query` or `table` in [source] of forecast.toml."
         )
-    return sql_columns.sort(frame, (source.ds, source.unique_id, source.y))
+    return sort(frame, (source.ds, source.unique_id, source.y))
 
 
 def _bind_parameters(text: str, connection: sa.Connection, request: FetchRequest) -> sa.TextClause:
@@ -191,6 +188,69 @@ def _select_columns(
     return sa.select(*(sa.column(column) for column in columns)).select_from(table)
 
 
+def to_frame(
+    chunks: Iterable[Sequence[Sequence[Any]]],
+    columns: Sequence[str],
+    *,
+    ids: str,
+    count_bytes: Callable[[int], None],
+) -> pd.DataFrame:
+    """Return the rows of all chunks; a row has one value per column, `ids` names the id column.
+
+    Numbers and times become arrays; equal ids, texts and other values are kept once. The bytes of
+    each chunk are passed to `count_bytes`.
+    """
+    parts: dict[str, list[pd.Series]] = {name: [] for name in columns}
+    kept: dict[str, dict[Any, Any]] = {name: {} for name in columns}
+    # The collector finds no garbage among the rows: without it, 1.5 million take 3.8 s, not 6.1 s.
+    gc.disable()
+    try:
+        for rows in chunks:
+            for name, values in zip(columns, zip(*rows, strict=True), strict=True):
+                series = None if name == ids else _to_array(values)
+                if series is None:
+                    series = _deduplicate(values, kept[name])
+                    count_bytes(sum(len(text) for text in values if isinstance(text, str | bytes)))
+                parts[name].append(series)
+            count_bytes(VALUE_BYTES * len(rows) * len(columns))
+    finally:
+        gc.enable()
+    empty = [pd.Series(dtype="float64")]
+    return pd.DataFrame(
+        {name: pd.concat(series or empty, ignore_index=True) for name, series in parts.items()}
+    )
+
+
+def _to_array(values: Sequence[Any]) -> pd.Series | None:
+    """Return numbers and times in their own type; None for other values."""
+    kind = pd.api.types.infer_dtype(values, skipna=True)
+    if kind == "date":
+        days: pd.Series = pa.array(values, pa.date32()).to_pandas(date_as_object=False)
+        return days
+    column = pd.Series(values, dtype=object)
+    if kind in NUMBERS:
+        return pd.to_numeric(column)
+    return column.infer_objects() if kind == "datetime" else None
+
+
+def _deduplicate(values: Sequence[Any], kept: dict[Any, Any]) -> pd.Series:
+    with suppress(TypeError):  # JSON and arrays are not hashable; the mapping refuses them
+        values = [kept.setdefault(value, value) for value in values]
+    return pd.Series(values, dtype=object)
+
+
+def sort(frame: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
+    """Sort rows by their values alone, so that the order in which they came does not matter."""
+    return frame.sort_values(list(by), key=_sort_key, kind="stable", ignore_index=True)
+
+
+def _sort_key(column: pd.Series) -> pd.Series:
+    """Compare objects by their texts, because their types may be mixed."""
+    if column.dtype != object:
+        return column
+    return column.map(str, na_action="ignore").astype("category")
+
+
 def _too_slow_error(source: SqlSource) -> SourceUnavailable:
     return SourceUnavailable(
         f"{redact_url(source.url)} did not answer completely within `source.total_seconds` ="
@@ -200,13 +260,11 @@ def _too_slow_error(source: SqlSource) -> SourceUnavailable:
 
 
 def _to_source_error(error: Exception, url: sa.URL, *, origin: str) -> SourceError:
-    """Translate an error of SQLAlchemy or a driver, without the secrets that it may hold.
-
-    Returns SourceUnavailable if the error is transient, else SourceError.
-    """
+    """Translate an error of SQLAlchemy or a driver, without the secrets that it may hold."""
     cause = getattr(error, "orig", None) or error
     short_text = getattr(getattr(cause, "diag", None), "message_primary", None)  # has no query
-    text = _without_secrets(short_text or str(cause), url)
+    text = redact(short_text or str(cause), _secrets(url))
+    text = " ".join(text.split()).rstrip(".?")
     if isinstance(error, ImportError | ArgumentError):
         return SourceError(
             f"{origin} cannot be reached: {text}. Nothing was read. Install the driver that"
@@ -224,17 +282,13 @@ def _to_source_error(error: Exception, url: sa.URL, *, origin: str) -> SourceErr
 
 
 def _is_transient(error: DBAPIError) -> bool:
-    is_transient = is_transient_code(error.orig)
-    if is_transient is not None:
-        return is_transient
+    has_transient_code = is_transient_code(error.orig)
+    if has_transient_code is not None:
+        return has_transient_code
     text = str(error.orig)
     if CONNECTION_REFUSED.search(text) and not TRANSIENT_REFUSAL.search(text):
         return False
     return isinstance(error, OperationalError) or error.connection_invalidated
-
-
-def _without_secrets(text: str, url: sa.URL) -> str:
-    return " ".join(redact(text, _secrets(url)).split()).rstrip(".?")
 
 
 def _secrets(url: sa.URL) -> Iterator[str]:

@@ -1,1 +1,0 @@
-"""Read rows from a SQL database."""
