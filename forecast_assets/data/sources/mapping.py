@@ -40,13 +40,12 @@ def as_raw_data(
     A missing y stays missing. Times with a UTC offset become the wall clock of `zone`; if that is
     None, they keep their own wall clock, and all must have the same offset.
 
-    With `quarantine`, `problem` describes what is wrong with a row and `given` is the row as it
-    came (JSON); both are null in all other rows. Unusable ids, times and numbers become null.
+    A row is bad without an id that is a name, a time in ISO 8601 within 64-bit nanoseconds, or a y
+    that is finite or missing. With `quarantine`, `problem` describes what is wrong with it, `given`
+    is the row as it came (JSON), and unusable values become null; else DataError is raised.
 
-    Raises SourceError if a mapped column is absent or occurs twice. Raises DataError if there are
-    no rows or only bad ones, if offsets differ and `zone` is None, and, without `quarantine`, if
-    any row is bad: no id, an id that is not a name, no time, a time that is not ISO 8601 or
-    outside 64-bit nanoseconds, a y that is not a finite number.
+    Raises SourceError if a mapped column is absent or occurs twice, and DataError if there are no
+    rows or only bad ones, or if offsets differ and `zone` is None.
     """
     rows = rows.reset_index(drop=True)
     _check_columns(rows, columns, origin=origin)

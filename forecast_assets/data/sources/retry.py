@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 
 
 T = TypeVar("T")
-# Beyond 2^60 the power of two would overflow at last, and every cap is far below.
-MAX_DOUBLINGS = 60
 
 
 def with_retries(call: Callable[[], T], source: UserSource, request: FetchRequest) -> T:
@@ -34,7 +32,7 @@ def with_retries(call: Callable[[], T], source: UserSource, request: FetchReques
     n_attempts = source.max_retries + 1
 
     def wait_seconds(state: "tenacity.RetryCallState") -> float:
-        doubled = 2.0 ** min(state.attempt_number - 1, MAX_DOUBLINGS)
+        doubled = 2.0 ** min(state.attempt_number - 1, 60)  # a cap is less, and more may overflow
         longest = min(source.retry_cap_seconds, source.retry_base_seconds * doubled)
         shortest = getattr(_error(state), "after_seconds", 0.0)
         return min(max(request.rng.uniform(0, longest), shortest), source.retry_cap_seconds)

@@ -40,11 +40,6 @@ def test_a_version_without_coverage_counts_as_observed():
     assert WeekGrid.of(make_series(a=[1, 2]).drop(columns="coverage")).is_observed.all()
 
 
-def test_a_week_is_named_by_the_day_that_it_ends():
-    grid = WeekGrid.of(make_series(a=[1, 2, 3]))
-    assert grid.day(grid.newest_week) == "2024-01-19"
-
-
 def test_everything_is_new_without_a_previous_version():
     series = make_series(a=[1, 2], b=[3])
     both = compare(series, series.head(0))

@@ -61,13 +61,6 @@ def test_an_index_that_pandas_wrote_is_a_column(tmp_path: Path, index: str | lis
     assert raw["ds"].tolist() == list(pd.to_datetime(ROWS["ds"]))
 
 
-def test_columns_of_other_names_are_mapped(tmp_path: Path) -> None:
-    raw = read(tmp_path, "a.csv", b"v,t,i,x\n1,2026-01-02,a,?\n", unique_id="i", ds="t", y="v")
-    assert raw[["unique_id", "ds", "y"]].to_numpy().tolist() == [
-        ["a", pd.Timestamp("2026-01-02"), 1.0]
-    ]
-
-
 @pytest.mark.parametrize(
     ("name", "content"),
     [
@@ -110,6 +103,9 @@ def test_a_file_without_rows_is_refused(tmp_path: Path, name: str, content: byte
         read(tmp_path, name, content)
 
 
-def test_bad_rows_of_a_file_are_quarantined_if_configured(tmp_path: Path) -> None:
-    raw = read(tmp_path, "a.csv", CSV + b"a,2026-01-02,?\n", on_bad_rows="quarantine")
-    assert raw["problem"].tolist() == [None] * 3 + ["`y` holds no number"]
+def test_other_columns_are_mapped_and_bad_rows_quarantined_if_configured(tmp_path: Path) -> None:
+    content = b"v,t,i,x\n1,2026-01-02,a,\n?,2026-01-09,a,\n"
+    source = {"unique_id": "i", "ds": "t", "y": "v", "on_bad_rows": "quarantine"}
+    raw = read(tmp_path, "a.csv", content, **source)
+    assert raw.iloc[0, :3].tolist() == ["a", pd.Timestamp("2026-01-02"), 1.0]
+    assert raw["problem"].tolist() == [None, "`v` holds no number"]

@@ -77,20 +77,14 @@ by_urllib = flaky(urllib.error.URLError(ConnectionRefusedError("Connection refus
 
 
 @pytest.fixture
-def root(tmp_path: Path) -> Iterator[Path]:
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A folder with the modules `our_rows` and `broken_rows`."""
     (tmp_path / "our_rows.py").write_text(MODULE)
     (tmp_path / "broken_rows.py").write_text("import pandas\nraise KeyError('no setting')\n")
+    monkeypatch.delitem(sys.modules, "our_rows", raising=False)  # of another test
     path = list(sys.path)
-    _forget()  # a module of the same name, of another test
     yield tmp_path
     assert sys.path == path
-    _forget()
-
-
-def _forget() -> None:
-    for name in ("our_rows", "broken_rows"):
-        sys.modules.pop(name, None)
 
 
 def fetch(root: Path, name: str, log: Callable[[str], None] = print) -> pd.DataFrame:

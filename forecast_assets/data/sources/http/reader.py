@@ -18,19 +18,12 @@ from pandas.api.types import infer_dtype
 
 from forecast_assets.config.redaction import Redactor
 from forecast_assets.config.source_settings import Format, HttpSource
+from forecast_assets.data.sources import parsing
 from forecast_assets.data.sources.files import FORMATS
 from forecast_assets.data.sources.http.client import HttpBody, HttpClient
 from forecast_assets.data.sources.http.pagination import PageInfo, Paginator
 from forecast_assets.data.sources.http.polling import save_validators
 from forecast_assets.data.sources.http.request import HttpRequest, build_request
-from forecast_assets.data.sources.parsing import (
-    UNREADABLE,
-    get_path,
-    has_each_once,
-    load_json,
-    parse,
-    records_frame,
-)
 from forecast_assets.data.sources.request import ByteBudget, FetchRequest
 from forecast_assets.data.sources.retry import with_retries
 from forecast_assets.errors import SourceError, SourceUnavailable
@@ -62,7 +55,7 @@ def _read_pages(source: HttpSource, request: FetchRequest, redactor: Redactor) -
             page = _PageReader(source, client, page_request, budgets, columns, is_first=not frames)
             attempt = partial(_redact_errors, page.read, redactor)
             frame, info, body, budgets = with_retries(attempt, source, request)
-            if not has_each_once(list(frame.columns), columns):
+            if not parsing.has_each_once(list(frame.columns), columns):
                 # The mapping of columns reports it. A server may name columns by what it was sent.
                 return frame.rename(columns=lambda name: redactor.redact(str(name)))
             frames.append(frame)
@@ -108,8 +101,11 @@ class _PageReader:
         """Return the rows, what pagination needs, the body's headers, and the budgets left."""
         budgets = copy(self.budgets[0]), copy(self.budgets[1])  # failed attempts do not count
         with self.client.fetch(self.request, budgets[0]) as body:
+            if body is None and self.is_first:
+                raise SourceUnavailable(f"{self.request.label} answered 204 No Content.")
             if body is None:
-                return self._empty(), PageInfo(url=self.request.url), None, budgets
+                empty = pd.DataFrame(columns=list(dict.fromkeys(self.columns)))
+                return empty, PageInfo(url=self.request.url), None, budgets
             file_format = self._format(body)
             frame, value = self._rows(file_format, body.file, budgets[1])
             page = PageInfo(
@@ -121,11 +117,6 @@ class _PageReader:
                 n_rows=len(frame),
             )
             return frame, page, body, budgets
-
-    def _empty(self) -> pd.DataFrame:
-        if self.is_first:
-            raise SourceUnavailable(f"{self.request.label} answered 204 No Content.")
-        return pd.DataFrame(columns=list(dict.fromkeys(self.columns)))
 
     def _format(self, body: HttpBody) -> Format:
         """Return the format by the settings, the Content-Type or the ending of the URL."""
@@ -156,16 +147,17 @@ class _PageReader:
         name, columns = self.request.label, self.columns
         try:
             if file_format != "json":
-                frame = parse(file_format, file, name=name, columns=columns, budget=budget)
+                frame = parsing.parse(file_format, file, name=name, columns=columns, budget=budget)
                 return compact(frame), None
-            value = load_json(file.read())
-        except UNREADABLE as error:
+            value = parsing.load_json(file.read())
+        except parsing.UNREADABLE as error:
             raise SourceUnavailable(
                 f"{name} gave a body that is not valid {file_format}, or is cut off: {error}."
                 f" Nothing of it was used."
             ) from error
         try:
-            return compact(records_frame(get_path(value, self.source.records), columns)), value
+            rows = parsing.get_path(value, self.source.records)
+            return compact(parsing.records_frame(rows, columns)), value
         except (ValueError, TypeError) as error:
             raise SourceError(
                 f"The JSON of {name} has no list of rows: {error}. Nothing was published; earlier"

@@ -60,14 +60,14 @@ class HttpRequest:
         """Whether it goes to the origin of `source.url`."""
         return origin_of(self.url) == self.origin
 
-    def sent_headers(self) -> dict[str, str]:
+    def sent_headers(self) -> httpx2.Headers:
         """Return the headers for this request's URL: those of the settings only at the origin."""
-        headers = dict(DEFAULT_HEADERS)
+        headers = httpx2.Headers(DEFAULT_HEADERS)
         if self.is_to_origin:
-            headers |= {} if self.body is None else {"Content-Type": "application/json"}
-            names = {name.lower(): name for name in headers}
-            headers |= {names.get(name.lower(), name): v for name, v in self.headers.items()}
-        return {**headers, **ENCODING}
+            headers.update({} if self.body is None else {"Content-Type": "application/json"})
+            headers.update(self.headers)
+        headers.update(ENCODING)
+        return headers
 
     def follow(self, target: str, kind: str) -> "HttpRequest":
         """Return the request to a URL that a response names; `kind` is "redirect" or "next page".

@@ -84,24 +84,13 @@ def test_a_silent_server_is_left_in_time(tmp_path: Path) -> None:
             fetch(tmp_path, f"https://{HOST}:{port}/", connect_seconds=0.1, max_retries=1)
 
 
-@pytest.fixture(scope="module")
-def authority() -> trustme.CA:
-    """A certificate authority."""
-    return trustme.CA()
-
-
-@pytest.fixture(scope="module")
-def secure(authority: trustme.CA) -> ssl.SSLContext:
-    """The server's side of TLS for 127.0.0.1."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert(HOST).configure_cert(context)
-    return context
-
-
-def test_an_unknown_certificate_authority_is_refused(
-    tmp_path: Path, secure: ssl.SSLContext
+def test_only_authorities_of_the_environment_are_accepted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with serve(csv_reply(), secure) as server:
+    authority = trustme.CA()
+    secure = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert(HOST).configure_cert(secure)
+    with serve([Reply(is_raw=True, end="reset"), csv_reply()], secure) as server:
         with pytest.raises(
             SourceError,
             match=r"https://127\.0\.0\.1:\d+/data has an invalid certificate: unable to get local"
@@ -110,15 +99,9 @@ def test_an_unknown_certificate_authority_is_refused(
         ):
             fetch(tmp_path, server.url())
         assert server.requests == []
-
-
-def test_an_authority_of_the_environment_is_accepted(
-    tmp_path: Path, secure: ssl.SSLContext, authority: trustme.CA, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    certificate = tmp_path / "ca.pem"
-    authority.cert_pem.write_to_path(str(certificate))
-    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
-    with serve([Reply(is_raw=True, end="reset"), csv_reply()], secure) as server:
+        certificate = tmp_path / "ca.pem"
+        authority.cert_pem.write_to_path(str(certificate))
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
         assert len(fetch(tmp_path, server.url())) == 3
         with pytest.raises(SourceError, match="an invalid certificate: Hostname mismatch"):
             fetch(tmp_path, server.url().replace(HOST, "localhost"))

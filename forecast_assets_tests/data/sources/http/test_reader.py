@@ -58,7 +58,7 @@ def plain(rows: pd.DataFrame) -> list[tuple[str, str, float | None]]:
         (JSON, "application/vnd.api+json", "/data", {}),
         (JSONL, "application/x-ndjson", "/data", {}),
         (parquet(), "application/vnd.apache.parquet", "/data", {}),
-        (CSV, "application/octet-stream", "/a.csv", {}),
+        (JSONL, "application/jsonlines", "/data", {}),
         (JSON, "application/octet-stream", "/a.JSON", {}),
         (JSONL, "application/octet-stream", "/a.ndjson?x=1", {}),
         (CSV, "text/html", "/a.json", {"format": "csv"}),
@@ -101,9 +101,10 @@ def test_json_without_a_list_of_rows_names_the_setting(tmp_path: Path, value: ob
     )
 
 
-@pytest.mark.parametrize("reply", [csv_reply(b"unique_id,ds,y\n"), json_reply([])])
-def test_a_source_without_rows_is_refused(tmp_path: Path, reply: Reply) -> None:
-    assert_refused(tmp_path, reply, r"/data gave no rows\. A week without data cannot be forecast")
+def test_a_source_without_rows_is_refused(tmp_path: Path) -> None:
+    for reply in (csv_reply(b"unique_id,ds,y\n"), json_reply([])):
+        message = r"/data gave no rows\. A week without data cannot be forecast"
+        assert_refused(tmp_path, reply, message)
 
 
 def test_ids_of_two_pages_keep_their_types(tmp_path: Path) -> None:
@@ -112,10 +113,9 @@ def test_ids_of_two_pages_keep_their_types(tmp_path: Path) -> None:
         None: {"rows": [{"unique_id": 7, "ds": "2026-01-02", "y": 1}], "next": "/data?at=2"},
         "2": {"rows": [{"unique_id": "007", "ds": "2026-01-02", "y": 2.5}], "next": None},
     }
+    source = {"records": "rows", "paging": {"kind": "link", "path": "next"}}
     with serve(lambda request: json_reply(pages[request.query.get("at")])) as server:
-        rows = fetch(
-            tmp_path, server.url(), records="rows", paging={"kind": "link", "path": "next"}
-        )
+        rows = fetch(tmp_path, server.url(), **source)
     assert plain(rows) == [("7", "2026-01-02", 1.0), ("007", "2026-01-02", 2.5)]
 
 

@@ -11,7 +11,7 @@ from forecast_assets.config.redaction import Redactor
 from forecast_assets.config.source_settings import HttpSource
 from forecast_assets.data.sources.http.request import HttpRequest, build_request
 from forecast_assets.data.sources.request import source_fingerprint
-from forecast_assets.errors import SettingsError, SourceError
+from forecast_assets.errors import SourceError
 from forecast_assets_tests.http_servers import (
     HOST,
     ROWS,
@@ -74,12 +74,7 @@ def test_credentials_in_the_url_become_a_header(tmp_path: Path) -> None:
     assert "@" not in basic.headers["Host"]
     assert bearer.headers["authorization"] == "Bearer 7"
     assert "Authorization" not in bearer.headers
-    assert bearer.headers["User-Agent"] == "ours"
-
-
-def test_a_get_has_no_body(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match=r'a `body` needs `method = "POST"`'):
-        fetch(tmp_path, "http://h/", body={"a": 1})
+    assert bearer.headers["user-agent"] == "ours"
 
 
 @pytest.mark.parametrize("url", ["ftp://h/a.csv", "h/a.csv", "http:///a.csv", "http://[::1/", "x"])
@@ -197,10 +192,12 @@ def test_a_redirect_within_the_origin_keeps_the_headers_and_the_method_as_its_st
 
 @pytest.mark.parametrize("is_page", [False, True])
 def test_another_origin_receives_no_secrets(tmp_path: Path, is_page: bool) -> None:  # noqa: FBT001
-    """Neither header, parameter nor password; another port is another origin."""
-    with serve(csv_reply()) as other, serve(redirect(other.url("/there"))) as server:
+    """Neither header, parameter nor password, also not one that the response names."""
+    with serve(csv_reply()) as other, serve(Reply()) as server:
+        there = other.url("/there").replace("//", "//x:y@")
+        server.answer = lambda _: redirect(there)
         if is_page:
-            server.answer = lambda _: csv_reply(Link=f'<{other.url("/there")}>; rel="next"')
+            server.answer = lambda _: csv_reply(Link=f'<{there}>; rel="next"')
         fetch(
             tmp_path,
             server.url().replace("//", "//ann:password@"),
@@ -211,14 +208,6 @@ def test_another_origin_receives_no_secrets(tmp_path: Path, is_page: bool) -> No
     (request,) = other.requests
     assert request.path == "/there"
     assert set(request.headers) == {"Host", "Accept", "Accept-Encoding", "User-Agent"}
-
-
-def test_credentials_that_a_redirect_names_are_not_sent(tmp_path: Path) -> None:
-    with serve(csv_reply()) as server:
-        replies = [redirect(f"//x:y@{HOST}:{server.port}/there"), csv_reply()]
-        server.answer = lambda _: replies.pop(0)
-        fetch(tmp_path, server.url())
-    assert "Authorization" not in server.requests[1].headers
 
 
 def test_another_origin_receives_no_body_and_its_need_of_credentials_is_explained(
@@ -249,13 +238,3 @@ def test_a_redirect_that_cannot_be_followed_is_not_retried(
     tmp_path: Path, target: str, n_requests: int, message: str
 ) -> None:
     assert_refused(tmp_path, redirect(target), message, n_requests=n_requests)
-
-
-def test_redirects_through_a_proxy_follow_the_same_rules(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with serve([redirect("http://known.invalid/b"), csv_reply()]) as proxy:
-        monkeypatch.setenv("HTTP_PROXY", proxy.url(""))
-        with pytest.raises(SourceError, match="is plain http elsewhere"):
-            fetch(tmp_path, "http://93.184.216.34/a")
-        assert len(fetch(tmp_path, "http://93.184.216.34/a", allow_hosts=["known.*"])) == 3
