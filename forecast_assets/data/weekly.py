@@ -161,14 +161,14 @@ def _count_days(group: Ints, weekday: Ints, n_groups: int) -> Ints:
 
 
 def compute_coverage(series: Ints, week: Ints, n_days: Ints, n_days_any: Ints) -> Floats:
-    """Return the share of its usual days that each week of each series has, at most 1.
+    """Return the share of its usual days that each week of each series has, at most 1: [N].
 
-    `series`, `week` and `n_days`, each [N], have one element per series and week, sorted by both;
-    `n_days_any`, [W], counts the days of each week on which any series has a value.
+    `series`, `week` and `n_days`, each [N], are sorted by series and week; `n_days_any`, [W],
+    counts the days of each week on which any series has a value.
 
-    Nine in ten of the 52 weeks before a series' newest one have the usual number of days or more.
-    If the week a year earlier had fewer, its number is the usual one. For a series that has
-    several days in any week, the coverage of all series taken as one is an upper bound.
+    Nine in ten of the 52 weeks before a series' newest one have the usual number of days or more,
+    but it is that of the week a year earlier if that had fewer. For a series with several days in
+    any week, the coverage of all series taken as one is an upper bound.
     """
     share = _share_of_usual_days(series, week, n_days)
     any_week = np.flatnonzero(n_days_any)

@@ -44,9 +44,12 @@ def evaluate(
     value does not warn for ever.
     """
     with np.errstate(all="ignore"):  # of zeros, and of values near the largest float
-        comparison = _compare(series, before)
+        new, empty = WeekGrid.of(series), WeekGrid.of(series.head(0))
+        old = WeekGrid.of(before.frame) if before else empty
+        # Weeks that end on another weekday cannot be compared.
+        comparison = VersionComparison(new, old if old.weekday == new.weekday else empty)
         findings = merge(_findings(raw, comparison, before, settings, as_of))
-    n_series = max(len(comparison.new.ids), before.frame["unique_id"].nunique() if before else 0)
+    n_series = max(len(new.ids), len(old.ids))
     return [replace(finding, policy=_policy(finding, n_series, settings)) for finding in findings]
 
 
@@ -87,13 +90,6 @@ def _policy(finding: Finding, n_series: int, settings: Settings) -> FindingPolic
     policy: FindingPolicy = getattr(settings.data_quality, finding.kind)
     are_few = n_series >= MANY_SERIES and 0 < len(finding.series) < FEW_SHARE * n_series
     return "warn" if policy == "hold" and are_few and finding.kind not in ALWAYS_HELD else policy
-
-
-def _compare(frame: pd.DataFrame, before: PreviousVersion | None) -> VersionComparison:
-    """Lay out both versions; weeks that end on another weekday cannot be compared."""
-    new, empty = WeekGrid.of(frame), WeekGrid.of(frame.head(0))
-    old = empty if before is None else WeekGrid.of(before.frame)
-    return VersionComparison(new, old if old.weekday == new.weekday else empty)
 
 
 def _findings(

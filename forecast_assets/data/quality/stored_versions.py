@@ -85,8 +85,7 @@ def write_findings(
     written = _findings_on(store, fetch.as_input, as_of)
     if written and written[-1].data_version == table.data_version(frame):
         return written[-1]
-    inputs = (fetch.as_input,)
-    commit = Commit(DATA_FINDINGS, None, run_id, as_of, code_version="1", inputs=inputs)
+    commit = Commit(DATA_FINDINGS, None, run_id, as_of, code_version="1", inputs=(fetch.as_input,))
     return store.write(frame, commit)
 
 

@@ -18,7 +18,6 @@ from forecast_assets.data.quality.comparison import (
     Ints,
     Mask,
     VersionComparison,
-    WeekGrid,
     format_change,
     format_value,
     is_close,
@@ -52,15 +51,10 @@ class LatestValues:
     comparison: VersionComparison
     season_length: int
 
-    @property
-    def grid(self) -> WeekGrid:
-        """The weeks of the fetch."""
-        return self.comparison.new
-
     @cached_property
     def tail(self) -> Floats:
         """The newest value of each series, after those it is compared with: [S, P + 1]."""
-        return self.grid.tail(N_CHANGES + self.season_length + HOLIDAY_SHIFT + 2)
+        return self.comparison.new.tail(N_CHANGES + self.season_length + HOLIDAY_SHIFT + 2)
 
     @cached_property
     def changes(self) -> Floats:
@@ -160,7 +154,7 @@ def repeated(latest: LatestValues) -> list[Finding]:
 
     The chance is that of a binomial distribution whose rates follow Laplace's rule of succession.
     """
-    grid, tail = latest.grid, latest.tail
+    grid, tail = latest.comparison.new, latest.tail
     is_same = is_close(tail[:, 1:], tail[:, :-1])
     n_pairs = np.sum(~np.isnan(np.diff(tail, axis=1))[:, :-1], axis=1)
     rate = (is_same[:, :-1].sum(axis=1) + 1) / (n_pairs + 2)
@@ -187,7 +181,7 @@ def repeated(latest: LatestValues) -> list[Finding]:
 
 def flat(latest: LatestValues) -> list[Finding]:
     """Find series that repeat one value, for twice as long as ever before."""
-    grid, tail = latest.grid, latest.tail
+    grid, tail = latest.comparison.new, latest.tail
     runs = np.ones_like(tail, dtype=np.int64)  # number of equal values up to each week
     for i, is_same in enumerate(is_close(tail[:, 1:], tail[:, :-1]).T, start=1):
         runs[:, i] = np.where(is_same, runs[:, i - 1] + 1, 1)
@@ -231,7 +225,7 @@ def gaps(comparison: VersionComparison) -> list[Finding]:
 def _about_newest(
     form: str, latest: LatestValues, series: Ints | Mask, usual: Floats
 ) -> list[Finding]:
-    grid, tail = latest.grid, latest.tail
+    grid, tail = latest.comparison.new, latest.tail
     return about_series(
         form, grid, series, grid.last_week, lambda i: format_change(usual[i], tail[i, -1])
     )

@@ -83,8 +83,8 @@ def _accepts_as_of(function: Callable[..., Any]) -> bool:
         inspect.signature(function).bind(as_of=None)
     except TypeError:
         return False
-    except ValueError:  # no signature, such as a class written in C
-        return True
+    except ValueError:
+        pass  # no signature, such as a class written in C
     return True
 
 

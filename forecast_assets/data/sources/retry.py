@@ -13,57 +13,7 @@ from forecast_assets.errors import SourceError, SourceUnavailable
 if TYPE_CHECKING:
     import tenacity
 
-
 T = TypeVar("T")
-
-
-def with_retries(call: Callable[[], T], source: UserSource, request: FetchRequest) -> T:
-    """Return the result of `call`, repeated up to `max_retries` times while it is unavailable.
-
-    The wait before attempt n + 1 is uniform on [0, min(`retry_cap_seconds`, `retry_base_seconds`
-    x 2^(n-1))] (Brooker, "Exponential Backoff And Jitter", 2015: full jitter), but at least what
-    the source asked for, up to the cap.
-
-    Raises SourceError when the last attempt fails too; errors other than SourceUnavailable pass.
-    """
-    import tenacity
-
-    started = time.monotonic()
-    n_attempts = source.max_retries + 1
-
-    def wait_seconds(state: "tenacity.RetryCallState") -> float:
-        doubled = 2.0 ** min(state.attempt_number - 1, 60)  # a cap is less, and more may overflow
-        longest = min(source.retry_cap_seconds, source.retry_base_seconds * doubled)
-        shortest = getattr(_error(state), "after_seconds", 0.0)
-        return min(max(request.rng.uniform(0, longest), shortest), source.retry_cap_seconds)
-
-    def log_attempt(state: "tenacity.RetryCallState") -> None:
-        request.log(
-            f"Attempt {state.attempt_number} of {n_attempts} failed: {_error(state)} Retrying in"
-            f" {state.upcoming_sleep:.3g} s."
-        )
-
-    retrying = tenacity.Retrying(
-        stop=tenacity.stop_after_attempt(n_attempts),
-        wait=wait_seconds,
-        retry=tenacity.retry_if_exception_type(SourceUnavailable),
-        before_sleep=log_attempt,
-        reraise=True,
-    )
-    try:
-        return retrying(call)
-    except SourceUnavailable as error:
-        raise SourceError(
-            f"{error} Attempt {n_attempts} of {n_attempts} failed after"
-            f" {time.monotonic() - started:.0f} s. Nothing was published; earlier versions are"
-            f" unchanged. Once the source answers again, run `forecast-assets run`."
-        ) from error
-
-
-def _error(state: "tenacity.RetryCallState") -> BaseException | None:
-    return state.outcome.exception() if state.outcome else None
-
-
 # Class names, so that no library has to be installed: the connection errors of httpx, httpx2,
 # requests, aiohttp and botocore do not derive from Python's ConnectionError.
 TRANSIENT_CLASSES = frozenset(
@@ -92,6 +42,52 @@ TRANSIENT_SQLITE_CODES = (
     sqlite3.SQLITE_IOERR,
     sqlite3.SQLITE_PROTOCOL,
 )
+
+
+def with_retries(call: Callable[[], T], source: UserSource, request: FetchRequest) -> T:
+    """Return the result of `call`, repeated up to `max_retries` times while it is unavailable.
+
+    The wait before attempt n + 1 is uniform on [0, min(`retry_cap_seconds`, `retry_base_seconds`
+    x 2^(n-1))] (Brooker, "Exponential Backoff And Jitter", 2015: full jitter), but at least what
+    the source asked for, up to the cap.
+
+    Raises SourceError when the last attempt fails too; errors other than SourceUnavailable pass.
+    """
+    import tenacity
+
+    started = time.monotonic()
+    n_attempts = source.max_retries + 1
+
+    def error_of(state: "tenacity.RetryCallState") -> BaseException | None:
+        return state.outcome.exception() if state.outcome else None
+
+    def wait_seconds(state: "tenacity.RetryCallState") -> float:
+        doubled = 2.0 ** min(state.attempt_number - 1, 60)  # a cap is less, and more may overflow
+        longest = min(source.retry_cap_seconds, source.retry_base_seconds * doubled)
+        shortest = getattr(error_of(state), "after_seconds", 0.0)
+        return min(max(request.rng.uniform(0, longest), shortest), source.retry_cap_seconds)
+
+    def log_attempt(state: "tenacity.RetryCallState") -> None:
+        request.log(
+            f"Attempt {state.attempt_number} of {n_attempts} failed: {error_of(state)} Retrying in"
+            f" {state.upcoming_sleep:.3g} s."
+        )
+
+    retrying = tenacity.Retrying(
+        stop=tenacity.stop_after_attempt(n_attempts),
+        wait=wait_seconds,
+        retry=tenacity.retry_if_exception_type(SourceUnavailable),
+        before_sleep=log_attempt,
+        reraise=True,
+    )
+    try:
+        return retrying(call)
+    except SourceUnavailable as error:
+        raise SourceError(
+            f"{error} Attempt {n_attempts} of {n_attempts} failed after"
+            f" {time.monotonic() - started:.0f} s. Nothing was published; earlier versions are"
+            f" unchanged. Once the source answers again, run `forecast-assets run`."
+        ) from error
 
 
 def is_transient(error: BaseException) -> bool:

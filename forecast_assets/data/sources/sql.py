@@ -28,8 +28,6 @@ CHUNK_ROWS = 10_000
 # Of a number or a time in memory; a text takes its length more.
 VALUE_BYTES = 8
 NUMBERS = ("integer", "floating", "mixed-integer-float", "decimal", "empty")
-# PostgreSQL's statement_timeout is at most this many milliseconds.
-MAX_STATEMENT_TIMEOUT = 2**31 - 1
 # Drivers that name the seconds that connecting may take `connect_timeout`.
 HAVE_CONNECT_TIMEOUT = ("psycopg", "psycopg2", "pymysql", "mysqldb")
 # libpq has no SQLSTATE for a failed connection, only the text of the server or the resolver.
@@ -112,11 +110,11 @@ def _prepare(connection: sa.Connection, source: SqlSource, request: FetchRequest
     if connection.dialect.name == "sqlite":
         connection.exec_driver_sql("PRAGMA query_only = ON")
     if connection.dialect.name == "postgresql":
-        milliseconds = min(MAX_STATEMENT_TIMEOUT, max(1, round(source.total_seconds * 1000)))
+        milliseconds = max(1, round(source.total_seconds * 1000))
         zone = str(request.local_as_of.tzinfo)
         for name, value in {"TimeZone": zone, "statement_timeout": str(milliseconds)}.items():
-            is_local = sa.true()  # to the transaction
-            connection.execute(sa.select(sa.func.set_config(name, value, is_local)))
+            for_transaction = sa.true()
+            connection.execute(sa.select(sa.func.set_config(name, value, for_transaction)))
 
 
 def _read_rows(
@@ -177,8 +175,8 @@ def _select_columns(
         tables += inspector.get_view_names(schema or None)
         available = format_list(sorted(tables), limit=20) or "none"
         raise SourceError(
-            f"{origin} has no table {name}; it has {available}. Nothing was read."
-            f" Correct `source.table`, or grant this user access to it."
+            f"{origin} has no table {name}; it has {available}. Nothing was read. Correct"
+            f" `source.table`, or grant this user access to it."
         )
     table = sa.table(short_name, schema=schema or None)
     all_columns: sa.ColumnElement[Any] = sa.literal_column("*")

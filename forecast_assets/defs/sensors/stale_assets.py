@@ -83,10 +83,10 @@ def build_poll(
             return dg.SkipReason(f"The next fetch is due at {due:%Y-%m-%d %H:%M} UTC.")
         if _is_busy(context.instance):
             return dg.SkipReason("A run is in progress.")
-        from forecast_assets.data.sources.http import polling  # imports slowly
+        from forecast_assets.data.sources.http.reader import is_unchanged  # imports slowly
 
         stored, request = newest(store.history(SOURCE_ASSETS[0])), FetchRequest(settings, at)
-        if stored and polling.is_unchanged(request, stored_as_of=stored.as_of):
+        if stored and is_unchanged(request, stored_as_of=stored.as_of):
             return dg.SensorResult(skip_reason="The source has no new data.", cursor=at.isoformat())
         run = dg.RunRequest(run_key=at.isoformat(), asset_selection=_keys(SOURCE_ASSETS))
         return dg.SensorResult(run_requests=[run], cursor=at.isoformat())

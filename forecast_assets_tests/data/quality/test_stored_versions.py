@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -52,18 +51,12 @@ def test_a_fetch_is_compared_with_the_newest_version_of_an_earlier_time(tmp_path
     assert previous_series(store, settings, as_of=AS_OF) is None
 
 
-def test_a_run_is_not_compared_with_itself(tmp_path: Path):
-    store, settings = make_store(tmp_path), make_settings(tmp_path, source=FILE)
-    write(store, 1, 2)
-    later = AS_OF + timedelta(hours=1)
-    assert previous_series(store, settings, as_of=later, runs=["run 0"]) is None
-
-
-def test_own_data_are_not_compared_with_the_demo(tmp_path: Path):
+def test_a_run_is_not_compared_with_itself_nor_own_data_with_the_demo(tmp_path: Path):
     store, demo = make_store(tmp_path), make_settings(tmp_path)
     write(store, 1, 2, code_version=f"2-{source_fingerprint(demo)}")
     later = AS_OF + WEEK
     assert previous_series(store, demo, as_of=later) is not None
+    assert previous_series(store, demo, as_of=later, runs=["run 0"]) is None
     assert previous_series(store, make_settings(tmp_path, source=FILE), as_of=later) is None
 
 

@@ -44,9 +44,6 @@ def nothing(as_of):
 def many(as_of):
     yield FRAME
 
-def empty(as_of):
-    return FRAME.head(0)
-
 def wrong(as_of):
     return functools.reduce(lambda total, value: total / value, [1, 0])
 
@@ -160,7 +157,7 @@ def test_other_errors_fail_at_once_with_their_line(root: Path):
     log: list[str] = []
     with pytest.raises(
         SourceError,
-        match=r"^our_rows:wrong failed: ZeroDivisionError: division by zero, at .*our_rows\.py:35,"
+        match=r"^our_rows:wrong failed: ZeroDivisionError: division by zero, at .*our_rows\.py:32,"
         r" `return functools\.reduce\(lambda total, value: total / value, \[1, 0\]\)`\. Nothing was"
         r" published; earlier versions are unchanged\. Correct the function\. To have an error"
         r" retried, raise it as ConnectionError or TimeoutError\.$",

@@ -130,36 +130,25 @@ class HttpClient:
             with closing(self._client.send(raw_request, stream=True)) as response:
                 yield response
         except (httpx2.HTTPError, UnicodeError, ssl.SSLError) as error:
-            self._check_deadline(request)
             raise transport_error(error, request, self._source) from error
-        except SourceUnavailable:
-            self._check_deadline(request)
-            raise
-        # A body without a length seems complete when the connection is shut down.
-        self._check_deadline(request)
-
-    def _check_deadline(self, request: HttpRequest) -> None:
-        if self._deadline.is_expired:
-            raise SourceUnavailable(
-                f"{request.label} gave no complete response within `source.total_seconds` ="
-                f" {self._deadline.seconds:g}. Nothing of it was used."
-            )
+        finally:
+            # A body without a length seems complete when the connection is shut down.
+            if self._deadline.is_expired:
+                raise SourceUnavailable(
+                    f"{request.label} gave no complete response within `source.total_seconds` ="
+                    f" {self._deadline.seconds:g}. Nothing of it was used."
+                )
 
     def _remember_stream(self, event: str, info: Mapping[str, Any]) -> None:
         """Keep each new connection for the deadline (a trace hook of httpcore2)."""
         if event.endswith((".connect_tcp.complete", ".start_tls.complete")):
-            streams = [stream for stream in self._streams if _fileno(stream) >= 0]
-            self._streams = [*streams, info["return_value"]]
+            self._streams.append(info["return_value"])
             if self._deadline.is_expired:
                 self._shut_down()
 
     def _shut_down(self) -> None:
         for stream in self._streams:
-            shut_down(_fileno(stream))
-
-
-def _fileno(stream: Any) -> int:
-    return int(stream.get_extra_info("socket").fileno())
+            shut_down(stream.get_extra_info("socket").fileno())
 
 
 def _redirected(request: HttpRequest, response: httpx2.Response) -> HttpRequest:
@@ -183,9 +172,8 @@ def _take_location(response: httpx2.Response) -> None:
 
 def _silence_logs() -> None:
     """Keep the libraries from logging URLs and headers."""
-    for name in list(logging.root.manager.loggerDict):
-        if name.partition(".")[0] in ("httpx2", "httpcore2"):
-            logging.getLogger(name).setLevel(logging.WARNING)
+    for name in ("httpx2", "httpcore2"):
+        logging.getLogger(name).setLevel(logging.WARNING)
 
 
 def _receive(response: httpx2.Response, file: IO[bytes], budget: ByteBudget, label: str) -> str:

@@ -73,7 +73,8 @@ def raise_for_status(
     if status in STATUSES_WITH_DATA:
         return
     if is_transient_status(status):
-        seconds = _retry_after_seconds(response)
+        value = response.headers.get("Retry-After", "").strip()
+        seconds = float(value) if re.fullmatch(r"[0-9]{1,9}", value) else 0.0  # no dates
         wait = f" It asks for {seconds:.0f} s without requests." if seconds else ""
         raise SourceUnavailable(
             f"{request.label} answered {status_text(status)}. Nothing of it was used.{wait}",
@@ -119,8 +120,3 @@ def _explanation(response: httpx2.Response, redactor: Redactor) -> str:
     # Redacted before it is cut, because half a secret would not be recognised.
     words = redactor.redact(" ".join(start.decode(errors="replace").split()))
     return f' ("{words[:200]}")' if words else ""
-
-
-def _retry_after_seconds(response: httpx2.Response) -> float:
-    value = response.headers.get("Retry-After", "").strip()
-    return float(value) if re.fullmatch(r"[0-9]{1,9}", value) else 0.0  # dates are ignored

@@ -3,7 +3,6 @@
 import re
 from dataclasses import dataclass, replace
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit
 
 import httpx2
 
@@ -15,7 +14,6 @@ MAX_PAGES = 10_000
 # RFC 8288: a URL in angle brackets, and its parameters.
 LINK = re.compile(r'<([^>]*)>((?:\s*;\s*[\w!#$&+.^`|~*-]+(?:\s*=\s*(?:"[^"]*"|[^\s;,"]*))?)*)')
 RELATION = re.compile(r';\s*rel\s*=\s*(?:"([^"]*)"|([^\s;,"]*))', re.IGNORECASE)
-NO_NEXT_PAGE = (None, "", False)
 
 
 @dataclass(frozen=True)
@@ -74,7 +72,7 @@ class Paginator:
 
     def _by_link(self, page: PageInfo, paging: LinkPaging) -> HttpRequest | None:
         target = self._value_at(page, paging.path) if paging.path else next_link(page.link)
-        if target in NO_NEXT_PAGE:
+        if target in (None, "", False):
             return None
         if not isinstance(target, str):
             raise self._wrong_type(paging.path, target)
@@ -145,7 +143,7 @@ def next_link(header: str) -> str | None:
 
 def _with_parameter(request: HttpRequest, name: str, value: float | str) -> HttpRequest:
     """Set a parameter: in the body if there is one, unless the URL has that parameter already."""
-    in_url = dict(parse_qsl(urlsplit(request.url).query, keep_blank_values=True))
-    if request.body is not None and name not in in_url:
+    url = httpx2.URL(request.url)
+    if request.body is not None and name not in url.params:
         return replace(request, body={**request.body, name: value})
-    return replace(request, url=str(httpx2.URL(request.url).copy_set_param(name, value)))
+    return replace(request, url=str(url.copy_set_param(name, value)))

@@ -1,13 +1,18 @@
 """Read an HTTP API: a URL that answers with JSON, CSV or Parquet, whole or in pages, to one frame.
 
+`is_unchanged` asks it whether a new fetch is worth a run: only ETag and Last-Modified of the last
+fetch are kept for that.
+
 `request` builds requests, `client` sends them, `pagination` finds the next page.
 """
 
+import json
 import re
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from copy import copy
 from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 from pathlib import PurePosixPath
 from typing import IO, Any, TypeVar
@@ -22,13 +27,17 @@ from forecast_assets.data.sources import parsing
 from forecast_assets.data.sources.files import FORMATS
 from forecast_assets.data.sources.http.client import HttpBody, HttpClient
 from forecast_assets.data.sources.http.pagination import PageInfo, Paginator
-from forecast_assets.data.sources.http.polling import save_validators
 from forecast_assets.data.sources.http.request import HttpRequest, build_request
-from forecast_assets.data.sources.request import ByteBudget, FetchRequest
+from forecast_assets.data.sources.request import ByteBudget, FetchRequest, source_fingerprint
 from forecast_assets.data.sources.retry import with_retries
-from forecast_assets.errors import SourceError, SourceUnavailable
+from forecast_assets.errors import ForecastAssetsError, SourceError, SourceUnavailable
 
 T = TypeVar("T")
+# What a conditional request sends back of the last response (RFC 9110, 13.1).
+CONDITIONS = {"ETag": "If-None-Match", "Last-Modified": "If-Modified-Since"}
+VALIDATORS = "http_validators.json"
+# Dagster stops a sensor after a minute.
+POLL_SECONDS = 20
 HTML = re.compile(rb"\s*(?:\xef\xbb\xbf)?\s*<(?:!doctype html|html|head|body)\b", re.IGNORECASE)
 
 
@@ -42,6 +51,36 @@ def read_http(source: HttpSource, request: FetchRequest) -> pd.DataFrame:
     """
     redactor = Redactor()
     return _redact_errors(lambda: _read_pages(source, request, redactor), redactor)
+
+
+def is_unchanged(request: FetchRequest, *, stored_as_of: datetime) -> bool:
+    """Return whether the server says (304) that nothing changed since the last full fetch.
+
+    `stored_as_of` belongs to the newest stored version: a fetch that was not stored does not count.
+    Other sources, sources with pages or without validators, and servers that do not answer count as
+    changed.
+    """
+    source = request.settings.source
+    if source.kind != "http":
+        return False
+    try:
+        saved = json.loads((request.settings.var / VALIDATORS).read_text())
+        fetched, key = (saved["source"], saved["as_of"]), saved["request"]
+    except (OSError, ValueError, TypeError, KeyError):
+        return False
+    if fetched != (source_fingerprint(request.settings), stored_as_of.isoformat()):
+        return False
+    conditions = {CONDITIONS[name]: saved[name] for name in CONDITIONS if saved.get(name)}
+    limits = ("connect_seconds", "timeout_seconds", "total_seconds")
+    quick = {name: min(getattr(source, name), POLL_SECONDS) for name in limits}
+    try:
+        redactor = Redactor()
+        http_request = build_request(source, request, redactor)
+        client = HttpClient(source.model_copy(update=quick), redactor, request.settings.var)
+        with closing(client):
+            return client.is_not_modified(http_request, conditions, key=key)
+    except (ForecastAssetsError, OSError):
+        return False  # the run that fetches in full reports it
 
 
 def _read_pages(source: HttpSource, request: FetchRequest, redactor: Redactor) -> pd.DataFrame:
@@ -66,8 +105,27 @@ def _read_pages(source: HttpSource, request: FetchRequest, redactor: Redactor) -
             f"{pages.first.label} gave no rows. A week without data cannot be forecast, so nothing"
             f" was published. Check what fills it, and `source.params`."
         )
-    save_validators(source, request, body, redactor)
+    _save_validators(source, request, body, redactor)
     return rows
+
+
+def _save_validators(
+    source: HttpSource, request: FetchRequest, body: HttpBody | None, redactor: Redactor
+) -> None:
+    """Remember ETag and Last-Modified of a GET without pages, for `is_unchanged`."""
+    path = request.settings.var / VALIDATORS
+    path.unlink(missing_ok=True)
+    if body is None or source.paging or source.method != "GET":
+        return
+    validators = {name: body.headers[name] for name in CONDITIONS if name in body.headers}
+    # Both come from the server, which may repeat a secret.
+    if validators and all(redactor.redact(text) == text for text in validators.values()):
+        fetched = {
+            "source": source_fingerprint(request.settings),
+            "as_of": request.as_of.isoformat(),
+            "request": body.request.key,
+        }
+        path.write_text(json.dumps({**fetched, **validators}, indent=1))
 
 
 def _redact_errors(call: Callable[[], T], redactor: Redactor) -> T:

@@ -22,25 +22,27 @@ def test_permanent_statuses_are_not_retried(tmp_path: Path, status: int) -> None
     )
 
 
-def test_the_servers_explanation_is_quoted(tmp_path: Path) -> None:
-    reply = Reply(
-        b'{"error": "no such\n series"}', status=422, headers={"Content-Type": "application/json"}
-    )
-    assert_refused(tmp_path, reply, r'422 \w+ \w+ \("\{"error": "no such series"\}"\), which')
-
-
-@pytest.mark.parametrize("status", [401, 403])
-def test_missing_rights_name_the_secrets_to_check(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: int
+@pytest.mark.parametrize(
+    ("reply", "source", "message"),
+    [
+        (
+            Reply(b'{"error": "no such\n id"}', 422, {"Content-Type": "application/json"}),
+            {},
+            r'422 \w+ \w+ \("\{"error": "no such id"\}"\), which',
+        ),
+        (
+            Reply(status=401),
+            {"headers": {"X-Api-Key": "env:API_TOKEN"}},
+            r"Check that API_TOKEN in the environment is correct and still valid\.",
+        ),
+        (Reply(status=403), {}, r"Add the credentials that it needs to `source\.headers`"),
+    ],
+)
+def test_an_error_says_what_the_server_explains_or_needs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reply: Reply, source: Any, message: str
 ) -> None:
     monkeypatch.setenv("API_TOKEN", "old token")
-    assert_refused(
-        tmp_path,
-        Reply(status=status),
-        r"Check that API_TOKEN in the environment is correct and still valid\.",
-        headers={"X-Api-Key": "env:API_TOKEN"},
-    )
-    assert_refused(tmp_path, Reply(status=status), "Add the credentials that it needs to `source.h")
+    assert_refused(tmp_path, reply, message, **source)
 
 
 def test_retry_after_is_respected_up_to_the_cap(tmp_path: Path) -> None:
@@ -56,39 +58,29 @@ def test_retry_after_is_respected_up_to_the_cap(tmp_path: Path) -> None:
     assert is_asked == [True, False]
 
 
-def test_an_unknown_host_is_a_permanent_error(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+UNKNOWN_HOST = (
+    r"http://data\.invalid/a\.csv cannot be requested: its host name is unknown\. Nothing was"
+    r" fetched; earlier versions are unchanged\. Correct `source\.url`, or this machine's"
+)
+
+
+@pytest.mark.parametrize(
+    ("number", "n_lookups", "message"),
+    [(socket.EAI_NONAME, 1, UNKNOWN_HOST), (socket.EAI_AGAIN, 4, "complete response: No name")],
+)
+def test_only_a_temporary_failure_of_name_resolution_is_retried(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, n_lookups: int, message: str
 ) -> None:
     lookups = []
 
     def find_nothing(host: str, *_: object, **__: object) -> None:
         lookups.append(host)
-        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+        raise socket.gaierror(number, "No name")
 
     monkeypatch.setattr(socket, "getaddrinfo", find_nothing)
-    with pytest.raises(
-        SourceError,
-        match=r"http://data\.invalid/a\.csv cannot be requested: its host name is unknown\. Nothing"
-        r" was fetched; earlier versions are unchanged\. Correct `source\.url`, or this machine's",
-    ):
+    with pytest.raises(SourceError, match=message):
         fetch(tmp_path, "http://data.invalid/a.csv")
-    assert lookups == ["data.invalid"]
-
-
-def test_a_failure_of_name_resolution_is_retried(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    look_up, lines = socket.getaddrinfo, list[str]()
-
-    def fail_once(*args: Any, **kwargs: Any) -> Any:
-        if not lines:
-            raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
-        return look_up(*args, **kwargs)
-
-    monkeypatch.setattr(socket, "getaddrinfo", fail_once)
-    with serve(csv_reply()) as server:
-        fetch(tmp_path, server.url(), log=lines.append)
-    assert "no complete response: Temporary failure in name resolution." in lines[0]
+    assert lookups == ["data.invalid"] * n_lookups
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])

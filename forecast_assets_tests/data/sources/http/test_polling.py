@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from forecast_assets.data.sources.http.polling import is_unchanged
+from forecast_assets.data.sources.http.reader import is_unchanged
 from forecast_assets_tests.http_servers import (
     AS_OF,
     CSV,
