@@ -183,13 +183,6 @@ def serve(
         server.close()
 
 
-def chunked(blocks: Iterable[bytes]) -> Iterator[bytes]:
-    """Encode blocks as chunks of a body without a length."""
-    for block in blocks:
-        yield b"%x\r\n%s\r\n" % (len(block), block)
-    yield b"0\r\n\r\n"
-
-
 def http_request(
     folder: Path,
     url: str,

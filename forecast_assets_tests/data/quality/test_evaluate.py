@@ -158,9 +158,6 @@ CASES = {
     "the unit from kg to t, from now on": Case(
         changed(ONE, at(ONE, "wien"), lambda y: y / 1000), NEW | {"rescaled"}
     ),
-    "the unit from kg to t, the history too": Case(
-        changed(ONE, ONE["unique_id"] == "wien", lambda y: y / 1000), NEW | {"rescaled"}
-    ),
     "a file cut off in the middle": Case(
         ONE[: 3 * (N + 1) + 40], NEW | {"shrunk", "vanished_series"}
     ),

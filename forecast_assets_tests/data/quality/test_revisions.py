@@ -7,7 +7,6 @@ from forecast_assets.data.quality.revisions import (
     late,
     rescaled,
     revised,
-    shifted,
     shrunk,
     vanished_series,
 )
@@ -89,12 +88,6 @@ def test_a_factor_near_one_is_a_revision():
     past = compare(make_series(a=Y * 1.01), make_series(a=Y))
     assert rescaled(past) == []
     assert [one.kind for one in revised(past)] == ["rewritten"]
-
-
-def test_a_shifted_history_is_not_revised_too():
-    past = compare(make_ragged(a=(1, Y)), make_series(a=Y))
-    assert [one.kind for one in shifted(past)] == ["repeated"]
-    assert revised(past) == []
 
 
 @pytest.mark.parametrize(("gone", "n_found"), [(1, 0), (2, 0), (3, 3)])

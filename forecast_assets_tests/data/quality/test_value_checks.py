@@ -125,11 +125,3 @@ def test_old_gaps_are_reported_once_too():
     was = known.assign(ds=known["ds"] + pd.Timedelta(weeks=60))
     (one,) = gaps(compare(now, was))
     assert one.n == 59
-
-
-def test_a_gap_is_found_when_it_comes():
-    filled = make_series(a=walk(60, seed=1)).assign(coverage=[*[1.0] * 58, 0.0, 1.0])
-    was = filled.head(58)
-    (one,) = gaps(compare(filled, was))
-    assert (one.n, one.series) == (1, ("a",))
-    assert gaps(compare(filled, filled)) == []

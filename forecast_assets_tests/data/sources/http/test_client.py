@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 import trustme
 
-from forecast_assets.data.sources.http.client import _gunzip
 from forecast_assets.errors import SourceError
 from forecast_assets_tests.http_servers import (
     CSV,
@@ -19,7 +18,6 @@ from forecast_assets_tests.http_servers import (
     Reply,
     Request,
     assert_refused,
-    chunked,
     csv_reply,
     fetch,
     redirect,
@@ -132,12 +130,11 @@ def test_unusable_certificates_and_proxies_are_named(
 @pytest.mark.parametrize(
     "reply",
     [
-        Reply(chunked(repeat(BLOCK)), headers={**TEXT, "Transfer-Encoding": "chunked"}),
         Reply(repeat(BLOCK), headers=TEXT),
         Reply(b"", headers={**TEXT, "Content-Length": str(10**10)}, end="hang"),
         csv_reply(gzip.compress(bytes(10**7)), Content_Encoding="gzip"),
     ],
-    ids=["chunks", "no length", "too long a length", "a bomb"],
+    ids=["no length", "too long a length", "a bomb"],
 )
 def test_a_body_larger_than_the_limit_is_refused(tmp_path: Path, reply: Reply) -> None:
     """Reading stops at the limit; a declared length is refused before the first byte."""
@@ -178,20 +175,13 @@ def test_memory_is_bounded_while_a_body_is_received(tmp_path: Path, encoding: st
     assert peak < 10_000_000
 
 
-@pytest.mark.parametrize("size", [1, 7, 1000])
-@pytest.mark.parametrize("body", [b"a", CSV, bytes(3 * 2**20)])
-def test_gzip_of_several_members_is_decompressed_whole(size: int, body: bytes) -> None:
-    """However it is cut into blocks."""
-    packed = gzip.compress(body) * 2
-    blocks = [packed[start : start + size] for start in range(0, len(packed), size)]
-    assert b"".join(_gunzip(blocks)) == body * 2
-
-
-def test_gzip_that_is_cut_off_is_not_taken_for_whole() -> None:
-    packed = gzip.compress(CSV)
-    for end in range(len(packed)):
-        with pytest.raises(EOFError, match="cut off"):
-            list(_gunzip([packed[:end]]))
+def test_gzip_of_several_members_is_read_whole(tmp_path: Path) -> None:
+    """Gzip that is cut off is not taken for whole: see the transient failures."""
+    many = BLOCK * 32  # 2 MB, decompressed in several steps
+    body = gzip.compress(CSV[:40]) + gzip.compress(CSV[40:]) + gzip.compress(many)
+    with serve(csv_reply(body, Content_Encoding="gzip")) as server:
+        rows = fetch(tmp_path, server.url())
+    assert len(rows) == 3 + many.count(b"\n")
 
 
 @pytest.mark.parametrize("encoding", ["br", "deflate", "gzip, gzip"])

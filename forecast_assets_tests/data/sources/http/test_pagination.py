@@ -145,10 +145,8 @@ CIRCLE = [page(ROW, "?a"), page(ROW, "?b"), page(ROW, "?a"), page(ROW, "?b")]
         (page(ROW, 1), {"kind": "page", "parameter": "nr"}, 2,
          r"gives the same body for `nr` = 2 as for the page before, so it ignores the number"),
         (page(ROW, {"href": "?page=2"}), LINK, 1, "has a dict at `source.paging.path`"),
-        (page(ROW, ["?page=2"]), LINK, 1, "has a list at"),
         (page(ROW, True), LINK, 1, "has a bool at"),  # noqa: FBT003 - JSON
         (page(ROW, 1), LINK, 1, r"has a int at .*, which cannot name a page\. Nothing was publi"),
-        (page(ROW, {"id": 1}), CURSOR, 1, "has a dict at"),
         (csv_reply(), LINK, 1, r"gives a page that is not JSON, but `source\.paging\.path`"),
         (json_reply(ROWS), {"kind": "link", "path": "next"}, 1, "gives a page that is a list"),
         (page(ROW, "http://[::1/"), LINK, 1, "names a next page whose URL is invalid"),

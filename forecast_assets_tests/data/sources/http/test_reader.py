@@ -252,24 +252,10 @@ def typed(values: "pd.Series[Any]") -> list[str]:
     return [repr(getattr(value, "item", lambda value=value: value)()) for value in plain_values]
 
 
-@pytest.mark.parametrize(
-    ("values", "dtype"),
-    [
-        (["a", "b", None, "a"], "category"),
-        ([1.5, 2.5], "float64"),
-        ([1, 2], "int64"),
-        ([1, 2.5], "object"),
-        ([1, None], "object"),
-        (["a", 1], "object"),
-        ([True, False], "object"),
-        ([{"a": 1}], "object"),
-        ([10**30], "object"),
-    ],
-)
-def test_columns_of_one_type_are_stored_compactly(values: list[Any], dtype: str) -> None:
-    compacted = compact(column(values))["x"]
-    assert str(compacted.dtype) == dtype
-    assert typed(compacted) == typed(column(values)["x"])
+def test_columns_of_one_type_are_stored_compactly() -> None:
+    columns = (["a", "b", None], [1.5, 2.5], [1, 2], [1, 2.5], [1, None], ["a", 1], [10**30])
+    dtypes = [str(compact(column(values))["x"].dtype) for values in columns]
+    assert dtypes == ["category", "float64", "int64", *["object"] * 4]
 
 
 VALUES = st.none() | st.text("7aé.", max_size=2) | st.integers() | st.floats(allow_nan=False)
