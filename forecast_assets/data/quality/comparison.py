@@ -186,9 +186,8 @@ class VersionComparison:
         is_same = np.abs(ratio - median) <= SAME_RATIO * np.abs(median)
         n_same = np.bincount(series[is_same], minlength=len(n))
         factors[series] = median
-        is_one = (n_same >= NEARLY_ALL * n) & (factors != 0)
-        is_one &= np.abs(factors - 1) > MIN_FACTOR_CHANGE
-        return np.where(is_one & np.isfinite(factors), factors, np.nan)
+        is_other = np.isfinite(factors) & (factors != 0) & (abs(factors - 1) > MIN_FACTOR_CHANGE)
+        return np.where(is_other & (n_same >= NEARLY_ALL * n), factors, np.nan)
 
     def _old_rows(self, weeks: Ints) -> Ints:
         if not len(self.old.ids):

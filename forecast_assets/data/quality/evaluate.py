@@ -100,7 +100,9 @@ def _findings(
     as_of: datetime,
 ) -> Iterator[Finding]:
     latest = value_checks.LatestValues(comparison, settings.series.season_length)
-    rows, after = row_checks.RawRows(raw), _end_of(comparison.old)
+    rows, old, after = row_checks.RawRows(raw), comparison.old, pd.Timestamp.min
+    if len(old.ids):
+        after = pd.Timestamp(old.day(old.newest_week)) + pd.Timedelta(days=1, microseconds=-1)
     due = _due_week(as_of, settings)
     was_due = None if before is None else _due_week(before.as_of, settings)
     partial = row_checks.partial_series(rows, comparison.new, due=due)
@@ -133,10 +135,3 @@ def _findings(
 def _due_week(as_of: datetime, settings: Settings) -> int:
     """Return the newest week that is over, as WeekGrid counts weeks."""
     return int(np.datetime64(newest_week(as_of, settings), "D").astype(np.int64)) // DAYS
-
-
-def _end_of(grid: WeekGrid) -> pd.Timestamp:
-    """Return the end of the newest week; before all times if there is none."""
-    if not len(grid.ids):
-        return pd.Timestamp.min
-    return pd.Timestamp(grid.day(grid.newest_week)) + pd.Timedelta(days=1, microseconds=-1)

@@ -232,7 +232,7 @@ def from_frame(frame: pd.DataFrame) -> list[Finding]:
         is_summary = group["unique_id"].isna()
         summary = group[is_summary].iloc[0]
         columns = group.loc[~is_summary, ["unique_id", "ds", "n", "message"]]
-        rows = tuple(SeriesRow(*row) for row in columns.itertuples(index=False))
+        rows = tuple(starmap(SeriesRow, columns.itertuples(index=False)))
         series = tuple(row.unique_id for row in rows) if len(group) < MAX_ROWS else ()
         texts = summary["message"], rows, summary["policy"]
         findings.append(Finding(str(kind), int(summary["n"]), series, *texts))

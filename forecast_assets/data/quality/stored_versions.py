@@ -68,8 +68,7 @@ def previous_rows(store: Store, settings: Settings, *, as_of: datetime) -> pd.Da
     if raw is None:
         return None
     commit = store.commit(raw)
-    is_same_source = commit.code_version == source_code_version(settings)
-    return store.read([commit]) if is_same_source else None
+    return store.read([commit]) if commit.code_version == source_code_version(settings) else None
 
 
 def write_findings(

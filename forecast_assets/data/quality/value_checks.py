@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-import pandas as pd
 
 from forecast_assets.config.settings import matches_any
 from forecast_assets.data.quality.comparison import (
@@ -252,4 +251,7 @@ def _robust_score(value: Floats, past: Floats) -> Floats:
 
 def _median(values: Floats) -> Floats:
     """Return the median of each row without NaN, or NaN: [S, P] -> [S]."""
-    return pd.DataFrame(values).median(axis=1).to_numpy()
+    ranked: Floats = np.sort(values, axis=1)  # NaN last
+    n: Ints = np.sum(~np.isnan(values), axis=1)
+    rows = np.arange(len(values))
+    return (ranked[rows, (n - 1) // 2] + ranked[rows, n // 2]) / 2

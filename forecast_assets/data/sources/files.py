@@ -73,9 +73,9 @@ def _to_source_error(
         if not isinstance(error.__cause__, Exception) or not is_transient(error.__cause__):
             return _absent_error(name, path, source, request)
         error = error.__cause__
-    text = redact(str(error), url_secrets(path))
-    text = " ".join(text.split()).rstrip(".") or type(error).__name__
-    if isinstance(error, PermissionError) or type(error).__name__ == "NoCredentialsError":
+    kind = type(error).__name__
+    text = " ".join(redact(str(error), url_secrets(path)).split()).rstrip(".") or kind
+    if isinstance(error, PermissionError) or kind == "NoCredentialsError":
         return SourceError(
             f"{name} cannot be read: {text}. Nothing was read. Grant this user access, or set"
             f" credentials in the environment where Dagster's processes start."

@@ -55,8 +55,7 @@ def with_retries(call: Callable[[], T], source: UserSource, request: FetchReques
     """
     import tenacity
 
-    started = time.monotonic()
-    n_attempts = source.max_retries + 1
+    started, n_attempts = time.monotonic(), source.max_retries + 1
 
     def error_of(state: "tenacity.RetryCallState") -> BaseException | None:
         return state.outcome.exception() if state.outcome else None
@@ -94,10 +93,8 @@ def is_transient(error: BaseException) -> bool:
     """Return whether a retry may succeed: by the error's code, else by the name of its class."""
     reason = getattr(error, "reason", None)  # urllib wraps the cause
     cause = reason if isinstance(reason, BaseException) else error
-    has_transient_class = not TRANSIENT_CLASSES.isdisjoint(
-        kind.__name__ for kind in type(cause).__mro__
-    )
-    return is_transient_code(cause) or has_transient_class
+    names = {kind.__name__ for kind in type(cause).__mro__}
+    return is_transient_code(cause) or not TRANSIENT_CLASSES.isdisjoint(names)
 
 
 def is_transient_code(error: BaseException | None) -> bool | None:

@@ -239,14 +239,12 @@ def _deduplicate(values: Sequence[Any], kept: dict[Any, Any]) -> pd.Series:
 
 def sort(frame: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     """Sort rows by their values alone, so that the order in which they came does not matter."""
-    return frame.sort_values(list(by), key=_sort_key, kind="stable", ignore_index=True)
 
+    def key(column: pd.Series) -> pd.Series:
+        is_mixed = column.dtype == object  # its values are compared by their texts
+        return column.map(str, na_action="ignore").astype("category") if is_mixed else column
 
-def _sort_key(column: pd.Series) -> pd.Series:
-    """Compare objects by their texts, because their types may be mixed."""
-    if column.dtype != object:
-        return column
-    return column.map(str, na_action="ignore").astype("category")
+    return frame.sort_values(list(by), key=key, kind="stable", ignore_index=True)
 
 
 def _too_slow_error(source: SqlSource) -> SourceUnavailable:
@@ -261,8 +259,7 @@ def _to_source_error(error: Exception, url: sa.URL, *, origin: str) -> SourceErr
     """Translate an error of SQLAlchemy or a driver, without the secrets that it may hold."""
     cause = getattr(error, "orig", None) or error
     short_text = getattr(getattr(cause, "diag", None), "message_primary", None)  # has no query
-    text = redact(short_text or str(cause), _secrets(url))
-    text = " ".join(text.split()).rstrip(".?")
+    text = " ".join(redact(short_text or str(cause), _secrets(url)).split()).rstrip(".?")
     if isinstance(error, ImportError | ArgumentError):
         return SourceError(
             f"{origin} cannot be reached: {text}. Nothing was read. Install the driver that"

@@ -87,14 +87,12 @@ class HttpClient:
                     body = HttpBody(final, file, digest, response.headers)
             yield body
 
-    def is_not_modified(
-        self, request: HttpRequest, conditions: Mapping[str, str], *, key: str
-    ) -> bool:
+    def is_not_modified(self, request: HttpRequest, headers: Mapping[str, str], key: str) -> bool:
         """Return whether the server answers 304 to these conditional headers.
 
         They are sent only with the request of that key, which may be one that it redirects to.
         """
-        with self._response_to(request, conditions, key=key) as (final, response):
+        with self._response_to(request, headers, key=key) as (final, response):
             return final.key == key and response.status_code == HTTPStatus.NOT_MODIFIED
 
     @contextmanager
@@ -123,7 +121,7 @@ class HttpClient:
             raw_request = httpx2.Request(
                 request.method,
                 request.url,
-                headers={**request.sent_headers(), **headers},
+                headers=request.sent_headers(headers),
                 content=request.content,
                 extensions={"trace": self._remember_stream},
             )

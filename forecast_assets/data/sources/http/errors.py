@@ -89,8 +89,7 @@ def raise_for_status(
 
 def status_text(status: int) -> str:
     """Return a status with its name."""
-    phrase = HTTPStatus(status).phrase if status in list(HTTPStatus) else ""
-    return f"{status} {phrase}".strip()
+    return f"{status} {httpx2.codes.get_reason_phrase(status)}".strip()
 
 
 def _remedy(status: int, request: HttpRequest, source: HttpSource) -> str:

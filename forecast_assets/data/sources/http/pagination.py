@@ -21,7 +21,6 @@ class PageInfo:
     """What pagination needs of a page. `json` is its value if it is JSON."""
 
     url: str
-    is_json: bool = False
     json: Any = None
     link: str = ""  # the `Link` header
     sha256: str = ""  # empty: the page has no content
@@ -34,16 +33,13 @@ class Paginator:
     def __init__(
         self, paging: LinkPaging | PagePaging | CursorPaging | None, request: HttpRequest
     ) -> None:
-        self._paging = paging
-        self._number = paging.first if isinstance(paging, PagePaging) else 0
+        self._paging, self._number, self.first = paging, 0, request
         self._n_pages = 0
         self._seen = {request.url}
         self._last_sha256: str | None = None
-        self.first = (
-            _with_parameter(request, paging.parameter, self._number)
-            if isinstance(paging, PagePaging)
-            else request
-        )
+        if isinstance(paging, PagePaging):
+            self._number = paging.first
+            self.first = _with_parameter(request, paging.parameter, paging.first)
 
     def next(self, page: PageInfo) -> HttpRequest | None:
         """Return the request of the page after `page`, or None if it is the last.
@@ -105,11 +101,10 @@ class Paginator:
     def _value_at(self, page: PageInfo, path: str) -> Any:
         """Return the value at a path in a page's JSON, or None."""
         if not isinstance(page.json, dict):
-            problem = "a list" if page.is_json else "not JSON"
             raise SourceError(
-                f"{self.first.label} gives a page that is {problem}, but"
-                f" `source.paging.path` = {path} needs a JSON object. Nothing was published."
-                f" Correct `source.paging`; a `link` without a path reads the `Link` header."
+                f"{self.first.label} gives a page that is not a JSON object, which"
+                f" `source.paging.path` = {path} needs. Nothing was published. Correct"
+                f" `source.paging`; a `link` without a path reads the `Link` header."
             )
         value: Any = page.json
         for key in path.split("."):

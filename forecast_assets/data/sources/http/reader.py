@@ -78,7 +78,7 @@ def is_unchanged(request: FetchRequest, *, stored_as_of: datetime) -> bool:
         http_request = build_request(source, request, redactor)
         client = HttpClient(source.model_copy(update=quick), redactor, request.settings.var)
         with closing(client):
-            return client.is_not_modified(http_request, conditions, key=key)
+            return client.is_not_modified(http_request, conditions, key)
     except (ForecastAssetsError, OSError):
         return False  # the run that fetches in full reports it
 
@@ -168,7 +168,6 @@ class _PageReader:
             frame, value = self._rows(file_format, body.file, budgets[1])
             page = PageInfo(
                 url=body.request.url,
-                is_json=file_format == "json",
                 json=value if self.source.paging else None,
                 link=body.headers.get("Link", ""),
                 sha256=body.sha256,

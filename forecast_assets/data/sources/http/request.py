@@ -28,8 +28,7 @@ from forecast_assets.data.sources.request import FetchRequest, expand_as_of
 from forecast_assets.errors import SourceError
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
-ENCODING = {"Accept-Encoding": "gzip"}
-DEFAULT_HEADERS = {"User-Agent": "forecast-assets", "Accept": "*/*", **ENCODING}
+DEFAULT_HEADERS = {"User-Agent": "forecast-assets", "Accept": "*/*"}
 
 
 @dataclass(frozen=True)
@@ -60,13 +59,13 @@ class HttpRequest:
         """Whether it goes to the origin of `source.url`."""
         return origin_of(self.url) == self.origin
 
-    def sent_headers(self) -> httpx2.Headers:
+    def sent_headers(self, conditions: Mapping[str, str]) -> httpx2.Headers:
         """Return the headers for this request's URL: those of the settings only at the origin."""
         headers = httpx2.Headers(DEFAULT_HEADERS)
         if self.is_to_origin:
             headers.update({} if self.body is None else {"Content-Type": "application/json"})
             headers.update(self.headers)
-        headers.update(ENCODING)
+        headers.update({"Accept-Encoding": "gzip", **conditions})
         return headers
 
     def follow(self, target: str, kind: str) -> "HttpRequest":

@@ -147,15 +147,15 @@ CIRCLE = [page(ROW, "?a"), page(ROW, "?b"), page(ROW, "?a"), page(ROW, "?b")]
         (page(ROW, {"href": "?page=2"}), LINK, 1, "has a dict at `source.paging.path`"),
         (page(ROW, True), LINK, 1, "has a bool at"),  # noqa: FBT003 - JSON
         (page(ROW, 1), LINK, 1, r"has a int at .*, which cannot name a page\. Nothing was publi"),
-        (csv_reply(), LINK, 1, r"gives a page that is not JSON, but `source\.paging\.path`"),
-        (json_reply(ROWS), {"kind": "link", "path": "next"}, 1, "gives a page that is a list"),
+        (csv_reply(), LINK, 1, r"gives a page that is not a JSON object, which `source\.paging"),
+        (json_reply(ROWS), {"kind": "link", "path": "next"}, 1, "gives a page that is not a JS"),
         (page(ROW, "http://[::1/"), LINK, 1, "names a next page whose URL is invalid"),
     ],
 )  # fmt: skip
 def test_pages_that_cannot_be_read_on_are_refused(
     tmp_path: Path, reply: Any, paging: dict[str, str], n_requests: int, message: str
 ) -> None:
-    records = None if "a list" in message and "page that" in message else "rows"
+    records = "rows" if paging != {"kind": "link", "path": "next"} else None
     source = {"paging": paging, "records": records}
     assert_refused(tmp_path, reply, f"/data {message}", n_requests=n_requests, **source)
 
