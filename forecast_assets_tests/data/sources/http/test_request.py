@@ -11,7 +11,7 @@ from forecast_assets.config.redaction import Redactor
 from forecast_assets.config.source_settings import HttpSource
 from forecast_assets.data.sources.http.request import HttpRequest, build_request
 from forecast_assets.data.sources.request import source_fingerprint
-from forecast_assets.errors import SourceError
+from forecast_assets.errors import SettingsError, SourceError
 from forecast_assets_tests.http_servers import (
     HOST,
     ROWS,
@@ -62,6 +62,8 @@ def test_a_request_contains_what_the_settings_say(
     assert request.headers["Accept-Encoding"] == "gzip"
     assert request.headers["Content-Type"] == "application/json"
     assert json.loads(request.body) == {"until": ["2026-11-23", {"deep": "deep 2026"}], "n": 3}
+    with pytest.raises(SettingsError, match=r'a `body` needs `method = "POST"`'):
+        fetch(tmp_path, "http://h/", body={"a": 1})
 
 
 def test_credentials_in_the_url_become_a_header(tmp_path: Path) -> None:
