@@ -89,16 +89,32 @@ OPERATE, SETTINGS = (read(ROOT / "docs" / name) for name in ("operate.md", "sett
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Make a folder with every file that a guide names, and with two short series."""
+    """Make a folder with every file that a guide names, two short series, and a live daemon."""
     folder = tmp_path_factory.mktemp("guides")
+    home = folder / "var/dagster"
     for block in blocks("python", "csv"):
         (folder / block.file).parent.mkdir(exist_ok=True)
         (folder / block.file).write_text(block.text)
     write_source(folder, make_series(a=walk(80, seed=1), b=walk(80, seed=2)), "weeks.csv")
     (folder / "forecast.toml").write_text(SMALL)
-    shutil.copy(ROOT / "dagster.yaml", folder)
-    with pytest.MonkeyPatch.context() as monkeypatch:
+    home.mkdir(parents=True)
+    for target in (folder, home):
+        shutil.copy(ROOT / "dagster.yaml", target)
+    with dg.DagsterInstance.from_config(str(home)) as instance:
+        for name in DAEMONS:
+            now = datetime.now(UTC).timestamp()
+            instance.add_daemon_heartbeat(DaemonHeartbeat(now, name, "it", []))
+    with mail_server() as mail, pytest.MonkeyPatch.context() as monkeypatch:
+        for name, value in {
+            "PWD": str(folder),
+            "FORECAST_CONFIG": str(folder / "forecast.toml"),
+            "FORECAST_VAR": str(folder / "var"),
+            "DAGSTER_HOME": str(home),
+            "READERS": mail.url("ann@example.org"),
+        }.items():
+            monkeypatch.setenv(name, value)
         monkeypatch.syspath_prepend(str(folder))
+        monkeypatch.chdir(folder)
         yield folder
 
 
@@ -125,29 +141,10 @@ def run_in_shell(command: str, stdin: str = "") -> tuple[int, str]:
 
 
 @pytest.fixture(scope="module")
-def results(folder: Path) -> Iterator[Mapping[str, tuple[int, str]]]:
-    """Run every command in the order of the guides, with a fresh daemon heartbeat."""
-    home = folder / "var" / "dagster"
-    home.mkdir(parents=True)
-    shutil.copy(ROOT / "dagster.yaml", home)
-    with dg.DagsterInstance.from_config(str(home)) as instance:
-        for name in DAEMONS:
-            beat = DaemonHeartbeat(datetime.now(UTC).timestamp(), name, "it", [])
-            instance.add_daemon_heartbeat(beat)
-    with mail_server() as mail, pytest.MonkeyPatch.context() as monkeypatch:
-        for name, value in {
-            "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
-            "PYTHONPATH": f"{folder}{os.pathsep}{ROOT}",
-            "PWD": str(folder),
-            "FORECAST_CONFIG": str(folder / "forecast.toml"),
-            "FORECAST_VAR": str(folder / "var"),
-            "DAGSTER_HOME": str(home),
-            "OMP_NUM_THREADS": "1",
-            "READERS": mail.url("ann@example.org"),
-        }.items():
-            monkeypatch.setenv(name, value)
-        monkeypatch.chdir(folder)
-        yield {command: run_command(command) for command in RUN}
+def results(folder: Path) -> Mapping[str, tuple[int, str]]:
+    """Run every command in the order of the guides."""
+    assert Path.cwd() == folder
+    return {command: run_command(command) for command in RUN}
 
 
 @pytest.mark.parametrize("command", RUN)
@@ -168,12 +165,14 @@ def test_every_block_has_a_tested_language() -> None:
     assert {line[3:].split(" ")[0] for line in fences} <= HANDLED
 
 
-ALONE = [block for block in blocks("toml") if not any(mark in block.text for mark in WITH_SERVERS)]
+ALONE = [
+    block
+    for block in blocks("toml")
+    if not block.file and not any(mark in block.text for mark in WITH_SERVERS)
+]
 
 
-@pytest.mark.parametrize(
-    "block", [block for block in ALONE if not block.file], ids=lambda block: block.text[:30]
-)
+@pytest.mark.parametrize("block", ALONE, ids=lambda block: block.text[:30])
 def test_settings_in_a_guide_can_be_used(block: Block, folder: Path) -> None:
     settings = settings_of(block, folder)
     weeks = to_weeks(fetch.fetch(FetchRequest(settings, LATER)), settings, as_of=LATER)
@@ -205,9 +204,8 @@ def test_services_run_programs_that_are_installed() -> None:
     units = [line for block in blocks("ini") for line in block.text.splitlines()]
     started = [line.partition("=")[2] for line in units if line.startswith("ExecStart=")]
     (compose,) = [yaml.safe_load(block.text) for block in blocks("yaml")]
-    services = compose["services"]
-    started += [service["command"] for service in services.values()]
-    started += [services["daemon"]["healthcheck"]["test"]]
+    started += [service["command"] for service in compose["services"].values()]
+    started += [compose["services"]["daemon"]["healthcheck"]["test"]]
     assert len(started) == 5
     for command in started:
         program, *rest = command.split()
@@ -229,16 +227,15 @@ def test_the_readme_is_short_and_leads_to_every_guide() -> None:
     assert {f"docs/{guide.name}" for guide in GUIDES[1:]} <= set(links(README))
 
 
-def names_in(rows: Mapping[str, list[str]]) -> set[str]:
-    return {cell.strip("`") for cell in rows}
-
-
 def test_the_tables_of_operate_match_the_code(tmp_path: Path) -> None:
     defs = build_defs(make_settings(tmp_path, schedule={"poll": "1h"}))
     automation = [*(defs.schedules or ()), *(defs.sensors or ())]
-    assert names_in(rows_of("name", OPERATE)) == {definition.name for definition in automation}
-    assert names_in(rows_of("check", OPERATE)) == {*DATA_CHECKS, *OTHER_CHECKS}
-    assert names_in(rows_of("`events`", OPERATE)) == set(get_args(Event))
+    for first, names in {
+        "name": {definition.name for definition in automation},
+        "check": {*DATA_CHECKS, *OTHER_CHECKS},
+        "`events`": set(get_args(Event)),
+    }.items():
+        assert {cell.strip("`") for cell in rows_of(first, OPERATE)} == names
 
 
 def test_the_table_of_models_names_every_one() -> None:
