@@ -3,6 +3,7 @@
 It is a process of its own: deltalake holds the interpreter's lock while it waits for an answer.
 """
 
+import atexit
 import functools
 import os
 import re
@@ -70,11 +71,8 @@ def _address() -> str:
         env={**os.environ, "MOTO_S3_DEFAULT_MAX_KEYS": str(KEYS_PER_PAGE)},
     )
     assert process.stdout is not None
-    _processes.append(process)
+    atexit.register(process.communicate)  # closes its input and waits for its end
     return f"http://127.0.0.1:{int(process.stdout.readline())}"
-
-
-_processes: list["subprocess.Popen[bytes]"] = []  # kept, because the server ends with its pipe
 
 
 def _send(method: str, path: str, body: bytes | None = None) -> str:

@@ -53,12 +53,11 @@ class HttpClient:
         self._source, self._redactor, self._folder = source, redactor, folder
         self._deadline = Deadline(source.total_seconds)
         self._streams: list[Any] = []
-        timeout = httpx2.Timeout(source.timeout_seconds, connect=source.connect_seconds)
+        limits = httpx2.Timeout(source.timeout_seconds, connect=source.connect_seconds)
         for proxy in getproxies().values():
             redactor.add(*url_secrets(proxy if "://" in proxy else f"http://{proxy}"))
         try:
-            hooks = {"response": [_take_location]}
-            self._client = httpx2.Client(timeout=timeout, event_hooks=hooks)
+            self._client = httpx2.Client(timeout=limits, event_hooks={"response": [_take_location]})
         except (OSError, ValueError, ImportError, httpx2.InvalidURL) as error:
             raise SourceError(
                 "The certificates or proxies of the environment cannot be used. Nothing was"
@@ -170,8 +169,9 @@ def _take_location(response: httpx2.Response) -> None:
 
 def _silence_logs() -> None:
     """Keep the libraries from logging URLs and headers."""
-    for name in ("httpx2", "httpcore2"):
-        logging.getLogger(name).setLevel(logging.WARNING)
+    for name in list(logging.root.manager.loggerDict):
+        if name.startswith(("httpx2", "httpcore2")):
+            logging.getLogger(name).setLevel(logging.WARNING)
 
 
 def _receive(response: httpx2.Response, file: IO[bytes], budget: ByteBudget, label: str) -> str:
