@@ -20,7 +20,8 @@ from forecast_assets.backtesting.model_job import BacktestRequest, ModelBacktest
 from forecast_assets.config.settings import Settings
 from forecast_assets.data.weekly import newest_week
 from forecast_assets.errors import ForecastAssetsError, ModelError, StoreError
-from forecast_assets.models.base import FoldPositions, min_train_size
+from forecast_assets.models.base import min_train_size
+from forecast_assets.models.naive import FoldPositions
 from forecast_assets.models.registry import find_model
 from forecast_assets.storage.store import Store
 

@@ -4,7 +4,6 @@ The backtest that runs and compares them is in `backtesting`.
 """
 
 from forecast_assets.models.base import (
-    ClosedForm,
     Forecaster,
     GlobalForecaster,
     NotForThisSeries,
@@ -15,7 +14,6 @@ from forecast_assets.models.spec import ModelSpec
 
 __all__ = [
     "MODELS",
-    "ClosedForm",
     "Forecaster",
     "GlobalForecaster",
     "ModelSpec",

@@ -3,7 +3,6 @@
 A local model sees one series, a global model all series. `backtesting.fitting` calls them.
 """
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, Self, runtime_checkable
 
 import numpy as np
@@ -66,26 +65,6 @@ class GlobalForecaster(Protocol):
 
     def predict(self, h: int) -> Values:
         """Forecast h weeks after the end of each series: shape [series, h], in frame order."""
-        ...
-
-
-@dataclass(frozen=True, eq=False)
-class FoldPositions:
-    """The folds of a closed form: fold i sees y[starts[i] : lasts[i] + 1]."""
-
-    y: Values
-    starts: Positions
-    lasts: Positions
-    horizon: int
-    season_length: int
-
-
-@runtime_checkable
-class ClosedForm(Protocol):
-    """A local model whose forecast is a formula, evaluated at all folds in one call."""
-
-    def forecast_folds(self, folds: FoldPositions) -> Values:
-        """Forecast from the values of each fold: shape [folds, horizon]."""
         ...
 
 

@@ -5,14 +5,26 @@ Hyndman & Athanasopoulos, Forecasting: Principles and Practice (3rd ed.), sectio
 `WindowAverage` is that section's mean method on the last weeks only.
 """
 
+from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
 
-from forecast_assets.models.base import ClosedForm, FoldPositions, Values
+from forecast_assets.models.base import Positions, Values
 
 
-class _ClosedFormModel(ClosedForm):
+@dataclass(frozen=True, eq=False)
+class FoldPositions:
+    """The folds of a closed form: fold i sees y[starts[i] : lasts[i] + 1]."""
+
+    y: Values
+    starts: Positions
+    lasts: Positions
+    horizon: int
+    season_length: int
+
+
+class _ClosedFormModel:
     """The interface for one series on top of `forecast_folds`."""
 
     def fit(self, y: Values, *, season_length: int) -> Self:
@@ -25,6 +37,10 @@ class _ClosedFormModel(ClosedForm):
         start, last = np.array([0]), np.array([len(self._y) - 1])
         (y_hat,) = self.forecast_folds(FoldPositions(self._y, start, last, h, self._season_length))
         return np.asarray(y_hat)
+
+    def forecast_folds(self, folds: FoldPositions) -> Values:
+        """Forecast from the values of each fold: shape [folds, horizon]."""
+        raise NotImplementedError
 
 
 class Naive(_ClosedFormModel):
