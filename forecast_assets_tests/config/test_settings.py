@@ -140,6 +140,10 @@ def test_a_setting_has_its_value(text: str, table: str, key: str, value: object)
         ("[models]\nenabled = []", "`models.enabled` is []: tuple should have at least 1 item"),
         ('[models]\nenabled = ["a", "b", "a"]', "is ['a', 'b', 'a']: given more than once: a"),
         ('[models]\nenabled = ["a-b"]', "`models.enabled.0` is 'a-b': string should match pattern"),
+        (
+            '[models]\nenabled = ["combination_mean"]',
+            "combinations always compete; remove combinati",
+        ),
         ('[store]\nuri = ""', "`store.uri` is '': string should have at least 1 character"),
         ('[source]\nkind = "ftp"', "`source.kind` is 'ftp', which is none of: demo, file, http, s"),
         ('[source]\nkind = "file"\npath = ""', "`source.path` is '': string should have at least "),
