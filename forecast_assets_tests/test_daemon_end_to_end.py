@@ -1,10 +1,8 @@
-"""The week without a person: the daemon's ticks become reports that a mail server receives.
-
-Ticks come a minute apart: a cron expression knows nothing shorter.
-"""
+"""The week without a person: the daemon's ticks become reports that a mail server receives."""
 
 import os
 import shutil
+import struct
 import time
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
@@ -13,29 +11,29 @@ from pathlib import Path
 
 import pytest
 
-from forecast_assets.config.loader import load
 from forecast_assets.config.settings import ROOT
-from forecast_assets.defs.build import build_store
 from forecast_assets_tests.builders import make_series, walk, write_source
 from forecast_assets_tests.dagster_runs import running
 from forecast_assets_tests.notification_servers import MailServer, mail_server
+from forecast_assets_tests.store_builders import make_store
 
 # Measured on two busy cores: 10 s until the daemon evaluates schedules, 25 s from tick to mail.
-START_SECONDS, RUN_SECONDS = 25, 150
+START_SECONDS, REPORT_SECONDS = 25, 150
+ZONE = "Midnight_is_movable"
 PANEL = {"a": walk(40, seed=1), "b": walk(45, seed=2)}
-SETTINGS = """
+SETTINGS = f"""
 [source]
 kind = "file"
-path = "{source}"
+path = "source.csv"
 [series]
 season_length = 4
 [backtest]
-n_windows = 8
+n_windows = 4
 [models]
-enabled = ["naive", "drift", "seasonal_naive"]
+enabled = ["naive", "drift"]
 [schedule]
-cron = "{minutes} * * * *"
-timezone = "UTC"
+cron = "0 0 * * *"
+timezone = "{ZONE}"
 [notify]
 urls = ["env:READERS"]
 [data_quality]
@@ -44,26 +42,31 @@ late = "publish"
 
 
 class Installation:
-    """A folder with settings and a Dagster instance, and the daemon that runs on them."""
+    """A folder with settings, a store and a Dagster instance of its own."""
 
     def __init__(self, folder: Path, mail: MailServer) -> None:
-        self.folder, self.home = folder, folder / "dagster"
-        self.home.mkdir()
-        shutil.copy(ROOT / "dagster.yaml", self.home)
+        self.folder, self.mail = folder, mail
+        for name in ("dagster", "zones"):
+            (folder / name).mkdir()
+        shutil.copy(ROOT / "dagster.yaml", folder / "dagster")
+        (folder / "forecast.toml").write_text(SETTINGS)
         self._environ = {
             **os.environ,
-            "DAGSTER_HOME": str(self.home),
+            "DAGSTER_HOME": str(folder / "dagster"),
             "FORECAST_VAR": str(folder / "var"),
             "FORECAST_CONFIG": str(folder / "forecast.toml"),
             "OMP_NUM_THREADS": "1",
+            "PYTHONTZPATH": str(folder / "zones"),
             "READERS": mail.url("ann@example.org"),
         }
 
-    def configure(self, *ticks: datetime) -> None:
-        """Set the schedule to the minutes of these times, in every hour."""
-        minutes = ",".join(str(tick.minute) for tick in ticks)
-        text = SETTINGS.format(source=self.folder / "source.csv", minutes=minutes)
-        (self.folder / "forecast.toml").write_text(text)
+    def set_tick(self, tick: datetime) -> None:
+        """Move midnight of the schedule's time zone: a cron expression cannot name a second."""
+        since_midnight = tick.hour * 3600 + tick.minute * 60 + tick.second
+        zone = struct.pack(
+            ">4s16x6llbb4s", b"TZif", 0, 0, 0, 0, 1, 4, -since_midnight, 0, 0, b"LMT\0"
+        )
+        (self.folder / "zones" / ZONE).write_bytes(zone)
 
     def daemon(self) -> AbstractContextManager[object]:
         """Run the daemon; then kill it and its children, as when a machine goes down."""
@@ -73,51 +76,43 @@ class Installation:
 
     def published(self) -> list[datetime]:
         """Return the `as_of` of the published forecasts."""
-        store = build_store(load(self._environ))
+        store = make_store(self.folder / "var")
         return [commit.as_of for commit in store.history("next_week_forecast")]
 
-    def wait_for_report(self, mail: MailServer, week: str) -> EmailMessage:
+    def wait_for_report(self, week: str) -> EmailMessage:
         """Return the mail with the report of a week; fail with the daemon's log if none comes."""
-        until = time.monotonic() + 60 + RUN_SECONDS
+        until = time.monotonic() + REPORT_SECONDS
         while time.monotonic() < until:
-            for message in [*mail.mails]:
+            for message in [*self.mail.mails]:
                 if f"week ending {week}" in str(message["subject"]):
                     return message
-            time.sleep(0.5)
-        subjects = [str(message["subject"]) for message in mail.mails]
+            time.sleep(0.2)
+        subjects = [str(message["subject"]) for message in self.mail.mails]
         log = (self.folder / "daemon.log").read_text(errors="replace")[-6000:]
         pytest.fail(f"No report of {week} among {subjects}. The daemon logged:\n{log}")
 
 
-def full_minute(after: timedelta) -> datetime:
-    """Return the first full minute that is at least so far ahead."""
-    ahead = datetime.now(UTC) + after + timedelta(minutes=1)
-    return ahead.replace(second=0, microsecond=0)
-
-
-def attached_report(mail: EmailMessage) -> str:
-    """Return the HTML report that a mail carries."""
-    (attached,) = [part for part in mail.iter_attachments() if part.get_filename()]
-    assert attached.get_filename() == "report.html"
-    return str(attached.get_content())
+def now() -> datetime:
+    return datetime.now(UTC).replace(microsecond=0)
 
 
 def test_ticks_become_mails_also_a_tick_that_the_daemon_missed(tmp_path: Path):
     write_source(tmp_path, make_series(**PANEL))
     with mail_server() as mail:
         installation = Installation(tmp_path, mail)
-        first = full_minute(timedelta(seconds=START_SECONDS))
-        installation.configure(first)
+        first = now() + timedelta(seconds=START_SECONDS)
+        installation.set_tick(first)
         with installation.daemon():
-            report = installation.wait_for_report(mail, "2024-11-15")
+            report = installation.wait_for_report("2024-11-15")
         assert installation.published() == [first]
         assert report["to"] == "ann@example.org"
-        assert "drift" in attached_report(report)
+        (attached,) = [part for part in report.iter_attachments() if part.get_filename()]
+        assert attached.get_filename() == "report.html"
+        assert "drift" in str(attached.get_content())
 
         write_source(tmp_path, make_series(**{name: [*y, y[-1]] for name, y in PANEL.items()}))
-        missed = full_minute(timedelta(seconds=1))
-        installation.configure(first, missed)
-        time.sleep(max(0.0, (missed - datetime.now(UTC)).total_seconds()) + 1)
+        missed = now()
+        installation.set_tick(missed)
         with installation.daemon():
-            installation.wait_for_report(mail, "2024-11-22")
+            installation.wait_for_report("2024-11-22")
         assert installation.published() == [first, missed]
