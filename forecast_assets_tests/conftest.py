@@ -32,6 +32,12 @@ def leave_syncing_to_the_system(connection: Any, _: object) -> None:
         connection.execute("PRAGMA synchronous = OFF")
 
 
+@pytest.fixture(autouse=True)
+def _no_wait_between_attempts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a step that failed start its next attempt at once."""
+    monkeypatch.setattr(dg.RetryPolicy, "calculate_delay", lambda *_: 0.0)
+
+
 @pytest.fixture
 def instance() -> Iterator[dg.DagsterInstance]:
     """Start a Dagster instance in memory."""

@@ -58,12 +58,9 @@ def dead_process() -> str:
 
 @contextmanager
 def running(
-    program: str, *args: str, environ: Mapping[str, str], log: Path, stop_seconds: float = 0
+    program: str, *args: str, environ: Mapping[str, str], log: Path
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a program of the environment in a process group; kill the group afterwards.
-
-    With `stop_seconds` it may stop by itself within that time, else it dies like a machine.
-    """
+    """Run a program of the environment in a process group; kill the group afterwards."""
     with log.open("ab") as output:
         process = subprocess.Popen(
             [str(Path(sys.executable).with_name(program)), *args],
@@ -77,11 +74,6 @@ def running(
     try:
         yield process
     finally:
-        if stop_seconds:
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGTERM)
-            with suppress(subprocess.TimeoutExpired):
-                process.wait(timeout=stop_seconds)
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()

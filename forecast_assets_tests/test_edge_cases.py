@@ -1,6 +1,5 @@
 """Whole weeks of a panel with awkward and sound series."""
 
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,10 +12,14 @@ from forecast_assets.config.settings import Settings
 from forecast_assets.data.quality.finding import KINDS
 from forecast_assets.defs.build import build_store
 from forecast_assets.forecasting.ensembles import COMBINATIONS
-from forecast_assets.forecasting.selection import POLICIES
+from forecast_assets.forecasting.forecast import forecast
+from forecast_assets.forecasting.metrics import collect, compute, to_frame
+from forecast_assets.forecasting.selection import POLICIES, choose
+from forecast_assets.storage.tables import table_contracts
 from forecast_assets.storage.versions import select
-from forecast_assets_tests.builders import make_ragged, walk, week_settings
-from forecast_assets_tests.dagster_runs import materialize, run_week
+from forecast_assets_tests.builders import AS_OF, make_ragged, walk, week_settings
+from forecast_assets_tests.dagster_runs import run_week
+from forecast_assets_tests.worker_builders import make_executor
 
 N = 60
 SOUND = {"sound_a": (0, walk(N, seed=1)), "sound_b": (0, walk(N, seed=2))}
@@ -38,7 +41,8 @@ AWKWARD = {
     "flat_end": (0, walk(N - 30, seed=11) + [100.0] * 30),
     "copy_of_sound_a": SOUND["sound_a"],
 }
-MODELS = ["naive", "seasonal_naive", "drift", "window_average", "ses", "theta", "croston"]
+ALL = {**SOUND, **AWKWARD}
+MODELS = ["naive", "seasonal_naive", "drift", "window_average", "theta", "croston"]
 CLOSED_FORM = {"enabled": ["naive", "drift", "window_average"]}
 
 PUBLISH_ALL = dict.fromkeys(KINDS, "publish")
@@ -50,39 +54,35 @@ def edge_settings(
 ) -> Settings:
     """Return the settings of a week whose data are published whatever they are."""
     folder.mkdir(exist_ok=True)
-    given = {"models": {"enabled": MODELS}, "data_quality": PUBLISH_ALL, **tables}
+    small = {"models": {"enabled": MODELS}, "backtest": {"n_windows": 26}}
+    given = {**small, "data_quality": PUBLISH_ALL, **tables}
     return week_settings(folder, make_ragged(**series), **given)
-
-
-def read_tables(settings: Settings) -> Tables:
-    store = build_store(settings)
-    names = ("metrics", "best_model", "next_week_forecast")
-    return {name: store.read(select(store, name)) for name in names}
 
 
 def publish(
     folder: Path,
     series: Mapping[str, tuple[int, list[float]]],
     **tables: Mapping[str, object],
-) -> tuple[Settings, Tables]:
-    """Run the week of a panel; return its settings and the tables that it published."""
+) -> Tables:
+    """Run the week of a panel; return the tables that it published."""
     settings = edge_settings(folder, series, **tables)
     with dg.DagsterInstance.ephemeral() as instance:
         assert run_week(settings, instance).success
-    return settings, read_tables(settings)
+    store = build_store(settings)
+    names = ("metrics", "best_model", "next_week_forecast")
+    return {name: store.read(select(store, name)) for name in names}
 
 
 @pytest.fixture(scope="module")
 def tables(tmp_path_factory: pytest.TempPathFactory) -> Tables:
     """The tables of a week with sound and awkward series."""
-    folder = tmp_path_factory.mktemp("all")
-    return publish(folder, {**SOUND, **AWKWARD}, backtest={"n_windows": 26})[1]
+    return publish(tmp_path_factory.mktemp("all"), ALL)
 
 
 def test_awkward_series_are_forecast_and_change_no_other(tables: Tables, tmp_path: Path):
-    _, alone = publish(tmp_path, SOUND, backtest={"n_windows": 26})
+    alone = publish(tmp_path, SOUND)
     forecast = tables["next_week_forecast"].set_index("unique_id")
-    assert sorted(forecast.index) == sorted({**SOUND, **AWKWARD})
+    assert sorted(forecast.index) == sorted(ALL)
     assert np.isfinite(forecast["y_hat"]).all()
     assert (forecast.drop(index="one_week")["rung"] == "champion").all()
     assert forecast.loc["one_week", ["y_hat", "model", "rung"]].tolist() == [3.0, "naive", "naive"]
@@ -132,47 +132,52 @@ def test_undefined_scores_are_null_with_a_reason(tables: Tables):
 
 
 @pytest.fixture(scope="module")
-def three_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a week with three models that need no fits: only copy it."""
-    folder = tmp_path_factory.mktemp("three_models")
-    publish(folder, {**SOUND, **AWKWARD}, models=CLOSED_FORM)
-    return folder
+def backtest(tmp_path_factory: pytest.TempPathFactory) -> Tables:
+    """The backtest of models that need no fits on sound and awkward series."""
+    settings = edge_settings(tmp_path_factory.mktemp("backtest"), ALL, models=CLOSED_FORM)
+    series, executor = make_ragged(**ALL), make_executor(settings)
+    runs = executor.run_all(executor.requests(series, settings.models.enabled))
+    predictions = pd.concat(run.predictions(settings) for run in runs)
+    results = collect(predictions, series, settings)
+    metrics = to_frame(results, compute(results, settings), series, settings)
+    return {"series": series, "backtest_predictions": predictions, "metrics": metrics}
 
 
 @pytest.mark.parametrize("scope", ["series", "all"])
 @pytest.mark.parametrize("policy", list(POLICIES))
 def test_every_selection_rule_publishes_every_series(
-    tmp_path: Path, three_models: Path, instance: dg.DagsterInstance, policy: str, scope: str
+    tmp_path: Path, backtest: Tables, policy: str, scope: str
 ):
-    shutil.copytree(three_models / "var", tmp_path / "var")
+    selection = {"policy": policy, "scope": scope}
     settings = edge_settings(
-        tmp_path,
-        {**SOUND, **AWKWARD},
-        models=CLOSED_FORM,
-        selection={"policy": policy, "scope": scope},
-        forecast={"minimum": 0.0},
+        tmp_path, ALL, models=CLOSED_FORM, selection=selection, forecast={"minimum": 0.0}
     )
-    assert materialize(settings, instance, "best_model", "next_week_forecast").success
-    forecast = read_tables(settings)["next_week_forecast"].set_index("unique_id")
-    assert len(forecast) == len(SOUND) + len(AWKWARD)
-    assert set(forecast["model"]) <= {*settings.models.enabled, *COMBINATIONS}
-    ends = forecast[["y_hat", "lo_80", "hi_80", "lo_95", "hi_95"]]
+    contracts = table_contracts(settings.forecast.levels)
+    rows = forecast(
+        contracts["best_model"].check(choose(backtest["metrics"], settings)),
+        backtest["series"],
+        backtest["backtest_predictions"],
+        settings,
+        executor=make_executor(settings),
+        as_of=AS_OF,
+        made_at=AS_OF,
+    )
+    published = contracts["next_week_forecast"].check(rows).set_index("unique_id")
+    assert len(published) == len(ALL)
+    assert set(published["model"]) <= {*settings.models.enabled, *COMBINATIONS}
+    ends = published[["y_hat", "lo_80", "hi_80", "lo_95", "hi_95"]]
     assert not (ends < 0).any(axis=None)
     if scope == "all":
-        assert len(set(forecast.drop(index="one_week")["model"])) == 1
+        assert len(set(published.drop(index="one_week")["model"])) == 1
 
 
 def test_the_quantiles_of_a_forecast_hub_do_not_cross(tmp_path: Path):
     """Eleven intervals and the forecast make 23 quantiles."""
     levels = [10, 20, 30, 40, 50, 60, 70, 80, 90, 95, 98]
     panel = {f"s{i:02d}": (0, walk(N, seed=i)) for i in range(8)}
-    _, tables = publish(
-        tmp_path,
-        panel,
-        models={"enabled": ["naive", "drift"]},
-        backtest={"n_windows": 26},
-        forecast={"levels": levels},
-    )
+    models = {"enabled": ["naive", "drift"]}
+    forecast = {"levels": levels}
+    tables = publish(tmp_path, panel, models=models, forecast=forecast)
     low = [f"lo_{level}" for level in reversed(levels)]
     high = [f"hi_{level}" for level in levels]
     quantiles = tables["next_week_forecast"][[*low, "y_hat", *high]].to_numpy()
@@ -182,19 +187,20 @@ def test_the_quantiles_of_a_forecast_hub_do_not_cross(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    ("series", "horizon"),
+    ("series", "horizon", "models"),
     [
-        ({"a": (2, [1.0]), "b": (0, [2.0, 3.0, 1.0])}, 1),
-        ({"a": (0, walk(4, seed=1)), "b": SOUND["sound_a"]}, 9),
-        ({"a": (0, walk(4, seed=1)), "b": (0, walk(5, seed=2))}, 10),  # no series has a fold
+        ({"a": (2, [1.0]), "b": (0, [2.0, 3.0, 1.0])}, 1, ["naive", "drift"]),
+        ({"a": (0, walk(4, seed=1)), "b": SOUND["sound_a"]}, 9, ["naive"]),
+        # No series has a fold.
+        ({"a": (0, walk(4, seed=1)), "b": (0, walk(5, seed=2))}, 10, ["naive", "drift"]),
     ],
 )
 def test_a_series_too_short_for_a_fold_gets_the_naive_forecast(
-    tmp_path: Path, series: dict[str, tuple[int, list[float]]], horizon: int
+    tmp_path: Path, series: dict[str, tuple[int, list[float]]], horizon: int, models: list[str]
 ):
     backtest = {"n_windows": 8, "horizon": horizon}
-    settings, tables = publish(tmp_path, series, models=CLOSED_FORM, backtest=backtest)
-    assert set(tables["metrics"]["model"]) == {*settings.models.enabled, *COMBINATIONS}
+    tables = publish(tmp_path, series, models={"enabled": models}, backtest=backtest)
+    assert set(tables["metrics"]["model"]) == {*models, *COMBINATIONS}
     forecast = tables["next_week_forecast"].set_index("unique_id")
     assert len(forecast) == horizon * len(series)
     assert forecast.loc[["a"], "y_hat"].to_numpy() == pytest.approx(series["a"][1][-1])

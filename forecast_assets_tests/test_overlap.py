@@ -1,7 +1,7 @@
 """Two runs of the week at once, in processes of their own, on one store."""
 
+import subprocess
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import dagster as dg
@@ -14,7 +14,8 @@ from forecast_assets.storage.store import Store
 from forecast_assets.storage.tables import ASSETS
 from forecast_assets.storage.versions import select
 from forecast_assets_tests.builders import make_settings
-from forecast_assets_tests.cli_runner import configure, run_process
+from forecast_assets_tests.cli_runner import COMMAND, configure, output_of
+from forecast_assets_tests.misbehaving_models import comes_true
 
 OLDER, NEWER = "2024-09-16", "2024-10-07"  # three weeks apart, both within the source
 
@@ -23,12 +24,12 @@ OLDER, NEWER = "2024-09-16", "2024-10-07"  # three weeks apart, both within the 
 def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
     """The store after two whole weeks ran at once from the command line, which has no queue."""
     with pytest.MonkeyPatch.context() as monkeypatch:
-        configure(tmp_path_factory.mktemp("overlap"), monkeypatch)
-        with ThreadPoolExecutor(2) as pool:
-            # The newer starts first, so that the older one has as good a chance to end last.
-            runs = [pool.submit(run_process, "run", "--as-of", week) for week in (NEWER, OLDER)]
-            for run in runs:
-                assert run.result().returncode == 0, run.result().stderr.decode()
+        folder = configure(tmp_path_factory.mktemp("overlap"), monkeypatch)
+        with subprocess.Popen([*COMMAND, "run", "--as-of", NEWER]) as newer:
+            # This process follows when the other one begins, and so the older week may end last.
+            assert comes_true((folder / "dagster").exists, within=60)
+            output_of("run", "--as-of", OLDER)
+            assert newer.wait() == 0
         yield build_store(load())
 
 

@@ -1,6 +1,5 @@
 """The week in real Dagster runs: one run, one model, re-execution, and what is refused."""
 
-import json
 import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -14,31 +13,25 @@ import pytest
 from forecast_assets.config.loader import load
 from forecast_assets.config.settings import Settings
 from forecast_assets.defs.build import build_defs, build_store
-from forecast_assets.forecasting.ensembles import COMBINATIONS
 from forecast_assets.storage.audit import verify
 from forecast_assets.storage.store import Store
 from forecast_assets.storage.tables import ASSETS
 from forecast_assets.storage.versions import select
 from forecast_assets_tests.builders import make_series, walk, week_settings, write_source
+from forecast_assets_tests.cli_runner import configure
 from forecast_assets_tests.dagster_runs import materialize, run_week
 
 PANEL = {"a": walk(40, seed=1), "b": walk(45, seed=2)}
 LONGER = {"a": walk(41, seed=1), "b": walk(46, seed=2)}
-MODELS = ["naive", "drift", "ses"]
+MODELS = ["naive", "drift", "window_average"]
+FITTED = ["ses"]
 AS_OF = "forecast_assets/as_of"
 DRIFT = {"dagster/partition": "drift"}
-BROKEN = """
-class Broken:
-    def fit(self, y, *, season_length):
-        raise RuntimeError("no licence")
-    def predict(self, h):
-        raise AssertionError
-"""
 
 
 def small_settings(folder: Path, **tables: Mapping[str, Any]) -> Settings:
-    given = {"models": {"enabled": MODELS}, "compute": {"workers": 1}, **tables}
-    return week_settings(folder, make_series(**PANEL), **given)
+    small = {"models": {"enabled": MODELS}, "backtest": {"n_windows": 4}, "compute": {"workers": 1}}
+    return week_settings(folder, make_series(**PANEL), **{**small, **tables})
 
 
 @dataclass(frozen=True)
@@ -56,7 +49,7 @@ class TwoWeeks:
 def weeks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TwoWeeks]:
     """Two finished weeks: only look at them."""
     folder = tmp_path_factory.mktemp("weeks")
-    settings = small_settings(folder)
+    settings = small_settings(folder, models={"enabled": [*MODELS, *FITTED]})
     store = build_store(settings)
     with dg.DagsterInstance.ephemeral() as instance:
         first = run_week(settings, instance)
@@ -66,7 +59,7 @@ def weeks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TwoWeeks]:
 
 @pytest.fixture
 def published(weeks: TwoWeeks, tmp_path: Path) -> Settings:
-    """A copy of the two weeks, to continue."""
+    """A copy of the two weeks, to continue without the model that needs fits."""
     shutil.copytree(weeks.folder / "var", tmp_path / "var")
     return small_settings(tmp_path)
 
@@ -119,10 +112,10 @@ def test_one_run_makes_every_table_and_every_partition_with_a_step_per_model(wee
         for event in weeks.first.all_events
         if event.is_step_materialization and event.asset_key
     }
-    models = {("backtest_predictions", model) for model in MODELS}
+    models = {("backtest_predictions", model) for model in [*MODELS, *FITTED]}
     assert made == {(name, None) for name in ASSETS if name != "backtest_predictions"} | models
     steps = {event.step_key for event in weeks.first.all_events if event.is_step_success}
-    assert {f"backtest_predictions.backtest[{name}]" for name in MODELS} <= steps
+    assert {f"backtest_predictions.backtest[{name}]" for _, name in models} <= steps
     assert list(weeks.forecast["unique_id"]) == ["a", "b"]
 
 
@@ -136,15 +129,15 @@ def test_the_page_of_an_asset_shows_its_rows_plots_and_version(weeks: TwoWeeks):
     assert str(page.metadata["forecast_plot"].value).startswith("![")
     pages = partitions(weeks.first)
     assert isinstance(pages["drift"]["rows"], dg.TableMetadataValue)
-    assert pages["drift"]["n_folds"].value == 16
-    assert pages["drift"]["n_forecast"].value == 16
+    assert pages["drift"]["n_folds"].value == 8
+    assert pages["drift"]["n_forecast"].value == 8
     assert pages["drift"]["version"].value != pages["naive"]["version"].value
 
 
 def test_a_forecast_and_its_inputs_link_to_each_other(weeks: TwoWeeks):
     run = f"(/runs/{weeks.first.run_id})"
     (page,) = weeks.first.asset_materializations_for_node("next_week_forecast")
-    for version in ("series 0", "best_model 0", "backtest_predictions 0-2"):
+    for version in ("series 0", "best_model 0", "backtest_predictions 0-3"):
         assert f"[{version}]{run}" in str(page.metadata["made_from"].value)
     link = f"[next_week_forecast 0]{run}"
     assert observed(weeks.first, "made_from_this") == {"series": link, "best_model": link}
@@ -154,8 +147,8 @@ def test_a_second_week_keeps_the_first_and_computes_nothing_twice(weeks: TwoWeek
     def n_fits(result: dg.ExecuteInProcessResult) -> dict[str | None, object]:
         return {model: page["n_fits"].value for model, page in partitions(result).items()}
 
-    assert n_fits(weeks.first) == {"naive": 0, "drift": 0, "ses": 16}
-    assert n_fits(weeks.second) == {"naive": 0, "drift": 0, "ses": 0}
+    assert n_fits(weeks.first) == {**dict.fromkeys(MODELS, 0), "ses": 8}
+    assert n_fits(weeks.second) == {**dict.fromkeys(MODELS, 0), "ses": 0}
     assert observed(weeks.first, "timeline")["backtest_predictions"].startswith("![")
     assert observed(weeks.second, "timeline") == {}
     assert len(weeks.store.history("next_week_forecast")) == 2
@@ -210,7 +203,7 @@ def test_a_past_as_of_uses_the_weeks_before_it_and_does_not_become_the_latest(
     [
         ({AS_OF: "last Monday"}, "`as_of` is 'last Monday', which is not an ISO 8601 time"),
         ({AS_OF: "2962-01-05"}, "2962-01-05T00:00:00+00:00, which is in the future"),
-        (DRIFT, "drift was selected for a run of the models naive to ses"),
+        (DRIFT, "drift was selected for a run of the models naive to window_average"),
     ],
 )
 def test_a_run_with_tags_that_contradict_it_is_refused(
@@ -225,12 +218,12 @@ def test_a_run_with_tags_that_contradict_it_is_refused(
 
 def test_a_reversed_range_of_models_is_refused(published: Settings, instance: dg.DagsterInstance):
     tags = {
-        "dagster/asset_partition_range_start": "ses",
+        "dagster/asset_partition_range_start": "window_average",
         "dagster/asset_partition_range_end": "naive",
     }
     result = materialize(published, instance, "backtest_predictions", **tags)
     assert not result.success
-    assert "The range of models ses to naive selects none" in error_texts(result)
+    assert "The range of models window_average to naive selects none" in error_texts(result)
 
 
 def test_one_model_alone_can_be_materialized_again(
@@ -244,19 +237,12 @@ def test_one_model_alone_can_be_materialized_again(
     assert materialize(published, instance, "metrics", "best_model", "next_week_forecast").success
 
 
-def test_a_week_of_one_model_has_the_same_tables(tmp_path: Path, instance: dg.DagsterInstance):
-    settings = small_settings(tmp_path, models={"enabled": ["naive"]})
-    assert run_week(settings, instance).success
-    candidates = set(latest(build_store(settings), "metrics")["model"])
-    assert candidates == {"naive", *COMBINATIONS}
-
-
 def test_a_missing_model_is_refused_by_name(published: Settings, instance: dg.DagsterInstance):
-    models = {"enabled": [*MODELS, "window_average", "seasonal_naive"]}
+    models = {"enabled": [*MODELS, "theta", "seasonal_naive"]}
     result = materialize(small_settings(published.root, models=models), instance, "metrics")
     message = error_texts(result)
-    assert "backtest_predictions has no version of seasonal_naive, window_average" in message
-    assert "--select backtest_predictions --partition window_average" in message
+    assert "backtest_predictions has no version of seasonal_naive, theta" in message
+    assert "--select backtest_predictions --partition theta" in message
 
 
 def test_models_of_an_older_vintage_are_refused_by_name(
@@ -267,17 +253,17 @@ def test_models_of_an_older_vintage_are_refused_by_name(
     assert materialize(published, instance, "backtest_predictions", **DRIFT).success
     message = error_texts(materialize(published, instance, "metrics"))
     assert "come from different data" in message
-    assert "backtest_predictions of naive, backtest_predictions of ses" in message
+    assert "backtest_predictions of naive, backtest_predictions of window_average" in message
     assert "--partition naive && dagster asset materialize" in message
     assert "--partition drift" not in message
 
 
+@pytest.mark.usefixtures("user_models")
 def test_a_broken_model_does_not_stop_the_week_but_fails_alone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, instance: dg.DagsterInstance
+    tmp_path: Path, instance: dg.DagsterInstance
 ):
-    (tmp_path / "broken_model.py").write_text(BROKEN)
-    monkeypatch.syspath_prepend(str(tmp_path))
-    models = {"enabled": ["naive", "broken"], "broken": {"factory": "broken_model:Broken"}}
+    broken = {"factory": "user_models:Misbehaving", "params": {"way": "raises"}}
+    models = {"enabled": ["naive", "broken"], "broken": broken}
     settings = small_settings(tmp_path, models=models)
     result = run_week(settings, instance)
     assert result.success
@@ -285,28 +271,21 @@ def test_a_broken_model_does_not_stop_the_week_but_fails_alone(
     assert len(latest(store, "next_week_forecast")) == 2
     metrics = latest(store, "metrics").set_index(["unique_id", "model"])
     assert metrics.loc[("a", "broken"), "status"] == "failed"
-    (check,) = [
-        check
-        for check in result.get_asset_check_evaluations()
-        if check.asset_key.path[-1] == "metrics"
-    ]
-    assert not check.passed
-    assert check.severity == dg.AssetCheckSeverity.WARN
-    assert "broken on a (8 of 8 forecasts: RuntimeError: no licence)" in str(check.description)
+    checks = {check.check_name: check for check in result.get_asset_check_evaluations()}
+    check = checks["models_complete"]
+    assert (check.passed, check.severity) == (False, dg.AssetCheckSeverity.WARN)
+    assert "broken on a (4 of 4 forecasts: RuntimeError: no licence)" in str(check.description)
     files = latest(store, "weekly_report")["file"]
     page = next(settings.var / name for name in files if ".md" in name).read_text()
     assert "**broken** on 2 of 2 series (a, b): RuntimeError: no licence" in page
 
-    before = len(store.history("backtest_predictions"))
-    alone = materialize(
-        settings, instance, "backtest_predictions", **{"dagster/partition": "broken"}
-    )
+    before = store.history("backtest_predictions")
+    partition = {"dagster/partition": "broken"}
+    alone = materialize(settings, instance, "backtest_predictions", **partition)
     assert not alone.success
-    assert (
-        "broken forecast none of 16 folds. The first error: RuntimeError: no licence"
-        in error_texts(alone)
-    )
-    assert len(store.history("backtest_predictions")) == before
+    message = "broken forecast none of 8 folds. The first error: RuntimeError: no licence"
+    assert message in error_texts(alone)
+    assert store.history("backtest_predictions") == before
 
 
 def test_bad_data_fail_without_retry_and_leave_the_week_before(
@@ -344,29 +323,19 @@ def week_job() -> dg.JobDefinition:
 
 
 def test_a_run_re_executed_from_failure_reads_what_it_wrote_before(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, instance: dg.DagsterInstance
 ):
-    source = write_source(tmp_path, make_series(**PANEL))
-    config = tmp_path / "forecast.toml"
-    config.write_text(
-        f"source = {{ kind = 'file', path = {json.dumps(str(source))} }}\n"
-        "models = { enabled = ['naive', 'drift'] }\nbacktest = { n_windows = 4 }\n"
-    )
-    monkeypatch.setenv("FORECAST_CONFIG", str(config))
-    monkeypatch.setenv("FORECAST_VAR", str(tmp_path / "var"))
-    obstacle = tmp_path / "var" / "reports"
-    obstacle.parent.mkdir()
+    configure(tmp_path, monkeypatch)
+    obstacle = tmp_path / "reports"
     obstacle.write_text("a file where the folder of reports should be")
-    store = build_store(load())
-    with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
-        job = dg.reconstructable(week_job)
-        with dg.execute_job(job, instance=instance) as failed:
-            assert not failed.success
-        obstacle.unlink()
-        options = dg.ReexecutionOptions.from_failure(failed.run_id, instance)
-        with dg.execute_job(job, instance=instance, reexecution_options=options) as result:
-            assert result.success
-            steps = {event.step_key for event in result.all_events if event.is_step_success}
+    store, job = build_store(load()), dg.reconstructable(week_job)
+    with dg.execute_job(job, instance=instance) as failed:
+        assert not failed.success
+    obstacle.unlink()
+    options = dg.ReexecutionOptions.from_failure(failed.run_id, instance)
+    with dg.execute_job(job, instance=instance, reexecution_options=options) as result:
+        assert result.success
+        steps = {event.step_key for event in result.all_events if event.is_step_success}
     assert steps == {"weekly_report"}
     (report,) = store.history("weekly_report")
     (forecast,) = store.history("next_week_forecast")
