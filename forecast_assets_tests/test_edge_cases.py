@@ -54,7 +54,11 @@ def edge_settings(
 ) -> Settings:
     """Return the settings of a week whose data are published whatever they are."""
     folder.mkdir(exist_ok=True)
-    small = {"models": {"enabled": MODELS}, "backtest": {"n_windows": 26}}
+    small = {
+        "models": {"enabled": MODELS},
+        "backtest": {"n_windows": 26},
+        "compute": {"workers": 1},
+    }
     given = {**small, "data_quality": PUBLISH_ALL, **tables}
     return week_settings(folder, make_ragged(**series), **given)
 
