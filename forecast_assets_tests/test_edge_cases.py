@@ -143,7 +143,7 @@ def backtest(tmp_path_factory: pytest.TempPathFactory) -> Tables:
     runs = executor.run_all(executor.requests(series, settings.models.enabled))
     predictions = pd.concat(run.predictions(settings) for run in runs)
     results = collect(predictions, series, settings)
-    metrics = to_frame(results, compute(results, settings), series, settings)
+    metrics = to_frame(results, compute(results, settings), series)
     return {"series": series, "backtest_predictions": predictions, "metrics": metrics}
 
 
