@@ -102,23 +102,6 @@ def test_the_schedule_and_the_sensors_are_on(page: Page):
     expect(page.get_by_text("only on Monday")).to_be_visible()
 
 
-def test_every_model_is_a_partition(page: Page):
-    page.goto("/assets/backtest_predictions?view=partitions")
-    expect(page.get_by_text(f"Materialized ({len(MODELS)})")).to_be_visible()
-    for model in MODELS:
-        expect(page.get_by_text(model, exact=True).first).to_be_visible()
-    page.get_by_text(MODELS[-1], exact=True).first.click()
-    expect(_row(page, "n_failed")).to_contain_text("0")
-
-
-def test_the_checks_of_an_asset_pass(page: Page):
-    page.goto("/assets/next_week_forecast?view=checks")
-    for check in specs_of("next_week_forecast"):
-        # A name that is cut in the list has a hidden copy that measures its width.
-        expect(page.get_by_text(check.name).filter(visible=True).first).to_be_visible()
-        expect(page.get_by_text("Passed", exact=True).first).to_be_visible()
-
-
 def test_the_page_of_an_asset_shows_its_rows_and_its_plot(page: Page):
     page.goto("/assets/next_week_forecast")
     for name in SERIES:
@@ -158,6 +141,23 @@ def test_the_button_of_the_job_starts_one_run_with_a_step_per_model(page: Page, 
     for model in MODELS:
         step = page.get_by_text(f"backtest_predictions.backtest[{model}]", exact=True)
         expect(step.last).to_be_attached()
+
+
+def test_every_model_is_a_partition(page: Page):
+    page.goto("/assets/backtest_predictions?view=partitions")
+    expect(page.get_by_text(f"Materialized ({len(MODELS)})")).to_be_visible()
+    for model in MODELS:
+        expect(page.get_by_text(model, exact=True).first).to_be_visible()
+    page.get_by_text(MODELS[-1], exact=True).first.click()
+    expect(_row(page, "n_failed")).to_contain_text("0")
+
+
+def test_the_checks_of_an_asset_pass(page: Page):
+    page.goto("/assets/next_week_forecast?view=checks")
+    for check in specs_of("next_week_forecast"):
+        # A name that is cut in the list has a hidden copy that measures its width.
+        expect(page.get_by_text(check.name).filter(visible=True).first).to_be_visible()
+        expect(page.get_by_text("Passed", exact=True).first).to_be_visible()
 
 
 def _row(page: Page, key: str) -> Locator:
