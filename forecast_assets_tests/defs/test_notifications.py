@@ -37,20 +37,14 @@ HOSTILE_NAMES = (
 
 
 def send(
-    folder: Path,
-    series: pd.DataFrame,
-    notify: Mapping[str, Any],
-    *,
-    version: str = "1",
-    **fields: Any,
-) -> tuple[Settings, list[pd.DataFrame]]:
-    """Send the report of a week; return the settings and the files of partial reports."""
+    folder: Path, series: pd.DataFrame, notify: Mapping[str, Any], **fields: Any
+) -> list[pd.DataFrame]:
+    """Send the report of a week; return the files of partial reports."""
     settings = make_settings(folder, notify=notify)
     week = with_problems(make_report(series, **fields), settings)
     now, store = datetime.now(UTC), make_store(folder)
     store.write_report_files("reports/1", render(week))
-    files = send_report(week, store, settings, folder="reports/1", version=version, now=now)
-    return settings, files
+    return send_report(week, store, settings, folder="reports/1", version="1", now=now)
 
 
 def page_of(mail: EmailMessage) -> str:
@@ -120,7 +114,7 @@ def test_a_reader_receives_a_report_on_the_series_of_the_rule(tmp_path: Path):
             {"urls": [mail.url("cem@x.org")], "events": ["run_failed"]},
         ]
         notify = {"urls": [mail.url("all@x.org")], "rules": rules}
-        _, files = send(tmp_path, make_series(**PANEL), notify)
+        files = send(tmp_path, make_series(**PANEL), notify)
     shown = {
         to: {name for name in PANEL if name in everything_in(message)}
         for to, message in by_reader(mail).items()
@@ -141,16 +135,16 @@ def test_a_reader_is_told_of_problems_with_the_series_of_the_rule_alone(tmp_path
             {"urls": [mail.url("cem@x.org")], "series": ["zebra"], **PROBLEMS},
         ]
         notify = {"urls": [mail.url("all@x.org")], "rules": rules}
-        for version in ("1", "1", "2"):  # the same forecast is sent once
-            send(tmp_path, series, notify, version=version, findings=revised)
+        for _ in range(2):  # the same forecast is sent once
+            send(tmp_path, series, notify, findings=revised)
     mails = by_reader(mail)
-    assert len(mail.mails) == 2 * len(mails)
+    assert len(mail.mails) == len(mails)
     assert mails.keys() == {"all@x.org", "ann@x.org", "cem@x.org"}
     with_zebra = {to for to, message in mails.items() if "zebra" in everything_in(message)}
     assert with_zebra == {"all@x.org", "cem@x.org"}
     assert "1 of 1 series" in text_of(mails["cem@x.org"])
     assert "The data are unusual: revised (1)." in text_of(mails["cem@x.org"])
-    assert [message["type"] for message in hook.messages] == ["info"] * 2
+    assert [message["type"] for message in hook.messages] == ["info"]
     page = page_of(mails["all@x.org"])
     assert "<script>alert(1)" not in page
     assert [name for name in HOSTILE_NAMES if name not in html.unescape(page)] == []
