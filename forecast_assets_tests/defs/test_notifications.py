@@ -13,6 +13,7 @@ import pandas as pd
 from forecast_assets.config.settings import Settings
 from forecast_assets.data.quality.finding import Finding
 from forecast_assets.defs.notifications import deliver, send_report, undelivered, with_problems
+from forecast_assets.defs.sensors.run_failures import run_notifications
 from forecast_assets.reporting.render import render
 from forecast_assets_tests.builders import make_series, make_settings, walk
 from forecast_assets_tests.dagster_runs import materialize, small_week
@@ -96,6 +97,10 @@ def test_a_channel_that_fails_does_not_fail_the_run_and_is_retried_when_correcte
         assert "'Forecast for the week ending" in str(check.description)
         assert "to json://*** (waiting): " in str(check.description)
         assert "secret" not in str(check.description)
+        record = instance.get_run_record_by_id(result.run_id)
+        assert record is not None
+        (alarm,) = run_notifications(record, instance)
+        assert (alarm.event, alarm.series) == ("check_failed", ())  # not of some series alone
         rule["urls"] = [mail.url("ann@x.org")]
         settings = small_week(published.root, notify={"urls": urls, "rules": [rule]})
         now = datetime.now(UTC)
