@@ -79,6 +79,8 @@ def test_a_page_fits_every_width_and_is_accessible(pages: Mapping[str, Page], na
         assert widths[0] <= widths[1]
     # Colours do not depend on the width, and only its table tells the long page from the short.
     part = {"include": [["#all-rows"]]} if name == "long" else None
+    if part:
+        page.get_by_label("Search").fill("s0123")  # one row is like the others
     for scheme in ("light", "dark"):
         page.emulate_media(color_scheme=scheme)
         results = Axe().run(page, context=part)
@@ -90,6 +92,8 @@ def test_a_page_fits_every_width_and_is_accessible(pages: Mapping[str, Page], na
             )
         )
     assert len(colours) == 2
+    if part:
+        page.get_by_label("Search").fill("")
     page.set_viewport_size({"width": WIDTHS[0], "height": 900})
 
 
