@@ -147,6 +147,7 @@ CIRCLE = [page(ROW, "?a"), page(ROW, "?b"), page(ROW, "?a"), page(ROW, "?b")]
         (page(ROW, {"href": "?page=2"}), LINK, 1, "has a dict at `source.paging.path`"),
         (page(ROW, True), LINK, 1, "has a bool at"),  # noqa: FBT003 - JSON
         (page(ROW, 1), LINK, 1, r"has a int at .*, which cannot name a page\. Nothing was publi"),
+        (page(ROW, {"id": 1}), CURSOR, 1, "has a dict at"),
         (csv_reply(), LINK, 1, r"gives a page that is not a JSON object, which `source\.paging"),
         (json_reply(ROWS), {"kind": "link", "path": "next"}, 1, "gives a page that is not a JS"),
         (page(ROW, "http://[::1/"), LINK, 1, "names a next page whose URL is invalid"),
