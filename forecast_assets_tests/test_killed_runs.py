@@ -3,7 +3,6 @@
 `backtesting/test_dask_pool.py` kills Dask workers.
 """
 
-import itertools
 import os
 import signal
 import sqlite3
@@ -17,9 +16,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from forecast_assets.backtesting.cache import FoldCache
+from forecast_assets.backtesting import executor
 from forecast_assets.backtesting.dask_pool import DaskPool
-from forecast_assets.backtesting.executor import SAVE_INTERVAL_SECONDS, BacktestExecutor
 from forecast_assets.storage.audit import verify
 from forecast_assets.storage.versions import select
 from forecast_assets_tests.builders import make_series, make_settings, walk
@@ -32,7 +30,7 @@ from forecast_assets_tests.misbehaving_models import (
     user_model,
 )
 from forecast_assets_tests.store_builders import make_store
-from forecast_assets_tests.worker_builders import make_request
+from forecast_assets_tests.worker_builders import cache_folder, make_executor, make_request
 
 N_FITS = 40
 SETTINGS = """
@@ -147,17 +145,19 @@ def test_the_run_after_killed_ones_is_complete_and_gives_the_same_forecasts(
     check_same(folder, undisturbed)
 
 
-@pytest.mark.parametrize(
-    ("seconds", "is_saved"), [(0.0, False), (SAVE_INTERVAL_SECONDS + 0.1, True)]
-)
+@pytest.mark.parametrize(("seconds", "is_saved"), [(3600, False), (0, True)])
 def test_folds_are_saved_at_the_first_result_after_an_interval(
-    folder: Path, dask_pool: DaskPool, seconds: float, *, is_saved: bool
+    folder: Path,
+    dask_pool: DaskPool,
+    monkeypatch: pytest.MonkeyPatch,
+    seconds: float,
+    *,
+    is_saved: bool,
 ):
-    settings, cache = make_settings(folder), folder / "cache"
-    clock = itertools.count(0.0, seconds).__next__  # each look at it takes these seconds
-    executor = BacktestExecutor(settings, FoldCache(cache), dask_pool, clock=clock)
-    progress: list[tuple[int, int]] = []
-    executor.run(
+    monkeypatch.setattr(executor, "SAVE_INTERVAL_SECONDS", seconds)
+    settings = make_settings(folder)
+    cache, progress = cache_folder(settings), list[tuple[int, int]]()
+    make_executor(settings, dask_pool).run(
         make_request(user_model(), make_series(a=walk(40, seed=1)), settings),
         on_progress=lambda done: progress.append((done.n_done, n_saved(cache))),
     )
