@@ -86,7 +86,11 @@ def _read(url: sa.URL, source: SqlSource, request: FetchRequest) -> pd.DataFrame
             connect_args=seconds if has_timeout and not url.query.keys() & seconds else {},
             execution_options={"postgresql_readonly": True},
         )
-        with engine.connect() as connection, deadline.limit(partial(_interrupt, connection)):
+        # First, because SQLAlchemy's own first statements may hang too.
+        drivers: list[Any] = []
+        sa.event.listen(engine, "connect", lambda new, _: drivers.append(new), insert=True)
+        interrupt = partial(_interrupt, drivers, engine.dialect.loaded_dbapi.Error)
+        with deadline.limit(interrupt), engine.connect() as connection:
             _prepare(connection, source, request)
             return _read_rows(connection, source, request, deadline)
     except (SQLAlchemyError, ImportError, TypeError, ValueError) as error:
@@ -95,14 +99,14 @@ def _read(url: sa.URL, source: SqlSource, request: FetchRequest) -> pd.DataFrame
     raise _too_slow_error(source) if deadline.is_expired else reason
 
 
-def _interrupt(connection: sa.Connection) -> None:
-    """Break off what a connection waits for, from another thread."""
-    driver: Any = connection.connection.driver_connection
-    with suppress(OSError, connection.dialect.loaded_dbapi.Error):
-        if hasattr(driver, "interrupt"):  # sqlite3
-            driver.interrupt()
-        elif hasattr(driver, "fileno"):  # a server that hangs does not react to a cancellation
-            shut_down(driver.fileno())
+def _interrupt(drivers: Sequence[Any], error: type[Exception]) -> None:
+    """Break off what the driver's connections wait for, from another thread."""
+    for driver in drivers:
+        with suppress(OSError, error):
+            if hasattr(driver, "interrupt"):  # sqlite3
+                driver.interrupt()
+            elif hasattr(driver, "fileno"):  # a server that hangs does not react to a cancellation
+                shut_down(driver.fileno())
 
 
 def _prepare(connection: sa.Connection, source: SqlSource, request: FetchRequest) -> None:

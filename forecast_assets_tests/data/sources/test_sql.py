@@ -12,6 +12,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+import sqlalchemy as sa
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
@@ -461,6 +462,19 @@ def test_a_query_that_hangs_is_interrupted(server: Server):
     with pytest.raises(SourceError, match=TOO_SLOW):
         fetch(server.url(), **ENDLESS)
     assert fetch(server.url(), table="sales") == SALES
+
+
+def test_a_server_that_hangs_right_after_the_login_is_interrupted(server: Server):
+    def pause(*_: object) -> None:
+        server.pause()
+
+    sa.event.listen(sa.pool.Pool, "connect", pause)
+    try:
+        with pytest.raises(SourceError, match=TOO_SLOW):
+            fetch(server.url(), table="sales", total_seconds=0.5, max_retries=0)
+    finally:
+        sa.event.remove(sa.pool.Pool, "connect", pause)
+        server.resume()
 
 
 def test_a_server_that_never_answers_times_out():

@@ -3,6 +3,8 @@
 import re
 import socket
 import ssl
+from datetime import UTC
+from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 
 import httpx2
@@ -73,8 +75,7 @@ def raise_for_status(
     if status in STATUSES_WITH_DATA:
         return
     if is_transient_status(status):
-        value = response.headers.get("Retry-After", "").strip()
-        seconds = float(value) if re.fullmatch(r"[0-9]{1,9}", value) else 0.0  # no dates
+        seconds = _retry_after_seconds(response)
         wait = f" It asks for {seconds:.0f} s without requests." if seconds else ""
         raise SourceUnavailable(
             f"{request.label} answered {status_text(status)}. Nothing of it was used.{wait}",
@@ -119,3 +120,18 @@ def _explanation(response: httpx2.Response, redactor: Redactor) -> str:
     # Redacted before it is cut, because half a secret would not be recognised.
     words = redactor.redact(" ".join(start.decode(errors="replace").split()))
     return f' ("{words[:200]}")' if words else ""
+
+
+def _retry_after_seconds(response: httpx2.Response) -> float:
+    """Return the seconds of `Retry-After`; a date counts from the server's own `Date`."""
+    value = response.headers.get("Retry-After", "").strip()
+    if re.fullmatch(r"[0-9]{1,9}", value):
+        return float(value)
+    try:
+        until, now = (
+            parsedate_to_datetime(text).astimezone(UTC)
+            for text in (value, response.headers.get("Date", ""))
+        )
+    except (TypeError, ValueError):
+        return 0.0
+    return max((until - now).total_seconds(), 0.0)
