@@ -15,10 +15,9 @@ export OPENBLAS_NUM_THREADS ?= 1
 run: setup $(DAGSTER_HOME)/dagster.yaml
 	@$(BIN)/forecast-assets run
 
-# Two files at a time, because many tests wait for a server; tests with time or memory limits alone.
+# Three files at a time on two cores, because many tests wait for a server or a process.
 test: check chromium postgresql
-	$(BIN)/pytest -m "not alone" -n 2 --dist loadfile --no-loadscope-reorder
-	$(BIN)/pytest -m alone
+	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 check: setup $(DAGSTER_HOME)/dagster.yaml
 	$(BIN)/ruff check

@@ -56,7 +56,7 @@ def fill(store: Store, ticks: list[datetime]) -> None:
 def tick(
     build: Callable[[], dg.SensorDefinition], instance: dg.DagsterInstance, defs: dg.Definitions
 ) -> float:
-    """The seconds that one tick of a sensor takes."""
+    """Return the seconds that one tick of a sensor takes."""
     sensor = build()
     context = dg.build_sensor_context(instance, definitions=defs, cursor=None)
     began = time.perf_counter()
@@ -65,7 +65,7 @@ def tick(
 
 
 def sensors(settings: Settings, store: Store) -> dict[str, Callable[[], dg.SensorDefinition]]:
-    """The sensors by name, over a store that was just opened."""
+    """Return the sensors by name, over a store that was just opened."""
     return {
         "missed_week": lambda: build_missed_week(settings, store),
         "stale_assets": lambda: build_stale_assets(settings, store),

@@ -92,7 +92,7 @@ def _kill(process: "subprocess.Popen[bytes]") -> None:
 def cluster(
     folder: Path, *workers: str, path: Sequence[Path] = (), **env: str
 ) -> Iterator[Cluster]:
-    """A cluster with these workers, which find modules in these folders."""
+    """Yield a cluster with these workers, which find modules in these folders."""
     folder.mkdir(exist_ok=True)
     new = Cluster(folder, path=path, **env)
     try:

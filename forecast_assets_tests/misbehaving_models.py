@@ -225,12 +225,12 @@ time.sleep(float(os.environ.get("MODEL_IMPORT_SECONDS", 0)))
 
 
 def user_model(kind: str = "Misbehaving", *, refit_every: int = 1, **params: Any) -> ModelSpec:
-    """A model of the module that the fixture `user_models` puts on the path."""
+    """Return a model of the module that the fixture `user_models` puts on the path."""
     return ModelSpec("mine", f"user_models:{kind}", params=params, refit_every=refit_every)
 
 
 def misbehaving(way: str = "", **params: float) -> ModelSpec:
-    """A model that misbehaves in a way, or else forecasts the last value."""
+    """Return a model that misbehaves in a way, or else forecasts the last value."""
     return user_model(way=way, **params)
 
 
@@ -240,12 +240,12 @@ def config_of(model: ModelSpec, *, seconds: float = 20, memory_mb: float = 2000)
 
 
 def make_chunk(model: ModelSpec, units: Sequence[FitUnit], **limits: float) -> WorkChunk:
-    """A chunk of these units; the limits are `seconds` of a fit and `memory_mb`."""
+    """Return a chunk of these units; the limits are `seconds` of a fit and `memory_mb`."""
     return WorkChunk(config_of(model, **limits), units)
 
 
 def make_units(*values: Sequence[float], n_windows: int = 3) -> tuple[Panel, list[FitUnit]]:
-    """A panel of these series, and a unit for each of the last weeks of each series."""
+    """Return a panel of these series, and a unit for each of the last weeks of each series."""
     series = make_series(**{f"s{i}": y for i, y in enumerate(values)})
     planned = plan(series, BacktestSettings(n_windows=n_windows))
     folds = [(i, end) for i, item in enumerate(planned) for end in item.ends.tolist()]
@@ -253,19 +253,19 @@ def make_units(*values: Sequence[float], n_windows: int = 3) -> tuple[Panel, lis
 
 
 def outcomes(results: Sequence[FitResult]) -> list[float | str]:
-    """The first number of the forecast of each fold, or its error."""
+    """Return the first number of the forecast of each fold, or its error."""
     folds = [fold for result in results for fold in result.folds]
     return [float(fold.y_hat[0]) if fold.y_hat is not None else str(fold.error) for fold in folds]
 
 
 def child_processes(pid: int = os.getpid()) -> list[int]:
-    """The running processes that a process started, and theirs."""
+    """Return the running processes that a process started, and theirs."""
     children = psutil.Process(pid).children(recursive=True)
     return [child.pid for child in children if not has_ended(child.pid)]
 
 
 def model_processes(pid: int = os.getpid()) -> list[int]:
-    """The running processes that a process started for models."""
+    """Return the running processes that a process started for models."""
     running = []
     for child in psutil.Process(pid).children():
         with suppress(psutil.Error):  # it may have ended
@@ -275,7 +275,7 @@ def model_processes(pid: int = os.getpid()) -> list[int]:
 
 
 def started_children(pid: int) -> list[int]:
-    """The running processes that the way "starts_children" started in a process."""
+    """Return the running processes that the way "starts_children" started in a process."""
     processes = psutil.process_iter(["pid", "cmdline"])
     return [item.info["pid"] for item in processes if f"3600.{pid}" in (item.info["cmdline"] or ())]
 

@@ -79,7 +79,7 @@ def publish(
 
 @pytest.fixture(scope="module")
 def tables(tmp_path_factory: pytest.TempPathFactory) -> Tables:
-    """The tables of a week with sound and awkward series."""
+    """Return the tables of a week with sound and awkward series."""
     return publish(tmp_path_factory.mktemp("all"), ALL)
 
 
@@ -137,7 +137,7 @@ def test_undefined_scores_are_null_with_a_reason(tables: Tables):
 
 @pytest.fixture(scope="module")
 def backtest(tmp_path_factory: pytest.TempPathFactory) -> Tables:
-    """The backtest of models that need no fits on sound and awkward series."""
+    """Return the backtest of models that need no fits on sound and awkward series."""
     settings = edge_settings(tmp_path_factory.mktemp("backtest"), ALL, models=CLOSED_FORM)
     series, executor = make_ragged(**ALL), make_executor(settings)
     runs = executor.run_all(executor.requests(series, settings.models.enabled))

@@ -55,7 +55,7 @@ def prepare(folder: Path, user_models: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory, user_models: Path) -> Path:
-    """The folder of a run that nobody disturbed."""
+    """Return the folder of a run that nobody disturbed."""
     folder = tmp_path_factory.mktemp("undisturbed")
     with pytest.MonkeyPatch.context() as monkeypatch:
         prepare(folder, user_models, monkeypatch)
@@ -65,7 +65,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory, user_models: Path) -> 
 
 @pytest.fixture
 def folder(tmp_path: Path, user_models: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder of a run that is to be disturbed."""
+    """Return the folder of a run that is to be disturbed."""
     prepare(tmp_path, user_models, monkeypatch)
     return tmp_path
 

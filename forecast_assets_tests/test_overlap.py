@@ -22,7 +22,7 @@ OLDER, NEWER = "2024-09-16", "2024-10-07"  # three weeks apart, both within the 
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
-    """The store after two whole weeks ran at once from the command line, which has no queue."""
+    """Yield the store after two whole weeks ran at once, without a queue."""
     with pytest.MonkeyPatch.context() as monkeypatch:
         folder = configure(tmp_path_factory.mktemp("overlap"), monkeypatch)
         with subprocess.Popen([*COMMAND, "run", "--as-of", NEWER]) as newer:

@@ -70,7 +70,7 @@ MODELS = ["naive", "drift", "theta_log"]
 
 @pytest.fixture(scope="module")
 def defs(tmp_path_factory: pytest.TempPathFactory) -> dg.Definitions:
-    """The definitions with everything that is optional switched on."""
+    """Return the definitions with everything that is optional switched on."""
     given = {"models": {"enabled": MODELS}, "schedule": {"poll": "6h"}}
     folder = tmp_path_factory.mktemp("surface")
     return build_defs(parse(given, root=folder, var=folder / "var", origin="a test"))

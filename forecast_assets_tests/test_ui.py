@@ -33,7 +33,7 @@ START_SECONDS, RUN_SECONDS, PAGE_SECONDS = 300, 400, 90
 
 @pytest.fixture(scope="module")
 def home(chromium: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The folder of a Dagster instance with a published week. Nothing runs without Chromium."""
+    """Yield the folder of a Dagster instance with a published week, if there is Chromium."""
     assert chromium
     with pytest.MonkeyPatch.context() as monkeypatch:
         folder = configure(tmp_path_factory.mktemp("ui"), monkeypatch)
@@ -43,7 +43,7 @@ def home(chromium: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pa
 
 @pytest.fixture(scope="module")
 def address(home: Path) -> Iterator[str]:
-    """The address of the UI of this instance."""
+    """Yield the address of the UI of this instance."""
     port, log = str(refusing_port()), home / "dagster_dev.log"
     address = f"http://127.0.0.1:{port}"
     command = ("dagster", "dev", "--host", "127.0.0.1", "--port", port)
@@ -56,7 +56,7 @@ def address(home: Path) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def page(chromium: str, address: str) -> Iterator[Page]:
-    """A page of a new Chromium."""
+    """Yield a page of a new Chromium."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=list(CHROMIUM_ARGS))
         try:

@@ -59,7 +59,7 @@ def weeks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TwoWeeks]:
 
 @pytest.fixture
 def published(weeks: TwoWeeks, tmp_path: Path) -> Settings:
-    """A copy of the two weeks, to continue without the model that needs fits."""
+    """Return a copy of the two weeks, to continue without the model that needs fits."""
     shutil.copytree(weeks.folder / "var", tmp_path / "var")
     return small_settings(tmp_path)
 

@@ -49,20 +49,20 @@ def refuse_to_connect() -> Any:
 def make_executor(
     settings: Settings, pool: DaskPool | None = None, *, run_id: str = "run"
 ) -> BacktestExecutor:
-    """The executor of a run, with the fold cache in `cache_folder`."""
+    """Return the executor of a run, with the fold cache in `cache_folder`."""
     pool = pool or DaskPool(refuse_to_connect)
     return BacktestExecutor(settings, FoldCache(cache_folder(settings)), pool, run_id=run_id)
 
 
 def cache_folder(settings: Settings) -> Path:
-    """The folder of the fold cache."""
+    """Return the folder of the fold cache."""
     return settings.var / "fold_cache"
 
 
 def make_request(
     model: ModelSpec | str, series: pd.DataFrame, settings: Settings
 ) -> BacktestRequest:
-    """The request of a backtest."""
+    """Return the request of a backtest."""
     planned = plan(series, settings.backtest)
     spec = find_model(model, settings) if isinstance(model, str) else model
     return BacktestRequest(spec, planned, Panel.of(planned))

@@ -44,14 +44,14 @@ def keys(
 
 
 def global_keys(series: pd.DataFrame) -> dict[tuple[str, str], bytes]:
-    """The keys of a global model's folds, one at each value of each series, by name and day."""
+    """Return the keys of a global model at each value of each series, by name and day."""
     planned = [replace(item, ends=np.arange(1, len(item.y) + 1)) for item in split_series(series)]
     folds = [(item.unique_id, str(day)[:10]) for item in planned for day in item.ds]
     return dict(zip(folds, fold_keys(config_of(POOLED), planned, Panel.of(planned)), strict=True))
 
 
 def changed(before: pd.DataFrame, after: pd.DataFrame) -> set[tuple[str, str]]:
-    """The folds of both frames whose keys differ."""
+    """Return the folds of both frames whose keys differ."""
     old, new = global_keys(before), global_keys(after)
     return {fold for fold in old.keys() & new.keys() if old[fold] != new[fold]}
 
@@ -202,7 +202,7 @@ def test_fits_return_as_they_were(tmp_path: Path):
 
 # Damage
 def filled(folder: Path, n: int) -> tuple[FoldCache, dict[bytes, FoldForecast], Path]:
-    """A cache with n folds and two fits, and its file."""
+    """Return a cache with n folds and two fits, and its file."""
     cache, folds = FoldCache(folder), make_folds(n)
     cache.put(NAIVE, folds)
     cache.put_fits(NAIVE, FITS)

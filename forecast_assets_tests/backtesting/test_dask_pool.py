@@ -39,7 +39,7 @@ Received = tuple[Any, str, ChunkResult | None, str]
 
 @pytest.fixture(scope="module")
 def harmed(tmp_path_factory: pytest.TempPathFactory, user_models: Path) -> Iterator[Cluster]:
-    """A scheduler that gives up a chunk when a second worker ends with it.
+    """Yield a scheduler that gives up a chunk when a second worker ends with it.
 
     Tests start workers of their own and kill them; the last test kills the scheduler.
     """
@@ -50,7 +50,7 @@ def harmed(tmp_path_factory: pytest.TempPathFactory, user_models: Path) -> Itera
 
 @contextmanager
 def pool_of(running: Cluster) -> Iterator[DaskPool]:
-    """A pool that is connected to a cluster."""
+    """Yield a pool that is connected to a cluster."""
     from dask.distributed import Client
 
     pool = DaskPool(lambda: Client(running.address, timeout=20, set_as_default=False))

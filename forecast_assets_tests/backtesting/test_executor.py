@@ -46,7 +46,7 @@ pytestmark = pytest.mark.usefixtures("user_models")
 
 
 def make_backtest(tmp_path: Path, **backtest: int) -> Settings:
-    """Settings of a small backtest with the models above."""
+    """Return settings of a small backtest with the models above."""
     plan = {"n_windows": 5, **backtest}
     return make_settings(tmp_path, backtest=plan, series={"season_length": 4}, models=TABLES)
 
@@ -57,12 +57,12 @@ def settings(tmp_path: Path) -> Settings:
 
 
 def weeks(n: int, **more: list[float]) -> pd.DataFrame:
-    """The first n weeks of two random walks and of more series."""
+    """Return the first n weeks of two random walks and of more series."""
     return make_series(**{name: y[:n] for name, y in {**YS, **more}.items()})
 
 
 def fold_by_fold(request: BacktestRequest, settings: Settings) -> np.ndarray:
-    """The plain way: a new model for each fold."""
+    """Return the plain way: a new model for each fold."""
     horizon = settings.backtest.horizon
     return np.array(
         [

@@ -40,12 +40,12 @@ def run(
 
 
 def unit_of(*ends: int, anchor: int | None = None, **fit: object) -> FitUnit:
-    """A fit of the first series for the folds at these ends."""
+    """Return a fit of the first series for the folds at these ends."""
     return FitUnit(0, anchor or ends[0], tuple((0, end) for end in ends), **fit)  # type: ignore[arg-type]
 
 
 def outcomes(folds: Sequence[FoldForecast]) -> list[list[float] | str | None]:
-    """The forecast of each fold, or its error."""
+    """Return the forecast of each fold, or its error."""
     return [fold.error if fold.y_hat is None else fold.y_hat.tolist() for fold in folds]
 
 
@@ -197,7 +197,7 @@ POOLED = user_model("Pooled")
 
 
 def day(week: int) -> int:
-    """The number of the day on which a week ends; week 0 is the first one."""
+    """Return the number of the day on which a week ends; week 0 is the first one."""
     return int((np.datetime64(FIRST_WEEK, "D") + 7 * week).astype(np.int64))
 
 

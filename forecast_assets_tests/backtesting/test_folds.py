@@ -26,7 +26,7 @@ from forecast_assets_tests.builders import FIRST_WEEK, make_ragged, make_series,
 
 
 def ends(n: int, **backtest: int) -> list[int]:
-    """The number of values that each fold of a series of n weeks sees."""
+    """Return the number of values that each fold of a series of n weeks sees."""
     (series,) = plan(make_series(a=walk(n, seed=1)), BacktestSettings(**backtest))
     return [int(end) for end in series.ends]
 

@@ -42,7 +42,7 @@ def settings(tmp_path: Path) -> Settings:
 
 
 def weeks(n: int, **revised: float) -> pd.DataFrame:
-    """The first n weeks of two random walks; y55=1.0 revises value 55 of the first one."""
+    """Return the first n weeks of two random walks; y55=1.0 revises value 55 of the first one."""
     a = list(YS["a"][:n])
     for name, value in revised.items():
         a[int(name[1:])] = value
@@ -94,7 +94,7 @@ def units_left(job: ModelJob) -> list[FitUnit]:
 
 
 def folds_left(job: ModelJob) -> list[tuple[int, int]]:
-    """The folds that are left, in the order of their computation."""
+    """Return the folds that are left, in the order of their computation."""
     return [fold for unit in units_left(job) for fold in unit.folds]
 
 
@@ -272,7 +272,7 @@ def test_a_global_fit_may_take_the_whole_time_of_the_model(tmp_path: Path):
 
 # Chunks
 def sizes(job: ModelJob, fit_seconds: float, *, n_workers: int = 1) -> list[int]:
-    """The number of fits in each chunk if each fit takes so long."""
+    """Return the number of fits in each chunk if each fit takes so long."""
     n_units = []
     for chunk in chunks(job, n_workers=n_workers):
         n_units.append(len(chunk.units))

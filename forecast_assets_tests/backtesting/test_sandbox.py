@@ -39,14 +39,14 @@ pytestmark = pytest.mark.usefixtures("user_models")
 
 @pytest.fixture
 def process() -> Iterator[ModelProcess]:
-    """A process for one test."""
+    """Yield a process for one test."""
     with closing(ModelProcess()) as new:
         yield new
 
 
 @pytest.fixture(scope="module")
 def lasting(user_models: Path) -> Iterator[ModelProcess]:  # noqa: ARG001 - first on the path
-    """A process for all tests in which the process does not end."""
+    """Yield a process for all tests in which the process does not end."""
     with closing(ModelProcess()) as new:
         yield new
 

@@ -32,7 +32,7 @@ SECRETS = (KEY, quote(KEY), quote(KEY, safe=""), quote_plus(KEY), "of-a-long-tok
 
 @pytest.fixture
 def environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The secrets that the settings name."""
+    """Return the secrets that the settings name."""
     monkeypatch.setenv("API_KEY", KEY)
     monkeypatch.setenv("API_HEADER", HEADER)
 

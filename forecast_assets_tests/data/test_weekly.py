@@ -28,7 +28,7 @@ FRIDAYS = ["2026-01-02", "2026-01-09", "2026-01-16", "2026-01-23"]
 
 
 def settings_of(timezone: str = "UTC", source: str | None = None, **series: object) -> Settings:
-    """Settings with these keys in [series], and time zones in [schedule] and [source]."""
+    """Return settings with these keys in [series], and time zones in [schedule] and [source]."""
     tables: dict[str, Mapping[str, object]] = {"schedule": {"timezone": timezone}, "series": series}
     if source:
         tables["source"] = {"kind": "python", "callable": "a:b", "timezone": source}
@@ -41,7 +41,7 @@ def aggregate(rows: pd.DataFrame, as_of: datetime = LATER, **series: object) -> 
 
 
 def raw(**rows: Mapping[str, float | None]) -> pd.DataFrame:
-    """The table raw_data: keyword = values by time of a series."""
+    """Return the table raw_data: keyword = values by time of a series."""
     return pd.DataFrame(
         [
             (unique_id, pd.Timestamp(time), np.nan if y is None else y)
@@ -256,7 +256,7 @@ def test_weeks_are_a_sorted_grid_without_gaps_whatever_the_order_of_rows(
 
 
 def days_of(first: str, last: str, **series: float) -> pd.DataFrame:
-    """A row per day from the first to the last; keyword = value of a series."""
+    """Return a row per day from the first to the last; keyword = value of a series."""
     days = pd.date_range(first, last)
     return pd.concat(
         [pd.DataFrame({"unique_id": name, "ds": days, "y": y}) for name, y in series.items()],

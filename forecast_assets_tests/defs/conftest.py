@@ -22,6 +22,6 @@ def published_week(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def published(published_week: Path, tmp_path: Path) -> Settings:
-    """The settings of a copy of the published week in `tmp_path`."""
+    """Return the settings of a copy of the published week in `tmp_path`."""
     shutil.copytree(published_week / "var", tmp_path / "var")
     return small_week(tmp_path)

@@ -34,13 +34,13 @@ N_FOLDS = len(PANEL) * N_WINDOWS
 
 @contextmanager
 def client(**settings: Any) -> Iterator[Any]:
-    """A client of the cluster that the settings describe."""
+    """Yield a client of the cluster that the settings describe."""
     with ExitStack() as stack:
         yield resources._connect(stack, ComputeSettings(**settings))  # noqa: SLF001 - the resource's
 
 
 def slow_week(folder: Path, **compute: object) -> Settings:
-    """A week with a model that forecasts as naive does, in 3 seconds of work."""
+    """Return a week with a model that forecasts as naive does, in 3 seconds of work."""
     slow = {"factory": "user_models:Logging", "params": {"seconds": 0.12}}
     models = {"enabled": ["naive", "slow"], "slow": slow}
     backtest = {"n_windows": N_WINDOWS}
@@ -105,7 +105,7 @@ def test_a_local_cluster_has_a_dashboard_and_restores_the_settings_of_dask(
 def harmed(
     tmp_path_factory: pytest.TempPathFactory, user_models: Path
 ) -> Iterator[tuple[Cluster, Path]]:
-    """A cluster of two workers, of which tests kill one and then the scheduler; a log of fits."""
+    """Yield a cluster, whose worker and then scheduler tests kill, and its log of fits."""
     folder = tmp_path_factory.mktemp("cluster")
     log = folder / "fits"
     log.touch()

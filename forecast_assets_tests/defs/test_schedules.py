@@ -111,7 +111,7 @@ def test_a_cron_expression_moves_by_a_delay(cron: str, delay: timedelta, moved: 
 
 @pytest.fixture(scope="module")
 def instance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dg.DagsterInstance]:
-    """A Dagster instance on disk, as schedules need it; the tests leave no run in it."""
+    """Yield a Dagster instance on disk, as schedules need it; the tests leave no run in it."""
     with dg.DagsterInstance.local_temp(str(tmp_path_factory.mktemp("dagster"))) as opened:
         yield opened
 

@@ -49,7 +49,7 @@ ONE_TBATS = {"use_boxcox": False, "use_trend": False, "use_arma_errors": False}
 
 
 def model_of(name: str) -> ModelSpec:
-    """The built-in model, but tbats without its search."""
+    """Return the built-in model, but tbats without its search."""
     return replace(MODELS[name], params=ONE_TBATS) if name == "tbats" else MODELS[name]
 
 
@@ -70,12 +70,12 @@ def forecast(name: str, y: Values, *, h: int = 3, season_length: int = 12) -> Va
 
 
 def waves(n: int) -> Values:
-    """A year of twelve weeks at a level of 200, twenty up and twenty down."""
+    """Return a year of twelve weeks at a level of 200, twenty up and twenty down."""
     return 200 + 20 * np.sin(2 * np.pi * np.arange(n) / 12)
 
 
 def copy_of(model: Any) -> Any:
-    """The model as the fold cache returns it."""
+    """Return the model as the fold cache returns it."""
     return pickle.loads(pickle.dumps(model))  # noqa: S301 - dumped here
 
 

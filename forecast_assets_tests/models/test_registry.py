@@ -70,7 +70,7 @@ def forget_distributions() -> None:
 
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A folder on the path with a user's module, which is forgotten after the test."""
+    """Yield a folder on the path with a user's module, which is forgotten after the test."""
     (tmp_path / "our_models.py").write_text(OWN)
     monkeypatch.syspath_prepend(str(tmp_path))
     before = set(sys.modules)
@@ -98,7 +98,7 @@ def install(place: Path, name: str, version: str = "1.0", **points: str) -> None
 def own(
     tmp_path: Path, *listed: str, backtest: dict[str, int] | None = None, **tables: Any
 ) -> Settings:
-    """Settings with tables of models; all of them are enabled unless some are listed."""
+    """Return settings with tables of models; all of them are enabled unless some are listed."""
     models = {"enabled": list(listed or tables), **tables}
     return make_settings(tmp_path, models=models, backtest=backtest or {})
 

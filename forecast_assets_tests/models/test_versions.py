@@ -33,7 +33,7 @@ def with_zeros(n: int) -> Values:
 
 
 def frame(y: Values) -> pd.DataFrame:
-    """A series as a global model sees it."""
+    """Return a series as a global model sees it."""
     ds = pd.date_range("2025-01-03", periods=len(y), freq="7D")
     return pd.DataFrame({"unique_id": 0, "ds": ds, "y": y})
 

@@ -52,7 +52,7 @@ def shared_mail() -> Iterator[MailServer]:
 
 @pytest.fixture
 def mail(shared_mail: MailServer) -> MailServer:
-    """A mail server without mails, which does not know bob."""
+    """Return a mail server without mails, which does not know bob."""
     shared_mail.mails.clear()
     return shared_mail
 
@@ -65,7 +65,7 @@ def shared_hook() -> Iterator[Webhook]:
 
 @pytest.fixture
 def hook(shared_hook: Webhook) -> Webhook:
-    """A web server that accepts everything, and has received nothing."""
+    """Return a web server that accepts everything, and has received nothing."""
     shared_hook.answer = 200
     shared_hook.requests.clear()
     return shared_hook

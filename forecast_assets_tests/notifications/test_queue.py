@@ -45,14 +45,14 @@ def servers() -> Iterator[tuple[Webhook, Webhook]]:
 
 @pytest.fixture
 def up(servers: tuple[Webhook, Webhook]) -> Webhook:
-    """A channel that accepts everything, and has received nothing."""
+    """Return a channel that accepts everything, and has received nothing."""
     servers[0].requests.clear()
     return servers[0]
 
 
 @pytest.fixture
 def down(servers: tuple[Webhook, Webhook]) -> Webhook:
-    """A channel that refuses everything, and has received nothing."""
+    """Return a channel that refuses everything, and has received nothing."""
     servers[1].requests.clear()
     return servers[1]
 

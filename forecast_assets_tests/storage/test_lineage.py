@@ -96,20 +96,20 @@ def write_week(store: Store, *y: float, as_of: datetime = AS_OF) -> dict[str, Co
 
 @pytest.fixture(scope="module")
 def template(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, dict[str, Commit]]:
-    """A store with a whole week, to copy, and the commits of its tables and models."""
+    """Return a store with a whole week, to copy, and the commits of its tables and models."""
     store = make_store(tmp_path_factory.mktemp("week"))
     return store, write_week(store, 1, 2)
 
 
 @pytest.fixture
 def made(template: tuple[Store, dict[str, Commit]]) -> dict[str, Commit]:
-    """The commits of the whole week."""
+    """Return the commits of the whole week."""
     return template[1]
 
 
 @pytest.fixture
 def store(template: tuple[Store, dict[str, Commit]], tmp_path: Path) -> Store:
-    """A copy of the store with the whole week."""
+    """Return a copy of the store with the whole week."""
     shutil.copytree(template[0].uri, tmp_path / "store")
     return make_store(tmp_path)
 

@@ -53,7 +53,7 @@ def upgraded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Upgraded]:
 
 @pytest.fixture
 def old(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The old state in a folder of its own, its settings in force."""
+    """Return the old state in a folder of its own, its settings in force."""
     unpack(tmp_path)
     use(tmp_path, monkeypatch)
     return tmp_path
@@ -61,7 +61,7 @@ def old(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def instance(old: Path) -> Iterator[dg.DagsterInstance]:
-    """The old Dagster instance."""
+    """Yield the old Dagster instance."""
     with dg.DagsterInstance.from_config(str(old / "var/dagster")) as opened:
         yield opened
 

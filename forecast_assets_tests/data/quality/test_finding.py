@@ -27,7 +27,7 @@ GRID = WeekGrid.of(make_series(a=[1, 2], b=[3, 4, 5], c=[6]))
 
 
 def about_many(n: int) -> Finding:
-    """A finding about n series."""
+    """Return a finding about n series."""
     grid = WeekGrid.of(make_series(**{f"s{i:03}": [1] for i in range(n)}))
     (finding,) = about_series("vanished_series", grid, grid.starts[:-1], None, grid.newest_value)
     return finding

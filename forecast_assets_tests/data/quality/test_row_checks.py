@@ -25,7 +25,7 @@ def rows(*times: str, unique_id: str = "a") -> pd.DataFrame:
 
 
 def with_valid_rows(*times: str) -> pd.DataFrame:
-    """These rows, and forty valid ones of another series."""
+    """Return these rows, and forty valid ones of another series."""
     return pd.concat([rows(*times), make_raw(make_series(b=walk(40, seed=1)))], ignore_index=True)
 
 

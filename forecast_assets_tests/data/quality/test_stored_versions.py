@@ -80,7 +80,7 @@ def test_nothing_is_added_to_the_rows_of_another_source(tmp_path: Path):
 
 
 def invented(kind: str, policy: FindingPolicy = "warn") -> list[Finding]:
-    """A finding that no evaluation makes."""
+    """Return a finding that no evaluation makes."""
     return [Finding(kind, 7, (), "It is invented.", policy=policy)]
 
 

@@ -20,7 +20,7 @@ PANEL = {f"s{i}": walk(60, seed=i) for i in range(6)}
 
 
 def newest(now: pd.DataFrame, *, n_known: int = 59, season_length: int = 52) -> LatestValues:
-    """The latest values; the previous version had the first weeks of each series."""
+    """Return the latest values; the previous version had the first weeks of each series."""
     old = now[now.groupby("unique_id").cumcount() < n_known].reset_index(drop=True)
     return LatestValues(compare(now, old), season_length)
 

@@ -33,7 +33,7 @@ def test_the_demo_is_six_weekly_series_without_gaps() -> None:
 
 
 def raw(rows: list[tuple[str, int, float]]) -> pd.DataFrame:
-    """The table raw_data of rows: a series, a day of January 2026, a value."""
+    """Return the table raw_data of rows: a series, a day of January 2026, a value."""
     unique_id, days, y = zip(*rows, strict=True) if rows else ((), (), ())
     return pd.DataFrame(
         {

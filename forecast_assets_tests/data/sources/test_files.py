@@ -31,7 +31,7 @@ SECRET = "hidden-from-messages"  # noqa: S105 - of nobody
 def make_request(
     root: Path, path: str, *, log: Callable[[str], None] = print, **source: Any
 ) -> FetchRequest:
-    """A request for the files at a path below `root`, with one retry."""
+    """Return a request for the files at a path below `root`, with one retry."""
     quick = {"max_retries": 1, "retry_base_seconds": 0.001}
     settings = make_settings(root, source={"kind": "file", "path": path, **quick, **source})
     return FetchRequest(settings, AS_OF, log=log)

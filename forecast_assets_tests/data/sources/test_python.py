@@ -75,7 +75,7 @@ by_urllib = flaky(urllib.error.URLError(ConnectionRefusedError("Connection refus
 
 @pytest.fixture
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A folder with the modules `our_rows` and `broken_rows`."""
+    """Yield a folder with the modules `our_rows` and `broken_rows`."""
     (tmp_path / "our_rows.py").write_text(MODULE)
     (tmp_path / "broken_rows.py").write_text("import pandas\nraise KeyError('no setting')\n")
     monkeypatch.delitem(sys.modules, "our_rows", raising=False)  # of another test

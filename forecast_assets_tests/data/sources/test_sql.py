@@ -33,7 +33,7 @@ Row = tuple[Any, ...]
 
 @pytest.fixture(scope="module")
 def server(postgresql_server: Server) -> Server:
-    """The PostgreSQL server, with the table `sales`."""
+    """Return the PostgreSQL server, with the table `sales`."""
     postgresql_server.run(
         "DROP TABLE IF EXISTS sales",
         "CREATE TABLE sales (unique_id text, ds date, y numeric, note text)",
@@ -47,7 +47,7 @@ def server(postgresql_server: Server) -> Server:
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
-    """A SQLite file with the table `sales`."""
+    """Return a SQLite file with the table `sales`."""
     path = tmp_path / "sales.db"
     write(
         path,
@@ -75,7 +75,7 @@ def make_request(
     log: Callable[[str], None] = print,
     **source: Any,
 ) -> FetchRequest:
-    """A request for rows of a database, with one retry."""
+    """Return a request for rows of a database, with one retry."""
     quick = {"max_retries": 1, "retry_base_seconds": 0.001}
     settings = make_settings(root, source={"kind": "sql", "url": url, **quick, **source})
     return FetchRequest(settings, AS_OF, previous, log=log)

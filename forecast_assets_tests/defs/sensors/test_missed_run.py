@@ -55,7 +55,7 @@ class Watcher:
 
 @pytest.fixture
 def watcher(tmp_path: Path, instance: dg.DagsterInstance) -> Watcher:
-    """The sensor, with a forecast of the week before TICK."""
+    """Return the sensor, with a forecast of the week before TICK."""
     watcher = Watcher(tmp_path, instance)
     watcher.publish(TICK - WEEK)
     return watcher
