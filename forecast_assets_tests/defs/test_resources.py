@@ -41,7 +41,8 @@ def client(**settings: Any) -> Iterator[Any]:
 
 def slow_week(folder: Path, **compute: object) -> Settings:
     """Return a week with a model that forecasts as naive does, in 3 seconds of work."""
-    slow = {"factory": "user_models:Logging", "params": {"seconds": 0.12}}
+    params = {"way": "logs", "seconds": 0.12}
+    slow = {"factory": "user_models:Misbehaving", "params": params}
     models = {"enabled": ["naive", "slow"], "slow": slow}
     backtest = {"n_windows": N_WINDOWS}
     return small_week(folder, models=models, backtest=backtest, compute=compute)
@@ -125,7 +126,7 @@ def test_a_backtest_whose_worker_is_killed_gives_the_same_forecasts(
 
 
 def n_cached(settings: Settings) -> int:
-    """How many folds the fold cache holds."""
+    """Count the folds in the fold cache."""
     n_folds = 0
     for file in (settings.var / "fold_cache").glob("*.sqlite"):
         with closing(sqlite3.connect(file, timeout=60)) as connection, suppress(sqlite3.Error):
