@@ -76,10 +76,7 @@ MixedVintages = MixedVintagesError
 
 
 def format_list(items: Iterable[object], *, limit: int = 5, total: int | None = None) -> str:
-    """Join the first `limit` items for a message and count the rest.
-
-    Pass `total`, the number of all items, if `items` holds only some of them.
-    """
+    """Join the first `limit` items for a message and count the rest, of `total` if it is given."""
     texts = [str(item) for item in items]
     n_more = (len(texts) if total is None else total) - limit
     return ", ".join(texts[:limit]) + (f" and {n_more} more" if n_more > 0 else "")

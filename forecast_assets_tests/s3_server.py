@@ -26,7 +26,6 @@ ENVIRONMENT = {
     "AWS_MAX_ATTEMPTS": "1",
     "NO_PROXY": "127.0.0.1",
 }
-KEYS_PER_PAGE = 3  # of a listing
 SERVER = """
 import logging, sys
 from moto.server import ThreadedMotoServer
@@ -68,7 +67,7 @@ def _address() -> str:
         [sys.executable, "-c", SERVER],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        env={**os.environ, "MOTO_S3_DEFAULT_MAX_KEYS": str(KEYS_PER_PAGE)},
+        env={**os.environ, "MOTO_S3_DEFAULT_MAX_KEYS": "3"},
     )
     assert process.stdout is not None
     atexit.register(process.communicate)  # closes its input and waits for its end

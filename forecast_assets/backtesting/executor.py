@@ -61,8 +61,9 @@ class BacktestExecutor:
             folds = plan(series, self._settings.backtest)
             self._plan = series, folds, Panel.of(folds)
         _, planned, panel = self._plan
-        specs = [find_model(name, self._settings) for name in models]
-        return [BacktestRequest(spec, planned, panel) for spec in specs]
+        return [
+            BacktestRequest(find_model(name, self._settings), planned, panel) for name in models
+        ]
 
     def run(
         self,

@@ -144,11 +144,9 @@ class ModelsSettings(BaseModel):
     @field_validator("enabled")
     @classmethod
     def _check_names(cls, enabled: tuple[str, ...]) -> tuple[str, ...]:
-        repeated = sorted({name for name in enabled if enabled.count(name) > 1})
-        if repeated:
+        if repeated := sorted({name for name in enabled if enabled.count(name) > 1}):
             raise ValueError(f"given more than once: {format_list(repeated)}")
-        reserved = [name for name in enabled if name.startswith("combination_")]
-        if reserved:
+        if reserved := [name for name in enabled if name.startswith("combination_")]:
             raise ValueError(f"combinations always compete; remove {format_list(reserved)}")
         return enabled
 

@@ -5,6 +5,7 @@ How versions are stored is in `storage`.
 """
 
 from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import dagster as dg
 import pandas as pd
@@ -104,9 +105,8 @@ def _observe_inputs(commit: Commit) -> Iterator[dg.AssetObservation]:
     link = dg.MetadataValue.md(f"[{commit.asset} {commit.version}](/runs/{commit.run_id})")
     for read in commit.inputs:
         if read.partition is None:
-            yield dg.AssetObservation(
-                read.asset, metadata={"version": read.version, "made_from_this": link}
-            )
+            metadata: dict[str, Any] = {"version": read.version, "made_from_this": link}
+            yield dg.AssetObservation(read.asset, metadata=metadata)
 
 
 def _input_links(commit: Commit, store: Store) -> dg.MetadataValue:

@@ -146,8 +146,7 @@ def selected_assets(run: dg.DagsterRun) -> set[str]:
 def tag_start(run: dg.DagsterRun, instance: dg.DagsterInstance) -> None:
     """Record on a run the process that it runs in, and remove the hold that it inherits.
 
-    A re-execution inherits its parent's tags: it checks its data again, and the run's id is part
-    of the process's tag.
+    A re-execution inherits its parent's tags, so the process's tag has the run's id.
     """
     tags = {PROCESS_TAG: f"{run.run_id} {process_identity(os.getpid())}"}
     instance.add_run_tags(run.run_id, tags | ({HELD_TAG: NOT_HELD} if held_version(run) else {}))

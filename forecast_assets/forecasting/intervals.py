@@ -49,8 +49,7 @@ def scale_errors(abs_errors: Values, volatility: Values) -> Values:
     Where a series had never moved, an error is infinite, and a zero error stays zero.
     """
     with np.errstate(divide="ignore", invalid="ignore"):
-        scores = abs_errors / volatility[..., None]
-    return np.where(abs_errors == 0, 0.0, scores)
+        return np.where(abs_errors == 0, 0.0, abs_errors / volatility[..., None])
 
 
 @dataclass(frozen=True, eq=False)

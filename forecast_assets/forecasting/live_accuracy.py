@@ -88,9 +88,8 @@ def rolling_summary(
 ) -> pd.DataFrame:
     """Summarize the 13 weeks up to each week: one row a week, the newest first."""
     rows = _scale(scored, series, levels)
-    totals = _totals(rows, rows["ds"])
-    together = totals.rolling(f"{7 * QUARTER_WEEKS}D").sum()
-    return _to_summary(together, levels).iloc[::-1].reset_index(names="ds")
+    totals = _totals(rows, rows["ds"]).rolling(f"{7 * QUARTER_WEEKS}D").sum()
+    return _to_summary(totals, levels).iloc[::-1].reset_index(names="ds")
 
 
 @dataclass(frozen=True)

@@ -54,9 +54,8 @@ def from_arrow(arrow: pa.Table) -> pd.DataFrame:
     """Convert stored rows to a frame, by their own types rather than by today's contract."""
     frame = arrow.to_pandas(date_as_object=False)
     kinds = kinds_of(arrow).items()
-    typed: pd.DataFrame = frame.astype(
-        {name: PANDAS_DTYPES[kind] for name, kind in kinds if kind in PANDAS_DTYPES}
-    )
+    dtypes = {name: PANDAS_DTYPES[kind] for name, kind in kinds if kind in PANDAS_DTYPES}
+    typed: pd.DataFrame = frame.astype(dtypes)
     return typed
 
 

@@ -194,8 +194,7 @@ def _check_unambiguous(asset: str, commits: Sequence[Commit], run_id: str) -> No
     if len(runs) > 1 and run_id not in runs:
         raise VersionNotFoundError(
             f"The ids of {len(runs)} runs that wrote {asset} begin with {run_id!r}:"
-            f" {format_list(runs)}. Nothing is shown, because each of them could be meant. Give"
-            f" more characters of the id."
+            f" {format_list(runs)}. Nothing is shown. Give more characters of the id."
         )
 
 

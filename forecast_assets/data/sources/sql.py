@@ -281,8 +281,7 @@ def _to_source_error(error: Exception, url: sa.URL, *, origin: str) -> SourceErr
 
 
 def _is_transient(error: DBAPIError) -> bool:
-    has_transient_code = is_transient_code(error.orig)
-    if has_transient_code is not None:
+    if (has_transient_code := is_transient_code(error.orig)) is not None:
         return has_transient_code
     text = str(error.orig)
     if CONNECTION_REFUSED.search(text) and not TRANSIENT_REFUSAL.search(text):

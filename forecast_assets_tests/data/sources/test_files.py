@@ -20,7 +20,7 @@ from forecast_assets.errors import SourceError
 from forecast_assets_tests.builders import AS_OF, make_settings
 from forecast_assets_tests.fetch_process import measured_fetches
 from forecast_assets_tests.http_servers import Reply, serve
-from forecast_assets_tests.s3_server import KEYS_PER_PAGE, bucket
+from forecast_assets_tests.s3_server import bucket
 
 HEADER = b"unique_id,ds,y\n"
 CSV = HEADER + b"007,2026-01-02,1.5\n007,2026-01-09,\nNA,2026-01-02,2\n"
@@ -179,12 +179,6 @@ def test_files_of_a_bucket_are_read(tmp_path: Path):
         for path in ("s3://bucket/in/c.csv", "s3://nobody/in/*.csv"):
             with pytest.raises(SourceError, match=rf"matches no file: {re.escape(path)}\. "):
                 ids(tmp_path, path)
-
-
-def test_a_listing_of_several_pages_is_read_to_its_end(tmp_path: Path):
-    names = [f"{n}.csv" for n in range(2 * KEYS_PER_PAGE + 1)]
-    with bucket(*((name, HEADER + f"{name},2026-01-02,1\n".encode()) for name in names)):
-        assert ids(tmp_path, "s3://bucket/*.csv") == names
 
 
 def test_a_retry_does_not_use_the_cached_listing_of_a_bucket(tmp_path: Path):
