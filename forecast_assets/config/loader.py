@@ -17,6 +17,9 @@ from forecast_assets.config.settings import ROOT, ModelSettings, Settings
 from forecast_assets.config.source_settings import KINDS
 from forecast_assets.errors import SettingsError
 
+# Keys of [source] whose values are not printed.
+SECRETS = frozenset({"url", "headers", "params", "body"})
+
 Warn = Callable[[str], None]
 log_warning = logging.getLogger(__name__).warning  # on stderr unless the process set up logging
 
@@ -100,13 +103,14 @@ def _error_text(origin: str, problems: Sequence[str]) -> str:
 def _problem(detail: dict[str, Any]) -> str:
     """Describe one error of pydantic: the setting, its value and what is wrong."""
     path = [str(part) for part in detail["loc"]]
-    if path[0] == "source":
-        path = ["source", *path[2:]]  # pydantic puts the kind between the table and the key
+    if path[0] == "source":  # pydantic puts the kind between the table and the key
+        del path[1:2]
+        del path[2 : 3 if path[1:2] == ["paging"] else 2]
     *table, key = path
     name, value, kind = ".".join(path), detail["input"], detail["type"]
     if kind == "union_tag_invalid":
-        tag = detail["ctx"]["tag"]
-        return f"`source.kind` is {tag!r}, which is none of: {', '.join(_source_kinds())}"
+        tag, kinds = detail["ctx"]["tag"], detail["ctx"]["expected_tags"].replace("'", "")
+        return f"`{name}.kind` is {tag!r}, which is none of: {kinds}"
     if kind == "extra_forbidden" and table == ["source"] and _source_kinds(key):
         kinds = " or ".join(f'"{source}"' for source in _source_kinds(key))
         return f"`{name}` needs `source.kind = {kinds}`"
@@ -116,15 +120,17 @@ def _problem(detail: dict[str, Any]) -> str:
         return f"`{name}` is unknown" + (f" (did you mean `{near[0]}`?)" if near else "")
     message = detail["msg"].removeprefix("Value error, ")
     message = message[0].lower() + message[1:]
+    message = message.replace("dictionary", "table").replace("tuple", "list")
     if kind == "missing":
         return f"`{name}` {message}"
     # The value is not printed if it is a whole table or may contain a secret.
-    if isinstance(value, dict) or path[0] == "notify":
+    may_be_secret = path[0] == "notify" or (path[0] == "source" and not SECRETS.isdisjoint(path))
+    if isinstance(value, dict) or (may_be_secret and isinstance(value, str | list)):
         return f"`{name}`: {message}"
     return f"`{name}` is {value!r}: {message}"
 
 
-def _source_kinds(key: str = "kind") -> list[str]:
+def _source_kinds(key: str) -> list[str]:
     """List the kinds of source that have a key."""
     fields = [kind.model_fields for kind in KINDS if key in kind.model_fields]
     return [get_args(field["kind"].annotation)[0] for field in fields]
@@ -134,7 +140,7 @@ def _known_keys(path: Sequence[str]) -> list[str]:
     """List the keys that a table of forecast.toml may hold."""
     if not path:
         return [key for key in Settings.model_fields if key not in ("root", "var")]
-    if path[0] == "source":
+    if path == ["source"]:
         return sorted({key for kind in KINDS for key in kind.model_fields})
     table = Settings.model_fields[path[0]].annotation if len(path) == 1 else ModelSettings
     if isinstance(table, type) and issubclass(table, BaseModel):

@@ -167,7 +167,9 @@ class SelectionSettings(FrozenModel):
 class ForecastSettings(FrozenModel):
     """The published prediction intervals and the limit of all forecasts."""
 
-    minimum: float | None = Field(None, strict=False)  # no forecast is below it
+    minimum: float | None = Field(
+        None, strict=False, allow_inf_nan=False
+    )  # no forecast is below it
     levels: tuple[Level, ...] = Field((80, 95), min_length=1, strict=False)
 
     @field_validator("levels")

@@ -39,7 +39,7 @@ Path = Annotated[
     PlainSerializer(lambda path: redact_url(path) if "://" in path else path, return_type=str),
 ]
 Zone = Annotated[str, AfterValidator(_check_zone)]
-Seconds = Annotated[float, Field(gt=0, strict=False)]
+Seconds = Annotated[float, Field(gt=0, le=1e6, strict=False)]
 
 
 class DemoSource(FrozenModel):

@@ -55,11 +55,11 @@ def _database_url(source: SqlSource, request: FetchRequest) -> sa.URL:
         url = sa.make_url(resolve_env(source.url))
     except (SQLAlchemyError, ValueError):
         url = None  # raised below, so that the cause, which may hold a password, is not chained
-    if url is None:
+    if url is None or "@" in (url.host or ""):  # the rest of a password
         raise SourceError(
             f"`source.url` = {redact_url(source.url)} is not a database URL. Nothing was read. Use"
             f" SQLAlchemy's form: postgresql+psycopg://user:password@host/database, or"
-            f" sqlite:///data/sales.db."
+            f" sqlite:///data/sales.db. Write @ in a password as %40."
         )
     file = url.database or ""
     if url.get_backend_name() != "sqlite" or file in ("", ":memory:") or file.startswith("file:"):

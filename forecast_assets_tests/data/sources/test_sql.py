@@ -294,6 +294,7 @@ def test_an_absent_column_is_refused_with_the_columns_that_exist(server: Server,
     ("url", "message"),
     [
         ("nonsense", r"^`source\.url` = \*\*\* is not a database URL\. Nothing was read\. U"),
+        ("postgresql://u:a@%s@h/d", r"^`source\.url` = .* is not a database .* password as %40\.$"),
         ("nope://u:%s@h/d", r"^nope://h/d cannot be reached: Can't load plugin: "),
         ("mysql+pymysql://u:%s@h/d", r"cannot be reached: No module named 'pymysql'\. N"),
         (

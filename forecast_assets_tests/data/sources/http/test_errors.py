@@ -47,10 +47,10 @@ def test_an_error_says_what_the_server_explains_or_needs(
 
 def test_retry_after_is_respected_up_to_the_cap(tmp_path: Path) -> None:
     """It is in seconds, or a date relative to the server's own."""
-    until = "Mon, 23 Nov 2026 05:00:07 GMT"
+    date, until = {"Date": "Mon, 23 Nov 2026 05:00:00 GMT"}, "Mon, 23 Nov 2026 05:00:07 GMT"
     replies = [
         Reply(status=429, headers={"Retry-After": "7"}),
-        Reply(status=503, headers={"Date": "Mon, 23 Nov 2026 05:00:00 GMT", "Retry-After": until}),
+        Reply(status=503, headers={**date, "Retry-After": until}),
         Reply(status=503, headers={"Retry-After": until}),
         csv_reply(),
     ]
