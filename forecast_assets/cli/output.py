@@ -128,7 +128,7 @@ def humanize_age(span: timedelta) -> str:
     """Format an age in its largest whole unit: days, hours or minutes."""
     minutes = int(span.total_seconds() // 60)
     for unit, length in (("day", 24 * 60), ("hour", 60), ("minute", 1)):
-        if n := minutes // length:
+        if (n := minutes // length) > 0:
             return f"{n} {unit}{'s' if n > 1 else ''} ago"
     return "just now"
 

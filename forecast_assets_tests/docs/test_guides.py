@@ -105,6 +105,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
             now = datetime.now(UTC).timestamp()
             instance.add_daemon_heartbeat(DaemonHeartbeat(now, name, "it", []))
     with mail_server() as mail, pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.delitem(sys.modules, "our_rows", raising=False)  # of another test
         for name, value in {
             "PWD": str(folder),
             "FORECAST_CONFIG": str(folder / "forecast.toml"),
