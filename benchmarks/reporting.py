@@ -83,7 +83,7 @@ def make_best_model(ids: np.ndarray) -> pd.DataFrame:
             "model": "combination_median",
             "previous_model": np.where(is_new, "m00", "combination_median"),
             "switched": is_new,
-            "reason": "combination_median is the combination of the settings; its mase is 0.8",
+            "reason": "combination_median is used for every series, as the settings say",
         }
     )
 

@@ -207,14 +207,16 @@ def store(settings: "Settings", store: "Store", _: datetime) -> Iterator[StatusL
     yield StatusLine("store", store.uri, is_well=True)
 
 
-def notices(settings: "Settings", _: "Store", __: datetime) -> Iterator[StatusLine]:
-    """Check the URL of each channel of `[notify]` without contacting it."""
+def notices(settings: "Settings", _: "Store", now: datetime) -> Iterator[StatusLine]:
+    """Check the URL of each channel of `[notify]` without contacting it, and the queue."""
     from forecast_assets.notifications.apprise_client import check_url
+    from forecast_assets.notifications.queue import NotificationQueue
     from forecast_assets.notifications.routing import all_channels
 
     urls = all_channels(settings)
     problems = list(filter(None, map(check_url, urls)))
     yield from (StatusLine("notices", problem, is_well=False) for problem in problems)
+    NotificationQueue(settings.var / "outbox").undelivered(now=now)  # raises StoreError
     text = f"{len(urls)} channels; `forecast-assets notify` sends a test" if urls else "no channel"
     if not problems:
         yield StatusLine("notices", len(urls), is_well=True, text=text)

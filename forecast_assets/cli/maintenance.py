@@ -34,9 +34,9 @@ def healthcheck(*, no_daemon: bool, is_json: bool) -> None:
     """Report in one line whether the weekly forecast is at risk.
 
     For cron, systemd or a container's probe, because a daemon that is down raises no alarm. A
-    problem is a week without a forecast after its deadline, a daemon without a heartbeat, a run
-    whose process no longer exists, or a notification that was not delivered. Changes nothing. With
-    --json, prints one record for each problem.
+    problem is a week without a forecast after its deadline, data that are held back, a daemon
+    without a heartbeat, a run whose process no longer exists, or a notification that was not
+    delivered. Changes nothing. With --json, prints one record for each problem.
     """
     from forecast_assets.defs.health import health_problems
 
@@ -45,7 +45,7 @@ def healthcheck(*, no_daemon: bool, is_json: bool) -> None:
     if is_json:
         print_records([{"problem": problem} for problem in problems], is_json=True)
     elif problems:
-        click.echo(f"Not healthy: {'; '.join(problems)}.")
+        click.echo(f"Not healthy: {'; '.join(problems).rstrip('.')}.")
     else:
         newest = max(commit.as_of for commit in store.history("next_week_forecast"))
         click.echo(f"Healthy: the newest forecast is as of {newest:%Y-%m-%d %H:%M} UTC.")

@@ -4,7 +4,7 @@ A section is a function that yields lines; `SECTIONS` lists them with the names 
 that a line whose data cannot be read still shows the cause.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from forecast_assets.config.settings import Settings
+    from forecast_assets.data.quality.finding import Finding
     from forecast_assets.storage.commit import Commit
     from forecast_assets.storage.store import Store
 
@@ -27,6 +28,11 @@ NO_FORECAST_TEXT = """\
 There is no forecast yet. To make one:
   forecast-assets check   checks everything that a run needs
   forecast-assets run     runs a week"""
+HELD_TEXT = """\
+There is no forecast yet, because the data are held back. To see why, and to make one:
+  forecast-assets show data_findings   lists the findings
+  forecast-assets run                  runs a week with corrected data
+  forecast-assets run --accept         publishes the data as they are"""
 
 
 @command("status", "status --json")
@@ -45,8 +51,8 @@ def status(*, is_json: bool) -> None:
         return
     if lines:
         print_lines(lines)
-    else:
-        click.echo(NO_FORECAST_TEXT)
+    if not store.history("next_week_forecast"):
+        click.echo(HELD_TEXT if lines else NO_FORECAST_TEXT)
     if assets:
         click.echo()
         print_records(assets)
@@ -105,12 +111,22 @@ def _data(context: StatusContext) -> Iterator[StatusLine]:
     from forecast_assets.data.quality.stored_versions import findings_of, held_findings
     from forecast_assets.storage import versions
 
-    held = held_findings(context.store)
+    if held := held_findings(context.store):
+        yield _held_line(held)
+        return
     (series,) = versions.select(context.store, "series")
-    findings = held or findings_of(context.store, series, context.settings)
+    findings = findings_of(context.store, series, context.settings)
     counts = {finding.kind: finding.n for finding in findings}
-    text = f"{'held back: ' if held else ''}{one_line(findings)}"
-    yield StatusLine("data", counts, not with_policy(findings, "hold", "warn"), text)
+    is_well = not with_policy(findings, "hold", "warn")
+    yield StatusLine("data", counts, is_well, one_line(findings))
+
+
+def _held_line(held: "Sequence[Finding]") -> StatusLine:
+    """Return the line of a newest fetch that these findings hold back."""
+    from forecast_assets.data.quality.evaluate import one_line
+
+    counts = {finding.kind: finding.n for finding in held}
+    return StatusLine("data", counts, is_well=False, text=f"held back: {one_line(held)}")
 
 
 def _models(context: StatusContext) -> Iterator[StatusLine]:
@@ -151,11 +167,14 @@ def _accuracy(context: StatusContext) -> Iterator[StatusLine]:
 
 
 def _delivery(context: StatusContext) -> Iterator[StatusLine]:
-    """Show the report, and notifications that wait or were given up within the last week."""
+    """Show notifications that wait or were given up within the last week."""
     from forecast_assets.notifications.queue import NotificationQueue
 
     texts = NotificationQueue(context.settings.var / "outbox").undelivered(now=context.now)
     yield StatusLine("not_delivered", texts, is_well=not texts, text=_first_few(texts))
+
+
+def _report(context: StatusContext) -> Iterator[StatusLine]:
     path = context.store.var / main_report_file(context.newest("weekly_report")["file"])
     yield StatusLine("report", str(path), path.is_file())
 
@@ -166,17 +185,19 @@ SECTIONS = {
     ("data",): _data,
     ("champions_changed", "models_failed"): _models,
     ("forecasts_due", "error_over_naive", "coverage"): _accuracy,
-    ("not_delivered", "report"): _delivery,
+    ("not_delivered",): _delivery,
+    ("report",): _report,
 }
 
 
 def status_lines(settings: "Settings", store: "Store", *, now: datetime) -> list[StatusLine]:
-    """Return the lines of the newest forecast, none if there is no forecast yet."""
+    """Return the lines of the newest forecast; without one, at most the line of held data."""
+    from forecast_assets.data.quality.stored_versions import held_findings
     from forecast_assets.storage import versions
 
     forecast = versions.newest(store.history("next_week_forecast"))
     if forecast is None:
-        return []
+        return [_held_line(held)] if (held := held_findings(store)) else []
     context = StatusContext(settings, store, forecast, now)
     lines: dict[str, StatusLine] = {}
     for names, section in SECTIONS.items():

@@ -153,15 +153,22 @@ def intervals_and_skill(accuracy: LiveAccuracyCheck) -> dg.AssetCheckResult:
     return _result("intervals_and_skill", len(accuracy.problems), text)
 
 
-def notifications_delivered(undelivered: Sequence[str]) -> dg.AssetCheckResult:
-    """Warn about notifications that a channel of `[notify]` did not take."""
+def notifications_delivered(
+    undelivered: Sequence[str], *, error: str | None = None
+) -> dg.AssetCheckResult:
+    """Warn about notifications that a channel of `[notify]` did not take, or an unusable queue."""
     bad = (
         f"{len(undelivered)} notifications were not delivered: {format_list(undelivered)}. The"
         f" forecast is published all the same. The sensor `alarms` and the next run try again for a"
         f" day; `forecast-assets notify` tests every channel now."
     )
+    if error:
+        bad = (
+            f"Notifications may not have been sent. The forecast is published all the same. {error}"
+        )
     good = "Every channel took every notification."
-    return _result("notifications_delivered", len(undelivered), bad if undelivered else good)
+    n_problems = len(undelivered) + bool(error)
+    return _result("notifications_delivered", n_problems, bad if n_problems else good)
 
 
 def _result(

@@ -15,7 +15,7 @@ from forecast_assets.data.quality.stored_versions import held_findings
 from forecast_assets.defs import notifications
 from forecast_assets.defs.runs import orphans
 from forecast_assets.defs.schedules import is_published, last_due
-from forecast_assets.errors import format_list
+from forecast_assets.errors import StoreError, format_list
 from forecast_assets.storage.store import Store
 
 # A daemon sends a heartbeat every 30 seconds, later during a long tick.
@@ -29,18 +29,10 @@ def health_problems(
 ) -> list[str]:
     """Return the problems as sentences; change nothing.
 
-    `has_daemon` says that a Dagster daemon must be running. Raises StoreError if the store or the
-    queue of notifications cannot be read.
+    `has_daemon` says that a Dagster daemon must be running. Raises StoreError if the store cannot
+    be read.
     """
-    problems = []
-    tick = last_due(settings, now=now)
-    if not is_published(store, tick):
-        held = held_findings(store)
-        problems.append(
-            f"the forecast of the week of {tick:%Y-%m-%d %H:%M} UTC is missing, although the"
-            f" deadline of {settings.schedule.deadline} has passed"
-            + (f": the data are held back, because of {one_line(held)}" if held else "")
-        )
+    problems = list(_unpublished(settings, store, now=now))
     home = dagster_home(settings)
     if (home / "dagster.yaml").exists():
         with dg.DagsterInstance.from_config(str(home)) as instance:
@@ -50,9 +42,27 @@ def health_problems(
             problems.append(f"the process of a run no longer exists: {format_list(run_ids)}")
     elif has_daemon:
         problems.append(NO_DAEMON)
-    if undelivered := notifications.undelivered(settings, now=now):
+    try:
+        undelivered = notifications.undelivered(settings, now=now)
+    except StoreError as error:
+        return [*problems, f"notifications are not sent: {str(error).rstrip('.')}"]
+    if undelivered:
         problems.append(f"notifications were not delivered: {format_list(undelivered)}")
     return problems
+
+
+def _unpublished(settings: Settings, store: Store, *, now: datetime) -> Iterator[str]:
+    """Yield a problem if the forecast of the week is missing, or newer data are held back."""
+    tick, held = last_due(settings, now=now), held_findings(store)
+    cause = f"data are held back, because of {one_line(held)}"
+    if not is_published(store, tick):
+        missing = (
+            f"the forecast of the week of {tick:%Y-%m-%d %H:%M} UTC is missing, although the"
+            f" deadline of {settings.schedule.deadline} has passed"
+        )
+        yield f"{missing}: the {cause}" if held else missing
+    elif held:
+        yield f"the newest {cause}"
 
 
 def _silent_daemons(instance: dg.DagsterInstance, *, now: datetime) -> Iterator[str]:

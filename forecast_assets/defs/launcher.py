@@ -18,6 +18,7 @@ from forecast_assets.defs.build import build_defs, build_store
 from forecast_assets.defs.console_logger import console_progress
 from forecast_assets.defs.schedules import JOB
 from forecast_assets.defs.sensors.run_failures import run_notifications
+from forecast_assets.errors import StoreError
 
 # A step that is interrupted in our code raises the first, elsewhere the second.
 INTERRUPTS = {Interrupted.__name__, dg.DagsterExecutionInterruptedError.__name__}
@@ -54,7 +55,10 @@ def run_week(
         failures = [e.step_failure_data.error for e in result.all_events if e.is_step_failure]
         if any(error and error.cls_name in INTERRUPTS for error in failures):
             raise KeyboardInterrupt
-        _send_notifications(result.run_id, settings, instance)
+        try:
+            _send_notifications(result.run_id, settings, instance)
+        except StoreError as error:  # notifications never fail the week
+            write_line(f"  The notifications of this run were not sent. {error}")
     return result.run_id if result.success else None
 
 

@@ -5,6 +5,7 @@ Routing, sending and retries are in the package `notifications`.
 
 import functools
 import hashlib
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
@@ -14,6 +15,7 @@ import pandas as pd
 from forecast_assets.config.settings import Settings, Severity
 from forecast_assets.data.quality.evaluate import one_line, with_policy
 from forecast_assets.defs import checks
+from forecast_assets.errors import StoreError
 from forecast_assets.notifications.queue import NotificationQueue
 from forecast_assets.notifications.routing import (
     ALL_SERIES,
@@ -27,6 +29,8 @@ from forecast_assets.storage.store import Store
 
 # Dagster stops the tick of a sensor after 60 seconds.
 DELIVERY_SECONDS = 40.0
+# A notification and the URLs that receive it.
+Addressed = tuple[Notification, Sequence[str]]
 
 
 def open_queue(settings: Settings) -> NotificationQueue:
@@ -63,19 +67,13 @@ def with_problems(week: summary.WeeklyReport, settings: Settings) -> summary.Wee
     return replace(week, problems=[*(problems if findings else []), *failures])
 
 
-def send_report(
-    week: summary.WeeklyReport,
-    store: Store,
-    settings: Settings,
-    *,
-    folder: str,
-    version: str,
-    now: datetime,
-) -> list[pd.DataFrame]:
-    """Send the report to its readers, to each on the series of their rule.
+def report_notifications(
+    week: summary.WeeklyReport, store: Store, settings: Settings, *, folder: str, version: str
+) -> tuple[list[Addressed], list[pd.DataFrame]]:
+    """Return the notifications of a report, to each reader on the series of their rule.
 
     A report on some series has only their problems, and its severity follows from these. `version`
-    is the data version of the forecast: the same forecast is not sent twice. Return the files
+    is the data version of the forecast: the same forecast is not sent twice. Also return the files
     written for partial reports, as rows of weekly_report.
     """
 
@@ -86,7 +84,8 @@ def send_report(
     def severity_of(patterns: Patterns) -> Severity:
         return "warning" if edition_of(patterns).problems else "info"
 
-    queue, files = open_queue(settings), []
+    addressed: list[Addressed] = []
+    files = []
     for patterns, urls in report_recipients(settings, severity_of=severity_of).items():
         edition, path = edition_of(patterns), f"{folder}/report.html"
         if edition.forecast.empty:
@@ -104,10 +103,26 @@ def send_report(
             files=(store.var / path,),
             series=patterns,
         )
-        queue.enqueue(notification, urls, now=now)
-    deliver(settings, now=now)
-    queue.purge(now=now)
-    return files
+        addressed.append((notification, urls))
+    return addressed, files
+
+
+def send_reports(
+    addressed: Sequence[Addressed], settings: Settings, *, now: datetime
+) -> dg.AssetCheckResult:
+    """Queue notifications, send what is due, and return the check of deliveries.
+
+    A queue that cannot be used fails the check and not the week.
+    """
+    queue = open_queue(settings)
+    try:
+        for notification, urls in addressed:
+            queue.enqueue(notification, urls, now=now)
+        deliver(settings, now=now)
+        queue.purge(now=now)
+        return checks.notifications_delivered(undelivered(settings, now=now))
+    except StoreError as error:
+        return checks.notifications_delivered([], error=str(error))
 
 
 def report_check(instance: dg.DagsterInstance, settings: Settings, *, now: datetime) -> None:

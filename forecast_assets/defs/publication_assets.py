@@ -4,6 +4,7 @@ The choice of models is in `backtest_assets`.
 """
 
 import functools
+from collections.abc import Sequence
 
 import dagster as dg
 import pandas as pd
@@ -140,13 +141,15 @@ def weekly_report(
     folder = f"reports/{tables.target_week(next_week_forecast)}_{context.run.run_id[:8]}"
     texts = render.render(week)
     files = [store.write_report_files(folder, texts)]
+    addressed: Sequence[notifications.Addressed] = ()
     # Not the run's start: a run that re-executes another may have begun weeks ago.
     at = now()
     # The report of a past week is not sent.
     if run.as_of >= last_tick(settings, until=at):
-        files += notifications.send_report(
-            week, store, settings, folder=folder, version=commit.data_version, now=at
+        addressed, partial = notifications.report_notifications(
+            week, store, settings, folder=folder, version=commit.data_version
         )
+        files += partial
     return asset_result(
         store.tables["weekly_report"],
         pd.concat(files, ignore_index=True),
@@ -154,5 +157,5 @@ def weekly_report(
             "report": dg.MetadataValue.path(store.var / folder / "report.html"),
             "report_text": dg.MetadataValue.md(texts["report.md"]),
         },
-        check=checks.notifications_delivered(notifications.undelivered(settings, now=at)),
+        check=notifications.send_reports(addressed, settings, now=at),
     )

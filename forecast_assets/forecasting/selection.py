@@ -130,7 +130,7 @@ def combination(candidates: Candidates, settings: SelectionSettings) -> Choice:
     """Choose the combination that the settings name."""
     lowest, named = candidates.best, list(candidates.names).index(settings.combination)
     chosen = np.where(np.isnan(candidates.scores[:, named]), lowest, named)
-    return chosen, ["is the combination of the settings"] * len(chosen)
+    return chosen, ["is used for every series, as the settings say"] * len(chosen)
 
 
 POLICIES: Mapping[str, Policy] = MappingProxyType(

@@ -6,11 +6,10 @@ Any later process continues with the retries. Which channels receive a notificat
 
 import fcntl
 import hashlib
-import json
 import sqlite3
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,8 +17,9 @@ from typing import Any
 
 from forecast_assets.config.redaction import mask
 from forecast_assets.config.settings import Settings
-from forecast_assets.errors import StoreError
+from forecast_assets.notifications import json_queue
 from forecast_assets.notifications.apprise_client import SendFailure, send, to_utf8
+from forecast_assets.notifications.queue_errors import BUSY_SECONDS, explained_errors
 from forecast_assets.notifications.routing import (
     NOTIFICATION_ADAPTER,
     Notification,
@@ -31,7 +31,6 @@ from forecast_assets.notifications.routing import (
 RETRY_DELAYS = tuple(timedelta(minutes=minutes) for minutes in (1, 5, 30, 120, 360, 720))
 # A busy mail server takes this long.
 MIN_SEND_SECONDS = 10.0
-BUSY_SECONDS = 30.0
 RETENTION = timedelta(days=365)
 REPORTED = timedelta(weeks=1)
 NOT_IN_SETTINGS = "The settings no longer name this channel, so nothing is sent to it."
@@ -109,7 +108,7 @@ class NotificationQueue:
         """
         if not self._folder.is_dir():
             return 0
-        with self._errors(), (self._folder / "delivering").open("ab") as lock:
+        with explained_errors(self._path), (self._folder / "delivering").open("ab") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # ends with this process
             except BlockingIOError:
@@ -129,7 +128,7 @@ class NotificationQueue:
         return [
             f"{_notification(row).title!r} to {row['channel']} ({row['state']}): {row['reason']}"
             for row in rows
-        ]
+        ] + json_queue.malformed_files(self._folder)
 
     def purge(self, *, now: datetime) -> None:
         """Delete what is finished and was queued over a year ago; its ids can be queued again."""
@@ -161,13 +160,15 @@ class NotificationQueue:
     @contextmanager
     def _transaction(self, begin: str = "BEGIN IMMEDIATE") -> Iterator[sqlite3.Connection]:
         """Open the database for one transaction, and create it if it is new."""
-        with self._errors():
+        with explained_errors(self._path):
             self._folder.mkdir(parents=True, exist_ok=True)
             connection = sqlite3.connect(self._path, timeout=BUSY_SECONDS, isolation_level=None)
             with closing(connection) as db:
                 db.row_factory = sqlite3.Row
                 if not db.execute(VERSION).fetchone()[0]:
                     self._create(db)
+                if files := json_queue.find_files(self._folder):
+                    self._take_over(db, files)
                 db.execute(begin)
                 with db:
                     yield db
@@ -175,49 +176,18 @@ class NotificationQueue:
     def _create(self, db: sqlite3.Connection) -> None:
         db.execute("BEGIN IMMEDIATE")
         with db:
-            if db.execute(VERSION).fetchone()[0]:  # created by another process, a moment ago
-                return
-            rows, files = _read_json_queue(self._folder)
-            db.execute(TABLE)
-            db.executemany(INSERT, rows)
-            db.execute("PRAGMA user_version = 1")
+            if not db.execute(VERSION).fetchone()[0]:  # created by another process, a moment ago
+                db.execute(TABLE)
+                db.execute("PRAGMA user_version = 1")
+
+    def _take_over(self, db: sqlite3.Connection, files: list[Path]) -> None:
+        """Move the notifications of version 0.1 from their files into the table."""
+        db.execute("BEGIN IMMEDIATE")
+        with db:
+            for old in json_queue.read_files(files):
+                db.executemany(INSERT, _old_rows(old))
         for file in files:
-            file.unlink()
-
-    @contextmanager
-    def _errors(self) -> Iterator[None]:
-        try:
-            yield
-        except (OSError, sqlite3.Error) as error:
-            raise StoreError(
-                f"The notification queue {self._path} cannot be used: {error}. Notifications that"
-                f" were not sent stay in it, and the last one may be sent twice. Check that this"
-                f" user may write there and that the disk is not full, then run again."
-            ) from error
-
-
-def _read_json_queue(folder: Path) -> tuple[list[Row], list[Path]]:
-    """Return the rows and files of version 0.1's queue, one JSON file for each notification.
-
-    A file that version 0.1 could not read either is skipped.
-    """
-    rows: list[Row] = []
-    files = []
-    for state in ("waiting", "given_up", "done"):
-        # A name that begins with a dot is left by a write that was interrupted.
-        for file in sorted((folder / state).glob("[!.]*.json")):
-            with suppress(ValueError, KeyError, TypeError):
-                content = json.loads(file.read_bytes())
-                notification = NOTIFICATION_ADAPTER.validate_python(content["notice"])
-                row = _row(notification, "", content["put_at"])
-                names = {"channel_key": "key", "channel": "shown"}
-                names |= {name: name for name in ("state", "n_tries", "tried_at", "reason")}
-                rows += [
-                    {**row, **{name: channel[old] for name, old in names.items()}}
-                    for channel in content["channels"]
-                ] or [row]
-                files.append(file)
-    return rows, files
+            file.unlink(missing_ok=True)
 
 
 def channel_key(url: str) -> str:
@@ -275,6 +245,15 @@ def _row(notification: Notification, url: str, queued_at: str) -> Row:
         "tried_at": None,
         "reason": None,
     }
+
+
+def _old_rows(old: json_queue.OldNotification) -> list[Row]:
+    row = _row(old.notice, "", _timestamp(old.put_at))
+    return [
+        {**row, **channel.model_dump(), "tried_at": time and _timestamp(time)}
+        for channel in old.channels
+        for time in [channel.tried_at]
+    ] or [row]
 
 
 def _notification(row: Row) -> Notification:

@@ -87,12 +87,16 @@ def test_held_data_fail_the_run_until_they_are_accepted(
     configure(tmp_path, monkeypatch, SMALL)
     rows = (tmp_path / "source.csv").read_text().splitlines()
     (tmp_path / "source.csv").write_text("\n".join(row for row in rows if row[:2] != "b,"))
+    (tmp_path / "outbox/queue.sqlite").write_bytes(b"no database" * 1000)
     held = invoke("run", "--json")
     assert (held.exit_code, json.loads(held.stdout)) == (1, [])
     assert "vanished_series" in held.stderr
+    assert "The notifications of this run were not sent. The notification queue" in held.stderr
     assert "`forecast-assets run --accept`" in held.stderr
     assert "The run failed; see the errors above. Earlier versions are unch" in held.stderr
     assert len(records("history", "series")) == 2
+    shutil.rmtree(tmp_path / "store/next_week_forecast")  # as if this were the first fetch
+    assert output_of("status").startswith("NO  data  held back: vanished series (1)\nThere is no")
     published = output_of("run", "--accept")
     assert "The report:" in published
     assert "The data:       vanished series (1); more: forecast-assets status" in published

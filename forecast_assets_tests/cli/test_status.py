@@ -122,8 +122,10 @@ def test_problems_are_named(tmp_path: Path):
     store = make_store(tmp_path)
     write_week(store, rung="naive", failed=("tbats", "theta"), previous="ses")
     (tmp_path / "reports/1/report.html").unlink()
+    (make_settings(tmp_path).var / "outbox/queue.sqlite").mkdir(parents=True)
     lines = lines_of(store)
-    assert not_well(lines) == ["not_by_champion", "models_failed", "report"]
+    assert not_well(lines) == ["not_by_champion", "models_failed", "not_delivered", "report"]
+    assert lines["report"].display.endswith("reports/1/report.html")
     assert lines["models_failed"].value == ["tbats", "theta"]
     assert lines["models_failed"].display == "tbats on 1 series, theta on 1 series"
     assert lines["not_by_champion"].display == "a: naive (naive)"

@@ -86,3 +86,5 @@ def test_runs_without_a_process_and_undelivered_notifications_are_problems(setti
         assert undelivered.startswith(
             "notifications were not delivered: 'The week of 2 January' to env:GONE (given up): "
         )
+    (settings.var / "outbox/queue.sqlite").write_bytes(b"no database" * 1000)
+    assert problems(settings)[1].startswith("notifications are not sent: The notification queue ")

@@ -12,7 +12,7 @@ import pandas as pd
 
 from forecast_assets.config.settings import Settings
 from forecast_assets.data.quality.finding import Finding
-from forecast_assets.defs.notifications import deliver, send_report, undelivered, with_problems
+from forecast_assets.defs import notifications
 from forecast_assets.defs.sensors.run_failures import run_notifications
 from forecast_assets.reporting.render import render
 from forecast_assets_tests.builders import make_series, make_settings, walk
@@ -42,10 +42,13 @@ def send(
 ) -> list[pd.DataFrame]:
     """Send the report of a week; return the files of partial reports."""
     settings = make_settings(folder, notify=notify)
-    week = with_problems(make_report(series, **fields), settings)
+    week = notifications.with_problems(make_report(series, **fields), settings)
     now, store = datetime.now(UTC), make_store(folder)
     store.write_report_files("reports/1", render(week))
-    return send_report(week, store, settings, folder="reports/1", version="1", now=now)
+    report = notifications.report_notifications
+    addressed, files = report(week, store, settings, folder="reports/1", version="1")
+    assert notifications.send_reports(addressed, settings, now=now).passed
+    return files
 
 
 def page_of(mail: EmailMessage) -> str:
@@ -83,7 +86,7 @@ def test_a_run_sends_a_report_once_and_of_a_past_week_never(
     assert [message["to"] for message in mail.mails] == ["all@x.org"]
 
 
-def test_a_channel_that_fails_does_not_fail_the_run_and_is_retried_when_corrected(
+def test_a_channel_or_queue_that_fails_does_not_fail_the_run_and_a_corrected_url_is_retried(
     published: Settings, instance: dg.DagsterInstance
 ):
     with mail_server() as mail:
@@ -104,11 +107,15 @@ def test_a_channel_that_fails_does_not_fail_the_run_and_is_retried_when_correcte
         rule["urls"] = [mail.url("ann@x.org")]
         settings = small_week(published.root, notify={"urls": urls, "rules": [rule]})
         now = datetime.now(UTC)
-        assert undelivered(settings, now=now)
-        assert deliver(settings, now=now)
-        assert undelivered(settings, now=now) == []
+        assert notifications.undelivered(settings, now=now)
+        assert notifications.deliver(settings, now=now)
+        assert notifications.undelivered(settings, now=now) == []
     assert [message["to"] for message in mail.mails] == ["all@x.org", "ann@x.org"]
     assert mail.mails[1]["subject"].endswith(": 1 series")
+    (settings.var / "outbox/queue.sqlite").write_bytes(b"no database" * 1000)
+    result = materialize(settings, instance, "weekly_report")
+    assert result.success
+    assert "Restore queue.sqlite" in str(result.get_asset_check_evaluations()[0].description)
 
 
 def test_a_reader_receives_a_report_on_the_series_of_the_rule(tmp_path: Path):

@@ -177,7 +177,7 @@ def test_the_combination_of_the_settings_is_chosen_whatever_it_scores():
     settings = by("combination", combination="combination_mean")
     row = chosen(scores(naive=1.0, theta=0.5, combination_mean=0.7), settings)
     assert (row["model"], row["runner_up"]) == ("combination_mean", "theta")
-    assert "combination_mean is the combination of the settings; its mase is 0.7" in row["reason"]
+    assert "is used for every series, as the settings say; its mase is 0.7, the" in row["reason"]
 
 
 # Several series

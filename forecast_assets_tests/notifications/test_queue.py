@@ -9,6 +9,7 @@ import signal
 import sqlite3
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import asdict
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -114,17 +115,23 @@ def test_any_text_can_be_queued_and_sent(queue: NotificationQueue, folder: Path,
 
 
 def test_a_database_that_cannot_be_used_is_an_error_with_a_remedy(
-    queue: NotificationQueue, folder: Path
+    queue: NotificationQueue, folder: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    folder.write_text("a file")
-    message = r"queue .*queue\.sqlite cannot be used: .* were not sent stay in it.* run again\."
-    with pytest.raises(StoreError, match=message):
-        queue.enqueue(make_notification(), ["env:OPS"], now=AS_OF)
-    folder.unlink()
-    folder.mkdir()
-    (folder / "queue.sqlite").write_bytes(b"no database" * 1000)
-    with pytest.raises(StoreError, match="cannot be used: file is not a database"):
-        queue.undelivered(now=AS_OF)
+    def check(message: str) -> None:
+        with pytest.raises(StoreError, match=message):
+            queue.enqueue(make_notification(), ["env:OPS"], now=AS_OF)
+
+    file = folder / "queue.sqlite"
+    file.mkdir(parents=True)
+    check(r"queue\.sqlite cannot be used: unable to open .*\. .* stay in it.* Let this user write to")
+    file.rmdir()
+    file.write_bytes(b"no database" * 1000)
+    check(r"file is not a database\. Restore queue\.sqlite .* or move it out of")
+    file.unlink()
+    monkeypatch.setattr("forecast_assets.notifications.queue.BUSY_SECONDS", 0.01)
+    with closing(sqlite3.connect(file)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        check(r"is locked\. .* stay in it.* Wait until that process has ended")
 
 
 def test_a_full_disk_is_an_error_and_keeps_what_is_queued(queue: NotificationQueue, folder: Path):
@@ -133,7 +140,7 @@ def test_a_full_disk_is_an_error_and_keeps_what_is_queued(queue: NotificationQue
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, ((folder / "queue.sqlite").stat().st_size, limits[1]))
     try:
-        with pytest.raises(StoreError, match="cannot be used"):
+        with pytest.raises(StoreError, match=r"cannot be used: .* a disk with free space"):
             queue.enqueue(large, ["env:OPS"], now=AS_OF)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
@@ -396,16 +403,15 @@ def write_json(folder: Path, notification_id: str, *states: str) -> Path:
     return path
 
 
-def test_the_queue_of_version_0_1_is_taken_over_once(
+def test_the_queue_of_version_0_1_is_taken_over_once_whenever_it_arrives(
     queue: NotificationQueue, folder: Path, up: Webhook, monkeypatch: pytest.MonkeyPatch
 ):
-    old = [
-        write_json(folder, "half", "waiting", "sent"),
-        write_json(folder, "lost", "given up"),
-        write_json(folder, "done", "sent"),
-    ]
-    damaged = folder / "waiting/damaged.json"
-    damaged.write_text('{"notice": {"id": "a"')
+    old = {"half": ["waiting", "sent"], "lost": ["given up"], "done": ["sent"]}
+    for name, channels in old.items():
+        write_json(folder, name, *channels)
+    (folder / "waiting/bad.json").write_text('{"notice": {"id": "a"')
+    wrong = write_json(folder, "wrong", "waiting")
+    wrong.write_text(wrong.read_text().replace('"n_tries": 1', '"n_tries": {}'))
     sqlite3.connect(folder / "queue.sqlite").execute("VACUUM")  # of a takeover that was interrupted
     urls = ["env:CHANNEL0", "env:CHANNEL1"]
     monkeypatch.setenv("CHANNEL0", up.url)
@@ -414,5 +420,8 @@ def test_the_queue_of_version_0_1_is_taken_over_once(
     with ThreadPoolExecutor(3) as pool:
         assert sum(pool.map(lambda other: deliver(other, *urls), others)) == 1
     assert up.titles == ["half"]
-    assert not any(queue.enqueue(make_notification(path.stem), [], now=AS_OF) for path in old)
-    assert list(folder.rglob("*.json")) == [damaged]
+    assert not any(queue.enqueue(make_notification(name), [], now=AS_OF) for name in old)
+    write_json(folder, "late", "waiting")
+    assert (deliver(queue, *urls), up.titles) == (1, ["half", "late"])
+    assert list(folder.rglob("*.json")) == []
+    assert "waiting/wrong.unreadable (set aside): The file" in queue.undelivered(now=AS_OF)[-1]

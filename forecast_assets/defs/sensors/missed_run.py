@@ -73,7 +73,10 @@ def build_missed_week(
         cursor = f"{since} {tick.isoformat() if decision.is_late else '-'}"
         if decision.action == "run":
             if not decision.is_held:
-                enqueue(_late_notification(tick, settings), settings, now=now)
+                try:
+                    enqueue(_late_notification(tick, settings), settings, now=now)
+                except StoreError as error:  # the run matters more than its announcement
+                    context.log.warning(str(error))
             request = request_for(tick, **{LATE_TAG: tick.isoformat()})
             return dg.SensorResult(run_requests=[request], cursor=cursor)
         if decision.action == "alarm":
