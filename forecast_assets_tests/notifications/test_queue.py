@@ -123,7 +123,7 @@ def test_a_database_that_cannot_be_used_is_an_error_with_a_remedy(
 
     file = folder / "queue.sqlite"
     file.mkdir(parents=True)
-    check(r"queue\.sqlite cannot be used: unable to open .*\. .* stay in it.* Let this user write to")
+    check(r"queue\.sqlite cannot be used: unable to open .*\. .* stay in it.* Let this user write")
     file.rmdir()
     file.write_bytes(b"no database" * 1000)
     check(r"file is not a database\. Restore queue\.sqlite .* or move it out of")
