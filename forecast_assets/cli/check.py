@@ -180,6 +180,15 @@ def _quality(
         yield StatusLine(finding.kind, value, is_well=is_well, text=f"{prefix}{finding.text}")
 
 
+def schedule(settings: "Settings", store: "Store", _: datetime) -> Iterator[StatusLine]:
+    """Build the schedule, which refuses a cron expression that names no time."""
+    from forecast_assets.defs.health import check_schedule
+
+    check_schedule(settings, store)
+    cron, zone = settings.schedule.cron, settings.schedule.timezone
+    yield StatusLine("schedule", cron, is_well=True, text=f"{cron} ({zone})")
+
+
 def models(settings: "Settings", _: "Store", __: datetime) -> Iterator[StatusLine]:
     """Create every enabled model."""
     from forecast_assets.models import find_model
@@ -222,4 +231,4 @@ def notices(settings: "Settings", _: "Store", now: datetime) -> Iterator[StatusL
         yield StatusLine("notices", len(urls), is_well=True, text=text)
 
 
-CHECKS = (source, models, store, notices)
+CHECKS = (source, schedule, models, store, notices)

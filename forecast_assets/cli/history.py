@@ -85,8 +85,9 @@ def show(
     """Print the rows of ASSET.
 
     The options select a version; the default is the newest. Without --json, --csv or --limit the
-    first 50 rows are printed.
+    first 50 rows are printed. Of data_findings, what holds the data comes first.
     """
+    from forecast_assets.data.quality import finding
     from forecast_assets.storage import versions
 
     if is_json and is_csv:
@@ -100,7 +101,10 @@ def show(
         as_of=None if as_of is None else parse_time(as_of),
         run_id=run_id,
     )
-    records = records_of(store.read(commits))
+    rows = store.read(commits)
+    if asset == "data_findings":
+        rows = finding.by_policy(rows)
+    records = records_of(rows)
     records = records[:limit] if is_json or is_csv else records
     if is_csv:
         print_csv(records)

@@ -33,7 +33,7 @@ def load(environ: Mapping[str, str] = os.environ, *, warn: Warn = log_warning) -
     """
     path = config_path(environ)
     try:
-        given = tomllib.loads(path.read_text(encoding="utf-8"))
+        given = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError as error:
         raise SettingsError(
             f"There is no settings file {path}. Nothing ran. Set FORECAST_CONFIG to the path of"

@@ -34,6 +34,7 @@ def build_defs(settings: Settings) -> dg.Definitions:
     """
     models = [model.name for model in enabled(settings)]
     store = build_store(settings)
+    schedule = build_schedule(settings, store)  # first: it checks the cron expression
     job = dg.define_asset_job(
         JOB,
         selection=dg.AssetSelection.all(),
@@ -61,7 +62,7 @@ def build_defs(settings: Settings) -> dg.Definitions:
     return dg.Definitions(
         assets=dg.map_asset_specs(lambda spec: _with_settings(spec, store, settings), assets),
         jobs=[job],
-        schedules=[build_schedule(settings, store)],
+        schedules=[schedule],
         sensors=sensors,
         executor=dg.in_process_executor,
         loggers={

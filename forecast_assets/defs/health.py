@@ -14,7 +14,7 @@ from forecast_assets.data.quality.evaluate import one_line
 from forecast_assets.data.quality.stored_versions import held_findings
 from forecast_assets.defs import notifications
 from forecast_assets.defs.runs import orphans
-from forecast_assets.defs.schedules import is_published, last_due
+from forecast_assets.defs.schedules import build_schedule, is_published, last_due
 from forecast_assets.errors import StoreError, format_list
 from forecast_assets.storage.store import Store
 
@@ -30,8 +30,9 @@ def health_problems(
     """Return the problems as sentences; change nothing.
 
     `has_daemon` says that a Dagster daemon must be running. Raises StoreError if the store cannot
-    be read.
+    be read, and SettingsError where the schedule never starts.
     """
+    check_schedule(settings, store)
     problems = list(_unpublished(settings, store, now=now))
     home = dagster_home(settings)
     if (home / "dagster.yaml").exists():
@@ -49,6 +50,11 @@ def health_problems(
     if undelivered:
         problems.append(f"notifications were not delivered: {format_list(undelivered)}")
     return problems
+
+
+def check_schedule(settings: Settings, store: Store) -> None:
+    """Raise SettingsError where the schedule would never start a week."""
+    build_schedule(settings, store)
 
 
 def _unpublished(settings: Settings, store: Store, *, now: datetime) -> Iterator[str]:

@@ -111,7 +111,7 @@ def build_schedule(
 ) -> dg.ScheduleDefinition:
     """Build the schedule `every_week`: one run for each tick, on as soon as a daemon runs.
 
-    Raises SettingsError where `schedule.cron` is not a cron expression.
+    Raises SettingsError where `schedule.cron` is not a cron expression or names no time.
     """
 
     def every_week(
@@ -135,6 +135,7 @@ def build_schedule(
         return [request_for(missed) for missed in _ticks_to_run(settings, store, tick)]
 
     try:
+        last_tick(settings, until=clock())
         return dg.schedule(
             job_name=JOB,
             cron_schedule=settings.schedule.cron,
@@ -143,11 +144,11 @@ def build_schedule(
             description="Starts the weekly run. After an outage, `catch_up` decides which missed"
             f" ticks are run: {settings.schedule.catch_up}.",
         )(every_week)
-    except dg.DagsterInvalidDefinitionError:
+    except (dg.DagsterInvalidDefinitionError, ValueError):
         raise SettingsError(
-            f"`schedule.cron` is {settings.schedule.cron!r}, which is not a cron expression. No"
-            f" definitions were loaded, because the week would never run. Set five fields (minute"
-            f" hour day month weekday) in forecast.toml, such as '0 0 * * MON'."
+            f"`schedule.cron` is {settings.schedule.cron!r}, which is not a cron expression or"
+            f" names no time. The week would never run. Set five fields (minute hour day month"
+            f" weekday) in forecast.toml, such as '0 0 * * MON'."
         ) from None
 
 

@@ -94,6 +94,7 @@ def test_check_prints_what_a_run_would_find_and_writes_nothing(folder: Path):
         f"ok  source    80 rows from {folder / 'source.csv'}",
         f"ok  series    2 series up to 2024-10-04; {nothing_done}",
         "ok  new week  The first version: 2 series, weeks ending 2024-01-05 to 2024-10-04.",
+        "ok  schedule  0 0 * * MON (UTC)",
         "ok  models    2 can be created",
         f"ok  store     {folder / 'store'}",
         "ok  notices   no channel",
@@ -116,16 +117,18 @@ def test_check_counts_filled_weeks_and_rows_of_unfinished_weeks(folder: Path):
 def test_check_continues_after_a_failure(folder: Path):
     (folder / "source.csv").unlink()
     text = SMALL.replace('"drift"', '"drifft", "mine"') + '[models.mine]\nfactory = "no.such:One"\n'
-    (folder / "forecast.toml").write_text(text)
+    (folder / "forecast.toml").write_text(text + '[schedule]\ncron = "61 0 * * *"\n')
     (folder / "store").write_text("a file instead of a folder")
     text = output_of("check", exit_code=1)
     marks = [line.split()[:2] for line in text.splitlines()]
-    names = ("settings", "source", "models", "models", "store", "notices")
+    names = ("settings", "source", "schedule", "models", "models", "store", "notices")
     assert marks == [["ok" if name in ("settings", "notices") else "NO", name] for name in names]
     assert "`source.path` matches no file" in text
     assert "There is no model 'drifft'" in text
     assert "The class of the model mine cannot be imported from no.such:One" in text
     assert "Could not read the history of" in text
+    assert text.split("schedule  ")[1].startswith(cron := "`schedule.cron` is '61 0 * * *', which")
+    assert f"Error: {cron}" in output_of("healthcheck", exit_code=2)
 
 
 def test_check_names_rows_that_cannot_become_weeks(folder: Path):

@@ -14,13 +14,7 @@ from click.testing import CliRunner
 from forecast_assets.cli import COMMANDS, main
 from forecast_assets.storage.tables import TABLES
 from forecast_assets_tests.builders import make_series, walk
-from forecast_assets_tests.cli_runner import (
-    COMMAND,
-    SMALL,
-    invoke,
-    output_of,
-    run_process,
-)
+from forecast_assets_tests.cli_runner import COMMAND, SMALL, invoke, output_of, run_process
 from forecast_assets_tests.store_builders import (
     BACKTEST,
     make_commit,

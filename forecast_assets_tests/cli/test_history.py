@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from forecast_assets.data.quality.finding import Finding, SeriesRow, to_frame
 from forecast_assets_tests.builders import AS_OF, make_raw
 from forecast_assets_tests.cli_runner import output_of, records
 from forecast_assets_tests.store_builders import (
@@ -99,6 +100,14 @@ def test_a_table_is_limited_to_50_rows_or_to_the_limit(folder: Path):
     assert len(records("show", "series")) == 60
     assert [row["y"] for row in records("show", "series", "--limit", "2")] == [0.0, 1.0]
     assert "… and 5 more rows; --json" in output_of("show", "series", "--limit", "55")
+
+
+def test_show_lists_the_findings_that_hold_the_data_first(folder: Path):
+    rows = (SeriesRow("a", None, 1, ""),)
+    findings = [Finding("late", 1, (), "", rows, "warn"), Finding("flat", 1, (), "", rows, "hold")]
+    make_store(folder).write(to_frame(findings), make_commit("data_findings"))
+    shown = [(r["kind"], r["unique_id"]) for r in records("show", "data_findings")]
+    assert shown == [("flat", None), ("flat", "a"), ("late", None), ("late", "a")]
 
 
 def test_show_prints_csv(folder: Path):

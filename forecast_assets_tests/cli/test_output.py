@@ -10,12 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from forecast_assets.cli.output import (
-    format_value,
-    humanize_age,
-    print_records,
-    to_json,
-)
+from forecast_assets.cli.output import format_value, humanize_age, print_records, to_json
 
 RECORDS = [
     {"name": "a b" + " a b" * 7, "n": 1, "reason": "c d" + " c d" * 7},
@@ -96,12 +91,7 @@ def test_values_in_json(value: object, expected: object):
 
 @pytest.mark.parametrize(
     ("seconds", "expected"),
-    [
-        (59, "just now"),
-        (60, "1 minute ago"),
-        (7200, "2 hours ago"),
-        (86_400 * 20, "20 days ago"),
-    ],
+    [(59, "just now"), (60, "1 minute ago"), (7200, "2 hours ago"), (86_400 * 20, "20 days ago")],
 )
 def test_ages(seconds: int, expected: str):
     assert humanize_age(timedelta(seconds=seconds)) == expected

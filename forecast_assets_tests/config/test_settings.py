@@ -132,10 +132,7 @@ def test_a_setting_has_its_value(text: str, table: str, key: str, value: object)
         ('[source]\nkind = "http"\nheaders = "a"', "`source.headers`: input should be a valid tab"),
         # out of range
         ("[forecast]\nminimum = nan", "`forecast.minimum` is nan: input should be a finite number"),
-        (
-            '[source]\nkind = "http"\ntotal_seconds = 1e9',
-            "`source.total_seconds` is 1000000000.0: ",
-        ),
+        ('[source]\nkind = "http"\ntotal_seconds = 1e9', "`source.total_seconds` is 1000000000."),
         ('[source]\nkind = "http"\npaging.kind = "x"', "`source.paging.kind` is 'x', which is n"),
         ("[series]\nseason_length = 0", "`series.season_length` is 0: input should be greater"),
         ('[series]\nfrequency = "D"', "`series.frequency` is 'D': input should be 'W-MON', 'W-TUE"),
@@ -144,10 +141,7 @@ def test_a_setting_has_its_value(text: str, table: str, key: str, value: object)
         ("[forecast]\nlevels = [95, 80]", "is [95, 80]: levels must ascend, each given once"),
         ('[models]\nenabled = ["a", "b", "a"]', "is ['a', 'b', 'a']: given more than once: a"),
         ('[models]\nenabled = ["a-b"]', "`models.enabled.0` is 'a-b': string should match pattern"),
-        (
-            '[models]\nenabled = ["combination_mean"]',
-            "combinations always compete; remove combinati",
-        ),
+        ('[models]\nenabled = ["combination_mean"]', "combinations always compete; remove combi"),
         ('[source]\nkind = "ftp"', "`source.kind` is 'ftp', which is none of: demo, file, http, s"),
         ('[source]\nkind = "file"\npath = ""', "`source.path` is '': string should have at least "),
         ('[source]\nkind = "file"', "`source.path` field required"),
@@ -185,7 +179,7 @@ def test_all_problems_are_reported_at_once():
 def test_the_environment_names_the_file_and_the_folder_of_the_output(tmp_path: Path):
     """An empty variable counts as unset."""
     path, root = tmp_path / "my.toml", tmp_path.resolve()
-    path.write_text("[backtest]\nhorizon = 3")
+    path.write_text("[backtest]\nhorizon = 3", encoding="utf-8-sig")
     settings = load({"FORECAST_CONFIG": str(path), "FORECAST_VAR": ""})
     assert (settings.backtest.horizon, settings.root, settings.var) == (3, root, root / "var")
     settings = load({"FORECAST_CONFIG": "", "FORECAST_VAR": str(tmp_path / "elsewhere")})

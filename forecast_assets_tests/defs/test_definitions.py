@@ -101,8 +101,9 @@ def test_the_ui_shows_a_forecast_as_overdue_after_its_deadline(
 
 
 def test_an_invalid_cron_expression_or_model_is_refused(tmp_path: Path):
-    with pytest.raises(SettingsError, match=r"`schedule\.cron` is '99 0 \* \* MON'"):
-        build_defs(make_settings(tmp_path, schedule={"cron": "99 0 * * MON"}))
+    for cron in ("99 0 * * MON", "0 0 31 4 *"):
+        with pytest.raises(SettingsError, match=rf"`schedule\.cron` is '{re.escape(cron)}'"):
+            build_defs(make_settings(tmp_path, schedule={"cron": cron}))
     with pytest.raises(ModelError, match="There is no model 'thetta'"):
         build_defs(make_settings(tmp_path, models={"enabled": ["thetta"]}))
 

@@ -6,7 +6,7 @@ How findings are detected: `row_checks`, `value_checks` and `revisions`.
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass, replace
 from itertools import starmap
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pandas as pd
@@ -219,6 +219,19 @@ def to_frame(findings: Iterable[Finding]) -> pd.DataFrame:
         rows += [(kind, *astuple(row), policy) for row in finding.rows]
     frame = pd.DataFrame(rows, columns=["kind", "unique_id", "ds", "n", "message", "policy"])
     return frame.assign(ds=pd.to_datetime(frame["ds"]))
+
+
+def by_policy(frame: pd.DataFrame) -> pd.DataFrame:
+    """Sort rows of `data_findings`: what holds the data first, and summaries before series."""
+    policies = get_args(FindingPolicy)[::-1]
+    keys = pd.DataFrame(
+        {
+            "policy": frame["policy"].map(policies.index),
+            "is_series": frame["unique_id"].notna(),
+            "kind": frame["kind"].map(KINDS.index),
+        }
+    )
+    return frame.loc[keys.sort_values(["policy", "is_series", "kind"], kind="stable").index]
 
 
 def from_frame(frame: pd.DataFrame) -> list[Finding]:

@@ -7,6 +7,7 @@ import csv
 import io
 import json
 import lzma
+import re
 import zlib
 from collections.abc import Sequence
 from typing import IO, Any
@@ -24,6 +25,8 @@ from forecast_assets.errors import SourceError
 BLOCK_BYTES = 1 << 20
 # Keeps each distinct text of a column once.
 TEXTS = pa.dictionary(pa.int32(), pa.string())
+# What pyarrow tells of a row after the number of its columns.
+VALUES_IN_ERROR = re.compile(r"(columns, got \d+):.*", re.DOTALL)
 # Errors of pandas, pyarrow, json and the decompressors for a body that they cannot read.
 UNREADABLE = (
     ValueError,
@@ -100,8 +103,18 @@ def _parse_csv(file: "io.BufferedReader[Any]", columns: Sequence[str]) -> pd.Dat
     header = next(csv.reader(start), [])
     if header and not has_each_once(header, columns):
         return pd.DataFrame(columns=header)
-    table = arrow_csv.read_csv(
+    try:
+        return _to_frame(_read_csv(file, columns))
+    except pa.ArrowInvalid as error:
+        reason = VALUES_IN_ERROR.sub(r"\1", str(error))
+    # Raised here, because the error of pyarrow may hold personal data.
+    raise ValueError(reason)
+
+
+def _read_csv(file: "io.BufferedReader[Any]", columns: Sequence[str]) -> pa.Table:
+    return arrow_csv.read_csv(
         file,
+        read_options=arrow_csv.ReadOptions(use_threads=False),  # as fast; its errors name the row
         parse_options=arrow_csv.ParseOptions(newlines_in_values=True),
         convert_options=arrow_csv.ConvertOptions(
             include_columns=list(dict.fromkeys(columns)),
@@ -110,7 +123,6 @@ def _parse_csv(file: "io.BufferedReader[Any]", columns: Sequence[str]) -> pd.Dat
             null_values=[""],
         ),
     )
-    return _to_frame(table)
 
 
 def _parse_parquet(

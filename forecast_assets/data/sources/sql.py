@@ -4,8 +4,8 @@ Rows come in chunks, which become columns that need little memory.
 """
 
 import gc
-import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import sqlite3
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -14,14 +14,15 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 import sqlalchemy as sa
-from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import SQLAlchemyError
 
-from forecast_assets.config.redaction import redact, redact_url, resolve_env
+from forecast_assets.config.redaction import redact_url, resolve_env
 from forecast_assets.config.source_settings import SqlSource
 from forecast_assets.data.sources.parsing import has_each_once
 from forecast_assets.data.sources.request import ByteBudget, Deadline, FetchRequest, shut_down
-from forecast_assets.data.sources.retry import is_transient_code, with_retries
-from forecast_assets.errors import SourceError, SourceUnavailable, format_list
+from forecast_assets.data.sources.retry import with_retries
+from forecast_assets.data.sources.sql_errors import to_source_error, too_slow_error
+from forecast_assets.errors import SourceError, format_list
 
 # Rows; a chunk is in memory before its bytes are counted.
 CHUNK_ROWS = 10_000
@@ -30,13 +31,6 @@ VALUE_BYTES = 8
 NUMBERS = ("integer", "floating", "mixed-integer-float", "decimal", "empty")
 # Drivers that name the seconds that connecting may take `connect_timeout`.
 HAVE_CONNECT_TIMEOUT = ("psycopg", "psycopg2", "pymysql", "mysqldb")
-# libpq has no SQLSTATE for a failed connection, only the text of the server or the resolver.
-CONNECTION_REFUSED = re.compile(r"FATAL:|\bnot known\b")
-TRANSIENT_REFUSAL = re.compile(
-    r"starting up|shutting down|recovery mode|accepting connections"
-    r"|too many (connections|clients)|connection slots|terminating connection"
-)
-IS_SECRET = re.compile(r"pass|pwd|secret|token|key", re.IGNORECASE)
 
 
 def read_sql(source: SqlSource, request: FetchRequest) -> pd.DataFrame:
@@ -76,7 +70,7 @@ def _database_url(source: SqlSource, request: FetchRequest) -> sa.URL:
 
 def _read(url: sa.URL, source: SqlSource, request: FetchRequest) -> pd.DataFrame:
     deadline = Deadline(source.total_seconds)
-    seconds = {"connect_timeout": max(1, round(source.connect_seconds))}
+    seconds = {"connect_timeout": max(1, round(min(source.connect_seconds, source.total_seconds)))}
     try:
         has_timeout = url.get_driver_name() in HAVE_CONNECT_TIMEOUT
         engine = sa.create_engine(
@@ -94,9 +88,9 @@ def _read(url: sa.URL, source: SqlSource, request: FetchRequest) -> pd.DataFrame
             _prepare(connection, source, request)
             return _read_rows(connection, source, request, deadline)
     except (SQLAlchemyError, ImportError, TypeError, ValueError) as error:
-        reason = _to_source_error(error, url, origin=redact_url(source.url))
+        reason = to_source_error(error, url, origin=redact_url(source.url))
     # Raised here, because the database's error may hold a password.
-    raise _too_slow_error(source) if deadline.is_expired else reason
+    raise too_slow_error(source) if deadline.is_expired else reason
 
 
 def _interrupt(drivers: Sequence[Any], error: type[Exception]) -> None:
@@ -113,12 +107,19 @@ def _prepare(connection: sa.Connection, source: SqlSource, request: FetchRequest
     """Forbid writing, limit the time of a statement and set the source's time zone."""
     if connection.dialect.name == "sqlite":
         connection.exec_driver_sql("PRAGMA query_only = ON")
+        connection.connection.set_authorizer(_authorize)
     if connection.dialect.name == "postgresql":
         milliseconds = max(1, round(source.total_seconds * 1000))
         zone = str(request.local_as_of.tzinfo)
         for name, value in {"TimeZone": zone, "statement_timeout": str(milliseconds)}.items():
             for_transaction = sa.true()
             connection.execute(sa.select(sa.func.set_config(name, value, for_transaction)))
+
+
+def _authorize(action: int, name: str | None, *_: object) -> int:
+    """Deny SQLite what `query_only` allows although it writes: VACUUM INTO attaches a file too."""
+    is_write = action == sqlite3.SQLITE_PRAGMA and str(name).lower() == "journal_mode"
+    return sqlite3.SQLITE_DENY if is_write or action == sqlite3.SQLITE_ATTACH else sqlite3.SQLITE_OK
 
 
 def _read_rows(
@@ -133,7 +134,7 @@ def _read_rows(
 
     def count_bytes(n_bytes: int) -> None:
         if deadline.is_expired:
-            raise _too_slow_error(source)
+            raise too_slow_error(source)
         budget.take(n_bytes, of=origin)
 
     streaming = connection.execution_options(stream_results=True, max_row_buffer=CHUNK_ROWS)
@@ -249,50 +250,3 @@ def sort(frame: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
         return column.map(str, na_action="ignore").astype("category") if is_mixed else column
 
     return frame.sort_values(list(by), key=key, kind="stable", ignore_index=True)
-
-
-def _too_slow_error(source: SqlSource) -> SourceUnavailable:
-    return SourceUnavailable(
-        f"{redact_url(source.url)} did not answer completely within `source.total_seconds` ="
-        f" {source.total_seconds:g}. The rows so far were discarded; a retry may succeed. Ask for"
-        f" fewer rows, or increase `total_seconds`."
-    )
-
-
-def _to_source_error(error: Exception, url: sa.URL, *, origin: str) -> SourceError:
-    """Translate an error of SQLAlchemy or a driver, without the secrets that it may hold."""
-    cause = getattr(error, "orig", None) or error
-    short_text = getattr(getattr(cause, "diag", None), "message_primary", None)  # has no query
-    text = " ".join(redact(short_text or str(cause), _secrets(url)).split()).rstrip(".?")
-    if isinstance(error, ImportError | ArgumentError):
-        return SourceError(
-            f"{origin} cannot be reached: {text}. Nothing was read. Install the driver that"
-            f" `source.url` names before its ://, or name one that is installed."
-        )
-    if isinstance(error, DBAPIError) and _is_transient(error):
-        return SourceUnavailable(
-            f"{origin} did not answer: {text}. Nothing was read; a retry may succeed."
-        )
-    return SourceError(
-        f"{origin} refused the request: {text}. Nothing was read, and a retry would not help."
-        f" Correct `url`, `query` or `table` in [source] of forecast.toml, or the rights of this"
-        f" user."
-    )
-
-
-def _is_transient(error: DBAPIError) -> bool:
-    if (has_transient_code := is_transient_code(error.orig)) is not None:
-        return has_transient_code
-    text = str(error.orig)
-    if CONNECTION_REFUSED.search(text) and not TRANSIENT_REFUSAL.search(text):
-        return False
-    return isinstance(error, OperationalError) or error.connection_invalidated
-
-
-def _secrets(url: sa.URL) -> Iterator[str]:
-    """Yield the password and the parameters whose name says that they are secret."""
-    if url.password:
-        yield url.password
-    for name, values in url.normalized_query.items():
-        if IS_SECRET.search(name):
-            yield from values

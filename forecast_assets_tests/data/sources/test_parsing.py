@@ -4,6 +4,7 @@ import gzip
 import lzma
 import re
 from pathlib import Path
+from traceback import format_exception
 
 import pandas as pd
 import pytest
@@ -66,8 +67,8 @@ def test_an_index_that_pandas_wrote_is_a_column(tmp_path: Path, index: str | lis
     [
         ("empty.csv", b""),
         ("empty.parquet", b""),
-        ("longer.csv", b"unique_id,ds,y\na,2026-01-02,1,2\n"),
-        ("quote.csv", b'unique_id,ds,y\n"a,2026-01-02,1\n'),
+        ("longer.csv", b"unique_id,ds,y\nAnn,2026-01-02,1,2\n"),
+        ("quote.csv", b'unique_id,ds,y\n"Ann,2026-01-02,1\n'),
         ("latin.csv", "unique_id,ds,y\né,2026-01-02,1\n".encode("latin-1")),
         ("cut.json", b'[{"unique_id": "a"'),
         ("scalar.json", b"3"),
@@ -85,8 +86,9 @@ def test_a_file_without_the_format_of_its_suffix_is_refused(
         SourceError,
         match=rf"{re.escape(name)} does not have the format of its suffix, or is empty: [\s\S]+\."
         r" None of its rows were used\. Check the file; if it was cut off, write it again\.",
-    ):
+    ) as refused:
         read(tmp_path, name, content)
+    assert "Ann" not in "".join(format_exception(refused.value))
 
 
 @pytest.mark.parametrize(

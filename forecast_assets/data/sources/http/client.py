@@ -53,7 +53,8 @@ class HttpClient:
         self._source, self._redactor, self._folder = source, redactor, folder
         self._deadline = Deadline(source.total_seconds)
         self._streams: list[Any] = []
-        limits = httpx2.Timeout(source.timeout_seconds, connect=source.connect_seconds)
+        connect_seconds = min(source.connect_seconds, source.total_seconds)
+        limits = httpx2.Timeout(source.timeout_seconds, connect=connect_seconds)
         for proxy in getproxies().values():
             redactor.add(*url_secrets(proxy if "://" in proxy else f"http://{proxy}"))
         try:
@@ -185,7 +186,7 @@ def _receive(response: httpx2.Response, file: IO[bytes], budget: ByteBudget, lab
             f"{label} compresses its body as `{encoding}`, but only gzip was accepted. Nothing was"
             f" published. Ask the operator of the server to respect `Accept-Encoding`."
         )
-    digest, blocks = sha256(), response.iter_raw()
+    digest, blocks = sha256(), _counted(response.iter_raw(), copy(budget), label)
     try:
         for block in _gunzip(blocks) if encoding.endswith("gzip") else blocks:
             budget.take(len(block), of=label)
@@ -199,6 +200,13 @@ def _receive(response: httpx2.Response, file: IO[bytes], budget: ByteBudget, lab
         raise SourceUnavailable(f"{label} gave an empty body.")
     file.seek(0)
     return digest.hexdigest()
+
+
+def _counted(blocks: Iterable[bytes], budget: ByteBudget, label: str) -> Iterator[bytes]:
+    """Count bytes as they are received: gzip may be endless and decompress to nothing."""
+    for block in blocks:
+        budget.take(len(block), of=label)
+        yield block
 
 
 def _gunzip(blocks: Iterable[bytes]) -> Iterator[bytes]:

@@ -5,6 +5,7 @@ import socket
 import ssl
 from datetime import UTC
 from email.utils import parsedate_to_datetime
+from functools import partial
 from http import HTTPStatus
 
 import httpx2
@@ -16,6 +17,8 @@ from forecast_assets.data.sources.retry import is_transient_status
 from forecast_assets.errors import SourceError, SourceUnavailable, format_list
 
 STATUSES_WITH_DATA = (200, 201, 203)
+# Of the body of an error; a longer one is not shown.
+MAX_EXPLANATION_BYTES = 1 << 16
 UNCHANGED = "earlier versions are unchanged"
 PROXY_REMEDY = "Add its user name and password to HTTP_PROXY or HTTPS_PROXY in the environment."
 MOVED_REMEDY = "Correct `source.url`, or ask the operator of the server for the new address."
@@ -56,7 +59,8 @@ def transport_error(error: Exception, request: HttpRequest, source: HttpSource) 
             f" {UNCHANGED}. {PROXY_REMEDY}"
         )
     if isinstance(error, httpx2.ConnectTimeout):
-        reason = f"no connection within `source.connect_seconds` = {source.connect_seconds:g}"
+        name = min("connect_seconds", "total_seconds", key=partial(getattr, source))
+        reason = f"no connection within `source.{name}` = {getattr(source, name):g}"
     elif isinstance(error, httpx2.TimeoutException):
         reason = f"no data for `source.timeout_seconds` = {source.timeout_seconds:g}"
     else:
@@ -113,12 +117,16 @@ def _explanation(response: httpx2.Response, redactor: Redactor) -> str:
     media_type = response.headers.get("Content-Type", "")
     if not re.search(r"json|text/plain", media_type) or "Content-Encoding" in response.headers:
         return ""
+    body = b""
     try:
-        start = next(response.iter_raw(), b"")
+        for block in response.iter_raw():
+            body += block
+            if len(body) > MAX_EXPLANATION_BYTES:
+                return ""
     except httpx2.HTTPError:
         return ""
-    # Redacted before it is cut, because half a secret would not be recognised.
-    words = redactor.redact(" ".join(start.decode(errors="replace").split()))
+    # Received whole and redacted before it is cut: half a secret would not be recognised.
+    words = " ".join(redactor.redact(body.decode(errors="replace")).split())
     return f' ("{words[:200]}")' if words else ""
 
 

@@ -1,6 +1,7 @@
 """The HTTP client: total time, certificates, size limits and decompression."""
 
 import gzip
+import socket
 import ssl
 import time
 import tracemalloc
@@ -80,6 +81,11 @@ def test_a_silent_server_is_left_in_time(tmp_path: Path) -> None:
             fetch(tmp_path, f"http://{HOST}:{port}/", timeout_seconds=0.1, max_retries=1)
         with pytest.raises(SourceError, match=r"within `source\.connect_seconds` = 0\.1\."):
             fetch(tmp_path, f"https://{HOST}:{port}/", connect_seconds=0.1, max_retries=1)
+    with socket.create_server((HOST, 0), backlog=0) as full:
+        port, started = full.getsockname()[1], time.monotonic()
+        with socket.create_connection((HOST, port)), pytest.raises(SourceError, match="total_sec"):
+            fetch(tmp_path, f"http://{HOST}:{port}/", total_seconds=0.1, max_retries=0)
+        assert time.monotonic() - started < 5
 
 
 def test_only_authorities_of_the_environment_are_accepted(
@@ -133,13 +139,14 @@ def test_unusable_certificates_and_proxies_are_named(
         Reply(repeat(BLOCK), headers=TEXT),
         Reply(b"", headers={**TEXT, "Content-Length": str(10**10)}, end="hang"),
         csv_reply(gzip.compress(bytes(10**7)), Content_Encoding="gzip"),
+        Reply(repeat(gzip.compress(b"") * 500), headers={**TEXT, "Content-Encoding": "gzip"}),
     ],
-    ids=["no length", "too long a length", "a bomb"],
+    ids=["no length", "too long a length", "a bomb", "gzip of nothing"],
 )
 def test_a_body_larger_than_the_limit_is_refused(tmp_path: Path, reply: Reply) -> None:
     """Reading stops at the limit; a declared length is refused before the first byte."""
     message = r"gives more than `source\.max_bytes` = 100,000 bytes, unpacked and all parts togeth"
-    assert_refused(tmp_path, reply, message, max_bytes=100_000)
+    assert_refused(tmp_path, reply, message, max_bytes=100_000, total_seconds=10)
     assert list((tmp_path / "var").iterdir()) == []
 
 

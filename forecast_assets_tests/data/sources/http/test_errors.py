@@ -11,6 +11,13 @@ from forecast_assets_tests.http_servers import Reply, assert_refused, csv_reply,
 
 pytestmark = pytest.mark.usefixtures("no_proxy")
 
+TOKEN = {"headers": {"X-Api-Key": "env:API_TOKEN"}}
+TEXT = {"Content-Type": "text/plain"}
+IN_CHUNKS = (
+    b"HTTP/1.1 403 No\r\nContent-Type: text/plain\r\nTransfer-Encoding: chunked\r\n\r\n"
+    b"5\r\nold t\r\n4\r\noken\r\n0\r\n\r\n"
+)
+
 
 @pytest.mark.parametrize("status", [400, 404, 405, 410, 418, 501, 505, 300, 304])
 def test_permanent_statuses_are_not_retried(tmp_path: Path, status: int) -> None:
@@ -30,12 +37,9 @@ def test_permanent_statuses_are_not_retried(tmp_path: Path, status: int) -> None
             {},
             r'422 \w+ \w+ \("\{"error": "no such id"\}"\), which',
         ),
-        (
-            Reply(status=401),
-            {"headers": {"X-Api-Key": "env:API_TOKEN"}},
-            r"Check that API_TOKEN in the environment is correct and still valid\.",
-        ),
-        (Reply(status=403), {}, r"Add the credentials that it needs to `source\.headers`"),
+        (Reply(status=401), TOKEN, r"Check that API_TOKEN in the environment is correct and stil"),
+        (Reply(IN_CHUNKS, is_raw=True), TOKEN, r'answered 403 Forbidden \("\*\*\*"\), which'),
+        (Reply(b"x" * 100_000, 403, TEXT), {}, r"Forbidden, which .* Add the credentials that it "),
     ],
 )
 def test_an_error_says_what_the_server_explains_or_needs(

@@ -152,7 +152,7 @@ def transient_failures() -> Iterator[tuple[Reply | None, str]]:
         (Reply(status=204), "answered 204 No Content"),
         (html, "gave an HTML page instead of data"),
         (csv_reply(b'[{"unique_id": "a"', Content_Type="application/json"), "not valid json"),
-        (csv_reply(CSV + b"a,2026-01-16,1,2\n"), "not valid csv"),
+        (csv_reply(CSV + b"a,2026-01-16,1,2\n"), r"not valid csv, .*: Row #5: .* got 4\. N"),
         (csv_reply(parquet()[:-4], Content_Type="application/parquet"), "not valid parquet"),
         (Reply(status=503, headers={"Retry-After": "0"}), "503 Service Unavailable"),
         (Reply(status=429, headers={"Retry-After": "1"}), "asks for 1 s without requests"),
