@@ -1,7 +1,7 @@
 # The two main commands are `make run` and `make test`; each sets up what it needs.
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
-.PHONY: run test check bench bench-accuracy ui lock setup chromium postgresql clean
+.PHONY: run test check lint types defs bench bench-accuracy ui lock setup chromium postgresql clean
 
 PYTHON ?= python3
 UV_VERSION := 0.13.9
@@ -19,10 +19,18 @@ run: setup $(DAGSTER_HOME)/dagster.yaml
 test: check chromium postgresql
 	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder
 
+# Two checks at a time.
 check: setup $(DAGSTER_HOME)/dagster.yaml
+	@$(MAKE) --no-print-directory --jobs=2 lint types defs
+
+lint:
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
+
+types:
 	$(BIN)/mypy
+
+defs:
 	$(BIN)/dg check defs
 
 bench: setup

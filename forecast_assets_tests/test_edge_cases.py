@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from forecast_assets.backtesting.dask_pool import DaskPool
 from forecast_assets.config.settings import Settings
 from forecast_assets.data.quality.finding import KINDS
 from forecast_assets.defs.build import build_store
@@ -63,13 +64,38 @@ def edge_settings(
     return week_settings(folder, make_ragged(**series), **given)
 
 
-def publish(
+def make_tables(
     folder: Path,
     series: Mapping[str, tuple[int, list[float]]],
+    dask_pool: DaskPool | None = None,
     **tables: Mapping[str, object],
 ) -> Tables:
-    """Run the week of a panel; return the tables that it published."""
+    """Compute the tables of a week without Dagster; check them as the store does."""
     settings = edge_settings(folder, series, **tables)
+    contracts = table_contracts(settings.forecast.levels)
+    panel, executor = make_ragged(**series), make_executor(settings, dask_pool)
+    runs = executor.run_all(executor.requests(panel, settings.models.enabled))
+    predictions = pd.concat([run.predictions(settings) for run in runs])
+    results = collect(predictions, panel, settings)
+    metrics = contracts["metrics"].check(to_frame(results, compute(results, settings), panel))
+    best_model = contracts["best_model"].check(choose(metrics, settings))
+    rows = forecast(
+        best_model,
+        panel,
+        predictions,
+        settings,
+        executor=executor,
+        as_of=AS_OF,
+        made_at=AS_OF,
+    )
+    published = contracts["next_week_forecast"].check(rows)
+    return {"metrics": metrics, "best_model": best_model, "next_week_forecast": published}
+
+
+@pytest.fixture(scope="module")
+def tables(tmp_path_factory: pytest.TempPathFactory) -> Tables:
+    """Run the week of sound and awkward series; return the tables that it published."""
+    settings = edge_settings(tmp_path_factory.mktemp("all"), ALL)
     with dg.DagsterInstance.ephemeral() as instance:
         assert run_week(settings, instance).success
     store = build_store(settings)
@@ -77,14 +103,10 @@ def publish(
     return {name: store.read(select(store, name)) for name in names}
 
 
-@pytest.fixture(scope="module")
-def tables(tmp_path_factory: pytest.TempPathFactory) -> Tables:
-    """Return the tables of a week with sound and awkward series."""
-    return publish(tmp_path_factory.mktemp("all"), ALL)
-
-
-def test_awkward_series_are_forecast_and_change_no_other(tables: Tables, tmp_path: Path):
-    alone = publish(tmp_path, SOUND)
+def test_awkward_series_are_forecast_and_change_no_other(
+    tables: Tables, tmp_path: Path, dask_pool: DaskPool
+):
+    alone = make_tables(tmp_path, SOUND, dask_pool)
     forecast = tables["next_week_forecast"].set_index("unique_id")
     assert sorted(forecast.index) == sorted(ALL)
     assert np.isfinite(forecast["y_hat"]).all()
@@ -135,40 +157,16 @@ def test_undefined_scores_are_null_with_a_reason(tables: Tables):
     assert choice.loc["one_week", "reason"] == "no model forecast every fold"
 
 
-@pytest.fixture(scope="module")
-def backtest(tmp_path_factory: pytest.TempPathFactory) -> Tables:
-    """Return the backtest of models that need no fits on sound and awkward series."""
-    settings = edge_settings(tmp_path_factory.mktemp("backtest"), ALL, models=CLOSED_FORM)
-    series, executor = make_ragged(**ALL), make_executor(settings)
-    runs = executor.run_all(executor.requests(series, settings.models.enabled))
-    predictions = pd.concat(run.predictions(settings) for run in runs)
-    results = collect(predictions, series, settings)
-    metrics = to_frame(results, compute(results, settings), series)
-    return {"series": series, "backtest_predictions": predictions, "metrics": metrics}
-
-
 @pytest.mark.parametrize("scope", ["series", "all"])
 @pytest.mark.parametrize("policy", list(POLICIES))
-def test_every_selection_rule_publishes_every_series(
-    tmp_path: Path, backtest: Tables, policy: str, scope: str
-):
+def test_every_selection_rule_publishes_every_series(tmp_path: Path, policy: str, scope: str):
     selection = {"policy": policy, "scope": scope}
-    settings = edge_settings(
+    tables = make_tables(
         tmp_path, ALL, models=CLOSED_FORM, selection=selection, forecast={"minimum": 0.0}
     )
-    contracts = table_contracts(settings.forecast.levels)
-    rows = forecast(
-        contracts["best_model"].check(choose(backtest["metrics"], settings)),
-        backtest["series"],
-        backtest["backtest_predictions"],
-        settings,
-        executor=make_executor(settings),
-        as_of=AS_OF,
-        made_at=AS_OF,
-    )
-    published = contracts["next_week_forecast"].check(rows).set_index("unique_id")
+    published = tables["next_week_forecast"].set_index("unique_id")
     assert len(published) == len(ALL)
-    assert set(published["model"]) <= {*settings.models.enabled, *COMBINATIONS}
+    assert set(published["model"]) <= {*CLOSED_FORM["enabled"], *COMBINATIONS}
     ends = published[["y_hat", "lo_80", "hi_80", "lo_95", "hi_95"]]
     assert not (ends < 0).any(axis=None)
     if scope == "all":
@@ -181,7 +179,7 @@ def test_the_quantiles_of_a_forecast_hub_do_not_cross(tmp_path: Path):
     panel = {f"s{i:02d}": (0, walk(N, seed=i)) for i in range(8)}
     models = {"enabled": ["naive", "drift"]}
     forecast = {"levels": levels}
-    tables = publish(tmp_path, panel, models=models, forecast=forecast)
+    tables = make_tables(tmp_path, panel, models=models, forecast=forecast)
     low = [f"lo_{level}" for level in reversed(levels)]
     high = [f"hi_{level}" for level in levels]
     quantiles = tables["next_week_forecast"][[*low, "y_hat", *high]].to_numpy()
@@ -203,7 +201,7 @@ def test_a_series_too_short_for_a_fold_gets_the_naive_forecast(
     tmp_path: Path, series: dict[str, tuple[int, list[float]]], horizon: int, models: list[str]
 ):
     backtest = {"n_windows": 8, "horizon": horizon}
-    tables = publish(tmp_path, series, models={"enabled": models}, backtest=backtest)
+    tables = make_tables(tmp_path, series, models={"enabled": models}, backtest=backtest)
     assert set(tables["metrics"]["model"]) == {*models, *COMBINATIONS}
     forecast = tables["next_week_forecast"].set_index("unique_id")
     assert len(forecast) == horizon * len(series)

@@ -134,11 +134,9 @@ def test_the_run_after_killed_ones_is_complete_and_gives_the_same_forecasts(
 ):
     """Each run is killed later than the one before; what was saved is not computed again."""
     store, cache = folder / "store", folder / "fold_cache"
-    kill_when((store / "raw_data").exists, folder)
     kill_when(lambda: n_saved(cache) > 0, folder)
     n_kept, n_repeated = n_saved(cache), n_fits(folder) - n_saved(cache)
     assert 0 < n_kept + n_repeated < N_FITS
-    kill_when((store / "backtest_predictions").exists, folder)
     kill_when((store / "next_week_forecast").exists, folder)
     output_of("run")
     assert n_fits(folder) == N_FITS + n_repeated

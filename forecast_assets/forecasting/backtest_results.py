@@ -80,6 +80,7 @@ class BacktestResults:
         y_hat = predictions["y_hat"].to_numpy(dtype=np.float64)
         seconds = predictions["fit_seconds"].to_numpy(dtype=np.float64)
         errors = predictions["error"].to_numpy(dtype=object)
+        volatility = recent_volatility([folds.y for folds in every])
         status = np.full((len(rows), len(planned)), SCORED, dtype=object)
         reason = np.full(status.shape, None, dtype=object)
         for m, model_rows in enumerate(rows.values()):
@@ -93,7 +94,7 @@ class BacktestResults:
             list(rows),
             np.concatenate([as_weeks(folds.ds[folds.ends - 1]) for folds in every]),
             np.concatenate([folds.y[folds.ends - 1] for folds in every]),
-            np.concatenate([recent_volatility(folds.y)[folds.ends - 1] for folds in every]),
+            np.concatenate([v[folds.ends - 1] for folds, v in zip(every, volatility, strict=True)]),
             np.concatenate([folds.y[folds.ends[:, None] + np.arange(horizon)] for folds in every]),
             np.stack([y_hat[of] for of in rows.values()]).reshape(len(rows), -1, horizon),
             np.stack([np.add.reduceat(seconds[of], starts) for of in rows.values()]) / horizon,

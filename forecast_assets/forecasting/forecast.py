@@ -112,7 +112,7 @@ def interval_half_widths(
     mae = np.full((len(chosen), horizon), np.nan)
     ids = pd.Index([target.unique_id for target in chosen])
     positions = ids.get_indexer(pd.Index([series.unique_id for series in results.planned]))
-    volatility = np.array([recent_volatility(target.y)[-1] for target in chosen])
+    volatility = np.array([v[-1] for v in recent_volatility([target.y for target in chosen])])
     model_of = np.array(models)
     weeks = np.unique(as_weeks(np.array([target.ds[-1] for target in chosen])))
     for m, name in enumerate(results.models):

@@ -9,7 +9,7 @@ series has hardly any of its own, and an old one gains too (docs/choosing.md). W
 not suffice for a level, there is no half-width. Scores of forecasts with intervals are here too.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -27,20 +27,28 @@ POOL_POINTS = 50
 CHUNK_SIZE = 4_000_000
 
 
-def recent_volatility(y: Values) -> Values:
-    """Return the exponentially weighted mean size of a series' weekly changes: [n] -> [n].
+def recent_volatility(panel: Sequence[Values]) -> Iterator[Values]:
+    """Yield the exponentially weighted mean size of each series' weekly changes: [n] -> [n].
 
     In the series' unit; 0 until the series first moves, positive from then on.
     """
-    from scipy.signal import lfilter
-
-    steps = np.abs(np.diff(y, prepend=y[:1]))
     keep = 0.5 ** (1 / VOLATILITY_HALF_LIFE)
-    weight = (1 - keep ** np.arange(len(y))) / (1 - keep)  # the first value has no step
-    total = lfilter([1.0], [1.0, -keep], steps)
-    mean = np.divide(total, weight, out=np.zeros(len(y)), where=weight > 0)
-    whole = np.divide(np.cumsum(steps), np.arange(len(y)), out=np.zeros(len(y)), where=weight > 0)
-    return np.asarray(np.maximum(mean, 1e-3 * whole))
+    n = np.arange(max(map(len, panel), default=0))[:, None]
+    weight = (1 - keep**n) / (1 - keep)  # the first value has no step
+    width = max(CHUNK_SIZE // max(len(n), 1), 1)
+    for first in range(0, len(panel), width):
+        chunk = panel[first : first + width]
+        steps = np.zeros((len(n), len(chunk)))
+        for s, y in enumerate(chunk):
+            steps[: len(y), s] = np.abs(np.diff(y, prepend=y[:1]))
+        total = steps.copy()
+        for t in range(1, len(total)):
+            total[t] += keep * total[t - 1]
+        shape, is_known = steps.shape, weight > 0
+        mean = np.divide(total, weight, out=np.zeros(shape), where=is_known)
+        whole = np.divide(np.cumsum(steps, axis=0), n, out=np.zeros(shape), where=is_known)
+        volatility = np.maximum(mean, 1e-3 * whole)
+        yield from (volatility[: len(y), s] for s, y in enumerate(chunk))
 
 
 def scale_errors(abs_errors: Values, volatility: Values) -> Values:

@@ -63,11 +63,11 @@ def coverage_pvalue(shares: Values, nominal: float) -> float:
     Uses Student's t on the shares; where all are 0 or 1, or all are equal, the binomial test.
     NaN for fewer than two shares.
     """
-    from scipy import stats
-
     n = len(shares)
     if n < 2:  # noqa: PLR2004 - a spread needs two values
         return math.nan
+    from scipy import stats
+
     if np.isin(shares, (0, 1)).all() or np.ptp(shares) == 0:
         return float(stats.binomtest(round(float(shares.sum())), n, nominal).pvalue)
     return float(stats.ttest_1samp(shares, nominal).pvalue)

@@ -67,13 +67,13 @@ def test_intervals_are_drawn_from_the_models_own_backtest_errors(settings: Setti
     """The 29 errors of naive are the last 29 changes, each divided by the volatility then."""
     y = np.array(walk(59, seed=1))
     row = forecast_of(make_series(a=list(y)), settings, ("naive", None)).iloc[0]
-    scores = np.abs(np.diff(y[-30:])) / recent_volatility(y)[-30:-1]
+    scores = np.abs(np.diff(y[-30:])) / next(recent_volatility([y]))[-30:-1]
     weights = WEEKLY_DECAY ** np.arange(29, 0, -1.0)
     nothing = ErrorPool(np.full((1, POOL_POINTS), np.inf), np.zeros(1))
     for level, end in ((80, "hi_80"), (95, "lo_95")):
         radius = (
             quantiles(scores[None], weights[None], [level], nothing)[0, 0, 0]
-            * recent_volatility(y)[-1]
+            * next(recent_volatility([y]))[-1]
         )
         np.testing.assert_allclose(abs(row[end] - row["y_hat"]), radius)
     assert row["backtest_mae"] == pytest.approx(np.abs(np.diff(y[-30:])).mean())

@@ -175,22 +175,24 @@ def test_a_half_width_is_proportional_to_volatility():
 
 def test_volatility_is_the_recent_mean_change():
     y = np.cumsum(np.tile([1.0, -1.0], 200))
-    np.testing.assert_allclose(recent_volatility(y)[1:], 1.0)
+    np.testing.assert_allclose(next(recent_volatility([y]))[1:], 1.0)
     louder = np.concatenate([y, np.cumsum(np.tile([5.0, -5.0], 13))])  # half a half-life
     assert len(louder) - len(y) == VOLATILITY_HALF_LIFE
-    assert recent_volatility(louder)[-1] == pytest.approx(3.0, abs=0.02)
+    assert next(recent_volatility([louder]))[-1] == pytest.approx(3.0, abs=0.02)
 
 
 def test_volatility_uses_no_later_week():
     y = np.random.default_rng(3).normal(size=80).cumsum()
-    np.testing.assert_array_equal(recent_volatility(y[:50]), recent_volatility(y)[:50])
+    np.testing.assert_array_equal(
+        next(recent_volatility([y[:50]])), next(recent_volatility([y]))[:50]
+    )
 
 
 def test_volatility_is_zero_until_a_series_moves_and_positive_from_then_on():
-    assert recent_volatility(np.array([5.0])).tolist() == [0.0]
-    assert recent_volatility(np.full(20, 5.0)).tolist() == [0.0] * 20
+    assert next(recent_volatility([np.array([5.0])])).tolist() == [0.0]
+    assert next(recent_volatility([np.full(20, 5.0)])).tolist() == [0.0] * 20
     moved_once = np.array([0.0, 10.0, 0.0] + [0.0] * 2000)
-    assert (recent_volatility(moved_once)[1:] > 0).all()
+    assert (next(recent_volatility([moved_once]))[1:] > 0).all()
 
 
 def test_a_series_that_never_moved_has_an_interval_by_its_own_errors_alone():
