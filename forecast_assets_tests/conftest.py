@@ -13,7 +13,6 @@ import sqlalchemy
 from forecast_assets.backtesting.dask_pool import DaskPool
 from forecast_assets_tests import misbehaving_models
 from forecast_assets_tests.browser import find_chromium
-from forecast_assets_tests.dask_clusters import Cluster, cluster
 from forecast_assets_tests.databases import Server, postgresql
 from forecast_assets_tests.worker_builders import local_pool
 
@@ -74,14 +73,6 @@ def user_models(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.syspath_prepend(str(folder))
         yield folder
-
-
-@pytest.fixture(scope="session")
-def two_workers(tmp_path_factory: pytest.TempPathFactory, user_models: Path) -> Iterator[Cluster]:
-    """Start a Dask cluster in processes of its own, which no test may harm."""
-    folder = tmp_path_factory.mktemp("cluster")
-    with cluster(folder, "one", "two", path=[user_models]) as running:
-        yield running
 
 
 @pytest.fixture

@@ -5,10 +5,8 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
-
-import psutil
 
 from forecast_assets_tests.misbehaving_models import comes_true
 
@@ -37,23 +35,19 @@ class Cluster:
         """The address of the scheduler."""
         return str(json.loads(self._file.read_text())["address"])
 
-    def start_worker(
-        self, name: str, *, has_nanny: bool = False, path: Sequence[Path] | None = None
-    ) -> None:
+    def start_worker(self, name: str, *, path: Sequence[Path] | None = None) -> None:
         """Start a worker of one thread, which joins a little later."""
-        nanny = "--nanny" if has_nanny else "--no-nanny"
         folder = str(self._folder / name)
-        options = [*LOOPBACK, nanny, "--nthreads", "1", "--name", name, "--local-directory", folder]
+        options = [*LOOPBACK, "--no-nanny", "--nthreads", "1", "--name", name]
+        options += ["--local-directory", folder]
         self.workers[name] = self._start("worker", self.address, *options, path=path)
 
     @contextmanager
-    def running_workers(
-        self, *names: str, has_nannies: bool = False, path: Sequence[Path] | None = None
-    ) -> Iterator[None]:
+    def running_workers(self, *names: str, path: Sequence[Path] | None = None) -> Iterator[None]:
         """Start workers, which find modules in these folders, and kill all workers afterwards."""
         try:
             for name in names:
-                self.start_worker(name, has_nanny=has_nannies, path=path)
+                self.start_worker(name, path=path)
             yield
         finally:
             for process in self.workers.values():
@@ -61,10 +55,8 @@ class Cluster:
             self.workers.clear()
 
     def kill_worker(self, name: str) -> None:
-        """Kill the process that does the work, as if a machine were lost; a nanny lives on."""
-        process = psutil.Process(self.workers[name].pid)
-        children = [child for child in process.children() if "spawn_main" in str(child.cmdline())]
-        (children[-1] if children else process).kill()
+        """Kill a worker, as if its machine were lost."""
+        self.workers[name].kill()
 
     def _start(
         self, *command: str, path: Sequence[Path] | None = None
@@ -81,9 +73,6 @@ class Cluster:
 
 
 def _kill(process: "subprocess.Popen[bytes]") -> None:
-    with suppress(psutil.NoSuchProcess):  # it may have ended
-        for child in psutil.Process(process.pid).children():
-            child.kill()
     process.kill()
     process.wait()
 

@@ -38,22 +38,24 @@ Received = tuple[Any, str, ChunkResult | None, str]
 
 
 @pytest.fixture(scope="module")
-def harmed(tmp_path_factory: pytest.TempPathFactory, user_models: Path) -> Iterator[Cluster]:
+def running(tmp_path_factory: pytest.TempPathFactory, user_models: Path) -> Iterator[Cluster]:
     """Yield a scheduler that gives up a chunk when a second worker ends with it.
 
-    Tests start workers of their own and kill them; the last test kills the scheduler.
+    It has the workers one and two until a test kills them, and starts others; the last test kills
+    the scheduler.
     """
     allowed = {"DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "1"}
-    with cluster(tmp_path_factory.mktemp("harmed"), path=[user_models], **allowed) as running:
-        yield running
+    folder = tmp_path_factory.mktemp("cluster")
+    with cluster(folder, "one", "two", path=[user_models], **allowed) as started:
+        yield started
 
 
 @contextmanager
-def pool_of(running: Cluster) -> Iterator[DaskPool]:
+def pool_of(started: Cluster) -> Iterator[DaskPool]:
     """Yield a pool that is connected to a cluster."""
     from dask.distributed import Client
 
-    pool = DaskPool(lambda: Client(running.address, timeout=20, set_as_default=False))
+    pool = DaskPool(lambda: Client(started.address, timeout=20, set_as_default=False))
     try:
         yield pool
     finally:
@@ -108,9 +110,9 @@ def test_no_cluster_is_connected_before_the_first_chunk():
     pool.close()
 
 
-def test_runs_that_share_a_scheduler_get_their_own_results(two_workers: Cluster):
+def test_runs_that_share_a_scheduler_get_their_own_results(running: Cluster):
     other, _ = make_units([week * 100 for week in Y])
-    with pool_of(two_workers) as mine, pool_of(two_workers) as yours:
+    with pool_of(running) as mine, pool_of(running) as yours:
         assert comes_true(lambda: mine.n_workers == 2, within=60)
         send_each(mine, misbehaving(seconds=0.2), PANEL, UNITS)
         send_each(yours, misbehaving(seconds=0.2), other, UNITS)
@@ -119,10 +121,10 @@ def test_runs_that_share_a_scheduler_get_their_own_results(two_workers: Cluster)
 
 
 def test_forecasts_are_the_same_here_and_on_a_cluster_to_the_last_bit(
-    two_workers: Cluster, dask_pool: DaskPool
+    running: Cluster, dask_pool: DaskPool
 ):
     panel, units = make_units(walk(60, seed=1), walk(60, seed=2))
-    with pool_of(two_workers) as remote:
+    with pool_of(running) as remote:
         for pool in (dask_pool, remote):
             pool.send("", panel, make_chunk(find_model("ridge"), units))
         here = receive_all(dask_pool)
@@ -152,14 +154,14 @@ time.sleep(3600)
 """
 
 
-def test_workers_end_the_fits_of_a_killed_run(two_workers: Cluster):
-    def running() -> set[int]:
-        workers = two_workers.workers.values()
+def test_workers_end_the_fits_of_a_killed_run(running: Cluster):
+    def fits() -> set[int]:
+        workers = running.workers.values()
         return {pid for worker in workers for pid in child_processes(worker.pid)}
 
-    before, chunk = running(), make_chunk(misbehaving("hangs"), UNITS, seconds=3600)
+    before, chunk = fits(), make_chunk(misbehaving("hangs"), UNITS, seconds=3600)
     with subprocess.Popen(
-        [sys.executable, "-c", HANGING, two_workers.address],
+        [sys.executable, "-c", HANGING, running.address],
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         stdin=subprocess.PIPE,
     ) as run:
@@ -167,49 +169,52 @@ def test_workers_end_the_fits_of_a_killed_run(two_workers: Cluster):
             assert run.stdin
             run.stdin.write(pickle.dumps((PANEL, chunk)))
             run.stdin.flush()
-            assert comes_true(lambda: len(running() - before) == 1, within=60)
+            assert comes_true(lambda: len(fits() - before) == 1, within=60)
         finally:
             run.kill()
-    assert comes_true(lambda: running() <= before)
+    assert comes_true(lambda: fits() <= before)
 
 
 # Lost workers
-def test_chunks_of_lost_workers_are_run_by_others(harmed: Cluster):
+def test_chunks_of_lost_workers_are_run_by_others(running: Cluster):
     panel, units = make_units(Y, n_windows=6)
-    with harmed.running_workers("a"), pool_of(harmed) as pool:
+    with pool_of(running) as pool:
+        assert comes_true(lambda: pool.n_workers == 2, within=60)
+        running.kill_worker("one")
+        assert comes_true(lambda: pool.n_workers == 1, within=60)
         # A result that is lost with the only worker is computed again.
         pool.send("lost", PANEL, make_chunk(misbehaving(), UNITS))
         (future,) = pool._tags  # noqa: SLF001 - finished, and not fetched yet
         assert comes_true(lambda: future.status == "finished", within=60)
-        harmed.kill_worker("a")
-        harmed.start_worker("b")
-        harmed.start_worker("c")
+        running.kill_worker("two")
+        running.start_worker("b")
+        running.start_worker("c")
         assert receive_all(pool) == {"lost": [17.0, 18.0, 19.0]}
         # Chunks that wait for a lost worker are run by another one.
         assert comes_true(lambda: pool.n_workers == 2, within=60)
         send_each(pool, misbehaving(seconds=0.2), panel, units)
         tag, _, result, _ = receive(pool)
         assert result
-        harmed.kill_worker("b")
+        running.kill_worker("b")
         received = {tag: outcomes(result.results)} | receive_all(pool)
         assert received == {i: [14.0 + i] for i in range(6)}
         # A chunk that ends two workers is an error of its folds.
-        harmed.start_worker("d")
+        running.start_worker("d")
         pool.send("bad", PANEL, make_chunk(misbehaving("kills_its_worker"), UNITS))
         error = "the worker ended several times during the fit"
         assert receive(pool) == ("bad", "", None, error)
 
 
 def test_a_cluster_without_workers_is_refused_after_a_while(
-    harmed: Cluster, monkeypatch: pytest.MonkeyPatch
+    running: Cluster, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(dask_pool_module, "NO_WORKER_SECONDS", 1.0)
     monkeypatch.setattr(dask_pool_module, "CHECK_INTERVAL_SECONDS", 0.5)
-    with pool_of(harmed) as pool:
+    with pool_of(running) as pool:
         pool.send("", PANEL, make_chunk(MODELS["naive"], UNITS))
         assert pool.n_workers == 1
         error = refusal(pool)
-    assert f"scheduler {harmed.address} has had no worker for 1 seconds. Folds" in error
+    assert f"scheduler {running.address} has had no worker for 1 seconds. Folds" in error
 
 
 # Workers that would compute something else
@@ -233,13 +238,13 @@ metadata.version = lambda name: other.get(name) or original(name)
 
 
 def test_a_worker_with_other_code_and_libraries_that_joins_late_is_refused(
-    tmp_path: Path, harmed: Cluster
+    tmp_path: Path, running: Cluster
 ):
     folder = changed_copy(tmp_path / "other", "models/by_statsforecast.py")
     (folder / "sitecustomize.py").write_text(OTHER_VERSIONS)
-    with pool_of(harmed) as pool:
+    with pool_of(running) as pool:
         pool.send("", PANEL, make_chunk(MODELS["naive"], UNITS))
-        with harmed.running_workers("other", path=[folder]):
+        with running.running_workers("other", path=[folder]):
             error = refusal(pool)
     assert "The worker other has other code or libraries than this run: forecast_assets" in error
     assert re.search(r"is \w+, not \w+, dask is 2020\.1\.1, not .*, numpy is 1\.0, not ", error)
@@ -257,17 +262,17 @@ def test_a_worker_that_can_start_no_process_is_an_error(
 
 # The last test: it kills the scheduler of the others
 def test_a_scheduler_that_is_frozen_or_killed_is_named(
-    harmed: Cluster, monkeypatch: pytest.MonkeyPatch
+    running: Cluster, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(dask_pool_module, "SCHEDULER_SECONDS", 2.0)
-    with harmed.running_workers("one"), pool_of(harmed) as pool:
+    with running.running_workers("one"), pool_of(running) as pool:
         send_each(pool, misbehaving(seconds=0.5), PANEL, UNITS)
         receive(pool)
-        os.kill(harmed.scheduler.pid, signal.SIGSTOP)
+        os.kill(running.scheduler.pid, signal.SIGSTOP)
         assert "is gone (TimeoutError" in refusal(pool)
-        os.kill(harmed.scheduler.pid, signal.SIGCONT)
-        harmed.scheduler.kill()
+        os.kill(running.scheduler.pid, signal.SIGCONT)
+        running.scheduler.kill()
         for _ in range(2):
             error = refusal(pool)
-            assert f"scheduler {harmed.address} is gone (" in error
+            assert f"scheduler {running.address} is gone (" in error
             assert "remove `dask_address` from forecast.toml" in error

@@ -39,7 +39,7 @@ def test_a_week_is_published_whatever_its_models_do(tmp_path: Path, instance: dg
         make_series(even=EVEN, odd=ODD),
         models={"enabled": ["naive", *tables], **tables},
         backtest={"n_windows": 3},
-        compute={"fold_seconds": 1},
+        compute={"fold_seconds": 1, "workers": 1},
     )
     result = run_week(settings, instance)
     assert result.success
