@@ -54,8 +54,7 @@ setup: .venv/ready
 	@echo "Setting up .venv (once; about a minute where nothing is cached)"
 	@test -e .venv/made || { $(PYTHON) -m venv --clear .venv && touch .venv/made; }
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
-	@$(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode \
-	    --require-hashes -r requirements.lock \
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock \
 	  || $(BIN)/python -m pip install --quiet --require-hashes -r requirements.lock
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
 	@touch $@
