@@ -55,12 +55,8 @@ def edge_settings(
 ) -> Settings:
     """Return the settings of a week whose data are published whatever they are."""
     folder.mkdir(exist_ok=True)
-    small = {
-        "models": {"enabled": MODELS},
-        "backtest": {"n_windows": 26},
-        "compute": {"workers": 1},
-    }
-    given = {**small, "data_quality": PUBLISH_ALL, **tables}
+    small = {"models": {"enabled": MODELS}, "backtest": {"n_windows": 26}}
+    given = {**small, "compute": {"workers": 1}, "data_quality": PUBLISH_ALL, **tables}
     return week_settings(folder, make_ragged(**series), **given)
 
 
@@ -79,15 +75,8 @@ def make_tables(
     results = collect(predictions, panel, settings)
     metrics = contracts["metrics"].check(to_frame(results, compute(results, settings), panel))
     best_model = contracts["best_model"].check(choose(metrics, settings))
-    rows = forecast(
-        best_model,
-        panel,
-        predictions,
-        settings,
-        executor=executor,
-        as_of=AS_OF,
-        made_at=AS_OF,
-    )
+    times = {"as_of": AS_OF, "made_at": AS_OF}
+    rows = forecast(best_model, panel, predictions, settings, executor=executor, **times)
     published = contracts["next_week_forecast"].check(rows)
     return {"metrics": metrics, "best_model": best_model, "next_week_forecast": published}
 
