@@ -15,9 +15,9 @@ export OPENBLAS_NUM_THREADS ?= 1
 run: setup $(DAGSTER_HOME)/dagster.yaml
 	@$(BIN)/forecast-assets run
 
-# Three files at a time on two cores, because many tests wait for a server or a process.
+# Four files at a time on two cores, because many tests wait for a server or a process.
 test: check chromium postgresql
-	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder
+	$(BIN)/pytest -n 4 --dist loadfile --no-loadscope-reorder
 
 # Two checks at a time.
 check: setup $(DAGSTER_HOME)/dagster.yaml

@@ -264,11 +264,7 @@ def test_failing_elsewhere_does_not_spare_a_model_its_early_weeks(tmp_path: Path
     weeks, levels, volatility = np.unique(results.weeks), (80, 95), block.recent_volatility
     widths = [
         half_widths(
-            np.abs(block.errors[m]),
-            volatility,
-            block.weeks,
-            levels,
-            results.error_pools(m, weeks),
+            np.abs(block.errors[m]), volatility, block.weeks, levels, results.error_pools(m, weeks)
         )[:, 0, :, 0]
         for m in (0, 1)
     ]

@@ -7,13 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from forecast_assets.reporting.context import (
-    MAX_FULL,
-    MAX_ROWS,
-    Context,
-    build_context,
-    summarize,
-)
+from forecast_assets.reporting.context import MAX_FULL, MAX_ROWS, Context, build_context, summarize
 from forecast_assets.reporting.render import all_rows_json
 from forecast_assets.reporting.summary import WeeklyReport, summarize_series
 from forecast_assets_tests.builders import make_ragged, make_series, walk

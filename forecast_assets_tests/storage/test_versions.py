@@ -149,10 +149,7 @@ def test_a_query_selects_one_version_of_each_partition(
 @pytest.mark.parametrize(
     ("query", "message"),
     [
-        (
-            {"version": 6},
-            r"No version of backtest_predictions matches version 6: it has ver",
-        ),
+        ({"version": 6}, r"No version of backtest_predictions matches version 6: it has ver"),
         ({"version": -1}, r"matches version -1: it has versions 0 to 5\. Nothing is shown\."),
         ({"as_of": AS_OF - WEEK}, r"matches as of 2025-12-29T00:00:00\+00:00: it has"),
         ({"run_id": "zz"}, r"matches run zz: it has .* `forecast-assets history backtest_pre"),
