@@ -11,6 +11,8 @@ export DAGSTER_HOME ?= $(FORECAST_VAR)/dagster
 # One thread per process: models and folds run in parallel.
 export OMP_NUM_THREADS ?= 1
 export OPENBLAS_NUM_THREADS ?= 1
+# Without stored bytecode, as many containers ask for, each process compiles all that it imports.
+unexport PYTHONDONTWRITEBYTECODE
 
 run: setup $(DAGSTER_HOME)/dagster.yaml
 	@$(BIN)/forecast-assets run
@@ -47,14 +49,15 @@ ui: setup $(DAGSTER_HOME)/dagster.yaml
 setup: .venv/ready
 
 # uv installs from its cache in seconds, pip in minutes; pip remains for networks that only pip is
-# configured for.
+# configured for. The libraries are compiled here for processes that may not store bytecode.
 .venv/ready: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 	  || { echo "Python 3.11 or later is needed: make run PYTHON=python3.12" >&2; exit 1; }
 	@echo "Setting up .venv (once; about a minute where nothing is cached)"
 	@test -e .venv/made || { $(PYTHON) -m venv --clear .venv && touch .venv/made; }
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
-	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock \
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode \
+	    --require-hashes -r requirements.lock \
 	  || $(BIN)/python -m pip install --quiet --require-hashes -r requirements.lock
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
 	@touch $@
