@@ -1,7 +1,7 @@
 # The two main commands are `make run` and `make test`; each sets up what it needs.
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
-.PHONY: run test check lint types defs bench bench-accuracy ui lock setup chromium postgresql clean
+.PHONY: run test check lint types defs tests bench bench-accuracy ui lock setup chromium postgresql clean
 
 PYTHON ?= python3
 UV_VERSION := 0.13.9
@@ -17,15 +17,14 @@ unexport PYTHONDONTWRITEBYTECODE
 run: setup $(DAGSTER_HOME)/dagster.yaml
 	@$(BIN)/forecast-assets run
 
-# Four files at a time on two cores, because many tests wait for a server or a process.
-test: check chromium postgresql
-	$(BIN)/pytest -n 4 --dist loadfile --no-loadscope-reorder
+# The checks run beside the tests, of which many wait for a server or a process.
+test: lint $(DAGSTER_HOME)/dagster.yaml chromium postgresql
+	@$(MAKE) --no-print-directory --jobs=3 defs types tests
 
-# Two checks at a time.
-check: setup $(DAGSTER_HOME)/dagster.yaml
-	@$(MAKE) --no-print-directory --jobs=2 lint types defs
+check: lint $(DAGSTER_HOME)/dagster.yaml
+	@$(MAKE) --no-print-directory --jobs=2 types defs
 
-lint:
+lint: setup
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 
@@ -34,6 +33,10 @@ types:
 
 defs:
 	$(BIN)/dg check defs
+
+# Four files at a time on two cores.
+tests:
+	$(BIN)/pytest -n 4 --dist loadfile --no-loadscope-reorder
 
 bench: setup
 	$(BIN)/python benchmarks/bench.py
@@ -49,15 +52,14 @@ ui: setup $(DAGSTER_HOME)/dagster.yaml
 setup: .venv/ready
 
 # uv installs from its cache in seconds, pip in minutes; pip remains for networks that only pip is
-# configured for. The libraries are compiled here for processes that may not store bytecode.
+# configured for.
 .venv/ready: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 	  || { echo "Python 3.11 or later is needed: make run PYTHON=python3.12" >&2; exit 1; }
 	@echo "Setting up .venv (once; about a minute where nothing is cached)"
 	@test -e .venv/made || { $(PYTHON) -m venv --clear .venv && touch .venv/made; }
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
-	@$(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode \
-	    --require-hashes -r requirements.lock \
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock \
 	  || $(BIN)/python -m pip install --quiet --require-hashes -r requirements.lock
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
 	@touch $@

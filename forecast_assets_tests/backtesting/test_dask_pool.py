@@ -41,8 +41,7 @@ Received = tuple[Any, str, ChunkResult | None, str]
 def running(tmp_path_factory: pytest.TempPathFactory, user_models: Path) -> Iterator[Cluster]:
     """Yield a scheduler that gives up a chunk when a second worker ends with it.
 
-    It has the workers one and two until a test kills them, and starts others; the last test kills
-    the scheduler.
+    Tests kill its workers one and two, start others, and at last kill the scheduler.
     """
     allowed = {"DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "1"}
     folder = tmp_path_factory.mktemp("cluster")
