@@ -250,8 +250,7 @@ def test_a_fit_without_a_valid_seal_is_unknown(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    "statement",
-    ["ALTER TABLE fold RENAME COLUMN seal TO sale", "ALTER TABLE fit DROP COLUMN seal"],
+    "statement", ["ALTER TABLE fold RENAME COLUMN seal TO sale", "ALTER TABLE fit DROP COLUMN seal"]
 )
 def test_a_file_with_other_tables_is_set_aside(tmp_path: Path, statement: str):
     cache, folds, file = filled(tmp_path, 1)

@@ -183,11 +183,7 @@ NOT_UPDATABLE = (
             {"params": {"last": 1}},
             "has no `factory`, and there is no model ... to change. ... names: naive, ... tsb",
         ),
-        (
-            "ridge",
-            {"refit_every": 4},
-            f"sets `refit_every` to 4, ...{NOT_UPDATABLE}",
-        ),
+        ("ridge", {"refit_every": 4}, f"sets `refit_every` to 4, ...{NOT_UPDATABLE}"),
         ("boosted_trees_log", {"refit_every": 4}, NOT_UPDATABLE),
     ],
 )

@@ -167,9 +167,7 @@ CASES = {
     "a holiday, as a year ago": Case(HOLIDAY, NEW, HOLIDAY[~newest(HOLIDAY)]),
     "one shop is late": Case(ONE[~at(ONE, "krems")], NEW | {"late"}),
     "a shop that skipped a week": Case(
-        ONE[~at(ONE, "graz", N - 1)],
-        NEW | {"gaps"},
-        shops(N)[~at(shops(N), "graz", N - 1)],
+        ONE[~at(ONE, "graz", N - 1)], NEW | {"gaps"}, shops(N)[~at(shops(N), "graz", N - 1)]
     ),
     "an old gap": Case(ONE[~at(ONE, "graz", 100)], NEW, shops(N)[~at(shops(N), "graz", 100)]),
     "a sensor that is stuck": Case(STUCK, NEW | {"flat"}, STUCK[~newest(STUCK)]),

@@ -3,13 +3,7 @@
 import numpy as np
 import pytest
 
-from forecast_assets.data.quality.revisions import (
-    late,
-    rescaled,
-    revised,
-    shrunk,
-    vanished_series,
-)
+from forecast_assets.data.quality.revisions import late, rescaled, revised, shrunk, vanished_series
 from forecast_assets_tests.builders import make_ragged, make_series, walk
 from forecast_assets_tests.data.quality.test_comparison import compare
 
