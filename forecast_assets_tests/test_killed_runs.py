@@ -1,15 +1,13 @@
-"""Killed runs and killed model processes: the next run is complete and gives the same forecasts.
+"""Killed runs: the next run is complete and gives the same forecasts.
 
-`backtesting/test_dask_pool.py` kills Dask workers.
+`backtesting/test_chunk.py` kills model processes, `backtesting/test_dask_pool.py` Dask workers.
 """
 
-import os
 import signal
 import sqlite3
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -162,23 +160,6 @@ def test_folds_are_saved_at_the_first_result_after_an_interval(
     assert len(progress) > 2
     assert all(saved == (done if is_saved else 0) for done, saved in progress)
     assert n_saved(cache) == progress[-1][0]
-
-
-def test_killed_model_processes_are_replaced_and_no_model_is_blamed(
-    folder: Path, undisturbed: Path
-):
-    known = model_processes()
-
-    def kill_some() -> None:
-        for n in (4, 12, 20):
-            assert comes_true(lambda n=n: n_fits(folder) >= n, within=120)
-            os.kill({*model_processes()}.difference(known).pop(), signal.SIGKILL)
-
-    with ThreadPoolExecutor(1) as pool:
-        killer = pool.submit(kill_some)
-        output_of("run")
-        killer.result()
-    check_same(folder, undisturbed)
 
 
 def test_an_interrupted_run_ends_soon_and_leaves_no_process(folder: Path):
