@@ -36,6 +36,8 @@ def test_rows_that_were_set_aside_are_counted_by_reason():
     message = "3 of 4 rows could not be read and were set aside: 2 no id, 1 no time."
     assert (one.message, one.n, one.series) == (message, 3, ("a",))
     assert malformed(RawRows(raw.drop(columns=["problem", "given"]))) == []
+    (one,) = malformed(RawRows(raw.assign(unique_id=[None, None, None, "a"])))
+    assert (one.n, one.series) == (3, ())
 
 
 def test_new_rows_that_come_twice_are_found():
