@@ -120,7 +120,7 @@ def _about_rows(form: str, rows: pd.DataFrame, details: Values, **values: Any) -
     """Return a finding about rows, listed by series, with the day and detail of the first one."""
     days = rows["ds"].dt.strftime("%Y-%m-%d").where(rows["ds"].notna(), None)
     n = rows.groupby("unique_id")["unique_id"].transform("size")
-    details = details.loc[rows.index]  # assigning other rows would add them to a frame without any
+    details = details.loc[rows.index]  # pandas adds rows when it assigns a column to an empty frame
     first = rows.assign(ds=days, n=n, detail=details).drop_duplicates("unique_id")
     columns = first[["unique_id", "ds", "n", "detail"]].itertuples(index=False)
     return make_finding(form, [SeriesRow(*row) for row in columns], **values)
