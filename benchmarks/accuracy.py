@@ -40,7 +40,8 @@ from forecast_assets.forecasting.ensembles import (
     mean,
     median,
 )
-from forecast_assets.forecasting.forecast import interval_half_widths, latest_weights
+from forecast_assets.forecasting.fallback import latest_weights
+from forecast_assets.forecasting.forecast import interval_half_widths
 from forecast_assets.forecasting.metrics import compute, to_frame
 from forecast_assets.forecasting.selection import choose
 from forecast_assets.models.base import Values

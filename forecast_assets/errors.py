@@ -10,6 +10,7 @@ ForecastAssetsError
 └── StoreError               the store cannot be read or written
     ├── VersionNotFoundError     no stored version matches the request
     ├── VersionPrunedError       the rows of a version were deleted by `prune`
+    ├── VersionWithdrawnError    a version was withdrawn, so nothing is made from it
     └── MixedVintagesError       inputs descend from different versions of one table
 
 Every message states what happened and to what, the consequence, and the remedy.
@@ -63,6 +64,10 @@ class VersionNotFoundError(StoreError):
 
 class VersionPrunedError(StoreError):
     """The rows of a version were deleted by `prune`."""
+
+
+class VersionWithdrawnError(StoreError):
+    """A version was withdrawn, so nothing is made from it."""
 
 
 class MixedVintagesError(StoreError):

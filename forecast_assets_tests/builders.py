@@ -30,6 +30,7 @@ def make_series(**values: Sequence[float]) -> pd.DataFrame:
                 "ds": pd.date_range(FIRST_WEEK, periods=len(y), freq="W-FRI"),
                 "y": np.asarray(y, dtype=float),
                 "coverage": 1.0,
+                "is_filled": False,
             }
         )
         for unique_id, y in sorted(values.items())

@@ -12,7 +12,7 @@ import pandas as pd
 from forecast_assets.storage.commit import Commit, InputVersion
 from forecast_assets.storage.store import Store
 from forecast_assets.storage.tables import table_contracts
-from forecast_assets_tests.builders import AS_OF, FIRST_WEEK, make_series
+from forecast_assets_tests.builders import AS_OF, FIRST_WEEK, make_raw, make_series
 
 BACKTEST = "backtest_predictions"
 WEEK = timedelta(weeks=1)
@@ -108,6 +108,34 @@ def make_forecast(
     return make_row(
         "next_week_forecast", levels, **(row | {"made_at": AS_OF, "as_of": AS_OF} | values)
     )
+
+
+def write_whole_week(
+    store: Store, *y: float, as_of: datetime = AS_OF, run_id: str = "run"
+) -> dict[str, Commit]:
+    """Write every table of a week with two models, each from its inputs in the graph.
+
+    Return the commits by asset, and those of the backtest by model.
+    """
+    made: dict[str, Commit] = {}
+
+    def write(asset: str, frame: pd.DataFrame, *inputs: str) -> None:
+        read = [made[name] for name in inputs]
+        commit = make_commit(asset, as_of=as_of, run_id=run_id, inputs=read)
+        made[asset] = store.write(frame, commit)
+
+    write("raw_data", make_raw(make_series(a=y)))
+    write("series", make_series(a=y), "raw_data")
+    for model in ("drift", "naive"):
+        commit = {"as_of": as_of, "run_id": run_id, "inputs": [made["series"]]}
+        made[model] = write_predictions(store, model, *y, **commit)
+    write("metrics", make_scores(mae=y[-1]), "drift", "naive", "series")
+    write("best_model", make_choice(score=y[-1]), "metrics")
+    forecast = make_forecast(y_hat=1.0, made_at=as_of, as_of=as_of)
+    write("next_week_forecast", forecast, "best_model", "series", "drift", "naive")
+    write("forecast_accuracy", store.tables["forecast_accuracy"].empty(), "next_week_forecast")
+    write("weekly_report", store.tables["weekly_report"].empty(), "next_week_forecast", "metrics")
+    return made
 
 
 def log_entry(store: Store, asset: str, version: int) -> Path:

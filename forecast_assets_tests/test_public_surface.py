@@ -11,7 +11,7 @@ from forecast_assets.config.loader import parse
 from forecast_assets.config.settings import ROOT
 from forecast_assets.defs import backtest_assets, runs
 from forecast_assets.defs.build import build_defs
-from forecast_assets.defs.sensors import missed_run, run_failures
+from forecast_assets.defs.sensors import run_failures
 from forecast_assets.models import base, by_statsforecast, by_statsmodels
 from forecast_assets_tests.store_builders import make_commit
 
@@ -55,6 +55,7 @@ ERRORS = {
     "StoreError": errors.ForecastAssetsError,
     "VersionNotFoundError": errors.StoreError,
     "VersionPrunedError": errors.StoreError,
+    "VersionWithdrawnError": errors.StoreError,
     "MixedVintagesError": errors.StoreError,
     # The names of version 0.1.
     "UnknownVersion": errors.StoreError,
@@ -130,7 +131,7 @@ def test_run_tags_have_these_keys():
         runs.WEEK_TAG,
         runs.HELD_TAG,
         runs.PROCESS_TAG,
-        missed_run.LATE_TAG,
+        runs.LATE_TAG,
         backtest_assets.DASHBOARD_TAG,
     } == {
         f"forecast_assets/{key}"

@@ -12,9 +12,10 @@ from forecast_assets.cli.maintenance import healthcheck, notify, prune
 from forecast_assets.cli.options import CommandGroup, completion, help_epilog
 from forecast_assets.cli.run import run
 from forecast_assets.cli.status import status
+from forecast_assets.cli.withdraw import withdraw
 
 COMMANDS = (
-    *(run, status, healthcheck, check, notify),
+    *(run, status, healthcheck, check, notify, withdraw),
     *(history, show, diff, verify, prune, config, completion),
 )
 

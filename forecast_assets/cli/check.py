@@ -28,9 +28,13 @@ if TYPE_CHECKING:
 
 COMMENT_COLUMN = 44
 SERIES_TEXT = (
-    "{n_series} series up to {last_week:%Y-%m-%d}; {n_unfinished} rows of unfinished weeks are left"
-    " out, {n_filled} weeks are filled"
+    "{n_series} series up to {last_week:%Y-%m-%d}; left out are {n_unfinished} rows of unfinished"
+    " weeks and {n_left_out} rows of incomplete weeks or before a long gap; {n_filled} weeks have"
+    " no value and are {filled}"
 )
+
+
+FILLED = {"zero": "zeros"}
 
 
 @command("config", "config --json")
@@ -148,9 +152,11 @@ def source(settings: "Settings", store: "Store", now: datetime) -> Iterator[Stat
         "n_series": int(weeks.frame["unique_id"].nunique()),
         "last_week": weeks.frame["ds"].max(),
         "n_unfinished": weeks.n_unfinished,
+        "n_left_out": weeks.n_left_out,
         "n_filled": weeks.n_filled,
     }
-    yield StatusLine("series", summary, is_well=True, text=SERIES_TEXT.format(**summary))
+    text = SERIES_TEXT.format(**summary, filled=FILLED.get(settings.series.missing, "filled"))
+    yield StatusLine("series", summary, is_well=True, text=text)
     yield from _quality(raw, weeks.frame, settings, store, now)
 
 
@@ -168,12 +174,14 @@ def _quality(
     """Yield a line for each finding in the data that a run would fetch now."""
     from forecast_assets.data.quality.evaluate import evaluate
     from forecast_assets.data.quality.stored_versions import previous_series
+    from forecast_assets.storage.versions import future_forecasts
 
     try:
         before = previous_series(store, settings, as_of=now)
+        future = [commit.as_of for commit in future_forecasts(store, now=now)]
     except StoreError:  # reported by the check `store`
         return
-    for finding in evaluate(raw, series, before, settings, as_of=now):
+    for finding in evaluate(raw, series, before, settings, as_of=now, future=future):
         value = {"policy": finding.policy, "n": finding.n, "series": list(finding.series)}
         prefix = "A run would hold these data: " if finding.policy == "hold" else ""
         is_well = None if finding.policy == "warn" else not prefix

@@ -1,6 +1,7 @@
 """The commands that look back at versions: `history`, `show`, `diff` and `verify`."""
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 
 import click
 
@@ -16,11 +17,13 @@ from forecast_assets.cli.options import (
 )
 from forecast_assets.cli.output import MAX_ROWS, print_csv, print_records, records_of
 
-# Columns that are always null are left out.
+# Columns that are null or false for every version are left out.
 HISTORY_COLUMNS = (
     *("version", "partition", "as_of", "written_at", "run_id", "n_rows", "data_version"),
-    *("pruned_at", "made_from"),
+    *("withdrawn_at", "is_future", "pruned_at", "made_from"),
 )
+# But not from --json.
+ALWAYS_IN_JSON = ("withdrawn_at", "is_future", "pruned_at")
 
 
 @command(
@@ -34,22 +37,34 @@ HISTORY_COLUMNS = (
 def history(asset: str, partition: str | None, limit: int | None, *, is_json: bool) -> None:
     """List the versions of ASSET.
 
-    The list is sorted from old to new and gives each version's run, times and inputs. Without
-    --json or --limit it ends with the newest 50.
+    The list is sorted from old to new and gives each version's run, times and inputs, and marks
+    those that do not count: withdrawn, or as of a future time. Without --json or --limit it ends
+    with the newest 50.
     """
+    from forecast_assets.storage.versions import withdrawn_versions
+
     _, store = open_store()
+    now = datetime.now(UTC)
     commits = store.history(asset, partition=partition)
     pruned = store.pruned(asset) if commits else {}
     n_shown = limit or (None if is_json else MAX_ROWS)
     shown = commits[-n_shown:] if n_shown else commits
+    withdrawn = {source: commit.as_of for source, commit in withdrawn_versions(store).items()}
     rows = [
-        {**vars(commit), "pruned_at": pruned.get(commit.version), "made_from": commit.made_from}
+        {
+            **vars(commit),
+            "withdrawn_at": withdrawn.get(commit.as_input),
+            "is_future": commit.as_of > now,
+            "pruned_at": pruned.get(commit.version),
+            "made_from": commit.made_from,
+        }
         for commit in shown
     ]
     names = [
         name
         for name in HISTORY_COLUMNS
-        if any(row[name] is not None for row in rows) or (is_json and name == "pruned_at")
+        if any(row[name] is not None and row[name] is not False for row in rows)
+        or (is_json and name in ALWAYS_IN_JSON)
     ]
     print_records(
         [{name: row[name] for name in names} for row in rows], is_json=is_json, limit=None
@@ -84,8 +99,9 @@ def show(
 ) -> None:
     """Print the rows of ASSET.
 
-    The options select a version; the default is the newest. Without --json, --csv or --limit the
-    first 50 rows are printed. Of data_findings, what holds the data comes first.
+    The options select a version; the default is the newest that counts. A withdrawn version is
+    printed only by its number or run. Without --json, --csv or --limit the first 50 rows are
+    printed. Of data_findings, what holds the data comes first.
     """
     from forecast_assets.data.quality import finding
     from forecast_assets.storage import versions
@@ -93,12 +109,13 @@ def show(
     if is_json and is_csv:
         raise click.UsageError("--json and --csv exclude each other: give one of them")
     _, store = open_store()
+    is_by_name = as_of is None and (version is not None or run_id is not None)
     commits = versions.select(
         store,
         asset,
         partitions=None if partition is None else [partition],
         version=version,
-        as_of=None if as_of is None else parse_time(as_of),
+        as_of=None if is_by_name else datetime.now(UTC) if as_of is None else parse_time(as_of),
         run_id=run_id,
     )
     rows = store.read(commits)

@@ -11,6 +11,7 @@ from forecast_assets.cli.output import Record, StatusLine, print_lines, print_re
 
 if TYPE_CHECKING:
     from forecast_assets.storage.retention import PruneCandidate
+    from forecast_assets.storage.store import Store
 
 
 TEST_SECONDS = 30.0
@@ -34,23 +35,36 @@ def healthcheck(*, no_daemon: bool, is_json: bool) -> None:
     """Report in one line whether the weekly forecast is at risk.
 
     For cron, systemd or a container's probe, because a daemon that is down raises no alarm. A
-    problem is a week without a forecast after its deadline, data that are held back, a daemon
-    without a heartbeat, a run whose process no longer exists, or a notification that was not
-    delivered. Changes nothing. With --json, prints one record for each problem.
+    problem is a week without a forecast after its deadline, data that are held back, a forecast
+    from the future, a daemon without a heartbeat, a run whose process no longer exists, or a
+    notification that was not delivered. Changes nothing. With --json, prints one record for each
+    problem.
     """
     from forecast_assets.defs.health import health_problems
 
     settings, store = open_store()
-    problems = health_problems(settings, store, now=datetime.now(UTC), has_daemon=not no_daemon)
+    now = datetime.now(UTC)
+    problems = health_problems(settings, store, now=now, has_daemon=not no_daemon)
     if is_json:
         print_records([{"problem": problem} for problem in problems], is_json=True)
     elif problems:
         click.echo(f"Not healthy: {'; '.join(problems).rstrip('.')}.")
     else:
-        newest = max(commit.as_of for commit in store.history("next_week_forecast"))
-        click.echo(f"Healthy: the newest forecast is as of {newest:%Y-%m-%d %H:%M} UTC.")
+        click.echo(f"Healthy: {_newest_forecast(store, now=now)}.")
     if problems:
         raise click.exceptions.Exit(FAILED)
+
+
+def _newest_forecast(store: "Store", *, now: datetime) -> str:
+    """Name the newest forecast, and the week that was withdrawn since."""
+    from forecast_assets.storage.tables import FORECAST
+    from forecast_assets.storage.versions import newest_of_each
+    from forecast_assets.storage.withdrawals import open_withdrawals
+
+    newest = [commit.as_of for commit in newest_of_each(store, FORECAST, as_of=now)]
+    texts = [f"the newest forecast is as of {as_of:%Y-%m-%d %H:%M} UTC" for as_of in newest]
+    since = [row for row in open_withdrawals(store) if newest < [row.as_of] <= [now]]
+    return "; ".join([*texts, *(f"the one {row.text} is withdrawn" for row in since[:1])])
 
 
 @command("notify", "notify --json", failure="a channel did not accept it")

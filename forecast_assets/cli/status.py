@@ -16,8 +16,6 @@ from forecast_assets.cli.output import Record, StatusLine, humanize_age, print_l
 from forecast_assets.errors import StoreError, format_list
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from forecast_assets.config.settings import Settings
     from forecast_assets.data.quality.finding import Finding
     from forecast_assets.storage.commit import Commit
@@ -28,6 +26,9 @@ NO_FORECAST_TEXT = """\
 There is no forecast yet. To make one:
   forecast-assets check   checks everything that a run needs
   forecast-assets run     runs a week"""
+NOT_VALID_TEXT = """\
+There is no forecast that counts as published. To make one:
+  forecast-assets run   runs a week"""
 HELD_TEXT = """\
 There is no forecast yet, because the data are held back. To see why, and to make one:
   forecast-assets show data_findings   lists the findings
@@ -43,16 +44,21 @@ def status(*, is_json: bool) -> None:
     `name`, `value` and `is_well` (null if there is nothing to judge), then one for each asset with
     its newest version as the value.
     """
+    from forecast_assets.storage.tables import FORECAST
+
     settings, store = open_store()
-    lines = status_lines(settings, store, now=datetime.now(UTC))
-    assets = newest_versions(store)
+    now = datetime.now(UTC)
+    lines = status_lines(settings, store, now=now)
+    assets = newest_versions(store, now=now)
     if is_json:
         print_lines([*lines, *(StatusLine(str(row["asset"]), row) for row in assets)], is_json=True)
         return
     if lines:
         print_lines(lines)
-    if not store.history("next_week_forecast"):
-        click.echo(HELD_TEXT if lines else NO_FORECAST_TEXT)
+    if not any(row["asset"] == FORECAST for row in assets):
+        names = {line.name for line in lines}
+        text = NOT_VALID_TEXT if store.history(FORECAST) else NO_FORECAST_TEXT
+        click.echo(HELD_TEXT if "data" in names else text)
     if assets:
         click.echo()
         print_records(assets)
@@ -67,11 +73,11 @@ class StatusContext:
     forecast: "Commit"
     now: datetime
 
-    def newest(self, asset: str) -> "pd.DataFrame":
-        """Read the newest version of an asset. Raises StoreError."""
-        from forecast_assets.storage import versions
+    def newest(self, asset: str) -> "Commit | None":
+        """Return the newest valid version of an asset, None if there is none. Raises StoreError."""
+        from forecast_assets.storage.versions import newest_of_each
 
-        return self.store.read(versions.select(self.store, asset))
+        return next(iter(newest_of_each(self.store, asset, as_of=self.now)), None)
 
     def input_of(self, commit: "Commit", asset: str) -> "Commit":
         """Return the version of an asset that a version was made from. Raises StoreError."""
@@ -85,11 +91,17 @@ class StatusContext:
 
 
 def _forecast(context: StatusContext) -> Iterator[StatusLine]:
-    from forecast_assets.storage.tables import CHAMPION
+    """Name the newest week, and the series that are forecast for an earlier one."""
+    from forecast_assets.reporting.narrative import late_series
+    from forecast_assets.storage.tables import CHAMPION, target_week
 
     rows = context.store.read([context.forecast])
-    yield StatusLine("week", rows["ds"].min())
+    yield StatusLine("week", target_week(rows))
     yield StatusLine("n_series", int(rows["unique_id"].nunique()))
+    late = late_series(rows[rows["h"] == 1])
+    weeks = [f"{n} week{'s' * (n > 1)}" for n in late["n_weeks"]]
+    names = _first_few(f"{name} ({n})" for name, n in zip(late["unique_id"], weeks, strict=True))
+    yield StatusLine("n_late", len(late), text=f"{len(late)}: {names}" if weeks else "none")
     others = rows[rows["rung"] != CHAMPION].drop_duplicates("unique_id")
     text = _first_few(others["unique_id"] + ": " + others["model"] + " (" + others["rung"] + ")")
     yield StatusLine("not_by_champion", list(others["unique_id"]), is_well=others.empty, text=text)
@@ -105,16 +117,36 @@ def _run(context: StatusContext) -> Iterator[StatusLine]:
     yield StatusLine("made_from", forecast.made_from)
 
 
+def _not_counted(context: StatusContext) -> Iterator[StatusLine]:
+    return not_counted(context.store, context.forecast.as_of, now=context.now)
+
+
+def not_counted(store: "Store", newest: datetime | None, *, now: datetime) -> Iterator[StatusLine]:
+    """Name the weeks that are withdrawn, and the forecasts from the future of the clock.
+
+    Not well if a week after the `newest` forecast is withdrawn, or any forecast is from the future.
+    """
+    from forecast_assets.storage.versions import future_forecasts
+    from forecast_assets.storage.withdrawals import describe_future, open_withdrawals
+
+    rows = [row for row in open_withdrawals(store) if row.as_of <= now]
+    is_newest = any(newest is None or row.as_of > newest for row in rows)
+    text = _first_few(row.text for row in rows)
+    yield StatusLine("withdrawn", [row.as_of for row in rows], False if is_newest else None, text)
+    future = future_forecasts(store, now=now)
+    times, text = [commit.as_of for commit in future], describe_future(future) or "none"
+    yield StatusLine("from_the_future", times, is_well=not times, text=text)
+
+
 def _data(context: StatusContext) -> Iterator[StatusLine]:
     """Summarize the findings on the newest fetch; not well if any is a warning or hold."""
     from forecast_assets.data.quality.evaluate import one_line, with_policy
     from forecast_assets.data.quality.stored_versions import findings_of, held_findings
-    from forecast_assets.storage import versions
 
-    if held := held_findings(context.store):
+    if held := held_findings(context.store, now=context.now):
         yield _held_line(held)
         return
-    (series,) = versions.select(context.store, "series")
+    series = context.newest("series") or context.input_of(context.forecast, "series")
     findings = findings_of(context.store, series, context.settings)
     counts = {finding.kind: finding.n for finding in findings}
     is_well = not with_policy(findings, "hold", "warn")
@@ -144,15 +176,18 @@ def _models(context: StatusContext) -> Iterator[StatusLine]:
 def _accuracy(context: StatusContext) -> Iterator[StatusLine]:
     """Summarize past forecasts; not well if they are worse than promised by more than chance."""
     from forecast_assets.config.settings import column_suffix
+    from forecast_assets.data.weekly import with_is_filled
     from forecast_assets.forecasting import live_accuracy
+    from forecast_assets.storage.withdrawals import drop_withdrawn
 
-    has_scores = context.store.history("forecast_accuracy")
-    scored = context.newest("forecast_accuracy") if has_scores else None
+    newest = context.newest("forecast_accuracy")
+    scored = drop_withdrawn(context.store, context.store.read([newest])) if newest else None
     if scored is None or scored.empty:
         values = {"forecasts_due": 0, "error_over_naive": None, "coverage": None}
         yield from (StatusLine(name, value) for name, value in values.items())
         return
     series = context.store.read([context.input_of(context.forecast, "series")])
+    series = with_is_filled(series, context.settings)
     # The scores may have been written with other levels than today's.
     levels = context.settings.forecast.levels
     levels = tuple(level for level in levels if f"in_{column_suffix(level)}" in scored)
@@ -175,13 +210,18 @@ def _delivery(context: StatusContext) -> Iterator[StatusLine]:
 
 
 def _report(context: StatusContext) -> Iterator[StatusLine]:
-    path = context.store.var / main_report_file(context.newest("weekly_report")["file"])
+    report = context.newest("weekly_report")
+    if report is None:
+        yield StatusLine("report", None, is_well=False)
+        return
+    path = context.store.var / main_report_file(context.store.read([report])["file"])
     yield StatusLine("report", str(path), path.is_file())
 
 
 SECTIONS = {
-    ("week", "n_series", "not_by_champion"): _forecast,
+    ("week", "n_series", "n_late", "not_by_champion"): _forecast,
     ("as_of", "made_at", "run_id", "made_from"): _run,
+    ("withdrawn", "from_the_future"): _not_counted,
     ("data",): _data,
     ("champions_changed", "models_failed"): _models,
     ("forecasts_due", "error_over_naive", "coverage"): _accuracy,
@@ -191,14 +231,17 @@ SECTIONS = {
 
 
 def status_lines(settings: "Settings", store: "Store", *, now: datetime) -> list[StatusLine]:
-    """Return the lines of the newest forecast; without one, at most the line of held data."""
+    """Return the lines of the newest forecast; without one, what keeps it from being published."""
     from forecast_assets.data.quality.stored_versions import held_findings
-    from forecast_assets.storage import versions
+    from forecast_assets.storage.tables import FORECAST
+    from forecast_assets.storage.versions import newest_of_each
 
-    forecast = versions.newest(store.history("next_week_forecast"))
-    if forecast is None:
-        return [_held_line(held)] if (held := held_findings(store)) else []
-    context = StatusContext(settings, store, forecast, now)
+    forecast = newest_of_each(store, FORECAST, as_of=now)
+    if not forecast:
+        held = held_findings(store, now=now)
+        others = not_counted(store, None, now=now)
+        return [*([_held_line(held)] if held else []), *(line for line in others if line.value)]
+    context = StatusContext(settings, store, forecast[0], now)
     lines: dict[str, StatusLine] = {}
     for names, section in SECTIONS.items():
         try:
@@ -215,16 +258,18 @@ def main_report_file(files: Iterable[str]) -> str:
     return min((name for name in files if name.endswith(".html")), key=lambda name: name.count("/"))
 
 
-def newest_versions(store: "Store") -> list[Record]:
-    """Return a record of the newest version of each asset that has one.
+def newest_versions(store: "Store", *, now: datetime) -> list[Record]:
+    """Return a record of the newest valid version of each asset that has one.
 
     For an asset with partitions it is the last one written, with the rows of all partitions.
     """
-    from forecast_assets.storage import versions
+    from forecast_assets.storage.versions import newest_of_each
 
     records: list[Record] = []
-    for asset in filter(store.history, store.tables):
-        commits = versions.select(store, asset)
+    for asset in store.tables:
+        commits = newest_of_each(store, asset, as_of=now)
+        if not commits:
+            continue
         last = max(commits, key=lambda commit: commit.version)
         record = {name: getattr(last, name) for name in ("asset", "version", "as_of", "written_at")}
         n_partitions = len(commits) if last.partition else None

@@ -76,8 +76,12 @@ class SeriesSettings(FrozenModel):
     season_length: int = Field(52, ge=1, le=1000)
     aggregate: Literal["error", "sum", "mean", "last"] = "error"
     missing: Literal["error", "interpolate", "ffill", "zero"] = "interpolate"
-    # The share of its usual days that the first and the newest week of a series must have.
+    # The share of its usual days that the first week of a series must have; 0: incomplete weeks
+    # count, also the newest one.
     min_coverage: float = Field(0.8, ge=0, le=1, strict=False)
+    # Weeks of the longest gap that `interpolate` and `ffill` fill. Half a year: a straight line
+    # through more of it hides the season.
+    max_gap: int = Field(26, ge=0, le=10_000)
     # By patterns of series' names: units for the report, and possible values.
     units: dict[str, str] = Field({})
     ranges: dict[str, Range] = Field({})
@@ -93,11 +97,16 @@ class DataQualitySettings(FrozenModel):
     repeated: FindingPolicy = "hold"
     shrunk: FindingPolicy = "hold"
     late: FindingPolicy = "warn"
+    future_clock: FindingPolicy = "warn"
     malformed: FindingPolicy = "warn"
     partial: FindingPolicy = "warn"
+    unknown_completeness: FindingPolicy = "warn"
     duplicates: FindingPolicy = "warn"
     off_grid: FindingPolicy = "warn"
+    midnight_dates: FindingPolicy = "publish"
+    placeholder_dates: FindingPolicy = "warn"
     gaps: FindingPolicy = "warn"
+    long_gap: FindingPolicy = "warn"
     out_of_range: FindingPolicy = "hold"
     new_series: FindingPolicy = "publish"
     vanished_series: FindingPolicy = "hold"

@@ -1,9 +1,10 @@
 """Aggregate raw rows to weekly series: one row per series and week, from its first to its last.
 
-Reading a source belongs to `sources`, judging a fetch to `quality`.
+Reading a source belongs to `sources`, judging a fetch to `quality`, and judging which week is
+complete to `completeness`.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from typing import Self
 
@@ -11,21 +12,23 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from forecast_assets.config.settings import Settings
+from forecast_assets.config.settings import SeriesSettings, Settings
+from forecast_assets.data.completeness import (
+    DAYS,
+    FILLING,
+    Floats,
+    Ints,
+    Mask,
+    NewestWeek,
+    compute_coverage,
+    count_days,
+    coverage_of_all,
+    find_newest_week,
+    select_weeks,
+)
 from forecast_assets.errors import DataError, format_list
 
 WEEKDAYS = ("W-MON", "W-TUE", "W-WED", "W-THU", "W-FRI", "W-SAT", "W-SUN")
-# Weeks, before the newest, that the usual number of days is taken from.
-USUAL_WEEKS = 52
-# Share of these weeks that may have fewer days. A daily source with five short weeks a year is
-# still expected to have all days; one with rows on two days or on four is expected to have two.
-SHORT_WEEK_SHARE = 0.1
-# With fewer earlier weeks no number of days is usual, and every week counts as complete.
-MIN_USUAL_WEEKS = 4
-
-Ints = NDArray[np.int64]
-Floats = NDArray[np.float64]
-Mask = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -34,16 +37,21 @@ class WeeklySeries:
 
     frame: pd.DataFrame
     n_unfinished: int  # rows left out because their week was not over
-    n_partial: int  # first and newest weeks left out because too many of their days are missing
+    n_partial: int  # first and newest weeks left out because they are incomplete
+    n_left_out: int  # rows of these weeks, and of those before a long gap
     n_filled: int  # weeks without a value that `series.missing` filled
 
 
 def to_weeks(raw: pd.DataFrame, settings: Settings, *, as_of: datetime) -> WeeklySeries:
-    """Aggregate rows `unique_id, ds, y` to weeks `unique_id, ds, y, coverage`, sorted, no gaps.
+    """Aggregate rows `unique_id, ds, y` to weeks `unique_id, ds, y, coverage, is_filled`.
+
+    The weeks of a series are sorted and have no gaps.
 
     `ds` becomes the last day of the week. A week counts once that day lies before `as_of`, in the
-    time zone of the source or else of the schedule. The first and the newest week of a series
-    count if their coverage is at least `series.min_coverage`. Rows with a `problem` are ignored.
+    time zone of the source or else of the schedule, and if it is no later than the newest complete
+    week of the source (`find_newest_week`), up to which zeros fill a series. The first week counts
+    if its coverage is at least `series.min_coverage`; the weeks before a gap that is longer than
+    `series.max_gap` and would be filled do not count. Rows with a `problem` are ignored.
 
     Raises DataError if no week is over, no series has two weeks, a series has no value, a week has
     several rows and `series.aggregate` is "error", or none and `series.missing` is "error".
@@ -51,46 +59,66 @@ def to_weeks(raw: pd.DataFrame, settings: Settings, *, as_of: datetime) -> Weekl
     if "problem" in raw and raw["problem"].notna().any():
         raw = raw[raw["problem"].isna()]
     week_end = _week_end(raw["ds"], settings.series.frequency)
-    today = pd.Timestamp(_today(as_of, settings))
+    today = pd.Timestamp(local_day(as_of, settings))
     is_over = (week_end < today).to_numpy()
     if not is_over.any():
-        raise DataError(
-            f"None of {len(raw)} rows lies in a week that was over on {today.date()}: the first"
-            f" week ends on {week_end.min().date()}. Nothing was published. Check the dates of the"
-            f" source, and `as_of` if you set one."
-        )
+        raise _no_week_error(week_end, today)
     rows = _RowArrays.of(raw, week_end)
     if settings.series.aggregate == "error" and not pd.Index(rows.cell[is_over]).is_unique:
         raise _several_rows_error(raw[is_over], week_end[is_over])
-    weeks = _aggregate(rows, is_over, settings.series.aggregate)
+    weeks, source_coverage = _aggregate(rows, is_over, settings.series.aggregate)
     _check_every_series_has_a_value(rows, is_over, weeks)
-    is_end = (weeks["series"].diff() != 0) | (weeks["series"].diff(-1) != 0)
-    is_partial = is_end & (weeks["coverage"] < settings.series.min_coverage)
-    grid = _to_grid(weeks[~is_partial], rows)
+    newest = newest_complete_week(rows.day[~np.isnan(rows.y)], settings, as_of=as_of)
+    last_week = (newest.end - rows.week_0_end) // DAYS
+    is_partial, is_used = select_weeks(
+        weeks, _follow(weeks, last_week, rows, settings.series), source_coverage, settings.series
+    )
+    is_zero = settings.series.missing == "zero"
+    grid = _to_grid(weeks[is_used], rows, last_week=last_week if is_zero else None)
     is_gap = grid["y"].isna()
     frame = _fill_gaps(grid, is_gap, settings.series.missing)
-    ids = frame["unique_id"]
-    if ids.is_unique:
-        raise DataError(
-            f"Every series has a single week: {format_list(ids)}. A forecast needs at least two"
-            f" weeks, so nothing was published. Add earlier weeks to the source."
-        )
+    n_left_out = int(weeks.loc[~is_used, "n_rows"].sum())
+    if frame["unique_id"].is_unique:
+        raise _single_weeks_error(frame["unique_id"], n_left_out, settings.series)
     return WeeklySeries(
         frame,
         n_unfinished=int((~is_over).sum()),
         n_partial=int(is_partial.sum()),
+        n_left_out=n_left_out,
         n_filled=int(is_gap.sum()),
     )
 
 
+def with_is_filled(series: pd.DataFrame, settings: Settings) -> pd.DataFrame:
+    """Return a version of the table `series` with the column `is_filled`, which 0.1 did not write.
+
+    Without it, a week whose coverage is 0 was filled if `series.missing` makes values up.
+    """
+    if "is_filled" in series:
+        return series
+    has_value = series.get("coverage", pd.Series(1.0, series.index)) > 0
+    return series.assign(is_filled=~has_value & (settings.series.missing in FILLING))
+
+
 def newest_week(as_of: datetime, settings: Settings) -> date:
     """Return the last day of the newest week that was over at `as_of`."""
-    today = _today(as_of, settings)
+    today = local_day(as_of, settings)
     days_since = (today.weekday() - WEEKDAYS.index(settings.series.frequency) - 1) % 7 + 1
     return today - timedelta(days=days_since)
 
 
-def _today(as_of: datetime, settings: Settings) -> date:
+def newest_complete_week(day: Ints, settings: Settings, *, as_of: datetime) -> NewestWeek:
+    """Return the newest week that counts; `day` are the days of all rows with a value: [N]."""
+    days = np.array([local_day(as_of, settings), newest_week(as_of, settings)], "datetime64[D]")
+    today, due = days.astype(np.int64).tolist()
+    is_zero = settings.series.missing == "zero"
+    newest = find_newest_week(day, today=today, due=due, has_empty_weeks=is_zero)
+    is_any_used = settings.series.min_coverage == 0
+    return replace(newest, end=newest.silent_end) if is_any_used else newest
+
+
+def local_day(as_of: datetime, settings: Settings) -> date:
+    """Return the day of a time in the time zone of the source, or else of the schedule."""
     return as_of.astimezone(settings.source.zone or settings.schedule.zone).date()
 
 
@@ -129,8 +157,11 @@ class _RowArrays:
         return cls(ids, series, day, week, n_weeks, cell, week_0_end, time, y)
 
 
-def _aggregate(rows: _RowArrays, is_over: Mask, aggregate: str) -> pd.DataFrame:
-    """Return one row per series and week with a value: `series, week, y, coverage`, sorted."""
+def _aggregate(rows: _RowArrays, is_over: Mask, aggregate: str) -> tuple[pd.DataFrame, Floats]:
+    """Return one row per series and week with a value: `series, week, y, coverage, n_rows`, sorted.
+
+    The second result is the coverage of all series taken as one: [W].
+    """
     has_value = is_over & ~np.isnan(rows.y)
     cell = rows.cell[has_value]
     y = pd.Series(rows.y[has_value], index=cell)
@@ -147,55 +178,13 @@ def _aggregate(rows: _RowArrays, is_over: Mask, aggregate: str) -> pd.DataFrame:
             f" {format_list(rows.ids[series[is_infinite]])}. Nothing was published. Look for"
             f" values that are far too large."
         )
-    weekday = rows.day[has_value] % 7
-    n_days = _count_days(np.searchsorted(cells, cell), weekday, len(cells))
-    n_days_any = _count_days(rows.week[has_value], weekday, rows.n_weeks)
-    coverage = compute_coverage(series, week, n_days, n_days_any) if len(cells) else n_days
+    weekday, nth_cell = rows.day[has_value] % DAYS, np.searchsorted(cells, cell)
+    n_days = count_days(nth_cell, weekday, len(cells))
+    of_all = coverage_of_all(count_days(rows.week[has_value], weekday, rows.n_weeks))
+    coverage = compute_coverage(series, week, n_days, of_all) if len(cells) else n_days
     columns = {"series": series, "week": week, "y": values.to_numpy(), "coverage": coverage}
-    return pd.DataFrame(columns)
-
-
-def _count_days(group: Ints, weekday: Ints, n_groups: int) -> Ints:
-    """Count the distinct weekdays of each group of rows."""
-    return np.bincount(pd.unique(group * 7 + weekday) // 7, minlength=n_groups)
-
-
-def compute_coverage(series: Ints, week: Ints, n_days: Ints, n_days_any: Ints) -> Floats:
-    """Return the share of its usual days that each week of each series has, at most 1: [N].
-
-    `series`, `week` and `n_days`, each [N], are sorted by series and week; `n_days_any`, [W],
-    counts the days of each week on which any series has a value.
-
-    Nine in ten of the 52 weeks before a series' newest one have the usual number of days or more,
-    but it is that of the week a year earlier if that had fewer. For a series with several days in
-    any week, the coverage of all series taken as one is an upper bound.
-    """
-    share = _share_of_usual_days(series, week, n_days)
-    any_week = np.flatnonzero(n_days_any)
-    no_series = np.zeros_like(any_week)
-    share_any = np.ones(len(n_days_any))
-    share_any[any_week] = _share_of_usual_days(no_series, any_week, n_days_any[any_week])
-    first_row = np.flatnonzero(np.append(True, series[1:] != series[:-1]))
-    has_several_days = np.maximum.reduceat(n_days, first_row) > 1
-    return np.where(has_several_days[series], np.minimum(share, share_any[week]), share)
-
-
-def _share_of_usual_days(series: Ints, week: Ints, n_days: Ints) -> Floats:
-    """Return each week's days as a share of the usual number, at most 1; sorted by series, week."""
-    n_later_weeks = np.cumsum(np.bincount(series))[series] - 1 - np.arange(len(series))
-    is_recent = (n_later_weeks >= 1) & (n_later_weeks <= USUAL_WEEKS)
-    recent = pd.Series(n_days[is_recent]).groupby(series[is_recent])
-    quantile = recent.quantile(SHORT_WEEK_SHARE, interpolation="lower")
-    usual_by_series = quantile[recent.size() >= MIN_USUAL_WEEKS]
-    usual: Floats = usual_by_series.reindex(series, fill_value=1.0).to_numpy()
-    # A holiday may move by a week from one year to the next.
-    width = int(week.max(initial=0)) + 1
-    cell = series * width + week
-    for n_weeks_ago in (USUAL_WEEKS - 1, USUAL_WEEKS, USUAL_WEEKS + 1):
-        earlier = np.searchsorted(cell, cell - n_weeks_ago).clip(max=len(cell) - 1)
-        exists = (cell[earlier] == cell - n_weeks_ago) & (week >= n_weeks_ago)
-        usual = np.where(exists, np.minimum(usual, n_days[earlier]), usual)
-    return (n_days / usual).clip(max=1.0)
+    n_rows = np.bincount(nth_cell, minlength=len(cells))
+    return pd.DataFrame({**columns, "n_rows": n_rows}), of_all
 
 
 def _check_every_series_has_a_value(rows: _RowArrays, is_over: Mask, weeks: pd.DataFrame) -> None:
@@ -208,6 +197,30 @@ def _check_every_series_has_a_value(rows: _RowArrays, is_over: Mask, weeks: pd.D
             f" forecast, so nothing was published. Add values to the source, or remove these"
             f" series from it."
         )
+
+
+def _no_week_error(week_end: "pd.Series[pd.Timestamp]", today: pd.Timestamp) -> DataError:
+    return DataError(
+        f"None of {len(week_end)} rows lies in a week that was over on {today.date()}: the first"
+        f" week ends on {week_end.min().date()}. Nothing was published. Check the dates of the"
+        f" source, and `as_of` if you set one."
+    )
+
+
+def _single_weeks_error(
+    ids: "pd.Series[str]", n_left_out: int, series: SeriesSettings
+) -> DataError:
+    message = (
+        f"No series has more than one week: {format_list(ids)}. A forecast needs at least two, so"
+        f" nothing was published. Add earlier weeks to the source"
+    )
+    if n_left_out:
+        message += (
+            f" or, as {n_left_out} rows of incomplete weeks or before gaps of more than"
+            f" {series.max_gap} weeks were left out, increase `series.max_gap` or set"
+            f" `series.min_coverage` = 0 in forecast.toml"
+        )
+    return DataError(f"{message}.")
 
 
 def _several_rows_error(raw: pd.DataFrame, week_end: "pd.Series[pd.Timestamp]") -> DataError:
@@ -229,11 +242,28 @@ def _format_weeks(weeks: pd.DataFrame) -> str:
     return format_list(weeks["unique_id"].astype(str) + weeks["ds"].dt.strftime(" / %Y-%m-%d"))
 
 
-def _to_grid(weeks: pd.DataFrame, rows: _RowArrays) -> pd.DataFrame:
-    """Return a row for each week from a series' first value to its last; `y` is NaN in gaps."""
+def _follow(weeks: pd.DataFrame, last_week: int, rows: _RowArrays, series: SeriesSettings) -> Mask:
+    """Return which weeks follow the newest complete one: [N].
+
+    A series with rows on one weekday alone has its whole week, unless its absent rows are zeros.
+    """
+    is_later = (weeks["week"] > last_week).to_numpy()
+    if not is_later.any():
+        return is_later
+    has_value = ~np.isnan(rows.y)
+    n_days = count_days(rows.series[has_value], rows.day[has_value] % DAYS, len(rows.ids))
+    return is_later & ((n_days > 1)[weeks["series"]] | (series.missing == "zero"))
+
+
+def _to_grid(weeks: pd.DataFrame, rows: _RowArrays, *, last_week: int | None) -> pd.DataFrame:
+    """Return a row for each week from a series' first value to its last, or to `last_week`.
+
+    `y` is NaN where there is no value.
+    """
     groups = weeks.groupby("series", sort=True)["week"]
     first_week = groups.min()
-    n_weeks = (groups.max() - first_week + 1).to_numpy()
+    ends = groups.max() if last_week is None else groups.max().clip(lower=last_week)
+    n_weeks = (ends - first_week + 1).to_numpy()
     first_row = n_weeks.cumsum() - n_weeks
     nth_week = np.arange(n_weeks.sum()) - first_row.repeat(n_weeks)
     row = first_row[groups.ngroup()] + (weeks["week"] - groups.transform("min"))
@@ -247,7 +277,7 @@ def _to_grid(weeks: pd.DataFrame, rows: _RowArrays) -> pd.DataFrame:
 
 def _fill_gaps(grid: pd.DataFrame, is_gap: "pd.Series[bool]", missing: str) -> pd.DataFrame:
     if not is_gap.any():
-        return grid
+        return grid.assign(is_filled=False)
     if missing == "error":
         raise DataError(
             f"{is_gap.sum()} weeks have no value: {_format_weeks(grid[is_gap])}. Models need every"
@@ -255,7 +285,7 @@ def _fill_gaps(grid: pd.DataFrame, is_gap: "pd.Series[bool]", missing: str) -> p
             f" `series.missing` to interpolate, ffill or zero in forecast.toml."
         )
     if missing == "zero":
-        return grid.fillna({"y": 0.0})
+        return grid.fillna({"y": 0.0}).assign(is_filled=False)
     # Each series starts and ends with a value, so no gap is filled across two series.
     filled = grid["y"].ffill() if missing == "ffill" else grid["y"].interpolate()
-    return grid.assign(y=filled)
+    return grid.assign(y=filled, is_filled=is_gap)

@@ -26,12 +26,15 @@ ACCEPTED = "It was accepted, so the data are published."
 # The data checks of `series`: their kinds of finding, and what holds if they pass.
 DATA_CHECKS: Mapping[str, tuple[Sequence[str], str]] = {
     "rows": (
-        ("malformed", "duplicates", "off_grid"),
-        "Every row can be read, comes once, and is on its usual weekday.",
+        ("malformed", "duplicates", "off_grid", "midnight_dates", "placeholder_dates"),
+        "Every row can be read, comes once, and has a date like the others.",
     ),
-    "on_time": (("late", "unchanged"), "Every series has the newest week that is over."),
+    "on_time": (
+        ("late", "unchanged", "future_clock"),
+        "Every series has the newest week that is over.",
+    ),
     "complete": (
-        ("partial", "gaps"),
+        ("partial", "unknown_completeness", "gaps", "long_gap"),
         "The newest week has its usual days, and no new week had to be filled.",
     ),
     "same_series": (

@@ -21,11 +21,11 @@ from forecast_assets.data.sources.request import FetchRequest
 from forecast_assets.defs import checks
 from forecast_assets.defs.asset_decorator import AssetOutputs, AssetResult, week_asset
 from forecast_assets.defs.metadata import asset_result, first_rows, svg_metadata
-from forecast_assets.defs.runs import ACCEPT_TAG, ACCEPTED, HELD_TAG, run_context_of
+from forecast_assets.defs.runs import ACCEPT_TAG, ACCEPTED, HELD_TAG, now, run_context_of
 from forecast_assets.errors import DataError
 from forecast_assets.reporting import plots
 from forecast_assets.storage.store import Store
-from forecast_assets.storage.versions import resolve_inputs
+from forecast_assets.storage.versions import future_forecasts, resolve_inputs
 
 
 @week_asset(group="data", kind="pandas")
@@ -55,7 +55,7 @@ def raw_data(
     )
 
 
-@week_asset(group="data", kind="pandas", code_version="2")
+@week_asset(group="data", kind="pandas", code_version="3")
 def series(
     context: dg.AssetExecutionContext,
     raw_data: pd.DataFrame,
@@ -67,7 +67,8 @@ def series(
     as_of = run.as_of
     weeks = weekly.to_weeks(raw_data, settings, as_of=as_of)
     before = previous_series(store, settings, as_of=as_of, runs=run.runs)
-    findings = evaluate(raw_data, weeks.frame, before, settings, as_of=as_of)
+    future = [commit.as_of for commit in future_forecasts(store, now=now())]
+    findings = evaluate(raw_data, weeks.frame, before, settings, as_of=as_of, future=future)
     (rows,) = resolve_inputs(store, "raw_data", partitions=None, runs=run.runs, as_of=as_of)
     write_findings(store, findings, fetch=rows, run_id=context.run.run_id, as_of=as_of)
     is_accepted = context.run.tags.get(ACCEPT_TAG) == ACCEPTED
@@ -86,6 +87,7 @@ def series(
             "last_week": str(weeks.frame["ds"].max().date()),
             "n_weeks_filled": weeks.n_filled,
             "n_weeks_left_out": weeks.n_partial,
+            "n_rows_left_out": weeks.n_left_out,
             "n_rows_of_unfinished_weeks": weeks.n_unfinished,
             "data_quality": one_line(findings),
         },

@@ -14,9 +14,11 @@ from forecast_assets.data.quality.evaluate import one_line
 from forecast_assets.data.quality.stored_versions import held_findings
 from forecast_assets.defs import notifications
 from forecast_assets.defs.runs import orphans
-from forecast_assets.defs.schedules import build_schedule, is_published, last_due
+from forecast_assets.defs.schedules import build_schedule, last_due, settled_state
 from forecast_assets.errors import StoreError, format_list
 from forecast_assets.storage.store import Store
+from forecast_assets.storage.versions import future_forecasts
+from forecast_assets.storage.withdrawals import describe_future
 
 # A daemon sends a heartbeat every 30 seconds, later during a long tick.
 HEARTBEAT_TIMEOUT = timedelta(minutes=5)
@@ -33,12 +35,13 @@ def health_problems(
     be read, and SettingsError where the schedule never starts.
     """
     check_schedule(settings, store)
-    problems = list(_unpublished(settings, store, now=now))
+    problems = [*_unpublished(settings, store, now=now), *_from_the_future(store, now=now)]
     home = dagster_home(settings)
     if (home / "dagster.yaml").exists():
         with dg.DagsterInstance.from_config(str(home)) as instance:
             run_ids = [run.run_id[:8] for run in orphans(instance)]
             problems += _silent_daemons(instance, now=now) if has_daemon else []
+            problems += _future_ticks(instance, now=now)
         if run_ids:
             problems.append(f"the process of a run no longer exists: {format_list(run_ids)}")
     elif has_daemon:
@@ -59,9 +62,9 @@ def check_schedule(settings: Settings, store: Store) -> None:
 
 def _unpublished(settings: Settings, store: Store, *, now: datetime) -> Iterator[str]:
     """Yield a problem if the forecast of the week is missing, or newer data are held back."""
-    tick, held = last_due(settings, now=now), held_findings(store)
+    tick, held = last_due(settings, now=now), held_findings(store, now=now)
     cause = f"data are held back, because of {one_line(held)}"
-    if not is_published(store, tick):
+    if not settled_state(store, tick, now=now):
         missing = (
             f"the forecast of the week of {tick:%Y-%m-%d %H:%M} UTC is missing, although the"
             f" deadline of {settings.schedule.deadline} has passed"
@@ -69,6 +72,27 @@ def _unpublished(settings: Settings, store: Store, *, now: datetime) -> Iterator
         yield f"{missing}: the {cause}" if held else missing
     elif held:
         yield f"the newest {cause}"
+
+
+def _from_the_future(store: Store, *, now: datetime) -> Iterator[str]:
+    """Yield a problem if a wrong clock dated forecasts later than `now`."""
+    if text := describe_future(future_forecasts(store, now=now)):
+        yield text
+
+
+def _future_ticks(instance: dg.DagsterInstance, *, now: datetime) -> Iterator[str]:
+    """Yield a problem if Dagster waits for a time that a wrong clock showed once."""
+    names = []
+    for state in instance.all_instigator_state():
+        ticks = instance.get_ticks(state.instigator_origin_id, state.selector_id, limit=1)
+        if ticks and ticks[0].timestamp > (now + HEARTBEAT_TIMEOUT).timestamp():
+            names.append(state.instigator_name)
+    if names:
+        yield (
+            f"Dagster evaluated {format_list(sorted(names))} at a future time, so it does not again"
+            f" until then: correct the clock or, if it is right now, stop the daemon, run `dagster"
+            f" schedule wipe`, which switches every schedule and sensor on again, and start it"
+        )
 
 
 def _silent_daemons(instance: dg.DagsterInstance, *, now: datetime) -> Iterator[str]:

@@ -10,6 +10,8 @@ from typing import Any
 import dagster as dg
 import pandas as pd
 
+from forecast_assets.config.settings import Settings
+from forecast_assets.data.weekly import with_is_filled
 from forecast_assets.defs.asset_decorator import fail_fast
 from forecast_assets.defs.metadata import first_rows
 from forecast_assets.defs.runs import run_context_of, tag_start
@@ -28,8 +30,8 @@ FrameByPartition = Callable[[str], pd.DataFrame]
 class DeltaVersionIOManager(dg.IOManager):
     """Read and write all assets in one store."""
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
+    def __init__(self, store: Store, settings: Settings) -> None:
+        self._store, self._settings = store, settings
         self._inputs: dict[tuple[str, str], dict[tuple[str, str | None], Commit]] = {}
         self._cached: tuple[list[Commit], pd.DataFrame] | None = None
 
@@ -53,7 +55,7 @@ class DeltaVersionIOManager(dg.IOManager):
             if asset != CACHED_INPUT:
                 return self._store.read(commits)
             if self._cached is None or self._cached[0] != commits:
-                self._cached = commits, self._store.read(commits)
+                self._cached = commits, with_is_filled(self._store.read(commits), self._settings)
             return self._cached[1]
 
     def handle_output(
@@ -90,14 +92,14 @@ class DeltaVersionIOManager(dg.IOManager):
 
 
 @dg.io_manager(
-    required_resource_keys={"store"},
+    required_resource_keys={"store", "settings"},
     description="Reads and writes all assets in one store; each write is a new version.",
 )
 def delta_version_io_manager(context: dg.InitResourceContext) -> DeltaVersionIOManager:
     """Provide the IO manager. Every run needs it, so it also records the run's process."""
     if context.run and context.instance:
         tag_start(context.run, context.instance)
-    return DeltaVersionIOManager(context.resources.store)
+    return DeltaVersionIOManager(context.resources.store, context.resources.settings)
 
 
 def _observe_inputs(commit: Commit) -> Iterator[dg.AssetObservation]:

@@ -22,6 +22,7 @@ from forecast_assets.notifications.routing import (
     Notification,
     Patterns,
     recipients,
+    report_id,
     report_recipients,
 )
 from forecast_assets.reporting import render, summary
@@ -95,7 +96,7 @@ def report_notifications(
             files.append(store.write_report_files(f"{folder}/for_{digest}", render.render(edition)))
             path = f"{folder}/for_{digest}/report.html"
         notification = Notification(
-            id=f"report {version} {patterns}",
+            id=report_id(version, patterns),
             event="report",
             severity=severity_of(patterns),
             title=edition.title,

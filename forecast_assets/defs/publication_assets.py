@@ -16,13 +16,19 @@ from forecast_assets.defs import checks, notifications
 from forecast_assets.defs.asset_decorator import AssetResult, week_asset
 from forecast_assets.defs.metadata import asset_result, first_rows, svg_metadata
 from forecast_assets.defs.runs import now, run_context_of
-from forecast_assets.defs.schedules import last_tick
+from forecast_assets.defs.schedules import last_tick, refuse_withdrawn
 from forecast_assets.forecasting import forecast, live_accuracy
 from forecast_assets.reporting import plots, render, summary
 from forecast_assets.storage import tables
 from forecast_assets.storage.store import Store
 from forecast_assets.storage.tables import CHAMPION, interval_columns
-from forecast_assets.storage.versions import latest_per_content, newest, resolve_inputs
+from forecast_assets.storage.versions import (
+    latest_per_content,
+    newest,
+    resolve_inputs,
+    valid_versions,
+)
+from forecast_assets.storage.withdrawals import drop_withdrawn
 
 
 @week_asset(group="forecast", kind="numpy")
@@ -37,6 +43,7 @@ def next_week_forecast(
 ) -> AssetResult:
     """Forecast next week's value of every series with intervals, by its chosen model."""
     run = run_context_of(context.run, context.instance)
+    refuse_withdrawn(context.run, run.as_of, store, settings)
     rows = forecast.forecast(
         best_model,
         series,
@@ -73,9 +80,12 @@ def forecast_accuracy(
 ) -> AssetResult:
     """Compare every published forecast whose week is over with the actual value."""
     as_of = run_context_of(context.run, context.instance).as_of
-    forecasts = [commit for commit in store.history("next_week_forecast") if commit.as_of < as_of]
+    forecasts, scores = (
+        [commit for commit in valid_versions(store, asset) if commit.as_of < as_of]
+        for asset in ("next_week_forecast", "forecast_accuracy")
+    )
     published = [store.read([commit]) for commit in latest_per_content(forecasts)]
-    previous = newest(c for c in store.history("forecast_accuracy") if c.as_of < as_of)
+    previous = newest(scores)
     levels = settings.forecast.levels
     scored = live_accuracy.score_published(
         pd.concat([*published, next_week_forecast], ignore_index=True),
@@ -119,15 +129,16 @@ def weekly_report(
         resolve_inputs(store, asset, partitions=None, runs=run.runs, as_of=run.as_of)[0]
         for asset in ("next_week_forecast", "series")
     )
+    accuracy = drop_withdrawn(store, forecast_accuracy)
     week = notifications.with_problems(
         summary.WeeklyReport(
             forecast=next_week_forecast,
             series=series,
             best_model=best_model,
             metrics=metrics,
-            accuracy=forecast_accuracy,
+            accuracy=accuracy,
             accuracy_check=live_accuracy.check_accuracy(
-                forecast_accuracy, series, levels=settings.forecast.levels
+                accuracy, series, levels=settings.forecast.levels
             ),
             levels=settings.forecast.levels,
             metric=settings.selection.metric,

@@ -21,6 +21,9 @@ ACCEPT_TAG = "forecast_assets/accept"  # with the value below: publish data desp
 ACCEPTED = "yes"
 HELD_TAG = "forecast_assets/held"  # the data version that a run refused to publish
 NOT_HELD = "none"
+LATE_TAG = "forecast_assets/late"  # on the runs that the sensor `missed_week` starts
+# On runs that a schedule or a sensor started, and on their re-executions by a person.
+AUTOMATION_TAGS = {LATE_TAG, "dagster/schedule_name", "dagster/sensor_name"}
 PROCESS_TAG = "forecast_assets/process"  # the run's id, then its process
 WEEK_TAG = "forecast_assets/week"  # the queue runs one run with this tag at a time
 WHOLE_WEEK, STALE_PART = "whole", "the rest"
@@ -105,8 +108,8 @@ def refuse_future(as_of: datetime, *, at: datetime) -> None:
     if as_of > at:
         raise SettingsError(
             f"`as_of` is {as_of.isoformat()}, which is in the future. Nothing ran, because a"
-            f" published version cannot be withdrawn, and this one would stay the newest until"
-            f" then. Give a past time, or none for now."
+            f" forecast from the future does not count as published. Give a past time, or none for"
+            f" now."
         )
 
 

@@ -3,10 +3,11 @@
 The sensor that starts a week which is late all the same is in `sensors.missed_run`.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from itertools import takewhile
+from typing import Literal
 
 import dagster as dg
 
@@ -16,9 +17,11 @@ from dagster._utils.schedules import reverse_cron_string_iterator
 
 from forecast_assets.config.settings import Settings, parse_duration
 from forecast_assets.defs import runs
-from forecast_assets.errors import SettingsError, StoreError
+from forecast_assets.errors import SettingsError, StoreError, VersionWithdrawnError
+from forecast_assets.storage.commit import Commit
 from forecast_assets.storage.store import Store
-from forecast_assets.storage.versions import newest
+from forecast_assets.storage.tables import FORECAST, WITHDRAWALS
+from forecast_assets.storage.versions import valid_versions, withdrawn_versions
 
 JOB = "weekly_forecast"
 WEEKDAYS = ("SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT")
@@ -44,16 +47,71 @@ def deadline(settings: Settings) -> timedelta:
     return parse_duration(settings.schedule.deadline)
 
 
-def is_published(store: Store, tick: datetime) -> bool:
-    """Return whether a forecast exists whose `as_of` and whose data are as new as the tick.
+def is_published(store: Store, tick: datetime, *, now: datetime) -> bool:
+    """Return whether a valid forecast exists whose `as_of` and whose data are as new as the tick.
 
-    A forecast that was rebuilt by hand may be newer than its data; it does not count.
+    A forecast that was rebuilt by hand may be newer than its data; it does not count. Nor does one
+    that a wrong clock dated later than `now`.
     """
-    for commit in reversed(store.history("next_week_forecast")):
+    until = _published_until(store, valid_versions(store, FORECAST, as_of=now))
+    return until is not None and until >= tick
+
+
+def settled_state(
+    store: Store, tick: datetime, *, now: datetime
+) -> Literal["published", "withdrawn"] | None:
+    """Return why no schedule or sensor needs to run the week of a tick, None if one does."""
+    if is_published(store, tick, now=now):
+        return "published"
+    return "withdrawn" if is_withdrawn(store, tick, now=now) else None
+
+
+def is_withdrawn(store: Store, tick: datetime, *, now: datetime) -> bool:
+    """Return whether the newest forecast since a tick was withdrawn.
+
+    Such a week is settled: only a person who runs it publishes it again.
+    """
+    settled = _published_until(store, _settling(store, now=now))
+    valid = _published_until(store, valid_versions(store, FORECAST, as_of=now))
+    return settled is not None and settled >= tick and (valid is None or valid < settled)
+
+
+def refuse_withdrawn(run: dg.DagsterRun, as_of: datetime, store: Store, settings: Settings) -> None:
+    """Raise VersionWithdrawnError for a run of a withdrawn week that no person started."""
+    is_automatic = not run.parent_run_id and runs.AUTOMATION_TAGS & run.tags.keys()
+    if is_automatic and is_withdrawn(store, last_tick(settings, until=as_of), now=as_of):
+        raise VersionWithdrawnError(
+            f"The forecast of this week was withdrawn while this run, which a schedule or a sensor"
+            f" had started, was waiting or in progress. It published nothing. `forecast-assets show"
+            f" {WITHDRAWALS}` has the reason; to publish the week anew: `forecast-assets run"
+            f" --as-of {as_of.isoformat()}`."
+        )
+
+
+def _settling(store: Store, *, now: datetime) -> list[Commit]:
+    """Return the forecasts up to `now`, withdrawn ones included.
+
+    One that a wrong clock had dated later than its withdrawal settles no week.
+    """
+    withdrawn = withdrawn_versions(store)
+    return [
+        commit
+        for commit in store.history(FORECAST)
+        if commit.as_of <= now
+        and (commit.as_input not in withdrawn or commit.as_of <= withdrawn[commit.as_input].as_of)
+    ]
+
+
+def _published_until(store: Store, forecasts: Iterable[Commit]) -> datetime | None:
+    """Return the newest `as_of` of forecasts, or of their data where these are older."""
+    until: datetime | None = None
+    for commit in sorted(forecasts, key=lambda commit: commit.as_of, reverse=True):
+        if until and commit.as_of <= until:
+            break
         data = commit.input_of("series")
-        if commit.as_of >= tick and (data is None or store.commit(data).as_of >= tick):
-            return True
-    return False
+        known = commit.as_of if data is None else min(commit.as_of, store.commit(data).as_of)
+        until = max(until or known, known)
+    return until
 
 
 def _ticks_before(settings: Settings, until: datetime) -> Iterator[datetime]:
@@ -101,9 +159,13 @@ def all_models_tags(settings: Settings) -> dict[str, str]:
     return {runs.RANGE_START_TAG: models[0], runs.RANGE_END_TAG: models[-1]}
 
 
-def request_for(tick: datetime, **tags: str) -> dg.RunRequest:
-    """Return a request for one run whose `as_of` is the tick, however late it starts."""
-    return dg.RunRequest(run_key=tick.isoformat(), tags={**tags, runs.AS_OF_TAG: tick.isoformat()})
+def request_for(tick: datetime, *, due: datetime | None = None, **tags: str) -> dg.RunRequest:
+    """Return a request for one run whose `as_of` is the tick, however late it starts.
+
+    A tick that is caught up with at a later one, `due`, may have been requested before.
+    """
+    key = " ".join(dict.fromkeys([tick.isoformat(), (due or tick).isoformat()]))
+    return dg.RunRequest(run_key=key, tags={**tags, runs.AS_OF_TAG: tick.isoformat()})
 
 
 def build_schedule(
@@ -127,12 +189,13 @@ def build_schedule(
             )
         # A store that cannot be read is left to the run: it fails with the reason and is reported.
         with suppress(StoreError):
-            if is_published(store, tick):
-                return dg.SkipReason(f"The forecast for {week} is already published.")
+            if state := settled_state(store, tick, now=clock()):
+                return dg.SkipReason(f"The forecast for {week} is already {state}.")
         active = runs.active_weekly_runs(context.instance)
         if any(runs.run_as_of(run, context.instance) >= tick for run in active):
             return dg.SkipReason(f"A run for {week} is in progress.")
-        return [request_for(missed) for missed in _ticks_to_run(settings, store, tick)]
+        ticks = ticks_to_run(settings, store, tick, now=clock())
+        return [request_for(missed, due=tick) for missed in ticks]
 
     try:
         last_tick(settings, until=clock())
@@ -152,10 +215,15 @@ def build_schedule(
         ) from None
 
 
-def _ticks_to_run(settings: Settings, store: Store, tick: datetime) -> list[datetime]:
-    """Return the tick, preceded by those missed since the newest forecast if `catch_up` is all."""
+def ticks_to_run(
+    settings: Settings, store: Store, tick: datetime, *, now: datetime
+) -> list[datetime]:
+    """Return a missed tick, preceded by those since the newest forecast if `catch_up` is all.
+
+    A withdrawn forecast counts, too. The age of a forecast is that of its data.
+    """
     if settings.schedule.catch_up == "all":
         with suppress(StoreError):
-            if last := newest(store.history("next_week_forecast")):
-                return ticks_between(settings, after=last.as_of, until=tick)
+            if until := _published_until(store, _settling(store, now=now)):
+                return ticks_between(settings, after=until, until=tick) or [tick]
     return [tick]

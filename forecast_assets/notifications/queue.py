@@ -5,26 +5,32 @@ Any later process continues with the retries. Which channels receive a notificat
 """
 
 import fcntl
-import hashlib
 import sqlite3
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
 
-from forecast_assets.config.redaction import mask
 from forecast_assets.config.settings import Settings
 from forecast_assets.notifications import json_queue
 from forecast_assets.notifications.apprise_client import SendFailure, send, to_utf8
 from forecast_assets.notifications.queue_errors import BUSY_SECONDS, explained_errors
+from forecast_assets.notifications.queue_rows import (
+    Row,
+    channel_key,
+    normalize,
+    notification_of,
+    old_rows,
+    row_of,
+    timestamp,
+    withdrawal_row,
+)
 from forecast_assets.notifications.routing import (
-    NOTIFICATION_ADAPTER,
     Notification,
     all_channels,
     current_recipients,
+    report_id,
 )
 
 # From a restart to an outage overnight. A channel that fails for 21 hours needs a person.
@@ -35,8 +41,6 @@ RETENTION = timedelta(days=365)
 REPORTED = timedelta(weeks=1)
 NOT_IN_SETTINGS = "The settings no longer name this channel, so nothing is sent to it."
 
-Row = Mapping[str, Any]
-
 # One row for each channel of a notification; one without a channel if nobody receives it. Times are
 # in ISO 8601 and UTC.
 TABLE = """
@@ -46,7 +50,7 @@ CREATE TABLE queue (
     queued_at TEXT NOT NULL,
     channel_key TEXT NOT NULL,  -- finds the URL in the settings
     channel TEXT NOT NULL,      -- the URL without its secrets
-    state TEXT NOT NULL,        -- waiting, sent, partly sent, given up
+    state TEXT NOT NULL,        -- waiting, sent, partly sent, given up, withdrawn
     n_tries INTEGER NOT NULL,
     tried_at TEXT,
     reason TEXT,                -- why the last attempt failed
@@ -64,6 +68,12 @@ UPDATE queue SET state = :state, n_tries = :n_tries, tried_at = :tried_at, reaso
 WHERE id = :id AND channel_key = :channel_key"""
 DELETE = "DELETE FROM queue WHERE id = :id AND channel_key = :channel_key"
 KEYS = "SELECT channel_key FROM queue WHERE id = ?"
+REPORTS = "SELECT * FROM queue WHERE id LIKE ? AND channel_key <> '' ORDER BY rowid"
+# The same forecast may be published again: its report then is another one.
+WITHDRAW = """
+UPDATE queue SET id = id || ' until ' || :at,
+    state = CASE state WHEN 'waiting' THEN 'withdrawn' ELSE state END
+WHERE id LIKE :id"""
 WAITING = "SELECT * FROM queue WHERE state = 'waiting' ORDER BY queued_at, rowid"
 UNDELIVERED = """
 SELECT * FROM queue
@@ -87,8 +97,8 @@ class NotificationQueue:
 
     def enqueue(self, notification: Notification, urls: Sequence[str], *, now: datetime) -> bool:
         """Store a notification for these URLs of the settings; return False if its id is known."""
-        notification = _normalize(notification)
-        rows = [_row(notification, url, _timestamp(now)) for url in dict.fromkeys(urls) or [""]]
+        notification = normalize(notification)
+        rows = [row_of(notification, url, timestamp(now)) for url in dict.fromkeys(urls) or [""]]
         with self._transaction() as db:
             is_new = db.execute(KEYS, [notification.id]).fetchone() is None
             if is_new:
@@ -119,21 +129,39 @@ class NotificationQueue:
                 due = [dict(row) for row in db.execute(WAITING) if _is_due(row, now)]
             return self._send_all(due, urls, now=now, seconds=seconds)
 
+    def withdraw_report(self, version: str, text: str, *, now: datetime) -> list[str]:
+        """Tell every channel that received a report that it was withdrawn; keep it from the others.
+
+        `version` is that of `routing.report_id`, and `text` is Markdown. Waits for a delivery in
+        progress. Returns the channels, without secrets; `deliver` sends the notifications.
+        """
+        if not self._folder.is_dir():
+            return []
+        pattern, at = report_id(version, "(%)"), timestamp(now)
+        with explained_errors(self._path), (self._folder / "delivering").open("ab") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            with self._transaction() as db:
+                rows = db.execute(REPORTS, [pattern]).fetchall()
+                told = [row for row in rows if row["state"] in ("sent", "partly sent")]
+                db.execute(WITHDRAW, {"id": pattern, "at": at})
+                db.executemany(INSERT, [withdrawal_row(row, text, at) for row in told])
+        return [row["channel"] for row in told]
+
     def undelivered(self, *, now: datetime) -> list[str]:
         """Describe what failed and waits for a retry, or was given up in the week before `now`."""
         if not self._folder.is_dir():
             return []
         with self._transaction("BEGIN") as db:
-            rows = db.execute(UNDELIVERED, [_timestamp(now - REPORTED)]).fetchall()
+            rows = db.execute(UNDELIVERED, [timestamp(now - REPORTED)]).fetchall()
         return [
-            f"{_notification(row).title!r} to {row['channel']} ({row['state']}): {row['reason']}"
+            f"{notification_of(row).title!r} to {row['channel']} ({row['state']}): {row['reason']}"
             for row in rows
         ] + json_queue.malformed_files(self._folder)
 
     def purge(self, *, now: datetime) -> None:
         """Delete what is finished and was queued over a year ago; its ids can be queued again."""
         with self._transaction() as db:
-            db.execute(PURGE, [_timestamp(now - RETENTION)])
+            db.execute(PURGE, [timestamp(now - RETENTION)])
 
     def _send_all(
         self, due: Sequence[Row], urls: Mapping[str, str], *, now: datetime, seconds: float
@@ -148,7 +176,7 @@ class NotificationQueue:
                 continue
             else:
                 share = min(left, max(minimum, left / (len(due) - index)))
-                failure = send(_notification(row), urls[key], seconds=share)
+                failure = send(notification_of(row), urls[key], seconds=share)
                 result = _after_attempt(row, failure, now)
             if result["state"] != "sent":
                 failed.add(key)
@@ -185,16 +213,9 @@ class NotificationQueue:
         db.execute("BEGIN IMMEDIATE")
         with db:
             for old in json_queue.read_files(files):
-                db.executemany(INSERT, _old_rows(old))
+                db.executemany(INSERT, old_rows(old))
         for file in files:
             file.unlink(missing_ok=True)
-
-
-def channel_key(url: str) -> str:
-    """Return what is stored to find a URL in the settings: `env:NAME`, or a digest of the URL."""
-    if not url or url.startswith("env:"):
-        return url
-    return hashlib.blake2b(url.encode(), digest_size=16).hexdigest()
 
 
 def _replace_channels(db: sqlite3.Connection, settings: Settings, urls: Mapping[str, str]) -> None:
@@ -207,12 +228,14 @@ def _replace_channels(db: sqlite3.Connection, settings: Settings, urls: Mapping[
         if row["channel_key"] not in urls:
             unnamed.setdefault(row["id"], []).append(dict(row))
     for notification_id, rows in unnamed.items():
-        notification = _notification(rows[0])
+        notification = notification_of(rows[0])
         keys = {row["channel_key"] for row in db.execute(KEYS, [notification_id])}
         present = current_recipients(notification, settings)
         if added := [url for url in present if channel_key(url) not in keys]:
             db.executemany(DELETE, rows)
-            db.executemany(INSERT, [_row(notification, url, rows[0]["queued_at"]) for url in added])
+            db.executemany(
+                INSERT, [row_of(notification, url, rows[0]["queued_at"]) for url in added]
+            )
 
 
 def _is_due(row: Row, now: datetime) -> bool:
@@ -225,52 +248,9 @@ def _is_due(row: Row, now: datetime) -> bool:
 
 
 def _after_attempt(row: Row, failure: SendFailure | None, now: datetime) -> Row:
-    result = {**row, "n_tries": row["n_tries"] + 1, "tried_at": _timestamp(now)}
+    result = {**row, "n_tries": row["n_tries"] + 1, "tried_at": timestamp(now)}
     if failure is None:
         return {**result, "state": "sent", "reason": None}
     is_last = result["n_tries"] > len(RETRY_DELAYS)
     state = "partly sent" if failure.is_partial else "given up" if is_last else "waiting"
     return {**result, "state": state, "reason": to_utf8(failure.reason)}
-
-
-def _row(notification: Notification, url: str, queued_at: str) -> Row:
-    return {
-        "id": notification.id,
-        "notification": NOTIFICATION_ADAPTER.dump_json(notification).decode(),
-        "queued_at": queued_at,
-        "channel_key": channel_key(url),
-        "channel": mask(url),
-        "state": "waiting" if url else "sent",
-        "n_tries": 0,
-        "tried_at": None,
-        "reason": None,
-    }
-
-
-def _old_rows(old: json_queue.OldNotification) -> list[Row]:
-    row = _row(old.notice, "", _timestamp(old.put_at))
-    return [
-        {**row, **channel.model_dump(), "tried_at": time and _timestamp(time)}
-        for channel in old.channels
-        for time in [channel.tried_at]
-    ] or [row]
-
-
-def _notification(row: Row) -> Notification:
-    return NOTIFICATION_ADAPTER.validate_json(row["notification"])
-
-
-def _normalize(notification: Notification) -> Notification:
-    return replace(
-        notification,
-        id=to_utf8(notification.id),
-        title=to_utf8(notification.title),
-        text=to_utf8(notification.text),
-        files=tuple(path.absolute() for path in notification.files),
-        series=tuple(to_utf8(name) for name in notification.series),
-    )
-
-
-def _timestamp(moment: datetime) -> str:
-    """Return a time as text, which sorts in the same order."""
-    return moment.astimezone(UTC).isoformat(timespec="microseconds")

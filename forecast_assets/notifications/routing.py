@@ -36,6 +36,11 @@ class Notification:
 NOTIFICATION_ADAPTER = TypeAdapter(Notification)
 
 
+def report_id(version: str, patterns: Patterns | str) -> str:
+    """Return the id of the report of a version of the forecast on some series."""
+    return f"report {version} {patterns}"
+
+
 def all_channels(settings: Settings) -> list[str]:
     """Return every URL in the settings once, as it is written there."""
     return _unique(settings.notify.urls, *(rule.urls for rule in settings.notify.rules))

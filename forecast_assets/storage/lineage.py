@@ -12,7 +12,7 @@ from forecast_assets.errors import MixedVintagesError, format_list
 from forecast_assets.storage.commit import Commit, InputVersion
 from forecast_assets.storage.store import Store
 from forecast_assets.storage.tables import ASSETS
-from forecast_assets.storage.versions import Node, group_by_partition, newest, rebuild_command
+from forecast_assets.storage.versions import Node, newest_of_each, rebuild_command
 
 BACKTEST = "backtest_predictions"  # the only asset with partitions: one for each model
 
@@ -85,11 +85,11 @@ def find_stale(store: Store, *, models: Sequence[str], as_of: datetime) -> Stale
     Versions of equal content (one data version) count as the same. Return None if nothing is
     stale, and before the first whole week, when an asset or a model's partition has no version.
     """
-    latest: dict[Node, Commit] = {}
-    for asset in ASSETS:
-        for partition, commits in group_by_partition(store.history(asset)).items():
-            if commit := newest(commits, as_of=as_of):
-                latest[asset, partition] = commit
+    latest = {
+        (commit.asset, commit.partition): commit
+        for asset in ASSETS
+        for commit in newest_of_each(store, asset, as_of=as_of)
+    }
     required = [(a, m) for a in ASSETS for m in (models if a == BACKTEST else [None])]
     if any(node not in latest for node in required):
         return None

@@ -27,7 +27,7 @@ from forecast_assets.storage.commit import Commit, DataFile, InputVersion, mark_
 from forecast_assets.storage.delta import reading, writing
 from forecast_assets.storage.lineage import ancestors
 from forecast_assets.storage.store import Store
-from forecast_assets.storage.versions import group_by_partition, select
+from forecast_assets.storage.versions import group_by_partition, newest_of_each
 
 REPRODUCIBLE = ("backtest_predictions", "metrics")
 # A kind, a name and the files that are deleted together.
@@ -67,7 +67,7 @@ def find_prunable(
     the newest snapshot, and all inputs of the newest version of any asset are never returned.
     Raises StoreError if the store cannot be read.
     """
-    newest = [c for asset in store.tables if store.history(asset) for c in select(store, asset)]
+    newest = [commit for asset in store.tables for commit in newest_of_each(store, asset)]
     needed = {source for c in newest for source in (c.as_input, *ancestors(store, c))}
     candidates = [
         *(item for asset in REPRODUCIBLE for item in _versions(store, asset, needed, before)),

@@ -1,4 +1,4 @@
-"""Define the tables of the week: one contract for each asset, and one for findings.
+"""Define the tables of the week: a contract for each asset, for findings and for withdrawals.
 
 `contract` checks them; the assets in `defs` fill them.
 """
@@ -26,9 +26,11 @@ ASSETS = (
     "forecast_accuracy",
     "weekly_report",
 )
-# A table that no asset is: written by the step of `series`, before it may hold the data back.
+FORECAST = "next_week_forecast"
+# No assets: `series` writes the findings before it may hold the data back, a command the other.
 DATA_FINDINGS = "data_findings"
-TABLES = (*ASSETS, DATA_FINDINGS)
+WITHDRAWALS = "withdrawals"
+TABLES = (*ASSETS, DATA_FINDINGS, WITHDRAWALS)
 
 
 def _nullable(name: str, description: str, kind: Kind = "float") -> Column:
@@ -69,6 +71,7 @@ def table_contracts(levels: Sequence[float]) -> Mapping[str, TableContract]:
         _forecast_accuracy(levels),
         _WEEKLY_REPORT,
         _DATA_FINDINGS,
+        _WITHDRAWALS,
     )
     return {table.name: table for table in contracts}
 
@@ -140,6 +143,12 @@ _SERIES = TableContract(
             "Days with data as a share of the days that a week of the series usually has; 0 if the"
             " week was filled.",
         ),
+        Column(
+            "is_filled",
+            "bool",
+            "Whether `series.missing` made up the value: models see it, no forecast is scored on"
+            ' it. A zero of `missing = "zero"` is a real value.',
+        ),
     ),
 )
 
@@ -153,6 +162,17 @@ _DATA_FINDINGS = TableContract(
         Column("n", "int", "How many values, weeks, rows or series it is about."),
         Column("message", "string", "What was found."),
         Column("policy", "string", "What was done about it: publish, warn or hold."),
+    ),
+)
+
+_WITHDRAWALS = TableContract(
+    WITHDRAWALS,
+    key=("as_of", "at"),
+    columns=(
+        Column("as_of", "timestamp", "Time as of which the withdrawn forecast was made."),
+        Column("reason", "string", "Why it was withdrawn."),
+        Column("by", "string", "User who withdrew it."),
+        Column("at", "timestamp", "When it was withdrawn."),
     ),
 )
 

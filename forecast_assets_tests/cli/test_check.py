@@ -4,6 +4,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from forecast_assets.config.loader import load
@@ -88,7 +89,10 @@ def checked(exit_code: int) -> dict[str, tuple[Any, bool]]:
 def test_check_prints_what_a_run_would_find_and_writes_nothing(folder: Path):
     before = sorted(folder.rglob("*"))
     lines = [line for line in output_of("check").splitlines() if "  late  " not in line]
-    nothing_done = "0 rows of unfinished weeks are left out, 0 weeks are filled"
+    nothing_done = (
+        "left out are 0 rows of unfinished weeks and 0 rows of incomplete weeks or before a long"
+        " gap; 0 weeks have no value and are filled"
+    )
     assert lines == [
         f"ok  settings  {folder / 'forecast.toml'}",
         f"ok  source    80 rows from {folder / 'source.csv'}",
@@ -100,7 +104,13 @@ def test_check_prints_what_a_run_would_find_and_writes_nothing(folder: Path):
         "ok  notices   no channel",
     ]
     assert checked(0)["series"] == (
-        {"n_series": 2, "last_week": "2024-10-04", "n_unfinished": 0, "n_filled": 0},
+        {
+            "n_series": 2,
+            "last_week": "2024-10-04",
+            "n_unfinished": 0,
+            "n_left_out": 0,
+            "n_filled": 0,
+        },
         True,
     )
     assert sorted(folder.rglob("*")) == before
@@ -112,6 +122,23 @@ def test_check_counts_filled_weeks_and_rows_of_unfinished_weeks(folder: Path):
     (folder / "source.csv").write_text("\n".join(rows))
     counts, _ = checked(0)["series"]
     assert (counts["n_unfinished"], counts["n_filled"]) == (1, 2)
+
+
+def test_check_counts_rows_of_incomplete_weeks_and_before_a_long_gap(folder: Path):
+    """Two daily series begin in the middle of a week."""
+    days = pd.date_range("2024-01-03", "2024-10-04")
+    rows = [f"{name},{day.date()},1" for name in ("a", "b") for day in days]
+    text = "\n".join(["unique_id,ds,y", *rows])
+    (folder / "source.csv").write_text(text)
+    summed = SMALL.replace("[series]", '[series]\naggregate = "sum"')
+    (folder / "forecast.toml").write_text(summed)
+    counts, _ = checked(0)["series"]
+    assert (counts["n_unfinished"], counts["n_left_out"]) == (0, 6)
+    (folder / "source.csv").write_text(f"{text}\na,2000-01-03,0\n")
+    lines = checked(0)
+    assert lines["series"][0]["n_left_out"] == 7
+    assert lines["long_gap"] == ({"policy": "warn", "n": 1, "series": ["a"]}, None)
+    assert lines["placeholder_dates"][0]["series"] == ["a"]
 
 
 def test_check_continues_after_a_failure(folder: Path):

@@ -104,8 +104,12 @@ def test_held_data_fail_the_run_until_they_are_accepted(
     assert line == {"name": "data", "value": {"vanished_series": 1}, "is_well": False}
 
 
-# The examples of `run`, each of which a test above runs.
+# Examples that other tests run.
 RUNS = ["run", "run --as-of 2026-01-05 --json", "run --accept"]
+WITHDRAWALS = [
+    "withdraw --as-of 2026-11-23 --reason 'The file was of last year'",
+    "show withdrawals",
+]
 
 
 @pytest.mark.parametrize("command", [*COMMANDS, main], ids=lambda command: command.name)
@@ -119,7 +123,7 @@ def test_the_examples_of_a_help_page_work(command: click.Command):
     assert 2 <= len(examples) <= 4
     assert command.name != "run" or examples == RUNS
     for example in examples:
-        if example not in RUNS:
+        if example not in RUNS + WITHDRAWALS:
             # No daemon runs here, as the health check reports.
             is_failing = example.startswith("healthcheck") and "--no-daemon" not in example
             output_of(*shlex.split(example), exit_code=int(is_failing))

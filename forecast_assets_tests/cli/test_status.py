@@ -93,10 +93,25 @@ def test_a_quiet_week_is_well(tmp_path: Path):
     assert texts.pop("made_at").endswith(", just now")
     assert texts.pop("data") == "nothing odd"
     assert list(texts.values()) == [
-        *("2024-10-11", "1", "none"),
+        *("2024-10-11", "1", "none", "none"),
         *(f"{AS_OF:%Y-%m-%d %H:%M}", "run-1", "best_model 0, series 0, backtest_predictions 0"),
+        *("none", "none"),
         *("none", "none", "0", "–", "–", "none", str(tmp_path / "reports/1/report.html")),
     ]
+
+
+def test_the_newest_week_is_named_and_the_series_that_lag(folder: Path):
+    """Series `b` misses its newest week, and `c` ended long ago."""
+    store = make_store(folder)
+    weeks = {"a": "2026-11-27", "b": "2026-11-20", "c": "2025-11-21"}
+    rows = [make_forecast(week=week).assign(unique_id=name) for name, week in weeks.items()]
+    ahead = make_forecast(week="2026-12-04", h=2, cutoff=pd.Timestamp("2026-11-20"))
+    store.write(pd.concat([*rows, ahead]), make_commit("next_week_forecast"))
+    lines = {row["name"]: row["value"] for row in records("status")}
+    assert (lines["week"], lines["n_series"], lines["n_late"]) == ("2026-11-27", 3, 2)
+    text = output_of("status")
+    assert "week               2026-11-27\n" in text
+    assert "n late             2: c (53 weeks), b (1 week)\n" in text
 
 
 @pytest.mark.parametrize("part", ["week/for_ab", "a/b"])
@@ -171,7 +186,8 @@ def test_a_lost_version_affects_only_its_own_lines(tmp_path: Path):
     assert not_well(lines) == ["models_failed"]
     assert "Could not read version 0 of metrics" in lines["models_failed"].display
     data_files(store, "next_week_forecast")[0].unlink()
-    assert not_well(lines_of(store)) == ["week", "n_series", "not_by_champion", "models_failed"]
+    names = ["week", "n_series", "n_late", "not_by_champion", "models_failed"]
+    assert not_well(lines_of(store)) == names
 
 
 def test_a_forecast_without_recorded_inputs_is_reported(tmp_path: Path):
@@ -187,7 +203,7 @@ def test_the_newest_version_of_each_asset_is_listed(tmp_path: Path):
     store = make_store(tmp_path)
     for model in ("naive", "drift"):
         write_predictions(store, model, 1, 2, run_id=f"run of {model}")
-    (row,) = newest_versions(store)
+    (row,) = newest_versions(store, now=NOW)
     texts = [row[name] for name in ("asset", "version", "partitions", "run_id", "n_rows")]
     assert texts == ["backtest_predictions", 1, 2, "run of drift", 4]
 

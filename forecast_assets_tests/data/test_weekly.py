@@ -1,6 +1,6 @@
 """Weekly aggregation: the week of a row, partial weeks, gaps, and refused rows."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -16,9 +16,9 @@ from forecast_assets.data.sources.mapping import as_raw_data
 from forecast_assets.data.weekly import (
     WEEKDAYS,
     WeeklySeries,
-    compute_coverage,
     newest_week,
     to_weeks,
+    with_is_filled,
 )
 from forecast_assets.errors import DataError
 from forecast_assets_tests.builders import make_settings
@@ -125,8 +125,22 @@ def test_gaps_are_filled_as_configured_and_have_no_coverage(
     weeks = aggregate(with_gaps(**more), missing=missing)
     assert values(weeks) == expected
     assert weeks.frame["coverage"].tolist() == [1, 0, 0, 1] + [1] * 4
+    assert weeks.frame["is_filled"].tolist() == [False, *[missing != "zero"] * 2, *[False] * 5]
     assert values(weeks, "b") == [1000.0] * 4
     assert weeks.n_filled == 2
+
+
+@pytest.mark.parametrize("missing", ["interpolate", "ffill", "zero"])
+def test_a_version_without_the_column_is_filled_has_it_from_coverage_and_policy(
+    missing: str,
+) -> None:
+    weeks = aggregate(with_gaps(), missing=missing).frame
+    settings = settings_of(missing=missing)
+    pd.testing.assert_frame_equal(with_is_filled(weeks, settings), weeks)
+    of_0_1 = weeks.drop(columns="is_filled")
+    pd.testing.assert_frame_equal(with_is_filled(of_0_1, settings), weeks)
+    oldest = with_is_filled(of_0_1.drop(columns="coverage"), settings)
+    assert not oldest["is_filled"].any()
 
 
 def test_a_series_starts_and_ends_with_a_value() -> None:
@@ -181,7 +195,7 @@ AMBIGUOUS = (
         (
             raw(a={FRIDAYS[0]: 1.0}, b={FRIDAYS[1]: 1.0}),
             {},
-            r"Every series has a single week: a, b\. .* Add earlier weeks to the source\.",
+            r"No series has more than one week: a, b\. .* Add earlier weeks to the source\.$",
         ),
         (
             raw(
@@ -239,10 +253,11 @@ def test_weeks_are_a_sorted_grid_without_gaps_whatever_the_order_of_rows(
 ) -> None:
     rows = rows.drop_duplicates(["unique_id", "ds"])
     before = rows.copy()
-    series = {"frequency": frequency, "aggregate": how, "missing": missing}
+    series = {"frequency": frequency, "aggregate": how, "missing": missing, "max_gap": 1000}
     frame = aggregate(rows, **series).frame
     pd.testing.assert_frame_equal(rows, before)  # the input is not modified
-    assert list(frame.columns) == ["unique_id", "ds", "y", "coverage"]
+    assert list(frame.columns) == ["unique_id", "ds", "y", "coverage", "is_filled"]
+    assert (frame["is_filled"] == ((frame["coverage"] == 0) & (missing != "zero"))).all()
     assert frame["coverage"].between(0, 1).all()
     assert frame.equals(frame.sort_values(["unique_id", "ds"], ignore_index=True))
     assert not frame.duplicated(["unique_id", "ds"]).any()
@@ -264,43 +279,107 @@ def days_of(first: str, last: str, **series: float) -> pd.DataFrame:
     )
 
 
-# Five weeks to Friday 2026-01-30; the last one ends on Tuesday.
-HALF = days_of("2025-12-27", "2026-01-27", a=1.0)
+SHOPS = {"a": 1.0, "b": 1.0, "c": 1.0}
+# Five weeks to Friday 2026-01-30; the source was cut off on Tuesday of the last one.
+HALF = days_of("2025-12-27", "2026-01-27", **SHOPS)
 MONDAY = datetime(2026, 2, 2, tzinfo=UTC)
 
 
-@pytest.mark.parametrize("n_weekend_days", [0, 2])
-def test_a_partial_newest_week_is_left_out(n_weekend_days: int) -> None:
-    """Rows of the week after it do not complete it, and another series keeps its own week."""
-    weekend = days_of("2026-01-31", "2026-02-01", a=1.0).head(n_weekend_days)
-    whole = days_of("2025-12-27", "2026-01-30", b=2.0)
-    weeks = aggregate(pd.concat([HALF, weekend, whole]), MONDAY, aggregate="sum")
-    assert values(weeks) == [7.0] * 4
-    assert values(weeks, "b") == [14.0] * 5
-    assert weeks.n_partial == 1
+@pytest.mark.parametrize("missing", ["interpolate", "ffill", "zero"])
+def test_a_week_in_which_the_source_was_cut_off_is_left_out_of_every_series(missing: str) -> None:
+    weeks = aggregate(HALF, MONDAY, aggregate="sum", missing=missing)
+    assert [values(weeks, name) for name in SHOPS] == [[7.0] * 4] * 3
+    assert (weeks.n_partial, weeks.n_left_out, weeks.n_filled) == (3, 3 * 4, 0)
+
+
+@pytest.mark.parametrize("last", ["2026-01-30", "2026-01-31", "2026-02-02"])
+def test_a_row_on_the_last_day_or_after_shows_that_the_week_is_complete(last: str) -> None:
+    rows = pd.concat([HALF, days_of(last, last, d=1.0), raw(d={"2026-01-06": 1.0})])
+    weeks = aggregate(rows, MONDAY, aggregate="sum", missing="zero")
+    assert [values(weeks, name) for name in SHOPS] == [[7.0] * 4 + [4.0]] * 3
+    assert values(weeks, "d") == [1.0, 0.0, 0.0, float(last == "2026-01-30")]
+    assert (weeks.n_partial, weeks.n_left_out) == (0, 0)
+    only = aggregate(pd.concat([HALF, days_of(last, last, a=1.0)]), MONDAY, aggregate="sum")
+    assert only.n_partial == 0
 
 
 def test_a_partial_newest_week_counts_without_a_minimum_coverage() -> None:
-    weeks = aggregate(HALF, MONDAY, aggregate="sum", min_coverage=0)
-    assert values(weeks) == [7.0] * 4 + [4.0]
-    assert weeks.frame["coverage"].round(2).tolist() == [1.0] * 4 + [0.57]
-    assert weeks.n_partial == 0
+    for missing in ("interpolate", "zero"):
+        weeks = aggregate(HALF, MONDAY, aggregate="sum", min_coverage=0, missing=missing)
+        assert values(weeks) == [7.0] * 4 + [4.0]
+        a = weeks.frame["unique_id"] == "a"
+        assert weeks.frame.loc[a, "coverage"].round(2).tolist() == [1.0] * 4 + [0.57]
+        assert weeks.n_partial == 0
 
 
-def test_a_partial_week_counts_once_the_week_after_it_is_over() -> None:
-    autumn = days_of("2025-10-04", "2026-01-27", a=1.0)
-    next_week = days_of("2026-01-31", "2026-02-06", a=1.0)
+def test_a_weekly_series_keeps_its_week_when_daily_ones_are_cut_off() -> None:
+    mondays = pd.date_range("2025-12-29", "2026-01-26", freq="W-MON")
+    rows = pd.concat([HALF, pd.DataFrame({"unique_id": "w", "ds": mondays, "y": 5.0})])
+    weeks = aggregate(rows, MONDAY, aggregate="sum")
+    assert (values(weeks), values(weeks, "w")) == ([7.0] * 4, [5.0] * 5)
+
+
+def test_a_partial_week_counts_once_the_source_has_gone_on() -> None:
+    autumn = days_of("2025-10-04", "2026-01-27", **SHOPS)
+    next_week = days_of("2026-01-31", "2026-02-06", **SHOPS)
     rows = pd.concat([autumn, next_week])
     weeks = aggregate(rows, MONDAY + timedelta(weeks=1), aggregate="sum")
     assert values(weeks) == [7.0] * 16 + [4.0, 7.0]
-    assert weeks.frame["coverage"].round(2).tolist() == [1.0] * 16 + [0.57, 1.0]
+    a = weeks.frame["unique_id"] == "a"
+    assert weeks.frame.loc[a, "coverage"].round(2).tolist() == [1.0] * 16 + [0.57, 1.0]
+
+
+def test_with_zeros_every_series_runs_to_the_newest_complete_week_of_the_source() -> None:
+    rows = pd.concat(
+        [days_of("2025-12-27", "2026-01-30", a=1.0), days_of("2025-12-29", "2026-01-06", b=1.0)]
+    )
+    weeks = aggregate(rows, MONDAY, aggregate="sum", missing="zero")
+    assert values(weeks) == [7.0] * 5
+    assert values(weeks, "b") == [5.0, 4.0, 0.0, 0.0, 0.0]
+    assert not weeks.frame["is_filled"].any()
+    other = aggregate(rows, MONDAY, aggregate="sum", min_coverage=0)
+    assert values(other, "b") == [5.0, 4.0]
 
 
 def test_a_partial_first_week_is_left_out_of_a_long_series() -> None:
     short = days_of("2025-12-31", "2026-01-30", a=1.0)
     assert values(aggregate(short, MONDAY, aggregate="sum")) == [3.0] + [7.0] * 4  # usual there
     long = days_of("2025-09-03", "2026-01-30", a=1.0)
-    assert values(aggregate(long, MONDAY, aggregate="sum")) == [7.0] * 21
+    weeks = aggregate(long, MONDAY, aggregate="sum")
+    assert values(weeks) == [7.0] * 21
+    assert (weeks.n_partial, weeks.n_left_out) == (1, 3)
+
+
+def test_with_zeros_only_the_first_week_of_the_source_may_be_partial() -> None:
+    rows = pd.concat(
+        [days_of("2025-09-03", "2026-01-30", a=1.0), days_of("2025-12-31", "2026-01-30", b=1.0)]
+    )
+    weeks = aggregate(rows, MONDAY, aggregate="sum", missing="zero")
+    assert (values(weeks), values(weeks, "b")) == ([7.0] * 21, [3.0] + [7.0] * 4)
+
+
+def gap_of(n_weeks: int) -> pd.DataFrame:
+    """Return three weeks, a gap, and three weeks up to Friday, 16 January 2026."""
+    ends = pd.date_range("2026-01-02", periods=3, freq="W-FRI")
+    starts = ends - pd.Timedelta(weeks=n_weeks + 3)
+    return raw(a=dict.fromkeys(starts.union(ends).astype(str), 2.0))
+
+
+@pytest.mark.parametrize("missing", ["interpolate", "ffill"])
+def test_a_series_starts_after_a_gap_that_is_too_long_to_fill(missing: str) -> None:
+    filled = aggregate(gap_of(26), missing=missing)
+    assert (values(filled), filled.n_filled, filled.n_left_out) == ([2.0] * 32, 26, 0)
+    cut = aggregate(gap_of(27), missing=missing)
+    assert (values(cut), cut.n_filled, cut.n_left_out) == ([2.0] * 3, 0, 3)
+    assert values(aggregate(gap_of(27), missing=missing, max_gap=27)) == [2.0] * 33
+    assert len(aggregate(gap_of(2000), missing="zero").frame) == 2006
+
+
+def test_a_yearly_source_is_refused_until_its_gaps_may_be_filled() -> None:
+    yearly = raw(a=dict.fromkeys(["2024-01-05", "2025-01-03", "2026-01-02"], 1.0))
+    with pytest.raises(DataError, match=r"as 2 rows of .* more than 26 weeks were left out, incr"):
+        aggregate(yearly)
+    assert len(aggregate(yearly, max_gap=52).frame) == 105
 
 
 def test_bad_rows_are_left_out() -> None:
@@ -328,53 +407,3 @@ def test_a_week_has_all_of_its_hours_when_the_clock_changes(
     rows = as_raw_data(rows, columns=columns, origin="", zone=settings.source.zone)
     as_of = datetime(2026, 12, 1, tzinfo=UTC)
     assert values(to_weeks(rows, settings, as_of=as_of)) == expected
-
-
-def coverage_of(*n_days: Sequence[int], of_all: Sequence[int] | None = None) -> list[list[float]]:
-    """Compute each series' coverage, rounded, from its days per week since week 0."""
-    sizes = list(map(len, n_days))
-    shares = compute_coverage(
-        np.repeat(np.arange(len(sizes)), sizes),
-        np.concatenate([np.arange(size) for size in sizes]),
-        np.concatenate(n_days),
-        np.array(of_all or [7] * max(sizes)),
-    )
-    parts = np.split(shares, np.cumsum(sizes)[:-1])
-    return [part.round(2).tolist() for part in parts]
-
-
-YEAR = [5] * 30 + [3] + [5] * 21
-
-
-@pytest.mark.parametrize(
-    ("n_days", "expected"),
-    [
-        ([7, 7, 7, 7, 3], [1, 1, 1, 1, 0.43]),
-        ([1, 1, 1, 1, 1], [1, 1, 1, 1, 1]),
-        # A tenth of four weeks is none of them, so the fewest days are usual.
-        ([3, 7, 7, 7, 7], [1] * 5),
-        ([4], [1]),
-        # Three earlier weeks are too few for a usual number.
-        ([7, 7, 7, 2], [1] * 4),
-        # A series that does not sell every day is complete with its fewest days.
-        ([2, 1, 3, 1, 2, 1, 1, 4, 1], [1] * 9),
-        # A few short weeks a year do not change the usual number.
-        ([5] * 20 + [4, 3] + [5] * 20 + [2], [1] * 20 + [0.8, 0.6] + [1] * 20 + [0.4]),
-        # A week that was as short a year earlier, such as that of a holiday, is complete,
-        (YEAR + [5] * 30 + [3], [1] * 30 + [0.6] + [1] * 52),
-        # also if the holiday moved by a week, but not by ten.
-        (YEAR + [5] * 31 + [3], [1] * 30 + [0.6] + [1] * 53),
-        (YEAR + [5] * 40 + [3], [1] * 30 + [0.6] + [1] * 61 + [0.6]),
-        # Weeks more than a year ago do not count.
-        ([7] * 60 + [5] * 53, [1] * 113),
-    ],
-)
-def test_coverage_is_the_share_of_the_usual_days(n_days: list[int], expected: list[float]) -> None:
-    assert coverage_of(n_days) == [expected]
-
-
-def test_a_sparse_daily_series_is_not_more_complete_than_the_source() -> None:
-    """One day alone would be complete, but no series has rows since Wednesday."""
-    sparse, weekly = [2, 1, 3, 1, 2, 1], [1] * 6
-    shares = coverage_of(sparse, weekly, of_all=[7, 7, 7, 7, 7, 3])
-    assert shares == [[1, 1, 1, 1, 1, 0.43], [1] * 6]

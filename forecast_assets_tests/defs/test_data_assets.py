@@ -95,7 +95,7 @@ def test_an_ordinary_week_passes_every_check(project: Project):
 
 def test_a_held_fetch_stops_the_run_and_keeps_its_checks_and_findings(project: Project):
     project.set_source(WITHOUT_C)
-    result = project.run()
+    result = project.run(**{"forecast_assets/as_of": TICK.isoformat()})
     assert not result.success
     steps = {event.step_key for event in result.all_events if event.is_step_success}
     assert steps == {"raw_data", "backtest_predictions.fan"}  # the second names the models

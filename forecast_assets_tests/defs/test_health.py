@@ -1,10 +1,26 @@
 """Tests of the problems that `healthcheck` reports."""
 
+import os
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import dagster as dg
 import pytest
+from dagster._core.definitions.run_request import InstigatorType
+from dagster._core.remote_origin import (
+    RegisteredCodeLocationOrigin,
+    RemoteInstigatorOrigin,
+    RemoteRepositoryOrigin,
+)
+from dagster._core.scheduler.instigation import (
+    InstigatorState,
+    InstigatorStatus,
+    ScheduleInstigatorData,
+    TickData,
+    TickStatus,
+)
 from dagster._core.test_utils import create_run_for_test
 from dagster._daemon.types import DaemonHeartbeat
 
@@ -12,6 +28,7 @@ from forecast_assets.config.settings import Settings
 from forecast_assets.defs.health import DAEMONS, health_problems
 from forecast_assets.defs.launcher import ensure_dagster_home
 from forecast_assets.defs.notifications import open_queue
+from forecast_assets.storage.withdrawals import Withdrawal, forecasts_as_of, withdraw
 from forecast_assets_tests.builders import make_settings
 from forecast_assets_tests.dagster_runs import dead_process
 from forecast_assets_tests.notification_servers import make_notification
@@ -53,6 +70,53 @@ def test_a_week_without_a_forecast_is_a_problem_after_its_deadline(settings: Set
         "the forecast of the week of 2026-11-23 00:00 UTC is missing, although the deadline of 6h"
         " has passed"
     )
+
+
+def test_a_forecast_from_the_future_is_a_problem_and_leaves_the_week_missing(settings: Settings):
+    publish(settings, TICK + timedelta(weeks=20))
+    missing, future = problems(settings)
+    assert missing.startswith("the forecast of the week of 2026-11-23 00:00 UTC is missing")
+    assert future.startswith("1 forecast as of a future time (2027-04-12T00:00:00+00:00) is not")
+    assert "`forecast-assets withdraw --as-of 2027-04-12T00:00:00+00:00 --reason" in future
+    assert problems(settings, now=TICK + timedelta(weeks=20)) == []
+
+
+def test_a_tick_of_a_future_clock_is_a_problem_until_its_remedy_is_applied(settings: Settings):
+    publish(settings, TICK)
+    home = ensure_dagster_home(settings)
+    with dg.DagsterInstance.from_config(home) as instance:
+        add_tick(instance, "every_week", NOON + timedelta(weeks=20))
+        add_tick(instance, "alarms", NOON)
+    (problem,) = problems(settings)
+    assert problem.startswith("Dagster evaluated every_week at a future time, so it does not again")
+    assert "run `dagster schedule wipe`" in problem
+    environ = {**os.environ, "DAGSTER_HOME": home}
+    command = [Path(sys.executable).with_name("dagster"), "schedule", "wipe"]
+    subprocess.run(command, input=b"DELETE\n", env=environ, check=True, capture_output=True)
+    assert problems(settings) == []
+
+
+def add_tick(instance: dg.DagsterInstance, name: str, at: datetime) -> None:
+    """Record that a schedule was evaluated at a time."""
+    repository = RemoteRepositoryOrigin(RegisteredCodeLocationOrigin("here"), "repository")
+    origin = RemoteInstigatorOrigin(repository, name)
+    kind, status = InstigatorType.SCHEDULE, InstigatorStatus.DECLARED_IN_CODE
+    state = InstigatorState(origin, kind, status, ScheduleInstigatorData("0 0 * * MON", 0.0))
+    instance.add_instigator_state(state)
+    ids = (state.instigator_origin_id, name, kind)
+    tick = TickData(*ids, TickStatus.SKIPPED, at.timestamp(), selector_id=state.selector_id)
+    instance.create_tick(tick)
+
+
+def test_a_withdrawn_week_is_no_problem(settings: Settings):
+    publish(settings, TICK - timedelta(weeks=1))
+    publish(settings, TICK)
+    store = make_store(settings.var.parent)
+    row = Withdrawal(TICK, reason="It was wrong", by="ann", at=NOON)
+    withdraw(store, forecasts_as_of(store, TICK), row)
+    assert problems(settings) == []
+    (missing,) = problems(settings, now=NOON + timedelta(weeks=1))
+    assert missing.startswith("the forecast of the week of 2026-11-30 00:00 UTC is missing")
 
 
 def test_daemons_without_a_heartbeat_are_a_problem(settings: Settings):

@@ -20,6 +20,8 @@ from forecast_assets.defs.schedules import (
     last_tick,
     ticks_between,
 )
+from forecast_assets.storage.store import Store
+from forecast_assets.storage.withdrawals import Withdrawal, forecasts_as_of, withdraw
 from forecast_assets_tests.builders import make_settings
 from forecast_assets_tests.store_builders import (
     make_commit,
@@ -74,15 +76,20 @@ def test_ticks_between_two_times(
 
 def test_a_tick_is_published_once_a_forecast_and_its_data_are_as_new(tmp_path: Path):
     store = make_store(tmp_path)
-    assert not is_published(store, TICK)
+
+    def published(tick: datetime, *, now: datetime = TICK + DAY) -> bool:
+        return is_published(store, tick, now=now)
+
+    assert not published(TICK)
     series = write_series(store, 1, as_of=TICK - 6 * DAY)
     rebuilt = make_commit("next_week_forecast", as_of=TICK + HOUR, inputs=[series])
     store.write(make_forecast(), rebuilt)
-    assert not is_published(store, TICK)
-    assert is_published(store, TICK - 6 * DAY)
+    assert not published(TICK)
+    assert published(TICK - 6 * DAY)
+    assert not published(TICK - 6 * DAY, now=TICK)  # a clock was wrong
     store.write(make_forecast(), make_commit("next_week_forecast", as_of=TICK))
-    assert is_published(store, TICK)
-    assert not is_published(store, TICK + SECOND)
+    assert published(TICK, now=TICK)
+    assert not published(TICK + SECOND)
 
 
 @pytest.mark.parametrize(
@@ -116,6 +123,12 @@ def instance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dg.DagsterIns
         yield opened
 
 
+def take_back(store: Store, as_of: datetime, *, at: datetime) -> None:
+    """Withdraw the forecasts as of a time."""
+    row = Withdrawal(as_of, reason="It was wrong", by="ann", at=at)
+    withdraw(store, forecasts_as_of(store, as_of), row)
+
+
 def tick(
     folder: Path,
     instance: dg.DagsterInstance,
@@ -137,7 +150,7 @@ def tick(
     context = dg.build_schedule_context(instance, scheduled_execution_time=at)
     result = built.evaluate_tick(context)
     requests = result.run_requests or []
-    assert all(request.run_key == request.tags[AS_OF_TAG] for request in requests)
+    assert all(str(request.run_key).startswith(request.tags[AS_OF_TAG]) for request in requests)
     return [request.tags[AS_OF_TAG] for request in requests] or str(result.skip_message)
 
 
@@ -154,6 +167,10 @@ def tick(
             [TICK - 9 * WEEK, TICK - 4 * WEEK + HOUR],
             [TICK - 3 * WEEK, TICK - 2 * WEEK, TICK - WEEK, TICK],
         ),
+        # A forecast from the future of the clock is none.
+        ("all", HOUR, [TICK - WEEK, TICK + 30 * WEEK], [TICK]),
+        ("all", HOUR, [TICK + 30 * WEEK], [TICK]),
+        ("latest", HOUR, [TICK + 30 * WEEK], [TICK]),
         ("skip", 5 * HOUR, [], [TICK]),
     ],
 )
@@ -167,6 +184,48 @@ def test_a_tick_requests_a_run_for_each_week_that_catch_up_asks_for(
 ):
     requests = tick(tmp_path, instance, late=late, published=published, catch_up=catch_up)
     assert requests == [time.isoformat() for time in as_of]
+
+
+def test_weeks_are_missed_since_the_newest_data_were_published_or_withdrawn(
+    tmp_path: Path, instance: dg.DagsterInstance
+):
+    store = make_store(tmp_path)
+    for days, weeks in ((0, 3), (6, 3), (0, 2)):
+        series = write_series(store, 1, as_of=TICK - weeks * WEEK)
+        rebuilt = make_commit(
+            "next_week_forecast", as_of=series.as_of + days * DAY, inputs=[series]
+        )
+        store.write(make_forecast(), rebuilt)
+    missed = [(TICK - n * WEEK).isoformat() for n in (1, 0)]
+    assert tick(tmp_path, instance, catch_up="all") == missed
+    take_back(make_store(tmp_path), TICK - 2 * WEEK, at=TICK)
+    assert tick(tmp_path, instance, catch_up="all") == missed
+
+
+def test_a_forecast_rebuilt_from_old_data_leaves_its_own_tick_to_be_run(
+    tmp_path: Path, instance: dg.DagsterInstance
+):
+    store = make_store(tmp_path)
+    series = write_series(store, 1, as_of=TICK - WEEK)
+    rebuilt = make_commit("next_week_forecast", as_of=TICK + HOUR, inputs=[series])
+    store.write(make_forecast(), rebuilt)
+    for catch_up in ("latest", "all"):
+        requested = tick(tmp_path, instance, late=2 * HOUR, catch_up=catch_up)
+        assert requested == [TICK.isoformat()]
+
+
+@pytest.mark.parametrize("is_again", [False, True])
+def test_a_withdrawn_week_is_settled_until_a_person_runs_it(
+    tmp_path: Path, instance: dg.DagsterInstance, *, is_again: bool
+):
+    assert tick(tmp_path, instance, published=[TICK]).endswith("is already published.")
+    take_back(make_store(tmp_path), TICK, at=TICK + SECOND)
+    week = "the week of 2026-11-23 00:00 UTC"
+    reason = tick(tmp_path, instance, published=[TICK - WEEK, *([TICK] if is_again else [])])
+    state = "published" if is_again else "withdrawn"
+    assert reason == f"The forecast for {week} is already {state}."
+    next_week = tick(tmp_path, instance, at=TICK + WEEK)
+    assert next_week == [(TICK + WEEK).isoformat()]
 
 
 def test_a_tick_that_requests_no_run_says_why(tmp_path: Path, instance: dg.DagsterInstance):

@@ -20,7 +20,9 @@ import pytest
 from forecast_assets.config.settings import Settings
 from forecast_assets.errors import StoreError
 from forecast_assets.notifications.apprise_client import check_url
-from forecast_assets.notifications.queue import RETRY_DELAYS, NotificationQueue, channel_key
+from forecast_assets.notifications.queue import RETRY_DELAYS, NotificationQueue
+from forecast_assets.notifications.queue_rows import channel_key
+from forecast_assets.notifications.routing import report_id
 from forecast_assets_tests.builders import AS_OF, make_settings
 from forecast_assets_tests.misbehaving_models import comes_true
 from forecast_assets_tests.notification_servers import (
@@ -382,6 +384,34 @@ def test_no_file_holds_a_secret(queue: NotificationQueue, folder: Path, down: We
     assert b"error=500" in files
     assert [secret for secret in (b"hunter2", b"t0ken", b"topsecret") if secret in files] == []
     assert channel_key(urls[0]) != channel_key(urls[0].replace("hunter2", "hunter3"))
+
+
+# A report that is withdrawn
+
+
+def test_only_who_received_a_report_is_told_that_it_was_withdrawn(
+    queue: NotificationQueue, folder: Path, up: Webhook, down: Webhook
+):
+    assert queue.withdraw_report("abc", "Sorry.", now=AS_OF) == []
+    assert not folder.exists()
+    urls = [up.url, down.url]
+    report = make_notification(report_id("abc", ("*",)), title="Report")
+    queue.enqueue(report, urls, now=AS_OF)
+    deliver(queue, *urls)
+    down.requests.clear()
+    later = AS_OF + MINUTE
+    assert queue.withdraw_report("other", "Sorry.", now=later) == []
+    assert queue.withdraw_report("abc", "Sorry: *wrong*.", now=later) == ["json://***"]
+    deliver(queue, *urls, now=later)
+    assert (up.titles, down.titles) == (["Report", "Withdrawn: Report"], [])
+    message = up.messages[-1]
+    assert (message["type"], message["attachments"]) == ("warning", [])
+    assert "Sorry" in message["message"]
+    assert states(folder) == ["sent", "withdrawn", "sent"]
+    assert queue.undelivered(now=later) == []
+    assert queue.enqueue(report, [up.url], now=later)  # the same forecast, published anew
+    deliver(queue, *urls, now=later)
+    assert queue.withdraw_report("abc", "Sorry.", now=later + MINUTE) == ["json://***"]
 
 
 # The queue of version 0.1

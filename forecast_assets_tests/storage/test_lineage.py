@@ -4,7 +4,6 @@ import shutil
 from datetime import datetime
 from pathlib import Path
 
-import pandas as pd
 import pytest
 
 from forecast_assets.errors import MixedVintagesError, VersionNotFoundError
@@ -12,17 +11,16 @@ from forecast_assets.storage.commit import Commit
 from forecast_assets.storage.lineage import check_same_vintage, find_stale
 from forecast_assets.storage.store import Store
 from forecast_assets.storage.tables import ASSETS
-from forecast_assets_tests.builders import AS_OF, make_raw, make_series
+from forecast_assets_tests.builders import AS_OF
 from forecast_assets_tests.store_builders import (
     BACKTEST,
     WEEK,
-    make_choice,
     make_commit,
-    make_forecast,
     make_scores,
     make_store,
     write_predictions,
     write_series,
+    write_whole_week,
 )
 
 
@@ -74,31 +72,11 @@ def test_a_missing_ancestor_is_named(tmp_path: Path):
 
 
 # Stale assets
-def write_week(store: Store, *y: float, as_of: datetime = AS_OF) -> dict[str, Commit]:
-    """Write every table of a week with two models, each from its inputs in the graph."""
-    made: dict[str, Commit] = {}
-
-    def write(asset: str, frame: pd.DataFrame, *inputs: str) -> None:
-        read = [made[name] for name in inputs]
-        made[asset] = store.write(frame, make_commit(asset, as_of=as_of, inputs=read))
-
-    write("raw_data", make_raw(make_series(a=y)))
-    write("series", make_series(a=y), "raw_data")
-    for model in ("drift", "naive"):
-        made[model] = write_predictions(store, model, *y, as_of=as_of, inputs=[made["series"]])
-    write("metrics", make_scores(mae=y[-1]), "drift", "naive", "series")
-    write("best_model", make_choice(score=y[-1]), "metrics")
-    write("next_week_forecast", make_forecast(), "best_model", "series", "drift", "naive")
-    write("forecast_accuracy", store.tables["forecast_accuracy"].empty(), "next_week_forecast")
-    write("weekly_report", store.tables["weekly_report"].empty(), "next_week_forecast", "metrics")
-    return made
-
-
 @pytest.fixture(scope="module")
 def template(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, dict[str, Commit]]:
     """Return a store with a whole week, to copy, and the commits of its tables and models."""
     store = make_store(tmp_path_factory.mktemp("week"))
-    return store, write_week(store, 1, 2)
+    return store, write_whole_week(store, 1, 2)
 
 
 @pytest.fixture
@@ -153,7 +131,7 @@ def test_new_data_make_the_backtest_stale_until_every_model_used_them(
 
 
 def test_a_repeated_old_week_makes_nothing_stale(store: Store):
-    write_week(store, 1, as_of=AS_OF - WEEK)
+    write_whole_week(store, 1, as_of=AS_OF - WEEK)
     assert stale_assets(store) == []
 
 

@@ -19,8 +19,8 @@ ROWS = {
 }
 
 
-def test_there_is_a_table_for_each_asset_and_one_for_findings():
-    assert tuple(CONTRACTS) == TABLES == (*ASSETS, "data_findings")
+def test_there_is_a_table_for_each_asset_for_findings_and_for_withdrawals():
+    assert tuple(CONTRACTS) == TABLES == (*ASSETS, "data_findings", "withdrawals")
     assert [table.name for table in CONTRACTS.values()] == list(TABLES)
 
 
@@ -28,8 +28,9 @@ def test_the_columns_that_others_rely_on_are_there():
     """Pin the names: a change here is a change for every reader of the tables."""
     assert {name: " ".join(table.names) for name, table in CONTRACTS.items()} == {
         "raw_data": "unique_id ds y problem given",
-        "series": "unique_id ds y coverage",
+        "series": "unique_id ds y coverage is_filled",
         "data_findings": "kind unique_id ds n message policy",
+        "withdrawals": "as_of reason by at",
         "backtest_predictions": "model unique_id cutoff h ds y_hat fit_seconds error",
         "metrics": "unique_id model n_folds mae rmse mape smape mase rmsse bias coverage_80"
         " coverage_95 wis skill_vs_naive p_vs_naive standard_error may_be_best fit_seconds status"
@@ -49,6 +50,7 @@ def test_the_keys_and_partitions_that_others_rely_on_are_there():
         "raw_data": "",
         "series": "unique_id ds",
         "data_findings": "",
+        "withdrawals": "as_of at",
         "backtest_predictions": "model unique_id cutoff h",
         "metrics": "unique_id model",
         "best_model": "unique_id",

@@ -39,7 +39,8 @@ class WeekGrid:
     def of(cls, frame: pd.DataFrame) -> Self:
         """Lay out a frame that keeps the contract of `series`, in the order of its key.
 
-        A version without the column `coverage` counts as observed throughout.
+        A version without the column `is_filled` counts weeks without a day as filled, and one
+        without `coverage` as observed throughout.
         """
         ids = frame["unique_id"].to_numpy(dtype=object)
         begins = np.flatnonzero(~frame["unique_id"].duplicated()).astype(np.int64)
@@ -50,7 +51,9 @@ class WeekGrid:
             day // DAYS,
             int(day[0]) % DAYS if len(day) else 0,
             frame["y"].to_numpy(dtype=np.float64),
-            np.asarray(frame.get("coverage", np.ones(len(frame)))) > 0,
+            ~np.asarray(frame["is_filled"], dtype=bool)
+            if "is_filled" in frame
+            else np.asarray(frame.get("coverage", np.ones(len(frame)))) > 0,
         )
 
     @cached_property

@@ -14,8 +14,9 @@ import pandas as pd
 from forecast_assets.config.settings import FindingPolicy, Settings
 from forecast_assets.data.quality import revisions, row_checks, value_checks
 from forecast_assets.data.quality.comparison import DAYS, VersionComparison, WeekGrid
-from forecast_assets.data.quality.finding import Finding, merge
-from forecast_assets.data.weekly import newest_week
+from forecast_assets.data.quality.finding import Finding, make_finding, merge
+from forecast_assets.data.weekly import newest_complete_week, newest_week
+from forecast_assets.errors import format_list
 
 MANY_SERIES, FEW_SHARE = 20, 0.05  # a finding about few of many series does not hold the others
 ALWAYS_HELD = ("out_of_range",)  # an impossible value is wrong, even if it is one of ten thousand
@@ -36,19 +37,22 @@ def evaluate(
     settings: Settings,
     *,
     as_of: datetime,
+    future: Sequence[datetime] = (),
 ) -> list[Finding]:
     """Return the findings on a fetch, each with its policy, in the order of `[data_quality]`.
 
     `raw` has the rows of raw_data, `series` the weeks made of them, and `before` the version to
     compare with. What that version had too is not reported again, so that an old gap or an accepted
-    value does not warn for ever.
+    value does not warn for ever. `future` has the times of forecasts from the future of the clock.
     """
     with np.errstate(all="ignore"):  # of zeros, and of values near the largest float
         new, empty = WeekGrid.of(series), WeekGrid.of(series.head(0))
         old = WeekGrid.of(before.frame) if before else empty
         # Weeks that end on another weekday cannot be compared.
         comparison = VersionComparison(new, old if old.weekday == new.weekday else empty)
-        findings = merge(_findings(raw, comparison, before, settings, as_of))
+        found = _findings(raw, comparison, before, settings, as_of)
+        times = format_list(time.isoformat() for time in future)
+        findings = merge([*found, *make_finding("future_clock", n=len(future), times=times)])
     n_series = max(len(new.ids), len(old.ids))
     return [replace(finding, policy=_policy(finding, n_series, settings)) for finding in findings]
 
@@ -106,21 +110,26 @@ def _findings(
     due = _due_week(as_of, settings)
     was_due = None if before is None else _due_week(before.as_of, settings)
     partial = row_checks.partial_series(rows, comparison.new, due=due)
+    newest = newest_complete_week(rows.day[rows.has_value], settings, as_of=as_of)
+    left_out = row_checks.long_gap(rows, comparison, settings.series)
     n_passed = 0 if before is None else -(-(as_of - before.as_of) // timedelta(weeks=1))
-    is_zero = settings.series.missing == "zero"
     yield from revisions.new_week(comparison)
     yield from revisions.unchanged(comparison)
     yield from revisions.revised(comparison)
     yield from revisions.shifted(comparison)
     yield from value_checks.repeated(latest)
-    yield from revisions.shrunk(comparison, n_passed=n_passed, is_zero=is_zero)
+    yield from revisions.shrunk(comparison, n_passed=n_passed, left_out=left_out)
     if settings.source.kind != "demo":  # whose data end in the past
         yield from revisions.late(comparison, due=due, was_due=was_due, partial=partial)
     yield from row_checks.malformed(rows)
-    yield from row_checks.partial(partial, comparison.new)
+    yield from row_checks.incomplete(partial, newest, comparison)
     yield from row_checks.duplicates(rows, after=after, zone=settings.source.zone)
     yield from row_checks.off_grid(rows, after=after)
+    yield from row_checks.midnight_dates(rows, zone=settings.source.zone)
+    yield from row_checks.placeholder_dates(rows)
     yield from value_checks.gaps(comparison)
+    yield from left_out
+    yield from value_checks.long_gap(comparison)
     yield from value_checks.out_of_range(
         comparison, minimum=settings.forecast.minimum, ranges=settings.series.ranges
     )
@@ -129,7 +138,7 @@ def _findings(
     yield from value_checks.unusual(latest)
     yield from revisions.rescaled(comparison)
     yield from value_checks.rescaled(latest)
-    yield from value_checks.flat(latest)
+    yield from value_checks.flat(latest, has_zeros=settings.series.missing == "zero")
 
 
 def _due_week(as_of: datetime, settings: Settings) -> int:

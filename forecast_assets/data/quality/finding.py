@@ -40,11 +40,21 @@ SUMMARIES: Mapping[str, str] = {
     " {due} is over.",
     "late/series": "{n} of {total:series} have no value for the week ending {week}, but were up to"
     " date in the previous version: {ids}.",
+    "future_clock": "{n:forecast} as of a future time, by a clock that was or is wrong: {times}.",
     "malformed": "{n} of {total:row} could not be read and were set aside: {reasons}.",
-    "partial": "The newest week of {n} of {total:series} lacks days: {ids}.",
+    "partial": "The newest week of {n} of {total:series} lacks days: {ids}.{cause}",
+    "unknown_completeness": "{silence}, and it cannot be told whether the source went on.",
     "duplicates": "{n} of {total:row} have the series and the time of another row: {names}.",
     "off_grid": "{n:row} of weekly series are on another weekday than nearly all others: {names}.",
+    "midnight_dates": "{n:row} of {n_series:series} have midnight in UTC as time, never another,"
+    " and were taken as dates, not converted to {zone}: {names}.",
+    "placeholder_dates": "{n:row} of {n_series:series} have a date that stands for a missing one,"
+    " far from all other rows: {names}.",
     "gaps": "{n:week} of {n_series:series} have no value and were filled: {dated}.",
+    "long_gap": "{n:row} of {n_series:series} lie before a gap of more than {max_gap:week}, which"
+    " is not filled, and were left out: {dated}.",
+    "long_gap/filled": "{n:week} of {n_series:series} were filled in gaps that are longer than all"
+    " that the series have: {dated}.",
     "out_of_range": "{n:value} of {n_series:series} are outside the allowed range: {dated}.",
     "new_series": "{n:series} were not in the previous version: {ids}.",
     "vanished_series": "{n} of {total:series} of the previous version are missing: {ids}.",
@@ -69,16 +79,26 @@ ADVICE: Mapping[str, str] = {
     " and run the week again.",
     "late": "What is forecast is a week that has begun or is over. Ask the source for the missing"
     " weeks, and run the week again once it has them.",
+    "future_clock": "Such a forecast does not count as published. Correct the clock or, if it is"
+    ' right now, `forecast-assets withdraw --as-of TIME --reason "wrong clock"` for each time.',
     "malformed": "No week is made from them. `forecast-assets show raw_data` shows each as it came,"
     " in `given`; correct them at the source.",
-    "partial": "It was left out, and is forecast instead. Once the source has the other days, run"
-    " the week again; `series.min_coverage` sets how many are needed.",
+    "partial": "It was left out, and is forecast instead. Run the week again once the source has"
+    " the other days, or any row of a later day, which shows that it went on;"
+    " `series.min_coverage = 0` uses incomplete weeks.",
+    "unknown_completeness": "The week counts as it is. If the source was cut off, run the week"
+    " again once it has the other days.",
     "duplicates": "A sum counts them twice. Correct the query or the export that returns them; if"
     ' they are right, set `data_quality.duplicates = "publish"`.',
     "off_grid": "A row may count for the week before or after its own. Check the dates, and"
     " `series.frequency`.",
+    "midnight_dates": "If they are times, write them with the offset of the source's time zone.",
+    "placeholder_dates": "Systems write such a date where they have none. Correct it at the source,"
+    " or leave these rows out of the query.",
     "gaps": "Models take filled values for observed ones. If the source has the weeks by now, run"
     " the week again; `series.missing` sets how gaps are filled.",
+    "long_gap": "If a date is wrong, correct it at the source. If a week without rows is a zero,"
+    ' set `series.missing = "zero"`; `series.max_gap` sets how many weeks are filled.',
     "out_of_range": "Models would learn from them. Correct the source or, if they are right,"
     " `[series.ranges]` and `forecast.minimum`.",
     "new_series": "They are forecast from now on. If one is an old series under another name, its"

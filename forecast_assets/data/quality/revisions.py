@@ -3,7 +3,7 @@
 Whether new values are plausible in themselves: `value_checks`.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 import numpy as np
 
@@ -82,19 +82,20 @@ def rescaled(comparison: VersionComparison) -> list[Finding]:
     return about_series("rescaled/history", new, mask, None, lambda i: f"times {factor[i]:.4g}")
 
 
-def shrunk(comparison: VersionComparison, *, n_passed: int, is_zero: bool = False) -> list[Finding]:
+def shrunk(
+    comparison: VersionComparison, *, n_passed: int, left_out: Sequence[Finding] = ()
+) -> list[Finding]:
     """Find missing weeks.
 
     At the front of a series as many may be missing as weeks have passed (`n_passed`): the window
-    rolled on. If a week without rows is a zero (`is_zero`), one inside a series is revised, not
-    missing.
+    rolled on. So may all weeks before a long gap that were `left_out`.
     """
     new, old, index = comparison.new, comparison.old, comparison.new_index
     if not len(old.ids):
         return []
     series = index[old.series_index]
     rows = new.positions(series, old.weeks)
-    is_gone = old.is_observed & (series >= 0) & ((rows < 0) | ~(is_zero | new.is_observed[rows]))
+    is_gone = old.is_observed & (series >= 0) & ((rows < 0) | ~new.is_observed[rows])
     is_front = is_gone & (old.weeks < new.first_week[series])
     n_front = old.counts(is_front)
     n_rolled = np.maximum(n_passed, new.last_week[index] - old.last_week)
@@ -102,6 +103,7 @@ def shrunk(comparison: VersionComparison, *, n_passed: int, is_zero: bool = Fals
     is_cut = len(starts) > 0 and (starts == starts[0]).all()
     is_cut = is_cut and new.newest_week - starts[0] >= MIN_WINDOW_WEEKS
     is_rolled = n_front <= n_rolled + (EXTRA_WEEKS if is_cut else 0)
+    is_rolled |= np.isin(old.ids.astype(str), [name for one in left_out for name in one.series])
     is_lost = is_gone & ~(is_front & is_rolled[old.series_index])
     if not is_lost.any():
         return []

@@ -1,4 +1,4 @@
-"""Check the rows of a fetch: set aside, duplicated, on a stray weekday, or too few for a week.
+"""Check the rows of a fetch: set aside, duplicated, at an odd date, or too few for a week.
 
 Checks of the weeks that are made of them: `revisions` and `value_checks`.
 """
@@ -12,14 +12,27 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import pandas as pd
 
-from forecast_assets.data.quality.comparison import DAYS, Ints, Mask, WeekGrid
-from forecast_assets.data.quality.finding import Finding, SeriesRow, make_finding
+from forecast_assets.config.settings import SeriesSettings
+from forecast_assets.data.completeness import FILLING, NewestWeek, precede_long_gap
+from forecast_assets.data.quality.comparison import DAYS, Ints, Mask, VersionComparison, WeekGrid
+from forecast_assets.data.quality.finding import Count, Finding, SeriesRow, make_finding
 from forecast_assets.errors import format_list
 from forecast_assets.storage.contract import Values
 
 USUAL_SHARE = 0.05  # of duplicated rows, from which on they are how the source is
 NEARLY_ALL, MIN_ROWS = 0.95, 8  # share of rows on one weekday, and rows, of a weekly series
 NEVER = np.iinfo(np.int64).min
+# Days that systems write for a missing date: the first or last ones that they can hold, and those
+# that people choose. A weekly source has the last or first day of their week.
+# fmt: off
+PLACEHOLDERS = np.array([
+    "1753-01-01", "1800-01-01", "1858-11-17", "1900-01-01", "1904-01-01", "1950-01-01",
+    "1960-01-01", "1970-01-01", "1980-01-01", "1990-01-01", "2000-01-01", "2001-01-01",
+    "2038-01-19", "2050-01-01", "2079-06-06", "2100-01-01", "2200-01-01",
+], dtype="datetime64[D]").astype(np.int64)
+# fmt: on
+# Days to the nearest other row of the series, from which on a placeholder is no part of it.
+MIN_DISTANCE = 182
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +58,20 @@ class RawRows:
         codes, ids = pd.factorize(self.valid["unique_id"])
         return codes.astype(np.int64), ids
 
+    @cached_property
+    def day(self) -> Ints:
+        """Day of each valid row, since 1970."""
+        return self.valid["ds"].to_numpy().astype("datetime64[D]").astype(np.int64)
+
+    @cached_property
+    def has_value(self) -> Mask:
+        """Whether each valid row has a value."""
+        return self.valid["y"].notna().to_numpy()
+
+    def weeks(self, grid: WeekGrid) -> Ints:
+        """Return the week of each valid row, as the grid counts weeks."""
+        return -((grid.weekday - self.day) // DAYS)
+
 
 def malformed(rows: RawRows) -> list[Finding]:
     """Find rows that were set aside, by reason."""
@@ -65,10 +92,8 @@ def partial_series(rows: RawRows, grid: WeekGrid, *, due: int) -> list[str]:
 
     `due` is the newest week that is over.
     """
-    codes, ids = rows.series
-    day = rows.valid["ds"].to_numpy().astype("datetime64[D]").astype(np.int64)
-    week = -((grid.weekday - day) // DAYS)
-    is_counted = (week <= due) & rows.valid["y"].notna().to_numpy()
+    (codes, ids), week = rows.series, rows.weeks(grid)
+    is_counted = (week <= due) & rows.has_value
     newest = np.full(len(ids), NEVER)
     np.maximum.at(newest, codes[is_counted], week[is_counted])
     index = pd.Index(grid.ids).get_indexer(ids)
@@ -76,10 +101,64 @@ def partial_series(rows: RawRows, grid: WeekGrid, *, due: int) -> list[str]:
     return sorted(ids[(newest == newest.max()) & (newest > in_grid)])
 
 
-def partial(series: Sequence[str], grid: WeekGrid) -> list[Finding]:
-    """Find newest weeks that were left out."""
-    rows = [SeriesRow(name, None, 1, "left out") for name in series]
-    return make_finding("partial", rows, total=len(grid.ids))
+def incomplete(
+    partial: Sequence[str], newest: NewestWeek, comparison: VersionComparison
+) -> list[Finding]:
+    """Find newest weeks that were left out, or a new one that counts and may be incomplete.
+
+    `partial` are the series whose newest week was left out.
+    """
+    new, old = comparison.new, comparison.old
+    last, end = (np.datetime64(day, "D") for day in (newest.last_day, newest.silent_end))
+    n_silent, usual = Count(newest.silent_end - newest.last_day), newest.n_usual_rows
+    silence = (
+        f"No series has a row after {last}. The {n_silent:day} to {end}"
+        f" {'has' if n_silent == 1 else 'have'} {usual:,.1f} rows in"
+        " a usual week"
+    )
+    if partial:
+        rows = [SeriesRow(name, None, 1, "left out") for name in partial]
+        cause = f" {silence}." if newest.is_cut_off else ""
+        return make_finding("partial", rows, total=len(new.ids), cause=cause)
+    is_new = not len(old.ids) or newest.silent_end // DAYS > old.newest_week
+    n = int(n_silent) if usual and is_new else 0
+    return make_finding("unknown_completeness", n=n, silence=silence)
+
+
+def long_gap(
+    rows: RawRows, comparison: VersionComparison, settings: SeriesSettings
+) -> list[Finding]:
+    """Find rows before a gap that is too long to fill, unless the previous version lacked them."""
+    new, old = comparison.new, comparison.old
+    (codes, ids), is_known = rows.series, np.zeros(len(new.ids), dtype=bool)
+    if len(old.ids):
+        index = comparison.old_index
+        is_known = (index >= 0) & (old.first_week[index] == new.first_week)
+    index, week = pd.Index(new.ids).get_indexer(ids)[codes], rows.weeks(new)
+    is_early = rows.has_value & (index >= 0) & ~is_known[index] & (week < new.first_week[index])
+    if settings.missing not in FILLING or not is_early.any():
+        return []
+    columns = {"series": index[is_early], "week": week[is_early], "day": rows.day[is_early]}
+    early = pd.DataFrame(columns)
+    series = early["series"].unique()
+    starts = pd.DataFrame({"series": series, "week": new.first_week[series]})
+    weeks = pd.concat([early, starts]).drop_duplicates(["series", "week"])
+    weeks = weeks.sort_values(["series", "week"])
+    codes, week = weeks["series"].to_numpy(), weeks["week"].to_numpy()
+    is_before = precede_long_gap(codes, week, settings.max_gap)
+    last = weeks[is_before].groupby("series")["week"].max()
+    n_weeks = weeks[~is_before].groupby("series")["week"].min() - last - 1
+    left_out = early[early["week"] <= early["series"].map(last)].groupby("series")["day"]
+    found = [
+        SeriesRow(
+            str(new.ids[i]),
+            str(np.datetime64(int(first), "D")),
+            int(n),
+            f"{Count(n):row}, then {int(n_weeks[i]):,} weeks without a value",
+        )
+        for i, first, n in left_out.agg(["min", "size"]).itertuples()
+    ]
+    return make_finding("long_gap", found, max_gap=settings.max_gap)
 
 
 def duplicates(rows: RawRows, *, after: pd.Timestamp, zone: ZoneInfo | None) -> list[Finding]:
@@ -114,6 +193,41 @@ def off_grid(rows: RawRows, *, after: pd.Timestamp) -> list[Finding]:
     is_stray = is_weekly[codes] & (weekday != usual[codes]) & (valid["ds"] > after).to_numpy()
     strays = valid[is_stray]
     return _about_rows("off_grid", strays, strays["ds"].dt.strftime("%A, %Y-%m-%d"))
+
+
+def midnight_dates(rows: RawRows, *, zone: ZoneInfo | None) -> list[Finding]:
+    """Find series whose times were dates: `given` has the first row of each as it came."""
+    valid, (codes, _) = rows.valid, rows.series
+    if "given" not in valid or not valid["given"].notna().any():
+        return []
+    is_series = np.isin(codes, codes[valid["given"].notna().to_numpy()])
+    dates = valid[is_series]
+    return _about_rows("midnight_dates", dates, dates["ds"].dt.strftime("%Y-%m-%d"), zone=zone)
+
+
+def placeholder_dates(rows: RawRows) -> list[Finding]:
+    """Find rows at a date that stands for a missing one, far from the other rows of the series.
+
+    What is far depends on the series: half a year, and more than its longest gap.
+    """
+    days, (codes, _) = rows.day, rows.series
+    distinct = pd.unique(days)
+    near = distinct[np.abs(distinct[:, None] - PLACEHOLDERS).min(axis=1, initial=DAYS) < DAYS]
+    if not len(near):
+        return []
+    is_near = np.isin(days, near)
+    is_series = np.isin(codes, codes[is_near])
+    columns = {"series": codes[is_series], "day": days[is_series], "is_near": is_near[is_series]}
+    by_day = pd.DataFrame(columns).drop_duplicates().sort_values(["series", "day"])
+    others = by_day["day"].where(~by_day["is_near"]).groupby(by_day["series"])
+    distance = np.fmin(by_day["day"] - others.ffill(), others.bfill() - by_day["day"])
+    gaps = by_day[~by_day["is_near"]].groupby("series")["day"].diff()
+    longest = gaps.groupby(by_day["series"]).max().reindex(by_day["series"]).to_numpy()
+    is_far = ~(distance <= np.fmax(MIN_DISTANCE, longest))  # NaN: there are no others
+    far = by_day[by_day["is_near"] & is_far]
+    is_found = is_near & np.isin(codes, far["series"])
+    found = rows.valid[is_found]
+    return _about_rows("placeholder_dates", found, found["ds"].dt.strftime("%Y-%m-%d"))
 
 
 def _about_rows(form: str, rows: pd.DataFrame, details: Values, **values: Any) -> list[Finding]:

@@ -17,7 +17,7 @@ from forecast_assets.errors import StoreError
 from forecast_assets.storage.commit import Commit, InputVersion
 from forecast_assets.storage.store import Store
 from forecast_assets.storage.tables import DATA_FINDINGS
-from forecast_assets.storage.versions import newest
+from forecast_assets.storage.versions import newest, newest_of_each, valid_versions
 
 
 def previous_series(
@@ -28,14 +28,14 @@ def previous_series(
     runs: Sequence[str] = (),
     version: int | None = None,
 ) -> PreviousVersion | None:
-    """Return the newest version of `series` from before `as_of`, None if there is none.
+    """Return the newest valid version of `series` from before `as_of`, None if there is none.
 
     Versions written by `runs`, or from `version` on, do not count. The demo's series are nothing to
     compare a team's own data with.
     """
     commit = newest(
         commit
-        for commit in store.history("series")
+        for commit in valid_versions(store, "series")
         if commit.as_of < as_of
         and commit.run_id not in runs
         and (version is None or commit.version < version)
@@ -63,8 +63,8 @@ def previous_rows(store: Store, settings: Settings, *, as_of: datetime) -> pd.Da
     """
     if not settings.source.is_incremental:
         return None
-    published = newest(store.history("series"), as_of=as_of)
-    raw = published.input_of("raw_data") if published else None
+    published = newest_of_each(store, "series", as_of=as_of)
+    raw = published[0].input_of("raw_data") if published else None
     if raw is None:
         return None
     commit = store.commit(raw)
@@ -109,9 +109,9 @@ def findings_of(store: Store, series: Commit, settings: Settings) -> list[Findin
     return evaluate(rows, weeks, before, settings, as_of=series.as_of)
 
 
-def held_findings(store: Store) -> list[Finding]:
+def held_findings(store: Store, *, now: datetime) -> list[Finding]:
     """Return the findings that hold the newest fetch back; an empty list if it was published."""
-    commit = newest(store.history(DATA_FINDINGS))
+    commit = newest(store.history(DATA_FINDINGS), as_of=now)
     if commit is None:
         return []
     fetch = commit.input_of("raw_data")

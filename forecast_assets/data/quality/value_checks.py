@@ -178,8 +178,11 @@ def repeated(latest: LatestValues) -> list[Finding]:
     )
 
 
-def flat(latest: LatestValues) -> list[Finding]:
-    """Find series that repeat one value, for twice as long as ever before."""
+def flat(latest: LatestValues, *, has_zeros: bool = False) -> list[Finding]:
+    """Find series that repeat one value, for twice as long as ever before.
+
+    With `has_zeros` a run of zeros is a time without rows.
+    """
     grid, tail = latest.comparison.new, latest.tail
     runs = np.ones_like(tail, dtype=np.int64)  # number of equal values up to each week
     for i, is_same in enumerate(is_close(tail[:, 1:], tail[:, :-1]).T, start=1):
@@ -189,6 +192,8 @@ def flat(latest: LatestValues) -> list[Finding]:
     longest = np.max(runs, axis=1, where=is_earlier & ~np.isnan(tail), initial=0)
     is_flat = latest.comparison.has_new_value & (run >= MIN_FLAT_WEEKS) & (run <= MAX_FLAT_WEEKS)
     is_flat &= (run > 2 * longest) & (longest > 0)
+    if has_zeros:
+        is_flat &= tail[:, -1] != 0
     since = grid.last_week - run + 1
     text = "{} weeks at {}".format
     return about_series("flat", grid, is_flat, since, lambda i: text(run[i], grid.newest_value(i)))
@@ -219,6 +224,25 @@ def gaps(comparison: VersionComparison) -> list[Finding]:
         is_new &= new.weeks > new.newest_week - FIRST_GAPS_WEEKS
     is_gap = ~new.is_observed & is_new
     return about_weeks("gaps", new, is_gap, lambda row: f"now {format_value(new.y[row])}")
+
+
+def long_gap(comparison: VersionComparison) -> list[Finding]:
+    """Find new filled gaps that are longer than all weeks with a value of their series."""
+    new = comparison.new
+    rows = np.flatnonzero(new.is_observed)
+    series = new.series_index[rows]
+    n_filled = np.diff(rows) - 1  # between two values, which may be of different series
+    n_observed = np.bincount(series, minlength=len(new.ids))
+    is_long = (np.diff(series) == 0) & (n_filled >= n_observed[series[1:]])
+    starts, sizes = rows[:-1][is_long] + 1, n_filled[is_long]
+    is_new = comparison.old_rows[starts] < 0
+    mask = np.zeros(len(new.y), dtype=bool)
+    for start, size in zip(starts[is_new], sizes[is_new], strict=True):
+        mask[start : start + size] = True
+    counts = new.counts(mask)
+    return about_weeks(
+        "long_gap/filled", new, mask, lambda row: f"{counts[new.series_index[row]]:,} weeks"
+    )
 
 
 def _about_newest(

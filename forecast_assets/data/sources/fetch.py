@@ -70,6 +70,7 @@ def fetch(request: FetchRequest) -> pd.DataFrame:
         origin=display_name(request.settings),
         zone=source.zone,
         quarantine=source.on_bad_rows == "quarantine",
+        frequency=request.settings.series.frequency,
     )
     return raw if previous is None else upsert(previous, raw)
 

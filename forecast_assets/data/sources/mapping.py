@@ -4,21 +4,31 @@ Values are checked once per distinct value: millions of rows have few ids and da
 """
 
 import json
+import re
 from collections.abc import Mapping
+from datetime import date, timedelta
 from zoneinfo import ZoneInfo
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from forecast_assets.data.weekly import WEEKDAYS
 from forecast_assets.errors import DataError, SourceError, format_list
 from forecast_assets.storage.contract import Values
 
 # Years that 64-bit nanoseconds hold as a whole.
 YEARS = (1678, 2261)
 # pandas takes `now` and 1999.5 for times as well; no person writes a time like that.
-ISO_8601 = r"\s*\d{4}-?\d\d-?\d\d(?:[Tt ].*)?\s*"
+ISO_8601 = r"\d{4}-?\d\d-?\d\d(?:[Tt ].*)?"
+# A week, a day of a week, and a day of a year, which pandas does not read; with the time of day.
+ISO_WEEK = re.compile(r"(\d{4})-?[Ww](\d{1,2})")
+ISO_WEEKDAY = re.compile(r"(\d{4})-?[Ww](\d{1,2})-?([1-7])((?:[Tt ].*)?)")
+ISO_ORDINAL = re.compile(r"(\d{4})-(\d{3})((?:[Tt ].*)?)")
+THURSDAY = 4  # belongs to the same year as its ISO week
+IN_UTC = r"[Zz]|[+-]00(?::?00)?"
 UTC_OFFSET = r"\d[Tt ]\d.*?([Zz]|[+-]\d\d(?::?\d\d)?)$"
+MIN_DATES = 2  # distinct times, all midnight in UTC, that are dates
 # Types that never hold values which are equal but written differently, such as 1 and 1.0.
 UNIFORM_TYPES = ("string", "date", "datetime", "integer", "empty")
 Mask = NDArray[np.bool_]
@@ -33,12 +43,16 @@ def as_raw_data(
     origin: str,
     zone: ZoneInfo | None = None,
     quarantine: bool = False,
+    frequency: str = "W-SUN",
 ) -> pd.DataFrame:
     """Return the table `raw_data`: text ids, wall-clock times and numbers of the mapped columns.
 
     `columns` maps unique_id, ds and y to the source's names; `origin` names the source in errors.
     A missing y stays missing. Times with a UTC offset become the wall clock of `zone`; if that is
-    None, they keep their own wall clock, and all must have the same offset.
+    None, they keep their own wall clock, and all must have the same offset. If all that have one
+    are midnight in UTC, on two days or more, they are dates and stay on their day; where that makes
+    a difference, `given` is the first row of each series as it came (JSON). An ISO week is the last
+    day of the week of `frequency` that has most of its days.
 
     A row is bad without an id that is a name, a time in ISO 8601 within 64-bit nanoseconds, or a y
     that is finite or missing. With `quarantine`, `problem` describes what is wrong with it, `given`
@@ -49,9 +63,10 @@ def as_raw_data(
     """
     rows = rows.reset_index(drop=True)
     _check_columns(rows, columns, origin=origin)
+    times, bad_times, are_dates = _parse_times(rows[columns["ds"]], zone, frequency, origin=origin)
     parsed = {
         "unique_id": _parse_ids(rows[columns["unique_id"]]),
-        "ds": _parse_times(rows[columns["ds"]], zone, origin=origin),
+        "ds": (times, bad_times),
         "y": _parse_numbers(rows[columns["y"]]),
     }
     raw = pd.DataFrame({name: values for name, (values, _) in parsed.items()})
@@ -61,19 +76,21 @@ def as_raw_data(
         for description, is_bad in bad_rows.items()
         if is_bad.any()
     ]
-    if not problems:
+    if not problems and not are_dates:
         return raw.assign(problem=None, given=None)
-    is_bad = np.logical_or.reduce([is_bad for *_, is_bad in problems])
-    if not quarantine or is_bad.all():
+    is_bad = np.logical_or.reduce([np.zeros(len(rows), dtype=bool), *(bad for *_, bad in problems)])
+    if problems and (not quarantine or is_bad.all()):
         raise _bad_rows_error(rows, *problems[0], origin=origin)
     texts, given = np.full((2, len(rows)), None, dtype=object)
     for column, description, is_problem in problems:
         text = f"`{column}` holds {description}"
         for row in np.flatnonzero(is_problem):
             texts[row] = f"{texts[row]}; {text}" if texts[row] else text
-    bad = rows.loc[is_bad, list(dict.fromkeys(columns.values()))]
-    bad = bad.astype(object).where(bad.notna(), None)  # type: ignore[call-overload]
-    given[is_bad] = [json.dumps(row, default=str) for row in bad.to_dict("records")]
+    is_first = ~raw["unique_id"].mask(is_bad).duplicated().to_numpy()
+    is_given = is_bad | (is_first & are_dates)
+    shown = rows.loc[is_given, list(dict.fromkeys(columns.values()))]
+    shown = shown.astype(object).where(shown.notna(), None)  # type: ignore[call-overload]
+    given[is_given] = [json.dumps(row, default=str) for row in shown.to_dict("records")]
     return raw.assign(problem=texts, given=given)
 
 
@@ -158,29 +175,58 @@ def _to_float64(values: Values) -> "pd.Series[float]":
     return _to_float64(numbers) if numbers.dtype.kind == "c" else numbers.astype("float64")
 
 
-def _parse_times(values: Values, zone: ZoneInfo | None, *, origin: str) -> ParsedColumn:
+def _parse_times(
+    values: Values, zone: ZoneInfo | None, frequency: str, *, origin: str
+) -> tuple[Values, Mapping[str, Mask], bool]:
+    """Return the times, the bad rows of each problem, and whether the times were dates."""
     if pd.api.types.is_numeric_dtype(values):
         is_number = values.notna().to_numpy()
         no_times = pd.Series(pd.NaT, index=values.index, dtype="datetime64[ns]")
-        return no_times, {"no time": ~is_number, "a bare number for a time": is_number}
+        return no_times, {"no time": ~is_number, "a bare number for a time": is_number}, False
     codes, distinct = _factorize(values)
     if pd.api.types.is_datetime64_any_dtype(distinct):
         is_wrong = ~distinct.dt.year.between(*YEARS)
         description = "a time outside the years {} to {}".format(*YEARS)
-        times = _to_wall_clock(distinct.mask(is_wrong), zone)
+        is_utc = str(distinct.dt.tz) == "UTC"
+        times, are_dates = _to_wall_clock(distinct.mask(is_wrong), zone, is_utc=is_utc)
     else:
-        times = _parse_time_texts(distinct.map(str), codes, zone, origin=origin)
+        texts = _to_calendar_dates(distinct.map(str).str.strip(), frequency)
+        times, are_dates = _parse_time_texts(texts, codes, zone, origin=origin)
         is_wrong = times.isna()
         description = "no ISO 8601 time (such as 2026-11-20)"
-    return _take(times, codes, missing=pd.NaT), {
-        "no time": codes < 0,
-        description: np.append(is_wrong, False)[codes],
-    }
+    problems = {"no time": codes < 0, description: np.append(is_wrong, False)[codes]}
+    return _take(times, codes, missing=pd.NaT), problems, are_dates
+
+
+def _to_calendar_dates(texts: Values, frequency: str) -> Values:
+    """Write the ISO weeks and days of a year among distinct texts as calendar dates."""
+    is_other = ~texts.str.fullmatch(ISO_8601).to_numpy(dtype=bool)
+    if not is_other.any():
+        return texts
+    dates = [_to_calendar_date(text, frequency) for text in texts[is_other]]
+    return texts.mask(is_other, pd.Series(dates, index=texts.index[is_other]))
+
+
+def _to_calendar_date(text: str, frequency: str) -> str:
+    """Return the text with a calendar date, or as it is if it has no other date of ISO 8601."""
+    try:
+        if match := ISO_WEEK.fullmatch(text):
+            day = date.fromisocalendar(int(match[1]), int(match[2]), THURSDAY)
+            n_left = (WEEKDAYS.index(frequency) - day.weekday()) % len(WEEKDAYS)
+            return str(day + timedelta(days=n_left))
+        if match := ISO_WEEKDAY.fullmatch(text):
+            return f"{date.fromisocalendar(*map(int, match.groups()[:3]))}{match[4]}"
+        if match := ISO_ORDINAL.fullmatch(text):
+            day = date(int(match[1]), 1, 1) + timedelta(days=int(match[2]) - 1)
+            return f"{day}{match[3]}" if day.year == int(match[1]) else text
+    except (ValueError, OverflowError):  # there is no such week, day or year
+        pass
+    return text
 
 
 def _parse_time_texts(
     texts: Values, codes: NDArray[np.intp], zone: ZoneInfo | None, *, origin: str
-) -> Values:
+) -> tuple[Values, bool]:
     """Parse distinct ISO 8601 texts; NaT where a text is not one."""
     is_iso = texts.str.fullmatch(ISO_8601).to_numpy(dtype=bool)
     texts = texts.where(is_iso, "none")
@@ -196,17 +242,30 @@ def _parse_time_texts(
             )
         return _to_wall_clock(pd.to_datetime(texts, format="ISO8601", errors="coerce"), None)
     has_offset = offsets != "none"
-    parts = [
+    local, absolute = (
         pd.to_datetime(texts[has_offset == is_utc], format="ISO8601", errors="coerce", utc=is_utc)
         for is_utc in (False, True)
-    ]
-    return pd.concat([_to_wall_clock(part, zone) for part in parts]).sort_index()
+    )
+    is_utc = offsets[has_offset].str.fullmatch(IN_UTC).all()
+    times, are_dates = _to_wall_clock(absolute, zone, is_utc=bool(is_utc))
+    return pd.concat([_to_wall_clock(local, None)[0], times]).sort_index(), are_dates
 
 
-def _to_wall_clock(times: Values, zone: ZoneInfo | None) -> Values:
-    if zone is not None and times.dt.tz is not None:
-        times = times.dt.tz_convert(zone)
-    return times.dt.tz_localize(None).astype("datetime64[ns]")
+def _to_wall_clock(
+    times: Values, zone: ZoneInfo | None, *, is_utc: bool = False
+) -> tuple[Values, bool]:
+    """Return times without offset, and whether those of the zone differ, because they are dates.
+
+    `is_utc` tells whether all times were written in UTC.
+    """
+    if zone is None or times.dt.tz is None:
+        return times.dt.tz_localize(None).astype("datetime64[ns]"), False
+    by_zone = (times.dt.tz_convert(name).dt.tz_localize(None) for name in ("UTC", zone))
+    in_utc, local = (each.astype("datetime64[ns]") for each in by_zone)
+    is_date = (in_utc == in_utc.dt.normalize()) | in_utc.isna()
+    if not is_utc or not is_date.all() or in_utc.nunique() < MIN_DATES:
+        return local, False
+    return in_utc, bool((in_utc != local).any())
 
 
 def _bad_rows_error(

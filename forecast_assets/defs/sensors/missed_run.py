@@ -12,13 +12,21 @@ import dagster as dg
 from forecast_assets.config.settings import Settings
 from forecast_assets.defs import runs
 from forecast_assets.defs.notifications import enqueue
-from forecast_assets.defs.schedules import JOB, deadline, is_published, last_due, request_for
+from forecast_assets.defs.schedules import (
+    JOB,
+    deadline,
+    last_due,
+    request_for,
+    settled_state,
+    ticks_to_run,
+)
 from forecast_assets.errors import StoreError
 from forecast_assets.notifications.routing import Notification
 from forecast_assets.reporting.render import escape_markdown
 from forecast_assets.storage.store import Store
+from forecast_assets.storage.tables import FORECAST
+from forecast_assets.storage.versions import valid_versions
 
-LATE_TAG = "forecast_assets/late"  # on the run that this sensor starts
 INTERVAL_SECONDS = 60
 
 
@@ -57,11 +65,12 @@ def build_missed_week(
         tick = last_due(settings, now=now)
         # The cursor: the time of the first tick, and the week that had no forecast last time. The
         # sensor acts when it sees that week again: the schedule, which starts with the same daemon,
-        # comes first.
-        since, missed = (context.cursor or f"{now.isoformat()} -").split()
+        # comes first. The clock of the first tick may have been wrong.
+        first, missed = (context.cursor or f"{now.isoformat()} -").split()
+        since = min(datetime.fromisoformat(first), now)
         is_second = missed == tick.isoformat()
         try:
-            if tick < datetime.fromisoformat(since) and not store.history("next_week_forecast"):
+            if tick < since and not valid_versions(store, FORECAST, as_of=now):
                 message = "No week has been due since this sensor was turned on."
                 decision = Decision(message, is_late=False)
             else:
@@ -70,15 +79,18 @@ def build_missed_week(
                 )
         except StoreError as error:
             decision = Decision(str(error), action="alarm" if is_second else None)
-        cursor = f"{since} {tick.isoformat() if decision.is_late else '-'}"
+        cursor = f"{since.isoformat()} {tick.isoformat() if decision.is_late else '-'}"
         if decision.action == "run":
             if not decision.is_held:
                 try:
                     enqueue(_late_notification(tick, settings), settings, now=now)
                 except StoreError as error:  # the run matters more than its announcement
                     context.log.warning(str(error))
-            request = request_for(tick, **{LATE_TAG: tick.isoformat()})
-            return dg.SensorResult(run_requests=[request], cursor=cursor)
+            requests = [
+                request_for(week, due=tick, **{runs.LATE_TAG: week.isoformat()})
+                for week in ticks_to_run(settings, store, tick, now=now)
+            ]
+            return dg.SensorResult(run_requests=requests, cursor=cursor)
         if decision.action == "alarm":
             enqueue(_alarm(tick, settings, decision.message), settings, now=now)
         orphans = f" Failed runs without a process: {n_ended}." if n_ended else ""
@@ -98,8 +110,8 @@ def _decide(
 ) -> Decision:
     """Decide what to do about the newest week whose deadline has passed."""
     week = f"the week of {tick:%Y-%m-%d %H:%M} UTC"
-    if is_published(store, tick):
-        return Decision(f"The forecast of {week} is published.", is_late=False)
+    if state := settled_state(store, tick, now=now):
+        return Decision(f"The forecast of {week} is {state}.", is_late=False)
     active = runs.active_weekly_runs(instance)
     ids = [run.dagster_run.run_id for run in active if runs.run_as_of(run, instance) >= tick]
     if ids:
@@ -107,7 +119,7 @@ def _decide(
         return Decision(message, action="alarm" if now > tick + 2 * deadline(settings) else None)
     if not is_second:
         return Decision(f"There is no forecast of {week}. A run starts at the next tick.")
-    late = instance.get_runs(dg.RunsFilter(tags={LATE_TAG: tick.isoformat()}), limit=1)
+    late = instance.get_runs(dg.RunsFilter(tags={runs.LATE_TAG: tick.isoformat()}), limit=1)
     if late:
         is_held, status = runs.held_version(late[0]) is not None, late[0].status.value
         outcome = "held its data back" if is_held else f"ended with status {status}"

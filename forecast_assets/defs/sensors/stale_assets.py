@@ -12,10 +12,10 @@ import dagster as dg
 from forecast_assets.config.settings import Settings, parse_duration
 from forecast_assets.data.sources.request import FetchRequest
 from forecast_assets.defs import runs
-from forecast_assets.defs.schedules import all_models_tags
+from forecast_assets.defs.schedules import all_models_tags, is_withdrawn, last_tick
 from forecast_assets.storage.lineage import BACKTEST, find_stale
 from forecast_assets.storage.store import Store
-from forecast_assets.storage.versions import newest
+from forecast_assets.storage.versions import newest_of_each
 
 INTERVAL_SECONDS = 60
 SOURCE_ASSETS = ("raw_data", "series")
@@ -38,10 +38,15 @@ def build_stale_assets(
     def stale_assets(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         if _is_busy(context.instance):
             return dg.SkipReason("A run is in progress; stale assets are looked for after it.")
-        stale = find_stale(store, models=settings.models.enabled, as_of=clock())
+        now = clock()
+        stale = find_stale(store, models=settings.models.enabled, as_of=now)
         if stale is None:
             return dg.SensorResult(skip_reason="No asset is stale.", cursor="")
-        if stale.assets[0] == SOURCE_ASSETS[-1] and _is_held(context.instance, store):
+        (fetch,) = newest_of_each(store, SOURCE_ASSETS[0], as_of=now)
+        if is_withdrawn(store, last_tick(settings, until=fetch.as_of), now=now):
+            reason = "The forecast of these data's week is withdrawn. Only a person publishes it."
+            return dg.SensorResult(skip_reason=reason, cursor="")
+        if stale.assets[0] == SOURCE_ASSETS[-1] and _is_held(context.instance, store, now=now):
             return dg.SensorResult(skip_reason="The newest data are held back.", cursor="")
         if context.cursor != stale.state:
             reason = (
@@ -85,8 +90,11 @@ def build_poll(
             return dg.SkipReason("A run is in progress.")
         from forecast_assets.data.sources.http.reader import is_unchanged  # imports slowly
 
-        stored, request = newest(store.history(SOURCE_ASSETS[0])), FetchRequest(settings, at)
-        if stored and is_unchanged(request, stored_as_of=stored.as_of):
+        stored, request = (
+            newest_of_each(store, SOURCE_ASSETS[0], as_of=at),
+            FetchRequest(settings, at),
+        )
+        if stored and is_unchanged(request, stored_as_of=stored[0].as_of):
             return dg.SensorResult(skip_reason="The source has no new data.", cursor=at.isoformat())
         run = dg.RunRequest(run_key=at.isoformat(), asset_selection=_keys(SOURCE_ASSETS))
         return dg.SensorResult(run_requests=[run], cursor=at.isoformat())
@@ -94,11 +102,11 @@ def build_poll(
     return new_data
 
 
-def _is_held(instance: dg.DagsterInstance, store: Store) -> bool:
+def _is_held(instance: dg.DagsterInstance, store: Store, *, now: datetime) -> bool:
     """Return whether a run held back the newest rows of the source; another would do so again."""
-    commit = newest(store.history(SOURCE_ASSETS[0]))
-    return commit is not None and any(
-        runs.held_runs(instance, **{runs.HELD_TAG: commit.data_version})
+    return any(
+        any(runs.held_runs(instance, **{runs.HELD_TAG: commit.data_version}))
+        for commit in newest_of_each(store, SOURCE_ASSETS[0], as_of=now)
     )
 
 

@@ -30,14 +30,16 @@ def test_weeks_are_matched_as_a_join_matches_them():
 
 
 def test_filled_weeks_are_not_observed():
-    series = make_series(a=[1, 2, 3]).assign(coverage=[1.0, 0.0, 1.0])
+    series = make_series(a=[1, 2, 3]).assign(is_filled=[False, True, False])
     np.testing.assert_array_equal(WeekGrid.of(series).tail(4), [[np.nan, 1, np.nan, 3]])
     np.testing.assert_array_equal(compare(series, series).old_y, [1, np.nan, 3])
     assert compare(series, series).is_unchanged.all()
 
 
-def test_a_version_without_coverage_counts_as_observed():
-    assert WeekGrid.of(make_series(a=[1, 2]).drop(columns="coverage")).is_observed.all()
+def test_in_old_versions_weeks_without_days_were_filled():
+    old = make_series(a=[1, 2, 3]).assign(coverage=[1.0, 0.0, 1.0]).drop(columns="is_filled")
+    assert WeekGrid.of(old).is_observed.tolist() == [True, False, True]
+    assert WeekGrid.of(old.drop(columns="coverage")).is_observed.all()
 
 
 def test_everything_is_new_without_a_previous_version():

@@ -99,6 +99,7 @@ class Case:
     before: pd.DataFrame | None = field(default_factory=lambda: shops(N))
     tables: dict[str, dict[str, Any]] = field(default_factory=dict)
     since: timedelta = timedelta(weeks=1)
+    future: tuple[datetime, ...] = ()
 
 
 def evaluate_case(case: Case, settings: Settings | None = None) -> list[Finding]:
@@ -107,7 +108,8 @@ def evaluate_case(case: Case, settings: Settings | None = None) -> list[Finding]
     if case.before is not None:
         before = PreviousVersion(_weeks(case.before, settings, earlier), earlier)
     weeks = _weeks(case.now, settings, MONDAY)
-    return evaluate(_raw(case.now), weeks, before, settings, as_of=MONDAY)
+    future = case.future
+    return evaluate(_raw(case.now), weeks, before, settings, as_of=MONDAY, future=future)
 
 
 SETTINGS = make_settings(ROOT)
@@ -116,6 +118,8 @@ ONE = shops()
 NEW = {"new_week"}
 LAST = FIRST + N * WEEK
 DAILY = days()
+ONE_DAILY = DAILY[DAILY["unique_id"] == "graz"]
+CLOSED = FIRST + 20 * WEEK, FIRST + 70 * WEEK
 HOLIDAY = changed(ONE, ONE["ds"].isin([FIRST + 58 * WEEK, FIRST + 110 * WEEK]), lambda y: y * 0.4)
 STUCK = changed(
     ONE, ONE["unique_id"].eq("linz") & (ONE["ds"] > FIRST + (N - 4) * WEEK), lambda y: y * 0 + 210
@@ -148,6 +152,25 @@ CASES = {
         {"unchanged", "partial"},
         DAILY[DAILY["ds"] <= LAST - WEEK],
         SUMMED,
+    ),
+    "a day without sales, or the source was cut off": Case(
+        ONE_DAILY[ONE_DAILY["ds"] < LAST],
+        NEW | {"unknown_completeness"},
+        ONE_DAILY[ONE_DAILY["ds"] <= LAST - WEEK],
+        {"series": {"aggregate": "mean"}},
+    ),
+    "a closure of a year": Case(
+        ONE[(ONE["unique_id"] != "graz") | ~ONE["ds"].between(*CLOSED)],
+        NEW | {"long_gap"},
+        before=None,
+    ),
+    "a date that stands for none": Case(
+        pd.concat([ONE, ONE[:1].assign(ds=pd.Timestamp("1900-01-05"))]),
+        NEW | {"placeholder_dates", "long_gap"},
+        before=None,
+    ),
+    "dates written as midnight in UTC": Case(
+        ONE.assign(given=np.where(ONE["ds"] == FIRST, "{}", None)), NEW | {"midnight_dates"}
     ),
     "half a week, its total alone": Case(
         changed(ONE, newest(ONE), lambda y: y * 0.45), NEW | {"rescaled"}
@@ -185,6 +208,7 @@ CASES = {
     "a stray weekday": Case(
         ONE.assign(ds=ONE["ds"].where(~at(ONE, "linz"), ONE["ds"] - 2 * DAY)), NEW | {"off_grid"}
     ),
+    "a clock that was wrong once": Case(ONE, NEW | {"future_clock"}, future=(MONDAY,)),
     "two rows that nobody can read": Case(set_aside(ONE), NEW | {"malformed"}),
 }
 

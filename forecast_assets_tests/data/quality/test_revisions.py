@@ -37,9 +37,9 @@ def test_a_window_that_begins_on_the_first_of_a_month_may_skip_some_weeks():
 
 def test_a_week_without_a_sale_is_revised_to_zero_not_missing():
     was = make_series(a=[1, 2, 3])
-    now = make_series(a=[1, 0, 3]).assign(coverage=[1.0, 0.0, 1.0])
+    now = make_series(a=[1, 0, 3]).assign(is_filled=[False, True, False])
     assert len(shrunk(compare(now, was), n_passed=0)) == 1
-    assert shrunk(compare(now, was), n_passed=0, is_zero=True) == []
+    assert shrunk(compare(now.assign(is_filled=False), was), n_passed=0) == []
 
 
 def test_a_series_that_ended_before_the_window_has_not_vanished():
@@ -66,7 +66,7 @@ def test_rounding_is_no_revision():
 
 
 def test_a_gap_that_the_source_has_filled_since_is_no_revision():
-    was = make_series(a=[1, 2, 3]).assign(coverage=[1.0, 0.0, 1.0])
+    was = make_series(a=[1, 2, 3]).assign(is_filled=[False, True, False])
     assert revised(compare(make_series(a=[1, 9, 3]), was)) == []
 
 
@@ -91,7 +91,7 @@ def test_as_many_weeks_may_roll_out_as_have_passed(gone: int, n_found: int):
 
 
 def test_an_observed_week_that_is_filled_now_is_missing():
-    now = make_series(a=[1, 2, 3]).assign(coverage=[1.0, 0.0, 1.0])
+    now = make_series(a=[1, 2, 3]).assign(is_filled=[False, True, False])
     (one,) = shrunk(compare(now, make_series(a=[1, 2, 3])), n_passed=5)
     assert "from the week ending 2024-01-12 to the week ending 2024-01-12: a (1" in one.message
 

@@ -1,18 +1,27 @@
 """Test data.quality.row_checks."""
 
+from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pandas as pd
+import pytest
 
+from forecast_assets.data.completeness import NewestWeek
 from forecast_assets.data.quality.comparison import WeekGrid
+from forecast_assets.data.quality.revisions import shrunk
 from forecast_assets.data.quality.row_checks import (
     RawRows,
     duplicates,
+    incomplete,
+    long_gap,
     malformed,
+    midnight_dates,
     off_grid,
     partial_series,
+    placeholder_dates,
 )
-from forecast_assets_tests.builders import make_raw, make_series, walk
+from forecast_assets_tests.builders import make_ragged, make_raw, make_series, make_settings, walk
+from forecast_assets_tests.data.quality.test_comparison import compare
 
 VIENNA = ZoneInfo("Europe/Vienna")
 ALWAYS = pd.Timestamp.min
@@ -76,3 +85,89 @@ def test_a_week_is_partial_if_its_rows_made_no_week():
     grid = WeekGrid.of(weeks)
     assert partial_series(RawRows(raw), grid, due=grid.newest_week) == ["b"]
     assert partial_series(RawRows(raw), grid, due=grid.newest_week - 1) == []
+
+
+def test_the_newest_week_lacks_days_or_it_cannot_be_told():
+    now = make_series(a=walk(10, seed=1), b=walk(10, seed=2))
+    both, first = compare(now, now.head(0)), compare(now, now)
+    end = both.new.newest_week * 7 + both.new.weekday
+    (one,) = incomplete(["a", "b"], NewestWeek(end - 7, end - 3, 16.84), both)
+    assert one.message == (
+        "The newest week of 2 of 2 series lacks days: a, b. No series has a row after 2024-03-05."
+        " The 3 days to 2024-03-08 have 16.8 rows in a usual week."
+    )
+    (one,) = incomplete([], NewestWeek(end, end - 1, 0.42), both)
+    assert (one.kind, one.n, one.series) == ("unknown_completeness", 1, ())
+    assert one.message == (
+        "No series has a row after 2024-03-07. The 1 day to 2024-03-08 has 0.4 rows in a usual"
+        " week, and it cannot be told whether the source went on."
+    )
+    assert incomplete([], NewestWeek(end, end - 1), both) == []
+    assert incomplete([], NewestWeek(end, end - 1, 0.42), first) == []  # told before
+
+
+def gapped(*, first: int = 0) -> pd.DataFrame:
+    """Return rows of `a` in weeks 0, 1, 40 and later, and of `b` in all."""
+    weeks = [0, 1, *range(40, 60)][first:]
+    complete = make_series(a=range(60), b=range(60))
+    is_row = (complete["unique_id"] == "b") | complete.index.isin(weeks)
+    return make_raw(complete[is_row])
+
+
+def test_rows_before_a_gap_that_is_not_filled_are_listed_once():
+    settings = make_settings(Path("/")).series
+    now = make_ragged(a=(40, range(20)), b=(0, range(60)))
+    filled = make_series(a=range(60), b=range(60))
+    for was in (now.head(0), filled):
+        (one,) = long_gap(RawRows(gapped()), compare(now, was), settings)
+        assert one.message == (
+            "2 rows of 1 series lie before a gap of more than 26 weeks, which is not filled, and"
+            " were left out: a / 2024-01-05 (2 rows, then 38 weeks without a value)."
+        )
+        assert shrunk(compare(now, filled), n_passed=1, left_out=[one]) == []
+    assert shrunk(compare(now, filled), n_passed=1)
+    assert long_gap(RawRows(gapped()), compare(now, now), settings) == []
+    assert long_gap(RawRows(gapped(first=2)), compare(now, now.head(0)), settings) == []
+
+
+def weekly(first: str, n: int = 100) -> pd.DataFrame:
+    """Return n weekly rows of the series `a`."""
+    return rows(*pd.date_range(first, periods=n, freq="7D").astype(str))
+
+
+@pytest.mark.parametrize("day", ["1900-01-01", "1970-01-04", "2000-01-02", "2099-12-31"])
+def test_a_date_that_stands_for_a_missing_one_is_found(day: str):
+    own = weekly("2023-01-06")
+    (one,) = placeholder_dates(RawRows(pd.concat([own, rows(day, day), weekly("2020-01-03")])))
+    assert one.message == (
+        "2 rows of 1 series have a date that stands for a missing one, far from all other rows:"
+        f" a ({day})."
+    )
+    (one,) = placeholder_dates(RawRows(pd.concat([own, rows(day, unique_id="only")])))
+    assert one.series == ("only",)
+    assert placeholder_dates(RawRows(own)) == []
+
+
+@pytest.mark.parametrize(
+    "own",
+    [
+        weekly("1995-01-06", 600),
+        weekly("2000-01-01"),
+        rows(*pd.date_range("1990-01-01", periods=36, freq="YS").astype(str)),
+        rows(*pd.date_range("1999-12-31", periods=300, freq="ME").astype(str)),
+    ],
+    ids=["through 2000", "from 2000 on", "yearly", "monthly"],
+)
+def test_a_date_among_others_of_its_series_is_a_date(own: pd.DataFrame):
+    assert placeholder_dates(RawRows(own)) == []
+
+
+def test_dates_that_were_written_as_midnight_are_reported():
+    dates = rows("2026-03-02", "2026-03-03")
+    assert midnight_dates(RawRows(dates), zone=VIENNA) == []
+    dates.loc[0, "given"] = "{}"
+    (one,) = midnight_dates(RawRows(dates), zone=VIENNA)
+    assert one.message == (
+        "2 rows of 1 series have midnight in UTC as time, never another, and were taken as dates,"
+        " not converted to Europe/Vienna: a (2026-03-02)."
+    )

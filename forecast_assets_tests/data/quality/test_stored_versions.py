@@ -138,15 +138,15 @@ def test_the_same_findings_on_one_fetch_are_written_once(tmp_path: Path):
 
 def test_a_fetch_is_held_until_series_are_made_from_it(tmp_path: Path):
     store = make_store(tmp_path)
-    assert held_findings(store) == []
+    assert held_findings(store, now=AS_OF + 2 * WEEK) == []
     first, second = write_fetch(store, 1, 2), write_fetch(store, 1, 2, 3, weeks=1)
     keep(store, invented("flat", "hold"), first)
     publish(store, first)  # it was accepted
-    assert held_findings(store) == []
+    assert held_findings(store, now=AS_OF + 2 * WEEK) == []
     keep(store, [*invented("gaps"), *invented("shrunk", "hold")], second)
-    assert held_findings(store) == invented("shrunk", "hold")
+    assert held_findings(store, now=AS_OF + 2 * WEEK) == invented("shrunk", "hold")
     publish(store, second)
-    assert held_findings(store) == []
+    assert held_findings(store, now=AS_OF + 2 * WEEK) == []
 
 
 def test_a_version_without_its_fetch_is_refused(tmp_path: Path):

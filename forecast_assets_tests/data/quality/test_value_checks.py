@@ -8,6 +8,7 @@ from forecast_assets.data.quality.value_checks import (
     LatestValues,
     flat,
     gaps,
+    long_gap,
     out_of_range,
     repeated,
     rescaled,
@@ -121,7 +122,23 @@ def test_the_first_matching_range_and_the_minimum_apply():
 def test_old_gaps_are_reported_once_too():
     """A row under a default date makes weeks that nobody gave."""
     known, early = make_series(a=walk(60, seed=1)), make_series(a=[1.0] * 120)
-    now = early.assign(coverage=[1.0, *[0.0] * 59, *[1.0] * 60])
+    now = early.assign(is_filled=[False, *[True] * 59, *[False] * 60])
     was = known.assign(ds=known["ds"] + pd.Timedelta(weeks=60))
     (one,) = gaps(compare(now, was))
     assert one.n == 59
+
+
+@pytest.mark.parametrize(("n_filled", "is_found"), [(9, False), (10, True), (500, True)])
+def test_a_filled_gap_longer_than_the_rest_is_found(n_filled: int, *, is_found: bool):
+    is_filled = [False, *[True] * n_filled, *[False] * 9]
+    y = walk(n_filled + 10, seed=1)
+    now = make_series(a=y, b=y).assign(is_filled=[*is_filled, *[False] * len(y)])
+    found = long_gap(compare(now, now.head(0)))
+    assert [(one.n, one.series) for one in found] == [(n_filled, ("a",))] * is_found
+    assert long_gap(compare(now, now)) == []
+
+
+def test_weeks_without_sales_are_no_stuck_value():
+    now = newest(make_series(a=[*PANEL["s0"], *[0.0] * 8]), n_known=67)
+    assert len(flat(now)) == 1
+    assert flat(now, has_zeros=True) == []

@@ -168,6 +168,82 @@ def test_times_become_the_wall_clock_of_the_time_zone(times: Any, expected: list
 
 
 @pytest.mark.parametrize(
+    ("text", "frequency", "expected"),
+    [
+        ("2025-W01", "W-SUN", "2025-01-05"),
+        ("2025W01", "W-SUN", "2025-01-05"),
+        ("2025-W1", "W-FRI", "2025-01-03"),
+        ("2025-W01", "W-THU", "2025-01-02"),
+        ("2025-W01", "W-WED", "2025-01-08"),  # which has four of its days
+        ("2025-W01", "W-MON", "2025-01-06"),
+        ("2026-W53", "W-SUN", "2027-01-03"),
+        ("2025-W01-1", "W-FRI", "2024-12-30"),
+        ("2025W01-1", "W-FRI", "2024-12-30"),
+        ("2025W017T06:30", "W-FRI", "2025-01-05 06:30"),
+        ("2025-005", "W-FRI", "2025-01-05"),
+        ("2024-366 23:00", "W-FRI", "2024-12-31 23:00"),
+        (" 2025-01-05 ", "W-FRI", "2025-01-05"),
+        ("\t2025-W02\n", "W-SUN", "2025-01-12"),
+    ],
+)
+def test_iso_weeks_and_days_are_read_with_blanks_around(
+    text: str, frequency: str, expected: str
+) -> None:
+    raw = map_rows(rows(ds=[text, "2024-12-01"]), frequency=frequency)
+    assert raw["ds"].tolist() == [pd.Timestamp(expected), pd.Timestamp("2024-12-01")]
+
+
+@pytest.mark.parametrize(
+    "text", ["2025-W54", "2025-W53", "2025-W00", "2025-W01-8", "2025-366", "2025-000", "2025005"]
+)
+def test_a_week_or_day_that_does_not_exist_is_refused(text: str) -> None:
+    with pytest.raises(DataError, match=rf"hold no ISO 8601 time .*: row 1: '{text}'"):
+        map_rows(rows(ds=[text, "2024-12-01"]))
+
+
+NEW_YORK = ZoneInfo("America/New_York")
+MIDNIGHTS = ["2026-03-02T00:00:00Z", "2026-03-09T00:00:00Z"]
+
+
+@pytest.mark.parametrize(
+    "times",
+    [
+        MIDNIGHTS,
+        [MIDNIGHTS[0], "2026-03-09 00:00:00+00:00"],
+        pd.to_datetime(MIDNIGHTS),
+        pd.Series([datetime(2026, 3, day, tzinfo=UTC) for day in (2, 9)], dtype=object),
+    ],
+)
+def test_times_that_are_all_midnight_in_utc_are_dates(times: Any) -> None:
+    days = list(pd.to_datetime(["2026-03-02", "2026-03-09"]))
+    raw = map_rows(rows(ds=times), zone=NEW_YORK)
+    assert raw["ds"].tolist() == days
+    assert json.loads(raw["given"][0])["ds"].startswith("2026-03-02")
+    assert raw["problem"].isna().all()
+    assert raw["given"].notna().tolist() == [True, False]
+    for zone in (None, ZoneInfo("UTC")):  # nothing to decide
+        raw = map_rows(rows(ds=list(times)[:1] * 2), zone=zone)
+        assert (raw["ds"].tolist(), raw["given"].notna().any()) == (days[:1] * 2, False)
+
+
+@pytest.mark.parametrize(
+    "times",
+    [
+        [MIDNIGHTS[0], "2026-03-09T05:00:00Z"],
+        [MIDNIGHTS[0]] * 2,
+        ["2026-03-01T19:00:00-05:00", "2026-03-08T20:00:00-04:00"],
+        ["2026-03-02T05:00:00Z", "2026-03-09T05:00:00Z"],
+    ],
+)
+def test_other_times_in_utc_are_converted(times: list[str]) -> None:
+    raw = map_rows(rows(ds=times), zone=NEW_YORK)
+    assert raw["ds"].tolist() == [
+        pd.Timestamp(time).tz_convert(NEW_YORK).tz_localize(None) for time in times
+    ]
+    assert raw["given"].isna().all()
+
+
+@pytest.mark.parametrize(
     ("column", "value", "problem"),
     [
         ("y", "much", "`y` holds no number"),
@@ -255,7 +331,7 @@ def test_any_frame_is_mapped_or_refused_with_an_error_of_this_package(
     valid = raw[raw["problem"].isna()]
     assert len(raw) == n_rows
     assert valid[["unique_id", "ds"]].notna().all().all()
-    assert valid["given"].isna().all()
+    assert valid["given"].isna().all() or valid["ds"].dt.normalize().eq(valid["ds"]).all()
     assert not np.isinf(raw["y"]).any()
     assert list(table_contracts((80,))["raw_data"].check(raw).columns) == [
         *COLUMNS,

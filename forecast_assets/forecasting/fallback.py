@@ -1,0 +1,159 @@
+"""Forecast each series by its first candidate that succeeds on the newest week.
+
+The candidates are its champion, the runner-up, an ensemble of the surviving models, and naive.
+Running a model belongs to `backtesting.executor`.
+"""
+
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from functools import cache, partial
+from itertools import compress
+from typing import NamedTuple
+
+import numpy as np
+
+from forecast_assets.backtesting.executor import BacktestExecutor
+from forecast_assets.backtesting.folds import Panel, SeriesFolds
+from forecast_assets.backtesting.model_job import BacktestRequest
+from forecast_assets.config.settings import Settings
+from forecast_assets.forecasting.backtest_results import SCORED, BacktestResults
+from forecast_assets.forecasting.ensembles import COMBINATIONS
+from forecast_assets.models.base import Values
+from forecast_assets.models.registry import find_model
+from forecast_assets.storage.tables import COMBINATION, NAIVE, RUNNER_UP
+
+# The candidate of the rung `combination`.
+SURVIVORS_ENSEMBLE = "combination_median"
+Step = tuple[str, str]  # a candidate, and the name of its rung
+
+
+class SeriesForecast(NamedTuple):
+    """A series' forecast, the candidate and rung that it comes from."""
+
+    model: str
+    rung: str
+    y_hat: Values  # [H]
+    members: Sequence[str]  # of an ensemble: the models that forecast; else empty
+
+
+def latest_weights(results: BacktestResults, name: str) -> Values:
+    """Return the weights of models in an ensemble for the newest week, from all folds: [M, S]."""
+    weights = np.zeros((len(results.models), len(results.planned)))
+    for block in results.blocks():
+        weights[:, block.series] = COMBINATIONS[name].weigh(block.errors, block.is_scored)
+    return weights
+
+
+def fallback_order(model: str, rung: str, runner_up: str | None) -> list[Step]:
+    """Return the candidates of a series in the order in which they are tried."""
+    second = [(runner_up, RUNNER_UP)] if runner_up is not None else []
+    return [(model, rung), *second, (SURVIVORS_ENSEMBLE, COMBINATION), ("naive", NAIVE)]
+
+
+def forecast_with_fallback(
+    orders: Mapping[str, Sequence[Step]], latest: "LatestForecasts"
+) -> list[SeriesForecast]:
+    """Forecast each series with the first candidate of its order that succeeds.
+
+    A model runs only on the series that need it; all models of the same depth run together.
+    """
+    forecasts: dict[str, SeriesForecast] = {}
+    for depth in range(max(map(len, orders.values()))):
+        steps = {
+            unique_id: order[depth]
+            for unique_id, order in orders.items()
+            if unique_id not in forecasts and depth < len(order)
+        }
+        weights = {unique_id: latest.weights(unique_id, *step) for unique_id, step in steps.items()}
+        latest.run_missing(weights)
+        for unique_id, step in steps.items():
+            made = latest.forecast(unique_id, *step, weights[unique_id])
+            if np.isfinite(made.y_hat).all():
+                forecasts[unique_id] = made
+    return [forecasts[unique_id] for unique_id in orders]
+
+
+class LatestForecasts:
+    """Run models on the newest week of `targets`, at most once for a series, and combine them."""
+
+    def __init__(
+        self,
+        targets: Sequence[SeriesFolds],
+        results: BacktestResults,
+        settings: Settings,
+        executor: BacktestExecutor,
+    ) -> None:
+        self._targets, self._panel = targets, Panel.of(targets)
+        self._results, self._settings, self._executor = results, settings, executor
+        self._position = {series.unique_id: i for i, series in enumerate(results.planned)}
+        self._ends = np.cumsum(results.n_folds)
+        self._weights = cache(partial(latest_weights, results))  # [M, S] by ensemble
+        self._y_hat: dict[str, dict[str, Values]] = defaultdict(dict)  # [H] by model and series
+
+    def weights(self, unique_id: str, name: str, rung: str) -> dict[str, float]:
+        """Return the models that a candidate needs on a series, with their weights.
+
+        On the rung `combination` an ensemble consists of the models that have not failed yet.
+        """
+        if name not in COMBINATIONS:
+            return {name: 1.0}
+        if unique_id not in self._position:
+            return {}
+        if rung == COMBINATION:
+            weights = self._weights_of_survivors(unique_id, name)
+        else:
+            weights = self._weights(name)[:, self._position[unique_id]]
+        pairs = zip(self._results.models, weights, strict=True)
+        return {model: float(weight) for model, weight in pairs if weight}
+
+    def run_missing(self, models_by_series: Mapping[str, Collection[str]]) -> None:
+        """Run the models that series need and that have not run on them yet."""
+        needed: dict[str, set[str]] = defaultdict(set)
+        for unique_id, models in models_by_series.items():
+            for model in models:
+                if unique_id not in self._y_hat[model]:
+                    needed[model].add(unique_id)
+        order = [name for name in self._results.models if name in needed]
+        order += [name for name in needed if name not in order]
+        requests = [
+            BacktestRequest(
+                find_model(model, self._settings), self._restrict(needed[model]), self._panel
+            )
+            for model in order
+        ]
+        for model, run in zip(order, self._executor.run_all(requests), strict=True):
+            ids = [series.unique_id for series in run.planned if len(series.ends)]
+            self._y_hat[model].update(zip(ids, run.folds.y_hat, strict=True))
+
+    def forecast(
+        self, unique_id: str, name: str, rung: str, weights: Mapping[str, float]
+    ) -> SeriesForecast:
+        """Return a candidate's forecast of a series, NaN where it failed."""
+        y_hat = [self._y_hat[model][unique_id] for model in weights]
+        if name not in COMBINATIONS:
+            return SeriesForecast(name, rung, y_hat[0], ())
+        if not y_hat:
+            return SeriesForecast(name, rung, np.full(self._settings.backtest.horizon, np.nan), ())
+        columns = np.array([*weights.values()])[:, None]
+        pooled = COMBINATIONS[name].pool(np.stack(y_hat)[:, None], columns)[0]
+        is_known = [np.isfinite(values).all() for values in y_hat]
+        return SeriesForecast(name, rung, pooled, [*compress(weights, is_known)])
+
+    def _weights_of_survivors(self, unique_id: str, name: str) -> Values:
+        """Return the weights in an ensemble of the models that have not failed: [M]."""
+        position, results = self._position[unique_id], self._results
+        end = self._ends[position]
+        folds = slice(end - results.n_folds[position], end)
+        errors = results.y_hat[:, folds] - results.y[folds]
+        latest = [self._y_hat[model].get(unique_id, np.zeros(0)) for model in results.models]
+        has_failed = np.array([np.isnan(y_hat).any() for y_hat in latest])
+        is_able = (results.status[:, position] == SCORED) & ~has_failed
+        return COMBINATIONS[name].weigh(errors[:, None], is_able[:, None])[:, 0]
+
+    def _restrict(self, ids: Collection[str]) -> list[SeriesFolds]:
+        """Keep every series, but the fold of these alone: a global model trains on all of them."""
+        return [
+            series if series.unique_id in ids else replace(series, ends=series.ends[:0])
+            for series in self._targets
+        ]
