@@ -66,13 +66,14 @@ INTERVALS: Mapping[str, Mapping[str, float]] = {
     "half of the weight in 23 weeks": {"WEEKLY_DECAY": 0.97},
     "noise of late: half in 8 weeks": {"VOLATILITY_HALF_LIFE": 8},
     "noise of the whole past": {"VOLATILITY_HALF_LIFE": 100_000},
+    "outliers count in full": {"OUTLIER": 1e9},
 }
 
 
 def few_best(k: int) -> Weigh:
     """Weight the k models with the lowest error so far equally."""
 
-    def weigh(errors: Values, is_able: "np.typing.NDArray[np.bool_]") -> Values:
+    def weigh(errors: Values, is_able: "np.typing.NDArray[np.bool_]", _: object) -> Values:
         mae = np.where(is_able, np.abs(errors).mean(axis=(2, 3)), np.inf)
         rank = mae.argsort(axis=0, kind="stable").argsort(axis=0, kind="stable")
         weights = (is_able & (rank < k)).astype(float)
@@ -85,7 +86,7 @@ def equal_weights_of(*names: str) -> Weigh:
     """Weight the named models equally."""
     is_named = np.isin(DEFAULT_MODELS, names)[:, None]
 
-    def weigh(errors: Values, is_able: "np.typing.NDArray[np.bool_]") -> Values:
+    def weigh(errors: Values, is_able: "np.typing.NDArray[np.bool_]", _: object) -> Values:
         del errors
         weights = (is_able & is_named).astype(float)
         return weights / np.maximum(weights.sum(axis=0), 1)
@@ -134,6 +135,7 @@ def backtest(group: Group, folder: Path) -> BacktestResults:
     """Backtest every default model on every fold that is needed."""
     settings = settings_of(group, folder)
     series = group.read().sort_values(["unique_id", "ds"], ignore_index=True)
+    series = series.assign(is_filled=False)
     values = {"settings": settings, "store": build_store(settings), "compute": backtest_executor}
     with dg.build_resources(values) as resources:
         executor: BacktestExecutor = resources.compute
@@ -142,7 +144,13 @@ def backtest(group: Group, folder: Path) -> BacktestResults:
     return BacktestResults.from_predictions(predictions, series, settings)
 
 
-def origins(results: BacktestResults, settings: Settings) -> Iterator[Origin]:
+def until(folds: SeriesFolds, end: int, ends: "np.typing.NDArray[np.int64]") -> SeriesFolds:
+    """Return the first weeks of a series with some of its folds."""
+    cut = {name: getattr(folds, name)[:end] for name in ("ds", "y", "is_filled")}
+    return replace(folds, **cut, ends=ends)
+
+
+def origins(results: BacktestResults) -> Iterator[Origin]:
     """Yield the last weeks in order, each with what was known then."""
     bounds = np.cumsum([0, *results.n_folds])
     for back in range(ORIGINS, 0, -1):
@@ -163,7 +171,7 @@ def origins(results: BacktestResults, settings: Settings) -> Iterator[Origin]:
         ).T
         models = BacktestResults(
             [
-                replace(folds, ds=folds.ds[:end], y=folds.y[:end], ends=folds.ends[window])
+                until(folds, end, folds.ends[window])
                 for folds, end, window in zip(planned, ends, seen, strict=True)
             ],
             results.models,
@@ -182,15 +190,12 @@ def origins(results: BacktestResults, settings: Settings) -> Iterator[Origin]:
             forecasts[name] = ensemble.pool(newest[:, :, None], latest_weights(models, name))[:, 0]
         for name, ensemble in MEMBERS.items():
             weights = np.hstack(
-                [ensemble.weigh(block.errors, block.is_scored) for block in models.blocks()]
+                [ensemble.weights(b.y_hat, b.y, b.is_scored) for b in models.blocks()]
             )[:, np.argsort(np.concatenate([block.series for block in models.blocks()]))]
             forecasts[name] = ensemble.pool(newest[:, :, None], weights)[:, 0]
         yield Origin(
-            add_ensembles(models, COMBINATIONS, min_lag=settings.backtest.overlap),
-            [
-                replace(folds, ds=folds.ds[:end], y=folds.y[:end], ends=folds.ends[:0])
-                for folds, end in zip(planned, ends, strict=True)
-            ],
+            add_ensembles(models, COMBINATIONS),
+            [until(folds, end, folds.ends[:0]) for folds, end in zip(planned, ends, strict=True)],
             forecasts,
             results.y[last, 0],
         )
@@ -202,12 +207,10 @@ def apply_rules(group: Group, results: BacktestResults, folder: Path) -> pd.Data
     any_settings = rules[DEFAULT]
     before: dict[str, list[pd.DataFrame]] = {name: [] for name in rules}
     rows = []
-    for week, origin in enumerate(origins(results, any_settings)):
+    for week, origin in enumerate(origins(results)):
         ids = [folds.unique_id for folds in origin.series]
         scores = compute(origin.results, any_settings)
-        weekly = frame_of(origin.series)
-        metrics = to_frame(origin.results, scores, weekly)
-        metrics = metrics[metrics["n_folds"] > 0]
+        metrics = to_frame(origin.results, scores)
         for rule, settings in rules.items():
             choice = choose(metrics, settings, previous=before[rule])
             before[rule] = [choice, *before[rule]][: settings.selection.patience]
@@ -220,27 +223,16 @@ def apply_rules(group: Group, results: BacktestResults, folder: Path) -> pd.Data
         rows += [outcome(name, week, origin, [name] * len(ids)) for name in MEMBERS]
         for name, constants in INTERVALS.items():
             with patch.multiple(intervals, **constants):
-                volatilities = [
-                    intervals.recent_volatility(folds.y)[folds.ends - 1]
-                    for folds in origin.results.planned
-                ]
+                planned = origin.results.planned
+                every = intervals.recent_volatility([folds.real_y for folds in planned])
+                pairs = zip(every, planned, strict=True)
+                volatilities = [volatility[folds.ends - 1] for volatility, folds in pairs]
                 other = replace(origin.results, recent_volatility=np.concatenate(volatilities))
                 changed, models_chosen = replace(origin, results=other), [DEFAULT] * len(ids)
                 rows.append(
                     published(f"intervals: {name}", week, changed, models_chosen, any_settings)
                 )
     return pd.concat(rows, ignore_index=True).assign(group=group.name)
-
-
-def frame_of(series: Sequence[SeriesFolds]) -> pd.DataFrame:
-    """Return the series as a long frame."""
-    return pd.concat(
-        [
-            pd.DataFrame({"unique_id": folds.unique_id, "ds": folds.ds, "y": folds.y})
-            for folds in series
-        ],
-        ignore_index=True,
-    )
 
 
 def outcome(rule: str, week: int, origin: Origin, models_chosen: Sequence[str]) -> pd.DataFrame:

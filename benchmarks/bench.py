@@ -238,7 +238,7 @@ def closed_forms() -> Iterator[Row]:
 
     settings = parse({}, root=HERE, var=HERE, origin="the benchmark")
     compute = BacktestExecutor(settings, FoldCache(HERE / "none"), DaskPool(no_workers))
-    series = weekly(10_000, n_weeks=520)
+    series = weekly(10_000, n_weeks=520).assign(is_filled=False)
     names = ["naive", "seasonal_naive", "drift", "window_average"]
     requests = compute.requests(series, names)
     for name, request in zip(names, requests, strict=True):

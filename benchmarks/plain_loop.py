@@ -26,7 +26,7 @@ def main() -> None:
     settings = loader.load()
     as_of = datetime.fromisoformat(sys.argv[1]).replace(tzinfo=UTC)
     raw = fetch.fetch(FetchRequest(settings, as_of))
-    weeks = weekly.to_weeks(raw, settings, as_of=as_of).frame[["unique_id", "ds", "y"]]
+    weeks = weekly.to_weeks(raw, settings, as_of=as_of).frame
     all_folds = folds.plan(weeks, settings.backtest)
     warnings.simplefilter("ignore")
     started, n_fits = time.perf_counter(), 0

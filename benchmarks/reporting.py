@@ -66,6 +66,7 @@ def make_metrics(ids: np.ndarray, rng: np.random.Generator) -> pd.DataFrame:
         unique_id=np.repeat(ids, N_MODELS),
         model=np.tile(models, len(ids)),
         n_folds=N_WEEKS,
+        n_real=N_WEEKS,
         may_be_best=rng.random(n) < FAILURE_RATE,
         status=np.where(is_failed, "failed", "scored"),
         reason=np.where(is_failed, reasons, None),
@@ -92,7 +93,7 @@ def main() -> None:
     """Make up a week, then measure its report and its brief message."""
     n_series, folder = int(sys.argv[1]), Path(sys.argv[2])
     rng = np.random.default_rng(0)
-    series = weekly(n_series, n_weeks=N_WEEKS)
+    series = weekly(n_series, n_weeks=N_WEEKS).assign(is_filled=False)
     forecasts = [publish(series, age, rng) for age in range(N_PUBLISHED, -1, -1)]
     ids = forecasts[-1]["unique_id"].to_numpy()
     accuracy = score_published(pd.concat(forecasts, ignore_index=True), series, levels=LEVELS)

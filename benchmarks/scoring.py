@@ -57,14 +57,14 @@ def main() -> None:
     """Time scoring, then selection by every rule."""
     n_series, n_models, n_windows = map(int, sys.argv[1:])
     settings = settings_of(n_windows)
-    series = weekly(n_series, n_weeks=160)
+    series = weekly(n_series, n_weeks=160).assign(is_filled=False)
     invented = predictions(series, settings, n_models)
     scored: list[pd.DataFrame] = []
 
     def score() -> None:
         results = collect(invented, series, settings)
         scores = compute(results, settings)
-        scored.append(metrics_frame(results, scores, series))
+        scored.append(metrics_frame(results, scores))
         leaderboard(scored[-1], metric="mase")
         pooled_statistics(results, scores, overlap=1)
         by_horizon(results, scores)

@@ -38,6 +38,18 @@ def make_series(**values: Sequence[float]) -> pd.DataFrame:
     return pd.concat(frames, ignore_index=True)
 
 
+def with_gaps(
+    series: pd.DataFrame, gaps: Mapping[str, Sequence[int]], *, missing: str = "interpolate"
+) -> pd.DataFrame:
+    """Return the table `series` as it is if weeks are missing, given by series and position."""
+    weeks = zip(series["unique_id"], series.groupby("unique_id").cumcount(), strict=True)
+    is_gap = np.array([week in gaps.get(unique_id, ()) for unique_id, week in weeks])
+    y = series["y"].mask(is_gap)
+    filled = y.ffill() if missing == "ffill" else y.interpolate()
+    coverage = series["coverage"].mask(is_gap, 0.0)
+    return series.assign(y=filled, coverage=coverage, is_filled=is_gap)
+
+
 def make_raw(series: pd.DataFrame) -> pd.DataFrame:
     """Make the table `raw_data` of a source that returns these weeks."""
     return series[["unique_id", "ds", "y"]].assign(problem=None, given=None)

@@ -107,6 +107,7 @@ def make_metrics(
             unique_id=np.repeat(list(ids), len(scores)),
             model=np.tile(list(scores), len(ids)),
             n_folds=9,
+            n_real=9,
             skill_vs_naive=1 - values,
             may_be_best=~is_failed,
             fit_seconds=0.0,

@@ -78,7 +78,9 @@ def make_scores(levels: Sequence[float] = (80, 95), *, mae: float = 1.0) -> pd.D
     """Make the table `metrics` of one series `a` and the model naive, with equal scores."""
     scores = dict.fromkeys(table_contracts(levels)["metrics"].names, mae)
     texts = {"unique_id": "a", "model": "naive", "status": "scored", "reason": None}
-    return make_row("metrics", levels, **(scores | texts | {"n_folds": 3, "may_be_best": True}))
+    return make_row(
+        "metrics", levels, **(scores | texts | {"n_folds": 3, "n_real": 3, "may_be_best": True})
+    )
 
 
 def make_choice(*, score: float = 1.0, previous: str | None = None) -> pd.DataFrame:

@@ -73,7 +73,7 @@ def make_tables(
     runs = executor.run_all(executor.requests(panel, settings.models.enabled))
     predictions = pd.concat([run.predictions(settings) for run in runs])
     results = collect(predictions, panel, settings)
-    metrics = contracts["metrics"].check(to_frame(results, compute(results, settings), panel))
+    metrics = contracts["metrics"].check(to_frame(results, compute(results, settings)))
     best_model = contracts["best_model"].check(choose(metrics, settings))
     times = {"as_of": AS_OF, "made_at": AS_OF}
     rows = forecast(best_model, panel, predictions, settings, executor=executor, **times)

@@ -183,6 +183,23 @@ def test_a_new_week_scores_the_forecast_of_the_week_before(
     assert scored["error"] == pytest.approx(forecast["y_hat"] - LONGER["a"][-1])
 
 
+def test_a_forecast_of_a_filled_week_is_scored_once_the_week_has_a_value(
+    published: Settings, instance: dg.DagsterInstance
+):
+    store = build_store(published)
+    series = make_series(a=walk(42, seed=1), b=walk(47, seed=2))
+    late = series.iloc[[40]]
+    write_source(published.root, series.drop(index=40))
+    assert run_week(published, instance).success
+    weeks = latest(store, "series")
+    assert weeks.loc[weeks["is_filled"], "ds"].tolist() == late["ds"].tolist()
+    assert set(latest(store, "forecast_accuracy")["unique_id"]) == {"b"}
+    write_source(published.root, series)
+    assert run_week(published, instance).success
+    scored = latest(store, "forecast_accuracy").set_index(["unique_id", "ds"]).loc["a"]
+    assert scored.loc[late["ds"].item(), "y_first"] == late["y"].item()
+
+
 def test_a_past_as_of_uses_the_weeks_before_it_and_does_not_become_the_latest(
     published: Settings, instance: dg.DagsterInstance
 ):

@@ -42,7 +42,23 @@ class SeriesFolds:
     unique_id: str
     ds: NDArray[np.datetime64]  # [n]
     y: Values  # [n]
-    ends: NDArray[np.int64]  # [k], ascending
+    is_filled: NDArray[np.bool_]  # [n]; where `series.missing` made up the value
+    ends: Positions  # [k], ascending
+
+    @cached_property
+    def real_y(self) -> Values:
+        """The values, NaN where the week was filled: [n]."""
+        return np.where(self.is_filled, np.nan, self.y)
+
+    def targets(self, horizon: int) -> Values:
+        """Return the values after each cutoff, NaN where the week was filled: [k, horizon]."""
+        return self.real_y[self.ends[:, None] + np.arange(horizon)]
+
+    def n_real_targets(self, horizon: int) -> int:
+        """Count the weeks, not filled, that lie at most a horizon after any cutoff."""
+        is_target = np.zeros(len(self.y), dtype=bool)
+        is_target[self.ends[:, None] + np.arange(horizon)] = True
+        return int((is_target & ~self.is_filled).sum())
 
     @cached_property
     def prefix_digests(self) -> list[bytes]:
@@ -106,20 +122,33 @@ class FoldForecasts:
 
 
 def plan(series: "pd.DataFrame", backtest: "BacktestSettings") -> list[SeriesFolds]:
-    """Plan the folds of every series.
+    """Plan the folds of every series: the newest `n_windows` of the possible cutoffs.
 
-    There are `n_windows` cutoffs, `step` weeks apart; the last one leaves a whole horizon after it.
-    A short series has fewer: the first fit sees at least half of its weeks. A series with more
-    weeks than the horizon has at least one fold.
+    A filled week is never a cutoff: the series ended before it as long as its value was unknown.
+    Nor is a week that only filled ones follow within the horizon. Earlier cutoffs replace them, so
+    that gaps cost folds only where the series has no earlier ones. So every fold sees what would
+    have been filled at its cutoff: only gaps that a real value closes.
     """
     planned = []
     for item in split_series(series):
-        last = len(item.y) - backtest.horizon
-        room = 1 + max(last // 2 - 1, 0) // backtest.step
-        n_folds = min(backtest.n_windows, room) if last >= 1 else 0
-        ends = last - backtest.step * np.arange(n_folds, dtype=np.int64)[::-1]
-        planned.append(replace(item, ends=ends))
+        ends = possible_ends(len(item.y), backtest)
+        if item.is_filled.any():
+            n_real = np.cumsum(np.append(0, ~item.is_filled))
+            has_target = n_real[ends + backtest.horizon] > n_real[ends]
+            ends = ends[has_target & ~item.is_filled[ends - 1]]
+        planned.append(replace(item, ends=ends[-backtest.n_windows :]))
     return planned
+
+
+def possible_ends(n_weeks: int, backtest: "BacktestSettings") -> Positions:
+    """Return how many values each possible fold of a series without filled weeks sees, ascending.
+
+    Cutoffs are `step` weeks apart; the last one leaves a whole horizon after it, and the first fit
+    sees at least half of the weeks. A series with more weeks than the horizon has at least one.
+    """
+    last = n_weeks - backtest.horizon
+    n_folds = 1 + max(last // 2 - 1, 0) // backtest.step if last >= 1 else 0
+    return last - backtest.step * np.arange(n_folds, dtype=np.int64)[::-1]
 
 
 def latest_folds(series: "pd.DataFrame") -> list[SeriesFolds]:
@@ -134,11 +163,12 @@ def split_series(series: "pd.DataFrame") -> list[SeriesFolds]:
     ids = series["unique_id"].to_numpy()
     ds = series["ds"].to_numpy(dtype="datetime64[ns]")
     y = series["y"].to_numpy(dtype=np.float64)
+    is_filled = series["is_filled"].to_numpy(dtype=bool)
     bounds = [*np.flatnonzero(np.r_[True, ids[1:] != ids[:-1]]), len(ids)] if len(ids) else []
     no_ends = np.array([], dtype=np.int64)
     return [
-        SeriesFolds(str(ids[start]), ds[start:stop], y[start:stop], no_ends)
-        for start, stop in pairwise(bounds)
+        SeriesFolds(str(ids[a]), ds[a:b], y[a:b], is_filled[a:b], no_ends)
+        for a, b in pairwise(bounds)
     ]
 
 
@@ -175,14 +205,16 @@ class Panel:
     y: Values  # [N]
     starts: Positions  # [S + 1]
     first: NDArray[np.datetime64]  # [S], days
+    is_filled: NDArray[np.bool_]  # [N]; the first value of each series is real
 
     @classmethod
     def of(cls, planned: Sequence[SeriesFolds]) -> "Panel":
         """Concatenate the series of a plan."""
         values = [series.y for series in planned] or [np.array([], dtype=np.float64)]
+        is_filled = [series.is_filled for series in planned] or [np.array([], dtype=bool)]
         sizes = [0, *(len(series.y) for series in planned)]
         first = np.array([series.ds[0] for series in planned], dtype="datetime64[D]")
-        return cls(np.concatenate(values), np.cumsum(sizes), first)
+        return cls(np.concatenate(values), np.cumsum(sizes), first, np.concatenate(is_filled))
 
     def series(self, i: int) -> Values:
         """Return the values of series i."""
@@ -194,10 +226,20 @@ class Panel:
         return day
 
     def sizes_at(self, day: np.datetime64) -> Positions:
-        """Return how many values each series has up to and including a day: shape [S]."""
+        """Return how many values each series had on a day: shape [S].
+
+        A series ends with its newest real value up to and including the day: a gap is filled once
+        a value closes it.
+        """
         weeks = (day - self.first) // WEEK + 1
         sizes: Positions = np.clip(weeks, 0, np.diff(self.starts)).astype(np.int64)
-        return sizes
+        starts = self.starts[:-1]
+        return np.where(sizes > 0, self._newest_real[starts + sizes - 1] - starts + 1, 0)
+
+    @cached_property
+    def _newest_real(self) -> Positions:
+        """The position of the newest real value up to each value: [N]."""
+        return np.maximum.accumulate(np.where(self.is_filled, 0, np.arange(len(self.y))))
 
     def frame(self, after: Positions, upto: Positions) -> "pd.DataFrame":
         """Return the values after[i] to upto[i] - 1 of each series i: `unique_id, ds, y`."""
@@ -214,7 +256,7 @@ class Panel:
     def digest(self) -> str:
         """A digest of the values and their weeks (32 hex digits)."""
         digest = hashlib.blake2b(digest_size=16)
-        for part in (self.y, self.starts, self.first):
+        for part in (self.y, self.starts, self.first, self.is_filled):
             digest.update(part.tobytes())
         return digest.hexdigest()
 

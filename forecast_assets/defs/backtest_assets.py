@@ -189,7 +189,7 @@ def metrics(
     """Score every model and ensemble on every series over the planned folds."""
     results = scoring.collect(backtest_predictions, series, settings)
     computed = scoring.compute(results, settings)
-    scores = scoring.to_frame(results, computed, series)
+    scores = scoring.to_frame(results, computed)
     metric = settings.selection.metric
     overall = leaderboard.leaderboard(scores, metric=metric)
     pooled = leaderboard.pooled_statistics(results, computed, overlap=settings.backtest.overlap)
@@ -206,6 +206,7 @@ def metrics(
             "n_scored": int((scores["status"] == "scored").sum()),
             "n_failed": int((scores["status"] == "failed").sum()),
             "n_ineligible": int((scores["status"] == "ineligible").sum()),
+            "n_too_few": int((scores["status"] == "too_few").sum()),
             **{f"{metric}_of_{model}": float(mean) for model, mean in means.items()},
         },
         check=checks.models_complete(scores),

@@ -135,8 +135,8 @@ def champions_used(forecast: pd.DataFrame) -> dg.AssetCheckResult:
     good = f"All {forecast['unique_id'].nunique()} series are forecast by their champion."
     bad = (
         f"{len(others)} series are not forecast by a champion: {format_list(names)}. The champion"
-        f" failed on the newest week, or no model forecast every fold of the series. The column"
-        f" `reason` of best_model says which."
+        f" failed on the newest week, no model forecast every fold of the series, or too many of"
+        f" its weeks were filled. The column `reason` of best_model says which."
     )
     text = bad if names else good
     return _result("champions_used", len(others), text, series=others["unique_id"])

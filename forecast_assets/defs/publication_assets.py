@@ -12,6 +12,7 @@ import pandas as pd
 from forecast_assets.backtesting.executor import BacktestExecutor
 from forecast_assets.config.settings import Settings
 from forecast_assets.data.quality.stored_versions import findings_of
+from forecast_assets.data.weekly import with_is_filled
 from forecast_assets.defs import checks, notifications
 from forecast_assets.defs.asset_decorator import AssetResult, week_asset
 from forecast_assets.defs.metadata import asset_result, first_rows, svg_metadata
@@ -20,6 +21,7 @@ from forecast_assets.defs.schedules import last_tick, refuse_withdrawn
 from forecast_assets.forecasting import forecast, live_accuracy
 from forecast_assets.reporting import plots, render, summary
 from forecast_assets.storage import tables
+from forecast_assets.storage.commit import Commit
 from forecast_assets.storage.store import Store
 from forecast_assets.storage.tables import CHAMPION, interval_columns
 from forecast_assets.storage.versions import (
@@ -70,7 +72,7 @@ def next_week_forecast(
     )
 
 
-@week_asset(group="forecast", kind="pandas")
+@week_asset(group="forecast", kind="pandas", code_version="2")
 def forecast_accuracy(
     context: dg.AssetExecutionContext,
     next_week_forecast: pd.DataFrame,
@@ -91,7 +93,7 @@ def forecast_accuracy(
         pd.concat([*published, next_week_forecast], ignore_index=True),
         series,
         levels=levels,
-        before=store.read([previous]) if previous else None,
+        before=_scores_of(store, previous, settings) if previous else None,
     )
     summarize = functools.partial(live_accuracy.summary, scored, series, levels=levels)
     overall = summarize().drop(columns=["of", "n"]).dropna(axis="columns").to_dict("records")
@@ -110,6 +112,15 @@ def forecast_accuracy(
         },
         check=checks.intervals_and_skill(check),
     )
+
+
+def _scores_of(store: Store, commit: Commit, settings: Settings) -> pd.DataFrame:
+    """Return a version of forecast_accuracy, without the filled weeks that version 0.1 scored."""
+    scores, source = store.read([commit]), commit.input_of("series")
+    if commit.code_version != "1" or source is None:
+        return scores
+    series = with_is_filled(store.read([store.commit(source)]), settings)
+    return scores.merge(series.loc[~series["is_filled"], ["unique_id", "ds"]])
 
 
 @week_asset(group="report", kind="html")

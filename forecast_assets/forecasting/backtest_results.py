@@ -5,7 +5,8 @@ Scoring and choosing do not belong here.
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import pairwise
 from typing import Any, Self
 
@@ -13,37 +14,26 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from forecast_assets.backtesting.folds import SeriesFolds, is_declined, plan
-from forecast_assets.config.settings import Settings
+from forecast_assets.backtesting.folds import SeriesFolds, is_declined, plan, possible_ends
+from forecast_assets.config.settings import BacktestSettings, Settings
 from forecast_assets.errors import DataError
+from forecast_assets.forecasting.fold_blocks import NO_FOLD, SeriesBlock
 from forecast_assets.forecasting.intervals import ErrorPool, recent_volatility, scale_errors
 from forecast_assets.models.base import Positions, Values
+from forecast_assets.storage.tables import STATUSES
 
 # Folds of one model computed at once; bounds memory.
 BLOCK_FOLDS = 20_000
 # Evenly drawn series; the errors of more give the same intervals.
 MAX_POOL_SERIES = 1000
 
-SCORED, FAILED, INELIGIBLE = "scored", "failed", "ineligible"
-
-
-@dataclass(frozen=True, eq=False)
-class SeriesBlock:
-    """Series with the same cutoffs; `folds` are the positions of their folds in the whole."""
-
-    series: Positions  # [S]
-    folds: Positions  # [S, K]
-    weeks: Positions  # [K]; of the cutoffs, as `as_weeks` counts them
-    last: Values  # [S, K]; the value at the cutoff
-    recent_volatility: Values  # [S, K]; at the cutoff
-    y: Values  # [S, K, H]
-    y_hat: Values  # [M, S, K, H]; NaN where a model did not forecast
-    is_scored: NDArray[np.bool_]  # [M, S]: forecast every fold
-
-    @property
-    def errors(self) -> Values:
-        """Forecast minus actual: [M, S, K, H]."""
-        return self.y_hat - self.y
+SCORED, FAILED, INELIGIBLE, TOO_FEW = STATUSES
+# Where a candidate could be compared with others: it may have failed.
+ELIGIBLE = (SCORED, FAILED)
+# With so many scores a mean absolute error is within a half of the true one in 19 of 20 cases.
+MIN_REAL_WEEKS = 8
+# Series with filled weeks share a block if their folds span the same multiple of so many weeks.
+SPAN_STEP = 26
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,11 +45,13 @@ class BacktestResults:
     weeks: Positions  # [F]; of the cutoffs, counted from 1970 on
     last: Values  # [F]
     recent_volatility: Values  # [F]
-    y: Values  # [F, H]
+    y: Values  # [F, H]; NaN where the week was filled
     y_hat: Values  # [M, F, H]
     fit_seconds: Values  # [M, S]
-    status: NDArray[np.object_]  # [M, S]: scored, failed or ineligible
+    status: NDArray[np.object_]  # [M, S]: one of STATUSES
     reason: NDArray[np.object_]  # [M, S]: why it is not scored, else null
+    # Of each series without folds: why its real weeks are too few, null if all its weeks are.
+    without_folds: Mapping[str, str | None] = field(default_factory=dict)
 
     @classmethod
     def from_predictions(
@@ -80,7 +72,7 @@ class BacktestResults:
         y_hat = predictions["y_hat"].to_numpy(dtype=np.float64)
         seconds = predictions["fit_seconds"].to_numpy(dtype=np.float64)
         errors = predictions["error"].to_numpy(dtype=object)
-        volatility = recent_volatility([folds.y for folds in every])
+        volatility = recent_volatility([folds.real_y for folds in every])
         status = np.full((len(rows), len(planned)), SCORED, dtype=object)
         reason = np.full(status.shape, None, dtype=object)
         for m, model_rows in enumerate(rows.values()):
@@ -89,27 +81,48 @@ class BacktestResults:
             for s in np.unique(np.searchsorted(starts, failed, side="right") - 1):
                 of_series = of_model[starts[s] : starts[s] + n_rows[s]]
                 status[m, s], reason[m, s] = _status(of_series)
+        too_few = {folds.unique_id: _too_few(folds, settings.backtest) for folds in every}
+        for s, folds in enumerate(planned):
+            if why := too_few.pop(folds.unique_id):
+                is_scored = status[:, s] == SCORED
+                status[is_scored, s], reason[is_scored, s] = TOO_FEW, why
         return cls(
             planned,
             list(rows),
             np.concatenate([as_weeks(folds.ds[folds.ends - 1]) for folds in every]),
             np.concatenate([folds.y[folds.ends - 1] for folds in every]),
             np.concatenate([v[folds.ends - 1] for folds, v in zip(every, volatility, strict=True)]),
-            np.concatenate([folds.y[folds.ends[:, None] + np.arange(horizon)] for folds in every]),
+            np.concatenate([folds.targets(horizon) for folds in every]),
             np.stack([y_hat[of] for of in rows.values()]).reshape(len(rows), -1, horizon),
             np.stack([np.add.reduceat(seconds[of], starts) for of in rows.values()]) / horizon,
             status,
             reason,
+            too_few,
         )
 
-    @property
+    @cached_property
     def n_folds(self) -> Positions:
         """Number of folds of each series: [S]."""
         return np.array([len(folds.ends) for folds in self.planned], dtype=np.int64)
 
+    @cached_property
+    def _starts(self) -> Positions:
+        """Position of the first fold of each series: [S]."""
+        return np.cumsum(self.n_folds) - self.n_folds
+
+    @property
+    def n_real(self) -> Positions:
+        """Number of real weeks that the scores of each series rest on: [S]."""
+        horizon = self.y.shape[1]
+        return np.array([folds.n_real_targets(horizon) for folds in self.planned], dtype=np.int64)
+
     def naive_error(self, *, is_squared: bool = False) -> Values:
-        """Return naive's MAE, or RMSE, before the first cutoff, which scales losses: [S]."""
-        steps = [np.diff(folds.y[: folds.ends[0]]) for folds in self.planned]
+        """Return naive's MAE, or RMSE, before the first cutoff, which scales losses: [S].
+
+        It forecasts a real week from the real week before; NaN if there are none.
+        """
+        steps = [np.diff(folds.real_y[: folds.ends[0]]) for folds in self.planned]
+        steps = [changes[~np.isnan(changes)] for changes in steps]
         sizes = [(s * s if is_squared else np.abs(s)).mean() if len(s) else np.nan for s in steps]
         return np.sqrt(sizes) if is_squared else np.array(sizes)
 
@@ -132,28 +145,41 @@ class BacktestResults:
 
     def blocks(self) -> Iterator[SeriesBlock]:
         """Yield the series in blocks that bound memory; each series is in one block."""
-        n_folds = self.n_folds
-        starts = np.cumsum(n_folds) - n_folds
-        if not len(n_folds):
-            return
-        calendars = np.stack([n_folds, self.weeks[starts + n_folds - 1]], axis=1)
+        kinds, kind = self._calendars
+        for i, n_weeks in enumerate(kinds[:, 1]):
+            same_calendar = np.flatnonzero(kind == i)
+            size = max(BLOCK_FOLDS // int(n_weeks), 1)
+            for start in range(0, len(same_calendar), size):
+                yield self._block(same_calendar[start : start + size])
+
+    @cached_property
+    def _calendars(self) -> tuple[Positions, Positions]:
+        """The kinds of calendars, (has gaps, weeks of its folds, last cutoff), and each series'."""
+        first = self.weeks[self._starts]
+        last_days = np.array([folds.ds[-1] for folds in self.planned], dtype="datetime64[ns]")
+        last = as_weeks(last_days) - self.y.shape[1]
+        has_gaps = np.array([folds.is_filled.any() for folds in self.planned], dtype=bool)
+        span = last - first + 1
+        span = np.where(has_gaps, -(-span // SPAN_STEP) * SPAN_STEP, span)
+        calendars = np.stack([has_gaps, span, last], axis=1)
         kinds, kind = np.unique(calendars, axis=0, return_inverse=True)
-        for i, n in enumerate(kinds[:, 0]):
-            same_calendar = np.flatnonzero(kind.reshape(-1) == i)
-            size = max(BLOCK_FOLDS // int(n), 1)
-            for first in range(0, len(same_calendar), size):
-                chunk = same_calendar[first : first + size]
-                folds = starts[chunk][:, None] + np.arange(n)
-                yield SeriesBlock(
-                    chunk,
-                    folds,
-                    self.weeks[folds[0]],
-                    self.last[folds],
-                    self.recent_volatility[folds],
-                    self.y[folds],
-                    self.y_hat[:, folds],
-                    self.status[:, chunk] == SCORED,
-                )
+        return kinds, kind.reshape(-1)
+
+    def _block(self, series: Positions) -> SeriesBlock:
+        n_folds = self.n_folds[series]
+        row = np.repeat(np.arange(len(series)), n_folds)
+        nth = np.arange(len(row)) - np.repeat(np.cumsum(n_folds) - n_folds, n_folds)
+        folds = self._starts[series][row] + nth
+        weeks, column = np.unique(self.weeks[folds], return_inverse=True)
+        index = np.full((len(series), len(weeks)), NO_FOLD)
+        index[row, column.reshape(-1)] = folds
+        last, volatility = self.last[index], self.recent_volatility[index]
+        y, y_hat = self.y[index], self.y_hat[:, index]
+        is_absent = index == NO_FOLD
+        last[is_absent] = volatility[is_absent] = np.nan
+        y[is_absent] = y_hat[:, is_absent] = np.nan
+        is_scored = self.status[:, series] == SCORED
+        return SeriesBlock(series, index, weeks, last, volatility, y, y_hat, is_scored)
 
 
 def comparable_candidates_and_series(
@@ -175,8 +201,9 @@ def pivot_scores(metrics: pd.DataFrame, column: str, candidates: Sequence[str]) 
 
 
 def pivot_eligible(metrics: pd.DataFrame, candidates: Sequence[str]) -> NDArray[np.bool_]:
-    """Return where candidates are not ineligible in `metrics`: [S, C], by name of the series."""
-    return np.asarray(_pivot(metrics, metrics["status"] != INELIGIBLE, candidates) == 1)
+    """Return where candidates could be compared in `metrics`: [S, C], by name of the series."""
+    is_eligible = metrics["status"].isin(ELIGIBLE)
+    return np.asarray(_pivot(metrics, is_eligible, candidates) == 1)
 
 
 def _pivot(metrics: pd.DataFrame, values: "pd.Series[Any]", candidates: Sequence[str]) -> Values:
@@ -234,6 +261,21 @@ def _check_folds(
 
 # How the column `reason` of a model that failed on a series begins.
 N_FAILED = re.compile(r"^\d+ of \d+ forecasts: ")
+
+
+def _too_few(folds: SeriesFolds, backtest: BacktestSettings) -> str | None:
+    """Return why a series has too few real weeks for scores; None if filled weeks took none."""
+    if not folds.is_filled.any():
+        return None
+    n_possible = len(possible_ends(len(folds.y), backtest)[-backtest.n_windows :])
+    n_real, n_needed = folds.n_real_targets(backtest.horizon), min(MIN_REAL_WEEKS, n_possible)
+    if n_real >= n_needed:
+        return None
+    n_filled, n_weeks = int(folds.is_filled.sum()), len(folds.y)
+    return (
+        f"{n_real} weeks can be scored and {n_needed} are needed: {n_filled} of {n_weeks} weeks"
+        f" were filled"
+    )
 
 
 def _status(errors: NDArray[np.object_]) -> tuple[str, str | None]:

@@ -19,10 +19,17 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 
-from forecast_assets.forecasting.backtest_results import INELIGIBLE, SCORED, BacktestResults
-from forecast_assets.models.base import Values
+from forecast_assets.forecasting.backtest_results import (
+    INELIGIBLE,
+    SCORED,
+    TOO_FEW,
+    BacktestResults,
+)
+from forecast_assets.models.base import Positions, Values
 
-Weigh = Callable[[Values, NDArray[np.bool_]], Values]
+# From errors [M, S, K, H], 0 where the actual is unknown, which models are able [M, S], and how
+# many folds have a known actual [S], to weights [M, S] that sum to 1.
+Weigh = Callable[[Values, NDArray[np.bool_], Positions], Values]
 Pool = Callable[[Values, Values], Values]
 
 # Of three to ten members, five to seven did best (docs/choosing.md).
@@ -34,14 +41,14 @@ MIN_FOLDS_FOR_SUBSET = 8
 NO_MEMBER = "no model forecast every fold"
 
 
-def equal_weights(errors: Values, is_able: NDArray[np.bool_]) -> Values:
-    """Give each member the same weight: [M, S, k, H] and [M, S] -> [M, S]."""
-    return _shares(_members(errors, is_able).astype(np.float64))
+def equal_weights(errors: Values, is_able: NDArray[np.bool_], n_known: Positions) -> Values:
+    """Give each member the same weight: [M, S, K, H], [M, S] and [S] -> [M, S]."""
+    return _shares(_members(errors, is_able, n_known).astype(np.float64))
 
 
-def inverse_error_weights(errors: Values, is_able: NDArray[np.bool_]) -> Values:
+def inverse_error_weights(errors: Values, is_able: NDArray[np.bool_], n_known: Positions) -> Values:
     """Weight each member by the inverse of its mean absolute error; a perfect one takes all."""
-    members = _members(errors, is_able)
+    members = _members(errors, is_able, n_known)
     mae = _mae(errors, members)
     lowest = mae.min(axis=0)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -49,11 +56,12 @@ def inverse_error_weights(errors: Values, is_able: NDArray[np.bool_]) -> Values:
     return _shares(np.where(members, inverse, 0.0))
 
 
-def greedy_weights(errors: Values, is_able: NDArray[np.bool_]) -> Values:
+def greedy_weights(errors: Values, is_able: NDArray[np.bool_], n_known: Positions) -> Values:
     """Add the member that lowers the error of the mean most, round by round, with replacement."""
-    n_models, n_series, n_folds, _ = errors.shape
-    if n_folds < MIN_FOLDS_FOR_SUBSET:
-        return equal_weights(errors, is_able)
+    few = n_known < MIN_FOLDS_FOR_SUBSET
+    if few.all():
+        return equal_weights(errors, is_able, n_known)
+    n_models, n_series = is_able.shape
     flat = np.where(is_able[:, :, None], errors.reshape(n_models, n_series, -1), np.inf)
     total = np.zeros(flat.shape[1:])
     counts, kept = np.zeros((n_models, n_series)), np.zeros((n_models, n_series))
@@ -66,6 +74,8 @@ def greedy_weights(errors: Values, is_able: NDArray[np.bool_]) -> Values:
         is_better = loss[best, index] < lowest
         lowest = np.where(is_better, loss[best, index], lowest)
         kept = np.where(is_better, counts, kept)
+    if few.any():
+        kept[:, few] = equal_weights(errors[:, few], is_able[:, few], n_known[few])
     return _shares(np.where(is_able, kept, 0.0))
 
 
@@ -93,17 +103,22 @@ class Ensemble:
     weigh: Weigh
     pool: Pool
 
+    def weights(self, y_hat: Values, y: Values, is_able: NDArray[np.bool_]) -> Values:
+        """Return the weights by all folds: [M, S, K, H], [S, K, H] and [M, S] -> [M, S]."""
+        errors, n_known = _known_errors(y_hat, y)
+        return self.weigh(errors, is_able, n_known[:, -1])
+
     def combine_folds(
-        self, y_hat: Values, y: Values, is_able: NDArray[np.bool_], *, min_lag: int
+        self, y_hat: Values, y: Values, is_able: NDArray[np.bool_], *, n_over: Positions
     ) -> Values:
         """Combine the forecasts of every fold: [M, S, K, H] and [S, K, H] -> [S, K, H].
 
-        A fold's weights use only the folds at least `min_lag` before it.
+        The weights at fold k use the first `n_over[k]` folds: those whose weeks were over.
         """
-        errors = y_hat - y
+        errors, n_known = _known_errors(y_hat, y)
         pooled = np.empty_like(y)
-        for k in range(y.shape[1]):
-            weights = self.weigh(errors[:, :, : max(k - min_lag + 1, 0)], is_able)
+        for k, n in enumerate(n_over):
+            weights = self.weigh(errors[:, :, :n], is_able, n_known[:, n])
             pooled[:, k] = self.pool(y_hat[:, :, k], weights)
         return pooled
 
@@ -118,42 +133,64 @@ COMBINATIONS: Mapping[str, Ensemble] = MappingProxyType(
 )
 
 
-def add_ensembles(
-    results: BacktestResults, names: Collection[str], *, min_lag: int
-) -> BacktestResults:
+def add_ensembles(results: BacktestResults, names: Collection[str]) -> BacktestResults:
     """Add the forecasts that the named ensembles of the models would have made at each fold."""
     ensembles = [name for name in COMBINATIONS if name in names]
     y_hat = np.full((len(ensembles), *results.y.shape), np.nan)
     for block in results.blocks():
+        n_over = np.searchsorted(block.weeks, block.weeks - results.y.shape[1], side="right")
         for combined, name in zip(y_hat, ensembles, strict=True):
-            combined[block.folds] = COMBINATIONS[name].combine_folds(
-                block.y_hat, block.y, block.is_scored, min_lag=min_lag
+            of_block = COMBINATIONS[name].combine_folds(
+                block.y_hat, block.y, block.is_scored, n_over=n_over
             )
-    is_any = np.tile((results.status == SCORED).any(axis=0), (len(ensembles), 1))
-    status = np.where(is_any, SCORED, INELIGIBLE).astype(object)
-    reason = np.array([NO_MEMBER, None])[is_any.astype(int)]
+            combined[block.folds[block.has_fold]] = of_block[block.has_fold]
+    status, reason = _status_of_members(results)
+    shape = (len(ensembles), len(results.planned))
     return replace(
         results,
         models=[*results.models, *ensembles],
         y_hat=np.concatenate([results.y_hat, y_hat]),
-        fit_seconds=np.concatenate([results.fit_seconds, np.zeros(is_any.shape)]),
-        status=np.concatenate([results.status, status]),
-        reason=np.concatenate([results.reason, reason]),
+        fit_seconds=np.concatenate([results.fit_seconds, np.zeros(shape)]),
+        status=np.concatenate([results.status, np.broadcast_to(status, shape)]),
+        reason=np.concatenate([results.reason, np.broadcast_to(reason, shape)]),
     )
 
 
+def _status_of_members(
+    results: BacktestResults,
+) -> tuple[NDArray[np.object_], NDArray[np.object_]]:
+    """Return the status of every ensemble on each series, and its reason: [S] each."""
+    is_scored, is_few = ((results.status == one).any(axis=0) for one in (SCORED, TOO_FEW))
+    status = np.where(is_scored, SCORED, np.where(is_few, TOO_FEW, INELIGIBLE)).astype(object)
+    reason = np.where(is_scored, None, NO_MEMBER).astype(object)
+    for s in np.flatnonzero(is_few):
+        reason[s] = results.reason[results.status[:, s] == TOO_FEW, s][0]
+    return status, reason
+
+
+def _known_errors(y_hat: Values, y: Values) -> tuple[Values, Positions]:
+    """Return errors, 0 where the actual is unknown, and a count: [M, S, K, H] and [S, K + 1].
+
+    The count [:, k] is how many of the first k folds have a known actual.
+    """
+    is_known = ~np.isnan(y)
+    errors = y_hat - y
+    if not is_known.all():
+        errors = np.where(is_known, errors, 0.0)
+    counts = np.cumsum(is_known.any(axis=2), axis=1)
+    return errors, np.pad(counts, ((0, 0), (1, 0)))
+
+
 def _mae(errors: Values, is_in: NDArray[np.bool_]) -> Values:
-    """Return each model's mean absolute error so far: [M, S]; infinite for one excluded."""
+    """Return each model's error so far, to compare models: [M, S]; infinite for one excluded."""
     n_errors = max(errors.shape[2] * errors.shape[3], 1)
     return np.where(is_in, np.abs(errors).sum(axis=(2, 3)) / n_errors, np.inf)
 
 
-def _members(errors: Values, is_able: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Return the few models with the lowest error, ties by order; before any fold all: [M, S]."""
-    if not errors.shape[2]:
-        return is_able
+def _members(errors: Values, is_able: NDArray[np.bool_], n_known: Positions) -> NDArray[np.bool_]:
+    """Return the few models with the lowest error, ties by order; before any is known all."""
     rank = _mae(errors, is_able).argsort(axis=0, kind="stable").argsort(axis=0, kind="stable")
-    return np.asarray(is_able & (rank < MAX_MEMBERS))
+    return np.asarray(is_able & ((rank < MAX_MEMBERS) | (n_known == 0)))
 
 
 def _shares(weights: Values) -> Values:

@@ -41,7 +41,7 @@ def latest_weights(results: BacktestResults, name: str) -> Values:
     """Return the weights of models in an ensemble for the newest week, from all folds: [M, S]."""
     weights = np.zeros((len(results.models), len(results.planned)))
     for block in results.blocks():
-        weights[:, block.series] = COMBINATIONS[name].weigh(block.errors, block.is_scored)
+        weights[:, block.series] = COMBINATIONS[name].weights(block.y_hat, block.y, block.is_scored)
     return weights
 
 
@@ -145,11 +145,11 @@ class LatestForecasts:
         position, results = self._position[unique_id], self._results
         end = self._ends[position]
         folds = slice(end - results.n_folds[position], end)
-        errors = results.y_hat[:, folds] - results.y[folds]
         latest = [self._y_hat[model].get(unique_id, np.zeros(0)) for model in results.models]
         has_failed = np.array([np.isnan(y_hat).any() for y_hat in latest])
         is_able = (results.status[:, position] == SCORED) & ~has_failed
-        return COMBINATIONS[name].weigh(errors[:, None], is_able[:, None])[:, 0]
+        y_hat, y = results.y_hat[:, None, folds], results.y[None, folds]
+        return COMBINATIONS[name].weights(y_hat, y, is_able[:, None])[:, 0]
 
     def _restrict(self, ids: Collection[str]) -> list[SeriesFolds]:
         """Keep every series, but the fold of these alone: a global model trains on all of them."""

@@ -12,7 +12,7 @@ import pandas as pd
 from forecast_assets.backtesting.executor import BacktestExecutor
 from forecast_assets.backtesting.folds import SeriesFolds, latest_folds
 from forecast_assets.config.settings import Settings, column_suffix
-from forecast_assets.forecasting.backtest_results import BacktestResults, as_weeks
+from forecast_assets.forecasting.backtest_results import BacktestResults, as_weeks, mean_of_known
 from forecast_assets.forecasting.ensembles import add_ensembles
 from forecast_assets.forecasting.fallback import (
     LatestForecasts,
@@ -50,7 +50,7 @@ def forecast(
     models = [made.model for made in forecasts]
     y_hat = np.stack([made.y_hat for made in forecasts])  # [S, H]
     members = [", ".join(made.members) or None for made in forecasts]
-    with_ensembles = add_ensembles(results, set(models), min_lag=settings.backtest.overlap)
+    with_ensembles = add_ensembles(results, set(models))
     widths, mae = interval_half_widths(chosen, models, with_ensembles, settings)
     horizon = settings.backtest.horizon
     h = np.arange(1, horizon + 1)
@@ -94,7 +94,7 @@ def interval_half_widths(
     mae = np.full((len(chosen), horizon), np.nan)
     ids = pd.Index([target.unique_id for target in chosen])
     positions = ids.get_indexer(pd.Index([series.unique_id for series in results.planned]))
-    volatility = np.array([v[-1] for v in recent_volatility([target.y for target in chosen])])
+    volatility = np.array([v[-1] for v in recent_volatility([target.real_y for target in chosen])])
     model_of = np.array(models)
     weeks = np.unique(as_weeks(np.array([target.ds[-1] for target in chosen])))
     for m, name in enumerate(results.models):
@@ -107,7 +107,7 @@ def interval_half_widths(
             if not len(here):
                 continue
             rows, abs_errors = rows[here], np.abs(block.errors[m, here])
-            now = block.weeks[-1:] + horizon
+            now = as_weeks(chosen[rows[0]].ds[-1:])
             widths = half_widths(
                 abs_errors,
                 block.recent_volatility[here],
@@ -118,5 +118,5 @@ def interval_half_widths(
                 target_volatility=volatility[rows, None],
             )
             half[:, rows] = widths[:, :, 0]
-            mae[rows] = abs_errors.mean(axis=1)
+            mae[rows] = mean_of_known(abs_errors, 1)
     return half, mae

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from forecast_assets.forecasting.backtest_results import (
-    INELIGIBLE,
+    ELIGIBLE,
     SCORED,
     BacktestResults,
     comparable_candidates_and_series,
@@ -62,7 +62,7 @@ def pooled_statistics(results: BacktestResults, scores: Scores, *, overlap: int)
     all values inside their interval, `coverage_L_error` its standard error over weeks.
     """
     is_scored = results.status == SCORED
-    is_compared = comparable_candidates_and_series(results.status.T != INELIGIBLE)[1]
+    is_compared = comparable_candidates_and_series(np.isin(results.status.T, ELIGIBLE))[1]
     size = np.abs(_scaled_errors(results))
     is_in = np.repeat(is_scored & is_compared, results.n_folds, axis=1)  # [C, F]
     counts = np.isfinite(size) & is_in[:, :, None]
@@ -92,10 +92,14 @@ def by_horizon(results: BacktestResults, scores: Scores) -> pd.DataFrame:
     horizon, n_candidates = results.y.shape[1], len(results.models)
     starts = np.cumsum(results.n_folds) - results.n_folds
 
+    is_real = ~np.isnan(results.y)
+
     def mean_by_series(values: Values) -> Values:
         means = np.zeros((n_candidates, 0, horizon))
         if len(starts):
-            means = np.add.reduceat(values, starts, axis=1) / results.n_folds[:, None]
+            total = np.add.reduceat(np.where(is_real, values, 0.0), starts, axis=1)
+            n_real = np.add.reduceat(is_real, starts, axis=0, dtype=np.int64)
+            means = total / np.where(n_real > 0, n_real, np.nan)
         is_known = (results.status == SCORED)[:, :, None] & np.isfinite(means)
         return np.where(is_known, means, np.nan)
 

@@ -30,17 +30,19 @@ def score_published(
     levels: Sequence[float],
     before: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
-    """Score every published forecast whose week is over: rows of `forecast_accuracy`.
+    """Score every published forecast whose week is over and has a value: rows of the table.
 
-    `published` holds the rows of every version of `next_week_forecast`, the newest last. If a
-    forecast was published several times for the same week and cutoff, the last one made before the
-    week was over counts; if all were made later, in a replay, the first. Errors are forecast minus
-    actual. A forecast whose cutoff is no longer in the series is not scored: it has no naive error
-    to compare with. `before` is the table of an earlier run, which knows each week's first value.
+    A week that was filled has none. `published` holds the rows of every version of
+    `next_week_forecast`, the newest last. If a forecast was published several times for the same
+    week and cutoff, the last one made before the week was over counts; if all were made later, in a
+    replay, the first. Errors are forecast minus actual. A forecast whose cutoff has no value any
+    more is not scored: it has no naive error to compare with. `before` is the table of an earlier
+    run, which knows each week's first value.
     """
+    real = series.loc[~series["is_filled"], ["unique_id", "ds", "y"]]
     once = _deduplicate(published)
-    scored = once.merge(series, on=["unique_id", "ds"], validate="many_to_one")
-    at_cutoff = series.rename(columns={"ds": "cutoff", "y": "y_at_cutoff"})
+    scored = once.merge(real, on=["unique_id", "ds"], validate="many_to_one")
+    at_cutoff = real.rename(columns={"ds": "cutoff", "y": "y_at_cutoff"})
     scored = scored.merge(at_cutoff, on=["unique_id", "cutoff"], validate="many_to_one")
     scored["error"] = scored["y_hat"] - scored["y"]
     scored["abs_error"] = scored["error"].abs()
@@ -152,8 +154,12 @@ def _non_overlapping_means(weeks: pd.DataFrame, overlap: int) -> pd.DataFrame:
 
 
 def _scale(scored: pd.DataFrame, series: pd.DataFrame, levels: Sequence[float]) -> pd.DataFrame:
-    """Add errors divided by the series' mean weekly change, and whether intervals held."""
-    steps = series.groupby("unique_id")["y"].diff().abs().groupby(series["unique_id"]).mean()
+    """Add errors divided by the series' mean weekly change, and whether intervals held.
+
+    Only changes from one real week to the next count.
+    """
+    real_y, ids = series["y"].where(~series["is_filled"]), series["unique_id"]
+    steps = real_y.groupby(ids).diff().abs().groupby(ids).mean()
     scale = scored["unique_id"].map(steps.where(steps > 0))
     rows = scored.assign(
         scaled=scored["abs_error"] / scale,

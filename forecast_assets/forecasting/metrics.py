@@ -14,11 +14,12 @@ from forecast_assets.forecasting import significance
 from forecast_assets.forecasting.backtest_results import (
     INELIGIBLE,
     SCORED,
+    TOO_FEW,
     BacktestResults,
-    SeriesBlock,
     mean_of_known,
 )
 from forecast_assets.forecasting.ensembles import COMBINATIONS, add_ensembles
+from forecast_assets.forecasting.fold_blocks import SeriesBlock, by_n_known
 from forecast_assets.forecasting.intervals import half_widths, weighted_interval_score
 from forecast_assets.models.base import Values
 
@@ -32,7 +33,7 @@ def collect(predictions: pd.DataFrame, series: pd.DataFrame, settings: Settings)
     Raises DataError where a model's folds differ from those that data and settings plan.
     """
     results = BacktestResults.from_predictions(predictions, series, settings)
-    return add_ensembles(results, COMBINATIONS, min_lag=settings.backtest.overlap)
+    return add_ensembles(results, COMBINATIONS)
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,11 +74,13 @@ def compute(results: BacktestResults, settings: Settings) -> Scores:
         widths = np.stack(by_candidate, axis=1)  # [L, C, S, K, H]
         for name, values in _block_scores(block, results, widths, settings).items():
             scores[name][:, block.series] = values
-        errors = np.where(block.is_scored[:, :, None, None], np.abs(block.errors), np.nan)
-        may_be_best[:, block.series] = significance.model_confidence_set(
-            errors.mean(axis=3), overlap=settings.backtest.overlap
-        )
+        loss = np.where(block.is_scored[:, :, None], block.mean_ahead(np.abs(block.errors)), np.nan)
+        for rows, folds in by_n_known(block.has_fold):
+            may_be_best[:, block.series[rows]] = significance.model_confidence_set(
+                loss[:, *folds], overlap=settings.backtest.overlap
+            )
         has_interval = ~np.isnan(widths) & block.is_scored[:, :, None, None]  # [L, C, S, K, H]
+        has_interval &= ~np.isnan(block.y)
         is_inside = has_interval & (np.abs(block.errors) <= widths)
         n_inside[:, :, position] += is_inside.sum(axis=2)
         n_intervals[:, :, position] += has_interval.sum(axis=2)
@@ -86,12 +89,12 @@ def compute(results: BacktestResults, settings: Settings) -> Scores:
     return Scores(scores, may_be_best, dict(zip(names, counts, strict=True)))
 
 
-def to_frame(results: BacktestResults, scores: Scores, series: pd.DataFrame) -> pd.DataFrame:
+def to_frame(results: BacktestResults, scores: Scores) -> pd.DataFrame:
     """Return the scores in the columns of `metrics`, one row a candidate and series.
 
     A candidate is `scored` only where it forecast every planned fold: leaving out a bad week must
-    not help it. Rows that are `failed` or `ineligible` have a reason and no scores, and so have all
-    rows of a series that has no week to hold out.
+    not help it. All other rows have a reason and no scores, and so have all rows of a series that
+    has no week to hold out.
     """
     planned = [folds.unique_id for folds in results.planned]
     shape = results.status.shape
@@ -100,6 +103,7 @@ def to_frame(results: BacktestResults, scores: Scores, series: pd.DataFrame) -> 
             "unique_id": np.tile(planned, shape[0]),
             "model": np.repeat(results.models, shape[1]),
             "n_folds": np.tile(results.n_folds, shape[0]),
+            "n_real": np.tile(results.n_real, shape[0]),
             **{name: values.ravel() for name, values in scores.by_series.items()},
             "may_be_best": scores.may_be_best.ravel(),
             "fit_seconds": results.fit_seconds.ravel(),
@@ -107,23 +111,25 @@ def to_frame(results: BacktestResults, scores: Scores, series: pd.DataFrame) -> 
             "reason": results.reason.ravel(),
         }
     )
-    others = series["unique_id"].drop_duplicates().loc[lambda ids: ~ids.isin(planned)]
-    unscored = pd.DataFrame(
+    unscored = [
         {
-            "unique_id": np.repeat(others, shape[0]),
-            "model": np.tile(results.models, len(others)),
+            "unique_id": unique_id,
+            "model": model,
             "n_folds": 0,
+            "n_real": 0,
             "may_be_best": False,
             "fit_seconds": 0.0,
-            "status": INELIGIBLE,
-            "reason": "the series has no week to hold out",
+            "status": TOO_FEW if too_few else INELIGIBLE,
+            "reason": too_few or "the series has no week to hold out",
         }
-    )
-    return pd.concat([scored, unscored], ignore_index=True)
+        for unique_id, too_few in results.without_folds.items()
+        for model in results.models
+    ]
+    return pd.concat([scored, pd.DataFrame(unscored)], ignore_index=True)
 
 
 def _losses(results: BacktestResults) -> dict[str, Values]:
-    """Return each loss over K folds and H weeks ahead: [C, S]; e is forecast minus actual y.
+    """Return each loss over the real weeks of K folds, H ahead: [C, S]; e is forecast minus y.
 
     mae = mean |e|; rmse = sqrt(mean e^2); bias = mean e;
     mape = mean |e / y|, null where any y is 0;
@@ -132,7 +138,8 @@ def _losses(results: BacktestResults) -> dict[str, Values]:
     mase = mae over the mean |y_t - y_(t-1)| before the first cutoff (Hyndman & Koehler (2006),
     Another look at measures of forecast accuracy, section 3, with one week for the season);
     rmsse = rmse over the root of the mean squared (y_t - y_(t-1)) there (Makridakis, Spiliotis &
-    Assimakopoulos (2022), M5 accuracy competition, eq. 1). Both null where that is 0.
+    Assimakopoulos (2022), M5 accuracy competition, eq. 1). Both null where that is 0, or no two
+    real weeks follow each other.
     """
     from utilsforecast import losses
 
@@ -141,7 +148,9 @@ def _losses(results: BacktestResults) -> dict[str, Values]:
         return dict.fromkeys(LOSSES, np.zeros((len(models), 0)))
     series = np.repeat(np.arange(len(results.planned)), results.n_folds * horizon)
     y = results.y.reshape(-1)
-    y_hat = dict(zip(models, results.y_hat.reshape(len(models), -1), strict=True))
+    is_real = ~np.isnan(y)
+    series, y = series[is_real], y[is_real]
+    y_hat = dict(zip(models, results.y_hat.reshape(len(models), -1)[:, is_real], strict=True))
     wide = pd.DataFrame({"unique_id": series, "y": y, **y_hat})
     training = _training(results)
     scores = {}
@@ -161,7 +170,7 @@ def _training(results: BacktestResults) -> pd.DataFrame:
         {
             "unique_id": np.repeat(np.arange(len(sizes)), sizes),
             "ds": np.concatenate([folds.ds[:size] for folds, size in parts]),
-            "y": np.concatenate([folds.y[:size] for folds, size in parts]),
+            "y": np.concatenate([folds.real_y[:size] for folds, size in parts]),
         }
     )
 
@@ -174,22 +183,26 @@ def _block_scores(
     errors = np.abs(block.errors)  # [C, S, K, H]
     scores = {
         f"coverage_{column_suffix(level)}": mean_of_known(
-            np.where(np.isnan(width), np.nan, errors <= width), (2, 3)
+            np.where(np.isnan(width - block.y), np.nan, errors <= width), (2, 3)
         )
         for level, width in zip(levels, widths, strict=True)
     }
     wis = weighted_interval_score(block.y, block.y_hat, widths, levels)
     # When a candidate first has an interval depends on its errors elsewhere, which must not help
     # it: only folds count for which all competing candidates have one.
-    is_missing = np.isnan(wis) & block.is_scored[:, :, None, None]
+    is_missing = np.isnan(wis) & block.is_scored[:, :, None, None] & ~np.isnan(block.y)
     wis = np.where(is_missing.any(axis=(0, 3), keepdims=True), np.nan, wis)
     scores["wis"] = mean_of_known(wis, (2, 3))
-    naive = np.abs(block.last[:, :, None] - block.y).mean(axis=2)  # [S, K]
-    mae = errors.mean(axis=3)  # [C, S, K]
+    naive = np.abs(block.last[:, :, None] - block.y)  # [S, K, H]
     with np.errstate(divide="ignore", invalid="ignore"):
-        skill = 1 - mae.mean(axis=2) / naive.mean(axis=1)
+        skill = 1 - mean_of_known(errors, (2, 3)) / mean_of_known(naive, (1, 2))
     scores["skill_vs_naive"] = np.where(np.isfinite(skill), skill, np.nan)
-    scores["p_vs_naive"] = significance.diebold_mariano_pvalue(naive - mae, overlap=overlap)
+    gains = block.mean_ahead(naive) - block.mean_ahead(errors)  # [C, S, K]
+    scores["p_vs_naive"] = np.full(gains.shape[:2], np.nan)
+    for rows, folds in by_n_known(block.has_fold):
+        scores["p_vs_naive"][:, rows] = significance.diebold_mariano_pvalue(
+            gains[:, *folds], overlap=overlap
+        )
     scores["standard_error"] = _standard_error(block, results, wis, settings)
     return scores
 
@@ -209,13 +222,11 @@ def _standard_error(
             terms = np.where(size == 0, 0.0, error / size)
         else:
             terms = error**2 if metric in ("rmse", "rmsse") else error
-        terms = terms.mean(axis=3)  # [C, S, K]
+        terms = block.mean_ahead(terms)  # [C, S, K]
         mean, spread = np.full((2, *terms.shape[:2]), np.nan)
-        patterns, pattern = np.unique(~np.isnan(terms).all(axis=0), axis=0, return_inverse=True)
-        for i, known in enumerate(patterns):
-            rows = np.flatnonzero(pattern.reshape(-1) == i)
+        for rows, folds in by_n_known(~np.isnan(terms).all(axis=0)):
             mean[:, rows], spread[:, rows] = significance.hac_mean_and_error(
-                terms[:, rows][:, :, known], overlap=settings.backtest.overlap
+                terms[:, *folds], overlap=settings.backtest.overlap
             )
         if metric in ("rmse", "rmsse"):
             spread = spread / (2 * np.sqrt(mean))  # delta method for a square root

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from forecast_assets.config.settings import SelectionSettings, Settings
 from forecast_assets.forecasting.backtest_results import (
+    TOO_FEW,
     comparable_candidates_and_series,
     pivot_eligible,
     pivot_scores,
@@ -25,13 +26,6 @@ from forecast_assets.storage.tables import CHAMPION, NAIVE
 NO_CANDIDATE = -1
 # A reader takes scores that differ by less than a thousandth for equal.
 TIE = 0.001
-NOT_SCORED = {
-    "model": "naive",
-    "score": np.nan,
-    "runner_up": None,
-    "margin": np.nan,
-    "reason": "no model forecast every fold",
-}
 
 
 @dataclass(frozen=True, eq=False)
@@ -183,6 +177,7 @@ def choose(
     n_folds = metrics.groupby("unique_id", sort=True)["n_folds"].max().to_numpy()
     n_may_be_best = metrics["may_be_best"].groupby(metrics["unique_id"], sort=True).sum().to_numpy()
     choices = _apply_rule(candidates, is_undefined, n_folds, rule)
+    too_few = metrics[metrics["status"] == TOO_FEW].groupby("unique_id")["reason"].first()
     chosen = pd.DataFrame(
         [
             {
@@ -190,7 +185,7 @@ def choose(
                 "rung": CHAMPION if has_mae[i] else NAIVE,
                 "policy": rule.policy,
                 **_add_change(
-                    choices[choice_of[i]] if has_mae[i] else NOT_SCORED,
+                    choices[choice_of[i]] if has_mae[i] else _not_scored(too_few.get(unique_id)),
                     last_choice.get(unique_id),
                     dict(zip(names, ranking[i], strict=True)),
                 ),
@@ -201,6 +196,13 @@ def choose(
     skill = metrics.set_index(["unique_id", "model"])[["skill_vs_naive", "p_vs_naive"]]
     index = pd.MultiIndex.from_frame(chosen[["unique_id", "model"]])
     return chosen.assign(**skill.reindex(index).set_axis(chosen.index), n_may_be_best=n_may_be_best)
+
+
+def _not_scored(too_few: str | None) -> dict[str, Any]:
+    """Choose naive for a series without scores; `too_few` is the reason of that status."""
+    reason = f"too few to compare models: {too_few}" if too_few else "no model forecast every fold"
+    no_score = {"score": np.nan, "runner_up": None, "margin": np.nan}
+    return {"model": "naive", **no_score, "reason": reason}
 
 
 def _add_change(

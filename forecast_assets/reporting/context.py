@@ -13,7 +13,8 @@ import pandas as pd
 
 from forecast_assets.config.settings import column_suffix
 from forecast_assets.data.quality.evaluate import with_policy
-from forecast_assets.forecasting.backtest_results import INELIGIBLE
+from forecast_assets.errors import format_list
+from forecast_assets.forecasting.backtest_results import INELIGIBLE, TOO_FEW
 from forecast_assets.forecasting.leaderboard import leaderboard
 from forecast_assets.reporting import narrative, plots
 from forecast_assets.reporting.number_format import MISSING, format_score
@@ -182,6 +183,8 @@ def _models(report: WeeklyReport, *, is_long: bool) -> Context:
     failures = narrative.model_failures(report.metrics)
     ranked = leaderboard(report.metrics, metric=report.metric)
     n_chosen = report.best_model["model"].value_counts()
+    is_too_few = report.metrics["status"] == TOO_FEW
+    too_few = report.metrics.loc[is_too_few, "unique_id"].unique()
     return {
         "choices": [] if is_long else choices.to_dict("records"),
         "switches": switches.head(MAX_ROWS).to_dict("records"),
@@ -200,6 +203,8 @@ def _models(report: WeeklyReport, *, is_long: bool) -> Context:
         "failures": failures[:MAX_ROWS],
         "n_failures": len(failures),
         "n_ineligible": int((report.metrics["status"] == INELIGIBLE).sum()),
+        "n_too_few": len(too_few),
+        "too_few": format_list(map(narrative.bidi_isolate, too_few), limit=narrative.MAX_NAMES),
     }
 
 

@@ -14,7 +14,7 @@ import pandas as pd
 from forecast_assets.config.settings import column_suffix
 from forecast_assets.errors import format_list
 from forecast_assets.forecasting import live_accuracy
-from forecast_assets.forecasting.backtest_results import FAILED, INELIGIBLE, N_FAILED
+from forecast_assets.forecasting.backtest_results import ELIGIBLE, FAILED, N_FAILED
 from forecast_assets.reporting.number_format import is_zero
 from forecast_assets.reporting.summary import WeeklyReport
 from forecast_assets.storage.tables import CHAMPION
@@ -137,7 +137,7 @@ def model_failures(metrics: pd.DataFrame) -> list[dict[str, Any]]:
     Causes are the same where their texts differ in numbers only.
     """
     failed = metrics[metrics["status"] == FAILED]
-    n_eligible = metrics[metrics["status"] != INELIGIBLE].groupby("model").size().to_dict()
+    n_eligible = metrics[metrics["status"].isin(ELIGIBLE)].groupby("model").size().to_dict()
     cause = failed["reason"].str.replace(N_FAILED, "", regex=True)
     key = cause.str.replace(NUMBER, "0", regex=True).rename("cause")
     failures = [

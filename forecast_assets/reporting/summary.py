@@ -95,7 +95,8 @@ def summarize_series(report: WeeklyReport) -> pd.DataFrame:
     last = series.groupby("unique_id").tail(1).set_index("unique_id")
     rows = report.forecast[report.forecast["h"] == 1].sort_values("unique_id", ignore_index=True)
     ids = rows["unique_id"]
-    recent = series.groupby("unique_id").tail(SEASON + 1)
+    recent = series.assign(y=series["y"].where(~series["is_filled"]))
+    recent = recent.groupby("unique_id").tail(SEASON + 1)
     changes = recent.groupby("unique_id")["y"].diff().abs().groupby(recent["unique_id"])
     rows = rows.assign(
         last_ds=ids.map(last["ds"]), last_y=ids.map(last["y"]), step=ids.map(changes.mean())

@@ -14,7 +14,7 @@ from forecast_assets.storage.contract import Column, Kind, Rule, TableContract
 
 # Why a model forecasts a series, in the order in which they are tried: the column `rung`.
 CHAMPION, RUNNER_UP, COMBINATION, NAIVE = "champion", "runner-up", "combination", "naive"
-STATUSES = ("scored", "failed", "ineligible")
+STATUSES = ("scored", "failed", "ineligible", "too_few")
 
 ASSETS = (
     "raw_data",
@@ -232,6 +232,7 @@ def _metrics(levels: Sequence[float]) -> TableContract:
             UNIQUE_ID,
             MODEL,
             Column("n_folds", "int", "Number of backtest folds."),
+            Column("n_real", "int", "Number of weeks, not filled, that the scores rest on."),
             _nullable("mae", "Mean absolute error, in the series' unit."),
             _nullable("rmse", "Root mean squared error, in the series' unit."),
             _nullable("mape", "Mean absolute percentage error, a fraction; null if a value is 0."),
@@ -252,7 +253,12 @@ def _metrics(levels: Sequence[float]) -> TableContract:
             _nullable("standard_error", "Standard error of the selection metric over the folds."),
             Column("may_be_best", "bool", "Not significantly worse than the best (90 %)."),
             Column("fit_seconds", "float", "Seconds of computation, all folds.", volatile=True),
-            Column("status", "string", "scored, failed, or ineligible (the series is too short)."),
+            Column(
+                "status",
+                "string",
+                "scored; failed; ineligible (the series is too short or not for the model); too_few"
+                " (too many weeks were filled).",
+            ),
             _nullable("reason", "Why the model is not scored.", "string"),
         ),
         rules=(STATUS_RULE,),

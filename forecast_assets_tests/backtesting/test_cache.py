@@ -32,7 +32,8 @@ FITS = {b"a" * 16: b"a fit", b"b" * 16: bytes(range(30))}
 
 def make_plan(y: list[float], ends: list[int]) -> list[SeriesFolds]:
     ds = np.datetime64("2024-01-05", "ns") + 7 * np.arange(len(y)) * np.timedelta64(1, "D")
-    return [SeriesFolds("a", ds, np.array(y, dtype=float), np.array(ends, dtype=np.int64))]
+    real = np.zeros(len(y), dtype=bool)
+    return [SeriesFolds("a", ds, np.array(y, dtype=float), real, np.array(ends, dtype=np.int64))]
 
 
 def keys(

@@ -2,6 +2,10 @@
 
 import itertools
 import pickle
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -21,8 +25,17 @@ from forecast_assets.backtesting.folds import (
     to_frame,
 )
 from forecast_assets.config.settings import BacktestSettings
+from forecast_assets.data.weekly import to_weeks
 from forecast_assets.storage.tables import table_contracts
-from forecast_assets_tests.builders import FIRST_WEEK, make_ragged, make_series, walk
+from forecast_assets_tests.builders import (
+    FIRST_WEEK,
+    make_ragged,
+    make_raw,
+    make_series,
+    make_settings,
+    walk,
+    with_gaps,
+)
 
 
 def ends(n: int, **backtest: int) -> list[int]:
@@ -68,6 +81,58 @@ def test_every_fold_sees_values_and_is_followed_by_a_horizon(
     assert bool(planned) == (n > horizon)
 
 
+@pytest.mark.parametrize(
+    ("filled", "backtest", "expected"),
+    [
+        ([50], {"n_windows": 3}, [97, 98, 99]),
+        ([97], {"n_windows": 3}, [95, 96, 99]),  # neither from nor to the filled week
+        ([97], {"n_windows": 3, "horizon": 2}, [95, 96, 97]),  # from 97 to the week after it
+        ([97, 98], {"n_windows": 3, "horizon": 2}, [94, 95, 96]),
+        (range(1, 99, 2), {"n_windows": 3, "horizon": 2}, [93, 95, 97]),  # every second week
+        (range(1, 99, 2), {"n_windows": 52}, [99]),
+        ([*range(1, 97), 98], {"n_windows": 52}, []),
+    ],
+)
+def test_filled_weeks_are_neither_cutoffs_nor_the_only_targets_and_earlier_folds_replace_theirs(
+    filled: Sequence[int], backtest: dict[str, int], expected: list[int]
+):
+    series = with_gaps(make_series(a=walk(100, seed=1)), {"a": filled})
+    (planned,) = plan(series, BacktestSettings(**backtest))
+    assert list(planned.ends) == expected
+    horizon = backtest.get("horizon", 1)
+    targets = {end + h for end in expected for h in range(horizon)}
+    assert planned.n_real_targets(horizon) == len(targets - {*filled})
+
+
+@settings(max_examples=40)
+@given(
+    gaps=st.lists(st.tuples(st.integers(0, 2), st.integers(1, 28)), max_size=40),
+    missing=st.sampled_from(["interpolate", "ffill"]),
+    horizon=st.integers(1, 3),
+)
+def test_every_fold_sees_what_would_have_been_filled_at_its_cutoff(
+    gaps: list[tuple[int, int]], missing: str, horizon: int
+):
+    """That is the aggregation of the rows up to the cutoff; a global model sees all series so."""
+    names, tables = ("a", "b", "c"), {"series": {"missing": missing, "max_gap": 30}}
+    series = make_series(**{name: walk(30, seed=i) for i, name in enumerate(names)})
+    of_series = {name: [week for i, week in gaps if names[i] == name] for name in names}
+    series = with_gaps(series, of_series, missing=missing)
+    rows = make_raw(series[~series["is_filled"]])
+    planned = plan(series, BacktestSettings(horizon=horizon))
+    panel, none = Panel.of(planned), np.zeros(3, dtype=np.int64)
+    for i, item in enumerate(planned):
+        for end in item.ends:
+            known = rows[rows["ds"] <= item.ds[end - 1]]
+            monday = item.ds[end - 1].astype("datetime64[us]").astype(datetime) + timedelta(days=3)
+            as_of = monday.replace(tzinfo=UTC)
+            weeks = to_weeks(known, make_settings(Path("/"), **tables), as_of=as_of).frame
+            own = weeks.loc[weeks["unique_id"] == item.unique_id, "y"]
+            np.testing.assert_array_equal(own, item.y[:end])
+            seen = panel.frame(none, panel.sizes_at(panel.day(i, end)))
+            np.testing.assert_array_equal(seen["y"], weeks["y"])
+
+
 def test_the_plan_of_a_series_does_not_depend_on_the_others():
     both = make_series(a=walk(9, seed=2), b=walk(60, seed=1))
     _, of_b = plan(both, BacktestSettings())
@@ -78,7 +143,8 @@ def test_the_plan_of_a_series_does_not_depend_on_the_others():
 def test_a_prefix_digest_identifies_the_values_up_to_the_cutoff():
     def digests(y: list[float], *ends: int) -> list[bytes]:
         ds = np.arange(len(y)).astype("datetime64[D]")
-        return SeriesFolds("a", ds, np.array(y), np.array(ends)).prefix_digests
+        real = np.zeros(len(y), dtype=bool)
+        return SeriesFolds("a", ds, np.array(y), real, np.array(ends)).prefix_digests
 
     y = walk(9, seed=1)
     assert digests(y, 3, 5, 9) == digests(y, 3) + digests(y, 5) + digests(y, 9)
@@ -180,7 +246,8 @@ def test_the_digest_of_a_panel_covers_values_lengths_and_weeks_and_survives_pick
         make_panel((0, 3), (1, 3)),
         make_panel((1, 3), (0, 3)),
     ]
-    panels.append(Panel(panels[0].y, np.array([0, 2, 6]), panels[0].first))
+    panels.append(replace(panels[0], starts=np.array([0, 2, 6])))
+    panels.append(replace(panels[0], is_filled=np.arange(6) == 1))
     assert len({panel.digest for panel in panels}) == len(panels)
     copy = pickle.loads(pickle.dumps(panels[0]))  # noqa: S301 - dumped here
     assert copy.digest == make_panel((0, 3), (0, 3)).digest == panels[0].digest

@@ -17,6 +17,8 @@ from forecast_assets.forecasting.ensembles import (
 )
 from forecast_assets.models.base import Values
 
+ONE = np.ones(1, dtype=np.int64)
+
 
 def arranged(*models: list[float]) -> Values:
     """Each model's values at the folds of one series, one week ahead: [M, 1, K, 1]."""
@@ -27,11 +29,16 @@ def everyone(n: int) -> "np.typing.NDArray[np.bool_]":
     return np.ones((n, 1), dtype=bool)
 
 
+def behind(n_folds: int, lag: int = 1) -> "np.typing.NDArray[np.int64]":
+    """Return how many folds were over at each fold: those at least `lag` before it."""
+    return np.maximum(np.arange(n_folds) - lag + 1, 0)
+
+
 def at_folds(name: str, *models: list[float], y: list[float]) -> list[float]:
     """Return the forecast of a combination at each fold."""
     is_able = everyone(len(models))
     combined = COMBINATIONS[name].combine_folds(
-        arranged(*models), arranged(y)[0], is_able, min_lag=1
+        arranged(*models), arranged(y)[0], is_able, n_over=behind(len(y))
     )
     return combined[0, :, 0].tolist()
 
@@ -54,43 +61,48 @@ def test_inverse_error_weighs_by_the_folds_before():
 def test_the_few_of_the_lowest_error_so_far_are_members():
     """Of equals the first; before any fold all, as nothing tells them apart."""
     errors = arranged(*([float(size)] for size in (9, 1, 2, 3, 8, 4, 4, 4)))
-    assert list(np.flatnonzero(equal_weights(errors, everyone(8))[:, 0])) == [1, 2, 3, 5, 6]
-    assert equal_weights(errors, everyone(8)).sum() == pytest.approx(1.0)
-    assert list(equal_weights(errors[:, :, :0], everyone(8))[:, 0]) == [1 / 8] * 8
-    inverse = inverse_error_weights(errors, everyone(8))[:, 0]
+    assert list(np.flatnonzero(equal_weights(errors, everyone(8), ONE)[:, 0])) == [1, 2, 3, 5, 6]
+    assert equal_weights(errors, everyone(8), ONE).sum() == pytest.approx(1.0)
+    assert list(equal_weights(errors[:, :, :0], everyone(8), 0 * ONE)[:, 0]) == [1 / 8] * 8
+    inverse = inverse_error_weights(errors, everyone(8), ONE)[:, 0]
     np.testing.assert_allclose(inverse[[1, 2, 5]] / inverse[1], [1, 1 / 2, 1 / 4])
     assert np.count_nonzero(inverse) == MAX_MEMBERS
 
 
 def test_models_without_an_error_have_all_the_weight():
-    weights = inverse_error_weights(arranged([0.0, 0.0], [1.0, 2.0], [0.0, 0.0]), everyone(3))
+    errors = arranged([0.0, 0.0], [1.0, 2.0], [0.0, 0.0])
+    weights = inverse_error_weights(errors, everyone(3), 2 * ONE)
     assert list(weights[:, 0]) == [0.5, 0.0, 0.5]
 
 
 def test_the_best_subset_is_found_greedily():
     """Two models with opposite errors beat the best single one; a third makes the mean worse."""
     errors = arranged([2.0] * 10, [-2.0] * 10, [1.5] * 10)
-    weights = greedy_weights(errors, everyone(3))
+    weights = greedy_weights(errors, everyone(3), 10 * ONE)
     # 1.5; (1.5 - 2) / 2 = -0.25; (3 - 2) / 3 = 0.33; (3 - 4) / 4 = -0.25; (4.5 - 4) / 5 = 0.1.
     assert list(weights[:, 0]) == pytest.approx([0.0, 0.4, 0.6])
 
 
 def test_few_folds_choose_no_subset():
-    errors = arranged([1.0] * (MIN_FOLDS_FOR_SUBSET - 1), [5.0] * (MIN_FOLDS_FOR_SUBSET - 1))
-    assert list(greedy_weights(errors, everyone(2))[:, 0]) == [0.5, 0.5]
+    """A fold whose actual is unknown is none."""
+    errors = arranged([1.0] * MIN_FOLDS_FOR_SUBSET, [5.0] * MIN_FOLDS_FOR_SUBSET)
+    weights = [
+        greedy_weights(errors, everyone(2), n * ONE) for n in range(MIN_FOLDS_FOR_SUBSET + 1)
+    ]
+    assert [list(each[:, 0]) for each in weights] == [[0.5, 0.5]] * MIN_FOLDS_FOR_SUBSET + [[1, 0]]
 
 
 @pytest.mark.parametrize("name", list(COMBINATIONS))
-@pytest.mark.parametrize("behind", [1, 3])
-def test_no_fold_sees_a_week_that_was_not_over(name: str, behind: int):
+@pytest.mark.parametrize("lag", [1, 3])
+def test_no_fold_sees_a_week_that_was_not_over(name: str, lag: int):
     rng = np.random.default_rng(3)
     y, y_hat = rng.normal(size=(1, 30, 1)), rng.normal(size=(4, 1, 30, 1))
     ensemble = COMBINATIONS[name]
-    before = ensemble.combine_folds(y_hat, y, everyone(4), min_lag=behind)
+    before = ensemble.combine_folds(y_hat, y, everyone(4), n_over=behind(30, lag))
     for k in (0, 9, 20, 29):
         changed = y.copy()
-        changed[:, max(k - behind + 1, 0) :] += 100.0  # not known at fold k
-        after = ensemble.combine_folds(y_hat, changed, everyone(4), min_lag=behind)
+        changed[:, max(k - lag + 1, 0) :] += 100.0  # not known at fold k
+        after = ensemble.combine_folds(y_hat, changed, everyone(4), n_over=behind(30, lag))
         np.testing.assert_array_equal(after[:, : k + 1], before[:, : k + 1])
 
 
@@ -101,8 +113,8 @@ def test_a_model_that_is_no_member_has_no_influence(name: str):
     y, y_hat = rng.normal(size=(3, 20, 1)), rng.normal(size=(3, 3, 20, 1))
     is_able = np.array([[True, True, False], [True, False, False], [True, True, False]])
     y_hat[~is_able] = math.nan
-    combined = ensemble.combine_folds(y_hat, y, is_able, min_lag=1)
-    alone = ensemble.combine_folds(y_hat[[0, 2], 1:2], y[1:2], everyone(2), min_lag=1)
+    combined = ensemble.combine_folds(y_hat, y, is_able, n_over=behind(20))
+    alone = ensemble.combine_folds(y_hat[[0, 2], 1:2], y[1:2], everyone(2), n_over=behind(20))
     np.testing.assert_allclose(combined[1:2], alone, rtol=1e-12)
     assert np.isnan(combined[2]).all()
 

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from forecast_assets.backtesting.dask_pool import DaskPool
-from forecast_assets.config.settings import Settings
+from forecast_assets.config.settings import BacktestSettings, Settings
 from forecast_assets.forecasting.forecast import forecast
 from forecast_assets.forecasting.intervals import (
     POOL_POINTS,
@@ -17,7 +17,14 @@ from forecast_assets.forecasting.intervals import (
     recent_volatility,
 )
 from forecast_assets.storage.tables import table_contracts
-from forecast_assets_tests.builders import AS_OF, make_ragged, make_series, make_settings, walk
+from forecast_assets_tests.builders import (
+    AS_OF,
+    make_ragged,
+    make_series,
+    make_settings,
+    walk,
+    with_gaps,
+)
 from forecast_assets_tests.worker_builders import make_executor
 
 
@@ -131,6 +138,32 @@ def test_a_series_of_one_week_gets_naive_without_an_interval(settings: Settings)
     row = forecast_of(series, settings, *[(model, None) for model in choices]).iloc[0]
     assert (row["model"], row["rung"], row["y_hat"]) == ("naive", "naive", 5.0)
     assert row[["lo_80", "hi_80", "lo_95", "hi_95"]].isna().all()
+
+
+def test_a_series_with_too_few_real_weeks_has_no_interval(settings: Settings):
+    """Readings of every second week; two weeks ahead they can be scored."""
+    y, choice = walk(101, seed=1), [("naive", None), ("naive", None)]
+    series = with_gaps(make_series(a=y, b=walk(60, seed=2)), {"a": range(1, 100, 2)})
+    first, other = forecast_of(series, settings, *choice).itertuples()
+    assert first.y_hat == y[-1]
+    assert np.isnan([first.lo_80, first.hi_95, first.backtest_mae]).all()
+    assert other.lo_80 < other.y_hat < other.hi_80
+    two = settings.model_copy(update={"backtest": BacktestSettings(horizon=2)})
+    frame = forecast_of(series, two, *choice).set_index(["unique_id", "h"])
+    assert np.isnan(frame.loc[("a", 1), "backtest_mae"])
+    changes = np.abs(np.diff(y[::2]))
+    assert frame.loc[("a", 2), "backtest_mae"] == pytest.approx(changes[-25:].mean())
+    assert frame.loc[("a", 2), "lo_80"] < y[-1] < frame.loc[("a", 2), "hi_80"]
+
+
+def test_an_old_spike_does_not_widen_intervals(settings: Settings):
+    rng = np.random.default_rng(3)
+    calm = {f"calm{i}": rng.normal(100, 10, 156) for i in range(3)}
+    weeks = np.arange(156)
+    spiked = {f"spike{i}": np.where(weeks == 145, 1100, y) for i, y in enumerate(calm.values())}
+    frame = forecast_of(make_series(**calm, **spiked), settings, *[("naive", None)] * 6)
+    width = (frame["hi_80"] - frame["lo_80"]).groupby(frame["unique_id"].str[:4]).mean()
+    assert 0.8 < width["spik"] / width["calm"] < 1.5
 
 
 def test_an_ensemble_pools_the_forecasts_of_its_members(settings: Settings):

@@ -80,6 +80,20 @@ def test_chunks_do_not_change_quantiles(monkeypatch: pytest.MonkeyPatch):
     np.testing.assert_array_equal(quantiles(scores, weights, [50, 80], pool), whole)
 
 
+def test_a_score_that_is_not_known_does_not_count():
+    """Each row has the quantiles that it would have alone, without the unknown scores."""
+    rng = np.random.default_rng(2)
+    scores, weights = rng.random((5, 30)), rng.random((4, 30))
+    pool = ErrorPool(np.sort(rng.random((4, POOL_POINTS)), axis=1), rng.random(4) * 100)
+    scores[rng.random(scores.shape) < 0.3] = math.nan
+    scores[4] = math.nan
+    together = quantiles(scores, weights, [50, 80, 95], pool)
+    for row, own in enumerate(scores):
+        known = ~np.isnan(own)
+        alone = quantiles(own[None, known], weights[:, known], [50, 80, 95], pool)
+        np.testing.assert_allclose(together[:, row], alone[:, 0], rtol=1e-12)
+
+
 # The pool
 @example(own=[], points=[0.0] * POOL_POINTS, others=2.2250738585e-313, level=50.0)
 @given(
@@ -179,6 +193,45 @@ def test_volatility_is_the_recent_mean_change():
     louder = np.concatenate([y, np.cumsum(np.tile([5.0, -5.0], 13))])  # half a half-life
     assert len(louder) - len(y) == VOLATILITY_HALF_LIFE
     assert next(recent_volatility([louder]))[-1] == pytest.approx(3.0, abs=0.02)
+
+
+def test_an_outlier_counts_as_a_few_usual_changes():
+    rng = np.random.default_rng(5)
+    calm = rng.normal(100, 10, 160)
+    spike = np.where(np.arange(160) == 100, 1100.0, calm)
+    of_calm, of_spike = recent_volatility([calm, spike])
+    np.testing.assert_array_equal(of_spike[:100], of_calm[:100])
+    assert (of_spike[100:] < 1.5 * of_calm[100:]).all()
+    assert of_spike[110] < 1.3 * of_calm[110]
+
+
+def test_changes_that_are_usual_for_a_series_are_no_outliers():
+    """Plain means: of a calm series, of one that moves every tenth week, and of heavy tails."""
+    rng = np.random.default_rng(6)
+    rare = np.cumsum(np.where(np.arange(200) % 10 == 0, rng.choice([-5.0, 5.0], 200), 0.0))
+    demand = np.where(rng.random(200) < 0.2, rng.integers(1, 9, 200), 0.0)
+    weights = 0.5 ** (np.arange(199)[::-1] / VOLATILITY_HALF_LIFE)
+    panel = [rng.normal(100, 10, 200), rare, demand]
+    for y, volatility in zip(panel, recent_volatility(panel), strict=True):
+        plain = (weights * np.abs(np.diff(y))).sum() / weights.sum()
+        assert volatility[-1] == pytest.approx(plain, rel=1e-12)
+
+
+def test_a_series_that_moves_more_from_now_on_has_the_volatility_for_it_within_a_half_life():
+    rng = np.random.default_rng(7)
+    steps = rng.normal(size=300) * np.where(np.arange(300) < 200, 1, 10)
+    plain = np.abs(steps[200:]).mean()
+    volatility = next(recent_volatility([np.cumsum(steps)]))
+    assert volatility[200 + VOLATILITY_HALF_LIFE] > plain / 3
+    assert volatility[-1] == pytest.approx(plain, rel=0.2)
+
+
+def test_filled_weeks_have_no_part_in_volatility():
+    y = np.random.default_rng(8).normal(100, 10, 60)
+    is_filled = np.isin(np.arange(60), [5, 20, 21, 40])
+    with_gaps, real = recent_volatility([np.where(is_filled, np.nan, y), y[~is_filled]])
+    np.testing.assert_array_equal(with_gaps[~is_filled], real)
+    np.testing.assert_array_equal(with_gaps[[5, 20, 21, 40]], with_gaps[[4, 19, 19, 39]])
 
 
 def test_volatility_uses_no_later_week():

@@ -40,10 +40,11 @@ def test_a_failure_on_the_hardest_series_does_not_help():
     assert rows["wins"].to_dict() == {"naive": 0.05, "theta": 0.95}
 
 
-def test_a_series_for_which_most_are_ineligible_is_not_compared():
+@pytest.mark.parametrize("status", ["ineligible", "too_few"])
+def test_a_series_for_which_most_are_ineligible_is_not_compared(status: str):
     metrics = make_metrics(["a", "b", "short"], {"good": 1.0, "poor": 2.0, "plain": 3.0})
     is_ineligible = (metrics["unique_id"] == "short") & (metrics["model"] != "plain")
-    metrics.loc[is_ineligible, ["mase", "status"]] = [np.nan, "ineligible"]
+    metrics.loc[is_ineligible, ["mase", "status"]] = [np.nan, status]
     rows = leaderboard(metrics, metric="mase").set_index("model")
     assert rows["mase"].to_dict() == {"good": 1.0, "poor": 2.0, "plain": 3.0}
     assert rows["n_series"].to_dict() == {"good": 2, "poor": 2, "plain": 3}

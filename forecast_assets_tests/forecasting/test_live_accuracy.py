@@ -17,7 +17,7 @@ from forecast_assets.forecasting.live_accuracy import (
 )
 from forecast_assets.forecasting.significance import coverage_pvalue
 from forecast_assets.storage.tables import table_contracts
-from forecast_assets_tests.builders import AS_OF, make_series
+from forecast_assets_tests.builders import AS_OF, make_series, with_gaps
 
 SERIES = make_series(a=[10.0, 12.0, 15.0, 11.0])
 DS = list(SERIES["ds"])
@@ -68,6 +68,20 @@ def test_a_forecast_is_compared_with_the_value_and_with_naive(
 def test_each_forecast_of_a_week_that_is_over_is_scored():
     frame = scored(published(0, 1.0), published(1, 2.0), published(3, 9.0))
     assert list(frame["cutoff"]) == DS[:2]
+
+
+def test_a_filled_week_is_neither_scored_nor_the_value_to_start_from():
+    filled = with_gaps(SERIES, {"a": [2]})
+    rows = [published(0, 1.0), published(1, 2.0), published(2, 3.0)]
+    frame = score_published(pd.DataFrame(rows), filled, levels=(80,))
+    assert list(frame["cutoff"]) == DS[:1]
+
+
+def test_errors_are_divided_by_changes_between_real_weeks():
+    """The two changes of 1 count; those to and from the filled week would be 49.5."""
+    series = with_gaps(make_series(a=[1.0, 2.0, 0.0, 100.0, 101.0]), {"a": [2]})
+    frame = score_published(pd.DataFrame([published(0, 5.0)]), series, levels=(80,))
+    assert summary(frame, series, levels=(80,))["mase"].item() == pytest.approx(3.0)
 
 
 def test_of_forecasts_of_one_week_from_one_cutoff_the_last_that_was_made_in_time_counts():

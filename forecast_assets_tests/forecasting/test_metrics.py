@@ -8,15 +8,19 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from forecast_assets.backtesting.folds import TOO_SHORT
+from forecast_assets.backtesting.folds import TOO_SHORT, latest_folds
 from forecast_assets.config.settings import Settings
 from forecast_assets.errors import DataError
 from forecast_assets.forecasting.ensembles import COMBINATIONS
+from forecast_assets.forecasting.fallback import latest_weights
+from forecast_assets.forecasting.forecast import interval_half_widths
 from forecast_assets.forecasting.intervals import half_widths, weighted_interval_score
+from forecast_assets.forecasting.leaderboard import by_horizon, pooled_statistics
 from forecast_assets.forecasting.metrics import collect, compute, to_frame
 from forecast_assets.storage.tables import table_contracts
-from forecast_assets_tests.builders import make_series, make_settings, walk
+from forecast_assets_tests.builders import make_series, make_settings, walk, with_gaps
 from forecast_assets_tests.report_builders import make_predictions
+from forecast_assets_tests.worker_builders import run_backtest
 
 N, WINDOWS = 70, 30
 ERRORS = np.random.default_rng(2).normal(0.4, 1, WINDOWS)
@@ -41,7 +45,7 @@ def by(tmp_path: Path, metric: str = "mase") -> Settings:
 def score(predictions: pd.DataFrame, series: pd.DataFrame, settings: Settings) -> pd.DataFrame:
     """Return the scores of predictions, which keep their contract."""
     results = collect(predictions, series, settings)
-    scores = to_frame(results, compute(results, settings), series)
+    scores = to_frame(results, compute(results, settings))
     table_contracts(settings.forecast.levels)["metrics"].check(scores)
     return scores
 
@@ -282,3 +286,126 @@ def test_folds_that_do_not_overlap_count_in_full(tmp_path: Path):
     errors = list(np.random.default_rng(2).normal(0, 0.1, 64))
     row = score_errors(make_series(a=walk(140, seed=1)), settings, m=errors).loc["m"]
     assert row["p_vs_naive"] < 0.01
+
+
+# Filled weeks
+def random_gaps(series: pd.DataFrame, share: float, *ids: str, seed: int = 3) -> pd.DataFrame:
+    """Fill a share of the weeks of some series, never the first or the last."""
+    rng = np.random.default_rng(seed)
+    n = series["unique_id"].value_counts().min()
+    return with_gaps(series, {i: 1 + np.flatnonzero(rng.random(n - 2) < share) for i in ids})
+
+
+def test_scores_of_naive_are_those_of_real_weeks_that_follow_a_real_week(settings: Settings):
+    series = random_gaps(make_series(a=walk(200, seed=1)), 0.3, "a")
+    predictions = run_backtest("naive", series, settings).predictions(settings)
+    row = score(predictions, series, settings).iloc[0]
+    rows = list(zip(series["y"], series["is_filled"], strict=True))
+    real = [
+        (week, abs(now[0] - before[0]))
+        for week, (before, now) in enumerate(itertools.pairwise(rows), start=1)
+        if not before[1] and not now[1]
+    ]
+    scored = [change for _, change in real[-WINDOWS:]]
+    first = real[-WINDOWS][0]
+    training = [change for week, change in real if week < first]
+    assert (row["n_folds"], row["n_real"]) == (WINDOWS, WINDOWS)
+    assert row["mae"] == pytest.approx(sum(scored) / WINDOWS)
+    assert row["mase"] == pytest.approx(row["mae"] / (sum(training) / len(training)))
+    assert row["skill_vs_naive"] == pytest.approx(0)
+    assert list(predictions["cutoff"]) == [series["ds"][week - 1] for week, _ in real[-WINDOWS:]]
+
+
+@pytest.mark.parametrize("metric", ["mase", "wis", "smape", "rmsse"])
+@pytest.mark.parametrize("horizon", [1, 3])
+def test_a_filled_value_changes_no_score_no_weight_and_no_interval(
+    tmp_path: Path, metric: str, horizon: int
+):
+    """Beside series with gaps there is one without."""
+    settings = make_settings(
+        tmp_path,
+        backtest={"n_windows": WINDOWS, "horizon": horizon},
+        selection={"metric": metric},
+    )
+    complete = make_series(a=walk(180, seed=1), b=walk(180, seed=2), c=walk(180, seed=3))
+    series = random_gaps(complete, 0.3, "a", "c")
+    errors = np.random.default_rng(4).normal(size=(3, 97))
+    predictions = make_predictions(series, settings, **dict(zip("mkn", errors, strict=True)))
+
+    def everything(series: pd.DataFrame) -> list[object]:
+        results = collect(predictions, series, settings)
+        scores = compute(results, settings)
+        pooled = pooled_statistics(results, scores, overlap=horizon)
+        chosen, models = latest_folds(series), ["m", "combination_median", "k"]
+        return [
+            to_frame(results, scores),
+            pooled,
+            by_horizon(results, scores),
+            *interval_half_widths(chosen, models, results, settings),
+            *(latest_weights(results, name) for name in COMBINATIONS),
+        ]
+
+    invented = np.random.default_rng(5).normal(1e6, 1e5, len(series))
+    other = series.assign(y=series["y"].mask(series["is_filled"], invented))
+    scores, *_ = pair = everything(series)
+    assert (scores["n_folds"] == WINDOWS).all()
+    assert (scores["status"] == "scored").all()
+    assert scores[["mae", "wis", "coverage_80", "may_be_best"]].notna().all(axis=None)
+    for left, right in zip(pair, everything(other), strict=True):
+        if isinstance(left, pd.DataFrame):
+            pd.testing.assert_frame_equal(left, right)
+        else:
+            np.testing.assert_array_equal(left, right)
+
+
+def test_a_series_with_gaps_is_scored_like_others_of_its_panel(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+):
+    """In one block or in several, alone or with others, it has the same scores."""
+    names = [f"s{i}" for i in range(6)]
+    complete = make_series(**{name: walk(200, seed=i) for i, name in enumerate(names)})
+    series = random_gaps(complete, 0.2, *names[1:])
+    predictions = make_predictions(series, settings, m=[1.0, -0.5, 2.0], k=[0.1, 0.3, -3.0])
+    together = score(predictions, series, settings)
+    monkeypatch.setattr("forecast_assets.forecasting.backtest_results.BLOCK_FOLDS", 1)
+    one_by_one = score(predictions, series, settings)
+    pd.testing.assert_frame_equal(together, one_by_one, rtol=1e-12)
+
+
+FEW = make_series(few=walk(60, seed=1), long=walk(60, seed=2))
+
+
+@pytest.mark.parametrize(
+    ("gaps", "horizon", "n_real", "status"),
+    [
+        (range(1, 58, 2), 1, 1, "too_few"),  # every second week: one pair at the end
+        (range(1, 58, 2), 2, 14, "scored"),
+        (range(1, 44), 1, 15, "scored"),
+        (range(1, 51), 1, 8, "scored"),
+        (range(1, 52), 1, 7, "too_few"),
+        (range(1, 59), 1, 0, "too_few"),
+    ],
+)
+def test_too_few_real_weeks_are_a_status_of_their_own(
+    tmp_path: Path, gaps: range, horizon: int, n_real: int, status: str
+):
+    settings = make_settings(tmp_path, backtest={"horizon": horizon})
+    series = with_gaps(FEW, {"few": gaps})
+    predictions = make_predictions(series, settings, m=[1.0, 2.0], bad=[math.nan])
+    scores = score(predictions, series, settings).set_index(["unique_id", "model"])
+    assert set(scores.loc["long", "status"]) == {"scored", "failed"}
+    few = scores.loc["few"].drop(index="bad")
+    assert set(few["status"]) == {status}
+    assert set(few["n_real"]) == {n_real}
+    if status == "too_few":
+        reason = (
+            f"{n_real} weeks can be scored and 8 are needed: {len(gaps)} of 60 weeks were filled"
+        )
+        assert set(few["reason"]) == {reason}
+        assert few["mae"].isna().all()
+        assert not few["may_be_best"].any()
+
+
+def test_a_short_series_without_gaps_is_scored_on_what_it_has(settings: Settings):
+    scores = score_errors(make_series(a=walk(4, seed=1)), settings, m=[1.0])
+    assert scores.loc["m", ["status", "n_folds", "n_real"]].to_list() == ["scored", 1, 1]

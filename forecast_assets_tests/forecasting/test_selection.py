@@ -38,6 +38,7 @@ def scores(unique_id: str = "a", *, error: float = 0.1, **mase: float | str) -> 
                 "p_vs_naive": 0.04,
                 "may_be_best": value != 1.0,
                 "status": value if isinstance(value, str) else "scored",
+                "reason": f"it is {value}" if isinstance(value, str) else None,
             }
             for model, value in mase.items()
         ]
@@ -85,6 +86,12 @@ def test_a_series_that_no_model_could_forecast_gets_naive_on_its_own_rung():
     row = chosen(scores(drift=FAILED, theta=INELIGIBLE), by())
     assert (row["model"], row["rung"]) == ("naive", "naive")
     assert row["reason"] == "no model forecast every fold"
+
+
+def test_a_series_with_too_few_real_weeks_gets_naive_with_the_reason():
+    row = chosen(scores(naive="too_few", theta="too_few"), by("combination"))
+    assert (row["model"], row["rung"], row["runner_up"]) == ("naive", "naive", None)
+    assert row["reason"] == "too few to compare models: it is too_few"
 
 
 def test_where_the_metric_is_not_defined_the_mean_absolute_error_ranks():
@@ -208,7 +215,7 @@ def panel(**mase: tuple[float | str, ...]) -> pd.DataFrame:
         # Series without a candidate do not keep the others from a common choice.
         (
             "all",
-            {"a": (1.0, 0.5, 0.9), "b": (0.1, 0.5, 0.9), "c": (INELIGIBLE,), "d": (INELIGIBLE,)},
+            {"a": (1.0, 0.5, 0.9), "b": (0.1, 0.5, 0.9), "c": (INELIGIBLE,), "d": ("too_few",) * 3},
             ["drift", "drift", "naive", "naive"],
         ),
     ],

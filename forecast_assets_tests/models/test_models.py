@@ -15,7 +15,7 @@ import pytest
 from numpy.typing import NDArray
 
 from forecast_assets.backtesting.fitting import FitConfig, run_unit
-from forecast_assets.backtesting.folds import ALL_SERIES, NOT_FOR, FitUnit, Panel
+from forecast_assets.backtesting.folds import ALL_SERIES, NOT_FOR, FitUnit, Panel, split_series
 from forecast_assets.models import (
     MODELS,
     Forecaster,
@@ -30,7 +30,7 @@ from forecast_assets.models.base import Values, fourier
 from forecast_assets.models.by_statsforecast import FromStatsforecast
 from forecast_assets.models.by_statsmodels import FromStatsmodels
 from forecast_assets.models.machine_learning import PENALTIES
-from forecast_assets_tests.builders import make_global, seasonal_walk
+from forecast_assets_tests.builders import make_global, make_series, seasonal_walk
 
 LOCAL = [name for name, model in MODELS.items() if not model.is_global]
 WITH_YEAR = [
@@ -104,7 +104,7 @@ def test_a_model_runs_from_its_min_train_size_on(name: str, season_length: int):
     model = model_of(name)
     needed = min_train_size(model.make(), season_length=season_length)
     y = seasonal_walk(needed, seed=3, season_length=season_length)
-    panel = Panel(y, np.array([0, needed]), np.array(["2024-01-05"], dtype="datetime64[D]"))
+    panel = Panel.of(split_series(make_series(a=y)))
     anchor = int(panel.day(0, needed).astype(int)) if model.is_global else needed
     unit = FitUnit(ALL_SERIES if model.is_global else 0, anchor, ((0, needed - 1), (0, needed)))
     result = run_unit(FitConfig(model, 2, season_length), unit, panel, lambda: None)

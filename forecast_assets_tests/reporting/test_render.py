@@ -142,6 +142,16 @@ def test_both_files_have_the_forecast_and_the_outcome_of_last_week():
             assert part in text, part
 
 
+def test_both_files_name_the_series_with_too_few_real_weeks():
+    metrics = make_metrics(["few", "sales"], {"naive": 1.0, "theta": 0.8})
+    metrics.loc[metrics["unique_id"] == "few", "status"] = "too_few"
+    series = make_series(few=walk(20, seed=1), sales=walk(20, seed=2))
+    for text in texts_of(make_report(series, metrics=metrics)):
+        assert "No model has scores on 1 series (few): too many of their weeks have no" in text
+    for text in texts_of(make_report(series)):
+        assert "No model has scores" not in text
+
+
 def test_both_files_have_the_same_tables():
     files = render(make_report(many_series(3), units={"*": "tons"}, horizon=2))
     cells = {cell for row in _PageReader(files["report.html"]).rows for cell in row}

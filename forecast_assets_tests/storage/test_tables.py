@@ -32,7 +32,7 @@ def test_the_columns_that_others_rely_on_are_there():
         "data_findings": "kind unique_id ds n message policy",
         "withdrawals": "as_of reason by at",
         "backtest_predictions": "model unique_id cutoff h ds y_hat fit_seconds error",
-        "metrics": "unique_id model n_folds mae rmse mape smape mase rmsse bias coverage_80"
+        "metrics": "unique_id model n_folds n_real mae rmse mape smape mase rmsse bias coverage_80"
         " coverage_95 wis skill_vs_naive p_vs_naive standard_error may_be_best fit_seconds status"
         " reason",
         "best_model": "unique_id model rung policy score runner_up margin skill_vs_naive p_vs_naive"

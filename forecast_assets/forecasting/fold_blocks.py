@@ -1,0 +1,68 @@
+"""Lay out the folds of series with the same calendar as arrays, with or without filled weeks.
+
+Which series have the same calendar is decided in `backtest_results`.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from forecast_assets.models.base import Positions, Values
+
+# The position of a fold that does not exist.
+NO_FOLD = -1
+
+
+@dataclass(frozen=True, eq=False)
+class SeriesBlock:
+    """Series that end in the same week, and K cutoffs at which any of them has a fold.
+
+    Where a series has no fold, all of its values are NaN; `y` is NaN where the week was filled too.
+    """
+
+    series: Positions  # [S]
+    folds: Positions  # [S, K]; their positions in the whole, or NO_FOLD
+    weeks: Positions  # [K]; of the cutoffs, as `as_weeks` counts them
+    last: Values  # [S, K]; the value at the cutoff
+    recent_volatility: Values  # [S, K]; at the cutoff
+    y: Values  # [S, K, H]
+    y_hat: Values  # [M, S, K, H]; NaN where a model did not forecast
+    is_scored: NDArray[np.bool_]  # [M, S]: forecast every fold
+
+    @property
+    def errors(self) -> Values:
+        """Forecast minus actual: [M, S, K, H]."""
+        return self.y_hat - self.y
+
+    @property
+    def has_fold(self) -> NDArray[np.bool_]:
+        """Where a series has a fold: [S, K]."""
+        return self.folds != NO_FOLD
+
+    def mean_ahead(self, values: Values) -> Values:
+        """Return the mean over the weeks ahead that were not filled: [..., S, K, H] -> [..., S, K].
+
+        NaN where a value of such a week is NaN, or the series has no fold.
+        """
+        is_real = ~np.isnan(self.y)
+        n_real = is_real.sum(axis=-1)
+        total = np.where(is_real, values, 0.0).sum(axis=-1)
+        return np.asarray(total / np.where(n_real > 0, n_real, np.nan))
+
+
+def by_n_known(is_known: NDArray[np.bool_]) -> Iterator[tuple[Any, tuple[Any, Any]]]:
+    """Yield series with equal numbers of known folds, and the index of these folds: [S, K].
+
+    With the index, values [..., S, K] become [..., s, k] without unknown folds.
+    """
+    if is_known.all():
+        yield slice(None), (slice(None), slice(None))
+        return
+    n_known = is_known.sum(axis=1)
+    known_first = np.argsort(~is_known, axis=1, kind="stable")
+    for n in np.unique(n_known):
+        rows = np.flatnonzero(n_known == n)
+        yield rows, (rows[:, None], known_first[rows, :n])
