@@ -47,6 +47,7 @@ def publish(series: pd.DataFrame, age: int, rng: np.random.Generator) -> pd.Data
             "model": "combination_median",
             "members": "m00, m01, m02",
             "rung": "champion",
+            "reason": None,
             "cutoff": last["ds"],
             "made_at": made_at,
             "as_of": made_at,

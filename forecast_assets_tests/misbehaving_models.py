@@ -159,6 +159,8 @@ class Misbehaving:
             "number": lambda: 5.0,
             "text": lambda: ["much"] * h,
             "pid": lambda: [os.getpid()] * h,
+            "fiftyfold": lambda: np.full(h, 50 * self.last),
+            "negative": lambda: np.full(h, -self.last),
         }
         return forecasts.get(self.way, lambda: np.full(h, self.last))()
 

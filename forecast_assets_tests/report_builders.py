@@ -145,6 +145,7 @@ def _forecast(
             "model": "naive",
             "members": None,
             "rung": "champion",
+            "reason": None,
             "cutoff": last["ds"],
             "made_at": last["ds"].dt.tz_localize("UTC") + pd.Timedelta(days=1),
             "as_of": pd.Timestamp(AS_OF),

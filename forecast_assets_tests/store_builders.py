@@ -106,7 +106,8 @@ def make_forecast(
     names = table_contracts(levels)["next_week_forecast"].names
     ds = pd.Timestamp(week)
     row = dict.fromkeys(names, 1.0) | {"unique_id": "a", "h": 1, "model": "naive"}
-    row |= {"ds": ds, "cutoff": ds - pd.Timedelta(weeks=1), "members": None, "rung": "champion"}
+    row |= {"ds": ds, "cutoff": ds - pd.Timedelta(weeks=1), "rung": "champion"}
+    row |= {"members": None, "reason": None}
     return make_row(
         "next_week_forecast", levels, **(row | {"made_at": AS_OF, "as_of": AS_OF} | values)
     )

@@ -46,7 +46,7 @@ ALL = {**SOUND, **AWKWARD}
 MODELS = ["naive", "seasonal_naive", "drift", "window_average", "theta", "croston"]
 CLOSED_FORM = {"enabled": ["naive", "drift", "window_average"]}
 
-PUBLISH_ALL = dict.fromkeys(KINDS, "publish")
+PUBLISH_ALL = dict.fromkeys([*KINDS, "implausible_forecast"], "publish")
 Tables = dict[str, pd.DataFrame]
 
 
@@ -76,8 +76,8 @@ def make_tables(
     metrics = contracts["metrics"].check(to_frame(results, compute(results, settings)))
     best_model = contracts["best_model"].check(choose(metrics, settings))
     times = {"as_of": AS_OF, "made_at": AS_OF}
-    rows = forecast(best_model, panel, predictions, settings, executor=executor, **times)
-    published = contracts["next_week_forecast"].check(rows)
+    week = forecast(best_model, panel, predictions, settings, executor=executor, **times)
+    published = contracts["next_week_forecast"].check(week.published)
     return {"metrics": metrics, "best_model": best_model, "next_week_forecast": published}
 
 

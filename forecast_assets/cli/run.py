@@ -9,6 +9,7 @@ import click
 
 from forecast_assets.cli.options import FAILED, command, open_store
 from forecast_assets.cli.output import Record, print_records, records_of
+from forecast_assets.errors import format_list
 
 if TYPE_CHECKING:
     from forecast_assets.config.settings import Settings
@@ -19,13 +20,14 @@ if TYPE_CHECKING:
     "run", "run --as-of 2026-01-05 --json > forecast.json", "run --accept", failure="the run failed"
 )
 @click.option("--as-of", metavar="TIME", help="Use only data up to this time; the default is now.")
-@click.option("--accept", "is_accepted", is_flag=True, help="Publish data that would be held.")
+@click.option("--accept", "is_accepted", is_flag=True, help="Publish what was held back last.")
 def run(as_of: str | None, *, is_accepted: bool, is_json: bool) -> None:
     """Run one week: every asset and every model.
 
-    Suspicious data are held: the run stops with the reason, and the previous forecast stays in
-    force; --accept publishes them unchanged. With --json the forecast is printed to stdout and the
-    progress to stderr.
+    Suspicious data are held back, and so is a forecast that is not plausible: the run stops with
+    the reason, and the previous forecast stays in force. --accept publishes what was held back last
+    if it has not changed since; what has changed is judged anew. With --json the forecast is
+    printed to stdout and the progress to stderr.
     """
     from forecast_assets.defs.launcher import run_week
     from forecast_assets.storage import versions
@@ -62,9 +64,16 @@ def _print_week(settings: "Settings", store: "Store", run_id: str) -> None:
         versions.select(store, asset, run_id=run_id)
         for asset in ("next_week_forecast", "series", "weekly_report")
     )
-    rows = forecast_rows(store.read(forecast), store.read(series))
+    weeks = store.read(series)
+    rows = forecast_rows(store.read(forecast), weeks)
     click.echo()
     print_records([_to_record(row, settings.forecast.levels) for row in rows])
+    reasons = dict.fromkeys(f"{row['unique_id']}: {row['reason']}" for row in rows if row["reason"])
+    left_out = sorted({*weeks["unique_id"]} - {row["unique_id"] for row in rows})
+    if reasons:
+        click.echo(f"\nThe forecast:   {format_list(reasons)}")
+    if left_out:
+        click.echo(f"\nLeft out:       {format_list(left_out)}, without a plausible forecast")
     findings = findings_of(store, series[0], settings)
     if with_policy(findings, "hold", "warn"):
         click.echo(f"\nThe data:       {one_line(findings)}; more: forecast-assets status")

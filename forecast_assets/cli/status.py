@@ -30,10 +30,11 @@ NOT_VALID_TEXT = """\
 There is no forecast that counts as published. To make one:
   forecast-assets run   runs a week"""
 HELD_TEXT = """\
-There is no forecast yet, because the data are held back. To see why, and to make one:
-  forecast-assets show data_findings   lists the findings
-  forecast-assets run                  runs a week with corrected data
-  forecast-assets run --accept         publishes the data as they are"""
+There is no forecast yet, because it or its data are held back. To see why, and to make one:
+  forecast-assets show data_findings   lists the findings on the data
+  forecast-assets show held_forecast   prints the forecast that is held back
+  forecast-assets run                  runs a week with corrected data or models
+  forecast-assets run --accept         publishes what is held back as it is"""
 
 
 @command("status", "status --json")
@@ -58,7 +59,7 @@ def status(*, is_json: bool) -> None:
     if not any(row["asset"] == FORECAST for row in assets):
         names = {line.name for line in lines}
         text = NOT_VALID_TEXT if store.history(FORECAST) else NO_FORECAST_TEXT
-        click.echo(HELD_TEXT if "data" in names else text)
+        click.echo(HELD_TEXT if names & {"data", "held_forecast"} else text)
     if assets:
         click.echo()
         print_records(assets)
@@ -105,6 +106,31 @@ def _forecast(context: StatusContext) -> Iterator[StatusLine]:
     others = rows[rows["rung"] != CHAMPION].drop_duplicates("unique_id")
     text = _first_few(others["unique_id"] + ": " + others["model"] + " (" + others["rung"] + ")")
     yield StatusLine("not_by_champion", list(others["unique_id"]), is_well=others.empty, text=text)
+
+
+def _left_out(context: StatusContext) -> Iterator[StatusLine]:
+    """List the series that have no plausible forecast."""
+    source = context.input_of(context.forecast, "series")
+    rows, series = (context.store.read([commit]) for commit in (context.forecast, source))
+    left_out = sorted({*series["unique_id"]} - {*rows["unique_id"]})
+    yield StatusLine("left_out", left_out, is_well=not left_out, text=_first_few(left_out))
+
+
+def _held_forecast(context: StatusContext) -> Iterator[StatusLine]:
+    """Name the series that hold a newer forecast back."""
+    from forecast_assets.forecasting.held_forecast import newest_held
+
+    held = newest_held(context.store, as_of=context.now)
+    nothing = StatusLine("held_forecast", [], text="none")
+    yield _held_forecast_line(context.store, held) if held else nothing
+
+
+def _held_forecast_line(store: "Store", held: "Commit") -> StatusLine:
+    """Return the line of a forecast that is held back."""
+    from forecast_assets.forecasting.held_forecast import held_series, held_series_text
+
+    text = f"as of {held.as_of:%Y-%m-%d %H:%M}: {held_series_text(store, held)}"
+    return StatusLine("held_forecast", held_series(store, held), is_well=False, text=text)
 
 
 def _run(context: StatusContext) -> Iterator[StatusLine]:
@@ -220,6 +246,8 @@ def _report(context: StatusContext) -> Iterator[StatusLine]:
 
 SECTIONS = {
     ("week", "n_series", "n_late", "not_by_champion"): _forecast,
+    ("left_out",): _left_out,
+    ("held_forecast",): _held_forecast,
     ("as_of", "made_at", "run_id", "made_from"): _run,
     ("withdrawn", "from_the_future"): _not_counted,
     ("data",): _data,
@@ -233,14 +261,19 @@ SECTIONS = {
 def status_lines(settings: "Settings", store: "Store", *, now: datetime) -> list[StatusLine]:
     """Return the lines of the newest forecast; without one, what keeps it from being published."""
     from forecast_assets.data.quality.stored_versions import held_findings
+    from forecast_assets.forecasting.held_forecast import newest_held
     from forecast_assets.storage.tables import FORECAST
     from forecast_assets.storage.versions import newest_of_each
 
     forecast = newest_of_each(store, FORECAST, as_of=now)
     if not forecast:
-        held = held_findings(store, now=now)
+        findings, held = held_findings(store, now=now), newest_held(store, as_of=now)
         others = not_counted(store, None, now=now)
-        return [*([_held_line(held)] if held else []), *(line for line in others if line.value)]
+        return [
+            *([_held_line(findings)] if findings else []),
+            *([_held_forecast_line(store, held)] if held else []),
+            *(line for line in others if line.value),
+        ]
     context = StatusContext(settings, store, forecast[0], now)
     lines: dict[str, StatusLine] = {}
     for names, section in SECTIONS.items():

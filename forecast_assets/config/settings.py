@@ -58,6 +58,7 @@ ModelName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+$")]
 Level = Annotated[float, Field(gt=0, lt=100)]
 Duration = Annotated[str, Field(pattern=r"^[1-9]\d{0,4}[mhd]$")]
 FindingPolicy = Literal["publish", "warn", "hold"]
+ForecastPolicy = Literal["fallback", "hold", "publish"]
 
 
 def _ascending(ends: tuple[float, float]) -> tuple[float, float]:
@@ -113,6 +114,8 @@ class DataQualitySettings(FrozenModel):
     unusual: FindingPolicy = "warn"
     rescaled: FindingPolicy = "hold"
     flat: FindingPolicy = "warn"
+    # Not of a fetch but of the forecast: use the next candidate, hold the week, or publish it.
+    implausible_forecast: ForecastPolicy = "fallback"
 
 
 class BacktestSettings(FrozenModel):

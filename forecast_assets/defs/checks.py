@@ -8,9 +8,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 import dagster as dg
 import pandas as pd
 
+from forecast_assets.config.settings import ForecastPolicy
 from forecast_assets.data.quality.evaluate import blocking, with_policy
 from forecast_assets.data.quality.finding import Finding
 from forecast_assets.errors import format_list
+from forecast_assets.forecasting.held_forecast import implausible_series
 from forecast_assets.forecasting.live_accuracy import LiveAccuracyCheck
 from forecast_assets.reporting.render import escape_markdown
 from forecast_assets.storage.tables import CHAMPION
@@ -22,6 +24,11 @@ MAX_SERIES = 100
 # Series of each finding in a check's table.
 ROWS_SHOWN = 25
 ACCEPTED = "It was accepted, so the data are published."
+FORECAST_ACCEPTED = "It was accepted, so the forecast is published."
+LEFT_OUT = (
+    "Look at their newest values: `forecast-assets show series`. To publish every forecast as it"
+    ' is, set `data_quality.implausible_forecast = "publish"`.'
+)
 
 # The data checks of `series`: their kinds of finding, and what holds if they pass.
 DATA_CHECKS: Mapping[str, tuple[Sequence[str], str]] = {
@@ -56,7 +63,7 @@ OTHER_CHECKS: Mapping[str, tuple[str, str]] = {
     "models_complete": ("metrics", "Every model forecast every fold of its backtest."),
     "champions_used": (
         "next_week_forecast",
-        "Every series is forecast by the model that was selected for it.",
+        "Every series is forecast by the model that was selected for it, plausibly.",
     ),
     "intervals_and_skill": (
         "forecast_accuracy",
@@ -128,18 +135,50 @@ def models_complete(metrics: pd.DataFrame) -> dg.AssetCheckResult:
     return _result("models_complete", len(failed), text, series=failed["unique_id"])
 
 
-def champions_used(forecast: pd.DataFrame) -> dg.AssetCheckResult:
-    """Warn about series that another model than the champion forecasts."""
-    others = forecast[(forecast["rung"] != CHAMPION) & (forecast["h"] == 1)]
-    names = [f"{row.unique_id} by {row.model} ({row.rung})" for row in others.itertuples()]
-    good = f"All {forecast['unique_id'].nunique()} series are forecast by their champion."
-    bad = (
-        f"{len(others)} series are not forecast by a champion: {format_list(names)}. The champion"
-        f" failed on the newest week, no model forecast every fold of the series, or too many of"
-        f" its weeks were filled. The column `reason` of best_model says which."
+def champions_used(
+    forecast: pd.DataFrame,
+    best_model: pd.DataFrame,
+    *,
+    policy: ForecastPolicy = "fallback",
+    is_held: bool = False,
+) -> dg.AssetCheckResult:
+    """Warn about series without a plausible forecast of their champion; an error if held back.
+
+    `best_model` has every series that should have a forecast.
+    """
+    first = forecast[forecast["h"] == 1].reindex(columns=["unique_id", "model", "rung", "reason"])
+    first["reason"] = first["reason"].astype(object)  # all null in a version without it
+    others = {
+        row.unique_id: f"by {row.model} ({'; '.join(filter(pd.notna, (row.rung, row.reason)))})"
+        for row in first[first["rung"] != CHAMPION].itertuples()
+    }
+    implausible = {name: f"({why})" for name, why in implausible_series(forecast).items()}
+    left_out = dict.fromkeys(sorted({*best_model["unique_id"]} - {*forecast["unique_id"]}), "")
+    advice = "The column `reason` says why."
+    if first["reason"].str.contains(" below 0,", na=False).any():
+        advice += " `[forecast] minimum = 0` raises negative forecasts to 0."
+    outcome = "The forecast is held back." if is_held else FORECAST_ACCEPTED
+    groups = (
+        (others, "not forecast by their champion", advice),
+        (implausible, "forecast far outside their past", outcome * (policy != "publish")),
+        (left_out, "left out, as none of their candidates makes a plausible forecast", LEFT_OUT),
     )
-    text = bad if names else good
-    return _result("champions_used", len(others), text, series=others["unique_id"])
+    n_series = best_model["unique_id"].nunique()
+    texts = [
+        f"{len(group)} of {n_series} series {'is' if len(group) == 1 else 'are'} {what}:"
+        f" {format_list(' '.join(pair).rstrip() for pair in group.items())}. {then}".rstrip()
+        for group, what, then in groups
+        if group
+    ]
+    failed = {**others, **({} if policy == "publish" else implausible), **left_out}
+    good = f"All {n_series} series are forecast by their champion."
+    return _result(
+        "champions_used",
+        len(failed),
+        " ".join(texts) or good,
+        series=failed,
+        is_error=is_held,
+    )
 
 
 def intervals_and_skill(accuracy: LiveAccuracyCheck) -> dg.AssetCheckResult:

@@ -12,6 +12,7 @@ from forecast_assets.config.settings import Settings
 from forecast_assets.data import weekly
 from forecast_assets.data.quality.evaluate import blocking, evaluate, hold_message, one_line
 from forecast_assets.data.quality.stored_versions import (
+    is_same_fetch,
     previous_rows,
     previous_series,
     write_findings,
@@ -21,7 +22,7 @@ from forecast_assets.data.sources.request import FetchRequest
 from forecast_assets.defs import checks
 from forecast_assets.defs.asset_decorator import AssetOutputs, AssetResult, week_asset
 from forecast_assets.defs.metadata import asset_result, first_rows, svg_metadata
-from forecast_assets.defs.runs import ACCEPT_TAG, ACCEPTED, HELD_TAG, now, run_context_of
+from forecast_assets.defs.runs import HELD_TAG, accepted_version, now, run_context_of
 from forecast_assets.errors import DataError
 from forecast_assets.reporting import plots
 from forecast_assets.storage.store import Store
@@ -71,12 +72,15 @@ def series(
     findings = evaluate(raw_data, weeks.frame, before, settings, as_of=as_of, future=future)
     (rows,) = resolve_inputs(store, "raw_data", partitions=None, runs=run.runs, as_of=as_of)
     write_findings(store, findings, fetch=rows, run_id=context.run.run_id, as_of=as_of)
-    is_accepted = context.run.tags.get(ACCEPT_TAG) == ACCEPTED
+    accepted = accepted_version(context.run, context.instance)
+    is_accepted = bool(blocking(findings)) and is_same_fetch(
+        store, rows, weeks.frame, settings, data_version=accepted, as_of=as_of
+    )
     yield checks.long_enough(weeks.frame, horizon=settings.backtest.horizon)
     yield from checks.data_checks(findings, is_accepted=is_accepted)
     if blocking(findings) and not is_accepted:
         context.instance.add_run_tags(context.run.run_id, {HELD_TAG: rows.data_version})
-        raise DataError(hold_message(findings))
+        raise DataError(hold_message(findings, data_version=rows.data_version))
     yield asset_result(
         store.tables["series"],
         weeks.frame,

@@ -16,6 +16,7 @@ from forecast_assets.defs import notifications
 from forecast_assets.defs.runs import orphans
 from forecast_assets.defs.schedules import build_schedule, last_due, settled_state
 from forecast_assets.errors import StoreError, format_list
+from forecast_assets.forecasting.held_forecast import held_series_text, newest_held
 from forecast_assets.storage.store import Store
 from forecast_assets.storage.versions import future_forecasts
 from forecast_assets.storage.withdrawals import describe_future
@@ -61,17 +62,24 @@ def check_schedule(settings: Settings, store: Store) -> None:
 
 
 def _unpublished(settings: Settings, store: Store, *, now: datetime) -> Iterator[str]:
-    """Yield a problem if the forecast of the week is missing, or newer data are held back."""
-    tick, held = last_due(settings, now=now), held_findings(store, now=now)
-    cause = f"data are held back, because of {one_line(held)}"
+    """Yield a problem if the week's forecast is missing, or a newer one or its data are held."""
+    tick, held = last_due(settings, now=now), _held(store, now=now)
     if not settled_state(store, tick, now=now):
         missing = (
             f"the forecast of the week of {tick:%Y-%m-%d %H:%M} UTC is missing, although the"
             f" deadline of {settings.schedule.deadline} has passed"
         )
-        yield f"{missing}: the {cause}" if held else missing
+        yield f"{missing}: the {held}" if held else missing
     elif held:
-        yield f"the newest {cause}"
+        yield f"the newest {held}"
+
+
+def _held(store: Store, *, now: datetime) -> str | None:
+    """Say what is held back and why, if anything is."""
+    if findings := held_findings(store, now=now):
+        return f"data are held back, because of {one_line(findings)}"
+    held = newest_held(store, as_of=now)
+    return f"forecast is held back, because of {held_series_text(store, held)}" if held else None
 
 
 def _from_the_future(store: Store, *, now: datetime) -> Iterator[str]:

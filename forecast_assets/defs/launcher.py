@@ -4,6 +4,7 @@ import fcntl
 import os
 import shutil
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ import dagster as dg
 from forecast_assets.backtesting.executor import prewarm
 from forecast_assets.config.loader import dagster_home
 from forecast_assets.config.settings import ROOT, Settings
+from forecast_assets.data.quality.evaluate import one_line
+from forecast_assets.data.quality.stored_versions import held_fetch
 from forecast_assets.defs import notifications, runs
 from forecast_assets.defs.asset_decorator import Interrupted
 from forecast_assets.defs.build import build_defs, build_store
@@ -19,6 +22,8 @@ from forecast_assets.defs.console_logger import console_progress
 from forecast_assets.defs.schedules import JOB
 from forecast_assets.defs.sensors.run_failures import run_notifications
 from forecast_assets.errors import StoreError
+from forecast_assets.forecasting.held_forecast import held_series_text, newest_held
+from forecast_assets.storage.store import Store
 
 # A step that is interrupted in our code raises the first, elsewhere the second.
 INTERRUPTS = {Interrupted.__name__, dg.DagsterExecutionInterruptedError.__name__}
@@ -33,15 +38,17 @@ def run_week(
 ) -> str | None:
     """Run the week and return the run's id, or None where it failed.
 
-    `write_line` is called with each line of progress. With `is_accepted` the run publishes data
-    that it would hold back. The run is recorded in DAGSTER_HOME, else in <var>/dagster. Raises
-    SettingsError where `as_of` is not a past time, KeyboardInterrupt where it was interrupted.
+    `write_line` is called with each line of progress. With `is_accepted` the run publishes what is
+    held back now, as long as it makes the same again. The run is recorded in DAGSTER_HOME, else in
+    <var>/dagster. Raises SettingsError where `as_of` is not a past time, KeyboardInterrupt where it
+    was interrupted.
     """
     given = None if as_of is None else runs.parse_as_of(as_of)
     tags = {} if given is None else {runs.AS_OF_TAG: given.isoformat()}
-    tags |= {runs.ACCEPT_TAG: runs.ACCEPTED} if is_accepted else {}
     runs.refuse_future(given or runs.now(), at=runs.now())
-    prewarm(settings, build_store(settings), as_of=given or runs.now())
+    store = build_store(settings)
+    tags |= _accept_tag(store, given or runs.now(), write_line) if is_accepted else {}
+    prewarm(settings, store, as_of=given or runs.now())
     job = build_defs(settings).resolve_job_def(JOB)
     loggers: dict[str, Any] = {"loggers": {"progress": {}}}
     with _open_instance(ensure_dagster_home(settings)) as instance, console_progress(write_line):
@@ -60,6 +67,26 @@ def run_week(
         except StoreError as error:  # notifications never fail the week
             write_line(f"  The notifications of this run were not sent. {error}")
     return result.run_id if result.success else None
+
+
+def _accept_tag(
+    store: Store, as_of: datetime, write_line: Callable[[str], None]
+) -> dict[str, str]:
+    """Return the tag that accepts the data or the forecast held back last; say what it accepts."""
+    fetch, forecast = held_fetch(store, as_of=as_of), newest_held(store, as_of=as_of)
+    if fetch and (forecast is None or fetch.as_of >= forecast.as_of):
+        what, held = f"data ({one_line(fetch.findings)})", fetch
+    elif forecast:
+        what, held = f"forecast ({held_series_text(store, forecast)})", forecast
+    else:
+        write_line("  Nothing is held back, so --accept has no effect.")
+        return {}
+    version = held.data_version
+    write_line(
+        f"  Accepted: the {what} held back as of {held.as_of:%Y-%m-%d %H:%M} UTC,"
+        f" data version {version}. What has changed since is judged anew."
+    )
+    return {runs.ACCEPT_TAG: version}
 
 
 def _open_instance(home: str) -> dg.DagsterInstance:

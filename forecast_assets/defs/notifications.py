@@ -59,7 +59,9 @@ def with_problems(week: summary.WeeklyReport, settings: Settings) -> summary.Wee
     results = [
         checks.long_enough(week.series, horizon=settings.backtest.horizon),
         checks.models_complete(week.metrics),
-        checks.champions_used(week.forecast),
+        checks.champions_used(
+            week.forecast, week.best_model, policy=settings.data_quality.implausible_forecast
+        ),
         checks.intervals_and_skill(week.accuracy_check),
     ]
     findings = with_policy(week.findings, "hold", "warn")

@@ -14,14 +14,22 @@ from forecast_assets.config.settings import Settings
 from forecast_assets.data.quality.stored_versions import findings_of
 from forecast_assets.data.weekly import with_is_filled
 from forecast_assets.defs import checks, notifications
-from forecast_assets.defs.asset_decorator import AssetResult, week_asset
+from forecast_assets.defs.asset_decorator import AssetOutputs, AssetResult, week_asset
 from forecast_assets.defs.metadata import asset_result, first_rows, svg_metadata
-from forecast_assets.defs.runs import now, run_context_of
+from forecast_assets.defs.runs import (
+    HELD_TAG,
+    RunContext,
+    accepted_version,
+    now,
+    run_context_of,
+)
 from forecast_assets.defs.schedules import last_tick, refuse_withdrawn
-from forecast_assets.forecasting import forecast, live_accuracy
+from forecast_assets.errors import DataError
+from forecast_assets.forecasting import forecast, held_forecast, live_accuracy
 from forecast_assets.reporting import plots, render, summary
 from forecast_assets.storage import tables
 from forecast_assets.storage.commit import Commit
+from forecast_assets.storage.lineage import BACKTEST
 from forecast_assets.storage.store import Store
 from forecast_assets.storage.tables import CHAMPION, interval_columns
 from forecast_assets.storage.versions import (
@@ -33,7 +41,7 @@ from forecast_assets.storage.versions import (
 from forecast_assets.storage.withdrawals import drop_withdrawn
 
 
-@week_asset(group="forecast", kind="numpy")
+@week_asset(group="forecast", kind="numpy", code_version="2")
 def next_week_forecast(
     context: dg.AssetExecutionContext,
     best_model: pd.DataFrame,
@@ -42,11 +50,11 @@ def next_week_forecast(
     settings: dg.ResourceParam[Settings],
     store: dg.ResourceParam[Store],
     compute: dg.ResourceParam[BacktestExecutor],
-) -> AssetResult:
-    """Forecast next week's value of every series with intervals, by its chosen model."""
+) -> AssetOutputs:
+    """Forecast next week's value of every series by its chosen model; held back if implausible."""
     run = run_context_of(context.run, context.instance)
     refuse_withdrawn(context.run, run.as_of, store, settings)
-    rows = forecast.forecast(
+    week = forecast.forecast(
         best_model,
         series,
         backtest_predictions,
@@ -55,11 +63,23 @@ def next_week_forecast(
         as_of=run.as_of,
         made_at=run.made_at,
     )
-    levels = settings.forecast.levels
+    table, levels = store.tables["next_week_forecast"], settings.forecast.levels
+    policy = settings.data_quality.implausible_forecast
+    version = table.data_version(table.arrange(week.rows))
+    before = newest(valid_versions(store, table.name, as_of=run.as_of))
+    # What was accepted once is not held again in a rerun of the same week.
+    accepted = {accepted_version(context.run, context.instance), before and before.data_version}
+    if week.is_held and version not in accepted:
+        sources = _inputs(store, settings, run)
+        held_forecast.write_held(store, week.rows, run.runs[0], as_of=run.as_of, inputs=sources)
+        context.instance.add_run_tags(context.run.run_id, {HELD_TAG: version})
+        yield checks.champions_used(week.rows, best_model, policy=policy, is_held=True)
+        raise DataError(held_forecast.hold_message(week.rows, best_model, data_version=version))
+    rows = week.rows if week.is_held else week.published
     first = ["unique_id", "y_hat", "model", *interval_columns(levels)]
     fan_chart = plots.draw_forecast(rows, series, levels=levels)
-    return asset_result(
-        store.tables["next_week_forecast"],
+    yield asset_result(
+        table,
         rows,
         {
             "forecast_plot": svg_metadata(fan_chart, alt="each series and its forecast"),
@@ -67,9 +87,20 @@ def next_week_forecast(
             "week": str(tables.target_week(rows)),
             "n_series": rows["unique_id"].nunique(),
             "n_forecasts_not_by_champion": int((rows["rung"] != CHAMPION).sum()),
+            "n_series_left_out": best_model["unique_id"].nunique() - rows["unique_id"].nunique(),
         },
-        check=checks.champions_used(rows),
+        check=checks.champions_used(rows, best_model, policy=policy),
     )
+
+
+def _inputs(store: Store, settings: Settings, run: RunContext) -> list[Commit]:
+    """Return the versions that this run's forecast is made from."""
+    partitions = {"best_model": None, "series": None, BACKTEST: sorted(settings.models.enabled)}
+    return [
+        commit
+        for asset, names in partitions.items()
+        for commit in resolve_inputs(store, asset, partitions=names, runs=run.runs, as_of=run.as_of)
+    ]
 
 
 @week_asset(group="forecast", kind="pandas", code_version="2")

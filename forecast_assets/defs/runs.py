@@ -17,7 +17,8 @@ from forecast_assets.errors import SettingsError
 from forecast_assets.storage.tables import ASSETS
 
 AS_OF_TAG = "forecast_assets/as_of"  # the time up to which a run knows data
-ACCEPT_TAG = "forecast_assets/accept"  # with the value below: publish data despite findings
+# The data version to publish although it was held back, or the value below for the newest one.
+ACCEPT_TAG = "forecast_assets/accept"
 ACCEPTED = "yes"
 HELD_TAG = "forecast_assets/held"  # the data version that a run refused to publish
 NOT_HELD = "none"
@@ -117,6 +118,21 @@ def held_version(run: dg.DagsterRun) -> str | None:
     """Return the data version that a run held back, or None."""
     content = run.tags.get(HELD_TAG, NOT_HELD)
     return None if content == NOT_HELD else content
+
+
+def accepted_version(run: dg.DagsterRun, instance: dg.DagsterInstance) -> str | None:
+    """Return the data version that a run publishes although it was held back, or None.
+
+    The tag's value `yes` is what the run that this one re-executes held back or, if it held nothing
+    back, what the newest run that did so held back. Anything that has changed since is another
+    version, which no one has accepted.
+    """
+    tag = run.tags.get(ACCEPT_TAG)
+    if tag != ACCEPTED:
+        return tag
+    parent = instance.get_run_by_id(run.parent_run_id) if run.parent_run_id else None
+    versions = (held_version(held) for held in [*filter(None, [parent]), *held_runs(instance)])
+    return next(filter(None, versions), None)
 
 
 def held_runs(instance: dg.DagsterInstance, **tags: str) -> Iterator[dg.DagsterRun]:

@@ -1,7 +1,7 @@
-"""Forecast each series by its first candidate that succeeds on the newest week.
+"""Forecast each series by its first candidate that makes a plausible forecast of the newest week.
 
 The candidates are its champion, the runner-up, an ensemble of the surviving models, and naive.
-Running a model belongs to `backtesting.executor`.
+Running a model belongs to `backtesting.executor`, and what is plausible to `plausibility`.
 """
 
 from collections import defaultdict
@@ -19,22 +19,31 @@ from forecast_assets.backtesting.model_job import BacktestRequest
 from forecast_assets.config.settings import Settings
 from forecast_assets.forecasting.backtest_results import SCORED, BacktestResults
 from forecast_assets.forecasting.ensembles import COMBINATIONS
+from forecast_assets.forecasting.plausibility import PlausibleRange
 from forecast_assets.models.base import Values
 from forecast_assets.models.registry import find_model
 from forecast_assets.storage.tables import COMBINATION, NAIVE, RUNNER_UP
 
 # The candidate of the rung `combination`.
 SURVIVORS_ENSEMBLE = "combination_median"
+# Characters of a model's error in the reason why another one forecasts.
+MAX_ERROR_LENGTH = 200
 Step = tuple[str, str]  # a candidate, and the name of its rung
 
 
-class SeriesForecast(NamedTuple):
-    """A series' forecast, the candidate and rung that it comes from."""
+class Attempt(NamedTuple):
+    """A candidate's forecast of a series, and what is wrong with it, if anything is."""
 
     model: str
     rung: str
-    y_hat: Values  # [H]
+    y_hat: Values  # [H]; NaN where it failed
     members: Sequence[str]  # of an ensemble: the models that forecast; else empty
+    problem: str | None  # in words that follow the model's name
+
+    @property
+    def is_number(self) -> bool:
+        """Tell whether there is a forecast for each week, plausible or not."""
+        return bool(np.isfinite(self.y_hat).all())
 
 
 def latest_weights(results: BacktestResults, name: str) -> Values:
@@ -53,25 +62,23 @@ def fallback_order(model: str, rung: str, runner_up: str | None) -> list[Step]:
 
 def forecast_with_fallback(
     orders: Mapping[str, Sequence[Step]], latest: "LatestForecasts"
-) -> list[SeriesForecast]:
-    """Forecast each series with the first candidate of its order that succeeds.
+) -> list[list[Attempt]]:
+    """Try the candidates of each series in their order, up to the first without a problem.
 
     A model runs only on the series that need it; all models of the same depth run together.
     """
-    forecasts: dict[str, SeriesForecast] = {}
+    attempts: dict[str, list[Attempt]] = {unique_id: [] for unique_id in orders}
     for depth in range(max(map(len, orders.values()))):
         steps = {
             unique_id: order[depth]
             for unique_id, order in orders.items()
-            if unique_id not in forecasts and depth < len(order)
+            if depth < len(order) and all(tried.problem for tried in attempts[unique_id])
         }
         weights = {unique_id: latest.weights(unique_id, *step) for unique_id, step in steps.items()}
         latest.run_missing(weights)
         for unique_id, step in steps.items():
-            made = latest.forecast(unique_id, *step, weights[unique_id])
-            if np.isfinite(made.y_hat).all():
-                forecasts[unique_id] = made
-    return [forecasts[unique_id] for unique_id in orders]
+            attempts[unique_id].append(latest.attempt(unique_id, *step, weights[unique_id]))
+    return list(attempts.values())
 
 
 class LatestForecasts:
@@ -90,11 +97,18 @@ class LatestForecasts:
         self._ends = np.cumsum(results.n_folds)
         self._weights = cache(partial(latest_weights, results))  # [M, S] by ensemble
         self._y_hat: dict[str, dict[str, Values]] = defaultdict(dict)  # [H] by model and series
+        self._errors: dict[str, dict[str, str | None]] = defaultdict(dict)
+        self._target = {series.unique_id: i for i, series in enumerate(targets)}
+        self._range = PlausibleRange.of(
+            [series.y for series in targets],
+            horizon=settings.backtest.horizon,
+            season_length=settings.series.season_length,
+        )
 
     def weights(self, unique_id: str, name: str, rung: str) -> dict[str, float]:
         """Return the models that a candidate needs on a series, with their weights.
 
-        On the rung `combination` an ensemble consists of the models that have not failed yet.
+        On the rung `combination` an ensemble consists of the models that have no problem so far.
         """
         if name not in COMBINATIONS:
             return {name: 1.0}
@@ -125,29 +139,55 @@ class LatestForecasts:
         for model, run in zip(order, self._executor.run_all(requests), strict=True):
             ids = [series.unique_id for series in run.planned if len(series.ends)]
             self._y_hat[model].update(zip(ids, run.folds.y_hat, strict=True))
+            self._errors[model].update(zip(ids, run.folds.errors, strict=True))
 
-    def forecast(
+    def attempt(
         self, unique_id: str, name: str, rung: str, weights: Mapping[str, float]
-    ) -> SeriesForecast:
-        """Return a candidate's forecast of a series, NaN where it failed."""
-        y_hat = [self._y_hat[model][unique_id] for model in weights]
+    ) -> Attempt:
+        """Return a candidate's forecast of a series with its problem."""
         if name not in COMBINATIONS:
-            return SeriesForecast(name, rung, y_hat[0], ())
-        if not y_hat:
-            return SeriesForecast(name, rung, np.full(self._settings.backtest.horizon, np.nan), ())
-        columns = np.array([*weights.values()])[:, None]
-        pooled = COMBINATIONS[name].pool(np.stack(y_hat)[:, None], columns)[0]
-        is_known = [np.isfinite(values).all() for values in y_hat]
-        return SeriesForecast(name, rung, pooled, [*compress(weights, is_known)])
+            problem = self._problem(unique_id, name)
+            return Attempt(name, rung, self._y_hat[name][unique_id], (), problem)
+        is_able = [
+            self._problem(unique_id, model) is None
+            if rung == COMBINATION
+            else bool(np.isfinite(self._y_hat[model][unique_id]).all())
+            for model in weights
+        ]
+        if not any(is_able):
+            nothing = np.full(self._settings.backtest.horizon, np.nan)
+            return Attempt(name, rung, nothing, (), "has no member that forecasts")
+        members = [*compress(weights, is_able)]
+        y_hat = np.stack([self._y_hat[model][unique_id] for model in members])
+        columns = np.array([weights[model] for model in members])[:, None]
+        pooled = COMBINATIONS[name].pool(y_hat[:, None], columns)[0]
+        return Attempt(name, rung, pooled, members, self._implausible(unique_id, pooled))
+
+    def _problem(self, unique_id: str, model: str) -> str | None:
+        """Return the problem of a model that ran on a series: it failed, or is implausible."""
+        y_hat = self._y_hat[model][unique_id]
+        if not np.isfinite(y_hat).all():
+            error = " ".join(str(self._errors[model][unique_id]).split())
+            return f"failed: {error[:MAX_ERROR_LENGTH]}"
+        return self._implausible(unique_id, y_hat)
+
+    def _implausible(self, unique_id: str, y_hat: Values) -> str | None:
+        minimum = self._settings.forecast.minimum
+        published = y_hat if minimum is None else np.maximum(y_hat, minimum)
+        return self._range.problem(self._target[unique_id], published)
 
     def _weights_of_survivors(self, unique_id: str, name: str) -> Values:
-        """Return the weights in an ensemble of the models that have not failed: [M]."""
+        """Return the weights in an ensemble of the models that have no problem so far: [M]."""
         position, results = self._position[unique_id], self._results
         end = self._ends[position]
         folds = slice(end - results.n_folds[position], end)
-        latest = [self._y_hat[model].get(unique_id, np.zeros(0)) for model in results.models]
-        has_failed = np.array([np.isnan(y_hat).any() for y_hat in latest])
-        is_able = (results.status[:, position] == SCORED) & ~has_failed
+        has_problem = np.array(
+            [
+                unique_id in self._y_hat[model] and self._problem(unique_id, model) is not None
+                for model in results.models
+            ]
+        )
+        is_able = (results.status[:, position] == SCORED) & ~has_problem
         y_hat, y = results.y_hat[:, None, folds], results.y[None, folds]
         return COMBINATIONS[name].weights(y_hat, y, is_able[:, None])[:, 0]
 

@@ -5,22 +5,46 @@ Which candidate forecasts a series belongs to `fallback`, the width of an interv
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from forecast_assets.backtesting.executor import BacktestExecutor
 from forecast_assets.backtesting.folds import SeriesFolds, latest_folds
-from forecast_assets.config.settings import Settings, column_suffix
+from forecast_assets.config.settings import ForecastPolicy, Settings, column_suffix
+from forecast_assets.data.quality.evaluate import is_many
+from forecast_assets.errors import DataError, format_list
 from forecast_assets.forecasting.backtest_results import BacktestResults, as_weeks, mean_of_known
 from forecast_assets.forecasting.ensembles import add_ensembles
 from forecast_assets.forecasting.fallback import (
+    Attempt,
     LatestForecasts,
     fallback_order,
     forecast_with_fallback,
 )
 from forecast_assets.forecasting.intervals import half_widths, recent_volatility
 from forecast_assets.models.base import Values
+from forecast_assets.storage.tables import IMPLAUSIBLE, NAIVE
+
+
+class WeekForecast(NamedTuple):
+    """The forecasts of a week, and what is wrong with them.
+
+    `rows` are rows of next_week_forecast for every series that has a forecast at all. Those of the
+    series in `implausible` are not published unless they are accepted; `missing` have no rows. The
+    whole week is held back if `is_held`.
+    """
+
+    rows: pd.DataFrame
+    implausible: Sequence[str] = ()
+    missing: Sequence[str] = ()
+    is_held: bool = False
+
+    @property
+    def published(self) -> pd.DataFrame:
+        """Return the rows of the series whose forecast is plausible."""
+        return self.rows[~self.rows["unique_id"].isin(list(self.implausible))]
 
 
 def forecast(
@@ -32,24 +56,73 @@ def forecast(
     executor: BacktestExecutor,
     as_of: datetime,
     made_at: datetime,
-) -> pd.DataFrame:
-    """Forecast the `horizon` weeks after each series' last: rows of `next_week_forecast`.
+) -> WeekForecast:
+    """Forecast the `horizon` weeks after each series' last.
 
     The errors that the same candidate made in its backtest give the interval; where they are too
-    few for its level, it is null. No value is below `forecast.minimum`.
+    few for its level, it is null. No value is below `forecast.minimum`. Raises DataError where no
+    candidate of any series makes a forecast.
     """
     results = BacktestResults.from_predictions(predictions, series, settings)
     targets = latest_folds(series)
     columns = best_model[["unique_id", "model", "rung", "runner_up"]].to_numpy()
-    choice = {unique_id: fallback_order(*rest) for unique_id, *rest in columns}
-    chosen = [target for target in targets if target.unique_id in choice]
-    orders = {target.unique_id: choice[target.unique_id] for target in chosen}
-    forecasts = forecast_with_fallback(
-        orders, LatestForecasts(targets, results, settings, executor)
+    orders = {unique_id: fallback_order(*rest) for unique_id, *rest in columns}
+    choice = dict(zip(best_model["unique_id"], best_model["reason"], strict=True))
+    chosen = [target for target in targets if target.unique_id in orders]
+    attempts = forecast_with_fallback(
+        {target.unique_id: orders[target.unique_id] for target in chosen},
+        LatestForecasts(targets, results, settings, executor),
     )
-    models = [made.model for made in forecasts]
-    y_hat = np.stack([made.y_hat for made in forecasts])  # [S, H]
-    members = [", ".join(made.members) or None for made in forecasts]
+    policy = settings.data_quality.implausible_forecast
+    used = select_attempts(attempts, policy)
+    pairs = [*zip(chosen, used, strict=True)]
+    implausible = [
+        target.unique_id for target, made in pairs if made and made.problem and policy != "publish"
+    ]
+    missing = [target.unique_id for target, made in pairs if made is None]
+    if len(missing) == len(chosen):
+        raise DataError(_nothing_message(chosen, attempts))
+    kept = [i for i, made in enumerate(used) if made]
+    rows = _to_rows(
+        [chosen[i] for i in kept],
+        [made for made in used if made],
+        [_reason(attempts[i], used[i], choice[chosen[i].unique_id]) for i in kept],
+        results,
+        settings,
+    )
+    n_left_out = len(implausible) + len(missing)
+    is_held = policy != "publish" and is_many(n_left_out, len(chosen))
+    frame = rows.assign(made_at=made_at, as_of=as_of)
+    return WeekForecast(frame, implausible, missing, is_held)
+
+
+def select_attempts(
+    attempts: Sequence[Sequence[Attempt]], policy: ForecastPolicy
+) -> list[Attempt | None]:
+    """Return the attempt that forecasts each series; None where no candidate gave a number.
+
+    It is the plausible one or, where there is none, the first. With the policy `publish` it is
+    always the first, and with `hold` if the first ones of one series in twenty are implausible.
+    """
+    first = [next((made for made in tried if made.is_number), None) for tried in attempts]
+    n_implausible = sum(made is None or made.problem is not None for made in first)
+    if policy == "publish" or (policy == "hold" and is_many(n_implausible, len(attempts))):
+        return first
+    last = [tried[-1] for tried in attempts]
+    return [b if b.problem is None else a for a, b in zip(first, last, strict=True)]
+
+
+def _to_rows(
+    chosen: Sequence[SeriesFolds],
+    used: Sequence[Attempt],
+    reasons: Sequence[str | None],
+    results: BacktestResults,
+    settings: Settings,
+) -> pd.DataFrame:
+    """Lay out forecasts with their intervals: `horizon` rows for each series."""
+    models = [made.model for made in used]
+    y_hat = np.stack([made.y_hat for made in used])  # [S, H]
+    members = [", ".join(made.members) or None for made in used]
     with_ensembles = add_ensembles(results, set(models))
     widths, mae = interval_half_widths(chosen, models, with_ensembles, settings)
     horizon = settings.backtest.horizon
@@ -70,11 +143,37 @@ def forecast(
             "backtest_mae": mae.ravel(),
             "model": np.repeat(models, horizon),
             "members": np.repeat(np.array(members, dtype=object), horizon),
-            "rung": np.repeat([made.rung for made in forecasts], horizon),
+            "rung": np.repeat([made.rung for made in used], horizon),
+            "reason": np.repeat(np.array(reasons, dtype=object), horizon),
             "cutoff": np.repeat(cutoff, horizon),
-            "made_at": made_at,
-            "as_of": as_of,
         }
+    )
+
+
+def _reason(attempts: Sequence[Attempt], used: Attempt | None, choice: str) -> str | None:
+    """Say why a forecast is implausible, or why no earlier candidate forecasts the series.
+
+    `choice` is the reason why best_model has the candidate.
+    """
+    if used is None:
+        return None
+    if used.problem:
+        return f"{IMPLAUSIBLE}{used.model} {used.problem}"
+    problems = dict.fromkeys(f"{made.model} {made.problem}" for made in attempts if made.problem)
+    if not problems and used.rung == NAIVE:
+        return choice
+    return "; ".join(problems) or None
+
+
+def _nothing_message(chosen: Sequence[SeriesFolds], attempts: Sequence[Sequence[Attempt]]) -> str:
+    names = [
+        f"{target.unique_id} ({tried[-1].model} {tried[-1].problem})"
+        for target, tried in zip(chosen, attempts, strict=True)
+    ]
+    return (
+        f"No candidate of any of {len(chosen)} series makes a forecast: {format_list(names)}."
+        f" `next_week_forecast` was not written, and the previous forecast stays in force. Correct"
+        f" what the models report, and run the week again."
     )
 
 

@@ -177,7 +177,8 @@ def _models(report: WeeklyReport, *, is_long: bool) -> Context:
     """Return the chosen models, the leaderboard and the failures."""
     first = report.forecast.drop_duplicates("unique_id")
     labels = [model_label(*pair) for pair in zip(first["model"], first["rung"], strict=True)]
-    used = first[["unique_id", "members"]].assign(used=labels)
+    used = first.reindex(columns=["unique_id", "members", "reason"]).assign(used=labels)
+    used = used.rename(columns={"reason": "why_used"})
     choices = report.best_model.merge(used, on="unique_id").replace({np.nan: None})
     switches = choices[choices["switched"].astype(bool)]
     failures = narrative.model_failures(report.metrics)

@@ -15,6 +15,8 @@ from forecast_assets.storage.contract import Column, Kind, Rule, TableContract
 # Why a model forecasts a series, in the order in which they are tried: the column `rung`.
 CHAMPION, RUNNER_UP, COMBINATION, NAIVE = "champion", "runner-up", "combination", "naive"
 STATUSES = ("scored", "failed", "ineligible", "too_few")
+# How the column `reason` of a forecast begins that is far outside what its series does.
+IMPLAUSIBLE = "implausible: "
 
 ASSETS = (
     "raw_data",
@@ -27,10 +29,12 @@ ASSETS = (
     "weekly_report",
 )
 FORECAST = "next_week_forecast"
-# No assets: `series` writes the findings before it may hold the data back, a command the other.
-DATA_FINDINGS = "data_findings"
+# Tables that are no assets. Steps write these before they may hold back data or a forecast.
+DATA_FINDINGS, HELD_FORECAST = "data_findings", "held_forecast"
+WRITTEN_BY = {DATA_FINDINGS: "series", HELD_FORECAST: FORECAST}
+# And a command this one.
 WITHDRAWALS = "withdrawals"
-TABLES = (*ASSETS, DATA_FINDINGS, WITHDRAWALS)
+TABLES = (*ASSETS, *WRITTEN_BY, WITHDRAWALS)
 
 
 def _nullable(name: str, description: str, kind: Kind = "float") -> Column:
@@ -44,6 +48,13 @@ CUTOFF = Column("cutoff", "date", "Last week of data that the model used, inclus
 MODEL = Column("model", "string", "Registered name of the model.")
 MEMBERS = _nullable("members", "Models that a combination consists of.", "string")
 RUNG = Column("rung", "string", "Why this model: champion, runner-up, combination or naive.")
+REASON = Column(
+    "reason",
+    "string",
+    "Why no candidate on a higher rung forecasts the series, or why the forecast is implausible.",
+    nullable=True,
+    volatile=True,
+)
 BACKTEST_MAE = _nullable(
     "backtest_mae", "Mean absolute error in the backtest at this horizon, in the series' unit."
 )
@@ -67,10 +78,11 @@ def table_contracts(levels: Sequence[float]) -> Mapping[str, TableContract]:
         _BACKTEST_PREDICTIONS,
         _metrics(levels),
         _BEST_MODEL,
-        _next_week_forecast(levels),
+        forecast := _next_week_forecast(levels),
         _forecast_accuracy(levels),
         _WEEKLY_REPORT,
         _DATA_FINDINGS,
+        replace(forecast, name=HELD_FORECAST),
         _WITHDRAWALS,
     )
     return {table.name: table for table in contracts}
@@ -270,7 +282,7 @@ def _next_week_forecast(levels: Sequence[float]) -> TableContract:
     return TableContract(
         "next_week_forecast",
         key=("unique_id", "h"),
-        columns=(*forecast, MODEL, MEMBERS, RUNG, CUTOFF, MADE_AT, AS_OF),
+        columns=(*forecast, MODEL, MEMBERS, RUNG, REASON, CUTOFF, MADE_AT, AS_OF),
         rules=(WEEK_RULE, ("y_hat lies within its intervals", _forecast_within_intervals)),
     )
 

@@ -13,13 +13,17 @@ import pandas as pd
 from forecast_assets.errors import VersionNotFoundError, VersionWithdrawnError, format_list
 from forecast_assets.storage.commit import Commit, InputVersion
 from forecast_assets.storage.store import Store
-from forecast_assets.storage.tables import ASSETS, DATA_FINDINGS, FORECAST, WITHDRAWALS
+from forecast_assets.storage.tables import (
+    ASSETS,
+    FORECAST,
+    HELD_FORECAST,
+    WITHDRAWALS,
+    WRITTEN_BY,
+)
 
 Node = tuple[str, str | None]  # an asset and one of its partitions
 # With more commands than this, running the whole week is shorter.
 MAX_COMMANDS = 4
-# The asset whose step writes a table that is no asset.
-MADE_WITH = {DATA_FINDINGS: "series"}
 
 
 def newest(commits: Iterable[Commit], *, as_of: datetime | None = None) -> Commit | None:
@@ -193,7 +197,7 @@ def group_by_partition(commits: Iterable[Commit]) -> dict[str | None, list[Commi
 
 def rebuild_command(nodes: Iterable[Node]) -> str:
     """Return the shell command that makes the tables again, in the order of the data."""
-    nodes = {(MADE_WITH.get(asset, asset), partition) for asset, partition in nodes}
+    nodes = {(WRITTEN_BY.get(asset, asset), partition) for asset, partition in nodes}
     if len(nodes) > MAX_COMMANDS:
         return "dagster job execute -m forecast_assets.definitions -j weekly_forecast"
     command = "dagster asset materialize -m forecast_assets.definitions --select"
@@ -261,6 +265,8 @@ def _no_match_text(
 ) -> str:
     if not commits and asset == WITHDRAWALS:
         return "No week was withdrawn, so there is nothing to show."
+    if not commits and asset == HELD_FORECAST:
+        return f"No forecast was ever held back, so {asset} has no version and nothing to show."
     if not commits:
         return (
             f"{asset} has no version yet, so there is nothing to show. Make one:"

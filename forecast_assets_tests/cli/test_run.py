@@ -98,10 +98,39 @@ def test_held_data_fail_the_run_until_they_are_accepted(
     shutil.rmtree(tmp_path / "store/next_week_forecast")  # as if this were the first fetch
     assert output_of("status").startswith("NO  data  held back: vanished series (1)\nThere is no")
     published = output_of("run", "--accept")
+    assert "  Accepted: the data (vanished series (1)) held back as of 20" in published
     assert "The report:" in published
     assert "The data:       vanished series (1); more: forecast-assets status" in published
     (line,) = [row for row in records("status") if row["name"] == "data"]
     assert line == {"name": "data", "value": {"vanished_series": 1}, "is_well": False}
+
+
+def test_a_held_forecast_is_shown_compared_and_accepted(
+    weeks: Weeks, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    shutil.copytree(weeks.folder, tmp_path, dirs_exist_ok=True)
+    configure(tmp_path, monkeypatch, f'{SMALL}rescaled = "publish"\nunusual = "publish"\n')
+    assert "No forecast was ever held back" in output_of("show", "held_forecast", exit_code=2)
+    *rows, last = (tmp_path / "source.csv").read_text().splitlines()
+    for factor in (1000, 2000):  # the newest value of the series b
+        name, day, y = last.split(",")
+        wrong = f"{name},{day},{factor * float(y)}"
+        (tmp_path / "source.csv").write_text("\n".join([*rows, wrong]))
+        assert "- b: combination_median forecast" in output_of("run", exit_code=1)
+    held = records("show", "held_forecast")
+    assert [row["unique_id"] for row in held] == ["a", "b"]
+    assert held[1]["reason"].startswith("implausible: combination_median forecast ")
+    changed = records("diff", "held_forecast", "0", "1")
+    assert {row["unique_id"] for row in changed} == {"b"}
+    assert [row["is_well"] for row in records("status") if row["name"] == "held_forecast"] == [
+        False
+    ]
+    published = output_of("run", "--accept")
+    assert "  Accepted: the forecast (1 series without a plausible one (b)) held back" in published
+    assert "The forecast:   b: implausible: combination_median forecast " in published
+    newest = records("show", "next_week_forecast")
+    assert [row["y_hat"] for row in newest] == [row["y_hat"] for row in held]
+    assert "Nothing is held back, so --accept has no effect." in output_of("run", "--accept")
 
 
 # Examples that other tests run.

@@ -93,7 +93,7 @@ def test_a_quiet_week_is_well(tmp_path: Path):
     assert texts.pop("made_at").endswith(", just now")
     assert texts.pop("data") == "nothing odd"
     assert list(texts.values()) == [
-        *("2024-10-11", "1", "none", "none"),
+        *("2024-10-11", "1", "none", "none", "none", "none"),
         *(f"{AS_OF:%Y-%m-%d %H:%M}", "run-1", "best_model 0, series 0, backtest_predictions 0"),
         *("none", "none"),
         *("none", "none", "0", "–", "–", "none", str(tmp_path / "reports/1/report.html")),
@@ -186,8 +186,8 @@ def test_a_lost_version_affects_only_its_own_lines(tmp_path: Path):
     assert not_well(lines) == ["models_failed"]
     assert "Could not read version 0 of metrics" in lines["models_failed"].display
     data_files(store, "next_week_forecast")[0].unlink()
-    names = ["week", "n_series", "n_late", "not_by_champion", "models_failed"]
-    assert not_well(lines_of(store)) == names
+    lost = ["week", "n_series", "n_late", "not_by_champion", "left_out", "models_failed"]
+    assert not_well(lines_of(store)) == lost
 
 
 def test_a_forecast_without_recorded_inputs_is_reported(tmp_path: Path):

@@ -136,6 +136,30 @@ def test_an_accepted_fetch_is_published_with_a_warning_and_compared_with_next(pr
     assert failed_checks(again) == []
 
 
+def test_what_was_held_is_accepted_and_what_came_since_is_judged_anew(project: Project):
+    project.set_source(WITHOUT_C)
+    held = project.fetch()
+    version = project.store.history("raw_data")[-1].data_version
+    record = project.instance.get_run_by_id(held.run_id)
+    assert record is not None
+    assert record.tags["forecast_assets/held"] == version
+    project.set_source({"a": PANEL["a"]})
+    for tag in (ACCEPT, {"forecast_assets/accept": version}):  # the second is not the newest
+        assert not project.fetch(**tag).success
+    project.set_source(WITHOUT_C)
+    assert project.fetch(**{"forecast_assets/accept": version}).success
+
+
+def test_days_of_the_present_week_change_nothing_that_was_accepted(project: Project):
+    project.set_source(WITHOUT_C)
+    assert not project.fetch().success
+    with (project.settings.root / "source.csv").open("a") as source:
+        source.write(f"a,{datetime.now(UTC):%Y-%m-%d},7\n")
+    assert project.fetch(**ACCEPT).success
+    first, second = project.store.history("raw_data")[1:]
+    assert first.data_version != second.data_version
+
+
 def test_stale_assets_are_made_neither_from_the_same_data_nor_from_held_data(project: Project):
     result = project.fetch()
     for asset in ("raw_data", "series"):

@@ -57,6 +57,8 @@ NOT_RUN = {
     "dagster asset materialize -m forecast_assets.definitions --select backtest_predictions"
     " --partition last_year": "the same as for `theta`",
     "forecast-assets run --accept": "cli/test_run runs it",
+    "forecast-assets show held_forecast": "cli/test_run runs it",
+    "forecast-assets diff held_forecast 0 1": "cli/test_run runs it",
     "forecast-assets run --as-of 2026-11-02": "cli/test_run runs it as of another day",
     'forecast-assets withdraw --as-of 2026-11-23 --reason "The file was of last year"': "cli/"
     "test_withdraw runs it as of another day",

@@ -7,8 +7,9 @@ import pandas as pd
 import pytest
 
 from forecast_assets.backtesting.dask_pool import DaskPool
-from forecast_assets.config.settings import BacktestSettings, Settings
-from forecast_assets.forecasting.forecast import forecast
+from forecast_assets.config.settings import BacktestSettings, ForecastPolicy, Settings
+from forecast_assets.forecasting.fallback import Attempt
+from forecast_assets.forecasting.forecast import WeekForecast, forecast, select_attempts
 from forecast_assets.forecasting.intervals import (
     POOL_POINTS,
     WEEKLY_DECAY,
@@ -34,6 +35,17 @@ def forecast_of(
     *choices: tuple[str, str | None],
     dask_pool: DaskPool | None = None,
 ) -> pd.DataFrame:
+    """Return the forecasts that are published of each series by its (model, runner-up)."""
+    frame = week_of(series, settings, *choices, dask_pool=dask_pool).published
+    return table_contracts(settings.forecast.levels)["next_week_forecast"].check(frame)
+
+
+def week_of(
+    series: pd.DataFrame,
+    settings: Settings,
+    *choices: tuple[str, str | None],
+    dask_pool: DaskPool | None = None,
+) -> WeekForecast:
     """Forecast each series by its (model, runner-up) after a real backtest."""
     compute = make_executor(settings, dask_pool)
     asked = compute.requests(series, settings.models.enabled)
@@ -46,10 +58,9 @@ def forecast_of(
             )
         ]
     )
-    frame = forecast(
+    return forecast(
         best, series, predictions, settings, executor=compute, as_of=AS_OF, made_at=AS_OF
     )
-    return table_contracts(settings.forecast.levels)["next_week_forecast"].check(frame)
 
 
 def drift_of(y: list[float]) -> float:
@@ -115,6 +126,97 @@ def test_a_model_that_fails_on_the_newest_week_gives_way_to_the_next_by_name(
     assert set(frame["members"].iloc[2:]) == {"naive, drift"}  # all were among the best
     survivors = [(y[name][-1] + drift_of(y[name])) / 2 for name in "cde"]
     assert frame["y_hat"].to_list()[2:] == pytest.approx(survivors)
+    assert frame["reason"].to_list() == [
+        "odd failed: RuntimeError: no licence",
+        None,
+        "odd failed: RuntimeError: no licence",
+        "odd failed: RuntimeError: no licence; even failed: RuntimeError: no licence",
+        None,
+    ]
+
+
+@pytest.mark.usefixtures("user_models")
+@pytest.mark.parametrize("policy", ["fallback", "hold", "publish"])
+def test_an_implausible_forecast_gives_way_to_the_next_holds_the_week_or_is_published(
+    tmp_path: Path, dask_pool: DaskPool, policy: str
+):
+    """The forecasts are fifty times the last value, from 60 weeks on."""
+    broken = {"factory": "user_models:Misbehaving", "params": {"way": "fiftyfold", "since": 60}}
+    settings = make_settings(
+        tmp_path,
+        models={"enabled": ["naive", "drift", "odd", "even"], "odd": broken, "even": broken},
+        backtest={"n_windows": 8},
+        data_quality={"implausible_forecast": policy},
+    )
+    y = {name: walk(59 if name == "d" else 60, seed=i) for i, name in enumerate("abcd")}
+    choices = [("odd", "drift"), ("odd", "even"), ("combination_mean", None), ("odd", None)]
+    week = week_of(make_series(**y), settings, *choices, dask_pool=dask_pool)
+    rows = week.rows.set_index("unique_id")
+    assert rows.loc["d", ["model", "rung", "reason"]].to_list() == ["odd", "champion", None]
+    assert (week.is_held, week.missing) == (policy == "hold", [])
+    assert list(week.implausible) == (["a", "b", "c"] if policy == "hold" else [])
+    if policy == "fallback":
+        assert rows["model"].to_list()[:2] == ["drift", "combination_median"]
+        assert rows["rung"].to_list()[:3] == ["runner-up", "combination", "combination"]
+        assert rows["members"].to_list()[:3] == [None, "naive, drift", "naive, drift"]
+        begin = f"odd forecast {50 * y['b'][-1]:,.5g}, above 1"
+        assert rows.loc["b", "reason"].startswith(begin)
+        assert "; even forecast " in rows.loc["b", "reason"]
+    else:
+        assert set(rows["rung"]) == {"champion"}
+        assert rows.loc["a", "y_hat"] == 50 * y["a"][-1]
+        assert rows["reason"].to_list()[0].startswith("implausible: odd forecast ")
+
+
+@pytest.mark.parametrize(("n_series", "is_held"), [(3, True), (20, True), (21, False)])
+def test_a_series_without_a_plausible_forecast_is_left_out_and_one_in_twenty_hold_the_week(
+    settings: Settings, n_series: int, *, is_held: bool
+):
+    """After a newest value of a thousand times the others every candidate is far off."""
+    y = {f"s{i:02}": walk(60, seed=i) for i in range(n_series)}
+    y["s01"][-1] *= 1000
+    week = week_of(make_series(**y), settings, *[("combination_mean", "drift")] * n_series)
+    assert (list(week.implausible), week.missing, week.is_held) == (["s01"], [], is_held)
+    assert set(week.rows["unique_id"]) - set(week.published["unique_id"]) == {"s01"}
+    (row,) = week.rows[week.rows["unique_id"] == "s01"].to_dict("records")
+    assert (row["model"], row["rung"]) == ("combination_mean", "champion")
+    assert row["reason"].startswith("implausible: combination_mean forecast ")
+
+
+def test_a_negative_forecast_of_counts_is_raised_to_the_minimum_or_replaced(tmp_path: Path):
+    falling = [*np.repeat([12.0, 9, 6, 3], 8), 0.0]
+    outcomes = []
+    for forecast_settings in ({}, {"minimum": 0}):
+        models = {"enabled": ["naive", "drift"]}
+        settings = make_settings(tmp_path, models=models, forecast=forecast_settings)
+        frame = forecast_of(make_series(a=falling), settings, ("drift", None))
+        outcomes.append(frame.loc[0, ["y_hat", "model", "reason"]].to_list())
+    y_hat, model, reason = outcomes[0]
+    assert (y_hat, model) == (0.0, "combination_median")  # of naive alone
+    assert reason.startswith("drift forecast -0.375, below 0, the lowest plausible value 1 week")
+    assert outcomes[1] == [0.0, "drift", None]
+
+
+@pytest.mark.parametrize(
+    ("policy", "expected"),
+    [
+        ("fallback", ["good", "good", "good", "odd", None]),
+        ("hold", ["good", "good", "odd", "odd", None]),
+        ("publish", ["good", "good", "odd", "odd", None]),
+    ],
+)
+def test_the_plausible_attempt_is_used_or_else_the_first(
+    policy: ForecastPolicy, expected: list[str | None]
+):
+    failed = Attempt("failed", "champion", np.array([np.nan]), (), "failed: RuntimeError")
+    odd = Attempt("odd", "runner-up", np.array([9.0]), (), "forecast 9")
+    last, good = odd._replace(model="last"), Attempt("good", "naive", np.array([1.0]), (), None)
+    tried = [[good], [failed, good], [odd, good], [failed, odd, last], [failed, failed]]
+    used = select_attempts(tried, policy)
+    assert [made and made.model for made in used] == expected
+    few = select_attempts([*[[good]] * 60, [odd, good]], policy)[-1]
+    assert few is not None
+    assert few.model == ("odd" if policy == "publish" else "good")
 
 
 @pytest.mark.usefixtures("user_models")
@@ -123,7 +225,12 @@ def test_a_global_model_sees_the_series_that_it_does_not_forecast_too(
 ):
     """Its forecast is a million times the rows that it sees, up to the same week."""
     models = {"enabled": ["naive", "drift", "odd"], "odd": {"factory": "user_models:Pooled"}}
-    settings = make_settings(tmp_path, models=models, backtest={"n_windows": 4})
+    settings = make_settings(
+        tmp_path,
+        models=models,
+        backtest={"n_windows": 4},
+        data_quality={"implausible_forecast": "publish"},
+    )
     series = make_ragged(a=(0, [1.0] * 20), b=(0, [2.0] * 30), c=(9, [3.0] * 21))
     frame = forecast_of(
         series, settings, ("odd", None), ("drift", None), ("odd", None), dask_pool=dask_pool

@@ -67,17 +67,20 @@ def with_policy(findings: Sequence[Finding], *policies: FindingPolicy) -> list[F
     return [finding for finding in findings if finding.policy in policies]
 
 
-def hold_message(findings: Sequence[Finding]) -> str:
-    """Return why a fetch is not published, and how to publish it."""
+def hold_message(findings: Sequence[Finding], *, data_version: str = "yes") -> str:
+    """Return why a fetch is not published, and how to publish it.
+
+    `data_version` is that of its raw_data; "yes" stands for whatever was held back last.
+    """
     reasons = "\n".join(f"- {finding.kind}: {finding.text}" for finding in blocking(findings))
     return (
         f"The data are held back, because they do not look like the next week of these series."
         f" `series` was not written, and the previous forecast stays in force.\n"
         f"{reasons}\n"
         f"If the source is wrong, have it corrected and run the week again: `forecast-assets run`."
-        f" If it is right, publish the data as they are: `forecast-assets run --accept`, or in the"
-        f' UI a run with the tag forecast_assets/accept = "yes". `[data_quality]` sets what is held'
-        f" back."
+        f" If it is right, publish these data as they are: `forecast-assets run --accept`, or in"
+        f' the UI a run with the tag forecast_assets/accept = "{data_version}". Data that have'
+        f" changed by then are judged anew. `[data_quality]` sets what is held back."
     )
 
 
@@ -92,8 +95,13 @@ def one_line(findings: Sequence[Finding]) -> str:
 def _policy(finding: Finding, n_series: int, settings: Settings) -> FindingPolicy:
     """Return the policy of the kind; few of many series warn instead of holding back the rest."""
     policy: FindingPolicy = getattr(settings.data_quality, finding.kind)
-    are_few = n_series >= MANY_SERIES and 0 < len(finding.series) < FEW_SHARE * n_series
+    are_few = bool(finding.series) and not is_many(len(finding.series), n_series)
     return "warn" if policy == "hold" and are_few and finding.kind not in ALWAYS_HELD else policy
+
+
+def is_many(n: int, n_series: int) -> bool:
+    """Tell whether so many of the series hold back the week: one in twenty, of few series any."""
+    return n > 0 and (n_series < MANY_SERIES or n >= FEW_SHARE * n_series)
 
 
 def _findings(

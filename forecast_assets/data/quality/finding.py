@@ -15,7 +15,8 @@ from forecast_assets.config.settings import DataQualitySettings, FindingPolicy
 from forecast_assets.data.quality.comparison import Ints, Mask, WeekGrid
 from forecast_assets.errors import format_list
 
-KINDS = tuple(DataQualitySettings.model_fields)  # in the order of `[data_quality]`
+# In the order of `[data_quality]`, without the kind that is no finding on a fetch.
+KINDS = tuple(kind for kind in DataQualitySettings.model_fields if kind != "implausible_forecast")
 MAX_ROWS = 100  # stored of a kind: the summary, and the first series
 
 _CHANGED = (

@@ -5,6 +5,7 @@ How a fetch is evaluated: `evaluate`.
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import NamedTuple
 
 import pandas as pd
 
@@ -13,7 +14,8 @@ from forecast_assets.config.source_settings import DemoSource
 from forecast_assets.data.quality.evaluate import PreviousVersion, blocking, evaluate
 from forecast_assets.data.quality.finding import Finding, from_frame, to_frame
 from forecast_assets.data.sources.request import source_fingerprint
-from forecast_assets.errors import StoreError
+from forecast_assets.data.weekly import to_weeks
+from forecast_assets.errors import DataError, StoreError
 from forecast_assets.storage.commit import Commit, InputVersion
 from forecast_assets.storage.store import Store
 from forecast_assets.storage.tables import DATA_FINDINGS
@@ -111,15 +113,57 @@ def findings_of(store: Store, series: Commit, settings: Settings) -> list[Findin
 
 def held_findings(store: Store, *, now: datetime) -> list[Finding]:
     """Return the findings that hold the newest fetch back; an empty list if it was published."""
-    commit = newest(store.history(DATA_FINDINGS), as_of=now)
-    if commit is None:
-        return []
-    fetch = commit.input_of("raw_data")
+    held = held_fetch(store, as_of=now)
+    return held.findings if held else []
+
+
+class HeldFetch(NamedTuple):
+    """A fetch that is held back: its time, the data version of its rows, and the reasons."""
+
+    as_of: datetime
+    data_version: str
+    findings: list[Finding]
+
+
+def held_fetch(store: Store, *, as_of: datetime) -> HeldFetch | None:
+    """Return the newest fetch until `as_of` if it is held back, else None."""
+    commit = newest(store.history(DATA_FINDINGS), as_of=as_of)
+    fetch = commit.input_of("raw_data") if commit else None
+    if commit is None or fetch is None:
+        return None
     is_published = any(
         series.as_of == commit.as_of and series.input_of("raw_data") == fetch
         for series in store.history("series")
     )
-    return [] if is_published else blocking(from_frame(store.read([commit])))
+    findings = [] if is_published else blocking(from_frame(store.read([commit])))
+    return HeldFetch(commit.as_of, fetch.data_version, findings) if findings else None
+
+
+def is_same_fetch(
+    store: Store,
+    fetch: Commit,
+    weeks: pd.DataFrame,
+    settings: Settings,
+    *,
+    data_version: str | None,
+    as_of: datetime,
+) -> bool:
+    """Tell whether a fetch is a data version of raw_data, or makes the same weeks as that one.
+
+    A source that adds the days of the present week is another version every day.
+    """
+    if data_version == fetch.data_version:
+        return True
+    history = reversed(store.history("raw_data"))
+    other = next((commit for commit in history if commit.data_version == data_version), None)
+    if other is None:
+        return False
+    try:
+        others = to_weeks(store.read([other]), settings, as_of=as_of).frame
+    except DataError:
+        return False
+    columns = ["unique_id", "ds", "y"]
+    return bool(others[columns].equals(weeks[columns]))
 
 
 def _findings_on(store: Store, fetch: InputVersion, as_of: datetime) -> list[Commit]:

@@ -79,7 +79,7 @@ def _ended_runs(
 def run_notifications(record: dg.RunRecord, instance: dg.DagsterInstance) -> Iterator[Notification]:
     """Return the notifications of a run that has ended: that it failed, or that its checks did.
 
-    A run that held its data back has one, which includes its warnings.
+    A run that held its data or its forecast back has one, which includes its warnings.
     """
     run = record.dagster_run
     if not runs.is_project_run(run):
@@ -101,7 +101,7 @@ def run_notifications(record: dg.RunRecord, instance: dg.DagsterInstance) -> Ite
             id=f"held {runs.held_version(run)} {as_of:%G-W%V}",  # once a week for the same data
             event="run_failed",
             severity="error",
-            title=f"{title}: data held back",
+            title=f"{title}: {_held_subject(errors)} held back",
             text=f"{_causes(events)}{also}\n\n{page}",
         )
         return
@@ -126,6 +126,11 @@ def run_notifications(record: dg.RunRecord, instance: dg.DagsterInstance) -> Ite
             text=f"{_list_checks(failed)}\n\n{page}",
             series=_series_of(failed),
         )
+
+
+def _held_subject(errors: Sequence[dg.AssetCheckEvaluation]) -> str:
+    is_forecast = any(check.asset_key.path[-1] == "next_week_forecast" for check in errors)
+    return "forecast" if is_forecast else "data"
 
 
 def _list_checks(evaluations: Sequence[dg.AssetCheckEvaluation]) -> str:

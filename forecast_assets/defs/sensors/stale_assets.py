@@ -13,12 +13,14 @@ from forecast_assets.config.settings import Settings, parse_duration
 from forecast_assets.data.sources.request import FetchRequest
 from forecast_assets.defs import runs
 from forecast_assets.defs.schedules import all_models_tags, is_withdrawn, last_tick
+from forecast_assets.forecasting.held_forecast import is_held_forecast_current
 from forecast_assets.storage.lineage import BACKTEST, find_stale
 from forecast_assets.storage.store import Store
 from forecast_assets.storage.versions import newest_of_each
 
 INTERVAL_SECONDS = 60
 SOURCE_ASSETS = ("raw_data", "series")
+FORECAST = "next_week_forecast"
 NEW_DATA = "new_data"
 
 
@@ -48,6 +50,8 @@ def build_stale_assets(
             return dg.SensorResult(skip_reason=reason, cursor="")
         if stale.assets[0] == SOURCE_ASSETS[-1] and _is_held(context.instance, store, now=now):
             return dg.SensorResult(skip_reason="The newest data are held back.", cursor="")
+        if stale.assets[0] == FORECAST and is_held_forecast_current(store, now=now):
+            return dg.SensorResult(skip_reason="The newest forecast is held back.", cursor="")
         if context.cursor != stale.state:
             reason = (
                 f"Stale: {', '.join(stale.assets)}. Rebuilt at the next tick if nothing changes."
