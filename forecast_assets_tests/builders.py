@@ -52,7 +52,8 @@ def with_gaps(
 
 def make_raw(series: pd.DataFrame) -> pd.DataFrame:
     """Make the table `raw_data` of a source that returns these weeks."""
-    return series[["unique_id", "ds", "y"]].assign(problem=None, given=None)
+    nothing = dict.fromkeys(("problem", "given", "file", "note"))
+    return series[["unique_id", "ds", "y"]].assign(**nothing)
 
 
 def make_ragged(**begun: tuple[int, Sequence[float]]) -> pd.DataFrame:

@@ -140,9 +140,18 @@ def source(settings: "Settings", store: "Store", now: datetime) -> Iterator[Stat
 
     previous = previous_rows(store, settings, as_of=now)
     log = functools.partial(click.echo, err=True)
-    raw = fetch.fetch(FetchRequest(_retry_once(settings), now, previous=previous, log=log))
+    notes: list[str] = []
+    request = FetchRequest(
+        _retry_once(settings), now, previous=previous, log=log, note=notes.append
+    )
+    try:
+        raw = fetch.fetch(request)
+    except ForecastAssetsError:
+        yield from _read_as(notes)
+        raise
     origin = fetch.display_name(settings)
     yield StatusLine("source", origin, is_well=True, text=f"{len(raw)} rows from {origin}")
+    yield from _read_as(notes)
     try:
         weeks = to_weeks(raw, settings, as_of=now)
     except ForecastAssetsError as error:
@@ -158,6 +167,13 @@ def source(settings: "Settings", store: "Store", now: datetime) -> Iterator[Stat
     text = SERIES_TEXT.format(**summary, filled=FILLED.get(settings.series.missing, "filled"))
     yield StatusLine("series", summary, is_well=True, text=text)
     yield from _quality(raw, weeks.frame, settings, store, now)
+
+
+def _read_as(notes: Sequence[str]) -> Iterator[StatusLine]:
+    """Yield a line about what was recognized of how the source is written, if anything was."""
+    distinct = list(dict.fromkeys(notes))
+    if distinct:
+        yield StatusLine("read_as", distinct, is_well=True, text="; ".join(distinct))
 
 
 def _retry_once(settings: "Settings") -> "Settings":

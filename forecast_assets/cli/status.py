@@ -4,7 +4,7 @@ A section is a function that yields lines; `SECTIONS` lists them with the names 
 that a line whose data cannot be read still shows the cause.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -17,7 +17,6 @@ from forecast_assets.errors import StoreError, format_list
 
 if TYPE_CHECKING:
     from forecast_assets.config.settings import Settings
-    from forecast_assets.data.quality.finding import Finding
     from forecast_assets.storage.commit import Commit
     from forecast_assets.storage.store import Store
 
@@ -117,20 +116,19 @@ def _left_out(context: StatusContext) -> Iterator[StatusLine]:
 
 
 def _held_forecast(context: StatusContext) -> Iterator[StatusLine]:
-    """Name the series that hold a newer forecast back."""
-    from forecast_assets.forecasting.held_forecast import newest_held
-
-    held = newest_held(context.store, as_of=context.now)
-    nothing = StatusLine("held_forecast", [], text="none")
-    yield _held_forecast_line(context.store, held) if held else nothing
+    yield StatusLine("held_forecast", [], text="none")
+    yield from held_forecast_line(context.store, now=context.now)
 
 
-def _held_forecast_line(store: "Store", held: "Commit") -> StatusLine:
-    """Return the line of a forecast that is held back."""
-    from forecast_assets.forecasting.held_forecast import held_series, held_series_text
+def held_forecast_line(store: "Store", *, now: datetime) -> Iterator[StatusLine]:
+    """Name the series that hold the newest forecast back; yield nothing if it is not held."""
+    from forecast_assets.forecasting import held_forecast
 
-    text = f"as of {held.as_of:%Y-%m-%d %H:%M}: {held_series_text(store, held)}"
-    return StatusLine("held_forecast", held_series(store, held), is_well=False, text=text)
+    if held := held_forecast.newest_held(store, as_of=now):
+        text = f"as of {held.as_of:%Y-%m-%d %H:%M}: {held_forecast.held_series_text(store, held)}"
+        yield StatusLine(
+            "held_forecast", held_forecast.held_series(store, held), is_well=False, text=text
+        )
 
 
 def _run(context: StatusContext) -> Iterator[StatusLine]:
@@ -167,10 +165,10 @@ def not_counted(store: "Store", newest: datetime | None, *, now: datetime) -> It
 def _data(context: StatusContext) -> Iterator[StatusLine]:
     """Summarize the findings on the newest fetch; not well if any is a warning or hold."""
     from forecast_assets.data.quality.evaluate import one_line, with_policy
-    from forecast_assets.data.quality.stored_versions import findings_of, held_findings
+    from forecast_assets.data.quality.stored_versions import findings_of
 
-    if held := held_findings(context.store, now=context.now):
-        yield _held_line(held)
+    if held := [*held_data_line(context.store, now=context.now)]:
+        yield from held
         return
     series = context.newest("series") or context.input_of(context.forecast, "series")
     findings = findings_of(context.store, series, context.settings)
@@ -179,12 +177,14 @@ def _data(context: StatusContext) -> Iterator[StatusLine]:
     yield StatusLine("data", counts, is_well, one_line(findings))
 
 
-def _held_line(held: "Sequence[Finding]") -> StatusLine:
-    """Return the line of a newest fetch that these findings hold back."""
+def held_data_line(store: "Store", *, now: datetime) -> Iterator[StatusLine]:
+    """Summarize what holds the newest fetch back; yield nothing if it is not held."""
     from forecast_assets.data.quality.evaluate import one_line
+    from forecast_assets.data.quality.stored_versions import held_findings
 
-    counts = {finding.kind: finding.n for finding in held}
-    return StatusLine("data", counts, is_well=False, text=f"held back: {one_line(held)}")
+    if held := held_findings(store, now=now):
+        counts = {finding.kind: finding.n for finding in held}
+        yield StatusLine("data", counts, is_well=False, text=f"held back: {one_line(held)}")
 
 
 def _models(context: StatusContext) -> Iterator[StatusLine]:
@@ -260,20 +260,13 @@ SECTIONS = {
 
 def status_lines(settings: "Settings", store: "Store", *, now: datetime) -> list[StatusLine]:
     """Return the lines of the newest forecast; without one, what keeps it from being published."""
-    from forecast_assets.data.quality.stored_versions import held_findings
-    from forecast_assets.forecasting.held_forecast import newest_held
     from forecast_assets.storage.tables import FORECAST
     from forecast_assets.storage.versions import newest_of_each
 
     forecast = newest_of_each(store, FORECAST, as_of=now)
     if not forecast:
-        findings, held = held_findings(store, now=now), newest_held(store, as_of=now)
-        others = not_counted(store, None, now=now)
-        return [
-            *([_held_line(findings)] if findings else []),
-            *([_held_forecast_line(store, held)] if held else []),
-            *(line for line in others if line.value),
-        ]
+        held = [*held_data_line(store, now=now), *held_forecast_line(store, now=now)]
+        return [*held, *(line for line in not_counted(store, None, now=now) if line.value)]
     context = StatusContext(settings, store, forecast[0], now)
     lines: dict[str, StatusLine] = {}
     for names, section in SECTIONS.items():

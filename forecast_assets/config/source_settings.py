@@ -8,7 +8,15 @@ import re
 from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 from zoneinfo import ZoneInfo, available_timezones
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    PlainValidator,
+    model_validator,
+)
 
 from forecast_assets.config.redaction import mask, mask_nested, redact_url
 from forecast_assets.errors import format_list
@@ -29,6 +37,25 @@ def _check_zone(zone: str) -> str:
     return zone
 
 
+def _check_ids(given: Any) -> str | tuple[str, ...]:
+    """Return a column's name, or several different ones. Raises ValueError."""
+    names = (given,) if isinstance(given, str) else given
+    if not isinstance(names, list | tuple) or not names:
+        raise ValueError("give the name of a column, or a list of names")
+    if not all(isinstance(name, str) and name for name in names) or len({*names}) < len(names):
+        raise ValueError("give the names of different columns")
+    return given if isinstance(given, str) else tuple(names)
+
+
+def _check_encoding(name: str) -> str:
+    """Return the name of a text encoding. Raises ValueError if Python has none of that name."""
+    try:
+        "".encode(name)
+    except LookupError:
+        raise ValueError("no such text encoding; common ones: utf-8, cp1252, latin-1") from None
+    return name
+
+
 Secret = Annotated[str, Field(min_length=1), PlainSerializer(mask)]
 Url = Annotated[str, Field(min_length=1), PlainSerializer(redact_url)]
 Body = Annotated[dict[str, Any], PlainSerializer(mask_nested)]
@@ -39,6 +66,13 @@ Path = Annotated[
     PlainSerializer(lambda path: redact_url(path) if "://" in path else path, return_type=str),
 ]
 Zone = Annotated[str, AfterValidator(_check_zone)]
+Ids = Annotated[str | tuple[str, ...], PlainValidator(_check_ids)]
+Encoding = Annotated[str, AfterValidator(_check_encoding)]
+Separator = Annotated[str, Field(pattern=r"^[\t !#-/:-@\[-`{-~]$")]  # ASCII, neither letter nor "
+Decimal = Literal[".", ","]
+Thousands = Literal[".", ",", " ", "'"]
+# Added after 9e085b0: part of a source's fingerprint only where they differ from the default.
+ADDED = ("allow_hosts", "decimal", "thousands", "separator", "encoding", "skip_rows", "overlap")
 Seconds = Annotated[float, Field(gt=0, le=1e6, strict=False)]
 
 
@@ -46,9 +80,11 @@ class DemoSource(FrozenModel):
     """The six weekly series of the package."""
 
     kind: Literal["demo"] = "demo"
-    unique_id: ClassVar[str] = "unique_id"
+    ids: ClassVar[tuple[str, ...]] = ("unique_id",)
     ds: ClassVar[str] = "ds"
     y: ClassVar[str] = "y"
+    decimal: ClassVar[None] = None
+    thousands: ClassVar[None] = None
     zone: ClassVar[ZoneInfo | None] = None
     on_bad_rows: ClassVar[str] = "fail"
     is_incremental: ClassVar[bool] = False
@@ -57,15 +93,34 @@ class DemoSource(FrozenModel):
 class _Source(FrozenModel):
     """The settings of every kind but the demo: columns, bad rows, limits and retries."""
 
-    unique_id: Name = "unique_id"
+    unique_id: Ids = "unique_id"  # several columns are joined to one id
     ds: Name = "ds"
     y: Name = "y"
+    # How numbers are written in texts; None: detected where only one way is possible.
+    decimal: Decimal | None = None
+    thousands: Thousands | None = None
     timezone: Zone | None = None  # in which days and weeks are counted
     on_bad_rows: Literal["fail", "quarantine"] = "fail"
     max_bytes: int = Field(2_000_000_000, ge=1)  # of all bodies, and of what they decompress to
     max_retries: int = Field(42, ge=0, le=10_000)
     retry_base_seconds: Seconds = 1
     retry_cap_seconds: Seconds = 300
+
+    @model_validator(mode="after")
+    def _check_separators(self) -> Self:
+        if self.decimal is not None and self.decimal == self.thousands:
+            raise ValueError("`decimal` and `thousands` have to differ")
+        return self
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """Return the columns that name a series."""
+        return (self.unique_id,) if isinstance(self.unique_id, str) else self.unique_id
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Return every column that is read, once."""
+        return tuple(dict.fromkeys((*self.ids, self.ds, self.y)))
 
     @property
     def zone(self) -> ZoneInfo | None:
@@ -78,11 +133,21 @@ class _Source(FrozenModel):
         return False
 
 
-class FileSource(_Source):
-    """CSV, Parquet or JSON files on a disk or on any fsspec file system."""
+class _TextSource(_Source):
+    """How CSV is written; None: detected where only one way is possible."""
+
+    separator: Separator | None = None
+    encoding: Encoding | None = None
+    skip_rows: int | None = Field(None, ge=0)  # lines before the header; also of Excel
+
+
+class FileSource(_TextSource):
+    """CSV, Excel, Parquet or JSON files on a disk or on any fsspec file system."""
 
     kind: Literal["file"]
     path: Path
+    # Rows that two files of a pattern have in common.
+    overlap: Literal["report", "once", "sum", "latest_file"] = "report"
 
 
 class LinkPaging(FrozenModel):
@@ -109,11 +174,11 @@ class CursorPaging(FrozenModel):
 
 
 Paging = Annotated[LinkPaging | PagePaging | CursorPaging, Field(discriminator="kind")]
-Format = Literal["csv", "json", "jsonl", "parquet"]
+Format = Literal["csv", "json", "jsonl", "parquet", "xlsx"]
 
 
-class HttpSource(_Source):
-    """A URL that answers with JSON, CSV or Parquet, whole or in pages."""
+class HttpSource(_TextSource):
+    """A URL that answers with JSON, CSV, Excel or Parquet, whole or in pages."""
 
     kind: Literal["http"]
     url: Url
@@ -127,10 +192,7 @@ class HttpSource(_Source):
     connect_seconds: Seconds = 10
     timeout_seconds: Seconds = 60  # without data
     total_seconds: Seconds = 1800  # of one response
-    # Not part of the source's fingerprint where it is not set.
-    allow_hosts: tuple[Name, ...] | None = Field(
-        None, strict=False, exclude_if=lambda hosts: hosts is None
-    )
+    allow_hosts: tuple[Name, ...] | None = Field(None, strict=False)
 
     @model_validator(mode="after")
     def _check_body(self) -> Self:

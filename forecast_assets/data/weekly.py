@@ -26,6 +26,7 @@ from forecast_assets.data.completeness import (
     find_newest_week,
     select_weeks,
 )
+from forecast_assets.data.repeated_rows import several_rows_error
 from forecast_assets.errors import DataError, format_list
 
 WEEKDAYS = ("W-MON", "W-TUE", "W-WED", "W-THU", "W-FRI", "W-SAT", "W-SUN")
@@ -65,7 +66,7 @@ def to_weeks(raw: pd.DataFrame, settings: Settings, *, as_of: datetime) -> Weekl
         raise _no_week_error(week_end, today)
     rows = _RowArrays.of(raw, week_end)
     if settings.series.aggregate == "error" and not pd.Index(rows.cell[is_over]).is_unique:
-        raise _several_rows_error(raw[is_over], week_end[is_over])
+        raise several_rows_error(raw[is_over], week_end[is_over])
     weeks, source_coverage = _aggregate(rows, is_over, settings.series.aggregate)
     _check_every_series_has_a_value(rows, is_over, weeks)
     newest = newest_complete_week(rows.day[~np.isnan(rows.y)], settings, as_of=as_of)
@@ -221,21 +222,6 @@ def _single_weeks_error(
             f" `series.min_coverage` = 0 in forecast.toml"
         )
     return DataError(f"{message}.")
-
-
-def _several_rows_error(raw: pd.DataFrame, week_end: "pd.Series[pd.Timestamp]") -> DataError:
-    key = ["unique_id", "ds"]
-    rows = raw.assign(ds=week_end)
-    rows = rows[rows.duplicated(key, keep=False)]
-    weeks = rows.drop_duplicates(key)
-    cause = "The source is finer than a week"
-    if raw.loc[rows.index].duplicated(key).any():
-        cause = "The source repeats the same (unique_id, ds)"
-    return DataError(
-        f"{len(weeks)} weeks have more than one row ({len(rows)} rows): {_format_weeks(weeks)}."
-        f" {cause}, so the value of the week is ambiguous. Nothing was published. Correct the"
-        f" source, or set `series.aggregate` to sum, mean or last in forecast.toml."
-    )
 
 
 def _format_weeks(weeks: pd.DataFrame) -> str:

@@ -33,8 +33,11 @@ LEFT_OUT = (
 # The data checks of `series`: their kinds of finding, and what holds if they pass.
 DATA_CHECKS: Mapping[str, tuple[Sequence[str], str]] = {
     "rows": (
-        ("malformed", "duplicates", "off_grid", "midnight_dates", "placeholder_dates"),
-        "Every row can be read, comes once, and has a date like the others.",
+        (
+            *("malformed", "duplicates", "overlapping_files", "number_format"),
+            *("off_grid", "midnight_dates", "placeholder_dates"),
+        ),
+        "Every row can be read in one way only, comes once, and has a date like the others.",
     ),
     "on_time": (
         ("late", "unchanged", "future_clock"),
@@ -45,8 +48,8 @@ DATA_CHECKS: Mapping[str, tuple[Sequence[str], str]] = {
         "The newest week has its usual days, and no new week had to be filled.",
     ),
     "same_series": (
-        ("new_series", "vanished_series"),
-        "The series are those of the previous version.",
+        ("new_series", "vanished_series", "similar_names"),
+        "The series are those of the previous version, and no two have nearly the same name.",
     ),
     "same_history": (
         ("revised", "rewritten", "shrunk", "repeated", "new_week"),

@@ -39,14 +39,20 @@ def raw_data(
     as_of = run_context_of(context.run, context.instance).as_of
     before = previous_rows(store, settings, as_of=as_of)
     rng = Random(context.run.run_id)  # noqa: S311 - spreads the waits between retries
-    request = FetchRequest(settings, as_of, previous=before, log=context.log.warning, rng=rng)
+    notes: list[str] = []
+    request = FetchRequest(
+        settings, as_of, previous=before, log=context.log.warning, note=notes.append, rng=rng
+    )
     rows = fetch.fetch(request)
+    if read_as := "; ".join(dict.fromkeys(notes)):
+        context.log.info(f"How the source is read: {read_as}.")
     aside = rows.loc[rows["problem"].notna(), ["problem", "given"]]
     return asset_result(
         store.tables["raw_data"],
         rows,
         {
             "source": fetch.display_name(settings),
+            **({"read_as": read_as} if read_as else {}),
             "n_series": rows["unique_id"].nunique(),
             "first": str(rows["ds"].min().date()),
             "last": str(rows["ds"].max().date()),

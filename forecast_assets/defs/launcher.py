@@ -69,9 +69,7 @@ def run_week(
     return result.run_id if result.success else None
 
 
-def _accept_tag(
-    store: Store, as_of: datetime, write_line: Callable[[str], None]
-) -> dict[str, str]:
+def _accept_tag(store: Store, as_of: datetime, write_line: Callable[[str], None]) -> dict[str, str]:
     """Return the tag that accepts the data or the forecast held back last; say what it accepts."""
     fetch, forecast = held_fetch(store, as_of=as_of), newest_held(store, as_of=as_of)
     if fetch and (forecast is None or fetch.as_of >= forecast.as_of):

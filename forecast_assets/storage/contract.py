@@ -27,7 +27,8 @@ Rule = Callable[[pd.DataFrame], "pd.Series[bool]"]
 class Column:
     """One column: its kind, its meaning with the unit, and whether it may be null.
 
-    A volatile column differs between runs on the same input and does not count in the data version.
+    A volatile column does not count in the data version: it may differ between runs on the same
+    data.
     """
 
     name: str
@@ -92,6 +93,8 @@ class TableContract:
     def sort_rows(self, frame: pd.DataFrame) -> pd.DataFrame:
         """Sort the rows by the key, or by all columns if the table has none."""
         by = [name for name in self.key or self.names if name in frame.columns]
+        if not self.key:  # empty columns do not count
+            by = [name for name in by if frame[name].notna().any()] or by
         order = np.lexsort([_sortable(frame[name]) for name in reversed(by)])
         return frame.iloc[order].reset_index(drop=True)
 

@@ -48,11 +48,8 @@ CUTOFF = Column("cutoff", "date", "Last week of data that the model used, inclus
 MODEL = Column("model", "string", "Registered name of the model.")
 MEMBERS = _nullable("members", "Models that a combination consists of.", "string")
 RUNG = Column("rung", "string", "Why this model: champion, runner-up, combination or naive.")
-REASON = Column(
-    "reason",
-    "string",
-    "Why no candidate on a higher rung forecasts the series, or why the forecast is implausible.",
-    nullable=True,
+REASON = replace(
+    _nullable("reason", "Why no higher rung forecasts it, or why it is implausible.", "string"),
     volatile=True,
 )
 BACKTEST_MAE = _nullable(
@@ -138,6 +135,13 @@ _RAW_DATA = TableContract(
         _nullable("y", "Value as published, in the series' unit."),
         _nullable("problem", "Why the row was quarantined; null if valid.", "string"),
         _nullable("given", "A quarantined row as it was received (JSON).", "string"),
+        replace(
+            _nullable("file", "File that the row is in, if the source has several.", "string"),
+            volatile=True,
+        ),
+        replace(
+            _nullable("note", "How the row could be read in another way.", "string"), volatile=True
+        ),
     ),
     rules=(PROBLEM_RULE,),
 )
@@ -149,18 +153,8 @@ _SERIES = TableContract(
         UNIQUE_ID,
         DS,
         Column("y", "float", "Value of the week, in the series' unit."),
-        Column(
-            "coverage",
-            "float",
-            "Days with data as a share of the days that a week of the series usually has; 0 if the"
-            " week was filled.",
-        ),
-        Column(
-            "is_filled",
-            "bool",
-            "Whether `series.missing` made up the value: models see it, no forecast is scored on"
-            ' it. A zero of `missing = "zero"` is a real value.',
-        ),
+        Column("coverage", "float", "Days with data, as a share of a usual week's; 0 if filled."),
+        Column("is_filled", "bool", "Whether the value was made up, so that none is scored on it."),
     ),
 )
 
@@ -265,12 +259,7 @@ def _metrics(levels: Sequence[float]) -> TableContract:
             _nullable("standard_error", "Standard error of the selection metric over the folds."),
             Column("may_be_best", "bool", "Not significantly worse than the best (90 %)."),
             Column("fit_seconds", "float", "Seconds of computation, all folds.", volatile=True),
-            Column(
-                "status",
-                "string",
-                "scored; failed; ineligible (the series is too short or not for the model); too_few"
-                " (too many weeks were filled).",
-            ),
+            Column("status", "string", "scored, failed, ineligible or too_few (see `reason`)."),
             _nullable("reason", "Why the model is not scored.", "string"),
         ),
         rules=(STATUS_RULE,),

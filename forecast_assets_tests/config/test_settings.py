@@ -20,6 +20,7 @@ from forecast_assets.config.settings import (
 )
 from forecast_assets.errors import SettingsError
 
+FILE = '[source]\nkind = "file"\npath = "a.csv"\n'
 HIDDEN = "hunter2"
 
 
@@ -103,6 +104,8 @@ def test_a_table_with_a_factory_is_a_model_and_one_without_changes_a_model():
         ("[compute]\ncluster.local = {}", "compute", "cluster", {"local": {}}),
         ("[models.theta]\nrefit_every = 520", "models", "theta", ModelSettings(refit_every=520)),
         ("[series]\nranges.a = [0, inf]", "series", "ranges", {"a": (0, float("inf"))}),
+        (f'{FILE}unique_id = ["a", "b"]', "source", "columns", ("a", "b", "ds", "y")),
+        (f'{FILE}unique_id = "a"\nds = "a"', "source", "columns", ("a", "y")),
     ],
 )
 def test_a_setting_has_its_value(text: str, table: str, key: str, value: object):
@@ -127,6 +130,18 @@ def test_a_setting_has_its_value(text: str, table: str, key: str, value: object)
         ("[backtest]\nstep = true", "`backtest.step` is True: input should be a valid integer"),
         ('[source]\nkind = "file"\npath = 3', "`source.path` is 3: input should be a valid string"),
         ('[forecast]\nlevels = ["80"]', "`forecast.levels.0` is '80': input should be a valid"),
+        (f"{FILE}unique_id = 3", "`source.unique_id` is 3: give the name of a column, or a list"),
+        (f"{FILE}unique_id = []", "`source.unique_id` is []: give the name of a column, or a li"),
+        (f'{FILE}unique_id = ["a", "a"]', "is ['a', 'a']: give the names of different columns"),
+        (f"{FILE}skip_rows = -1", "`source.skip_rows` is -1: input should be greater than or eq"),
+        (f'{FILE}separator = ";;"', "`source.separator` is ';;': string should match pattern"),
+        (f'{FILE}separator = "a"', "`source.separator` is 'a': string should match pattern"),
+        (f'{FILE}encoding = "utf-9"', "`source.encoding` is 'utf-9': no such text encoding; com"),
+        (f'{FILE}encoding = "hex"', "`source.encoding` is 'hex': no such text encoding; common"),
+        (f'{FILE}decimal = ";"', "`source.decimal` is ';': input should be '.' or ','"),
+        (f'{FILE}decimal = ","\nthousands = ","', "`decimal` and `thousands` have to differ"),
+        (f'{FILE}overlap = "last"', "`source.overlap` is 'last': input should be 'report', 'once"),
+        ('[source]\nkind = "sql"\nurl = "a"\ntable = "b"\nskip_rows = 1', '= "file" or "http"`'),
         # a wrong type of what may be a secret
         ('[source]\nkind = "http"\nurl = ["a"]', "`source.url`: input should be a valid string"),
         ('[source]\nkind = "http"\nheaders = "a"', "`source.headers`: input should be a valid tab"),

@@ -1,7 +1,7 @@
 """Evaluate the data quality of a fetch against the previous version, and apply the policies.
 
-The same input gives the same findings. How each kind is detected: `row_checks`, `value_checks` and
-`revisions`.
+The same input gives the same findings. How each kind is detected: `row_checks`, `source_checks`,
+`value_checks` and `revisions`.
 """
 
 from collections.abc import Iterator, Sequence
@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from forecast_assets.config.settings import FindingPolicy, Settings
-from forecast_assets.data.quality import revisions, row_checks, value_checks
+from forecast_assets.data.quality import revisions, row_checks, source_checks, value_checks
 from forecast_assets.data.quality.comparison import DAYS, VersionComparison, WeekGrid
 from forecast_assets.data.quality.finding import Finding, make_finding, merge
 from forecast_assets.data.weekly import newest_complete_week, newest_week
@@ -96,7 +96,8 @@ def _policy(finding: Finding, n_series: int, settings: Settings) -> FindingPolic
     """Return the policy of the kind; few of many series warn instead of holding back the rest."""
     policy: FindingPolicy = getattr(settings.data_quality, finding.kind)
     are_few = bool(finding.series) and not is_many(len(finding.series), n_series)
-    return "warn" if policy == "hold" and are_few and finding.kind not in ALWAYS_HELD else policy
+    is_no_reason = finding.is_harmless or (are_few and finding.kind not in ALWAYS_HELD)
+    return "warn" if policy == "hold" and is_no_reason else policy
 
 
 def is_many(n: int, n_series: int) -> bool:
@@ -132,9 +133,11 @@ def _findings(
     yield from row_checks.malformed(rows)
     yield from row_checks.incomplete(partial, newest, comparison)
     yield from row_checks.duplicates(rows, after=after, zone=settings.source.zone)
+    yield from source_checks.overlapping_files(rows, settings, after=after)
     yield from row_checks.off_grid(rows, after=after)
     yield from row_checks.midnight_dates(rows, zone=settings.source.zone)
     yield from row_checks.placeholder_dates(rows)
+    yield from source_checks.number_format(rows, comparison)
     yield from value_checks.gaps(comparison)
     yield from left_out
     yield from value_checks.long_gap(comparison)
@@ -143,6 +146,7 @@ def _findings(
     )
     yield from revisions.new_series(comparison)
     yield from revisions.vanished_series(comparison)
+    yield from source_checks.similar_names(rows, comparison)
     yield from value_checks.unusual(latest)
     yield from revisions.rescaled(comparison)
     yield from value_checks.rescaled(latest)

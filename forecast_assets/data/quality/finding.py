@@ -46,11 +46,17 @@ SUMMARIES: Mapping[str, str] = {
     "partial": "The newest week of {n} of {total:series} lacks days: {ids}.{cause}",
     "unknown_completeness": "{silence}, and it cannot be told whether the source went on.",
     "duplicates": "{n} of {total:row} have the series and the time of another row: {names}.",
+    "overlapping_files": "{n:row} of {n_series:series} are in two files, {n_equal} with the same"
+    " value: {files}.",
     "off_grid": "{n:row} of weekly series are on another weekday than nearly all others: {names}.",
     "midnight_dates": "{n:row} of {n_series:series} have midnight in UTC as time, never another,"
     " and were taken as dates, not converted to {zone}: {names}.",
     "placeholder_dates": "{n:row} of {n_series:series} have a date that stands for a missing one,"
     " far from all other rows: {names}.",
+    "number_format": "{n:number} of {n_series:series} have a point with exactly three digits after"
+    " it, and no number has another number of them: {names}.",
+    "number_format/steps": "{n:step} within the histories of {n_series:series} are by about 1,000:"
+    " {dated}.",
     "gaps": "{n:week} of {n_series:series} have no value and were filled: {dated}.",
     "long_gap": "{n:row} of {n_series:series} lie before a gap of more than {max_gap:week}, which"
     " is not filled, and were left out: {dated}.",
@@ -59,6 +65,8 @@ SUMMARIES: Mapping[str, str] = {
     "out_of_range": "{n:value} of {n_series:series} are outside the allowed range: {dated}.",
     "new_series": "{n:series} were not in the previous version: {ids}.",
     "vanished_series": "{n} of {total:series} of the previous version are missing: {ids}.",
+    "similar_names": "{n:series} have names that differ in blanks, case or Unicode form alone:"
+    " {names}.",
     "unusual": "The newest value of {n} of {total:series} is far from what the series usually"
     " does: {names}.",
     "rescaled": "The newest value of {n} of {total:series} differs from the usual level by a"
@@ -91,11 +99,16 @@ ADVICE: Mapping[str, str] = {
     " again once it has the other days.",
     "duplicates": "A sum counts them twice. Correct the query or the export that returns them; if"
     ' they are right, set `data_quality.duplicates = "publish"`.',
+    "overlapping_files": 'They count twice. Set `source.overlap`: "once" takes a row that several'
+    ' files have once, "latest_file" that of the last file by name, and "sum" adds them up, as of'
+    " several tills.",
     "off_grid": "A row may count for the week before or after its own. Check the dates, and"
     " `series.frequency`.",
     "midnight_dates": "If they are times, write them with the offset of the source's time zone.",
     "placeholder_dates": "Systems write such a date where they have none. Correct it at the source,"
     " or leave these rows out of the query.",
+    "number_format": 'If a point separates thousands, set `source.thousands = "."`; if decimals,'
+    ' `source.decimal = "."`. If the unit changes, have the whole history in one.',
     "gaps": "Models take filled values for observed ones. If the source has the weeks by now, run"
     " the week again; `series.missing` sets how gaps are filled.",
     "long_gap": "If a date is wrong, correct it at the source. If a week without rows is a zero,"
@@ -106,6 +119,8 @@ ADVICE: Mapping[str, str] = {
     " past stays with the old name.",
     "vanished_series": "They would get no forecast. If they have ended, or you read another source"
     " now, that is right; otherwise ask the source.",
+    "similar_names": "If they are one series, it is forecast in parts. Write them alike at the"
+    " source, or in a function of yours.",
     "unusual": "It is used as it is. Check whether the source means it, and correct it there.",
     "rescaled": "The unit changed, a part of the week is missing, or the history was revised as a"
     " whole. Ask the source; the whole history must be in one unit.",
@@ -139,6 +154,7 @@ class Finding:
     message: str
     rows: tuple[SeriesRow, ...] = ()
     policy: FindingPolicy = "publish"
+    is_harmless: bool = False  # it changes no value, so it is no reason to hold the data back
 
     @property
     def text(self) -> str:

@@ -162,14 +162,17 @@ def long_gap(
 
 
 def duplicates(rows: RawRows, *, after: pd.Timestamp, zone: ZoneInfo | None) -> list[Finding]:
-    """Find rows later than `after` with the series and the time of another row.
+    """Find rows later than `after` with the series and the time of another row of the same file.
 
     There are none if duplicates are usual, as in transactions, or in the hour that a time zone has
     twice in autumn.
     """
     valid = rows.valid
     times, distinct = pd.factorize(valid["ds"])
-    is_repeat = pd.Series(rows.series[0] * len(distinct) + times).duplicated().to_numpy()
+    keys = pd.DataFrame({"key": rows.series[0] * len(distinct) + times})
+    if "file" in valid and valid["file"].notna().any():
+        keys["file"] = valid["file"].to_numpy()
+    is_repeat = keys.duplicated().to_numpy()
     is_old = (valid["ds"] <= after).to_numpy()
     is_known = is_old if is_old.any() else np.ones_like(is_old)  # the first version has no other
     if not (is_repeat & ~is_old).any() or is_repeat[is_known].mean() >= USUAL_SHARE:

@@ -5,6 +5,7 @@ rows to weeks belongs to `weekly`.
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from importlib import resources
 from typing import Any
 
@@ -12,13 +13,14 @@ import pandas as pd
 
 from forecast_assets.config.redaction import redact_url
 from forecast_assets.config.settings import Settings
-from forecast_assets.config.source_settings import HttpSource, SqlSource
+from forecast_assets.config.source_settings import FileSource, HttpSource, SqlSource
+from forecast_assets.data.overlap import resolve_overlap
+from forecast_assets.data.repeated_rows import KEY, find_repeats, telling_columns_error
 from forecast_assets.data.sources.files import hide_secrets, read_files
 from forecast_assets.data.sources.mapping import as_raw_data
 from forecast_assets.data.sources.python import read_python
 from forecast_assets.data.sources.request import FetchRequest
-
-KEY = ["unique_id", "ds"]
+from forecast_assets.data.weekly import newest_week
 
 
 def demo_series() -> pd.DataFrame:
@@ -56,23 +58,60 @@ def fetch(request: FetchRequest) -> pd.DataFrame:
     The rows of an incremental source are upserted into those of the last fetch.
 
     Raises SourceError if the source cannot be read, also after all retries, and DataError if its
-    rows cannot be mapped.
+    rows cannot be mapped, or if rows of one series and time are ambiguous.
     """
     source = request.settings.source
-    previous = request.previous if source.is_incremental else None
+    previous = _previous(request)
     rows = READERS[source.kind](source, request)
-    columns = {name: getattr(source, name) for name in ("unique_id", "ds", "y")}
-    if previous is not None and rows.empty and set(columns.values()) <= set(rows.columns):
+    if previous is not None and rows.empty and set(source.columns) <= set(rows.columns):
         return upsert(previous, previous.head(0))
-    raw = as_raw_data(
+    raw = _map(rows, request)
+    if isinstance(source, FileSource):
+        raw = resolve_overlap(raw, source.overlap, note=request.note)
+    _check_repeats(raw, request)
+    return raw if previous is None else upsert(previous, raw)
+
+
+def _previous(request: FetchRequest) -> pd.DataFrame | None:
+    """Return the rows that an incremental source adds to, with the columns of today."""
+    if request.previous is None or not request.settings.source.is_incremental:
+        return None
+    new = {name: None for name in ("file", "note") if name not in request.previous}
+    return request.previous.assign(**new)
+
+
+def _map(rows: pd.DataFrame, request: FetchRequest) -> pd.DataFrame:
+    source = request.settings.source
+    has_files = isinstance(source, FileSource) and isinstance(rows.index, pd.CategoricalIndex)
+    return as_raw_data(
         rows,
-        columns=columns,
+        columns={"unique_id": source.ids, "ds": source.ds, "y": source.y},
         origin=display_name(request.settings),
         zone=source.zone,
         quarantine=source.on_bad_rows == "quarantine",
         frequency=request.settings.series.frequency,
+        decimal=source.decimal,
+        thousands=source.thousands,
+        files=rows.index if has_files else None,
+        note=request.note,
     )
-    return raw if previous is None else upsert(previous, raw)
+
+
+def _check_repeats(raw: pd.DataFrame, request: FetchRequest) -> None:
+    """Raise DataError if other columns tell the rows of one series and time apart.
+
+    The source is read once more for its other columns, but only where the value of a week is
+    ambiguous without them.
+    """
+    settings = request.settings
+    until = newest_week(request.as_of, settings)
+    if not find_repeats(raw, settings.series.aggregate, until=until).any():
+        return
+    every = replace(request, every_column=True, note=lambda _: None)
+    rows = READERS[settings.source.kind](settings.source, every)
+    error = telling_columns_error(_map(rows, every), rows, settings, until=until)
+    if error is not None:
+        raise error
 
 
 def upsert(previous: pd.DataFrame, new: pd.DataFrame) -> pd.DataFrame:

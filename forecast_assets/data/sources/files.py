@@ -1,21 +1,31 @@
-"""Read files as a source: csv, parquet and json, on a disk or anywhere that fsspec reaches."""
+"""Read files as a source: csv, Excel, parquet and json, on a disk or where fsspec reaches."""
 
-from collections.abc import Mapping
+import posixpath
+from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from forecast_assets.config.redaction import redact, redact_url, url_secrets
 from forecast_assets.config.source_settings import FileSource, Format
+from forecast_assets.data.sources.columns import check_columns
 from forecast_assets.data.sources.parsing import parse_file
-from forecast_assets.data.sources.request import ByteBudget, FetchRequest, expand_as_of
+from forecast_assets.data.sources.request import (
+    ByteBudget,
+    FetchRequest,
+    ParseOptions,
+    expand_as_of,
+)
 from forecast_assets.data.sources.retry import is_transient, with_retries
 from forecast_assets.errors import ForecastAssetsError, SourceError, SourceUnavailable, format_list
 
 # By a file's last suffix or the one before that of a compression, and by the end of a media type.
 FORMATS: Mapping[str, Format] = {
     ".csv": "csv",
+    ".tsv": "csv",
+    ".xlsx": "xlsx",
     ".parquet": "parquet",
     ".json": "json",
     ".jsonl": "jsonl",
@@ -28,15 +38,18 @@ def read_files(source: FileSource, request: FetchRequest) -> pd.DataFrame:
     """Read every file that the path or pattern names, in the order of their names.
 
     `{as_of}` in the path is the day of the request. Text stays text: an id of "007" keeps its
-    zeros. Raises SourceError if there is no file (of a dated path: after all retries), a file has
-    no rows or cannot be parsed, its suffix is unknown, or the file system does not answer.
+    zeros. If there are several files, the index names the file of each row.
+
+    Raises SourceError if there is no file (of a dated path: after all retries), a file lacks a
+    column, has no rows or cannot be parsed, its suffix is unknown, or the file system does not
+    answer.
     """
     path = expand_as_of(request.settings.resolve_path(source.path), request.local_as_of)
     return with_retries(lambda: _read(path, source, request), source, request)
 
 
 def _read(path: str, source: FileSource, request: FetchRequest) -> pd.DataFrame:
-    columns = (source.unique_id, source.ds, source.y)
+    options = ParseOptions.of(source, request)
     budget = ByteBudget(source.max_bytes)
     try:
         import fsspec
@@ -44,18 +57,32 @@ def _read(path: str, source: FileSource, request: FetchRequest) -> pd.DataFrame:
         system, pattern = fsspec.core.url_to_fs(path)
         system.invalidate_cache()  # a listing of the last attempt lacks new files
         frames = []
-        for file in _list_files(system, pattern):
+        files = _list_files(system, pattern)
+        for file in files:
             name = hide_secrets(system.unstrip_protocol(file)) if "://" in path else file
             kind, compression = _format_of(name)
             with system.open(file, "rb", compression=compression) as body:
-                frames.append(parse_file(kind, body, name=name, columns=columns, budget=budget))
-        return pd.concat(frames, ignore_index=True)
+                frame = parse_file(kind, body, name=name, options=options, budget=budget)
+            check_columns(frame.columns, (*source.ids, source.ds, source.y), origin=name)
+            frames.append(frame)
+        return _concat(frames, files)
     except ForecastAssetsError:
         raise
     except Exception as error:  # noqa: BLE001 - every file system has its own errors
         reason = _to_source_error(error, path, source, request)
     # Raised here, because the file system's error may hold a password.
     raise reason
+
+
+def _concat(frames: Sequence[pd.DataFrame], files: Sequence[str]) -> pd.DataFrame:
+    """Concatenate the rows of all files; the index has the file of each, below a common folder."""
+    rows = pd.concat(frames, ignore_index=True)
+    if len(files) == 1:
+        return rows
+    folder = posixpath.commonpath([posixpath.dirname(file) for file in files])
+    names = [posixpath.relpath(file, folder) for file in files]
+    codes = np.repeat(np.arange(len(files)), [len(frame) for frame in frames])
+    return rows.set_axis(pd.CategoricalIndex(pd.Categorical.from_codes(codes, names)))
 
 
 def hide_secrets(path: str) -> str:

@@ -5,7 +5,7 @@ Values are checked once per distinct value: millions of rows have few ids and da
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date, timedelta
 from zoneinfo import ZoneInfo
 
@@ -13,8 +13,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from forecast_assets.data.sources.columns import check_columns
+from forecast_assets.data.sources.distinct import Mask, factorize, take
+from forecast_assets.data.sources.ids import parse_ids
+from forecast_assets.data.sources.numbers import MAY_BE_THOUSANDS, parse_numbers, read_numbers
 from forecast_assets.data.weekly import WEEKDAYS
-from forecast_assets.errors import DataError, SourceError, format_list
+from forecast_assets.errors import DataError, format_list
 from forecast_assets.storage.contract import Values
 
 # Years that 64-bit nanoseconds hold as a whole.
@@ -25,154 +29,85 @@ ISO_8601 = r"\d{4}-?\d\d-?\d\d(?:[Tt ].*)?"
 ISO_WEEK = re.compile(r"(\d{4})-?[Ww](\d{1,2})")
 ISO_WEEKDAY = re.compile(r"(\d{4})-?[Ww](\d{1,2})-?([1-7])((?:[Tt ].*)?)")
 ISO_ORDINAL = re.compile(r"(\d{4})-(\d{3})((?:[Tt ].*)?)")
+# Nobody writes a month before a day with points between them.
+DAY_FIRST = re.compile(r"(\d{1,2})\.(\d{1,2})\.(\d{4})((?: .*)?)")
 THURSDAY = 4  # belongs to the same year as its ISO week
 IN_UTC = r"[Zz]|[+-]00(?::?00)?"
 UTC_OFFSET = r"\d[Tt ]\d.*?([Zz]|[+-]\d\d(?::?\d\d)?)$"
 MIN_DATES = 2  # distinct times, all midnight in UTC, that are dates
-# Types that never hold values which are equal but written differently, such as 1 and 1.0.
-UNIFORM_TYPES = ("string", "date", "datetime", "integer", "empty")
-Mask = NDArray[np.bool_]
-# A converted column, null where a value has a problem, and the bad rows [N] of each problem.
-ParsedColumn = tuple[Values, Mapping[str, Mask]]
+MAX_LAST_ROWS = 5  # bad rows at the end that may be totals or notes below the table
+COLUMNS = ("unique_id", "ds", "y")
+# The columns of bad values, what is wrong with them, and their rows.
+Problem = tuple[tuple[str, ...], str, Mask]
 
 
 def as_raw_data(
     rows: pd.DataFrame,
     *,
-    columns: Mapping[str, str],
+    columns: Mapping[str, str | Sequence[str]],
     origin: str,
     zone: ZoneInfo | None = None,
     quarantine: bool = False,
     frequency: str = "W-SUN",
+    decimal: str | None = None,
+    thousands: str | None = None,
+    files: pd.Index | None = None,
+    note: Callable[[str], None] = lambda _: None,
 ) -> pd.DataFrame:
     """Return the table `raw_data`: text ids, wall-clock times and numbers of the mapped columns.
 
     `columns` maps unique_id, ds and y to the source's names; `origin` names the source in errors.
-    A missing y stays missing. Times with a UTC offset become the wall clock of `zone`; if that is
-    None, they keep their own wall clock, and all must have the same offset. If all that have one
-    are midnight in UTC, on two days or more, they are dates and stay on their day; where that makes
-    a difference, `given` is the first row of each series as it came (JSON). An ISO week is the last
-    day of the week of `frequency` that has most of its days.
+    Several columns of unique_id are joined to one id. A missing y stays missing. Times with a UTC
+    offset become the wall clock of `zone`; if that is None, they keep their own wall clock, and all
+    must have the same offset. If all that have one are midnight in UTC, on two days or more, they
+    are dates and stay on their day; where that makes a difference, `given` is the first row of each
+    series as it came (JSON). An ISO week is the last day of the week of `frequency` that has most
+    of its days. `files` are the rows' files, and `note` is told how numbers are read.
 
     A row is bad without an id that is a name, a time in ISO 8601 within 64-bit nanoseconds, or a y
     that is finite or missing. With `quarantine`, `problem` describes what is wrong with it, `given`
     is the row as it came (JSON), and unusable values become null; else DataError is raised.
 
     Raises SourceError if a mapped column is absent or occurs twice, and DataError if there are no
-    rows or only bad ones, or if offsets differ and `zone` is None.
+    rows or only bad ones, if offsets differ and `zone` is None, or if numbers are ambiguous.
     """
-    rows = rows.reset_index(drop=True)
-    _check_columns(rows, columns, origin=origin)
-    times, bad_times, are_dates = _parse_times(rows[columns["ds"]], zone, frequency, origin=origin)
-    parsed = {
-        "unique_id": _parse_ids(rows[columns["unique_id"]]),
-        "ds": (times, bad_times),
-        "y": _parse_numbers(rows[columns["y"]]),
-    }
-    raw = pd.DataFrame({name: values for name, (values, _) in parsed.items()})
-    problems = [
-        (columns[name], description, is_bad)
-        for name, (_, bad_rows) in parsed.items()
-        for description, is_bad in bad_rows.items()
-        if is_bad.any()
-    ]
-    if not problems and not are_dates:
-        return raw.assign(problem=None, given=None)
-    is_bad = np.logical_or.reduce([np.zeros(len(rows), dtype=bool), *(bad for *_, bad in problems)])
-    if problems and (not quarantine or is_bad.all()):
-        raise _bad_rows_error(rows, *problems[0], origin=origin)
-    texts, given = np.full((2, len(rows)), None, dtype=object)
-    for column, description, is_problem in problems:
-        text = f"`{column}` holds {description}"
-        for row in np.flatnonzero(is_problem):
-            texts[row] = f"{texts[row]}; {text}" if texts[row] else text
-    is_first = ~raw["unique_id"].mask(is_bad).duplicated().to_numpy()
-    is_given = is_bad | (is_first & are_dates)
-    shown = rows.loc[is_given, list(dict.fromkeys(columns.values()))]
-    shown = shown.astype(object).where(shown.notna(), None)  # type: ignore[call-overload]
-    given[is_given] = [json.dumps(row, default=str) for row in shown.to_dict("records")]
-    return raw.assign(problem=texts, given=given)
-
-
-def _check_columns(rows: pd.DataFrame, columns: Mapping[str, str], *, origin: str) -> None:
-    names = list(rows.columns)
-    absent = [column for column in columns.values() if column not in names]
-    if absent:
-        raise SourceError(
-            f"{origin} has no column {format_list(absent)}; it has {format_list(names, limit=12)}."
-            f" Nothing was published. Name the columns that hold unique_id, ds and y in [source] of"
-            f" forecast.toml."
-        )
-    repeated = [column for column in columns.values() if names.count(column) > 1]
-    if repeated:
-        raise SourceError(
-            f"{origin} has several columns named {format_list(dict.fromkeys(repeated))}, so it is"
-            f" not clear which one to read. Nothing was published. Give each column its own name."
-        )
+    ids, ds, y = columns["unique_id"], str(columns["ds"]), str(columns["y"])
+    ids = (ids,) if isinstance(ids, str) else tuple(ids)
+    check_columns(rows.columns, (*ids, ds, y), origin=origin)
     if rows.empty:
         raise DataError(
             f"{origin} has no rows. Nothing was published. Check what writes the source."
         )
-
-
-def _factorize(values: Values) -> tuple[NDArray[np.intp], Values]:
-    """Return for each row the index of its distinct value, -1 if missing, and these values."""
-    if isinstance(values.dtype, pd.CategoricalDtype):
-        return values.cat.codes.to_numpy().astype(np.intp), pd.Series(values.cat.categories)
-    if values.dtype != object or pd.api.types.infer_dtype(values, skipna=True) in UNIFORM_TYPES:
-        codes, distinct = pd.factorize(values)
-        return codes, pd.Series(distinct, dtype=distinct.dtype)
-    codes = np.where(values.isna(), -1, np.arange(len(values)))  # 1, 1.0 and True are three ids
-    return codes, values.astype(object)
-
-
-def _take(distinct: Values, codes: NDArray[np.intp], *, missing: object) -> Values:
-    """Return the distinct value of each row."""
-    with_missing = pd.concat([distinct, pd.Series([missing], dtype=distinct.dtype)])
-    return pd.Series(with_missing.to_numpy()[codes])
-
-
-def _parse_ids(values: Values) -> ParsedColumn:
-    codes, distinct = _factorize(values)
-    distinct = distinct.astype(object)
-    is_name = distinct.map(_is_name).astype(bool)
-    names = distinct.where(is_name).map(str, na_action="ignore").astype(object)
-    return _take(names, codes, missing=None), {
-        "no series (the id is missing)": codes < 0,
-        "no name for a series": np.append(~is_name, False)[codes],
+    rows = rows.reset_index(drop=True)
+    numbers = read_numbers(rows[y], decimal, thousands, origin=origin, note=note)
+    times, bad_times, are_dates = _parse_times(rows[ds], zone, frequency, origin=origin)
+    parsed = {
+        ids: parse_ids([rows[name] for name in ids], origin=origin),
+        (ds,): (times, bad_times),
+        (y,): parse_numbers(rows[y], numbers),
     }
-
-
-def _is_name(value: object) -> bool:
-    """Accept text that is neither blank nor broken, and any single value that can be written so."""
-    if isinstance(value, str):
-        return bool(value.strip()) and value.encode(errors="ignore").decode() == value
-    return pd.api.types.is_scalar(value) and not isinstance(value, bytes)
-
-
-def _parse_numbers(values: Values) -> ParsedColumn:
-    numbers = _to_float64(values)
-    is_infinite = np.isinf(numbers.to_numpy())
-    return numbers.mask(is_infinite) if is_infinite.any() else numbers, {
-        "no number": (numbers.isna() & values.notna()).to_numpy(),
-        "an infinite number": is_infinite,
-    }
-
-
-def _to_float64(values: Values) -> "pd.Series[float]":
-    """Convert to float64; NaN where the value is not a number or too large."""
-    if isinstance(values.dtype, pd.CategoricalDtype):
-        codes, distinct = _factorize(values)
-        return _take(_to_float64(distinct), codes, missing=float("nan"))
-    if values.dtype.kind in "mMc":  # times, durations and complex numbers
-        return pd.Series(float("nan"), index=values.index)
-    if isinstance(values.dtype, pd.ArrowDtype):  # pandas cannot convert decimals of Arrow
-        values = values.astype(object)
-    try:
-        numbers = pd.to_numeric(values, errors="coerce")
-    except OverflowError:
-        numbers = pd.to_numeric(values.astype(str).where(values.notna()), errors="coerce")
-    return _to_float64(numbers) if numbers.dtype.kind == "c" else numbers.astype("float64")
+    raw = pd.DataFrame(dict(zip(COLUMNS, (values for values, _ in parsed.values()), strict=True)))
+    raw = raw.assign(problem=None, given=None, file=None, note=None)
+    if files is not None:
+        raw["file"] = np.asarray(files, dtype=object)
+    if numbers.is_doubtful.any():
+        raw["note"] = np.where(numbers.is_doubtful, MAY_BE_THOUSANDS, None)
+    problems = [
+        (names, description, is_bad)
+        for names, (_, bad_rows) in parsed.items()
+        for description, is_bad in bad_rows.items()
+        if is_bad.any()
+    ]
+    if not problems and not are_dates:
+        return raw
+    is_bad = np.logical_or.reduce([np.zeros(len(rows), dtype=bool), *(bad for *_, bad in problems)])
+    if problems and (not quarantine or is_bad.all()):
+        raise _bad_rows_error(rows, *problems[0], origin=origin)
+    is_first = ~raw["unique_id"].mask(is_bad).duplicated().to_numpy()
+    shown = rows.loc[is_bad | (is_first & are_dates), list(dict.fromkeys((*ids, ds, y)))]
+    return raw.assign(
+        problem=_problem_texts(problems, len(rows)), given=_as_given(shown, len(rows))
+    )
 
 
 def _parse_times(
@@ -183,7 +118,7 @@ def _parse_times(
         is_number = values.notna().to_numpy()
         no_times = pd.Series(pd.NaT, index=values.index, dtype="datetime64[ns]")
         return no_times, {"no time": ~is_number, "a bare number for a time": is_number}, False
-    codes, distinct = _factorize(values)
+    codes, distinct = factorize(values)
     if pd.api.types.is_datetime64_any_dtype(distinct):
         is_wrong = ~distinct.dt.year.between(*YEARS)
         description = "a time outside the years {} to {}".format(*YEARS)
@@ -195,11 +130,11 @@ def _parse_times(
         is_wrong = times.isna()
         description = "no ISO 8601 time (such as 2026-11-20)"
     problems = {"no time": codes < 0, description: np.append(is_wrong, False)[codes]}
-    return _take(times, codes, missing=pd.NaT), problems, are_dates
+    return take(times, codes, missing=pd.NaT), problems, are_dates
 
 
 def _to_calendar_dates(texts: Values, frequency: str) -> Values:
-    """Write the ISO weeks and days of a year among distinct texts as calendar dates."""
+    """Write other dates that are certain among distinct texts as calendar dates of ISO 8601."""
     is_other = ~texts.str.fullmatch(ISO_8601).to_numpy(dtype=bool)
     if not is_other.any():
         return texts
@@ -208,7 +143,7 @@ def _to_calendar_dates(texts: Values, frequency: str) -> Values:
 
 
 def _to_calendar_date(text: str, frequency: str) -> str:
-    """Return the text with a calendar date, or as it is if it has no other date of ISO 8601."""
+    """Return an ISO week, a day of it or of a year, or 27.11.2026 as a date; else the text."""
     try:
         if match := ISO_WEEK.fullmatch(text):
             day = date.fromisocalendar(int(match[1]), int(match[2]), THURSDAY)
@@ -219,6 +154,8 @@ def _to_calendar_date(text: str, frequency: str) -> str:
         if match := ISO_ORDINAL.fullmatch(text):
             day = date(int(match[1]), 1, 1) + timedelta(days=int(match[2]) - 1)
             return f"{day}{match[3]}" if day.year == int(match[1]) else text
+        if match := DAY_FIRST.fullmatch(text):
+            return f"{date(int(match[3]), int(match[2]), int(match[1]))}{match[4]}"
     except (ValueError, OverflowError):  # there is no such week, day or year
         pass
     return text
@@ -268,16 +205,40 @@ def _to_wall_clock(
     return in_utc, bool((in_utc != local).any())
 
 
+def _problem_texts(problems: Sequence[Problem], n_rows: int) -> NDArray[np.object_]:
+    """Return the problems of each row as one text, None if it has none: [N]."""
+    texts = np.full(n_rows, None, dtype=object)
+    for columns, description, is_problem in problems:
+        text = f"`{', '.join(columns)}` holds {description}"
+        for row in np.flatnonzero(is_problem):
+            texts[row] = f"{texts[row]}; {text}" if texts[row] else text
+    return texts
+
+
+def _as_given(shown: pd.DataFrame, n_rows: int) -> NDArray[np.object_]:
+    """Return some rows as they came (JSON), None for the other rows: [N]."""
+    given = np.full(n_rows, None, dtype=object)
+    values = shown.astype(object).where(shown.notna(), None)  # type: ignore[call-overload]
+    given[shown.index] = [json.dumps(row, default=str) for row in values.to_dict("records")]
+    return given
+
+
 def _bad_rows_error(
-    rows: pd.DataFrame, column: str, description: str, is_bad: Mask, *, origin: str
+    rows: pd.DataFrame, columns: Sequence[str], description: str, is_bad: Mask, *, origin: str
 ) -> DataError:
-    bad = rows.loc[is_bad, column]
-    first = bad.head()
-    values = zip(first.index + 1, first.tolist(), strict=True)
-    shown = format_list((f"row {row}: {value!r}" for row, value in values), total=len(bad))
+    bad = rows.loc[is_bad, list(columns)]
+    first = [row[0] if len(columns) == 1 else row for row in bad.head().itertuples(index=False)]
+    shown = format_list(
+        (f"row {i + 1}: {value!r}" for i, value in zip(bad.index, first, strict=False)),
+        total=len(bad),
+    )
+    are_last = len(bad) <= MAX_LAST_ROWS and bad.index[0] == len(rows) - len(bad) > 0
+    hint = " They are the last ones, as totals and notes below a table are." if are_last else ""
+    remedy = 'set `source.on_bad_rows = "quarantine"` there to go on without such rows'
+    if len(bad) == len(rows):
+        remedy = 'convert it in a function (`kind = "python"`)'
     return DataError(
-        f"{len(bad)} of {len(rows)} rows of {origin}, column `{column}`, hold"
-        f" {description}: {shown}. Nothing was published. Correct the source, map another"
-        f' column in [source] of forecast.toml, or set `source.on_bad_rows = "quarantine"` there'
-        f" to go on without such rows."
+        f"{len(bad)} of {len(rows)} rows of {origin}, column `{', '.join(columns)}`, hold"
+        f" {description}: {shown}.{hint} Nothing was published. Correct the source, map another"
+        f" column in [source] of forecast.toml, or {remedy}."
     )

@@ -5,15 +5,17 @@ import os
 import re
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from random import Random
+from typing import Self
 
 import pandas as pd
 
 from forecast_assets.config.settings import Settings
+from forecast_assets.config.source_settings import ADDED, FileSource, HttpSource
 from forecast_assets.errors import SourceError
 
 # `last_ds` before the first fetch, in the source's own time like `ds`.
@@ -22,12 +24,18 @@ EARLIEST = datetime(1900, 1, 1)  # noqa: DTZ001 - `ds` has no zone
 
 @dataclass(frozen=True)
 class FetchRequest:
-    """One fetch. `previous` is the table raw_data of the last fetch, if there is one."""
+    """One fetch. `previous` is the table raw_data of the last fetch, if there is one.
+
+    `log` receives each failed attempt, and `note` how a file is read where that was recognized.
+    With `every_column` a reader returns all columns instead of the mapped ones.
+    """
 
     settings: Settings
     as_of: datetime
     previous: pd.DataFrame | None = None
     log: Callable[[str], None] = lambda _: None
+    note: Callable[[str], None] = lambda _: None
+    every_column: bool = False
     # Draws the waits between attempts.
     rng: Random = field(default_factory=lambda: Random(0))  # noqa: S311 - no cryptography
 
@@ -46,9 +54,50 @@ class FetchRequest:
         return self.as_of.astimezone(self.settings.source.zone or self.settings.schedule.zone)
 
 
+@dataclass(frozen=True)
+class ParseOptions:
+    """The columns to read of a body, and how it is written where the settings say so."""
+
+    columns: tuple[str, ...]  # `ids`, `ds` and that of the value, each once
+    ids: tuple[str, ...]
+    ds: str
+    every_column: bool
+    separator: str | None
+    encoding: str | None
+    skip_rows: int | None
+    note: Callable[[str], None]
+
+    @classmethod
+    def of(cls, source: FileSource | HttpSource, request: FetchRequest) -> Self:
+        """Return the options of a source's settings."""
+        return cls(
+            columns=source.columns,
+            ids=source.ids,
+            ds=source.ds,
+            every_column=request.every_column,
+            separator=source.separator,
+            encoding=source.encoding,
+            skip_rows=source.skip_rows,
+            note=request.note,
+        )
+
+    def selected(self, names: Sequence[str]) -> list[str]:
+        """Return the columns to read, of a body that has columns of these names."""
+        others = [name for name in names if list(names).count(name) == 1]
+        return list(dict.fromkeys((*self.columns, *(others if self.every_column else ()))))
+
+
+def has_each_once(names: Sequence[str], columns: Sequence[str]) -> bool:
+    """Return whether each of the columns occurs exactly once."""
+    return all(list(names).count(column) == 1 for column in columns)
+
+
 def source_fingerprint(settings: Settings) -> str:
     """Hash the source's settings without secrets (8 hex digits)."""
-    text = settings.source.model_dump_json()
+    source = settings.source
+    fields = {name: type(source).model_fields.get(name) for name in ADDED}
+    unset = {n for n, field in fields.items() if field and getattr(source, n) == field.default}
+    text = source.model_dump_json(exclude=unset)
     return hashlib.blake2b(text.encode(), digest_size=4).hexdigest()
 
 

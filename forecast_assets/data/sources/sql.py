@@ -5,7 +5,7 @@ Rows come in chunks, which become columns that need little memory.
 
 import gc
 import sqlite3
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -18,8 +18,13 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from forecast_assets.config.redaction import redact_url, resolve_env
 from forecast_assets.config.source_settings import SqlSource
-from forecast_assets.data.sources.parsing import has_each_once
-from forecast_assets.data.sources.request import ByteBudget, Deadline, FetchRequest, shut_down
+from forecast_assets.data.sources.request import (
+    ByteBudget,
+    Deadline,
+    FetchRequest,
+    has_each_once,
+    shut_down,
+)
 from forecast_assets.data.sources.retry import with_retries
 from forecast_assets.data.sources.sql_errors import to_source_error, too_slow_error
 from forecast_assets.errors import SourceError, format_list
@@ -125,12 +130,13 @@ def _authorize(action: int, name: str | None, *_: object) -> int:
 def _read_rows(
     connection: sa.Connection, source: SqlSource, request: FetchRequest, deadline: Deadline
 ) -> pd.DataFrame:
-    columns = list(dict.fromkeys((source.unique_id, source.ds, source.y)))
+    columns: Sequence[str] = source.columns
     origin, budget = redact_url(source.url), ByteBudget(source.max_bytes)
     if source.table is None:
         statement: sa.Executable = _bind_parameters(str(source.query), connection, request)
     else:
-        statement = _select_columns(source.table, columns, connection, origin)
+        needed = () if request.every_column else columns
+        statement = _select_columns(source.table, needed, connection, origin)
 
     def count_bytes(n_bytes: int) -> None:
         if deadline.is_expired:
@@ -142,14 +148,16 @@ def _read_rows(
         names = list(result.keys())
         if not has_each_once(names, columns):
             return pd.DataFrame(columns=names)  # the mapping refuses these columns
+        if request.every_column:
+            columns = [name for name in names if names.count(name) == 1]
         chunks = result.columns(*map(names.index, columns)).partitions(CHUNK_ROWS)
-        frame = to_frame(chunks, columns, ids=source.unique_id, count_bytes=count_bytes)
+        frame = to_frame(chunks, columns, ids=source.ids, count_bytes=count_bytes)
     if frame.empty and not source.is_incremental:
         raise SourceError(
             f"{origin} has no rows. Nothing was published. Check what fills the database, and"
             f" `query` or `table` in [source] of forecast.toml."
         )
-    return sort(frame, (source.ds, source.unique_id, source.y))
+    return sort(frame, (source.ds, *source.ids, source.y))
 
 
 def _bind_parameters(text: str, connection: sa.Connection, request: FetchRequest) -> sa.TextClause:
@@ -172,7 +180,7 @@ def _bind_parameters(text: str, connection: sa.Connection, request: FetchRequest
 def _select_columns(
     name: str, columns: Sequence[str], connection: sa.Connection, origin: str
 ) -> sa.Executable:
-    """Select the columns of a table; all columns and no rows if one of them does not exist."""
+    """Select columns of a table, or all; all and no rows if one of them does not exist."""
     schema, _, short_name = name.rpartition(".")
     inspector = sa.inspect(connection)
     if not inspector.has_table(short_name, schema or None):
@@ -185,9 +193,12 @@ def _select_columns(
         )
     table = sa.table(short_name, schema=schema or None)
     all_columns: sa.ColumnElement[Any] = sa.literal_column("*")
-    no_rows = sa.select(all_columns).select_from(table).where(sa.false())
+    everything = sa.select(all_columns).select_from(table)
+    no_rows = everything.where(sa.false())
     if set(columns) - set(connection.execute(no_rows).keys()):
         return no_rows
+    if not columns:
+        return everything
     return sa.select(*(sa.column(column) for column in columns)).select_from(table)
 
 
@@ -195,10 +206,10 @@ def to_frame(
     chunks: Iterable[Sequence[Sequence[Any]]],
     columns: Sequence[str],
     *,
-    ids: str,
+    ids: Collection[str],
     count_bytes: Callable[[int], None],
 ) -> pd.DataFrame:
-    """Return the rows of all chunks; a row has one value per column, `ids` names the id column.
+    """Return the rows of all chunks; a row has one value per column, `ids` names the id columns.
 
     Numbers and times become arrays; equal ids, texts and other values are kept once. The bytes of
     each chunk are passed to `count_bytes`.
@@ -210,7 +221,7 @@ def to_frame(
     try:
         for rows in chunks:
             for name, values in zip(columns, zip(*rows, strict=True), strict=True):
-                series = None if name == ids else _to_array(values)
+                series = None if name in ids else _to_array(values)
                 if series is None:
                     series = _deduplicate(values, kept[name])
                     count_bytes(sum(len(text) for text in values if isinstance(text, str | bytes)))

@@ -16,11 +16,11 @@ from forecast_assets.defs.schedules import all_models_tags, is_withdrawn, last_t
 from forecast_assets.forecasting.held_forecast import is_held_forecast_current
 from forecast_assets.storage.lineage import BACKTEST, find_stale
 from forecast_assets.storage.store import Store
+from forecast_assets.storage.tables import FORECAST
 from forecast_assets.storage.versions import newest_of_each
 
 INTERVAL_SECONDS = 60
 SOURCE_ASSETS = ("raw_data", "series")
-FORECAST = "next_week_forecast"
 NEW_DATA = "new_data"
 
 
@@ -48,10 +48,8 @@ def build_stale_assets(
         if is_withdrawn(store, last_tick(settings, until=fetch.as_of), now=now):
             reason = "The forecast of these data's week is withdrawn. Only a person publishes it."
             return dg.SensorResult(skip_reason=reason, cursor="")
-        if stale.assets[0] == SOURCE_ASSETS[-1] and _is_held(context.instance, store, now=now):
-            return dg.SensorResult(skip_reason="The newest data are held back.", cursor="")
-        if stale.assets[0] == FORECAST and is_held_forecast_current(store, now=now):
-            return dg.SensorResult(skip_reason="The newest forecast is held back.", cursor="")
+        if what := _held_back(context.instance, store, first=stale.assets[0], now=now):
+            return dg.SensorResult(skip_reason=f"The newest {what} held back.", cursor="")
         if context.cursor != stale.state:
             reason = (
                 f"Stale: {', '.join(stale.assets)}. Rebuilt at the next tick if nothing changes."
@@ -106,12 +104,17 @@ def build_poll(
     return new_data
 
 
-def _is_held(instance: dg.DagsterInstance, store: Store, *, now: datetime) -> bool:
-    """Return whether a run held back the newest rows of the source; another would do so again."""
-    return any(
+def _held_back(
+    instance: dg.DagsterInstance, store: Store, *, first: str, now: datetime
+) -> str | None:
+    """Say what a run held back that would be held again if the asset `first` were rebuilt."""
+    if first == FORECAST:
+        return "forecast is" if is_held_forecast_current(store, now=now) else None
+    is_held = first == SOURCE_ASSETS[-1] and any(
         any(runs.held_runs(instance, **{runs.HELD_TAG: commit.data_version}))
         for commit in newest_of_each(store, SOURCE_ASSETS[0], as_of=now)
     )
+    return "data are" if is_held else None
 
 
 def _is_busy(instance: dg.DagsterInstance) -> bool:

@@ -28,6 +28,8 @@ def test_the_demo_is_six_weekly_series_without_gaps() -> None:
         "y": "float64",
         "problem": "object",
         "given": "object",
+        "file": "object",
+        "note": "object",
     }
     assert display_name(settings) == "the demo data"
 

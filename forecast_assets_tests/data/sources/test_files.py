@@ -70,6 +70,8 @@ def test_a_pattern_reads_every_file_in_the_order_of_names(tmp_path: Path):
         (tmp_path / f"{name}.csv").write_text(f"unique_id,ds,y\n{name},2026-01-02,1\n")
     (tmp_path / "c.csv").mkdir()
     assert ids(tmp_path, "*.csv") == ["a", "b"]
+    assert fetch(make_request(tmp_path, "*.csv"))["file"].tolist() == ["a.csv", "b.csv"]
+    assert fetch(make_request(tmp_path, "a.csv"))["file"].tolist() == [None]
     assert display_name(make_request(tmp_path, "*.csv").settings) == str(tmp_path / "*.csv")
 
 
@@ -85,8 +87,8 @@ ABSENT = (
     r" Put the file there, or correct the path in forecast\.toml \(a relative path starts at .*\)\."
 )
 UNKNOWN_FORMAT = (
-    r"The suffix of \S+ is none of \.csv, \.parquet, \.json, \.jsonl, \.ndjson, so its format is"
-    r" unknown\. Nothing was read\. Rename the file\."
+    r"The suffix of \S+ is none of \.csv, \.tsv, \.xlsx, \.parquet, \.json, \.jsonl, \.ndjson, so"
+    r" its format is unknown\. Nothing was read\. Rename the file\."
 )
 UNKNOWN_PROTOCOL = (
     r"`source\.path` = nope://a\.csv cannot be opened: Protocol not known: nope\. Nothing was"
@@ -102,13 +104,13 @@ LOCKED = (
     ("paths", "message"),
     [
         (["no.csv", "no*.csv", ".", "a.csv/b.csv", "memory://no.csv"], ABSENT),
-        (["a.xlsx", "a", "a.gz", "a.csv.zip"], UNKNOWN_FORMAT),
+        (["a.xls", "a", "a.gz", "a.csv.zip"], UNKNOWN_FORMAT),
         (["nope://a.csv"], UNKNOWN_PROTOCOL),
         (["failing://locked.csv"], LOCKED),
     ],
 )
 def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path, paths: list[str], message: str):
-    for name in ("a.csv", "a.xlsx", "a", "a.gz", "a.csv.zip"):
+    for name in ("a.csv", "a.xls", "a", "a.gz", "a.csv.zip"):
         (tmp_path / name).write_bytes(CSV)
     for path in paths:
         with pytest.raises(SourceError, match=f"^{message}$"):

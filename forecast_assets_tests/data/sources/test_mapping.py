@@ -66,7 +66,7 @@ def test_a_frame_without_its_columns_or_rows_is_refused(
     ("column", "values", "message"),
     [
         ("y", ["1", "much"], "hold no number: row 2: 'much'"),
-        ("y", ["1,5", "2"], "hold no number: row 1: '1,5'"),
+        ("y", ["1,5", "2.5"], "hold no number: row 1: '1,5'"),
         ("y", [[1], "2"], "hold no number: row 1: [1]"),
         ("y", pd.Series([10**400, 1], dtype=object), "hold no number: row 1: 1000"),
         ("y", [1j, 2.0], "hold no number: row 1: 1j"),
@@ -98,9 +98,9 @@ def test_a_value_that_cannot_be_used_is_refused_with_its_row(
     with pytest.raises(
         DataError,
         match=rf"^\d of 2 rows of the file, column `{column}`, {re.escape(message)}.*\. Nothing was"
-        r" published\. Correct the source, map another column in"
-        r" \[source\] of forecast\.toml, or set `source\.on_bad_rows = \"quarantine\"` there to"
-        r" go on without such rows\.$",
+        r" published\. Correct the source, map another column in \[source\] of forecast\.toml, or"
+        r" (set `source\.on_bad_rows = \"quarantine\"` there to go on without such rows|convert it"
+        r" in a function \(`kind = \"python\"`\))\.$",
     ):
         map_rows(frame)
 
@@ -140,10 +140,62 @@ def test_times_with_one_offset_keep_their_wall_clock(times: Any) -> None:
     assert str(raw["ds"].dtype) == "datetime64[ns]"
 
 
-def test_dates_and_whole_number_ids_are_taken_as_they_are() -> None:
-    raw = map_rows(rows(unique_id=[7, 8], ds=[date(2026, 1, 2), date(2026, 1, 9)]))
-    assert raw["unique_id"].tolist() == ["7", "8"]
+def test_dates_are_taken_as_they_are() -> None:
+    raw = map_rows(rows(ds=[date(2026, 1, 2), date(2026, 1, 9)]))
     assert raw["ds"].tolist() == list(pd.to_datetime(["2026-01-02", "2026-01-09"]))
+
+
+def test_points_between_day_month_and_year_are_certain() -> None:
+    raw = map_rows(rows(ds=["05.01.2026", " 9.1.2026 18:30"]))
+    assert raw["ds"].tolist() == [pd.Timestamp("2026-01-05"), pd.Timestamp("2026-01-09 18:30")]
+    for text in ("30.02.2026", "01.13.2026", "05.01.26", "05/01/2026", "05.01.2026x"):
+        with pytest.raises(DataError, match=r"1 of 2 rows .* hold no ISO 8601 time"):
+            map_rows(rows(ds=["2026-01-02", text]))
+
+
+@pytest.mark.parametrize(
+    ("ids", "expected"),
+    [
+        ([1.0, 10.0], ["1", "10"]),
+        ([1.0, None], ["1", None]),
+        (np.array([1, 2], dtype="float32"), ["1", "2"]),
+        (pd.array([1, None], dtype="Int64"), ["1", None]),
+        (pd.Series([2**53 + 1, None], dtype=object), [str(2**53 + 1), None]),
+        ([1.5, 2.0], ["1.5", "2"]),
+        (["1.0", "01"], ["1.0", "01"]),
+        ([1e300, float("inf")], [str(int(1e300)), "inf"]),
+        ([True, 1], ["True", "1"]),
+    ],
+)
+def test_a_whole_number_is_an_id_without_decimals(ids: Any, expected: list[str | None]) -> None:
+    raw = map_rows(rows(unique_id=ids), quarantine=True)
+    assert [None if pd.isna(value) else value for value in raw["unique_id"]] == expected
+
+
+STORES = {"unique_id": ["store", "dept"], "ds": "ds", "y": "y"}
+
+
+def test_several_columns_are_joined_to_one_id() -> None:
+    frame = rows(store=[1.0, None], dept=["a", "b"]).drop(columns="unique_id")
+    raw = map_rows(pd.concat([frame, frame.assign(store=2.0)]), STORES, quarantine=True)
+    assert raw["unique_id"].fillna("").tolist() == ["1/a", "", "2/a", "2/b"]
+    assert raw["problem"][1] == "`store, dept` holds no series (the id is missing)"
+    assert json.loads(raw["given"][1]) == {"store": None, "dept": "b", "ds": "2026-01-09", "y": "2"}
+    third = {**STORES, "unique_id": ["store", "dept", "unique_id"]}
+    joined = map_rows(rows(store=["x", "x"], dept=pd.Categorical(["a", "b"])), third)
+    assert joined["unique_id"].tolist() == ["x/a/a", "x/b/a"]
+    with pytest.raises(
+        DataError, match=r"column `store, dept`, hold no series .*: row 2: \(nan, 'b'\)"
+    ):
+        map_rows(frame, STORES)
+
+
+def test_ids_that_would_be_one_series_once_joined_are_refused() -> None:
+    frame = rows(store=["a/b", "a"], dept=["c", "b/c"])
+    with pytest.raises(
+        DataError, match=r"2 ids of the file are the same .* joined by /: a/b/c\. Di"
+    ):
+        map_rows(frame, STORES)
 
 
 @pytest.mark.parametrize(
@@ -263,7 +315,7 @@ def test_a_bad_row_is_quarantined_with_its_problem_and_the_original_row(
     original = {"unique_id": "a", "ds": "2026-01-02", "y": "1", column: value}
     assert json.loads(raw["given"][2]) == original
     assert pd.isna(raw[column][2])
-    assert raw.drop(columns=column).loc[2].notna().all()
+    assert raw.drop(columns=[column, "file", "note"]).loc[2].notna().all()
     pd.testing.assert_frame_equal(raw.head(2), map_rows(rows()))
 
 
@@ -337,6 +389,8 @@ def test_any_frame_is_mapped_or_refused_with_an_error_of_this_package(
         *COLUMNS,
         "problem",
         "given",
+        "file",
+        "note",
     ]
 
 

@@ -69,7 +69,6 @@ def test_an_index_that_pandas_wrote_is_a_column(tmp_path: Path, index: str | lis
         ("empty.parquet", b""),
         ("longer.csv", b"unique_id,ds,y\nAnn,2026-01-02,1,2\n"),
         ("quote.csv", b'unique_id,ds,y\n"Ann,2026-01-02,1\n'),
-        ("latin.csv", "unique_id,ds,y\né,2026-01-02,1\n".encode("latin-1")),
         ("cut.json", b'[{"unique_id": "a"'),
         ("scalar.json", b"3"),
         ("cut.parquet", ROWS.to_parquet()[:-20]),

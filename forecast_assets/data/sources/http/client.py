@@ -14,6 +14,7 @@ from copy import copy
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from http import HTTPStatus
+from itertools import chain
 from pathlib import Path
 from typing import IO, Any
 from urllib.request import getproxies
@@ -34,6 +35,7 @@ REDIRECTS_AS_GET = (301, 302, 303)
 # The most bytes that are decompressed at once.
 BLOCK = 1 << 20
 GZIP = 16 + zlib.MAX_WBITS
+GZIP_MAGIC = b"\x1f\x8b"
 
 
 @dataclass(frozen=True)
@@ -176,7 +178,7 @@ def _silence_logs() -> None:
 
 
 def _receive(response: httpx2.Response, file: IO[bytes], budget: ByteBudget, label: str) -> str:
-    """Write the decompressed body to a file, and return its SHA-256."""
+    """Write the body to a file, without any compression by gzip, and return its SHA-256."""
     declared = response.headers.get("Content-Length", "")
     if re.fullmatch(r"\d{1,18}", declared):
         copy(budget).take(int(declared), of=label)
@@ -188,7 +190,9 @@ def _receive(response: httpx2.Response, file: IO[bytes], budget: ByteBudget, lab
         )
     digest, blocks = sha256(), _counted(response.iter_raw(), copy(budget), label)
     try:
-        for block in _gunzip(blocks) if encoding.endswith("gzip") else blocks:
+        if encoding.endswith("gzip"):
+            blocks = _gunzip(blocks)
+        for block in _gunzip_file(blocks):
             budget.take(len(block), of=label)
             digest.update(block)
             file.write(block)
@@ -207,6 +211,16 @@ def _counted(blocks: Iterable[bytes], budget: ByteBudget, label: str) -> Iterato
     for block in blocks:
         budget.take(len(block), of=label)
         yield block
+
+
+def _gunzip_file(blocks: Iterable[bytes]) -> Iterator[bytes]:
+    """Decompress a body that is a gzip file, such as sales.csv.gz; pass any other on."""
+    rest = iter(blocks)
+    start = b""
+    while len(start) < len(GZIP_MAGIC) and (block := next(rest, b"")):
+        start += block
+    body = chain([start], rest)
+    yield from _gunzip(body) if start.startswith(GZIP_MAGIC) else body
 
 
 def _gunzip(blocks: Iterable[bytes]) -> Iterator[bytes]:

@@ -1,6 +1,8 @@
 """Find the next page: by a link, a number or a cursor, until there is none."""
 
+import difflib
 import re
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -8,11 +10,18 @@ import httpx2
 
 from forecast_assets.config.source_settings import CursorPaging, LinkPaging, PagePaging
 from forecast_assets.data.sources.http.request import HttpRequest
-from forecast_assets.errors import SourceError
+from forecast_assets.errors import SourceError, format_list
 
 MAX_PAGES = 10_000
 # RFC 8288: a URL in angle brackets, and its parameters.
 LINK = re.compile(r'<([^>]*)>((?:\s*;\s*[\w!#$&+.^`|~*-]+(?:\s*=\s*(?:"[^"]*"|[^\s;,"]*))?)*)')
+# Keys by which APIs name the next page.
+NEXT_PAGE = re.compile(
+    r"(@odata\.)?next(_?(page|cursor|link|url|href|token|page_?token))?|(end|page)?_?cursor"
+    r"|(page|continuation)_?token|continuation|has_?(more|next)(_?page)?|scroll_?id",
+    re.IGNORECASE,
+)
+SIMILAR = 0.8  # share of letters that a misspelt key and the right one have in common
 RELATION = re.compile(r';\s*rel\s*=\s*(?:"([^"]*)"|([^\s;,"]*))', re.IGNORECASE)
 
 
@@ -31,9 +40,12 @@ class Paginator:
     """The requests of one fetch, page by page."""
 
     def __init__(
-        self, paging: LinkPaging | PagePaging | CursorPaging | None, request: HttpRequest
+        self,
+        paging: LinkPaging | PagePaging | CursorPaging | None,
+        request: HttpRequest,
+        note: Callable[[str], None] = lambda _: None,
     ) -> None:
-        self._paging, self._number, self.first = paging, 0, request
+        self._paging, self._number, self.first, self._note = paging, 0, request, note
         self._n_pages = 0
         self._seen = {request.url}
         self._last_sha256: str | None = None
@@ -108,8 +120,30 @@ class Paginator:
             )
         value: Any = page.json
         for key in path.split("."):
-            value = value.get(key) if isinstance(value, dict) else None
+            if self._n_pages == 1 and value is not None and key not in _as_object(value):
+                self._check_only_page(page.json, path)
+            value = _as_object(value).get(key)
         return value
+
+    def _check_only_page(self, first: Mapping[str, Any], path: str) -> None:
+        """Refuse a first page without the path if it names another page in some other way.
+
+        APIs may leave the path out if there is only one page.
+        """
+        last_key = path.rpartition(".")[2]
+        others = [
+            other
+            for other, value in _paths(first)
+            if _is_similar(key := other.rpartition(".")[2], last_key)
+            or (value and NEXT_PAGE.fullmatch(key))
+        ]
+        if others:
+            raise SourceError(
+                f"{self.first.label} gives a first page without `source.paging.path` = {path}, but"
+                f" with {format_list(others)}. Its other pages would not be read, so nothing was"
+                f" published. Correct the path."
+            )
+        self._note(f"the first page has no {path}, so it is read as the only one")
 
     def _check_new(self, text: str, noun: str) -> None:
         if text in self._seen:
@@ -125,6 +159,23 @@ class Paginator:
             f"{self.first.label} has a {type(value).__name__} at `source.paging.path` = {path},"
             f" which cannot name a page. Nothing was published. Correct the path."
         )
+
+
+def _as_object(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _paths(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the dotted path and the value of everything in nested objects that is no list."""
+    for key, inner in value.items():
+        if isinstance(inner, dict):
+            yield from _paths(inner, f"{prefix}{key}.")
+        elif not isinstance(inner, list):
+            yield f"{prefix}{key}", inner
+
+
+def _is_similar(key: str, other: str) -> bool:
+    return bool(difflib.get_close_matches(key.lower(), [other.lower()], cutoff=SIMILAR))
 
 
 def next_link(header: str) -> str | None:

@@ -1,4 +1,4 @@
-"""Read an HTTP API: a URL that answers with JSON, CSV or Parquet, whole or in pages, to one frame.
+"""Read an HTTP API: a URL that answers with JSON, CSV, Excel or Parquet, whole or in pages.
 
 `is_unchanged` asks it whether a new fetch is worth a run: only ETag and Last-Modified of the last
 fetch are kept for that.
@@ -28,7 +28,13 @@ from forecast_assets.data.sources.files import FORMATS
 from forecast_assets.data.sources.http.client import HttpBody, HttpClient
 from forecast_assets.data.sources.http.pagination import PageInfo, Paginator
 from forecast_assets.data.sources.http.request import HttpRequest, build_request
-from forecast_assets.data.sources.request import ByteBudget, FetchRequest, source_fingerprint
+from forecast_assets.data.sources.request import (
+    ByteBudget,
+    FetchRequest,
+    ParseOptions,
+    has_each_once,
+    source_fingerprint,
+)
 from forecast_assets.data.sources.retry import with_retries
 from forecast_assets.errors import ForecastAssetsError, SourceError, SourceUnavailable
 
@@ -38,6 +44,11 @@ CONDITIONS = {"ETag": "If-None-Match", "Last-Modified": "If-Modified-Since"}
 VALIDATORS = "http_validators.json"
 # Dagster stops a sensor after a minute.
 POLL_SECONDS = 20
+# Ends of media types that are no suffix of a file.
+MEDIA_TYPES = {
+    ".tab-separated-values": ".tsv",
+    ".vnd.openxmlformats-officedocument.spreadsheetml.sheet": ".xlsx",
+}
 HTML = re.compile(rb"\s*(?:\xef\xbb\xbf)?\s*<(?:!doctype html|html|head|body)\b", re.IGNORECASE)
 
 
@@ -84,17 +95,17 @@ def is_unchanged(request: FetchRequest, *, stored_as_of: datetime) -> bool:
 
 
 def _read_pages(source: HttpSource, request: FetchRequest, redactor: Redactor) -> pd.DataFrame:
-    columns = (source.unique_id, source.ds, source.y)
-    pages = Paginator(source.paging, build_request(source, request, redactor))
+    options = ParseOptions.of(source, request)
+    pages = Paginator(source.paging, build_request(source, request, redactor), request.note)
     budgets = ByteBudget(source.max_bytes), ByteBudget(source.max_bytes)
     frames: list[pd.DataFrame] = []
     with closing(HttpClient(source, redactor, request.settings.var)) as client:
         page_request: HttpRequest | None = pages.first
         while page_request:
-            page = _PageReader(source, client, page_request, budgets, columns, is_first=not frames)
+            page = _PageReader(source, client, page_request, budgets, options, is_first=not frames)
             attempt = partial(_redact_errors, page.read, redactor)
             frame, info, body, budgets = with_retries(attempt, source, request)
-            if not parsing.has_each_once(list(frame.columns), columns):
+            if not has_each_once(list(frame.columns), options.columns):
                 # The mapping of columns reports it. A server may name columns by what it was sent.
                 return frame.rename(columns=lambda name: redactor.redact(str(name)))
             frames.append(frame)
@@ -152,7 +163,7 @@ class _PageReader:
     client: HttpClient
     request: HttpRequest
     budgets: tuple[ByteBudget, ByteBudget]  # of bodies, and of what they are parsed to
-    columns: tuple[str, str, str]
+    options: ParseOptions
     is_first: bool
 
     def read(self) -> tuple[pd.DataFrame, PageInfo, HttpBody | None, tuple[ByteBudget, ByteBudget]]:
@@ -162,7 +173,7 @@ class _PageReader:
             if body is None and self.is_first:
                 raise SourceUnavailable(f"{self.request.label} answered 204 No Content.")
             if body is None:
-                empty = pd.DataFrame(columns=list(dict.fromkeys(self.columns)))
+                empty = pd.DataFrame(columns=self.options.columns)
                 return empty, PageInfo(url=self.request.url), None, budgets
             file_format = self._format(body)
             frame, value = self._rows(file_format, body.file, budgets[1])
@@ -188,23 +199,25 @@ class _PageReader:
         if self.source.format:
             return self.source.format
         subtype = re.sub(r".*/(x-|vnd\.apache\.|.*\+)?", ".", media_type).replace("lines", "l")
-        for ending in (subtype, PurePosixPath(urlsplit(body.request.url).path).suffix.lower()):
+        subtype = MEDIA_TYPES.get(subtype, subtype)
+        path = urlsplit(body.request.url).path.lower().removesuffix(".gz")
+        for ending in (subtype, PurePosixPath(path).suffix):
             if ending in FORMATS:
                 return FORMATS[ending]
         raise SourceError(
             f"The format of {self.request.label} is unknown: its Content-Type is"
             f" `{media_type or 'missing'}`, and its URL has no known ending. Nothing was published."
-            f' Set `source.format` to "csv", "json", "jsonl" or "parquet".'
+            f' Set `source.format` to "csv", "json", "jsonl", "parquet" or "xlsx".'
         )
 
     def _rows(
         self, file_format: Format, file: IO[bytes], budget: ByteBudget
     ) -> tuple[pd.DataFrame, Any]:
         """Return the rows of a body and, if it is JSON, its value."""
-        name, columns = self.request.label, self.columns
+        name, options = self.request.label, self.options
         try:
             if file_format != "json":
-                frame = parsing.parse(file_format, file, name=name, columns=columns, budget=budget)
+                frame = parsing.parse(file_format, file, name=name, options=options, budget=budget)
                 return compact(frame), None
             value = parsing.load_json(file.read())
         except parsing.UNREADABLE as error:
@@ -214,7 +227,7 @@ class _PageReader:
             ) from error
         try:
             rows = parsing.get_path(value, self.source.records)
-            return compact(parsing.records_frame(rows, columns)), value
+            return compact(parsing.records_frame(rows, options)), value
         except (ValueError, TypeError) as error:
             raise SourceError(
                 f"The JSON of {name} has no list of rows: {error}. Nothing was published; earlier"

@@ -161,6 +161,39 @@ def test_pages_that_cannot_be_read_on_are_refused(
     assert_refused(tmp_path, reply, f"/data {message}", n_requests=n_requests, **source)
 
 
+@pytest.mark.parametrize(
+    ("meta", "path", "found"),
+    [
+        ({"cursor": "b"}, "links.cursr", "links.cursor"),
+        ({"cursor": None}, "links.Cursor", "links.cursor"),
+        ({"cursor": "b"}, "cursor", "links.cursor"),
+        ({"next": "b"}, "links.next_cursor.id", "links.next"),
+        ({"nextPageToken": "b"}, "links.token", "links.nextPageToken"),
+        ({"total": 3, "has_more": True}, "links.after", "links.has_more"),
+    ],
+)
+def test_a_first_page_without_the_path_but_with_another_next_page_is_refused(
+    tmp_path: Path, meta: dict[str, Any], path: str, found: str
+) -> None:
+    assert_refused(
+        tmp_path,
+        json_reply({"rows": [ROW], "links": meta}),
+        rf"/data gives a first page without `source\.paging\.path` = {path}, but with {found}\. Its"
+        r" other pages would not be read, so nothing was published\. Correct the path\.",
+        records="rows",
+        paging={"kind": "cursor", "path": path},
+    )
+
+
+@pytest.mark.parametrize("meta", [{"total": 1}, {"previous": "a"}, {"has_more": False}, None])
+@pytest.mark.parametrize("kind", ["cursor", "link"])
+def test_a_first_page_without_the_path_may_be_the_only_one(
+    tmp_path: Path, meta: object, kind: str
+) -> None:
+    with serve(json_reply({"rows": [ROW], "links": meta})) as server:
+        assert read(tmp_path, server, paging={"kind": kind, "path": "links.following"}) == [1.5]
+
+
 def test_too_many_pages_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pagination, "MAX_PAGES", 3)
     replies = [page(ROW, f"?{n}") for n in range(3)]

@@ -71,6 +71,27 @@ def test_the_format_is_that_of_the_setting_the_content_type_or_the_url(
         assert plain(fetch(tmp_path, server.url(path), **source)) == EXPECTED
 
 
+@pytest.mark.parametrize("headers", [{}, {"Content-Encoding": "gzip"}])
+@pytest.mark.parametrize(
+    ("media_type", "path"),
+    [("text/csv", "/data"), ("application/gzip", "/a.csv.gz"), ("", "/A.CSV.GZ?x=1")],
+)
+def test_a_gzip_file_is_decompressed(
+    tmp_path: Path, media_type: str, path: str, headers: dict[str, str]
+) -> None:
+    body = gzip.compress(CSV, mtime=0)
+    chunks = (body[i : i + 1] for i in range(len(body)))  # so that the first byte comes alone
+    reply = Reply(body if headers else chunks, headers={"Content-Type": media_type, **headers})
+    with serve(reply) as server:
+        assert plain(fetch(tmp_path, server.url(path))) == EXPECTED
+
+
+def test_a_gzip_file_that_is_cut_off_is_refused(tmp_path: Path) -> None:
+    assert_refused(
+        tmp_path, csv_reply(gzip.compress(CSV, mtime=0)[:-9]), "it is cut off", n_requests=4
+    )
+
+
 def test_an_unknown_format_names_the_setting(tmp_path: Path) -> None:
     message = (
         r"The format of http://127\.0\.0\.1:\d+/data is unknown: its Content-Type is `text/x`, and"

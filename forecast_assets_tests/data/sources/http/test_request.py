@@ -154,11 +154,24 @@ def test_only_same_origin_https_and_allowed_hosts_are_followed(
         request.follow(target, kind)
 
 
-def test_allow_hosts_changes_the_fingerprint_only_where_it_is_set(tmp_path: Path) -> None:
-    """Versions that were stored before this setting existed belong to the same source."""
+@pytest.mark.parametrize(
+    "source",
+    [
+        {"allow_hosts": ["b.org"]},
+        {"decimal": ","},
+        {"thousands": " "},
+        {"separator": ";"},
+        {"encoding": "cp1252"},
+        {"skip_rows": 0},
+    ],
+)
+def test_a_setting_of_later_versions_changes_the_fingerprint_only_where_it_is_set(
+    tmp_path: Path, source: dict[str, Any]
+) -> None:
+    """Versions that were stored before it existed belong to the same source."""
     without, given = (
-        source_fingerprint(http_request(tmp_path, HTTPS, **source).settings)
-        for source in ({}, {"allow_hosts": ["b.org"]})
+        source_fingerprint(http_request(tmp_path, HTTPS, **settings).settings)
+        for settings in ({}, source)
     )
     assert without == "53c0060c"
     assert given != without

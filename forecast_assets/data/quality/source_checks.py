@@ -1,0 +1,138 @@
+"""Check how a fetch was written: overlapping files, formats of numbers, names that look alike.
+
+Checks of rows and weeks: `row_checks`, `revisions` and `value_checks`.
+"""
+
+import re
+import unicodedata
+from collections import Counter
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+
+from forecast_assets.config.settings import Settings
+from forecast_assets.data.overlap import find_overlaps
+from forecast_assets.data.quality.comparison import VersionComparison, format_change
+from forecast_assets.data.quality.finding import Finding, SeriesRow, about_weeks, make_finding
+from forecast_assets.data.quality.row_checks import RawRows
+from forecast_assets.data.sources.numbers import MAY_BE_THOUSANDS
+from forecast_assets.errors import format_list
+
+# Steps between values of a series, in powers of ten. Those of a unit are all that are large: by
+# 1,000, give or take a factor of two.
+LARGE_STEP, THOUSAND, SLACK = 1.5, 3.0, 0.3
+MIN_STEPS = 8  # of a series
+# Blanks that may be left out or added; between two digits they tell numbers apart.
+BLANKS = re.compile(r"(?<!\d)\s+|\s+(?!\d)")
+
+
+def overlapping_files(rows: RawRows, settings: Settings, *, after: pd.Timestamp) -> list[Finding]:
+    """Find rows later than `after` that two overlapping files have in common.
+
+    They are harmless if the value of no week depends on how often they count.
+    """
+    if getattr(settings.source, "overlap", "sum") == "sum":
+        return []
+    common = find_overlaps(rows.raw)
+    common = common[common["ds"] > after] if len(common) else common
+    if common.empty:
+        return []
+    spans = common.groupby(["first", "second"])["ds"].agg(["min", "max"])
+    texts = (
+        f"{first} and {second} ({start:%Y-%m-%d} to {end:%Y-%m-%d})"
+        for (first, second), (start, end) in zip(spans.index, spans.to_numpy(), strict=True)
+    )
+    by_series = common.groupby("unique_id").agg(
+        ds=("ds", "min"), n=("ds", "size"), first=("first", "first"), second=("second", "first")
+    )
+    found = [
+        SeriesRow(str(row.Index), f"{row.ds:%Y-%m-%d}", int(row.n), f"{row.first}, {row.second}")
+        for row in by_series.itertuples()
+    ]
+    n_equal, files = int(common["is_equal"].sum()), format_list(texts)
+    is_harmless = {
+        "sum": bool(((common["y_first"] == 0) & (common["y_second"] == 0)).all()),
+        "last": n_equal == len(common),
+    }.get(settings.series.aggregate, False)
+    findings = make_finding("overlapping_files", found, n_equal=n_equal, files=files)
+    return [replace(finding, is_harmless=is_harmless) for finding in findings]
+
+
+def number_format(rows: RawRows, comparison: VersionComparison) -> list[Finding]:
+    """Find numbers that may mean a thousand times as much, and steps of 1,000 within a history.
+
+    A series that the previous version had with the same values is not reported again.
+    """
+    return [*_points(rows, comparison), *_steps(comparison)]
+
+
+def _points(rows: RawRows, comparison: VersionComparison) -> list[Finding]:
+    """Find series whose points may separate thousands, unless the previous version had them."""
+    valid = rows.valid
+    if "note" not in valid or not valid["note"].notna().any():
+        return []
+    doubtful = valid[valid["note"] == MAY_BE_THOUSANDS]
+    doubtful = doubtful[~doubtful["unique_id"].isin(comparison.old.ids)]
+    by_series = doubtful.groupby("unique_id").agg(
+        ds=("ds", "min"), n=("y", "size"), y=("y", "first")
+    )
+    found = [
+        SeriesRow(str(row.Index), f"{row.ds:%Y-%m-%d}", int(row.n), f"{row.y:.3f}")
+        for row in by_series.itertuples()
+    ]
+    return make_finding("number_format", found)
+
+
+def _steps(comparison: VersionComparison) -> list[Finding]:
+    """Find steps by about 1,000, if they are all large steps of the series.
+
+    The step to the newest value is left to the finding `rescaled`.
+    """
+    new = comparison.new
+    rows = np.flatnonzero(new.is_observed & (new.y != 0))
+    before, after, n = rows[:-1], rows[1:], len(new.ids)
+    series = new.series_index[after]
+    is_step = series == new.series_index[before]
+    size = np.abs(np.diff(np.log10(np.abs(new.y[rows]))))
+    is_large = is_step & (size > LARGE_STEP)
+    is_thousand = is_step & (np.abs(size - THOUSAND) <= SLACK)
+    n_steps, n_large, n_thousand = (
+        np.bincount(series[mask], minlength=n) for mask in (is_step, is_large, is_thousand)
+    )
+    is_unit = (n_steps >= MIN_STEPS) & (n_large == n_thousand) & (n_thousand > 0)
+    is_new = ~(comparison.is_unchanged[before] & comparison.is_unchanged[after])
+    is_found = is_thousand & is_unit[series] & is_new & (after < new.starts[1:][series] - 1)
+    mask, previous = np.zeros(len(new.y), dtype=bool), np.zeros(len(new.y), dtype=np.int64)
+    mask[after[is_found]], previous[after] = True, before
+    return about_weeks(
+        "number_format/steps",
+        new,
+        mask,
+        lambda row: format_change(new.y[previous[row]], new.y[row]),
+    )
+
+
+def similar_names(rows: RawRows, comparison: VersionComparison) -> list[Finding]:
+    """Find names that differ in blanks, case or Unicode form alone, if one of them is new."""
+    names = [str(name) for name in rows.series[1]]
+    plain = [_plain(name) for name in names]
+    counts, known = Counter(plain), set(comparison.old.ids)
+    groups: dict[str, list[str]] = {}
+    for name, key in zip(names, plain, strict=True):
+        if counts[key] > 1:
+            groups.setdefault(key, []).append(name)
+    found = [
+        SeriesRow(name, None, 1, f"like {format_list(map(repr, others))}")
+        for group in groups.values()
+        if not known.issuperset(group)
+        for name in group
+        if (others := [other for other in group if other != name])
+    ]
+    return make_finding("similar_names", found)
+
+
+def _plain(name: str) -> str:
+    """Return a name without its case, blanks and marks that are not visible."""
+    folded = unicodedata.normalize("NFKC", name).casefold()
+    return BLANKS.sub("", "".join(c for c in folded if c.isprintable() or c.isspace()))
