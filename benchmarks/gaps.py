@@ -76,10 +76,10 @@ def measure(raw: pd.DataFrame, settings: Settings) -> dict[str, float]:
     measured["backtest"] = float(of_naive[f"coverage_{LEVEL}"].mean())
     for name in (*MODELS, "default"):
         chosen = choice if name == "default" else choice.assign(model=name)
-        rows = forecast(
+        week = forecast(
             chosen, series, predictions, settings, executor=executor, as_of=AS_OF, made_at=AS_OF
         )
-        low, high = ((rows[f"{end}_{LEVEL}"] - MEAN) / SPREAD for end in ("lo", "hi"))
+        low, high = ((week.rows[f"{end}_{LEVEL}"] - MEAN) / SPREAD for end in ("lo", "hi"))
         measured[name] = float((norm.cdf(high) - norm.cdf(low)).mean())
     return measured
 

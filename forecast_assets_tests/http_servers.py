@@ -194,7 +194,8 @@ def http_request(
     """Return a request to an http source that retries quickly; files are below the folder."""
     quick = {"max_retries": 3, "retry_base_seconds": 0.001, "timeout_seconds": 5}
     table = {"kind": "http", "url": url, **quick, **source}
-    settings = parse({"source": table}, root=folder, var=folder / "var", origin="a test")
+    given = {"source": table, "series": {"aggregate": "sum"}}
+    settings = parse(given, root=folder, var=folder / "var", origin="a test")
     return FetchRequest(settings, as_of, log=log, rng=Random(7))  # noqa: S311
 
 

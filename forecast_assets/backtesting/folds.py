@@ -52,7 +52,7 @@ class SeriesFolds:
 
     def targets(self, horizon: int) -> Values:
         """Return the values after each cutoff, NaN where the week was filled: [k, horizon]."""
-        return self.real_y[self.ends[:, None] + np.arange(horizon)]
+        return np.asarray(self.real_y[self.ends[:, None] + np.arange(horizon)])
 
     def n_real_targets(self, horizon: int) -> int:
         """Count the weeks, not filled, that lie at most a horizon after any cutoff."""

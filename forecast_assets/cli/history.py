@@ -101,7 +101,8 @@ def show(
 
     The options select a version; the default is the newest that counts. A withdrawn version is
     printed only by its number or run. Without --json, --csv or --limit the first 50 rows are
-    printed. Of data_findings, what holds the data comes first.
+    printed. Of data_findings, what holds the data comes first; of raw_data, rows that were set
+    aside.
     """
     from forecast_assets.data.quality import finding
     from forecast_assets.storage import versions
@@ -121,6 +122,8 @@ def show(
     rows = store.read(commits)
     if asset == "data_findings":
         rows = finding.by_policy(rows)
+    if asset == "raw_data" and not is_csv and "problem" in rows:
+        rows = rows.sort_values("problem", key=lambda problem: problem.isna(), kind="stable")
     records = records_of(rows)
     records = records[:limit] if is_json or is_csv else records
     if is_csv:
@@ -131,11 +134,13 @@ def show(
 
 @command("diff next_week_forecast 0 1", "diff metrics 0 1 --json")
 @asset_argument
-@click.argument("old", type=int)
-@click.argument("new", type=int)
+@click.argument("old", type=int, required=False)
+@click.argument("new", type=int, required=False)
 @partition_option
-def diff(asset: str, old: int, new: int, partition: str | None, *, is_json: bool) -> None:
-    """Compare versions OLD and NEW of ASSET.
+def diff(
+    asset: str, old: int | None, new: int | None, partition: str | None, *, is_json: bool
+) -> None:
+    """Compare two versions of ASSET, by default the newest ones.
 
     Prints one row for each added row, removed row and changed cell.
     """
@@ -143,6 +148,12 @@ def diff(asset: str, old: int, new: int, partition: str | None, *, is_json: bool
 
     _, store = open_store()
     partitions = None if partition is None else [partition]
+    if old is None or new is None:
+        newest_two = [commit.version for commit in store.history(asset)][-2:]
+        if old is not None or newest_two[1:] == []:
+            raise click.UsageError("give two versions, or none for the newest two of several")
+        old, new = newest_two
+        click.echo(f"Versions {old} and {new} of {asset}:", err=True)
     before, after = (
         versions.select(store, asset, partitions=partitions, version=version)
         for version in (old, new)

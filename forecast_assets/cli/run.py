@@ -54,7 +54,7 @@ def run(as_of: str | None, *, is_accepted: bool, is_json: bool) -> None:
 
 
 def _print_week(settings: "Settings", store: "Store", run_id: str) -> None:
-    from forecast_assets.cli.status import main_report_file
+    from forecast_assets.cli.status_lines import main_report_file
     from forecast_assets.data.quality.evaluate import one_line, with_policy
     from forecast_assets.data.quality.stored_versions import findings_of
     from forecast_assets.reporting.render import forecast_rows
@@ -76,7 +76,9 @@ def _print_week(settings: "Settings", store: "Store", run_id: str) -> None:
         click.echo(f"\nLeft out:       {format_list(left_out)}, without a plausible forecast")
     findings = findings_of(store, series[0], settings)
     if with_policy(findings, "hold", "warn"):
-        click.echo(f"\nThe data:       {one_line(findings)}; more: forecast-assets status")
+        click.echo(
+            f"\nThe data:       {one_line(findings)}; more: forecast-assets show data_findings"
+        )
     click.echo(f"\nThe report:     {settings.var / main_report_file(store.read(report)['file'])}")
     click.echo(f"Earlier weeks:  {relpath(sys.argv[0])} history next_week_forecast")
     click.echo("The UI:         make ui, then http://127.0.0.1:3000")

@@ -66,12 +66,16 @@ Path = Annotated[
     PlainSerializer(lambda path: redact_url(path) if "://" in path else path, return_type=str),
 ]
 Zone = Annotated[str, AfterValidator(_check_zone)]
-Ids = Annotated[str | tuple[str, ...], PlainValidator(_check_ids)]
+Ids = Annotated[
+    str | tuple[str, ...],
+    PlainValidator(_check_ids),
+    PlainSerializer(lambda ids: ids if isinstance(ids, str) else list(ids)),
+]
 Encoding = Annotated[str, AfterValidator(_check_encoding)]
 Separator = Annotated[str, Field(pattern=r"^[\t !#-/:-@\[-`{-~]$")]  # ASCII, neither letter nor "
 Decimal = Literal[".", ","]
 Thousands = Literal[".", ",", " ", "'"]
-# Added after 9e085b0: part of a source's fingerprint only where they differ from the default.
+# Added since 0.1: part of a source's fingerprint only where they differ from the default.
 ADDED = ("allow_hosts", "decimal", "thousands", "separator", "encoding", "skip_rows", "overlap")
 Seconds = Annotated[float, Field(gt=0, le=1e6, strict=False)]
 
@@ -81,6 +85,7 @@ class DemoSource(FrozenModel):
 
     kind: Literal["demo"] = "demo"
     ids: ClassVar[tuple[str, ...]] = ("unique_id",)
+    columns: ClassVar[tuple[str, ...]] = ("unique_id", "ds", "y")
     ds: ClassVar[str] = "ds"
     y: ClassVar[str] = "y"
     decimal: ClassVar[None] = None

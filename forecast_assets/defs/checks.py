@@ -15,7 +15,7 @@ from forecast_assets.errors import format_list
 from forecast_assets.forecasting.held_forecast import implausible_series
 from forecast_assets.forecasting.live_accuracy import LiveAccuracyCheck
 from forecast_assets.reporting.render import escape_markdown
-from forecast_assets.storage.tables import CHAMPION
+from forecast_assets.storage.tables import CHAMPION, IMPLAUSIBLE
 
 # Metadata: the series that a failed check is about, if it is not about all.
 SERIES_KEY = "series"
@@ -151,9 +151,10 @@ def champions_used(
     """
     first = forecast[forecast["h"] == 1].reindex(columns=["unique_id", "model", "rung", "reason"])
     first["reason"] = first["reason"].astype(object)  # all null in a version without it
+    has_problem = first["reason"].notna() & ~first["reason"].str.startswith(IMPLAUSIBLE, na=False)
     others = {
-        row.unique_id: f"by {row.model} ({'; '.join(filter(pd.notna, (row.rung, row.reason)))})"
-        for row in first[first["rung"] != CHAMPION].itertuples()
+        name: f"by {model} ({rung}{'; ' + reason if isinstance(reason, str) else ''})"
+        for name, model, rung, reason in first[first["rung"].ne(CHAMPION) | has_problem].to_numpy()
     }
     implausible = {name: f"({why})" for name, why in implausible_series(forecast).items()}
     left_out = dict.fromkeys(sorted({*best_model["unique_id"]} - {*forecast["unique_id"]}), "")
@@ -162,14 +163,14 @@ def champions_used(
         advice += " `[forecast] minimum = 0` raises negative forecasts to 0."
     outcome = "The forecast is held back." if is_held else FORECAST_ACCEPTED
     groups = (
-        (others, "not forecast by their champion", advice),
+        (others, "not forecast by their champion with all of its members", advice),
         (implausible, "forecast far outside their past", outcome * (policy != "publish")),
         (left_out, "left out, as none of their candidates makes a plausible forecast", LEFT_OUT),
     )
     n_series = best_model["unique_id"].nunique()
     texts = [
         f"{len(group)} of {n_series} series {'is' if len(group) == 1 else 'are'} {what}:"
-        f" {format_list(' '.join(pair).rstrip() for pair in group.items())}. {then}".rstrip()
+        f" {format_list(f'{name} {why}'.rstrip() for name, why in group.items())}. {then}".rstrip()
         for group, what, then in groups
         if group
     ]

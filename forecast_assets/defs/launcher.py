@@ -14,7 +14,7 @@ from forecast_assets.backtesting.executor import prewarm
 from forecast_assets.config.loader import dagster_home
 from forecast_assets.config.settings import ROOT, Settings
 from forecast_assets.data.quality.evaluate import one_line
-from forecast_assets.data.quality.stored_versions import held_fetch
+from forecast_assets.data.quality.stored_versions import HeldFetch, held_fetch
 from forecast_assets.defs import notifications, runs
 from forecast_assets.defs.asset_decorator import Interrupted
 from forecast_assets.defs.build import build_defs, build_store
@@ -23,6 +23,7 @@ from forecast_assets.defs.schedules import JOB
 from forecast_assets.defs.sensors.run_failures import run_notifications
 from forecast_assets.errors import StoreError
 from forecast_assets.forecasting.held_forecast import held_series_text, newest_held
+from forecast_assets.storage.commit import Commit
 from forecast_assets.storage.store import Store
 
 # A step that is interrupted in our code raises the first, elsewhere the second.
@@ -71,6 +72,7 @@ def run_week(
 
 def _accept_tag(store: Store, as_of: datetime, write_line: Callable[[str], None]) -> dict[str, str]:
     """Return the tag that accepts the data or the forecast held back last; say what it accepts."""
+    held: HeldFetch | Commit | None
     fetch, forecast = held_fetch(store, as_of=as_of), newest_held(store, as_of=as_of)
     if fetch and (forecast is None or fetch.as_of >= forecast.as_of):
         what, held = f"data ({one_line(fetch.findings)})", fetch
@@ -81,8 +83,9 @@ def _accept_tag(store: Store, as_of: datetime, write_line: Callable[[str], None]
         return {}
     version = held.data_version
     write_line(
-        f"  Accepted: the {what} held back as of {held.as_of:%Y-%m-%d %H:%M} UTC,"
-        f" data version {version}. What has changed since is judged anew."
+        f"  Accepted, if it is made again: the {what} held back as of"
+        f" {held.as_of:%Y-%m-%d %H:%M} UTC, data version {version}. What has changed since is"
+        f" judged anew."
     )
     return {runs.ACCEPT_TAG: version}
 

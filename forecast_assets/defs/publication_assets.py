@@ -184,6 +184,7 @@ def weekly_report(
             ),
             levels=settings.forecast.levels,
             metric=settings.selection.metric,
+            n_windows=settings.backtest.n_windows,
             run_id=context.run.run_id,
             units=settings.series.units,
             findings=findings_of(store, data, settings),

@@ -168,7 +168,10 @@ def tag_start(run: dg.DagsterRun, instance: dg.DagsterInstance) -> None:
     A re-execution inherits its parent's tags, so the process's tag has the run's id.
     """
     tags = {PROCESS_TAG: f"{run.run_id} {process_identity(os.getpid())}"}
-    instance.add_run_tags(run.run_id, tags | ({HELD_TAG: NOT_HELD} if held_version(run) else {}))
+    is_inherited = not run.tags.get(PROCESS_TAG, "").startswith(run.run_id)
+    if is_inherited and held_version(run):
+        tags[HELD_TAG] = NOT_HELD
+    instance.add_run_tags(run.run_id, tags)
 
 
 def orphans(instance: dg.DagsterInstance) -> list[dg.DagsterRun]:

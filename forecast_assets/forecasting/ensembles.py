@@ -162,7 +162,8 @@ def _status_of_members(
     """Return the status of every ensemble on each series, and its reason: [S] each."""
     is_scored, is_few = ((results.status == one).any(axis=0) for one in (SCORED, TOO_FEW))
     status = np.where(is_scored, SCORED, np.where(is_few, TOO_FEW, INELIGIBLE)).astype(object)
-    reason = np.where(is_scored, None, NO_MEMBER).astype(object)
+    reason = np.full(len(status), NO_MEMBER, dtype=object)
+    reason[is_scored] = None
     for s in np.flatnonzero(is_few):
         reason[s] = results.reason[results.status[:, s] == TOO_FEW, s][0]
     return status, reason

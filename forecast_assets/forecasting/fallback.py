@@ -39,6 +39,7 @@ class Attempt(NamedTuple):
     y_hat: Values  # [H]; NaN where it failed
     members: Sequence[str]  # of an ensemble: the models that forecast; else empty
     problem: str | None  # in words that follow the model's name
+    left_out: Sequence[str] = ()  # members whose forecast is not plausible, with their problem
 
     @property
     def is_number(self) -> bool:
@@ -148,12 +149,14 @@ class LatestForecasts:
         if name not in COMBINATIONS:
             problem = self._problem(unique_id, name)
             return Attempt(name, rung, self._y_hat[name][unique_id], (), problem)
-        is_able = [
-            self._problem(unique_id, model) is None
-            if rung == COMBINATION
-            else bool(np.isfinite(self._y_hat[model][unique_id]).all())
-            for model in weights
-        ]
+        is_able = [bool(np.isfinite(self._y_hat[model][unique_id]).all()) for model in weights]
+        problems = {model: self._problem(unique_id, model) for model in weights}
+        is_plausible = [problem is None for problem in problems.values()]
+        left_out: list[str] = []
+        if any(is_plausible) and self._settings.data_quality.implausible_forecast != "publish":
+            odd = [able and not good for able, good in zip(is_able, is_plausible, strict=True)]
+            left_out = [f"{model} {problems[model]}" for model in compress(weights, odd)]
+            is_able = is_plausible  # an implausible member would bias the others
         if not any(is_able):
             nothing = np.full(self._settings.backtest.horizon, np.nan)
             return Attempt(name, rung, nothing, (), "has no member that forecasts")
@@ -161,7 +164,7 @@ class LatestForecasts:
         y_hat = np.stack([self._y_hat[model][unique_id] for model in members])
         columns = np.array([weights[model] for model in members])[:, None]
         pooled = COMBINATIONS[name].pool(y_hat[:, None], columns)[0]
-        return Attempt(name, rung, pooled, members, self._implausible(unique_id, pooled))
+        return Attempt(name, rung, pooled, members, self._implausible(unique_id, pooled), left_out)
 
     def _problem(self, unique_id: str, model: str) -> str | None:
         """Return the problem of a model that ran on a series: it failed, or is implausible."""

@@ -40,7 +40,7 @@ class SeriesBlock:
     @property
     def has_fold(self) -> NDArray[np.bool_]:
         """Where a series has a fold: [S, K]."""
-        return self.folds != NO_FOLD
+        return np.asarray(self.folds != NO_FOLD)
 
     def mean_ahead(self, values: Values) -> Values:
         """Return the mean over the weeks ahead that were not filled: [..., S, K, H] -> [..., S, K].

@@ -159,7 +159,8 @@ def _reason(attempts: Sequence[Attempt], used: Attempt | None, choice: str) -> s
         return None
     if used.problem:
         return f"{IMPLAUSIBLE}{used.model} {used.problem}"
-    problems = dict.fromkeys(f"{made.model} {made.problem}" for made in attempts if made.problem)
+    tried = [f"{made.model} {made.problem}" for made in attempts if made.problem]
+    problems = dict.fromkeys([*tried, *used.left_out])
     if not problems and used.rung == NAIVE:
         return choice
     return "; ".join(problems) or None

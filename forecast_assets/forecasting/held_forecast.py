@@ -98,8 +98,9 @@ def hold_message(rows: pd.DataFrame, best_model: pd.DataFrame, *, data_version: 
         f" not plausible. `next_week_forecast` was not written, and the previous forecast stays in"
         f" force.\n"
         + "".join(f"{line}\n" for line in shown)
-        + f"`forecast-assets show held_forecast` prints what was made. If a model is wrong, correct"
-        f" it or remove it from `enabled`, and run the week again: `forecast-assets run`. If the"
+        + f"`forecast-assets show held_forecast` prints what was made. If a newest value is wrong,"
+        f" correct it at the source; if a model is, correct it or remove it from `enabled`; and run"
+        f" the week again: `forecast-assets run`. If the"
         f" forecast is right, publish it as it is: `forecast-assets run --accept`, or in the UI a"
         f' run with the tag forecast_assets/accept = "{data_version}". Data or models that have'
         f" changed by then are judged anew. `data_quality.implausible_forecast` sets what is held."

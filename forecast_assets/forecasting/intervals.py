@@ -75,7 +75,7 @@ def _limit_outliers(steps: Values, t: int, *, usual: Values) -> Values:
     the recent changes other than 0 is larger, that is the usual size: a series that moves rarely,
     or has begun to move more, has no outliers.
     """
-    now = steps[t]
+    now: Values = steps[t]
     large = np.flatnonzero(now > OUTLIER * usual)
     if not len(large):
         return now

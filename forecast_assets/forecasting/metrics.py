@@ -224,7 +224,7 @@ def _standard_error(
             terms = error**2 if metric in ("rmse", "rmsse") else error
         terms = block.mean_ahead(terms)  # [C, S, K]
         mean, spread = np.full((2, *terms.shape[:2]), np.nan)
-        for rows, folds in by_n_known(~np.isnan(terms).all(axis=0)):
+        for rows, folds in by_n_known(np.asarray(~np.isnan(terms).all(axis=0))):
             mean[:, rows], spread[:, rows] = significance.hac_mean_and_error(
                 terms[:, *folds], overlap=settings.backtest.overlap
             )

@@ -5,8 +5,9 @@ a diverging fit, a wrong unit, a constant. What to do about it belongs to `fallb
 
 The bounds are the recent range, extended by a multiple of the usual change over so many weeks and
 by the latest trend. The scale of a series whose changes grow with its level is logarithmic. A
-series that was never negative has no negative forecast. A newest value of ten times all others is
-no evidence of a new level until another week confirms it.
+series that was never negative has no negative forecast. A value of ten times all others is no
+evidence of what may come: as the newest one until another week confirms it, as a past one unless it
+may return after a season.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -51,7 +52,9 @@ class PlausibleRange:
         # A series that was never positive is judged upside down.
         sign = np.where((lowest < 0) & (highest <= 0), -1.0, 1.0)[:, None]
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-            low, high = _bounds(_without_isolated(sign * recent), horizon)
+            known = _without_isolated_newest(sign * recent)
+            known = _without_isolated_past(known, season_length, horizon)
+            low, high = _bounds(known, horizon)
         has_one_sign = ((lowest >= 0) | (highest <= 0))[:, None]
         low = np.where(has_one_sign, np.maximum(low, 0.0), low)
         return cls(np.where(sign < 0, -high, low), np.where(sign < 0, -low, high))
@@ -77,17 +80,37 @@ def _tails(panel: Sequence[Values], n: int) -> Values:
     return tails
 
 
-def _without_isolated(recent: Values) -> Values:
+def _without_isolated_newest(recent: Values) -> Values:
     """Repeat the value before the newest one where that is far from all others: [S, n]."""
     others, newest = recent[:, :-1], recent[:, -1]
     low, high = np.fmin.reduce(others, axis=1), np.fmax.reduce(others, axis=1)
-    smallest, largest = (side.reduce(np.abs(others), axis=1) for side in (np.fmin, np.fmax))
+    largest = np.fmax.reduce(np.abs(others), axis=1)
     size, changes = np.abs(newest), np.abs(np.diff(recent, axis=1))
-    is_isolated = (size > ISOLATED_FACTOR * largest) | (ISOLATED_FACTOR * size < smallest)
+    is_isolated = size > ISOLATED_FACTOR * largest
     is_isolated |= ((newest < 0) & (low >= 0)) | ((newest > 0) & (high <= 0))
     is_isolated &= changes[:, -1] > ISOLATED_JUMP * np.fmax.reduce(changes[:, :-1], axis=1)
     is_isolated &= (np.sum(~np.isnan(others), axis=1) >= MIN_OTHERS) & (largest > 0)
     recent[is_isolated, -1] = recent[is_isolated, -2]
+    return recent
+
+
+def _without_isolated_past(recent: Values, season_length: int, horizon: int) -> Values:
+    """Repeat the value before one that is ten times all others: [S, n].
+
+    Not if it may return in the weeks to forecast, a season after it and a week earlier or later.
+    """
+    size = np.abs(recent)
+    largest = np.nan_to_num(size, nan=-1.0).argmax(axis=1)
+    rows = np.arange(len(size))
+    others = size.copy()
+    others[rows, largest] = np.nan
+    n_ago = size.shape[1] - largest
+    may_return = (n_ago <= season_length + 1) & (n_ago >= season_length - horizon)
+    is_isolated = size[rows, largest] > ISOLATED_FACTOR * np.fmax.reduce(others, axis=1)
+    is_isolated &= (np.sum(~np.isnan(others), axis=1) >= MIN_OTHERS) & ~may_return & (largest > 0)
+    is_isolated &= np.fmax.reduce(others, axis=1) > 0
+    before = recent[rows, largest - 1]
+    recent[rows[is_isolated], largest[is_isolated]] = before[is_isolated]
     return recent
 
 
@@ -126,7 +149,7 @@ def _bounds(recent: Values, horizon: int) -> tuple[Values, Values]:
     least = np.where(smallest > 0, smallest / ISOLATED_FACTOR, -np.inf)
     low, high = np.empty((2, len(recent), horizon))
     for h, change in enumerate(_usual_changes(scaled, is_log, horizon=horizon)):
-        ends = _within(scaled, lambda _, change=change: change)
+        ends = _within(scaled, _always(change))
         trends = [_trend(recent, h + 1), _trend(scaled, h + 1)]
         below, above, trend = (np.where(is_log, np.exp(end), end) for end in (*ends, trends[1]))
         lowest = np.fmax(np.fmin(below, count_low), least)
@@ -147,6 +170,10 @@ def _within(values: Values, change: Callable[[Values], Values]) -> tuple[Values,
     return low, high
 
 
+def _always(change: Values) -> Callable[[Values], Values]:
+    return lambda _: change
+
+
 def _trend(values: Values, h: int) -> Values:
     """Return the value that the latest trend leads to in h weeks, with twice its slope: [S]."""
     slope = mean_of_known(np.diff(values[:, -TREND_WEEKS - 1 :], axis=1), axis=1)
@@ -165,5 +192,5 @@ def _usual_changes(scaled: Values, is_log: NDArray[np.bool_], *, horizon: int) -
         n_known = np.where(n > 0, n, n_known)
         most = np.where(is_log, np.log(MAX_FACTOR) * np.sqrt(h), np.inf)
         change = (1 + SHORT / n_known) * np.minimum(np.maximum(usual, least), most)
-        # A single week, and a series of zeros, have no unit to measure a change in.
-        yield np.where(change > 0, change, np.inf)
+        # A single week has no unit to measure a change in; a series of zeros for long changes by 1.
+        yield np.where(change > 0, change, np.where(n_known >= MIN_OTHERS, 1.0, np.inf))

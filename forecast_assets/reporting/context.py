@@ -204,6 +204,7 @@ def _models(report: WeeklyReport, *, is_long: bool) -> Context:
         "failures": failures[:MAX_ROWS],
         "n_failures": len(failures),
         "n_ineligible": int((report.metrics["status"] == INELIGIBLE).sum()),
+        "few_folds": narrative.few_folds(report.series, report.metrics, report.n_windows),
         "n_too_few": len(too_few),
         "too_few": format_list(map(narrative.bidi_isolate, too_few), limit=narrative.MAX_NAMES),
     }

@@ -153,6 +153,27 @@ def model_failures(metrics: pd.DataFrame) -> list[dict[str, Any]]:
     return sorted(failures, key=lambda failure: -failure["n_series"])
 
 
+def few_folds(series: pd.DataFrame, metrics: pd.DataFrame, n_windows: int) -> str:
+    """Say which series have fewer folds than the settings ask for, and why; empty if none has."""
+    weeks = series.groupby("unique_id")["is_filled"].agg(["size", "sum"])
+    weeks = weeks.join(metrics.groupby("unique_id")["n_folds"].max(), how="inner")
+    few = weeks[weeks["n_folds"] < n_windows].sort_values("n_folds", kind="stable")
+    texts = [
+        f"{bidi_isolate(str(name))} ({n_folds} folds in {n} weeks"
+        + (f", {n_filled} of them filled)" if n_filled else ")")
+        for name, n, n_filled, n_folds in few.itertuples(name=None)
+    ]
+    if not texts:
+        return ""
+    reasons = ["the first fit needs half of their weeks"]
+    if few["sum"].any():
+        reasons.append("no forecast is made from a filled week, or compared with one")
+    return (
+        f"{len(texts)} series {_verb(len(texts))} tested on fewer than {n_windows} folds, because"
+        f" {', and '.join(reasons)}: {format_list(texts, limit=MAX_NAMES)}."
+    )
+
+
 def late_series(series: pd.DataFrame) -> pd.DataFrame:
     """Return `unique_id, ds, n_weeks` of series that lack the newest weeks, most missing first."""
     late = series.groupby("unique_id")["ds"].max().reset_index()

@@ -26,9 +26,10 @@ SEASON = 52
 class WeeklyReport:
     """The tables of a week and what else its report shows.
 
-    `metric` is the selection metric; `units` maps patterns of series names to units, the first
-    match counts; `problems` are the complaints of the asset checks, `findings` those about the
-    data; `made_from` names the versions behind the forecast.
+    `metric` is the selection metric, `n_windows` the number of folds of the settings; `units` maps
+    patterns of series names to units, the first match counts; `problems` are the complaints of the
+    asset checks, `findings` those about the data; `made_from` names the versions behind the
+    forecast.
     """
 
     forecast: pd.DataFrame
@@ -44,6 +45,7 @@ class WeeklyReport:
     problems: Sequence[str] = ()
     findings: Sequence[Finding] = ()
     made_from: str = ""
+    n_windows: int = 0
 
     def only(self, patterns: Sequence[str]) -> Self:
         """Return the report of the series whose names match a pattern, maybe of none.

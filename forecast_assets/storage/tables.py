@@ -37,8 +37,10 @@ WITHDRAWALS = "withdrawals"
 TABLES = (*ASSETS, *WRITTEN_BY, WITHDRAWALS)
 
 
-def _nullable(name: str, description: str, kind: Kind = "float") -> Column:
-    return Column(name, kind, description, nullable=True)
+def _nullable(
+    name: str, description: str, kind: Kind = "float", *, volatile: bool = False
+) -> Column:
+    return Column(name, kind, description, nullable=True, volatile=volatile)
 
 
 UNIQUE_ID = Column("unique_id", "string", "Name of the series.")
@@ -48,10 +50,8 @@ CUTOFF = Column("cutoff", "date", "Last week of data that the model used, inclus
 MODEL = Column("model", "string", "Registered name of the model.")
 MEMBERS = _nullable("members", "Models that a combination consists of.", "string")
 RUNG = Column("rung", "string", "Why this model: champion, runner-up, combination or naive.")
-REASON = replace(
-    _nullable("reason", "Why no higher rung forecasts it, or why it is implausible.", "string"),
-    volatile=True,
-)
+_WHY = "Why no higher rung forecasts the series, or why its forecast is implausible."
+REASON = _nullable("reason", _WHY, "string", volatile=True)
 BACKTEST_MAE = _nullable(
     "backtest_mae", "Mean absolute error in the backtest at this horizon, in the series' unit."
 )
@@ -135,13 +135,8 @@ _RAW_DATA = TableContract(
         _nullable("y", "Value as published, in the series' unit."),
         _nullable("problem", "Why the row was quarantined; null if valid.", "string"),
         _nullable("given", "A quarantined row as it was received (JSON).", "string"),
-        replace(
-            _nullable("file", "File that the row is in, if the source has several.", "string"),
-            volatile=True,
-        ),
-        replace(
-            _nullable("note", "How the row could be read in another way.", "string"), volatile=True
-        ),
+        _nullable("file", "File that the row is in, of several.", "string", volatile=True),
+        _nullable("note", "How else the row could be read.", "string", volatile=True),
     ),
     rules=(PROBLEM_RULE,),
 )

@@ -175,7 +175,7 @@ def select(
         conditions = {
             "partition": partitions and format_list(partitions),
             "version": version,
-            "as of": as_of and as_of.isoformat(),
+            "as of": as_of and as_of.isoformat(timespec="seconds"),
             "run": run_id,
         }
         n_withdrawn = sum(commit.as_input in withdrawn for commit in commits)

@@ -59,8 +59,10 @@ def read_withdrawals(store: Store) -> list[Withdrawal]:
     if not commits:
         return []
     return [
-        Withdrawal(row.as_of.to_pydatetime(), row.reason, row.by, row.at.to_pydatetime())
-        for row in store.read(commits[-1:]).itertuples()
+        Withdrawal(as_of.to_pydatetime(), reason, by, at.to_pydatetime())
+        for as_of, reason, by, at in store.read(commits[-1:])[
+            ["as_of", "reason", "by", "at"]
+        ].to_numpy()
     ]
 
 

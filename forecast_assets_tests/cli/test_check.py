@@ -161,7 +161,7 @@ def test_check_continues_after_a_failure(folder: Path):
 def test_check_names_rows_that_cannot_become_weeks(folder: Path):
     (folder / "source.csv").write_text("unique_id,ds,y\na,2024-01-05,1\na,2024-01-05,2\n")
     text, is_well = checked(1)["series"]
-    assert text.startswith("1 weeks have more than one row (2 rows): a / 2024-01-05.")
+    assert text.startswith("1 week has more than one row (2 rows): a / 2024-01-05.")
     assert not is_well
 
 

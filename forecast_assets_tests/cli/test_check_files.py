@@ -119,7 +119,7 @@ CASES: dict[str, tuple[dict[str, str | bytes], str, str, Lines]] = {
     "semicolons and decimal commas": (
         {"a.csv": csv(table(COMMAS), sep=";")},
         "", "",
-        {"read_as": "columns are separated by ;; numbers have a decimal comma"},
+        {"read_as": "columns are separated by `;`; numbers have a decimal comma"},
     ),
     "lines above the header, and no id": (
         {"a.csv": TRENDS},

@@ -112,7 +112,7 @@ def test_a_closed_pipe_is_silent(folder: Path):
     ) as running:
         assert running.stdout is not None
         assert running.stderr is not None
-        assert running.stdout.readline() == b"unique_id,ds,y,coverage\n"
+        assert running.stdout.readline() == b"unique_id,ds,y,coverage,is_filled\n"
         running.stdout.close()
         assert running.stderr.read() == b""
 
@@ -170,7 +170,7 @@ def test_an_interrupt_ends_a_run_with_130_and_no_traceback(folder: Path):
         (["diff", "nope", "0", "1"], "Error: There is no asset 'nope'"),
         (["verify", "nope"], "Error: There is no asset 'nope'"),
         (["history", BACKTEST, "--partition", "x"], "has no version of a partition 'x'"),
-        (["show", BACKTEST, "--partition", "x"], "matches partition x: it has"),
+        (["show", BACKTEST, "--partition", "x"], "matches partition x, as of 20"),
         (["show", "series", "--version", "9"], "matches version 9: it has versions 0 to 0"),
         (["show", "series", "--run", "zz"], "matches run zz"),
         (["show", "series", "--as-of", "2020-01-01"], "matches as of 2020-01-01T00:00:00+00:00"),

@@ -98,9 +98,9 @@ def test_held_data_fail_the_run_until_they_are_accepted(
     shutil.rmtree(tmp_path / "store/next_week_forecast")  # as if this were the first fetch
     assert output_of("status").startswith("NO  data  held back: vanished series (1)\nThere is no")
     published = output_of("run", "--accept")
-    assert "  Accepted: the data (vanished series (1)) held back as of 20" in published
+    assert "made again: the data (vanished series (1)) held back as of 20" in published
     assert "The report:" in published
-    assert "The data:       vanished series (1); more: forecast-assets status" in published
+    assert "The data:       vanished series (1); more: forecast-assets show data_f" in published
     (line,) = [row for row in records("status") if row["name"] == "data"]
     assert line == {"name": "data", "value": {"vanished_series": 1}, "is_well": False}
 
@@ -122,11 +122,10 @@ def test_a_held_forecast_is_shown_compared_and_accepted(
     assert held[1]["reason"].startswith("implausible: combination_median forecast ")
     changed = records("diff", "held_forecast", "0", "1")
     assert {row["unique_id"] for row in changed} == {"b"}
-    assert [row["is_well"] for row in records("status") if row["name"] == "held_forecast"] == [
-        False
-    ]
+    line, table = [row for row in records("status") if row["name"] == "held_forecast"]
+    assert (line["is_well"], table["value"]["n_rows"]) == (False, 2)
     published = output_of("run", "--accept")
-    assert "  Accepted: the forecast (1 series without a plausible one (b)) held back" in published
+    assert "made again: the forecast (1 series without a plausible one (b)) held" in published
     assert "The forecast:   b: implausible: combination_median forecast " in published
     newest = records("show", "next_week_forecast")
     assert [row["y_hat"] for row in newest] == [row["y_hat"] for row in held]

@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 
 from forecast_assets.cli.output import StatusLine
-from forecast_assets.cli.status import SECTIONS, main_report_file, newest_versions, status_lines
+from forecast_assets.cli.status import newest_versions
+from forecast_assets.cli.status_lines import SECTIONS, main_report_file, status_lines
 from forecast_assets.forecasting.live_accuracy import score_published
 from forecast_assets.notifications.queue import NotificationQueue
 from forecast_assets.storage.commit import Commit

@@ -109,7 +109,11 @@ def test_urls_in_messages_have_no_secrets(tmp_path: Path, end: str) -> None:
 def test_a_url_of_the_environment_is_shown_by_its_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for reply in (Reply(status=404), csv_reply(CSV + b"1,2,3,4\n"), csv_reply(b"x\n1\n")):
+    for reply in (
+        Reply(status=404),
+        csv_reply(b"1,2,3,4\n".join([CSV, CSV])),
+        csv_reply(b"x\n1\n"),
+    ):
         with serve(reply) as server:
             monkeypatch.setenv("DATA_URL", server.url("/hooks/T0P-S3CRET/x.csv?sig=abcdefgh"))
             with pytest.raises(SourceError, match="env:DATA_URL") as caught:

@@ -126,9 +126,17 @@ def test_common_rows_are_named_with_their_files_and_values():
     common = find_overlaps(raw_data(first, second, names=iter(["jan.csv", "february.csv"])))
     assert common["unique_id"].value_counts().to_dict() == {"a": 3, "b": 3}
     assert set(common["ds"]) == {FIRST + pd.Timedelta(days=day) for day in (30, 31, 32)}
-    assert set(common["first"] + common["second"]) == {"february.csvjan.csv"}
+    assert set(common["first"] + common["second"]) == {"jan.csvfebruary.csv"}
     (other,) = common[~common["is_equal"]].itertuples()
-    assert (other.unique_id, other.y_first, other.y_second) == ("a", -1.0, ALL["a", 31])
+    assert (other.unique_id, other.y_first, other.y_second) == ("a", ALL["a", 31], -1.0)
+
+
+def test_rows_without_a_file_do_not_overlap():
+    """Only sources of files have them, and versions from before they were kept have no column."""
+    raw = raw_data(ALL, ALL).assign(file=None)
+    for rows in (raw, raw.drop(columns="file")):
+        assert resolve_overlap(rows, "once", note=print) is rows
+        assert len(find_overlaps(rows)) == 0
 
 
 def total(raw: pd.DataFrame) -> float:
@@ -160,7 +168,7 @@ def test_rows_with_other_values_are_not_taken_once():
         r"^Several files have different values for 1 of 6 series and times that they have in"
         rf" common: a / 2026-02-01 \({ALL['a', 31]:g} in 000\.csv, -1 in 001\.csv\)\. With"
         r" `source\.overlap = \"once\"` they have to be equal, so nothing was published\. Set it to"
-        r" \"latest_file\" to take those of the last file by name, or to \"sum\" to add them up"
+        r" \"latest_file\" to take those of the file with the newest day, or to \"sum\" to add"
     )
     with pytest.raises(DataError, match=message):
         resolve_overlap(raw, "once", note=print)
@@ -168,3 +176,72 @@ def test_rows_with_other_values_are_not_taken_once():
     is_revised = (latest["unique_id"] == "a") & (latest["ds"] == FIRST + pd.Timedelta(days=31))
     assert latest.loc[is_revised, "y"].tolist() == [-1.0]
     assert len(latest) == 120
+
+
+VERSIONS = [
+    {key: y + n for key, y in part(ALL, 0, n_days).items()}
+    for n, n_days in enumerate((90, 120, 150))
+]
+SOUTH = sales(seed=2)
+NEWEST = "taken from the file with the newest day"
+
+
+@pytest.mark.parametrize("names", [["s_9", "s_10", "s_11"], ["jun", "may", "april"], "cba"])
+def test_the_latest_file_has_the_newest_day(names: list[str]):
+    """Each file has the whole history, with other values everywhere."""
+    notes: list[str] = []
+    raw = resolve_overlap(raw_data(*VERSIONS, names=iter(names)), "latest_file", note=notes.append)
+    assert total(raw) == sum(VERSIONS[-1].values())
+    which = f"{names[2]} instead of {names[0]}, {names[2]} instead of {names[1]}"
+    assert notes == [f"420 rows that several files have are {NEWEST}: {which}"]
+
+
+def test_files_that_end_on_one_day_are_in_the_order_of_their_numbers():
+    files = [part(ALL, 0, 60), revised(part(ALL, 0, 60), 0.3), part(SOUTH, 60, 90)]
+    raw = raw_data(*files, names=iter(["s 9", "s 10", "s 1"]))
+    latest = resolve_overlap(raw, "latest_file", note=print)
+    assert total(latest) == sum(files[1].values()) + sum(files[2].values())
+
+
+@pytest.mark.parametrize("how", ["once", "latest_file"])
+@pytest.mark.parametrize("order", ["by till", "by month"])
+@pytest.mark.parametrize("n_tills", [2, 4])
+def test_parts_of_tills_overlap_among_themselves(how: str, order: str, n_tills: int):
+    tills = [sales(seed=n) for n in range(n_tills)]
+    parts = [months(till) for till in tills]
+    by_name = zip(*parts, strict=True) if order == "by month" else parts
+    notes: list[str] = []
+    raw = raw_data(*(file for files in by_name for file in files))
+    common = find_overlaps(raw)
+    assert common["is_equal"].sum() == len(common) == n_tills * 5 * BACK * 2
+    resolved = resolve_overlap(raw, how, note=notes.append)
+    assert total(resolved) == sum(sum(till.values()) for till in tills)
+    assert "these groups of files are added up: 000.csv and 5 more, 0" in notes[0]
+
+
+def test_tills_of_which_one_is_revised_overlap_among_themselves():
+    north = [revised(file, 1.0) if n == 3 else file for n, file in enumerate(months(ALL))]
+    raw = raw_data(*north, *months(SOUTH))
+    latest = {key: y for file in north for key, y in file.items()}
+    expected = sum(latest.values()) + sum(SOUTH.values())
+    assert total(resolve_overlap(raw, "latest_file", note=print)) == expected
+
+
+def test_files_whose_order_cannot_be_told_are_refused_as_versions():
+    all_revised = [
+        [revised(file, 1.0) if n % 2 else file for n, file in enumerate(months(till))]
+        for till in (ALL, SOUTH)
+    ]
+    message = (
+        r"different values in files that end on the same day: 00\d\.csv and 0\d\d\.csv.*\. Neither"
+        r" file is known to be the later one, so with `source\.overlap = \"latest_file\"` nothing"
+        r" was published\. If they are files of several tills, set it to \"sum\"; if one corrects"
+        r" the other, remove the other; if both, put them together in a function"
+    )
+    for files in ([ALL, SOUTH], [*all_revised[0], *all_revised[1]], [*months(ALL), SOUTH]):
+        with pytest.raises(DataError, match=message):
+            resolve_overlap(raw_data(*files), "latest_file", note=print)
+    assert total(resolve_overlap(raw_data(ALL, SOUTH), "sum", note=print)) == sum(
+        [*ALL.values(), *SOUTH.values()]
+    )
+    assert total(resolve_overlap(raw_data(SOUTH), "latest_file", note=print)) == sum(SOUTH.values())

@@ -25,13 +25,13 @@ def walmart(days: pd.DatetimeIndex = SUNDAYS) -> pd.DataFrame:
             store,
             dept,
             day,
-            100 * store + dept + i / 10,
+            100 * store + nth + i / 10,
             day.month > 10,
             7.5 * store + i,
-            i * 60 + dept,
+            i * 60 + nth,
         )
         for store in (1, 2)
-        for dept in ("bread", "fish", "tea")
+        for nth, dept in enumerate(("bread", "fish", "tea"))
         for i, day in enumerate(days)
     ]
     names = ["Store", "Dept", "Date", "Weekly_Sales", "IsHoliday", "Temperature", "row"]
@@ -82,7 +82,7 @@ def test_a_source_that_is_finer_than_a_week_too_is_told_both(tmp_path: Path):
 def test_several_columns_are_named_if_one_is_not_enough(tmp_path: Path):
     rows = pd.concat([walmart().assign(Size="S"), walmart().assign(Size="L")], ignore_index=True)
     with pytest.raises(
-        DataError, match=r"The column `Dept`, `Size` tells .* \[\"Store\", \"Dept\", \"S"
+        DataError, match=r"The columns `Dept`, `Size` tell .* \[\"Store\", \"Dept\", \"S"
     ):
         read(tmp_path, rows, {})
     assert (
@@ -130,7 +130,7 @@ REPAIRS: list[tuple[pd.DataFrame, str, dict[str, Any], Callable[[pd.DataFrame], 
         (r"^2 weeks have more than one row \(4 rows\): 1 / 2026-05-31, 2 / 2026-05-31\. 2 rows are"
         r" on another weekday than all others of their series: 1 / Monday, 2026-05-25, 2 / Monday,"
         r" 2026-05-25, so the value of the week is ambiguous\. Nothing was published\. Correct"
-        r' their dates at the source, or set `series\.aggregate` to "last"'),
+        r' their dates, or set `series\.aggregate` to "last"'),
         {"aggregate": "last"},
         lambda _: ONE_DEPT,
     ),
@@ -169,3 +169,41 @@ def test_rows_of_two_files_are_the_cause(tmp_path: Path):
     for how in ("once", "latest_file"):
         assert len(read(tmp_path, ONE_DEPT, {}, overlap=how)) == 80
     assert len(read(tmp_path, ONE_DEPT, {"aggregate": "sum"})) == 80
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new", "n_corrected"),
+    [
+        ("Updated", "2026-11-01", "2026-11-20", 2),
+        ("Updated", "2026-11-01T06:00:00", "2026-11-20T06:00:00", 80),
+        ("Version", "1", "2", 2),
+    ],
+)
+def test_a_version_is_no_part_of_an_id(
+    tmp_path: Path, name: str, old: str, new: str, n_corrected: int
+):
+    """Later rows correct earlier ones, which stay in the source."""
+    corrected = ONE_DEPT.sample(n_corrected, random_state=1).sort_index()
+    corrected = corrected.assign(Weekly_Sales=1.0, **{name: new})
+    rows = pd.concat([ONE_DEPT.assign(**{name: old}), corrected])
+    message = (
+        rf"^{2 * n_corrected} of {len(rows)} rows have the series and the time of another row: .*\."
+        rf" The column `{name}` tells them apart at {n_corrected} of 80 times of these series, as a"
+        r" version does and not a part of an id, so with `series\.aggregate = \"error\"` the value"
+        r" of a week is ambiguous\. Nothing was published\. Remove the old rows, or set"
+        r' `series\.aggregate` to "last" if the last row in the source is the right one, or to'
+        r' "sum" if they add up\.$'
+    )
+    with pytest.raises(DataError, match=message):
+        read(tmp_path, rows, {})
+    newest = rows.drop_duplicates(["Store", "Date"], keep="last")
+    expected = newest.sort_values(["Store", "Date"])["Weekly_Sales"].tolist()
+    assert read(tmp_path, newest, {})["y"].tolist() == expected
+    assert read(tmp_path, rows, {"aggregate": "last"})["y"].tolist() == expected
+
+
+def test_a_part_of_an_id_may_begin_late(tmp_path: Path):
+    rows = walmart()[lambda rows: (rows["Dept"] == "tea") | (rows["Date"] >= SUNDAYS[30])]
+    with pytest.raises(DataError, match=r'unique_id` to \["Store", "Dept"\]'):
+        read(tmp_path, rows, {})
+    assert read(tmp_path, rows, {}, **JOINED)["unique_id"].nunique() == 6

@@ -167,7 +167,7 @@ REPEATED = pd.DataFrame(
     {"unique_id": "a", "ds": pd.to_datetime([FRIDAYS[0], *FRIDAYS[:2]]), "y": 1.0}
 )
 AMBIGUOUS = (
-    r"1 weeks have more than one row \(2 rows\): a / 2026-01-02\. {}, so the value of the week is"
+    r"1 week has more than one row \(2 rows\): a / 2026-01-02\. {}, so the value of the week is"
     r" ambiguous\. Nothing was published\. Correct the source, or set `series\.aggregate` to sum,"
     r" mean or last in forecast\.toml\."
 )

@@ -9,7 +9,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from forecast_assets.cli.status import status_lines
+from forecast_assets.cli.status_lines import status_lines
 from forecast_assets.config.loader import load
 from forecast_assets.config.settings import Settings
 from forecast_assets.data.quality.stored_versions import findings_of

@@ -8,7 +8,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from forecast_assets.cli.status import status_lines
+from forecast_assets.cli.status_lines import status_lines
 from forecast_assets.config.settings import Settings
 from forecast_assets.defs.build import build_defs, build_store
 from forecast_assets.defs.health import health_problems
@@ -57,7 +57,7 @@ def test_an_implausible_forecast_is_held_kept_and_named_everywhere(
     assert not result.success
     assert (len(store.history("next_week_forecast")), len(store.history("best_model"))) == (1, 2)
     (held,) = store.history("held_forecast")
-    assert newest_held(store) == held
+    assert newest_held(store, as_of=datetime.now(UTC)) == held
     assert {source.asset for source in held.inputs} == {
         "best_model",
         "series",
@@ -110,7 +110,7 @@ def test_what_was_held_is_accepted_by_its_data_version_and_nothing_else_is(
     assert "It was accepted, so the forecast is published." in str(check.description)
     published = store.history("next_week_forecast")[-1]
     assert published.data_version == second.data_version
-    assert newest_held(store) is None
+    assert newest_held(store, as_of=datetime.now(UTC)) is None
     assert lines_of(settings, store)["held_forecast"] == ([], None, "none")
     report = next((settings.var / "reports").rglob("report.md")).parent.parent
     texts = [file.read_text() for file in report.rglob("report.md")]
@@ -126,7 +126,7 @@ def test_a_corrected_source_is_published_and_ends_the_hold(
     result = run_week(settings, instance, **ACCEPT)
     assert result.success
     assert check_of(result).passed
-    assert newest_held(store) is None
+    assert newest_held(store, as_of=datetime.now(UTC)) is None
 
 
 def test_few_of_many_series_are_left_out_and_named(tmp_path: Path, instance: dg.DagsterInstance):

@@ -1,11 +1,12 @@
 """Weeks that do not count, in real runs: withdrawn ones, and forecasts from the future."""
 
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import dagster as dg
 import pytest
 
-from forecast_assets.cli.status import status_lines
+from forecast_assets.cli.status_lines import status_lines
 from forecast_assets.config.settings import Settings
 from forecast_assets.defs.build import build_defs, build_store
 from forecast_assets.defs.runs import AS_OF_TAG, LATE_TAG
@@ -132,19 +133,21 @@ def test_a_forecast_from_the_future_is_a_finding_until_it_is_withdrawn(
 
 @pytest.mark.parametrize("catch_up", ["all", "latest"])
 def test_weeks_that_were_missed_are_run_in_their_order(
-    published: Settings, instance: dg.DagsterInstance, catch_up: str
+    published: Settings, instance: dg.DagsterInstance, tmp_path: Path, catch_up: str
 ):
     """The daemon was down for three weeks, in which the source had a value each."""
     settings = small_week(published.root, schedule={"catch_up": catch_up})
     add_weeks(published, 130.0, 131.0, 132.0)
     store, tick = build_store(settings), FIRST + 3 * WEEK
     schedule = build_schedule(settings, store, clock=lambda: tick + HOUR)
-    context = dg.build_schedule_context(instance, scheduled_execution_time=tick)
-    requests = schedule.evaluate_tick(context).run_requests or []
-    assert len(requests) == (3 if catch_up == "all" else 1)
-    for request in requests:
-        assert run_week(settings, instance, **request.tags).success
+    with dg.DagsterInstance.local_temp(str(tmp_path)) as on_disk:
+        context = dg.build_schedule_context(on_disk, scheduled_execution_time=tick)
+        requests = schedule.evaluate_tick(context).run_requests or []
+        assert len(requests) == (3 if catch_up == "all" else 1)
+        for request in requests:
+            assert run_week(settings, instance, **request.tags).success
+        reason = schedule.evaluate_tick(context).skip_message
+    assert "already published" in str(reason)
     times = [commit.as_of for commit in build_store(settings).history(FORECAST)]
     missed = range(1, 4) if catch_up == "all" else [3]
     assert times == [FIRST + n * WEEK for n in (0, *missed)]
-    assert "already published" in str(schedule.evaluate_tick(context).skip_message)

@@ -52,12 +52,12 @@ def week_of(
     predictions = pd.concat(run.predictions(settings) for run in compute.run_all(asked))
     best = pd.DataFrame(
         [
-            {"unique_id": unique_id, "model": model, "rung": "champion", "runner_up": runner_up}
+            {"unique_id": unique_id, "model": model, "runner_up": runner_up}
             for unique_id, (model, runner_up) in zip(
                 series["unique_id"].unique(), choices, strict=True
             )
         ]
-    )
+    ).assign(rung="champion", reason="chosen")
     return forecast(
         best, series, predictions, settings, executor=compute, as_of=AS_OF, made_at=AS_OF
     )
@@ -154,14 +154,15 @@ def test_an_implausible_forecast_gives_way_to_the_next_holds_the_week_or_is_publ
     rows = week.rows.set_index("unique_id")
     assert rows.loc["d", ["model", "rung", "reason"]].to_list() == ["odd", "champion", None]
     assert (week.is_held, week.missing) == (policy == "hold", [])
-    assert list(week.implausible) == (["a", "b", "c"] if policy == "hold" else [])
+    assert list(week.implausible) == (["a", "b"] if policy == "hold" else [])
     if policy == "fallback":
         assert rows["model"].to_list()[:2] == ["drift", "combination_median"]
-        assert rows["rung"].to_list()[:3] == ["runner-up", "combination", "combination"]
+        assert rows["rung"].to_list()[:3] == ["runner-up", "combination", "champion"]
         assert rows["members"].to_list()[:3] == [None, "naive, drift", "naive, drift"]
         begin = f"odd forecast {50 * y['b'][-1]:,.5g}, above 1"
         assert rows.loc["b", "reason"].startswith(begin)
         assert "; even forecast " in rows.loc["b", "reason"]
+        assert "; even forecast " in rows.loc["c", "reason"]  # members that are left out
     else:
         assert set(rows["rung"]) == {"champion"}
         assert rows.loc["a", "y_hat"] == 50 * y["a"][-1]

@@ -89,7 +89,7 @@ def test_a_series_that_no_model_could_forecast_gets_naive_on_its_own_rung():
 
 
 def test_a_series_with_too_few_real_weeks_gets_naive_with_the_reason():
-    row = chosen(scores(naive="too_few", theta="too_few"), by("combination"))
+    row = chosen(scores(naive="too_few", theta="too_few"), by())
     assert (row["model"], row["rung"], row["runner_up"]) == ("naive", "naive", None)
     assert row["reason"] == "too few to compare models: it is too_few"
 

@@ -138,6 +138,19 @@ def test_failures_that_differ_in_numbers_only_are_one():
     assert narrative.model_failures(make_metrics(["a"], {"naive": 1.0})) == []
 
 
+def test_series_with_fewer_folds_are_named_with_the_reason():
+    series = make_series(long=walk(30, seed=1), short=walk(8, seed=2), gaps=walk(30, seed=3))
+    is_gap = (series["unique_id"] == "gaps") & (series.groupby("unique_id").cumcount() % 2 == 1)
+    metrics = pd.DataFrame({"unique_id": ["long", "short", "gaps"], "n_folds": [10, 3, 7]})
+    text = narrative.few_folds(series.assign(is_filled=is_gap), metrics, 10)
+    assert text == (
+        "2 series are tested on fewer than 10 folds, because the first fit needs half of their"
+        " weeks, and no forecast is made from a filled week, or compared with one: short (3 folds"
+        " in 8 weeks), gaps (7 folds in 30 weeks, 15 of them filled)."
+    )
+    assert narrative.few_folds(series, metrics, 3) == ""
+
+
 def test_late_series_are_those_without_the_newest_weeks():
     series = make_ragged(a=(0, [1.0] * 10), b=(4, [1.0] * 2), c=(0, [1.0] * 9))
     late = narrative.late_series(series)

@@ -6,7 +6,13 @@ import pytest
 
 from forecast_assets.config.settings import column_suffix
 from forecast_assets.errors import DataError
-from forecast_assets.storage.tables import ASSETS, TABLES, interval_columns, table_contracts
+from forecast_assets.storage.tables import (
+    ASSETS,
+    STATUSES,
+    TABLES,
+    interval_columns,
+    table_contracts,
+)
 from forecast_assets_tests.store_builders import make_forecast, make_predictions, make_scores
 
 CONTRACTS = table_contracts((80, 95))
@@ -28,7 +34,7 @@ def test_there_is_a_table_for_each_asset_for_findings_held_forecasts_and_withdra
 def test_the_columns_that_others_rely_on_are_there():
     """Pin the names: a change here is a change for every reader of the tables."""
     assert {name: " ".join(table.names) for name, table in CONTRACTS.items()} == {
-        "raw_data": "unique_id ds y problem given",
+        "raw_data": "unique_id ds y problem given file note",
         "series": "unique_id ds y coverage is_filled",
         "data_findings": "kind unique_id ds n message policy",
         "withdrawals": "as_of reason by at",
@@ -68,7 +74,7 @@ def test_the_keys_and_partitions_that_others_rely_on_are_there():
 
 def test_only_what_differs_between_equal_runs_is_volatile():
     volatile = {c.name for t in CONTRACTS.values() for c in t.columns if c.volatile}
-    assert volatile == {"fit_seconds", "made_at", "as_of", "reason"}  # it may quote an error
+    assert volatile == {"fit_seconds", "made_at", "as_of", "reason", "file", "note"}
 
 
 @pytest.mark.parametrize("name", TABLES)
@@ -104,8 +110,8 @@ def test_levels_name_the_interval_columns():
         ("next_week_forecast", {"y_hat": 12.5}, "y_hat lies within its intervals"),
         ("next_week_forecast", {"y_hat": 7.5}, "y_hat lies within its intervals"),
         ("next_week_forecast", {"lo_95": 11.0}, "y_hat lies within its intervals"),
-        *(("metrics", {"status": status}, None) for status in ("scored", "failed", "ineligible")),
-        ("metrics", {"status": "skipped"}, "status is one of scored, failed, ineligible"),
+        *(("metrics", {"status": status}, None) for status in STATUSES),
+        ("metrics", {"status": "skipped"}, "status is one of scored, failed, ineligible, too_few"),
     ],
     ids=str,
 )

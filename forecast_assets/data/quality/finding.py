@@ -49,12 +49,12 @@ SUMMARIES: Mapping[str, str] = {
     "overlapping_files": "{n:row} of {n_series:series} are in two files, {n_equal} with the same"
     " value: {files}.",
     "off_grid": "{n:row} of weekly series are on another weekday than nearly all others: {names}.",
-    "midnight_dates": "{n:row} of {n_series:series} have midnight in UTC as time, never another,"
-    " and were taken as dates, not converted to {zone}: {names}.",
+    "midnight_dates": "{n:row} of {n_series:series}, all or nearly all at midnight in UTC, were"
+    " taken as dates and not converted to {zone}: {names}.",
     "placeholder_dates": "{n:row} of {n_series:series} have a date that stands for a missing one,"
     " far from all other rows: {names}.",
     "number_format": "{n:number} of {n_series:series} have a point with exactly three digits after"
-    " it, and no number has another number of them: {names}.",
+    " it, and no point has another number of them: {names}.",
     "number_format/steps": "{n:step} within the histories of {n_series:series} are by about 1,000:"
     " {dated}.",
     "gaps": "{n:week} of {n_series:series} have no value and were filled: {dated}.",
@@ -65,8 +65,8 @@ SUMMARIES: Mapping[str, str] = {
     "out_of_range": "{n:value} of {n_series:series} are outside the allowed range: {dated}.",
     "new_series": "{n:series} were not in the previous version: {ids}.",
     "vanished_series": "{n} of {total:series} of the previous version are missing: {ids}.",
-    "similar_names": "{n:series} have names that differ in blanks, case or Unicode form alone:"
-    " {names}.",
+    "similar_names": "{n:series} have names that differ in blanks, case, Unicode form or the"
+    " way a number is written alone: {names}.",
     "unusual": "The newest value of {n} of {total:series} is far from what the series usually"
     " does: {names}.",
     "rescaled": "The newest value of {n} of {total:series} differs from the usual level by a"
@@ -100,8 +100,8 @@ ADVICE: Mapping[str, str] = {
     "duplicates": "A sum counts them twice. Correct the query or the export that returns them; if"
     ' they are right, set `data_quality.duplicates = "publish"`.',
     "overlapping_files": 'They count twice. Set `source.overlap`: "once" takes a row that several'
-    ' files have once, "latest_file" that of the last file by name, and "sum" adds them up, as of'
-    " several tills.",
+    ' files have once, "latest_file" that of the file with the newest day, and "sum" adds them up,'
+    " as of several tills.",
     "off_grid": "A row may count for the week before or after its own. Check the dates, and"
     " `series.frequency`.",
     "midnight_dates": "If they are times, write them with the offset of the source's time zone.",
@@ -110,7 +110,7 @@ ADVICE: Mapping[str, str] = {
     "number_format": 'If a point separates thousands, set `source.thousands = "."`; if decimals,'
     ' `source.decimal = "."`. If the unit changes, have the whole history in one.',
     "gaps": "Models take filled values for observed ones. If the source has the weeks by now, run"
-    " the week again; `series.missing` sets how gaps are filled.",
+    ' the week again. If a week without rows is a zero, set `series.missing = "zero"`.',
     "long_gap": "If a date is wrong, correct it at the source. If a week without rows is a zero,"
     ' set `series.missing = "zero"`; `series.max_gap` sets how many weeks are filled.',
     "out_of_range": "Models would learn from them. Correct the source or, if they are right,"

@@ -14,6 +14,7 @@ import pandas as pd
 
 from forecast_assets.config.settings import SeriesSettings
 from forecast_assets.data.completeness import FILLING, NewestWeek, precede_long_gap
+from forecast_assets.data.overlap import MOST, find_overlaps
 from forecast_assets.data.quality.comparison import DAYS, Ints, Mask, VersionComparison, WeekGrid
 from forecast_assets.data.quality.finding import Count, Finding, SeriesRow, make_finding
 from forecast_assets.errors import format_list
@@ -164,8 +165,8 @@ def long_gap(
 def duplicates(rows: RawRows, *, after: pd.Timestamp, zone: ZoneInfo | None) -> list[Finding]:
     """Find rows later than `after` with the series and the time of another row of the same file.
 
-    There are none if duplicates are usual, as in transactions, or in the hour that a time zone has
-    twice in autumn.
+    There are none if duplicates are usual, as in transactions, unless most are copies with the same
+    value; nor in the hour that a time zone has twice in autumn.
     """
     valid = rows.valid
     times, distinct = pd.factorize(valid["ds"])
@@ -175,7 +176,9 @@ def duplicates(rows: RawRows, *, after: pd.Timestamp, zone: ZoneInfo | None) -> 
     is_repeat = keys.duplicated().to_numpy()
     is_old = (valid["ds"] <= after).to_numpy()
     is_known = is_old if is_old.any() else np.ones_like(is_old)  # the first version has no other
-    if not (is_repeat & ~is_old).any() or is_repeat[is_known].mean() >= USUAL_SHARE:
+    if not (is_repeat & ~is_old).any():
+        return []
+    if is_repeat[is_known].mean() >= USUAL_SHARE and not _are_copies(valid, keys):
         return []
     repeats = valid[is_repeat & ~is_old]
     if zone is not None:
@@ -184,6 +187,16 @@ def duplicates(rows: RawRows, *, after: pd.Timestamp, zone: ZoneInfo | None) -> 
         )
         repeats = repeats[np.asarray(local.notna())]
     return _about_rows("duplicates", repeats, repeats["ds"].astype(str), total=len(valid))
+
+
+def _are_copies(valid: pd.DataFrame, keys: pd.DataFrame) -> bool:
+    """Return whether repeated rows are copies: their values are equal, and not by chance."""
+    columns = [keys[name] for name in keys]
+    is_equal = valid["y"].reset_index(drop=True).groupby(columns).diff().dropna() == 0
+    if is_equal.mean() <= MOST:
+        return False
+    nth = keys.groupby(columns).cumcount().astype(str).to_numpy()
+    return not find_overlaps(valid.assign(file=nth)).empty
 
 
 def off_grid(rows: RawRows, *, after: pd.Timestamp) -> list[Finding]:

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from forecast_assets.config.settings import Settings
+from forecast_assets.data.completeness import Floats, Ints, Mask
 from forecast_assets.data.overlap import find_overlaps
 from forecast_assets.data.quality.comparison import VersionComparison, format_change
 from forecast_assets.data.quality.finding import Finding, SeriesRow, about_weeks, make_finding
@@ -23,8 +24,12 @@ from forecast_assets.errors import format_list
 # 1,000, give or take a factor of two.
 LARGE_STEP, THOUSAND, SLACK = 1.5, 3.0, 0.3
 MIN_STEPS = 8  # of a series
+# A series whose thousands lost their zeros, as 1.61 for 1610, has numbers from 1 to below 100 with
+# up to three decimals and whole ones from 100 to 999, with a gap of this factor between them.
+MIN_WHOLE, THOUSANDS, GAP_FACTOR, MIN_OF_EACH = 100, 1000, 10, 3
 # Blanks that may be left out or added; between two digits they tell numbers apart.
 BLANKS = re.compile(r"(?<!\d)\s+|\s+(?!\d)")
+NUMBER = re.compile(r"0*(\d+)(?:\.0+)?")
 
 
 def overlapping_files(rows: RawRows, settings: Settings, *, after: pd.Timestamp) -> list[Finding]:
@@ -32,23 +37,24 @@ def overlapping_files(rows: RawRows, settings: Settings, *, after: pd.Timestamp)
 
     They are harmless if the value of no week depends on how often they count.
     """
-    if getattr(settings.source, "overlap", "sum") == "sum":
+    if getattr(settings.source, "overlap", "sum") != "report":
         return []
     common = find_overlaps(rows.raw)
     common = common[common["ds"] > after] if len(common) else common
     if common.empty:
         return []
-    spans = common.groupby(["first", "second"])["ds"].agg(["min", "max"])
     texts = (
-        f"{first} and {second} ({start:%Y-%m-%d} to {end:%Y-%m-%d})"
-        for (first, second), (start, end) in zip(spans.index, spans.to_numpy(), strict=True)
-    )
-    by_series = common.groupby("unique_id").agg(
-        ds=("ds", "min"), n=("ds", "size"), first=("first", "first"), second=("second", "first")
+        f"{first} and {second} ({part.min():%Y-%m-%d} to {part.max():%Y-%m-%d})"
+        for (first, second), part in common.groupby(["first", "second"])["ds"]
     )
     found = [
-        SeriesRow(str(row.Index), f"{row.ds:%Y-%m-%d}", int(row.n), f"{row.first}, {row.second}")
-        for row in by_series.itertuples()
+        SeriesRow(
+            str(name),
+            f"{of_series['ds'].min():%Y-%m-%d}",
+            len(of_series),
+            ", ".join(of_series[["first", "second"]].iloc[0]),
+        )
+        for name, of_series in common.groupby("unique_id")
     ]
     n_equal, files = int(common["is_equal"].sum()), format_list(texts)
     is_harmless = {
@@ -74,12 +80,9 @@ def _points(rows: RawRows, comparison: VersionComparison) -> list[Finding]:
         return []
     doubtful = valid[valid["note"] == MAY_BE_THOUSANDS]
     doubtful = doubtful[~doubtful["unique_id"].isin(comparison.old.ids)]
-    by_series = doubtful.groupby("unique_id").agg(
-        ds=("ds", "min"), n=("y", "size"), y=("y", "first")
-    )
     found = [
-        SeriesRow(str(row.Index), f"{row.ds:%Y-%m-%d}", int(row.n), f"{row.y:.3f}")
-        for row in by_series.itertuples()
+        SeriesRow(str(name), f"{part['ds'].min():%Y-%m-%d}", len(part), f"{part['y'].iloc[0]:.3f}")
+        for name, part in doubtful.groupby("unique_id")
     ]
     return make_finding("number_format", found)
 
@@ -101,6 +104,9 @@ def _steps(comparison: VersionComparison) -> list[Finding]:
         np.bincount(series[mask], minlength=n) for mask in (is_step, is_large, is_thousand)
     )
     is_unit = (n_steps >= MIN_STEPS) & (n_large == n_thousand) & (n_thousand > 0)
+    is_mixed, is_low = _mixed_thousands(new.y[rows], new.series_index[rows], n)
+    is_thousand = np.where(is_mixed[series], is_step & (is_low[:-1] != is_low[1:]), is_thousand)
+    is_unit |= is_mixed
     is_new = ~(comparison.is_unchanged[before] & comparison.is_unchanged[after])
     is_found = is_thousand & is_unit[series] & is_new & (after < new.starts[1:][series] - 1)
     mask, previous = np.zeros(len(new.y), dtype=bool), np.zeros(len(new.y), dtype=np.int64)
@@ -113,8 +119,28 @@ def _steps(comparison: VersionComparison) -> list[Finding]:
     )
 
 
+def _mixed_thousands(y: Floats, series: Ints, n_series: int) -> tuple[Mask, Mask]:
+    """Return which series have thousands beside whole numbers, and which numbers those are.
+
+    [N], [N] -> [S], [N]; none of the numbers is 0.
+    """
+    is_low, is_whole = (y >= 1) & (y < MIN_WHOLE), y == np.round(y)
+    has_few_decimals = np.isclose(THOUSANDS * y, np.round(THOUSANDS * y), rtol=0, atol=1e-6)
+    is_high = (y >= MIN_WHOLE) & (y < THOUSANDS) & is_whole
+    fits = (is_low & has_few_decimals) | is_high
+    n_low, n_high, n_odd, n_fractions = (
+        np.bincount(series[mask], minlength=n_series)
+        for mask in (is_low, is_high, ~fits, is_low & ~is_whole)
+    )
+    highest, lowest = np.zeros(n_series), np.full(n_series, np.inf)
+    np.maximum.at(highest, series[is_low], y[is_low])
+    np.minimum.at(lowest, series[is_high], y[is_high])
+    has_both = (np.minimum(n_low, n_high) >= MIN_OF_EACH) & (n_fractions > 0) & (n_odd == 0)
+    return has_both & (GAP_FACTOR * highest < lowest), is_low
+
+
 def similar_names(rows: RawRows, comparison: VersionComparison) -> list[Finding]:
-    """Find names that differ in blanks, case or Unicode form alone, if one of them is new."""
+    """Find names that differ in how they are written alone, if one of them is new."""
     names = [str(name) for name in rows.series[1]]
     plain = [_plain(name) for name in names]
     counts, known = Counter(plain), set(comparison.old.ids)
@@ -123,7 +149,7 @@ def similar_names(rows: RawRows, comparison: VersionComparison) -> list[Finding]
         if counts[key] > 1:
             groups.setdefault(key, []).append(name)
     found = [
-        SeriesRow(name, None, 1, f"like {format_list(map(repr, others))}")
+        SeriesRow(name, None, 1, f"like {format_list(_quote(other, name) for other in others)}")
         for group in groups.values()
         if not known.issuperset(group)
         for name in group
@@ -133,6 +159,14 @@ def similar_names(rows: RawRows, comparison: VersionComparison) -> list[Finding]
 
 
 def _plain(name: str) -> str:
-    """Return a name without its case, blanks and marks that are not visible."""
+    """Return a name without its case, blanks, invisible marks, leading zeros and `.0`."""
     folded = unicodedata.normalize("NFKC", name).casefold()
-    return BLANKS.sub("", "".join(c for c in folded if c.isprintable() or c.isspace()))
+    plain = BLANKS.sub("", "".join(c for c in folded if c.isprintable() or c.isspace()))
+    number = NUMBER.fullmatch(plain)
+    return number[1] if number else plain
+
+
+def _quote(name: str, other: str) -> str:
+    """Quote a name so that it looks different from another one."""
+    is_same = unicodedata.normalize("NFC", name) == unicodedata.normalize("NFC", other)
+    return ascii(name) if is_same else repr(name)

@@ -17,6 +17,7 @@ import pandas as pd
 import pyarrow as pa
 from pyarrow import csv as arrow_csv
 
+from forecast_assets.data.sources.columns import check_columns
 from forecast_assets.data.sources.request import ParseOptions, has_each_once
 from forecast_assets.errors import SourceError
 
@@ -30,6 +31,10 @@ BYTE_ORDER_MARKS = {
 }
 MAX_LINES = 100  # that are searched for the header
 MAX_FOOTER_LINES = 20
+ONE_MORE = (
+    "so have others: quote numbers with a decimal comma or separate columns by another character,"
+    " or end rows without a separator"
+)
 # Keeps each distinct text of a column once.
 TEXTS = pa.dictionary(pa.int32(), pa.string())
 # What pyarrow tells of a row after the number of its columns.
@@ -61,11 +66,16 @@ def parse_csv(
     if layout.names and not has_each_once(layout.names, options.columns):
         if _first_bad_byte(start, layout.encoding):
             raise _encoding_error(start, layout.encoding, name)
+        if layout.skip_rows and options.skip_rows is None:
+            where = f"(its header seems to be line {layout.skip_rows + 1}; if it is not, set"
+            where += " `source.skip_rows` to the number of lines before it)"
+            check_columns(layout.names, options.columns, origin=f"{name} {where}")
         return pd.DataFrame(columns=layout.names)
     invalid: list[arrow_csv.InvalidRow] = []
     reason = ""
     try:
-        frame = to_frame(_read(file, layout, options, invalid))
+        is_clean = not _first_bad_byte(start, layout.encoding)
+        frame = to_frame(_read(file, layout, options, invalid if is_clean else None))
     except (pa.ArrowInvalid, UnicodeError) as error:
         reason = VALUES_IN_ERROR.sub(r"\1", str(error))
         if isinstance(error, UnicodeError) or "invalid UTF8" in reason:
@@ -75,6 +85,8 @@ def parse_csv(
         row = invalid[0]
         n_columns = f"Expected {row.expected_columns} columns, got {row.actual_columns}"
         reason = f"CSV parse error: Row #{row.number}: {n_columns}"
+        if len(invalid) > 1 and all(_has_one_more(other) for other in invalid):
+            reason += f", and {ONE_MORE}"
     if reason:
         raise ValueError(reason)
     _note(layout, len(invalid), options)
@@ -82,6 +94,10 @@ def parse_csv(
     if is_blank.any():
         options.note(f"{is_blank.sum()} rows without any value are left out")
     return frame[~is_blank] if is_blank.any() else frame
+
+
+def _has_one_more(row: arrow_csv.InvalidRow) -> bool:
+    return bool(row.actual_columns == row.expected_columns + 1)
 
 
 def recognize(start: bytes, options: ParseOptions, *, is_whole: bool) -> CsvLayout:
@@ -109,14 +125,16 @@ def recognize(start: bytes, options: ParseOptions, *, is_whole: bool) -> CsvLayo
 
 
 def encoding_of(start: bytes) -> str:
-    """Return the encoding that a byte order mark or the zeros of UTF-16 show, else utf-8."""
+    """Return the encoding that a byte order mark shows, or separators with a zero; else utf-8."""
     for mark, encoding in BYTE_ORDER_MARKS.items():
         if start.startswith(mark):
             return encoding
-    n_even, n_odd = start[::2].count(0), start[1::2].count(0)
-    if max(n_even, n_odd) <= len(start) // 4:  # half of the pairs: digits, commas, line ends
-        return "utf-8"
-    return "utf-16-le" if n_odd > n_even else "utf-16-be"
+    if b"\0" in start:
+        for encoding in ("utf-16-le", "utf-16-be"):
+            lines = start.decode(encoding, "replace").splitlines()[:MAX_LINES]
+            if any(separator in line for line in lines for separator in SEPARATORS):
+                return encoding
+    return "utf-8"
 
 
 def _names(
@@ -150,13 +168,17 @@ def _read(
     file: "io.BufferedReader[Any]",
     layout: CsvLayout,
     options: ParseOptions,
-    invalid: list[arrow_csv.InvalidRow],
+    invalid: list[arrow_csv.InvalidRow] | None,
 ) -> pa.Table:
-    """Read the rows; those with another number of columns go to `invalid`, up to a limit."""
+    """Read the rows; those with another number of columns go to `invalid`, up to a limit.
+
+    Without it the first one is an error: pyarrow cannot pass on a row with bytes that are no text.
+    """
+    rows = [] if invalid is None else invalid
 
     def handle(row: arrow_csv.InvalidRow) -> str:
-        invalid.append(row)
-        return "skip" if len(invalid) <= MAX_FOOTER_LINES else "error"
+        rows.append(row)
+        return "skip" if len(rows) <= MAX_FOOTER_LINES else "error"
 
     columns = options.selected(layout.names)
     is_utf8 = codecs.lookup(layout.encoding).name in ("utf-8", "utf-8-sig")
@@ -169,7 +191,9 @@ def _read(
             column_names=list(layout.names),
         ),
         parse_options=arrow_csv.ParseOptions(
-            delimiter=layout.separator, newlines_in_values=True, invalid_row_handler=handle
+            delimiter=layout.separator,
+            newlines_in_values=True,
+            invalid_row_handler=None if invalid is None else handle,
         ),
         convert_options=arrow_csv.ConvertOptions(
             include_columns=columns,
@@ -192,6 +216,8 @@ def _are_footer(
     A row of the table has a known id or a time in its place. The last line of a file that was cut
     off may have the beginning of them.
     """
+    if frame.empty:
+        return False
     text = tail.decode(layout.encoding, "replace")
     lines = [line.strip() for line in text.splitlines()]
     ends = [i for i, line in enumerate(lines) if line][-len(invalid) :]
@@ -231,7 +257,7 @@ def _note(layout: CsvLayout, n_footer: int, options: ParseOptions) -> None:
     if layout.encoding != "utf-8" and not options.encoding:
         options.note(f"the encoding is {layout.encoding}")
     if layout.separator != "," and not options.separator:
-        name = {"\t": "tabs"}.get(layout.separator, layout.separator)
+        name = {"\t": "tabs"}.get(layout.separator, f"`{layout.separator}`")
         options.note(f"columns are separated by {name}")
     if layout.skip_rows and options.skip_rows is None:
         options.note(lines_left_out(layout.skip_rows, "before the header"))

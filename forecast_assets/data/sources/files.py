@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from forecast_assets.config.redaction import redact, redact_url, url_secrets
@@ -81,8 +80,8 @@ def _concat(frames: Sequence[pd.DataFrame], files: Sequence[str]) -> pd.DataFram
         return rows
     folder = posixpath.commonpath([posixpath.dirname(file) for file in files])
     names = [posixpath.relpath(file, folder) for file in files]
-    codes = np.repeat(np.arange(len(files)), [len(frame) for frame in frames])
-    return rows.set_axis(pd.CategoricalIndex(pd.Categorical.from_codes(codes, names)))
+    of_each = [name for name, frame in zip(names, frames, strict=True) for _ in range(len(frame))]
+    return rows.set_axis(pd.CategoricalIndex(of_each, categories=names))
 
 
 def hide_secrets(path: str) -> str:

@@ -28,13 +28,19 @@ ISO_8601 = r"\d{4}-?\d\d-?\d\d(?:[Tt ].*)?"
 # A week, a day of a week, and a day of a year, which pandas does not read; with the time of day.
 ISO_WEEK = re.compile(r"(\d{4})-?[Ww](\d{1,2})")
 ISO_WEEKDAY = re.compile(r"(\d{4})-?[Ww](\d{1,2})-?([1-7])((?:[Tt ].*)?)")
-ISO_ORDINAL = re.compile(r"(\d{4})-(\d{3})((?:[Tt ].*)?)")
+ISO_ORDINAL = re.compile(r"(\d{4})-?(\d{3})((?:[Tt ].*)?)")
+YEAR_FIRST = re.compile(r"(\d{4})/(\d{1,2})/(\d{1,2})((?:[Tt ].*)?)")
 # Nobody writes a month before a day with points between them.
 DAY_FIRST = re.compile(r"(\d{1,2})\.(\d{1,2})\.(\d{4})((?: .*)?)")
+# What a text is that is no time: a day of other years, a month, and from one time to another.
+DAY = re.compile(r"(\d{4})-?(\d\d)-?(\d\d)(?!\d)")
+MONTH = re.compile(r"\d{4}[-/](0[1-9]|1[0-2])")
+INTERVAL = re.compile(r"\d{4}-?(\d\d|[Ww]).*(/|--).*\d.*")
 THURSDAY = 4  # belongs to the same year as its ISO week
 IN_UTC = r"[Zz]|[+-]00(?::?00)?"
 UTC_OFFSET = r"\d[Tt ]\d.*?([Zz]|[+-]\d\d(?::?\d\d)?)$"
-MIN_DATES = 2  # distinct times, all midnight in UTC, that are dates
+MIN_DATES = 2  # distinct times, nearly all midnight in UTC, that are dates
+MOSTLY_DATES = 0.95
 MAX_LAST_ROWS = 5  # bad rows at the end that may be totals or notes below the table
 COLUMNS = ("unique_id", "ds", "y")
 # The columns of bad values, what is wrong with them, and their rows.
@@ -91,7 +97,7 @@ def as_raw_data(
     if files is not None:
         raw["file"] = np.asarray(files, dtype=object)
     if numbers.is_doubtful.any():
-        raw["note"] = np.where(numbers.is_doubtful, MAY_BE_THOUSANDS, None)
+        raw.loc[numbers.doubtful_in(raw["unique_id"]), "note"] = MAY_BE_THOUSANDS
     problems = [
         (names, description, is_bad)
         for names, (_, bad_rows) in parsed.items()
@@ -120,17 +126,36 @@ def _parse_times(
         return no_times, {"no time": ~is_number, "a bare number for a time": is_number}, False
     codes, distinct = factorize(values)
     if pd.api.types.is_datetime64_any_dtype(distinct):
+        texts = distinct.astype(str)
         is_wrong = ~distinct.dt.year.between(*YEARS)
-        description = "a time outside the years {} to {}".format(*YEARS)
         is_utc = str(distinct.dt.tz) == "UTC"
         times, are_dates = _to_wall_clock(distinct.mask(is_wrong), zone, is_utc=is_utc)
     else:
         texts = _to_calendar_dates(distinct.map(str).str.strip(), frequency)
         times, are_dates = _parse_time_texts(texts, codes, zone, origin=origin)
         is_wrong = times.isna()
-        description = "no ISO 8601 time (such as 2026-11-20)"
-    problems = {"no time": codes < 0, description: np.append(is_wrong, False)[codes]}
+    problems = {"no time": codes < 0}
+    reasons = texts[is_wrong].map(_time_problem).reindex(texts.index)
+    for reason in reasons.dropna().unique():
+        problems[reason] = np.append(reasons == reason, False)[codes]
     return take(times, codes, missing=pd.NaT), problems, are_dates
+
+
+def _time_problem(text: str) -> str:
+    """Describe what is wrong with a text that is no time of 64-bit nanoseconds."""
+    if (match := DAY.match(text)) and not YEARS[0] <= int(match[1]) <= YEARS[1]:
+        is_placeholder = match[2] + match[3] in ("0101", "1231")
+        outside = "outside the years {} to {}".format(*YEARS)
+        return (
+            f"a date that stands for a missing one, {outside}"
+            if is_placeholder
+            else (f"a time {outside}")
+        )
+    if MONTH.fullmatch(text):
+        return "a month, which has no week (a time is such as 2026-11-20)"
+    if INTERVAL.fullmatch(text):
+        return "an interval, not one time (such as 2026-11-20)"
+    return "no ISO 8601 time (such as 2026-11-20)"
 
 
 def _to_calendar_dates(texts: Values, frequency: str) -> Values:
@@ -143,7 +168,10 @@ def _to_calendar_dates(texts: Values, frequency: str) -> Values:
 
 
 def _to_calendar_date(text: str, frequency: str) -> str:
-    """Return an ISO week, a day of it or of a year, or 27.11.2026 as a date; else the text."""
+    """Return an ISO week, a day of it or of a year, 2026/11/27 or 27.11.2026 as a date.
+
+    Return any other text as it is.
+    """
     try:
         if match := ISO_WEEK.fullmatch(text):
             day = date.fromisocalendar(int(match[1]), int(match[2]), THURSDAY)
@@ -154,6 +182,8 @@ def _to_calendar_date(text: str, frequency: str) -> str:
         if match := ISO_ORDINAL.fullmatch(text):
             day = date(int(match[1]), 1, 1) + timedelta(days=int(match[2]) - 1)
             return f"{day}{match[3]}" if day.year == int(match[1]) else text
+        if match := YEAR_FIRST.fullmatch(text):
+            return f"{date(*map(int, match.groups()[:3]))}{match[4]}"
         if match := DAY_FIRST.fullmatch(text):
             return f"{date(int(match[3]), int(match[2]), int(match[1]))}{match[4]}"
     except (ValueError, OverflowError):  # there is no such week, day or year
@@ -200,7 +230,7 @@ def _to_wall_clock(
     by_zone = (times.dt.tz_convert(name).dt.tz_localize(None) for name in ("UTC", zone))
     in_utc, local = (each.astype("datetime64[ns]") for each in by_zone)
     is_date = (in_utc == in_utc.dt.normalize()) | in_utc.isna()
-    if not is_utc or not is_date.all() or in_utc.nunique() < MIN_DATES:
+    if not is_utc or is_date.mean() < MOSTLY_DATES or in_utc.nunique() < MIN_DATES:
         return local, False
     return in_utc, bool((in_utc != local).any())
 
@@ -227,7 +257,10 @@ def _bad_rows_error(
     rows: pd.DataFrame, columns: Sequence[str], description: str, is_bad: Mask, *, origin: str
 ) -> DataError:
     bad = rows.loc[is_bad, list(columns)]
-    first = [row[0] if len(columns) == 1 else row for row in bad.head().itertuples(index=False)]
+    first = [
+        row[0] if len(columns) == 1 else row
+        for row in bad.head().itertuples(index=False, name=None)
+    ]
     shown = format_list(
         (f"row {i + 1}: {value!r}" for i, value in zip(bad.index, first, strict=False)),
         total=len(bad),

@@ -24,6 +24,8 @@ BLANKS, APOSTROPHES = "[\u00a0\u2007\u2009\u202f]", "[\u2019\u02bc]"
 NUMBER = r"^[+-]?[0-9.,' ]*[0-9][0-9.,' ]*([eE][+-]?[0-9]+)?$"
 # What `note` tells of a row whose number may mean a thousand times as much.
 MAY_BE_THOUSANDS = "the point in y may separate thousands"
+# Plain numbers of a series, as a share of those whose point may separate thousands.
+MAX_PLAIN = 0.1
 CHUNK = 1 << 14  # texts; the first ones of most columns show that a point separates decimals
 
 Floats = NDArray[np.float64]
@@ -50,7 +52,7 @@ class Notation:
         plain = pc.replace_substring(texts, self.thousands, "") if self.thousands else texts
         plain = pc.replace_substring(plain, self.decimal, ".")
         chosen = pc.if_else(pa.array(is_number), plain, pa.scalar(None, pa.string())).to_pandas()
-        return pd.to_numeric(chosen, errors="coerce").to_numpy(dtype=np.float64)
+        return np.asarray(pd.to_numeric(chosen, errors="coerce"), dtype=np.float64)
 
     def __str__(self) -> str:
         """Return a description for a note."""
@@ -67,14 +69,23 @@ class Numbers:
     """The numbers of texts, NaN where a text is none: [N].
 
     `is_doubtful` marks numbers that may mean a thousand times as much: 1.022, if every point has
-    exactly three digits after it. `is_ambiguous` marks texts that cannot be read, because a comma
+    exactly three digits after it; `is_plain` marks those of four digits or more without a point in
+    the same column. `is_ambiguous` marks texts that cannot be read, because a comma
     may separate decimals or thousands.
     """
 
     values: Floats
     is_doubtful: Mask
     is_ambiguous: Mask
+    is_plain: Mask
     notation: Notation = PLAIN
+
+    def doubtful_in(self, series: Values) -> Mask:
+        """Return the doubtful numbers of series in which few numbers are plain: [N]."""
+        counts = pd.DataFrame({"point": self.is_doubtful, "plain": self.is_plain})
+        counts = counts.groupby(series.to_numpy(), dropna=False).transform("sum")
+        has_few_plain = counts["plain"] <= MAX_PLAIN * counts["point"]
+        return self.is_doubtful & has_few_plain.to_numpy()
 
 
 def read_numbers(
@@ -94,7 +105,7 @@ def read_numbers(
     codes, distinct = _factorize_texts(values)
     if not len(distinct):
         no_rows = np.zeros(len(values), dtype=bool)
-        return Numbers(to_float64(values).to_numpy(), no_rows, no_rows)
+        return Numbers(_floats(values), no_rows, no_rows, no_rows)
     texts = parse_texts(distinct, decimal, thousands)
     is_ambiguous = np.append(texts.is_ambiguous, False)[codes]
     if is_ambiguous.any():
@@ -104,9 +115,12 @@ def read_numbers(
         note(str(texts.notation))
     numbers = np.append(texts.values, np.nan)[codes]
     if values.dtype == object:
-        others = to_float64(values.where(codes < 0)).to_numpy()
+        others = _floats(values.where(codes < 0))
         numbers = np.where(codes < 0, others, numbers)
-    return Numbers(numbers, np.append(texts.is_doubtful, False)[codes], is_ambiguous)
+    is_doubtful, is_plain = (
+        np.append(mask, False)[codes] for mask in (texts.is_doubtful, texts.is_plain)
+    )
+    return Numbers(numbers, is_doubtful, is_ambiguous, is_plain)
 
 
 def _factorize_texts(values: Values) -> tuple[NDArray[np.intp], "pd.Series[str]"]:
@@ -120,8 +134,8 @@ def _factorize_texts(values: Values) -> tuple[NDArray[np.intp], "pd.Series[str]"
         values = values.where(values.map(lambda value: isinstance(value, str)))
     elif kind != "string":
         return np.full(len(values), -1), pd.Series([], dtype=object)
-    codes, distinct = pd.factorize(values)
-    return codes, pd.Series(distinct, dtype=object)
+    text_codes, texts = pd.factorize(values)
+    return text_codes, pd.Series(texts, dtype=object)
 
 
 def parse_numbers(values: Values, numbers: Numbers) -> ParsedColumn:
@@ -135,9 +149,9 @@ def parse_numbers(values: Values, numbers: Numbers) -> ParsedColumn:
 
 
 def _ambiguous_error(values: Values, is_ambiguous: Mask, *, origin: str) -> DataError:
-    first = values[is_ambiguous].head()
+    first = np.flatnonzero(is_ambiguous)[:5]
     shown = format_list(
-        (f"row {row + 1}: {text!r}" for row, text in first.items()), total=int(is_ambiguous.sum())
+        (f"row {row + 1}: {values.iloc[row]!r}" for row in first), total=int(is_ambiguous.sum())
     )
     return DataError(
         f"{is_ambiguous.sum()} of {len(values)} rows of {origin}, column `{values.name}`, have a"
@@ -150,12 +164,13 @@ def _ambiguous_error(values: Values, is_ambiguous: Mask, *, origin: str) -> Data
 def parse_texts(texts: "pd.Series[str]", decimal: str | None, thousands: str | None) -> Numbers:
     """Return the numbers of distinct texts; `decimal` and `thousands` are given by the settings."""
     none = np.zeros(len(texts), dtype=bool)
-    plain = to_float64(texts).to_numpy()
+    plain = _floats(texts)
     if thousands != "." and decimal != ",":
         failed = _clean(texts[np.isnan(plain)])
         if not _matches(failed, NUMBER).any():
             is_certain = decimal is not None or thousands is not None
-            return Numbers(plain, none if is_certain else _doubtful(texts), none)
+            is_doubtful, is_plain = (none, none) if is_certain else _doubtful(texts)
+            return Numbers(plain, is_doubtful, none, is_plain)
     clean = _clean(texts)
     is_number = _matches(clean, NUMBER)
     used = [t for t in THOUSANDS if not t or pc.any(pc.match_substring(clean, t)).as_py()]
@@ -172,8 +187,8 @@ def parse_texts(texts: "pd.Series[str]", decimal: str | None, thousands: str | N
     differs = is_read & np.logical_or.reduce([values != other for other in others] or [none])
     values = np.where(is_number, values, plain)
     if notation == PLAIN:
-        return Numbers(values, differs, none)
-    return Numbers(values, none, differs, notation)
+        return Numbers(values, differs, none, none)
+    return Numbers(values, none, differs, none, notation)
 
 
 def _clean(texts: "pd.Series[str]") -> pa.Array:
@@ -191,18 +206,26 @@ def _matches(texts: pa.Array, pattern: str) -> Mask:
     return mask
 
 
-def _doubtful(texts: "pd.Series[str]") -> Mask:
-    """Return where a point may separate thousands: everywhere it can, or nowhere."""
-    none = np.zeros(len(texts), dtype=bool)
-    has_point = none.copy()
+def _doubtful(texts: "pd.Series[str]") -> tuple[Mask, Mask]:
+    """Return where a point may separate thousands, and where four digits or more have no point.
+
+    Nowhere if any number has a point that cannot separate thousands.
+    """
+    none = np.zeros((2, len(texts)), dtype=bool)
+    has_point, is_plain = none.copy()
     pattern = Notation(",", ".").pattern()
     for start in range(0, len(texts), CHUNK):
-        chunk = _clean(texts[start : start + CHUNK])
-        is_number = _matches(chunk, NUMBER)
-        if (is_number & ~_matches(chunk, pattern)).any():
-            return none
-        has_point[start : start + CHUNK] = is_number & _matches(chunk, "[.]")
-    return has_point
+        chunk, part = _clean(texts[start : start + CHUNK]), slice(start, start + CHUNK)
+        is_number, with_point = _matches(chunk, NUMBER), _matches(chunk, "[.]")
+        is_other = is_number & ~_matches(chunk, pattern)
+        if (is_other & with_point).any():
+            return none[0], none[1]
+        has_point[part], is_plain[part] = is_number & with_point, is_other
+    return has_point, is_plain
+
+
+def _floats(values: Values) -> Floats:
+    return np.asarray(to_float64(values), dtype=np.float64)
 
 
 def to_float64(values: Values) -> "pd.Series[float]":

@@ -22,6 +22,17 @@ from forecast_assets.data.sources.excel import parse_excel
 from forecast_assets.data.sources.request import ByteBudget, ParseOptions, has_each_once
 from forecast_assets.errors import SourceError
 
+# The first bytes of other formats, and what to do with a file that has them.
+OTHER_FORMATS = {
+    b"PK\x03\x04": ("a zip archive or an Excel file", "unpack it, or name it .xlsx"),
+    b"\x1f\x8b": ("compressed with gzip", "add .gz to its name"),
+    b"BZh": ("compressed with bzip2", "add .bz2 to its name"),
+    b"\xfd7zXZ": ("compressed with xz", "add .xz to its name"),
+    b"PAR1": ("a Parquet file", "name it .parquet"),
+    b"\xd0\xcf\x11\xe0": ("an Excel file of before 2007", "save it as .xlsx"),
+    b"<!doctype html": ("a web page", "save the table itself"),
+    b"<html": ("a web page", "save the table itself"),
+}
 TAIL_BYTES = 1 << 16  # in which lines after the last row are looked for
 # Errors of pandas, pyarrow, json, openpyxl and the decompressors for a body that they cannot read.
 UNREADABLE = (
@@ -55,7 +66,7 @@ def parse_file(
             f"{name} does not have the format of its suffix, or is empty: {error}. None of its rows"
             f" were used. Check the file; if it was cut off, write it again."
         ) from error
-    if frame.empty and set(options.columns) <= set(frame.columns):
+    if frame.empty and has_each_once(list(frame.columns), options.columns):
         raise SourceError(f"{name} has no rows. Nothing was published. Check what writes the file.")
     return frame
 
@@ -74,11 +85,22 @@ def parse(
         return parse_excel(body, options, name=name, budget=budget)
     counted = _CountingReader(body, budget, name)
     lines = io.BufferedReader(counted, BLOCK_BYTES)
+    _check_format(lines.peek(BLOCK_BYTES), kind, name)
     if kind == "csv":
         return parse_csv(lines, options, name=name, tail=lambda: counted.tail)
     if kind == "json":
         return records_frame(load_json(lines.read()), options)
     return records_frame([load_json(line) for line in lines if line.strip()], options)
+
+
+def _check_format(start: bytes, kind: Format, name: str) -> None:
+    """Raise SourceError if the first bytes are those of another format than text."""
+    for magic, (what, remedy) in OTHER_FORMATS.items():
+        if start[: len(magic)].lower() == magic.lower():
+            raise SourceError(
+                f"{name} is {what}, and not {kind.upper()}. None of its rows were used. At the"
+                f" source, {remedy}."
+            )
 
 
 class _CountingReader(io.RawIOBase):

@@ -66,6 +66,11 @@ def at(rows: pd.DataFrame, shop: str, week: int = N) -> "pd.Series[bool]":
     return (rows["unique_id"] == shop) & (rows["ds"] == FIRST + pd.Timedelta(weeks=week))
 
 
+def at_first(rows: pd.DataFrame, shop: str, n: int) -> "pd.Series[bool]":
+    """Select the first n weeks of one shop."""
+    return (rows["unique_id"] == shop) & (rows["ds"] < FIRST + pd.Timedelta(weeks=n))
+
+
 def changed(rows: pd.DataFrame, mask: "pd.Series[bool]", how: Callable[[Any], Any]) -> pd.DataFrame:
     """Change the values of the rows where a mask is set."""
     return rows.assign(y=rows["y"].where(~mask, how(rows["y"])))
@@ -124,6 +129,7 @@ HOLIDAY = changed(ONE, ONE["ds"].isin([FIRST + 58 * WEEK, FIRST + 110 * WEEK]), 
 STUCK = changed(
     ONE, ONE["unique_id"].eq("linz") & (ONE["ds"] > FIRST + (N - 4) * WEEK), lambda y: y * 0 + 210
 )
+ENDS = ONE[ONE["ds"] > FIRST + (N - 4) * WEEK]
 ROLLED = ONE[ONE["ds"] > FIRST]
 
 CASES = {
@@ -207,6 +213,24 @@ CASES = {
     ),
     "a stray weekday": Case(
         ONE.assign(ds=ONE["ds"].where(~at(ONE, "linz"), ONE["ds"] - 2 * DAY)), NEW | {"off_grid"}
+    ),
+    "two names that look alike": Case(
+        ONE.assign(unique_id=ONE["unique_id"].replace("linz", "graz ")),
+        NEW | {"similar_names"},
+        before=None,
+    ),
+    "thousands in the first year": Case(
+        changed(ONE, at_first(ONE, "graz", 52), lambda y: y / 1000),
+        NEW | {"number_format"},
+        before=None,
+    ),
+    "files that begin before the last one ends": Case(
+        pd.concat(
+            [ONE[~newest(ONE)].assign(file="1.csv"), ENDS.assign(file="2.csv")], ignore_index=True
+        ),
+        NEW | {"overlapping_files"},
+        before=None,
+        tables={"series": {"aggregate": "last"}},
     ),
     "a clock that was wrong once": Case(ONE, NEW | {"future_clock"}, future=(MONDAY,)),
     "two rows that nobody can read": Case(set_aside(ONE), NEW | {"malformed"}),

@@ -58,6 +58,13 @@ def test_new_rows_that_come_twice_are_found():
 
 def test_duplicates_of_a_source_that_always_has_them_are_none():
     assert duplicates(RawRows(rows(*["2024-01-05"] * 10)), after=ALWAYS, zone=None) == []
+    sales = make_raw(make_series(b=walk(40, seed=1)))
+    others = sales.tail(10).assign(y=walk(10, seed=2))
+    twice, tills = (
+        RawRows(pd.concat([sales, more], ignore_index=True)) for more in (sales.tail(10), others)
+    )
+    assert [one.n for one in duplicates(twice, after=ALWAYS, zone=None)] == [10]
+    assert duplicates(tills, after=ALWAYS, zone=None) == []
 
 
 def test_the_hour_that_a_zone_has_twice_in_autumn_is_no_duplicate():
@@ -168,6 +175,6 @@ def test_dates_that_were_written_as_midnight_are_reported():
     dates.loc[0, "given"] = "{}"
     (one,) = midnight_dates(RawRows(dates), zone=VIENNA)
     assert one.message == (
-        "2 rows of 1 series have midnight in UTC as time, never another, and were taken as dates,"
-        " not converted to Europe/Vienna: a (2026-03-02)."
+        "2 rows of 1 series, all or nearly all at midnight in UTC, were taken as dates and not"
+        " converted to Europe/Vienna: a (2026-03-02)."
     )

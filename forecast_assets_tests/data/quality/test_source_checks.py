@@ -31,7 +31,7 @@ def test_points_before_three_digits_are_found_once():
     rows.raw.loc[[1, 2], "note"] = MAY_BE_THOUSANDS
     (one,) = number_format(rows, comparison)
     assert one.message == (
-        "2 numbers of 1 series have a point with exactly three digits after it, and no number has"
+        "2 numbers of 1 series have a point with exactly three digits after it, and no point has"
         " another number of them: a (1.022)."
     )
     assert (one.n, one.series) == (2, ("a",))
@@ -55,6 +55,13 @@ def test_steps_by_a_thousand_within_a_history_are_found():
     (once,) = number_format(*compare(make_series(a=tonnes(at=slice(12)))))
     assert once.n == 1
     assert number_format(*compare(make_series(a=tonnes()), make_series(a=tonnes()))) == []
+
+
+def test_thousands_that_lost_their_zeros_are_found():
+    y = np.array([1610.0, 461, 812, 1205, 990, 1020, 733, 1890, 655, 1500])
+    lost = np.where(y >= 1000, y / 1000, y)
+    (one,) = number_format(*compare(make_series(a=list(lost), b=list(y), c=list(y / 100))))
+    assert (one.series, one.n) == (("a",), 7)
 
 
 @pytest.mark.parametrize(
@@ -89,7 +96,14 @@ def test_names_that_look_alike_are_found_once(other: str):
 def test_names_in_another_unicode_form_look_alike():
     names = ["K\u00f6ln", "Ko\u0308ln"]
     new = make_series(**{name: walk(9, seed=1) for name in names})
-    assert len(similar_names(*compare(new))) == 1
+    (one,) = similar_names(*compare(new))
+    assert r"like 'Ko\u0308ln'" in one.message
+
+
+@pytest.mark.parametrize("names", [("1", "1.0"), ("007", "7")])
+def test_numbers_that_are_written_in_two_ways_look_alike(names: tuple[str, str]):
+    new = make_series(**{name: walk(9, seed=1) for name in names})
+    assert [one.n for one in similar_names(*compare(new))] == [2]
 
 
 def test_other_names_do_not_look_alike():

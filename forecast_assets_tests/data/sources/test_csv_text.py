@@ -1,6 +1,7 @@
 """CSV as programs write it: what is recognized, what is refused, and the settings that decide."""
 
 import codecs
+import gzip
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -46,10 +47,10 @@ TITLE, FOOTER = "1 line before the header is left out", "1 line after the last r
         (COMMAS.replace("\n", "\r\n"), []),
         (COMMAS.replace("\n", "\r"), []),
         (COMMAS.replace("shop,week", '" shop ", week'), []),
-        (SEMICOLONS, [SEPARATED.format(";"), COMMA]),
+        (SEMICOLONS, [SEPARATED.format("`;`"), COMMA]),
         (COMMAS.replace(",", "\t"), [SEPARATED.format("tabs")]),
-        (COMMAS.replace(",", "|"), [SEPARATED.format("|")]),
-        ("sep=;\n" + SEMICOLONS, [SEPARATED.format(";"), TITLE, COMMA]),
+        (COMMAS.replace(",", "|"), [SEPARATED.format("`|`")]),
+        ("sep=;\n" + SEMICOLONS, [SEPARATED.format("`;`"), TITLE, COMMA]),
         ("Sold: all, by week\n\n" + COMMAS, ["2 lines before the header are left out"]),
         ("#\n" * 90 + COMMAS, ["90 lines before the header are left out"]),
         (COMMAS + "\nSource: the till\n(3 rows)\n", ["2 lines after the last row are left out"]),
@@ -60,12 +61,13 @@ TITLE, FOOTER = "1 line before the header is left out", "1 line after the last r
         (COMMAS.encode("utf-16"), ["the encoding is utf-16-le"]),
         (codecs.BOM_UTF16_BE + COMMAS.encode("utf-16-be"), ["the encoding is utf-16-be"]),
         (COMMAS.encode("utf-16-le"), ["the encoding is utf-16-le"]),
+        (COMMAS.encode("utf-16-be"), ["the encoding is utf-16-be"]),
         (codecs.BOM_UTF32_LE + COMMAS.encode("utf-32-le"), ["the encoding is utf-32-le"]),
         (
             ("Umsatz;\n" + SEMICOLONS + "Quelle: Kasse\n").encode("utf-16"),
             [
                 "the encoding is utf-16-le",
-                SEPARATED.format(";"),
+                SEPARATED.format("`;`"),
                 TITLE,
                 FOOTER,
                 COMMA,
@@ -125,7 +127,8 @@ REPAIRS: list[tuple[str | bytes, str, dict[str, Any] | Callable[[str], str]]] = 
     ),
     (
         "\n\nSold, all\nweek;sold\n2026-01-02;1,5\n2026-01-09;2\n",
-        (r"a\.csv has no column shop; it has week, sold\. .* If it has one series only, add a"
+        (r"a\.csv \(its header seems to be line 4; .*\) has no column shop; it has week, sold\. .*"
+        r" If it has one series only, add a"
         r' column with its name in a function \(`kind = "python"`; docs/connect'),
         lambda _: SEMICOLONS,
     ),
@@ -139,6 +142,21 @@ REPAIRS: list[tuple[str | bytes, str, dict[str, Any] | Callable[[str], str]]] = 
     (
         "shop;2026-01-02;2026-01-09\nKöln;1,5;2\nLinz;3;\n",
         r"has no column week, sold; .* a wide table, with a column for each week\. Make it a long",
+        lambda _: COMMAS,
+    ),
+    (
+        "shop,week,sold\nKöln,2026-01-02,1,5\nKöln,2026-01-09,2,0\nLinz,2026-01-02,3,0\n",
+        r"Row #2: Expected 3 columns, got 4, and so have others: quote numbers",
+        lambda _: COMMAS,
+    ),
+    (
+        gzip.compress(COMMAS.encode()),
+        r"a\.csv is compressed with gzip, and not CSV\. .* add \.gz to its name",
+        lambda _: COMMAS,
+    ),
+    (
+        b"PK\x03\x04 and more",
+        r"a\.csv is a zip archive or an Excel file, and not .* or name it \.xlsx",
         lambda _: COMMAS,
     ),
     (
@@ -218,3 +236,12 @@ def test_parquet_ids_with_nulls_are_whole_numbers(tmp_path: Path) -> None:
         source = {"kind": "file", "path": "a.parquet", "on_bad_rows": "quarantine", **COLUMNS}
         raw = fetch(FetchRequest(make_settings(tmp_path, source=source), AS_OF))
         assert raw["unique_id"].dropna().tolist() == expected
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+@pytest.mark.parametrize("name", ["Новосибирск-Главный", "東京都千代田区丸の内一丁目駅前店"])
+def test_other_scripts_are_recognized_in_utf_16(tmp_path: Path, encoding: str, name: str):
+    """Few bytes of their text are zeros, but those of separators are."""
+    text = COMMAS.replace("Köln", name * 9).replace("shop,", f"{name},shop,").replace("\n", "\n,")
+    content = text.removesuffix(",").replace("\n,", "\nx,").encode(encoding)
+    assert read(tmp_path, content, f"the encoding is {encoding}")[0][0] == name * 9

@@ -44,6 +44,8 @@ REPEATED = (
     r"the file has several columns named y, so it is not clear which one to read\. Nothing was"
     r" published\. Give each column its own name\."
 )
+OUTSIDE = "outside the years 1678 to 2261"
+MISSING = f"a date that stands for a missing one, {OUTSIDE}"
 EMPTY = r"the file has no rows\. Nothing was published\. Check what writes the source\."
 
 
@@ -76,13 +78,21 @@ def test_a_frame_without_its_columns_or_rows_is_refused(
         ("ds", ["2026-01-02", None], "hold no time: row 2: None"),
         ("ds", pd.to_datetime(["2026-01-02", None]), "hold no time: row 2: NaT"),
         ("ds", ["02/03/2020", "2026-01-02"], "hold no ISO 8601 time (such as 2026-11-20): row 1:"),
-        ("ds", ["9999-12-31", "2026-01-02"], "hold no ISO 8601 time (such as 2026-11-20): row 1:"),
+        ("ds", ["9999-12-31", "2026-01-02"], f"hold {MISSING}: row 1: '9999-12-31'"),
+        ("ds", ["0001-01-01T00:00:00", "2026-01-02"], f"hold {MISSING}: row 1: '0001-01-01T00"),
+        ("ds", ["99991231", "2026-01-02"], f"hold {MISSING}: row 1: '99991231'"),
+        ("ds", ["1066-10-14", "2026-01-02"], f"hold a time {OUTSIDE}: row 1: '1066-10-14'"),
+        ("ds", ["9999-W10", "2026-01-02"], f"hold a time {OUTSIDE}: row 1: '9999-W10'"),
+        ("ds", ["2025-10", "2025-11"], "hold a month, which has no week (a time is such as 2026"),
+        ("ds", ["2025-09-29/2025-10-05"] * 2, "hold an interval, not one time (such as 2026-11-20"),
+        ("ds", ["2025-W01/2025-W02"] * 2, "hold an interval, not one time (such as 2026-11-20): r"),
+        ("ds", ["2025-09-29/P1W"] * 2, "hold an interval, not one time (such as 2026-11-20): row"),
         ("ds", ["1999.5", "2026"], "hold no ISO 8601 time (such as 2026-11-20): row 1: '1999.5'"),
         ("ds", [20260102, 20260109], "hold a bare number for a time: row 1: 20260102, row 2:"),
         (
             "ds",
             pd.Series(["9999-12-31", "2026-01-02"], dtype="datetime64[s]"),
-            "hold a time outside the years 1678 to 2261: row 1: Timestamp('9999-12-31",
+            f"hold {MISSING}: row 1: Timestamp('9999-12-31",
         ),
         ("unique_id", ["a", None], "hold no series (the id is missing): row 2: None"),
         ("unique_id", ["a", " "], "hold no name for a series: row 2: ' '"),
@@ -234,6 +244,9 @@ def test_times_become_the_wall_clock_of_the_time_zone(times: Any, expected: list
         ("2025W017T06:30", "W-FRI", "2025-01-05 06:30"),
         ("2025-005", "W-FRI", "2025-01-05"),
         ("2024-366 23:00", "W-FRI", "2024-12-31 23:00"),
+        ("2025278", "W-FRI", "2025-10-05"),
+        ("2025/10/05", "W-FRI", "2025-10-05"),
+        ("2025/1/5 06:30", "W-FRI", "2025-01-05 06:30"),
         (" 2025-01-05 ", "W-FRI", "2025-01-05"),
         ("\t2025-W02\n", "W-SUN", "2025-01-12"),
     ],
@@ -246,7 +259,17 @@ def test_iso_weeks_and_days_are_read_with_blanks_around(
 
 
 @pytest.mark.parametrize(
-    "text", ["2025-W54", "2025-W53", "2025-W00", "2025-W01-8", "2025-366", "2025-000", "2025005"]
+    "text",
+    [
+        "2025-W54",
+        "2025-W53",
+        "2025-W00",
+        "2025-W01-8",
+        "2025-366",
+        "2025-000",
+        "2025366",
+        "2025/13/01",
+    ],
 )
 def test_a_week_or_day_that_does_not_exist_is_refused(text: str) -> None:
     with pytest.raises(DataError, match=rf"hold no ISO 8601 time .*: row 1: '{text}'"):
@@ -301,6 +324,7 @@ def test_other_times_in_utc_are_converted(times: list[str]) -> None:
         ("y", "much", "`y` holds no number"),
         ("y", "inf", "`y` holds an infinite number"),
         ("ds", None, "`ds` holds no time"),
+        ("ds", "9999-12-31", f"`ds` holds {MISSING}"),
         ("ds", "02/03/2020", "`ds` holds no ISO 8601 time (such as 2026-11-20)"),
         ("unique_id", None, "`unique_id` holds no series (the id is missing)"),
         ("unique_id", " ", "`unique_id` holds no name for a series"),

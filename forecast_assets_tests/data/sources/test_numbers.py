@@ -20,11 +20,11 @@ COLUMNS = {"unique_id": "unique_id", "ds": "ds", "y": "y"}
 
 
 def map_numbers(
-    values: Sequence[object], *, kind: str = "category", **settings: Any
+    values: Sequence[object], *, kind: str = "category", ids: object = "a", **settings: Any
 ) -> pd.DataFrame:
     """Map rows with these values of y, as a file (category) or a database (object) has them."""
     y = pd.Series(values, dtype=object).astype(kind)
-    rows = pd.DataFrame({"unique_id": "a", "ds": "2026-01-02", "y": y})
+    rows = pd.DataFrame({"unique_id": ids, "ds": "2026-01-02", "y": y})
     return as_raw_data(rows, columns=COLUMNS, origin="the file", **settings)
 
 
@@ -111,6 +111,11 @@ def test_a_point_before_three_digits_everywhere_is_noted_for_each_row(kind: str)
     assert [note if isinstance(note, str) else None for note in raw["note"]] == doubtful
     many = [str(n) for n in range(40_000)]
     assert map_numbers([*many, "1.022"], kind=kind)["note"].isna().all()
+    typed = ["1610", *(f"1.{n}" for n in range(100, 130))]
+    assert map_numbers(typed, kind=kind)["note"].notna().sum() == 30
+    other = [str(n) for n in range(1000, 1031)]  # a series without points beside that one
+    both = map_numbers([*typed, *other], kind=kind, ids=["a"] * 31 + ["b"] * 31)
+    assert both.groupby("unique_id")["note"].count().tolist() == [30, 0]
 
 
 def test_numbers_that_are_no_texts_are_not_doubted() -> None:
