@@ -99,13 +99,14 @@ def show(
 ) -> None:
     """Print the rows of ASSET.
 
-    The options select a version; the default is the newest that counts. A withdrawn version is
-    printed only by its number or run. Without --json, --csv or --limit the first 50 rows are
-    printed. Of data_findings, what holds the data comes first; of raw_data, rows that were set
-    aside.
+    The options select a version; the default is the newest that counts. A withdrawn version, or
+    scores of a withdrawn forecast, are printed only by a version's number or run. Without --json,
+    --csv or --limit the first 50 rows are printed. Of data_findings, what holds the data comes
+    first; of raw_data, rows that were set aside.
     """
     from forecast_assets.data.quality import finding
     from forecast_assets.storage import versions
+    from forecast_assets.storage.withdrawals import drop_withdrawn
 
     if is_json and is_csv:
         raise click.UsageError("--json and --csv exclude each other: give one of them")
@@ -120,6 +121,8 @@ def show(
         run_id=run_id,
     )
     rows = store.read(commits)
+    if asset == "forecast_accuracy" and not is_by_name:
+        rows = drop_withdrawn(store, rows)
     if asset == "data_findings":
         rows = finding.by_policy(rows)
     if asset == "raw_data" and not is_csv and "problem" in rows:

@@ -56,8 +56,9 @@ def score_published(
     for name in {"backtest_mae", *interval_columns(levels)} - {*scored}:  # of older versions
         scored[name] = float("nan")
     for suffix in map(column_suffix, levels):
-        inside = (scored[f"lo_{suffix}"] <= scored["y"]) & (scored["y"] <= scored[f"hi_{suffix}"])
-        scored[f"in_{suffix}"] = inside
+        low, high = scored[f"lo_{suffix}"], scored[f"hi_{suffix}"]
+        is_inside = scored["y"].between(low, high).astype("object")
+        scored[f"in_{suffix}"] = is_inside.where(low.notna() & high.notna(), None)
     return scored.loc[:, table_contracts(levels)["forecast_accuracy"].names]
 
 
@@ -169,6 +170,7 @@ def _scale(scored: pd.DataFrame, series: pd.DataFrame, levels: Sequence[float]) 
         kept=(scored["abs_error"] / scale).where(scored["backtest_mae"].notna()),
     )
     for suffix in map(column_suffix, levels):
+        # Versions of 0.1 have false where there was no interval.
         is_inside = scored[f"in_{suffix}"].astype(float)
         rows[f"covered_{suffix}"] = is_inside.where(scored[f"lo_{suffix}"].notna())
     return rows

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from forecast_assets.errors import DataError, format_list
 
 # A "string" is a str or None. A "date" is midnight without a zone, a "datetime" the source's wall
-# clock and a "timestamp" in UTC, the last two in whole microseconds, as the store keeps them.
+# clock and a "timestamp" in UTC, the last two in whole microseconds, as the store keeps them. A
+# "bool" column with nulls holds objects: True, False or None.
 Kind = Literal["string", "float", "int", "bool", "date", "datetime", "timestamp"]
 DTYPES: Mapping[Kind, Any] = {"float": "float64", "int": "int64", "bool": "bool"}
 Values: TypeAlias = "pd.Series[Any]"
@@ -156,6 +157,8 @@ def cast(values: Values, kind: Kind) -> Values:
         return _to_strings(values)
     if kind in ("date", "datetime", "timestamp"):
         return _to_times(values, kind)
+    if kind == "bool" and values.isna().any():
+        return values.astype("boolean").astype("object").where(values.notna(), None)
     typed: Values = values.astype(DTYPES[kind])
     if kind != "float" and (typed != values).any():
         raise ValueError(f"the conversion would change {format_list(values[typed != values])}")
@@ -195,6 +198,8 @@ def _canonical(values: Values, kind: Kind) -> list[Any]:
         floats = values.to_numpy(dtype="<f8", copy=True)
         floats[null] = np.nan  # a NaN has many bit patterns
         return [(floats + 0.0).tobytes()]  # -0.0 becomes 0.0
+    if kind == "bool" and null.any():
+        return [null.tobytes(), values.eq(other=True).to_numpy().astype("<i8").tobytes()]
     if kind in ("int", "bool"):
         return [values.to_numpy().astype("<i8").tobytes()]
     nanoseconds = values.dt.as_unit("ns").astype("int64").to_numpy()

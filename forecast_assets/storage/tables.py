@@ -285,10 +285,10 @@ def _forecast_accuracy(levels: Sequence[float]) -> TableContract:
             Column("abs_error", "float", "Absolute error, in the series' unit."),
             Column("naive_abs_error", "float", "Absolute error of the naive forecast."),
             *(
-                Column(
+                _nullable(
                     f"in_{column_suffix(level)}",
+                    f"Whether the value lies in the {level:g} % interval; null if there was none.",
                     "bool",
-                    f"Whether the value lies in the {level:g} % interval; false if there was none.",
                 )
                 for level in levels
             ),

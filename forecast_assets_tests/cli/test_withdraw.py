@@ -51,6 +51,7 @@ def status() -> dict[str, dict[str, object]]:
 
 
 def test_nobody_is_told_while_a_forecast_with_the_same_numbers_counts(weeks: Weeks):
+    scores = records("show", "forecast_accuracy")
     output = output_of("withdraw", "--as-of", NEXT_MONDAY, "--reason", REASON, "--by", "ann")
     assert "Withdrawn: backtest_predictions 2-3, best_model 1, " in output
     assert "Notified:  nobody, because another forecast with its numbers counts." in output
@@ -58,6 +59,9 @@ def test_nobody_is_told_while_a_forecast_with_the_same_numbers_counts(weeks: Wee
     assert weeks.readers.titles == [TITLE]
     line = status()["withdrawn"]
     assert (line["value"], line["is_well"]) == ([NEXT_MONDAY], None)  # a later one counts
+    assert len(scores) == 2
+    assert records("show", "forecast_accuracy") == []  # though the table is older
+    assert records("show", "forecast_accuracy", "--version", "2") == scores
 
 
 def test_the_newest_week_is_withdrawn_and_its_readers_are_told(weeks: Weeks):

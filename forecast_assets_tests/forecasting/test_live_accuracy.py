@@ -133,7 +133,8 @@ def test_what_an_older_version_did_not_publish_is_null():
     rows = pd.DataFrame([published(0, 11.0)]).drop(columns="backtest_mae")
     row = score_published(rows, SERIES, levels=(80, 95)).iloc[0]
     assert row[["backtest_mae", "lo_95", "hi_95"]].isna().all()
-    assert not row["in_95"]
+    assert row["in_95"] is None
+    assert row["in_80"] is True
 
 
 def test_the_summary_is_as_computed_by_hand():

@@ -95,6 +95,7 @@ def test_missing_unknown_and_repeated_columns_are_named():
     ("changed", "message"),
     [
         ({"name": ["a", None]}, r"`name` is null in 1 of 2 rows \(None / 2026-01-02\)"),
+        ({"is_on": [True, None]}, r"`is_on` is null in 1 of 2 rows \(b / 2026-01-02\)"),
         (
             {"name": ["a", "a"]},
             r"the key \(name, day\) is not unique in 2 of 2 rows \(a / 2026-01-02, a / 2026-",
@@ -102,7 +103,7 @@ def test_missing_unknown_and_repeated_columns_are_named():
         ({"n": [0, -1]}, r'the rule "n is at least 0" is broken in 1 of 2 rows \(b / 2026-01-02\)'),
         ({"name": ["a", "a"], "n": [-1, 1]}, r'is not unique in 2 of 2 rows .*; the rule "n is'),
     ],
-    ids=["null", "duplicate key", "rule", "two problems"],
+    ids=["null", "null bool", "duplicate key", "rule", "two problems"],
 )
 def test_rows_that_break_the_contract_are_named(changed: dict[str, list[object]], message: str):
     with pytest.raises(DataError, match=message):
@@ -117,7 +118,7 @@ def test_rows_that_break_the_contract_are_named(changed: dict[str, list[object]]
         ("n", [1, None]),
         ("n", ["1", "2"]),
         ("n", [10**30, 1]),
-        ("is_on", [True, None]),
+        ("is_on", ["yes", None]),
         ("is_on", ["yes", "no"]),
         ("is_on", [1, 2]),
         ("name", ["a", 1]),
