@@ -104,7 +104,7 @@ CASES: dict[str, tuple[dict[str, str | bytes], str, str, Lines]] = {
     "a blank in a name": (
         {"a.csv": csv(table(walk(60, seed=1), ids=blanks()))},
         "", "",
-        {"similar_names": "2 series have names that differ in blanks"},
+        {"similar_names": "The names of 2 series differ from others in blanks"},
     ),
     "stores and departments": (
         {"a.csv": csv(departments())},

@@ -92,6 +92,15 @@ def one_line(findings: Sequence[Finding]) -> str:
     return ", ".join(kinds) or ("nothing new, nothing odd" if is_unchanged else "nothing odd")
 
 
+def published_line(findings: Sequence[Finding]) -> str:
+    """Return `one_line` of data that were published, and which kinds had held them back."""
+    held, others = blocking(findings), with_policy(findings, "warn")
+    if not held:
+        return one_line(findings)
+    accepted = f"{one_line(held)}, held back and then accepted"
+    return f"{accepted}; {one_line(others)}" if others else accepted
+
+
 def _policy(finding: Finding, n_series: int, settings: Settings) -> FindingPolicy:
     """Return the policy of the kind; few of many series warn instead of holding back the rest."""
     policy: FindingPolicy = getattr(settings.data_quality, finding.kind)

@@ -47,7 +47,7 @@ SUMMARIES: Mapping[str, str] = {
     "unknown_completeness": "{silence}, and it cannot be told whether the source went on.",
     "duplicates": "{n} of {total:row} have the series and the time of another row: {names}.",
     "overlapping_files": "{n:row} of {n_series:series} are in two files, {n_equal} with the same"
-    " value: {files}.",
+    " value: {files}. {effect}.",
     "off_grid": "{n:row} of weekly series are on another weekday than nearly all others: {names}.",
     "midnight_dates": "{n:row} of {n_series:series}, all or nearly all at midnight in UTC, were"
     " taken as dates and not converted to {zone}: {names}.",
@@ -65,8 +65,8 @@ SUMMARIES: Mapping[str, str] = {
     "out_of_range": "{n:value} of {n_series:series} are outside the allowed range: {dated}.",
     "new_series": "{n:series} were not in the previous version: {ids}.",
     "vanished_series": "{n} of {total:series} of the previous version are missing: {ids}.",
-    "similar_names": "{n:series} have names that differ in blanks, case, Unicode form or the"
-    " way a number is written alone: {names}.",
+    "similar_names": "The names of {n:series} differ from others in blanks, case, Unicode form or"
+    " the way a number is written alone: {names}.",
     "unusual": "The newest value of {n} of {total:series} is far from what the series usually"
     " does: {names}.",
     "rescaled": "The newest value of {n} of {total:series} differs from the usual level by a"
@@ -99,9 +99,9 @@ ADVICE: Mapping[str, str] = {
     " again once it has the other days.",
     "duplicates": "A sum counts them twice. Correct the query or the export that returns them; if"
     ' they are right, set `data_quality.duplicates = "publish"`.',
-    "overlapping_files": 'They count twice. Set `source.overlap`: "once" takes a row that several'
-    ' files have once, "latest_file" that of the file with the newest day, and "sum" adds them up,'
-    " as of several tills.",
+    "overlapping_files": 'Set `source.overlap`: "once" takes a row that several files have once,'
+    ' "latest_file" that of the file with the newest day, and "sum" adds them up, as of several'
+    " tills.",
     "off_grid": "A row may count for the week before or after its own. Check the dates, and"
     " `series.frequency`.",
     "midnight_dates": "If they are times, write them with the offset of the source's time zone.",

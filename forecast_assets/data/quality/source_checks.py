@@ -5,15 +5,14 @@ Checks of rows and weeks: `row_checks`, `revisions` and `value_checks`.
 
 import re
 import unicodedata
-from collections import Counter
 from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 
-from forecast_assets.config.settings import Settings
+from forecast_assets.config.settings import SeriesSettings, Settings
 from forecast_assets.data.completeness import Floats, Ints, Mask
-from forecast_assets.data.overlap import find_overlaps
+from forecast_assets.data.overlap import RELATIVE_ROUNDING, find_overlaps
 from forecast_assets.data.quality.comparison import VersionComparison, format_change
 from forecast_assets.data.quality.finding import Finding, SeriesRow, about_weeks, make_finding
 from forecast_assets.data.quality.row_checks import RawRows
@@ -27,6 +26,13 @@ MIN_STEPS = 8  # of a series
 # A series whose thousands lost their zeros, as 1.61 for 1610, has numbers from 1 to below 100 with
 # up to three decimals and whole ones from 100 to 999, with a gap of this factor between them.
 MIN_WHOLE, THOUSANDS, GAP_FACTOR, MIN_OF_EACH = 100, 1000, 10, 3
+# What rows in two files do to the value of a week, by aggregate.
+EFFECTS = {
+    "error": "The value of their weeks is ambiguous",
+    "sum": "They count twice",
+    "mean": "They weigh twice in the mean of their week",
+    "last": "The value of the last row counts",
+}
 # Blanks that may be left out or added; between two digits they tell numbers apart.
 BLANKS = re.compile(r"(?<!\d)\s+|\s+(?!\d)")
 NUMBER = re.compile(r"0*(\d+)(?:\.0+)?")
@@ -35,7 +41,7 @@ NUMBER = re.compile(r"0*(\d+)(?:\.0+)?")
 def overlapping_files(rows: RawRows, settings: Settings, *, after: pd.Timestamp) -> list[Finding]:
     """Find rows later than `after` that two overlapping files have in common.
 
-    They are harmless if the value of no week depends on how often they count.
+    They are harmless if no value depends on them.
     """
     if getattr(settings.source, "overlap", "sum") != "report":
         return []
@@ -56,13 +62,30 @@ def overlapping_files(rows: RawRows, settings: Settings, *, after: pd.Timestamp)
         )
         for name, of_series in common.groupby("unique_id")
     ]
-    n_equal, files = int(common["is_equal"].sum()), format_list(texts)
-    is_harmless = {
-        "sum": bool(((common["y_first"] == 0) & (common["y_second"] == 0)).all()),
-        "last": n_equal == len(common),
-    }.get(settings.series.aggregate, False)
-    findings = make_finding("overlapping_files", found, n_equal=n_equal, files=files)
+    is_harmless = _keeps_values(rows.valid, common, settings.series)
+    findings = make_finding(
+        "overlapping_files",
+        found,
+        n_equal=int(common["is_equal"].sum()),
+        files=format_list(texts),
+        effect="No value depends on it" if is_harmless else EFFECTS[settings.series.aggregate],
+    )
     return [replace(finding, is_harmless=is_harmless) for finding in findings]
+
+
+def _keeps_values(valid: pd.DataFrame, common: pd.DataFrame, settings: SeriesSettings) -> bool:
+    """Return whether the value of no week depends on how often common rows count."""
+    if settings.aggregate == "sum":
+        return bool((common[["y_first", "y_second"]] == 0).all(axis=None))
+    if settings.aggregate == "error" or not common["is_equal"].all():
+        return False
+    if settings.aggregate == "last":
+        return True
+    rows = valid[valid["unique_id"].isin(common["unique_id"])]
+    week = rows["ds"].dt.to_period(settings.frequency)
+    once = rows.drop_duplicates(["unique_id", "ds", "y"])
+    means = (part.groupby(["unique_id", week])["y"].mean() for part in (rows, once))
+    return bool(np.isclose(*means, rtol=RELATIVE_ROUNDING, atol=0, equal_nan=True).all())
 
 
 def number_format(rows: RawRows, comparison: VersionComparison) -> list[Finding]:
@@ -140,21 +163,25 @@ def _mixed_thousands(y: Floats, series: Ints, n_series: int) -> tuple[Mask, Mask
 
 
 def similar_names(rows: RawRows, comparison: VersionComparison) -> list[Finding]:
-    """Find names that differ in how they are written alone, if one of them is new."""
-    names = [str(name) for name in rows.series[1]]
-    plain = [_plain(name) for name in names]
-    counts, known = Counter(plain), set(comparison.old.ids)
+    """Find names that differ in how they are written alone, if one of them is new.
+
+    A new name may also be like that of a series of the previous version that is missing.
+    """
+    names, known = dict.fromkeys(map(str, rows.series[1])), set(map(str, comparison.old.ids))
     groups: dict[str, list[str]] = {}
-    for name, key in zip(names, plain, strict=True):
-        if counts[key] > 1:
-            groups.setdefault(key, []).append(name)
-    found = [
-        SeriesRow(name, None, 1, f"like {format_list(_quote(other, name) for other in others)}")
-        for group in groups.values()
-        if not known.issuperset(group)
-        for name in group
-        if (others := [other for other in group if other != name])
-    ]
+    for name in [*names, *sorted(known - names.keys())]:
+        groups.setdefault(_plain(name), []).append(name)
+    found = []
+    for group in groups.values():
+        if len(group) == 1 or known.issuperset(group):
+            continue
+        for name in filter(names.__contains__, group):
+            others = (
+                _quote(other, name) + ("" if other in names else " of the previous version")
+                for other in group
+                if other != name
+            )
+            found.append(SeriesRow(name, None, 1, f"like {format_list(others)}"))
     return make_finding("similar_names", found)
 
 

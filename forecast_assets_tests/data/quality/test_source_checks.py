@@ -18,6 +18,7 @@ from forecast_assets.data.sources.numbers import MAY_BE_THOUSANDS
 from forecast_assets_tests.builders import make_raw, make_series, make_settings, walk
 
 ALWAYS = pd.Timestamp.min
+DAY = pd.Timedelta(days=1)
 NOTHING = make_series(a=[1.0]).head(0)
 
 
@@ -106,6 +107,15 @@ def test_numbers_that_are_written_in_two_ways_look_alike(names: tuple[str, str])
     assert [one.n for one in similar_names(*compare(new))] == [2]
 
 
+def test_a_series_that_was_renamed_is_like_its_old_name():
+    old = make_series(**{"graz": walk(9, seed=1), "1": walk(9, seed=2), "Linz": walk(9, seed=3)})
+    new = make_series(**{"Graz": walk(9, seed=1), "1.0": walk(9, seed=2), "Linz": walk(9, seed=3)})
+    (one,) = similar_names(*compare(new, old))
+    was = "of the previous version"
+    assert one.message.endswith(f" alone: 1.0 (like '1' {was}), Graz (like 'graz' {was}).")
+    assert similar_names(*compare(new, new)) == []
+
+
 def test_other_names_do_not_look_alike():
     names = [
         "Graz",
@@ -143,12 +153,14 @@ def test_files_that_overlap_are_found_with_their_dates():
     (one,) = overlapping_files(rows, settings_of("sum"), after=ALWAYS)
     assert one.message == (
         "4 rows of 2 series are in two files, 4 with the same value: 1.csv and 2.csv (2024-03-22 to"
-        " 2024-03-29)."
+        " 2024-03-29). They count twice."
     )
     assert (one.n, one.series, one.is_harmless) == (4, ("a", "b"), False)
     assert (one.rows[0].ds, one.rows[0].detail) == ("2024-03-22", "1.csv, 2.csv")
-    (last,) = overlapping_files(rows, settings_of("last"), after=ALWAYS)
-    assert last.is_harmless
+    for aggregate in ("last", "mean"):
+        (other,) = overlapping_files(rows, settings_of(aggregate), after=ALWAYS)
+        assert other.is_harmless
+        assert "No value depends on it. Set `source.overlap`" in other.text
     assert overlapping_files(rows, settings_of("sum"), after=pd.Timestamp("2024-03-29")) == []
     assert overlapping_files(rows, settings_of("sum", overlap="sum"), after=ALWAYS) == []
 
@@ -159,4 +171,14 @@ def test_common_zeros_are_harmless_for_a_sum():
     (one,) = overlapping_files(rows, settings_of("sum"), after=ALWAYS)
     assert one.is_harmless
     (mean,) = overlapping_files(rows, settings_of("mean"), after=ALWAYS)
-    assert not mean.is_harmless
+    assert mean.is_harmless
+
+
+def test_common_days_of_a_part_of_a_week_change_its_mean():
+    weeks = make_series(a=walk(20, seed=1), b=walk(20, seed=2))
+    days = pd.concat([weeks.assign(ds=weeks["ds"] - DAY, y=weeks["y"] + 1), weeks])
+    is_early = days["ds"] < "2024-04-01"
+    rows = overlapping(days[is_early], days[~is_early | (days["ds"] == "2024-03-29")])
+    (one,) = overlapping_files(rows, settings_of("mean"), after=ALWAYS)
+    assert not one.is_harmless
+    assert "They weigh twice in the mean of their week." in one.message
