@@ -55,7 +55,7 @@ def run(as_of: str | None, *, is_accepted: bool, is_json: bool) -> None:
 
 def _print_week(settings: "Settings", store: "Store", run_id: str) -> None:
     from forecast_assets.cli.status_lines import main_report_file
-    from forecast_assets.data.quality.evaluate import one_line, with_policy
+    from forecast_assets.data.quality.evaluate import published_line, with_policy
     from forecast_assets.data.quality.stored_versions import findings_of
     from forecast_assets.reporting.render import forecast_rows
     from forecast_assets.storage import versions
@@ -77,7 +77,8 @@ def _print_week(settings: "Settings", store: "Store", run_id: str) -> None:
     findings = findings_of(store, series[0], settings)
     if with_policy(findings, "hold", "warn"):
         click.echo(
-            f"\nThe data:       {one_line(findings)}; more: forecast-assets show data_findings"
+            f"\nThe data:       {published_line(findings)};"
+            " more: forecast-assets show data_findings"
         )
     click.echo(f"\nThe report:     {settings.var / main_report_file(store.read(report)['file'])}")
     click.echo(f"Earlier weeks:  {relpath(sys.argv[0])} history next_week_forecast")

@@ -121,7 +121,7 @@ def not_counted(store: "Store", newest: datetime | None, *, now: datetime) -> It
 
 def _data(context: StatusContext) -> Iterator[StatusLine]:
     """Summarize the findings on the newest fetch; not well if any is a warning or hold."""
-    from forecast_assets.data.quality.evaluate import one_line, with_policy
+    from forecast_assets.data.quality.evaluate import published_line, with_policy
     from forecast_assets.data.quality.stored_versions import findings_of
 
     if held := [*held_data_line(context.store, now=context.now)]:
@@ -131,7 +131,7 @@ def _data(context: StatusContext) -> Iterator[StatusLine]:
     findings = findings_of(context.store, series, context.settings)
     counts = {finding.kind: finding.n for finding in findings}
     is_well = not with_policy(findings, "hold", "warn")
-    yield StatusLine("data", counts, is_well, one_line(findings))
+    yield StatusLine("data", counts, is_well, published_line(findings))
 
 
 def held_data_line(store: "Store", *, now: datetime) -> Iterator[StatusLine]:
@@ -181,7 +181,8 @@ def _accuracy(context: StatusContext) -> Iterator[StatusLine]:
     ratio = float(total["over_naive"])
     text = ", ".join(f"{share:.0%} in the {level} % interval" for level, share in shares.items())
     yield StatusLine("forecasts_due", int(total["n"]))
-    yield StatusLine("error_over_naive", ratio, not check.worse_than_naive, f"{ratio:.2f}")
+    text_of_ratio = "–" if math.isnan(ratio) else f"{ratio:.2f}"
+    yield StatusLine("error_over_naive", ratio, not check.worse_than_naive, text_of_ratio)
     yield StatusLine("coverage", shares, not check.off_coverage, text or "–")
 
 

@@ -10,7 +10,12 @@ import pandas as pd
 
 from forecast_assets.config.settings import Settings
 from forecast_assets.data import weekly
-from forecast_assets.data.quality.evaluate import blocking, evaluate, hold_message, one_line
+from forecast_assets.data.quality.evaluate import (
+    blocking,
+    evaluate,
+    hold_message,
+    published_line,
+)
 from forecast_assets.data.quality.stored_versions import (
     is_same_fetch,
     previous_rows,
@@ -99,6 +104,6 @@ def series(
             "n_weeks_left_out": weeks.n_partial,
             "n_rows_left_out": weeks.n_left_out,
             "n_rows_of_unfinished_weeks": weeks.n_unfinished,
-            "data_quality": one_line(findings),
+            "data_quality": published_line(findings),
         },
     )

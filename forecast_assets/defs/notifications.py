@@ -13,7 +13,7 @@ import dagster as dg
 import pandas as pd
 
 from forecast_assets.config.settings import Settings, Severity
-from forecast_assets.data.quality.evaluate import one_line, with_policy
+from forecast_assets.data.quality.evaluate import published_line, with_policy
 from forecast_assets.defs import checks
 from forecast_assets.errors import StoreError
 from forecast_assets.notifications.queue import NotificationQueue
@@ -65,7 +65,7 @@ def with_problems(week: summary.WeeklyReport, settings: Settings) -> summary.Wee
         checks.intervals_and_skill(week.accuracy_check),
     ]
     findings = with_policy(week.findings, "hold", "warn")
-    problems = [f"The data are unusual: {one_line(findings)}. “The data” has the details."]
+    problems = [f"The data are unusual: {published_line(findings)}. “The data” has the details."]
     failures = [str(result.description) for result in results if not result.passed]
     return replace(week, problems=[*(problems if findings else []), *failures])
 

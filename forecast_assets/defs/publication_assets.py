@@ -38,7 +38,7 @@ from forecast_assets.storage.versions import (
     resolve_inputs,
     valid_versions,
 )
-from forecast_assets.storage.withdrawals import drop_withdrawn
+from forecast_assets.storage.withdrawals import drop_withdrawn, withdrawal_of_week
 
 
 @week_asset(group="forecast", kind="numpy", code_version="2")
@@ -172,6 +172,7 @@ def weekly_report(
         for asset in ("next_week_forecast", "series")
     )
     accuracy = drop_withdrawn(store, forecast_accuracy)
+    withdrawal = withdrawal_of_week(store, series["ds"].max().date())
     week = notifications.with_problems(
         summary.WeeklyReport(
             forecast=next_week_forecast,
@@ -189,6 +190,7 @@ def weekly_report(
             units=settings.series.units,
             findings=findings_of(store, data, settings),
             made_from=f"next_week_forecast {commit.version}, made from {commit.made_from}",
+            withdrawn=withdrawal.text if withdrawal else "",
         ),
         settings,
     )

@@ -13,6 +13,7 @@ import pandas as pd
 
 from forecast_assets.config.settings import column_suffix
 from forecast_assets.data.quality.evaluate import with_policy
+from forecast_assets.data.quality.finding import Finding
 from forecast_assets.errors import format_list
 from forecast_assets.forecasting.backtest_results import INELIGIBLE, TOO_FEW
 from forecast_assets.forecasting.leaderboard import leaderboard
@@ -61,7 +62,7 @@ def summarize(report: WeeklyReport, *, max_full: int = MAX_FULL) -> Summary:
     newest = rows[rows["is_newest"]]
     lead = [
         narrative.next_week_sentence(newest, changes),
-        narrative.last_week_sentence(newest, levels[0]),
+        narrative.last_week_sentence(newest, levels[0], withdrawn=report.withdrawn),
         narrative.accuracy_sentence(report),
     ]
     return Summary(rows, shown, levels, lead, narrative.attention(report, rows))
@@ -223,6 +224,12 @@ def _data(report: WeeklyReport) -> Context:
         "longest": int(lengths.max()),
         "late": late.head(MAX_ROWS).to_dict("records"),
         "n_late": len(late),
-        "findings": [finding.message for finding in findings[:MAX_FINDINGS]],
+        "findings": [_finding_text(finding) for finding in findings[:MAX_FINDINGS]],
         "n_findings": len(findings),
     }
+
+
+def _finding_text(finding: Finding) -> str:
+    """Return what was found, and whether it was accepted: else the data would not be published."""
+    accepted = " It held the data back, and was accepted." if finding.policy == "hold" else ""
+    return f"{finding.message}{accepted}"

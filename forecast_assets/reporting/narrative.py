@@ -71,11 +71,16 @@ def next_week_sentence(rows: pd.DataFrame, changes: Mapping[str, str]) -> str:
     )
 
 
-def last_week_sentence(rows: pd.DataFrame, level: float) -> str:
-    """Count the values of last week inside their interval of the level, of `summarize_series`."""
+def last_week_sentence(rows: pd.DataFrame, level: float, *, withdrawn: str = "") -> str:
+    """Count the values of last week inside their interval of the level, of `summarize_series`.
+
+    `withdrawn` describes the forecast for last week that was withdrawn, if it was.
+    """
     suffix = column_suffix(level)
     judged = rows[rows["miss"].notna()]
     if judged.empty:
+        if withdrawn:
+            return f"Last week's forecast was withdrawn: that {withdrawn}."
         return "There was no forecast for last week."
     low, high = judged[f"was_lo_{suffix}"], judged[f"was_hi_{suffix}"]
     has_interval = low.notna()

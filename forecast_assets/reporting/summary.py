@@ -29,7 +29,7 @@ class WeeklyReport:
     `metric` is the selection metric, `n_windows` the number of folds of the settings; `units` maps
     patterns of series names to units, the first match counts; `problems` are the complaints of the
     asset checks, `findings` those about the data; `made_from` names the versions behind the
-    forecast.
+    forecast. `withdrawn` tells when, by whom and why the forecast for last week was withdrawn.
     """
 
     forecast: pd.DataFrame
@@ -46,6 +46,7 @@ class WeeklyReport:
     findings: Sequence[Finding] = ()
     made_from: str = ""
     n_windows: int = 0
+    withdrawn: str = ""
 
     def only(self, patterns: Sequence[str]) -> Self:
         """Return the report of the series whose names match a pattern, maybe of none.
@@ -133,7 +134,7 @@ def model_label(model: str, rung: str) -> str:
 def interval_outcome(row: Mapping[Any, Any], levels: Sequence[float]) -> str:
     """Name the narrowest of the published intervals that holds the newest value."""
     if np.isnan(row["miss"]):
-        return "no forecast was published"
+        return "no forecast"
     ends = [[row[f"was_{name}"] for name in interval_columns([level])] for level in levels]
     if np.isnan(ends).any():
         return "no interval was published"

@@ -6,7 +6,7 @@ notified by the command `withdraw`.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from itertools import takewhile
 
 import pandas as pd
@@ -15,7 +15,7 @@ from forecast_assets.errors import VersionNotFoundError, VersionWithdrawnError, 
 from forecast_assets.storage.commit import Commit, InputVersion
 from forecast_assets.storage.lineage import ancestors
 from forecast_assets.storage.store import Store
-from forecast_assets.storage.tables import FORECAST, WITHDRAWALS
+from forecast_assets.storage.tables import FORECAST, WITHDRAWALS, target_week
 from forecast_assets.storage.versions import valid_versions, withdrawn_versions
 
 
@@ -71,6 +71,17 @@ def open_withdrawals(store: Store) -> list[Withdrawal]:
     published = {commit.as_of for commit in valid_versions(store, FORECAST)}
     rows = {row.as_of: row for row in read_withdrawals(store)}
     return [rows[as_of] for as_of in sorted(rows.keys() - published, reverse=True)]
+
+
+def withdrawal_of_week(store: Store, week: date) -> Withdrawal | None:
+    """Return the last withdrawal of a forecast whose first week ends on a day, None without any."""
+    times = [
+        commit.as_of
+        for version, commit in withdrawn_versions(store).items()
+        if version.asset == FORECAST and target_week(store.read([store.commit(version)])) == week
+    ]
+    rows = {row.at: row for row in read_withdrawals(store)}
+    return rows[max(times)] if times else None
 
 
 def forecasts_as_of(store: Store, time: datetime) -> list[Commit]:

@@ -100,7 +100,13 @@ def test_held_data_fail_the_run_until_they_are_accepted(
     published = output_of("run", "--accept")
     assert "made again: the data (vanished series (1)) held back as of 20" in published
     assert "The report:" in published
-    assert "The data:       vanished series (1); more: forecast-assets show data_f" in published
+    accepted = "vanished series (1), held back and then accepted"
+    assert f"The data:       {accepted}; more: forecast-assets show data_f" in published
+    assert f"data               {accepted}\n" in output_of("status")
+    report = published.partition("The report:")[2].split()[0].replace(".html", ".md")
+    text = Path(report).read_text()
+    assert f"- The data are unusual: {accepted}." in text
+    assert "missing: b. It held the data back, and was accepted." in text
     (line,) = [row for row in records("status") if row["name"] == "data"]
     assert line == {"name": "data", "value": {"vanished_series": 1}, "is_well": False}
 

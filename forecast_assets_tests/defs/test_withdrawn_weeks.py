@@ -43,6 +43,11 @@ def take_back(settings: Settings, as_of: datetime) -> None:
     withdraw(store, forecasts_as_of(store, as_of), row)
 
 
+def newest_report(settings: Settings) -> str:
+    pages = settings.var.glob("reports/*/report.md")
+    return max(pages, key=lambda path: path.stat().st_mtime).read_text()
+
+
 def stale_assets(settings: Settings, instance: dg.DagsterInstance, now: datetime) -> str:
     """Return what the sensor says at a time."""
     sensor = build_stale_assets(settings, build_store(settings), clock=lambda: now)
@@ -95,6 +100,9 @@ def test_a_withdrawn_forecast_is_not_scored_and_the_next_week_is_compared_with_t
     assert (scored(), n_scored_by_status()) == (["2024-11-15"], 3)
     take_back(published, FIRST)
     assert n_scored_by_status() == 0  # though the table is older
+    assert run(published, instance, SECOND + HOUR).success
+    text = "that as of 2024-12-02 00:00 UTC (by ann on 2024-12-02 01:00 UTC: It was wrong)."
+    assert f"Last week's forecast was withdrawn: {text}" in newest_report(published)
     add_weeks(published, 130.0, 131.0)
     assert run(published, instance, SECOND + WEEK).success
     assert scored() == ["2024-11-22"]
@@ -125,8 +133,7 @@ def test_a_forecast_from_the_future_is_a_finding_until_it_is_withdrawn(
     assert (check.passed, check.severity) == (False, dg.AssetCheckSeverity.WARN)
     text = f"1 forecast as of a future time, by a clock that was or is wrong: {future.isoformat()}."
     assert text in str(check.description)
-    report = max(published.var.glob("reports/*/report.md"), key=lambda path: path.stat().st_mtime)
-    assert "future clock (1)" in report.read_text()
+    assert "future clock (1)" in newest_report(published)
     take_back(published, future)
     assert on_time().passed
 

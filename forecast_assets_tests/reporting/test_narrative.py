@@ -6,6 +6,7 @@ import pytest
 
 from forecast_assets.forecasting import live_accuracy
 from forecast_assets.reporting import narrative
+from forecast_assets.reporting.render import render
 from forecast_assets.reporting.summary import summarize_series
 from forecast_assets_tests.builders import make_ragged, make_series, walk
 from forecast_assets_tests.report_builders import (
@@ -65,6 +66,15 @@ def test_values_of_last_week_inside_their_interval_are_counted():
 def test_last_week_of_one_series_is_a_plain_sentence(half: float | None, expected: str):
     report = make_report(n_weeks=0) if half is None else make_report(half=half)
     assert narrative.last_week_sentence(summarize_series(report), 80) == expected
+
+
+def test_a_withdrawn_forecast_of_last_week_is_named_unless_another_one_counts():
+    text = "as of 2026-01-05 00:00 UTC (by ann on 2026-01-06 00:00 UTC: The *file* was wrong)"
+    report = make_report(n_weeks=0, withdrawn=text)
+    sentence = f"Last week's forecast was withdrawn: that {text}."
+    assert narrative.last_week_sentence(summarize_series(report), 80, withdrawn=text) == sentence
+    assert r"The \*file\* was wrong" in render(report)["report.md"]
+    assert sentence not in render(make_report(withdrawn=text))["report.html"]
 
 
 def test_the_accuracy_sentence_compares_with_naive_and_with_chance():

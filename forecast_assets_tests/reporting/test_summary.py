@@ -119,7 +119,7 @@ def test_the_number_format_of_a_row_fits_its_interval_else_its_usual_change():
         (last_week(11.5, **NARROW, **WIDE), "outside 80 %, inside 95 %"),
         (last_week(7.0, **NARROW, **WIDE), "outside 95 %"),
         (last_week(7.0, **NARROW, lo_95=np.nan, hi_95=np.nan), "no interval was published"),
-        ({**last_week(7.0, **NARROW, **WIDE), "miss": np.nan}, "no forecast was published"),
+        ({**last_week(7.0, **NARROW, **WIDE), "miss": np.nan}, "no forecast"),
     ],
 )
 def test_an_outcome_names_the_narrowest_interval_that_holds_the_value(

@@ -28,8 +28,9 @@ from forecast_assets.storage.withdrawals import (
     open_withdrawals,
     read_withdrawals,
     withdraw,
+    withdrawal_of_week,
 )
-from forecast_assets_tests.builders import AS_OF, make_settings
+from forecast_assets_tests.builders import AS_OF, FIRST_WEEK, make_settings
 from forecast_assets_tests.store_builders import (
     WEEK,
     make_commit,
@@ -195,6 +196,16 @@ def test_scores_of_a_forecast_withdrawn_since_are_left_out(tmp_path: Path):
         [make_row("forecast_accuracy", made_at=time) for time in (AS_OF, AS_OF + WEEK)]
     )
     assert list(drop_withdrawn(store, scores)["made_at"]) == [AS_OF]
+
+
+def test_the_withdrawal_of_a_week_is_found_by_its_day(tmp_path: Path):
+    store = two_weeks(tmp_path)
+    week = pd.Timestamp(FIRST_WEEK).date()
+    found = withdrawal_of_week(store, week)
+    assert found is not None
+    assert (found.as_of, found.reason, found.at) == (AS_OF + WEEK, "The file was wrong", LATER)
+    assert withdrawal_of_week(store, week + WEEK) is None
+    assert withdrawal_of_week(make_store(tmp_path / "another"), week) is None
 
 
 def test_forecasts_from_the_future_are_described_with_the_way_to_withdraw_them(tmp_path: Path):
