@@ -179,6 +179,15 @@ def test_levels_that_the_scores_lack_are_left_out(
     assert lines["forecasts_due"].value == 3
 
 
+def test_forecasts_without_an_interval_have_no_coverage(tmp_path: Path):
+    store = make_store(tmp_path)
+    write_week(store, past=12, half_width=float("nan"))
+    assert store.read(store.history("forecast_accuracy"))["in_80"].isna().all()
+    lines = lines_of(store)
+    assert (lines["coverage"].value, lines["coverage"].display) == ({}, "–")
+    assert not [line.display for line in lines.values() if "nan" in line.display]
+
+
 def test_a_lost_version_affects_only_its_own_lines(tmp_path: Path):
     write_week(make_store(tmp_path))
     store = make_store(tmp_path)

@@ -15,12 +15,15 @@ from forecast_assets.errors import SourceError, format_list
 MAX_PAGES = 10_000
 # RFC 8288: a URL in angle brackets, and its parameters.
 LINK = re.compile(r'<([^>]*)>((?:\s*;\s*[\w!#$&+.^`|~*-]+(?:\s*=\s*(?:"[^"]*"|[^\s;,"]*))?)*)')
-# Keys by which APIs name the next page.
-NEXT_PAGE = re.compile(
-    r"(@odata\.)?next(_?(page|cursor|link|url|href|token|page_?token))?|(end|page)?_?cursor"
-    r"|(page|continuation)_?token|continuation|has_?(more|next)(_?page)?|scroll_?id",
-    re.IGNORECASE,
+# Keys by which APIs name the next page, or that there is one.
+NEXT = (
+    r"(@odata\.)?next(_?(page|cursor|link|url|href|token|page_?token))?|has_?(more|next)(_?page)?"
+    r"|continuation(_?token)?"
 )
+NEXT_PAGE = re.compile(rf"{NEXT}|(end|page)?_?cursor|page_?token|scroll_?id", re.IGNORECASE)
+# Keys that do so beside a path that is absent, or empty: not a cursor, which may be of this page.
+BESIDE_ABSENT = re.compile(r"after|token", re.IGNORECASE)
+BESIDE_EMPTY = re.compile(rf"{NEXT}|after", re.IGNORECASE)
 SIMILAR = 0.8  # share of letters that a misspelt key and the right one have in common
 RELATION = re.compile(r';\s*rel\s*=\s*(?:"([^"]*)"|([^\s;,"]*))', re.IGNORECASE)
 
@@ -119,31 +122,33 @@ class Paginator:
                 f" `source.paging`; a `link` without a path reads the `Link` header."
             )
         value: Any = page.json
+        is_absent = False
         for key in path.split("."):
-            if self._n_pages == 1 and value is not None and key not in _as_object(value):
-                self._check_only_page(page.json, path)
+            is_absent = is_absent or (value is not None and key not in _as_object(value))
             value = _as_object(value).get(key)
+        if self._n_pages == 1 and (value in (None, "") or value is False):
+            self._check_only_page(page.json, path, is_absent=is_absent)
         return value
 
-    def _check_only_page(self, first: Mapping[str, Any], path: str) -> None:
-        """Refuse a first page without the path if it names another page in some other way.
+    def _check_only_page(self, first: Mapping[str, Any], path: str, *, is_absent: bool) -> None:
+        """Refuse a first page that has no next page at the path, but names one in some other way.
 
-        APIs may leave the path out if there is only one page.
+        APIs may leave the path out, or leave it empty, if there is only one page.
         """
-        last_key = path.rpartition(".")[2]
         others = [
             other
             for other, value in _paths(first)
-            if _is_similar(key := other.rpartition(".")[2], last_key)
-            or (value and NEXT_PAGE.fullmatch(key))
+            if _names_next_page(other, value, path, is_absent=is_absent)
         ]
         if others:
+            how = "without" if is_absent else "with an empty"
             raise SourceError(
-                f"{self.first.label} gives a first page without `source.paging.path` = {path}, but"
+                f"{self.first.label} gives a first page {how} `source.paging.path` = {path}, but"
                 f" with {format_list(others)}. Its other pages would not be read, so nothing was"
                 f" published. Correct the path."
             )
-        self._note(f"the first page has no {path}, so it is read as the only one")
+        if is_absent:
+            self._note(f"the first page has no {path}, so it is read as the only one")
 
     def _check_new(self, text: str, noun: str) -> None:
         if text in self._seen:
@@ -172,6 +177,15 @@ def _paths(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
             yield from _paths(inner, f"{prefix}{key}.")
         elif not isinstance(inner, list):
             yield f"{prefix}{key}", inner
+
+
+def _names_next_page(other: str, value: object, path: str, *, is_absent: bool) -> bool:
+    """Return whether another path of the first page names a next page that is not at `path`."""
+    (place, _, key), (parent, _, last_key) = (each.rpartition(".") for each in (other, path))
+    if is_absent and (_is_similar(key, last_key) or (value and NEXT_PAGE.fullmatch(key))):
+        return True
+    beside = BESIDE_ABSENT if is_absent else BESIDE_EMPTY
+    return bool(value and place == parent and beside.fullmatch(key))
 
 
 def _is_similar(key: str, other: str) -> bool:

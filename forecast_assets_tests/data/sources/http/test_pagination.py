@@ -170,6 +170,7 @@ def test_pages_that_cannot_be_read_on_are_refused(
         ({"next": "b"}, "links.next_cursor.id", "links.next"),
         ({"nextPageToken": "b"}, "links.token", "links.nextPageToken"),
         ({"total": 3, "has_more": True}, "links.after", "links.has_more"),
+        ({"after": "b"}, "links.before", "links.after"),
     ],
 )
 def test_a_first_page_without_the_path_but_with_another_next_page_is_refused(
@@ -182,6 +183,35 @@ def test_a_first_page_without_the_path_but_with_another_next_page_is_refused(
         r" other pages would not be read, so nothing was published\. Correct the path\.",
         records="rows",
         paging={"kind": "cursor", "path": path},
+    )
+
+
+@pytest.mark.parametrize(
+    ("path", "meta", "found"),
+    [
+        ("before", {"before": None, "after": "b"}, "links.after"),
+        ("previous", {"previous": "", "next": "b", "cursor": "a"}, "links.next"),
+        ("next", {"next": False, "hasMore": True}, "links.hasMore"),
+        (
+            "next",
+            {"next": None, "cursor": "a", "next_update": "2026-01-05", "retry_after": 9},
+            None,
+        ),
+        ("next", {"next": 0, "has_more": True}, None),  # 0 is a cursor
+    ],
+)
+def test_a_first_page_with_an_empty_path_beside_another_next_page_is_refused(
+    tmp_path: Path, path: str, meta: dict[str, Any], found: str | None
+) -> None:
+    paging = {"kind": "cursor", "path": f"links.{path}"}
+    first = json_reply({"rows": [ROW], "links": meta})
+    if found is None:
+        with serve([first, page(LAST_ROW, None)]) as server:
+            assert read(tmp_path, server, paging=paging)[0] == 1.5
+        return
+    message = rf"with an empty `source\.paging\.path` = links\.{path}, but with {found}\. Its other"
+    assert_refused(
+        tmp_path, first, f"/data gives a first page {message}", records="rows", paging=paging
     )
 
 
