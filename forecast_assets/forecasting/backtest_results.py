@@ -272,9 +272,12 @@ def _too_few(folds: SeriesFolds, backtest: BacktestSettings) -> str | None:
     if n_real >= n_needed:
         return None
     n_filled, n_weeks = int(folds.is_filled.sum()), len(folds.y)
+    distances = np.diff(np.flatnonzero(~folds.is_filled))
+    usual = int(np.median(distances)) if len(distances) >= n_needed else 0
+    remedy = f"; values are {usual} weeks apart, so set `backtest.horizon` to {usual}"
     return (
-        f"{n_real} weeks can be scored and {n_needed} are needed: {n_filled} of {n_weeks} weeks"
-        f" were filled"
+        f"{n_real} week{'s' * (n_real != 1)} can be scored and {n_needed} are needed: {n_filled} of"
+        f" {n_weeks} weeks were filled{remedy if usual > backtest.horizon else ''}"
     )
 
 

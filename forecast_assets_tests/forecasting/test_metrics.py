@@ -372,6 +372,7 @@ def test_a_series_with_gaps_is_scored_like_others_of_its_panel(
     pd.testing.assert_frame_equal(together, one_by_one, rtol=1e-12)
 
 
+APART = "; values are 2 weeks apart, so set `backtest.horizon` to 2"
 FEW = make_series(few=walk(60, seed=1), long=walk(60, seed=2))
 
 
@@ -398,10 +399,9 @@ def test_too_few_real_weeks_are_a_status_of_their_own(
     assert set(few["status"]) == {status}
     assert set(few["n_real"]) == {n_real}
     if status == "too_few":
-        reason = (
-            f"{n_real} weeks can be scored and 8 are needed: {len(gaps)} of 60 weeks were filled"
-        )
-        assert set(few["reason"]) == {reason}
+        weeks, remedy = ("week", APART) if gaps.step == 2 else ("weeks", "")
+        reason = f"{n_real} {weeks} can be scored and 8 are needed: {len(gaps)} of 60 weeks were"
+        assert set(few["reason"]) == {f"{reason} filled{remedy}"}
         assert few["mae"].isna().all()
         assert not few["may_be_best"].any()
 

@@ -8,7 +8,7 @@ import csv
 import io
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -240,16 +240,32 @@ def _is_like_data(
     fields = next(csv.reader([text], delimiter=layout.separator))
     places = dict(zip(layout.names, fields, strict=False))
     last = layout.names[len(fields) - 1] if is_cut and len(fields) <= len(layout.names) else ""
-    for name in (*options.ids, options.ds):
-        field, known = places.get(name, "").strip(), frame[name].cat.categories
-        if name == options.ds:  # 2026-01-02 is 9999-99-99
-            field, known = re.sub(r"\d", "9", field), known.str.replace(r"\d", "9", regex=True)
-        is_beginning = name == last and bool(field.strip("9")) and known.str.startswith(field).any()
-        if field and (field in known or is_beginning):
-            return True
-    has_place = not places.keys().isdisjoint((*options.ids, options.ds))
+    known = {name: frame[name].cat.categories for name in (*options.ids, options.ds)}
     has_open_quote = text.count('"') % 2 == 1
-    return has_open_quote or any(map(DATE.fullmatch, fields)) or (is_cut and not has_place)
+    return (
+        has_known_place(places, known, ds=options.ds, last=last)
+        or has_open_quote
+        or any(map(DATE.fullmatch, fields))
+        or (is_cut and places.keys().isdisjoint(known))
+    )
+
+
+def has_known_place(
+    places: Mapping[str, str], known: Mapping[str, pd.Index], *, ds: str, last: str = ""
+) -> bool:
+    """Return whether a line has a text of the table in its place, of a time in the column `ds`.
+
+    `known` has the texts of each column. At the place `last` the beginning of one is enough.
+    """
+    for name, texts in known.items():
+        field = places.get(name, "").strip()
+        if name == ds:  # 2026-01-02 is 9999-99-99
+            field = re.sub(r"\d", "9", field)
+        alike = texts.str.replace(r"\d", "9", regex=True) if name == ds else texts
+        is_beginning = name == last and bool(field.strip("9")) and alike.str.startswith(field).any()
+        if field and (field in alike or is_beginning):
+            return True
+    return False
 
 
 def _note(layout: CsvLayout, n_footer: int, options: ParseOptions) -> None:

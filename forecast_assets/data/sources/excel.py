@@ -6,7 +6,13 @@ from typing import IO, Any
 
 import pandas as pd
 
-from forecast_assets.data.sources.csv_text import MAX_LINES, lines_left_out
+from forecast_assets.data.sources.csv_text import (
+    DATE,
+    MAX_FOOTER_LINES,
+    MAX_LINES,
+    has_known_place,
+    lines_left_out,
+)
 from forecast_assets.data.sources.request import ByteBudget, ParseOptions, has_each_once
 from forecast_assets.errors import SourceError, format_list
 
@@ -48,7 +54,8 @@ def parse_excel(
             return pd.DataFrame(columns=names)
         _note(title, len(headers), end or 1, options)
         rows = book[title].iter_rows(min_row=(end or 1) + 1, values_only=True)
-        return _to_frame(rows, names, options, name=name, budget=budget)
+        frame = _to_frame(rows, names, options, name=name, budget=budget)
+        return _without_footer(frame, options)
     finally:
         book.close()
 
@@ -81,13 +88,13 @@ def _to_frame(
     name: str,
     budget: ByteBudget,
 ) -> pd.DataFrame:
-    """Return the columns of the rows, without blank ones."""
-    columns = options.selected(names)
+    """Return the columns of the rows, without those that are blank in the mapped columns."""
+    columns, n_mapped = options.selected(names), len(options.columns)
     places = [names.index(column) for column in columns]
     kept: list[list[Any]] = []
     while block := list(islice(rows, 10_000)):
         cells = [[row[i] if i < len(row) else None for i in places] for row in block]
-        cells = [row for row in cells if any(value is not None for value in row)]
+        cells = [row for row in cells if any(value is not None for value in row[:n_mapped])]
         texts = sum(len(value) for row in cells for value in row if isinstance(value, str))
         budget.take(CELL_BYTES * len(cells) * len(columns) + texts, of=name)
         kept += cells
@@ -95,3 +102,25 @@ def _to_frame(
     return pd.DataFrame(
         {column: pd.Series(v, dtype=object) for column, v in zip(columns, values, strict=True)}
     )
+
+
+def _without_footer(frame: pd.DataFrame, options: ParseOptions) -> pd.DataFrame:
+    """Leave out the last rows if they are no rows of the table, as `parse_csv` does.
+
+    Such a row has no value, and lacks the time or a part of the id.
+    """
+    at = [*options.ids, options.ds]
+    is_odd = frame[at].isna().any(axis=1) & frame[options.columns[-1]].isna()
+    n_footer = int(is_odd[::-1].cumprod().sum())
+    table, footer = frame[: len(frame) - n_footer], frame[len(frame) - n_footer :]
+    if table.empty or not 0 < n_footer <= MAX_FOOTER_LINES:
+        return frame
+    known = {name: pd.Index(table[name].dropna().map(str).unique()) for name in at}
+    for row in footer[list(options.columns)].to_dict("records"):
+        places = {str(name): str(value) for name, value in row.items() if value is not None}
+        if has_known_place(places, known, ds=options.ds) or any(
+            map(DATE.fullmatch, places.values())
+        ):
+            return frame
+    options.note(lines_left_out(n_footer, "after the last row"))
+    return table

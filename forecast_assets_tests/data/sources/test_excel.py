@@ -11,7 +11,7 @@ import pytest
 
 from forecast_assets.data.sources.fetch import fetch
 from forecast_assets.data.sources.request import FetchRequest
-from forecast_assets.errors import SourceError
+from forecast_assets.errors import DataError, SourceError
 from forecast_assets_tests.builders import AS_OF, make_settings
 from forecast_assets_tests.http_servers import Reply, serve
 
@@ -57,6 +57,34 @@ def test_the_rows_of_a_sheet_are_read(tmp_path: Path):
     assert rows == SOLD
     assert notes[:2] == ["the sheet a is read", "2 lines before the header are left out"]
     assert read(tmp_path, titled, skip_rows=2, decimal=",")[1] == ["the sheet a is read"]
+
+
+NOTES = [[], ["Source: the tills", None, None, None], ["3 rows"]]
+
+
+@pytest.mark.parametrize("order", [HEADER, ["week", "shop", "sold", "note"]])
+def test_notes_below_the_table_are_left_out(tmp_path: Path, order: list[str]):
+    places = [HEADER.index(name) for name in order]
+    rows = [[row[i] for i in places] for row in ROWS]
+    sold, notes = read(tmp_path, workbook(a=rows + NOTES))
+    assert sold == SOLD
+    assert "2 lines after the last row are left out" in notes
+
+
+@pytest.mark.parametrize(
+    ("last", "message"),
+    [
+        (["Total", None, None, 7], r"column `week`, hold no time: row 4: None\. They are the last"),
+        (["Köln", None, None, None], r"column `week`, hold no time: row 4: None"),
+        ([None, None, date(2026, 1, 9), None], r"column `shop`, hold no series .*: row 4: None"),
+        (["2026-01-09", None, None, None], r"column `week`, hold no time: row 4: None"),
+    ],
+)
+def test_last_rows_that_may_be_of_the_table_are_not_left_out(
+    tmp_path: Path, last: list[Any], message: str
+):
+    with pytest.raises(DataError, match=message):
+        read(tmp_path, workbook(a=[*ROWS, last]))
 
 
 def test_a_workbook_over_http_is_read(tmp_path: Path):
