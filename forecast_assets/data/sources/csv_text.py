@@ -8,7 +8,7 @@ import csv
 import io
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -18,6 +18,7 @@ import pyarrow as pa
 from pyarrow import csv as arrow_csv
 
 from forecast_assets.data.sources.columns import check_columns
+from forecast_assets.data.sources.footer import DATE, MAX_FOOTER_LINES, has_known_place
 from forecast_assets.data.sources.request import ParseOptions, has_each_once
 from forecast_assets.errors import SourceError
 
@@ -30,7 +31,6 @@ BYTE_ORDER_MARKS = {
     codecs.BOM_UTF16_BE: "utf-16-be",
 }
 MAX_LINES = 100  # that are searched for the header
-MAX_FOOTER_LINES = 20
 ONE_MORE = (
     "so have others: quote numbers with a decimal comma or separate columns by another character,"
     " or end rows without a separator"
@@ -39,7 +39,6 @@ ONE_MORE = (
 TEXTS = pa.dictionary(pa.int32(), pa.string())
 # What pyarrow tells of a row after the number of its columns.
 VALUES_IN_ERROR = re.compile(r"(columns, got \d+):.*", re.DOTALL)
-DATE = re.compile(r"\s*(\d{4}-?\d\d-?\d\d|\d{1,2}[./-]\d{1,2}[./-]\d{2,4})([T ].*)?\s*")
 
 
 @dataclass(frozen=True)
@@ -248,24 +247,6 @@ def _is_like_data(
         or any(map(DATE.fullmatch, fields))
         or (is_cut and places.keys().isdisjoint(known))
     )
-
-
-def has_known_place(
-    places: Mapping[str, str], known: Mapping[str, pd.Index], *, ds: str, last: str = ""
-) -> bool:
-    """Return whether a line has a text of the table in its place, of a time in the column `ds`.
-
-    `known` has the texts of each column. At the place `last` the beginning of one is enough.
-    """
-    for name, texts in known.items():
-        field = places.get(name, "").strip()
-        if name == ds:  # 2026-01-02 is 9999-99-99
-            field = re.sub(r"\d", "9", field)
-        alike = texts.str.replace(r"\d", "9", regex=True) if name == ds else texts
-        is_beginning = name == last and bool(field.strip("9")) and alike.str.startswith(field).any()
-        if field and (field in alike or is_beginning):
-            return True
-    return False
 
 
 def _note(layout: CsvLayout, n_footer: int, options: ParseOptions) -> None:
