@@ -144,6 +144,7 @@ def _findings(
     yield from row_checks.duplicates(rows, after=after, zone=settings.source.zone)
     yield from source_checks.overlapping_files(rows, settings, after=after)
     yield from row_checks.off_grid(rows, after=after)
+    yield from row_checks.local_midnights(rows, after=after, zone=settings.source.zone)
     yield from row_checks.midnight_dates(rows, zone=settings.source.zone)
     yield from row_checks.placeholder_dates(rows)
     yield from source_checks.number_format(rows, comparison)

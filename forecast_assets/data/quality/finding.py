@@ -49,6 +49,9 @@ SUMMARIES: Mapping[str, str] = {
     "overlapping_files": "{n:row} of {n_series:series} are in two files, {n_equal} with the same"
     " value: {files}. {effect}.",
     "off_grid": "{n:row} of weekly series are on another weekday than nearly all others: {names}.",
+    "off_grid/midnights": "{n:row} of {n_series:series} are at {hours}, as midnights of a time zone"
+    " with summer time are in UTC, and count for the day before: {names}. If they are midnights,"
+    " set `source.timezone`.",
     "midnight_dates": "{n:row} of {n_series:series}, all or nearly all at midnight in UTC, were"
     " taken as dates and not converted to {zone}: {names}.",
     "placeholder_dates": "{n:row} of {n_series:series} have a date that stands for a missing one,"

@@ -32,6 +32,8 @@ PLACEHOLDERS = np.array([
     "2038-01-19", "2050-01-01", "2079-06-06", "2100-01-01", "2200-01-01",
 ], dtype="datetime64[D]").astype(np.int64)
 # fmt: on
+# Hours of midnights in Europe, in UTC.
+EVENINGS = ((21, 22), (22, 23), (0, 23))
 # Days to the nearest other row of the series, from which on a placeholder is no part of it.
 MIN_DISTANCE = 182
 
@@ -219,6 +221,24 @@ def midnight_dates(rows: RawRows, *, zone: ZoneInfo | None) -> list[Finding]:
     is_series = np.isin(codes, codes[valid["given"].notna().to_numpy()])
     dates = valid[is_series]
     return _about_rows("midnight_dates", dates, dates["ds"].dt.strftime("%Y-%m-%d"), zone=zone)
+
+
+def local_midnights(rows: RawRows, *, after: pd.Timestamp, zone: ZoneInfo | None) -> list[Finding]:
+    """Find a first fetch whose times are at one of two evening hours, by season, without a zone.
+
+    So the midnights of Europe look in UTC; each counts for the day before.
+    """
+    times = rows.valid["ds"]
+    if zone is not None or (times <= after).any():
+        return []
+    distinct = times.drop_duplicates().sort_values()
+    hour = distinct.dt.hour.to_numpy()
+    pair, n_switches = tuple(np.unique(hour).tolist()), int((np.diff(hour) != 0).sum())
+    n_most = 2 + 2 * (distinct.max() - distinct.min()).days / 365
+    if pair not in EVENINGS or n_switches > n_most or (distinct != distinct.dt.floor("h")).any():
+        return []
+    hours = " or ".join(f"{hour:02}:00" for hour in pair)
+    return _about_rows("off_grid/midnights", rows.valid, times.astype(str), hours=hours)
 
 
 def placeholder_dates(rows: RawRows) -> list[Finding]:

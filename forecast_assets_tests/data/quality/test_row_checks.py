@@ -13,6 +13,7 @@ from forecast_assets.data.quality.row_checks import (
     RawRows,
     duplicates,
     incomplete,
+    local_midnights,
     long_gap,
     malformed,
     midnight_dates,
@@ -178,3 +179,31 @@ def test_dates_that_were_written_as_midnight_are_reported():
         "2 rows of 1 series, all or nearly all at midnight in UTC, were taken as dates and not"
         " converted to Europe/Vienna: a (2026-03-02)."
     )
+
+
+def in_utc(hour: int, zone: str) -> RawRows:
+    """Return a row a day over a year, at an hour of a zone, as UTC without an offset."""
+    days = pd.date_range("2025-01-06", "2026-01-11", tz=zone) + pd.Timedelta(hours=hour)
+    return RawRows(rows(*days.tz_convert("UTC").tz_localize(None).astype(str)))
+
+
+@pytest.mark.parametrize("zone", ["Europe/Vienna", "Europe/Athens", "Europe/London"])
+def test_local_midnights_in_utc_are_found_once_and_only_without_a_zone(zone: str):
+    midnights = in_utc(0, zone)
+    (one,) = local_midnights(midnights, after=ALWAYS, zone=None)
+    assert (one.kind, one.n, one.series) == ("off_grid", 371, ("a",))
+    assert one.message.endswith(" If they are midnights, set `source.timezone`.")
+    assert local_midnights(midnights, after=ALWAYS, zone=VIENNA) == []
+    assert local_midnights(midnights, after=pd.Timestamp("2025-02-01"), zone=None) == []
+
+
+@pytest.mark.parametrize(
+    ("hour", "zone"), [(8, "Europe/Vienna"), (0, "UTC"), (22, "UTC"), (0, "America/New_York")]
+)
+def test_other_times_are_no_local_midnights(hour: int, zone: str):
+    assert local_midnights(in_utc(hour, zone), after=ALWAYS, zone=None) == []
+
+
+def test_readings_at_two_hours_every_day_are_no_local_midnights():
+    both = pd.concat([in_utc(hour, "UTC").raw for hour in (22, 23)], ignore_index=True)
+    assert local_midnights(RawRows(both), after=ALWAYS, zone=None) == []
