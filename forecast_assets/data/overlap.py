@@ -12,7 +12,7 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 
-from forecast_assets.data.repeated_rows import Ints, row_keys
+from forecast_assets.data.repeated_rows import Ints
 from forecast_assets.errors import DataError, format_list
 
 # Of the common rows that are not zero in both files; also of Cohen's kappa, which leaves out those
@@ -120,19 +120,17 @@ def _successors(
 
     A pair does not count where copies of one of them already precede or follow it there.
     """
-    of_file = days.loc[cells["file"]].set_axis(cells.index)
-    by_copies = of_file.groupby([cells["key"], copies[cells["file"]]])
-    is_preceded = by_copies["min"].transform("min") < of_file["min"]
-    is_followed = by_copies["max"].transform("max") > of_file["max"]
-    at = pd.MultiIndex.from_frame(cells[["key", "file"]])
-    for side, is_known in (("first", is_followed), ("second", is_preceded)):
-        known = pd.Series(is_known.to_numpy(), index=at)
-        pairs = pairs[~known.loc[pd.MultiIndex.from_frame(pairs[["key", side]])].to_numpy()]
+    pairs = pairs[copies[pairs["first"]] != copies[pairs["second"]]]
+    start, end = (days[side].take(cells["file"]).reset_index(drop=True) for side in days)
+    of_copies = cells["key"].to_numpy() * len(days) + copies[cells["file"]]
+    is_preceded = (start.groupby(of_copies).transform("min") < start).to_numpy()
+    is_followed = (end.groupby(of_copies).transform("max") > end).to_numpy()
+    pairs = pairs[~is_followed[pairs["at_first"]] & ~is_preceded[pairs["at_second"]]]
     by_file = dict(iter(rows.groupby("file")))
     return [
         (first, second)
         for first, second in pairs[["first", "second"]].drop_duplicates().itertuples(index=False)
-        if copies[first] != copies[second] and _is_end_the_start(by_file[first], by_file[second])
+        if _is_end_the_start(by_file[first], by_file[second])
     ]
 
 
@@ -192,10 +190,11 @@ def _rows_of_files(raw: pd.DataFrame) -> tuple[pd.DataFrame, pd.Index]:
     file, names = pd.factorize(valid.get("file", valid["unique_id"]))
     newest = valid["ds"].groupby(file).max().dt.normalize()
     order = sorted(newest.index, key=lambda code: (newest[code], _natural(str(names[code]))))
+    series, (times, distinct) = pd.factorize(valid["unique_id"])[0], pd.factorize(valid["ds"])
     columns = {
         "row": valid.index,
-        "key": row_keys(valid),
-        "series": pd.factorize(valid["unique_id"])[0],
+        "key": series.astype(np.int64) * len(distinct) + times,
+        "series": series,
         "ds": valid["ds"].to_numpy(),
         "file": np.argsort(order)[file],
         "y": valid["y"].to_numpy(),
@@ -215,10 +214,13 @@ def _shared_cells(rows: pd.DataFrame) -> pd.DataFrame:
     `row` is the first of the `n` rows of a file, `y` their sum; sorted by key and file. `n_ends`
     counts the newest days of the files up to this one.
     """
-    repeats = rows[rows["key"].duplicated(keep=False)]
-    cells = repeats.groupby(["key", "file"], as_index=False).agg(
-        row=("row", "first"), series=("series", "first"), n=("row", "size"), y=("y", "sum")
-    )
+    columns = ["key", "file", "row", "series", "y"]
+    repeats = rows.loc[rows["key"].duplicated(keep=False), columns].fillna({"y": 0.0})
+    repeats = repeats.iloc[np.lexsort((repeats["file"], repeats["key"]))]
+    at = np.flatnonzero(~repeats.duplicated(["key", "file"]).to_numpy())
+    cells = repeats.iloc[at].assign(n=np.diff(np.append(at, len(repeats))))
+    if len(at) < len(repeats):
+        cells["y"] = np.add.reduceat(repeats["y"].to_numpy(), at)
     cells = cells[cells["key"].duplicated(keep=False)].reset_index(drop=True)
     end = cells["file"].map(rows.groupby("file")["ds"].max().dt.normalize())
     return cells.assign(n_ends=(end != end.shift()).cumsum())
@@ -232,16 +234,21 @@ def _is_equal(cells: pd.DataFrame, others: pd.DataFrame) -> "pd.Series[bool]":
 def _pairs(cells: pd.DataFrame, at: list[str], distance: int = 1) -> pd.DataFrame:
     """Return each cell with the one before it at the same place: `row, first, second, y_…, …`.
 
-    `n_ends` counts the newest days of files from the one to the other.
+    `n_ends` counts the newest days of files from the one to the other; `at_…` are their places.
     """
-    is_pair = (cells[at] == cells[at].shift(distance)).all(axis=1).to_numpy()
-    second = cells[is_pair].reset_index(drop=True)
-    first = cells[np.roll(is_pair, -distance)].reset_index(drop=True)
+    columns = [cells[name].to_numpy() for name in at]
+    is_pair = np.logical_and.reduce([column[distance:] == column[:-distance] for column in columns])
+    at_first = np.flatnonzero(is_pair)
+    first, second = (
+        cells.take(places).reset_index(drop=True) for places in (at_first, at_first + distance)
+    )
     return second.rename(columns={"file": "second", "y": "y_second"}).assign(
         first=first["file"],
         y_first=first["y"],
         is_equal=_is_equal(second, first),
         n_ends=second["n_ends"] - first["n_ends"],
+        at_first=at_first,
+        at_second=at_first + distance,
     )
 
 

@@ -53,14 +53,12 @@ def overlapping_files(rows: RawRows, settings: Settings, *, after: pd.Timestamp)
         f"{first} and {second} ({part.min():%Y-%m-%d} to {part.max():%Y-%m-%d})"
         for (first, second), part in common.groupby(["first", "second"])["ds"]
     )
+    by_series = common.groupby("unique_id").agg(
+        ds=("ds", "min"), n=("ds", "size"), first=("first", "first"), second=("second", "first")
+    )
     found = [
-        SeriesRow(
-            str(name),
-            f"{of_series['ds'].min():%Y-%m-%d}",
-            len(of_series),
-            ", ".join(of_series[["first", "second"]].iloc[0]),
-        )
-        for name, of_series in common.groupby("unique_id")
+        SeriesRow(str(name), f"{ds:%Y-%m-%d}", n, f"{first}, {second}")
+        for name, ds, n, first, second in by_series.itertuples(name=None)
     ]
     is_harmless = _keeps_values(rows.valid, common, settings.series)
     findings = make_finding(
