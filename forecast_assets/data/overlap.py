@@ -12,7 +12,7 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 
-from forecast_assets.data.repeated_rows import Ints
+from forecast_assets.data.repeated_rows import Ints, row_keys
 from forecast_assets.errors import DataError, format_list
 
 # Of the common rows that are not zero in both files; also of Cohen's kappa, which leaves out those
@@ -78,9 +78,8 @@ def find_overlaps(raw: pd.DataFrame) -> pd.DataFrame:
     cells = cells.assign(group=group[cells["file"]]).sort_values(["key", "group", "file"])
     overlaps = _pairs(cells, ["key", "group"])
     files = {side: names.to_numpy()[overlaps[side]] for side in ("first", "second")}
-    columns = ["y_first", "y_second", "is_equal"]
     given = raw.loc[overlaps["row"], ["unique_id", "ds"]].reset_index(drop=True)
-    return given.assign(**files).join(overlaps[columns].reset_index(drop=True))
+    return given.assign(**files).join(overlaps[["y_first", "y_second", "is_equal"]])
 
 
 def _overlapping(rows: pd.DataFrame, cells: pd.DataFrame) -> tuple[Ints, Ints]:
@@ -190,11 +189,10 @@ def _rows_of_files(raw: pd.DataFrame) -> tuple[pd.DataFrame, pd.Index]:
     file, names = pd.factorize(valid.get("file", valid["unique_id"]))
     newest = valid["ds"].groupby(file).max().dt.normalize()
     order = sorted(newest.index, key=lambda code: (newest[code], _natural(str(names[code]))))
-    series, (times, distinct) = pd.factorize(valid["unique_id"])[0], pd.factorize(valid["ds"])
     columns = {
         "row": valid.index,
-        "key": series.astype(np.int64) * len(distinct) + times,
-        "series": series,
+        "key": row_keys(valid),
+        "series": pd.factorize(valid["unique_id"])[0],
         "ds": valid["ds"].to_numpy(),
         "file": np.argsort(order)[file],
         "y": valid["y"].to_numpy(),
@@ -218,9 +216,8 @@ def _shared_cells(rows: pd.DataFrame) -> pd.DataFrame:
     repeats = rows.loc[rows["key"].duplicated(keep=False), columns].fillna({"y": 0.0})
     repeats = repeats.iloc[np.lexsort((repeats["file"], repeats["key"]))]
     at = np.flatnonzero(~repeats.duplicated(["key", "file"]).to_numpy())
-    cells = repeats.iloc[at].assign(n=np.diff(np.append(at, len(repeats))))
-    if len(at) < len(repeats):
-        cells["y"] = np.add.reduceat(repeats["y"].to_numpy(), at)
+    y = np.add.reduceat(repeats["y"].to_numpy(), at)
+    cells = repeats.iloc[at].assign(n=np.diff(np.append(at, len(repeats))), y=y)
     cells = cells[cells["key"].duplicated(keep=False)].reset_index(drop=True)
     end = cells["file"].map(rows.groupby("file")["ds"].max().dt.normalize())
     return cells.assign(n_ends=(end != end.shift()).cumsum())
@@ -238,17 +235,15 @@ def _pairs(cells: pd.DataFrame, at: list[str], distance: int = 1) -> pd.DataFram
     """
     columns = [cells[name].to_numpy() for name in at]
     is_pair = np.logical_and.reduce([column[distance:] == column[:-distance] for column in columns])
-    at_first = np.flatnonzero(is_pair)
-    first, second = (
-        cells.take(places).reset_index(drop=True) for places in (at_first, at_first + distance)
-    )
+    ends = (at_first := np.flatnonzero(is_pair), at_second := at_first + distance)
+    first, second = (cells.take(places).reset_index(drop=True) for places in ends)
     return second.rename(columns={"file": "second", "y": "y_second"}).assign(
         first=first["file"],
         y_first=first["y"],
         is_equal=_is_equal(second, first),
         n_ends=second["n_ends"] - first["n_ends"],
         at_first=at_first,
-        at_second=at_first + distance,
+        at_second=at_second,
     )
 
 
@@ -264,8 +259,8 @@ def _are_copied(pairs: pd.DataFrame) -> bool:
     """Return whether most of the common rows are equal, and more than by chance."""
     telling = pairs[(pairs["y_first"] != 0) | (pairs["y_second"] != 0)]
     is_equal, chance = telling["is_equal"], telling["chance"]
-    is_most = bool(is_equal.sum() > MOST * len(telling))
-    return is_most and bool((is_equal - chance).sum() > MOST * (1 - chance).sum())
+    is_most = is_equal.sum() > MOST * len(telling)
+    return bool(is_most and (is_equal - chance).sum() > MOST * (1 - chance).sum())
 
 
 def _is_no_chance(pairs: pd.DataFrame) -> bool:
