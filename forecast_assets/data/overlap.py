@@ -15,8 +15,7 @@ import pandas as pd
 from forecast_assets.data.repeated_rows import Ints, row_keys
 from forecast_assets.errors import DataError, format_list
 
-# Of the common rows that are not zero in both files; also of Cohen's kappa, which leaves out those
-# that are equal by chance, as small numbers often are.
+# Of common rows that are not zero; also of Cohen's kappa, which leaves out those equal by chance.
 MOST = 0.5
 MAX_CHANCE = 1e-3  # that so many rows are equal
 NEARLY_ALL = 0.9  # of the rows of the common days are common
@@ -120,8 +119,9 @@ def _successors(
     A pair does not count where copies of one of them already precede or follow it there.
     """
     pairs = pairs[copies[pairs["first"]] != copies[pairs["second"]]]
-    start, end = (days[side].take(cells["file"]).reset_index(drop=True) for side in days)
-    of_copies = cells["key"].to_numpy() * len(days) + copies[cells["file"]]
+    file = cells["file"].to_numpy()
+    start, end = (days[side].take(file).reset_index(drop=True) for side in ("min", "max"))
+    of_copies = cells["key"].to_numpy() * len(days) + copies[file]
     is_preceded = (start.groupby(of_copies).transform("min") < start).to_numpy()
     is_followed = (end.groupby(of_copies).transform("max") > end).to_numpy()
     pairs = pairs[~is_followed[pairs["at_first"]] & ~is_preceded[pairs["at_second"]]]
@@ -259,8 +259,8 @@ def _are_copied(pairs: pd.DataFrame) -> bool:
     """Return whether most of the common rows are equal, and more than by chance."""
     telling = pairs[(pairs["y_first"] != 0) | (pairs["y_second"] != 0)]
     is_equal, chance = telling["is_equal"], telling["chance"]
-    is_most = is_equal.sum() > MOST * len(telling)
-    return bool(is_most and (is_equal - chance).sum() > MOST * (1 - chance).sum())
+    more = (is_equal - chance).sum() > MOST * (1 - chance).sum()
+    return bool(more and is_equal.mean() > MOST)
 
 
 def _is_no_chance(pairs: pd.DataFrame) -> bool:

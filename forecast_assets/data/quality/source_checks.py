@@ -82,8 +82,9 @@ def _keeps_values(valid: pd.DataFrame, common: pd.DataFrame, settings: SeriesSet
     rows = valid[valid["unique_id"].isin(common["unique_id"])]
     week = rows["ds"].dt.to_period(settings.frequency)
     once = rows.drop_duplicates(["unique_id", "ds", "y"])
-    means = (part.groupby(["unique_id", week])["y"].mean() for part in (rows, once))
-    return bool(np.isclose(*means, rtol=RELATIVE_ROUNDING, atol=0, equal_nan=True).all())
+    every, distinct = (part.groupby(["unique_id", week])["y"].mean() for part in (rows, once))
+    is_same = np.isclose(every, distinct, rtol=RELATIVE_ROUNDING, atol=0, equal_nan=True)
+    return bool(is_same.all())
 
 
 def number_format(rows: RawRows, comparison: VersionComparison) -> list[Finding]:
