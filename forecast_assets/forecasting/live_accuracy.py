@@ -57,8 +57,9 @@ def score_published(
         scored[name] = float("nan")
     for suffix in map(column_suffix, levels):
         low, high = scored[f"lo_{suffix}"], scored[f"hi_{suffix}"]
-        is_inside, has_interval = scored["y"].between(low, high), low.notna() & high.notna()
-        scored[f"in_{suffix}"] = np.where(has_interval, is_inside, None)
+        is_inside: pd.Series[Any] = scored["y"].between(low, high).astype("object")
+        is_inside[low.isna() | high.isna()] = None
+        scored[f"in_{suffix}"] = is_inside
     return scored.loc[:, table_contracts(levels)["forecast_accuracy"].names]
 
 

@@ -158,8 +158,9 @@ def cast(values: Values, kind: Kind) -> Values:
     if kind in ("date", "datetime", "timestamp"):
         return _to_times(values, kind)
     if kind == "bool" and values.isna().any():
-        is_true = values.astype("boolean").fillna(value=False).astype("bool")
-        return pd.Series(np.where(values.notna(), is_true, None), index=values.index)
+        flags: Values = values.astype("boolean").astype("object")
+        flags[values.isna()] = None
+        return flags
     typed: Values = values.astype(DTYPES[kind])
     if kind != "float" and (typed != values).any():
         raise ValueError(f"the conversion would change {format_list(values[typed != values])}")
