@@ -181,8 +181,8 @@ def _accuracy(context: StatusContext) -> Iterator[StatusLine]:
     ratio = float(total["over_naive"])
     text = ", ".join(f"{share:.0%} in the {level} % interval" for level, share in shares.items())
     yield StatusLine("forecasts_due", int(total["n"]))
-    text_of_ratio = "–" if math.isnan(ratio) else f"{ratio:.2f}"
-    yield StatusLine("error_over_naive", ratio, not check.worse_than_naive, text_of_ratio)
+    shown = "–" if math.isnan(ratio) else f"{ratio:.2f}"
+    yield StatusLine("error_over_naive", ratio, not check.worse_than_naive, shown)
     yield StatusLine("coverage", shares, not check.off_coverage, text or "–")
 
 

@@ -113,9 +113,8 @@ def _without_footer(frame: pd.DataFrame, options: ParseOptions) -> pd.DataFrame:
     known = {name: pd.Index(table[name].dropna().map(str).unique()) for name in at}
     for row in footer[list(options.columns)].to_dict("records"):
         places = {str(name): str(value) for name, value in row.items() if value is not None}
-        if has_known_place(places, known, ds=options.ds) or any(
-            map(DATE.fullmatch, places.values())
-        ):
+        has_date = any(map(DATE.fullmatch, places.values()))
+        if has_date or has_known_place(places, known, ds=options.ds):
             return frame
     options.note(lines_left_out(n_footer, "after the last row"))
     return table
