@@ -36,12 +36,13 @@ def raw_data(*files: Values, names: Iterator[str] | None = None) -> pd.DataFrame
     """Make raw_data of files; their names are in their order."""
     names = names or (f"{n:03}.csv" for n in count())
     rows = [
-        (series, FIRST + pd.Timedelta(days=day), y, name)
+        (series, day, y, name)
         for file, name in zip(files, names, strict=False)
         for (series, day), y in file.items()
     ]
     frame = pd.DataFrame(rows, columns=["unique_id", "ds", "y", "file"])
-    return frame.assign(problem=None, given=None, note=None)
+    days = FIRST + pd.to_timedelta(frame["ds"], unit="D")
+    return frame.assign(ds=days, problem=None, given=None, note=None)
 
 
 def revised(values: Values, share: float) -> Values:
