@@ -4,7 +4,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import dagster as dg
-import pytest
 
 from forecast_assets.cli.status_lines import status_lines
 from forecast_assets.config.settings import Settings
@@ -68,8 +67,11 @@ def test_nothing_but_a_person_publishes_a_withdrawn_week(
     for now in (SECOND + 3 * HOUR, SECOND + WEEK):
         assert stale_assets(published, instance, now) == withdrawn
     n_forecasts = len(build_store(published).history(FORECAST))
-    for tag in (LATE_TAG, "dagster/schedule_name", "dagster/sensor_name"):
-        late = run(published, instance, SECOND, **{tag: "x"})
+    late_runs = [run(published, instance, SECOND, **{LATE_TAG: "x"})]
+    for tag in ("dagster/schedule_name", "dagster/sensor_name"):
+        tags = {AS_OF_TAG: SECOND.isoformat(), tag: "x"}
+        late_runs.append(materialize(published, instance, FORECAST, **tags))
+    for late in late_runs:
         (failure,) = [event for event in late.all_events if event.is_step_failure]
         assert failure.step_key == FORECAST
         assert "was withdrawn while this run, which a schedule or a" in str(
@@ -108,7 +110,8 @@ def test_a_withdrawn_forecast_is_not_scored_and_the_next_week_is_compared_with_t
     assert scored() == ["2024-11-22"]
     take_back(published, SECOND + WEEK)
     add_weeks(published, 130.0, 150.0)
-    corrected = run(published, instance, SECOND + WEEK)
+    tags = {AS_OF_TAG: (SECOND + WEEK).isoformat()}
+    corrected = materialize(published, instance, "raw_data", "series", **tags)
     findings = {
         check.check_name: str(check.description)
         for check in corrected.get_asset_check_evaluations()
@@ -123,38 +126,44 @@ def test_a_forecast_from_the_future_is_a_finding_until_it_is_withdrawn(
     store, future = build_store(published), datetime.now(UTC) + 20 * WEEK
     store.write(make_forecast(), make_commit(FORECAST, as_of=future))
 
-    def on_time() -> dg.AssetCheckEvaluation:
-        result = run_week(published, instance)
+    def on_time(result: dg.ExecuteInProcessResult) -> dg.AssetCheckEvaluation:
         assert result.success
         checks = {check.check_name: check for check in result.get_asset_check_evaluations()}
         return checks["on_time"]
 
-    check = on_time()
+    check = on_time(run_week(published, instance))
     assert (check.passed, check.severity) == (False, dg.AssetCheckSeverity.WARN)
     text = f"1 forecast as of a future time, by a clock that was or is wrong: {future.isoformat()}."
     assert text in str(check.description)
     assert "future clock (1)" in newest_report(published)
     take_back(published, future)
-    assert on_time().passed
+    assert on_time(materialize(published, instance, "raw_data", "series")).passed
 
 
-@pytest.mark.parametrize("catch_up", ["all", "latest"])
 def test_weeks_that_were_missed_are_run_in_their_order(
-    published: Settings, instance: dg.DagsterInstance, tmp_path: Path, catch_up: str
+    published: Settings, instance: dg.DagsterInstance, tmp_path: Path
 ):
     """The daemon was down for three weeks, in which the source had a value each."""
-    settings = small_week(published.root, schedule={"catch_up": catch_up})
+    tick, store = FIRST + 3 * WEEK, build_store(published)
+    latest, every = (
+        build_schedule(
+            small_week(published.root, schedule={"catch_up": catch_up}),
+            store,
+            clock=lambda: tick + HOUR,
+        )
+        for catch_up in ("latest", "all")
+    )
     add_weeks(published, 130.0, 131.0, 132.0)
-    store, tick = build_store(settings), FIRST + 3 * WEEK
-    schedule = build_schedule(settings, store, clock=lambda: tick + HOUR)
     with dg.DagsterInstance.local_temp(str(tmp_path)) as on_disk:
         context = dg.build_schedule_context(on_disk, scheduled_execution_time=tick)
-        requests = schedule.evaluate_tick(context).run_requests or []
-        assert len(requests) == (3 if catch_up == "all" else 1)
+        requests = every.evaluate_tick(context).run_requests or []
+        assert [request.tags[AS_OF_TAG] for request in requests] == [
+            (FIRST + n * WEEK).isoformat() for n in (1, 2, 3)
+        ]
+        assert latest.evaluate_tick(context).run_requests == requests[-1:]
         for request in requests:
-            assert run_week(settings, instance, **request.tags).success
-        reason = schedule.evaluate_tick(context).skip_message
-    assert "already published" in str(reason)
-    times = [commit.as_of for commit in build_store(settings).history(FORECAST)]
-    missed = range(1, 4) if catch_up == "all" else [3]
-    assert times == [FIRST + n * WEEK for n in (0, *missed)]
+            assert run_week(published, instance, **request.tags).success
+        for schedule in (every, latest):
+            assert "already published" in str(schedule.evaluate_tick(context).skip_message)
+    times = [commit.as_of for commit in store.history(FORECAST)]
+    assert times == [FIRST + n * WEEK for n in range(4)]
