@@ -1,6 +1,8 @@
 """Test defs.publication_assets in real runs: an implausible forecast is held until accepted."""
 
-from collections.abc import Mapping
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,11 +19,12 @@ from forecast_assets.defs.sensors.stale_assets import build_stale_assets
 from forecast_assets.forecasting.held_forecast import newest_held
 from forecast_assets.storage.store import Store
 from forecast_assets_tests.builders import make_series, walk, write_source
-from forecast_assets_tests.dagster_runs import PANEL, run_week, small_week
+from forecast_assets_tests.dagster_runs import PANEL, materialize, run_week, small_week
 
 # The source's newest value is wrong, and nobody notices before the forecast.
 PUBLISH = {"late": "publish", "rescaled": "publish", "unusual": "publish"}
 ACCEPT = {"forecast_assets/accept": "yes"}
+PUBLISHED = ("next_week_forecast", "forecast_accuracy", "weekly_report")
 
 
 def set_newest(settings: Settings, factor: float) -> None:
@@ -41,19 +44,49 @@ def lines_of(settings: Settings, store: Store) -> Mapping[str, Any]:
     return {line.name: (line.value, line.is_well, line.text) for line in lines}
 
 
+@pytest.fixture(scope="module")
+def instance() -> Iterator[dg.DagsterInstance]:
+    """Start the Dagster instance that has the run whose forecast was held back."""
+    with dg.DagsterInstance.ephemeral() as started:
+        yield started
+
+
+@dataclass(frozen=True)
+class HeldWeek:
+    """A week after a published one, whose forecast was held back: only look at it."""
+
+    settings: Settings
+    result: dg.ExecuteInProcessResult
+
+
+@pytest.fixture(scope="module")
+def held_week(
+    published_week: Path, tmp_path_factory: pytest.TempPathFactory, instance: dg.DagsterInstance
+) -> HeldWeek:
+    """Publish a week, then run one on a source with a wrong value."""
+    settings = copy_week(published_week, tmp_path_factory.mktemp("held"))
+    return HeldWeek(settings, run_week(settings, instance))
+
+
 @pytest.fixture
-def settings(published: Settings) -> Settings:
-    """Return the settings of a published week whose source then has a wrong value."""
-    settings = small_week(published.root, data_quality=PUBLISH)
+def settings(held_week: HeldWeek, tmp_path: Path) -> Settings:
+    """Return the settings of a copy of the week that was held back, to continue."""
+    return copy_week(held_week.settings.root, tmp_path)
+
+
+def copy_week(root: Path, folder: Path) -> Settings:
+    """Copy what a week has written; the copy's source has a wrong value."""
+    shutil.copytree(root / "var", folder / "var")
+    settings = small_week(folder, data_quality=PUBLISH)
     set_newest(settings, 1000)
     return settings
 
 
 def test_an_implausible_forecast_is_held_kept_and_named_everywhere(
-    settings: Settings, instance: dg.DagsterInstance
+    held_week: HeldWeek, instance: dg.DagsterInstance
 ):
+    settings, result = held_week.settings, held_week.result
     store = build_store(settings)
-    result = run_week(settings, instance)
     assert not result.success
     assert (len(store.history("next_week_forecast")), len(store.history("best_model"))) == (1, 2)
     (held,) = store.history("held_forecast")
@@ -96,14 +129,13 @@ def test_what_was_held_is_accepted_by_its_data_version_and_nothing_else_is(
     settings: Settings, instance: dg.DagsterInstance
 ):
     store = build_store(settings)
-    assert not run_week(settings, instance).success
     set_newest(settings, 1001)
     assert not run_week(settings, instance, **ACCEPT).success
     first, second = store.history("held_forecast")
     assert first.data_version != second.data_version
     tag = {"forecast_assets/accept": first.data_version}
-    assert not run_week(settings, instance, **tag).success
-    result = run_week(settings, instance, **ACCEPT)
+    assert not materialize(settings, instance, *PUBLISHED, **tag).success
+    result = materialize(settings, instance, *PUBLISHED, **ACCEPT)
     assert result.success
     check = check_of(result)
     assert (check.passed, check.severity) == (False, dg.AssetCheckSeverity.WARN)
@@ -121,7 +153,6 @@ def test_a_corrected_source_is_published_and_ends_the_hold(
     settings: Settings, instance: dg.DagsterInstance
 ):
     store = build_store(settings)
-    assert not run_week(settings, instance).success
     set_newest(settings, 1)
     result = run_week(settings, instance, **ACCEPT)
     assert result.success
