@@ -1,5 +1,6 @@
 """Test defs.data_assets in real runs: what is held stops, what is accepted goes through."""
 
+import functools
 import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -51,10 +52,14 @@ class Project:
         """Run raw_data and series alone."""
         return materialize(self.settings, self.instance, "raw_data", "series", **tags)
 
+    @functools.cached_property
+    def _defs(self) -> dg.Definitions:
+        return build_defs(self.settings)
+
     def stale_assets(self) -> Any:
         """Evaluate the sensor of stale assets."""
-        sensor, defs = build_stale_assets(self.settings, self.store), build_defs(self.settings)
-        return sensor.evaluate_tick(dg.build_sensor_context(self.instance, definitions=defs))
+        sensor = build_stale_assets(self.settings, self.store)
+        return sensor.evaluate_tick(dg.build_sensor_context(self.instance, definitions=self._defs))
 
     def alarms(self) -> list[str]:
         """Evaluate the sensor of failed runs; return the titles of the queued notifications."""
