@@ -10,6 +10,8 @@ import dagster as dg
 import hypothesis
 import pytest
 import sqlalchemy
+from alembic.config import Config
+from alembic.script import ScriptDirectory
 
 from forecast_assets.backtesting.dask_pool import DaskPool
 from forecast_assets_tests import misbehaving_models
@@ -17,6 +19,12 @@ from forecast_assets_tests.browser import find_chromium
 from forecast_assets_tests.databases import Server, postgresql
 from forecast_assets_tests.worker_builders import local_pool
 
+# The modules of Dagster that keep runs, events and ticks in SQLite.
+SQLITE = (
+    "dagster._core.storage.event_log.sqlite.sqlite_event_log",
+    "dagster._core.storage.runs.sqlite.sqlite_run_storage",
+    "dagster._core.storage.schedules.sqlite.sqlite_schedule_storage",
+)
 # Folders without a file that takes long.
 QUICK = ("config", "data", "forecasting", "reporting", "storage")
 # The same examples in every run, however busy the machine is.
@@ -44,6 +52,41 @@ def pytest_collection_finish() -> None:
     """Collect garbage less often, which takes a sixth of the time of a week in this process."""
     gc.freeze()
     gc.set_threshold(20_000, 20, 50)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_engine_per_database() -> Iterator[None]:
+    """Keep SQLAlchemy's engine of a file: Dagster makes one for each of its 1000 statements a week.
+
+    A new engine compiles its statements anew. A connection is still opened for each.
+    """
+    engines: dict[str, sqlalchemy.Engine] = {}
+
+    def create_engine(url: str, **options: Any) -> sqlalchemy.Engine:
+        if url not in engines:
+            engines[url] = sqlalchemy.create_engine(url, **options)
+        return engines[url]
+
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        for module in SQLITE:
+            monkeypatch.setattr(f"{module}.create_engine", create_engine)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _migrations_are_read_once() -> Iterator[None]:
+    """Keep Dagster's 90 scripts of migrations, which it reads several times for an instance."""
+    read, scripts = ScriptDirectory.from_config, dict[str | None, ScriptDirectory]()
+
+    def from_config(config: Config) -> ScriptDirectory:
+        location = config.get_main_option("script_location")
+        if location not in scripts:
+            scripts[location] = read(config)
+        return scripts[location]
+
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(ScriptDirectory, "from_config", from_config)
+        yield
 
 
 @pytest.fixture(autouse=True)
