@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from forecast_assets.backtesting.dask_pool import DaskPool
+from forecast_assets.backtesting.executor import BacktestExecutor
 from forecast_assets.config.settings import Settings
 from forecast_assets.data.quality.finding import KINDS
 from forecast_assets.defs.build import build_store
@@ -45,6 +46,7 @@ AWKWARD = {
 ALL = {**SOUND, **AWKWARD}
 MODELS = ["naive", "seasonal_naive", "drift", "window_average", "theta", "croston"]
 CLOSED_FORM = {"enabled": ["naive", "drift", "window_average"]}
+AT_LEAST_ZERO = {"minimum": 0.0}
 
 PUBLISH_ALL = dict.fromkeys([*KINDS, "implausible_forecast"], "publish")
 Tables = dict[str, pd.DataFrame]
@@ -74,11 +76,27 @@ def make_tables(
     predictions = pd.concat([run.predictions(settings) for run in runs])
     results = collect(predictions, panel, settings)
     metrics = contracts["metrics"].check(to_frame(results, compute(results, settings)))
+    return {"metrics": metrics, **publish(metrics, panel, predictions, settings, executor)}
+
+
+def publish(
+    metrics: pd.DataFrame,
+    panel: pd.DataFrame,
+    predictions: pd.DataFrame,
+    settings: Settings,
+    executor: BacktestExecutor,
+) -> Tables:
+    """Choose models by their scores and forecast with them."""
+    contracts = table_contracts(settings.forecast.levels)
     best_model = contracts["best_model"].check(choose(metrics, settings))
     times = {"as_of": AS_OF, "made_at": AS_OF}
     week = forecast(best_model, panel, predictions, settings, executor=executor, **times)
     published = contracts["next_week_forecast"].check(week.published)
-    return {"metrics": metrics, "best_model": best_model, "next_week_forecast": published}
+    return {
+        "backtest_predictions": predictions,
+        "best_model": best_model,
+        "next_week_forecast": published,
+    }
 
 
 @pytest.fixture(scope="module")
@@ -146,14 +164,23 @@ def test_undefined_scores_are_null_with_a_reason(tables: Tables):
     assert choice.loc["one_week", "reason"] == "no model forecast every fold"
 
 
+@pytest.fixture(scope="module")
+def scored(tmp_path_factory: pytest.TempPathFactory) -> Tables:
+    """Score closed forms on all series; the scores depend on no selection rule."""
+    folder = tmp_path_factory.mktemp("scored")
+    return make_tables(folder, ALL, models=CLOSED_FORM, forecast=AT_LEAST_ZERO)
+
+
 @pytest.mark.parametrize("scope", ["series", "all"])
 @pytest.mark.parametrize("policy", list(POLICIES))
-def test_every_selection_rule_publishes_every_series(tmp_path: Path, policy: str, scope: str):
-    selection = {"policy": policy, "scope": scope}
-    tables = make_tables(
-        tmp_path, ALL, models=CLOSED_FORM, selection=selection, forecast={"minimum": 0.0}
-    )
-    published = tables["next_week_forecast"].set_index("unique_id")
+def test_every_selection_rule_publishes_every_series(
+    scored: Tables, tmp_path: Path, policy: str, scope: str
+):
+    tables = {"selection": {"policy": policy, "scope": scope}, "forecast": AT_LEAST_ZERO}
+    settings = edge_settings(tmp_path, ALL, models=CLOSED_FORM, **tables)
+    predictions, panel = scored["backtest_predictions"], make_ragged(**ALL)
+    week = publish(scored["metrics"], panel, predictions, settings, make_executor(settings))
+    published = week["next_week_forecast"].set_index("unique_id")
     assert len(published) == len(ALL)
     assert set(published["model"]) <= {*CLOSED_FORM["enabled"], *COMBINATIONS}
     ends = published[["y_hat", "lo_80", "hi_80", "lo_95", "hi_95"]]
