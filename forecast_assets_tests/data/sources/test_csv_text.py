@@ -150,7 +150,7 @@ REPAIRS: list[tuple[str | bytes, str, dict[str, Any] | Callable[[str], str]]] = 
         lambda _: COMMAS,
     ),
     (
-        gzip.compress(COMMAS.encode()),
+        gzip.compress(COMMAS.encode(), mtime=0),
         r"a\.csv is compressed with gzip, and not CSV\. .* add \.gz to its name",
         lambda _: COMMAS,
     ),
