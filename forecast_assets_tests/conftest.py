@@ -58,7 +58,7 @@ def pytest_collection_finish() -> None:
 def _one_engine_per_database() -> Iterator[None]:
     """Keep SQLAlchemy's engine of a file: Dagster makes one for each of its 1000 statements a week.
 
-    A new engine compiles its statements anew. A connection is still opened for each.
+    A new engine compiles its statements again. A connection is still opened for each.
     """
     engines: dict[str, sqlalchemy.Engine] = {}
 

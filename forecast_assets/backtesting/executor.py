@@ -90,7 +90,7 @@ class BacktestExecutor:
         except Exception:
             with suppress(StoreError):
                 self._save(is_last=True)
-            self._jobs.clear()  # chunks may be lost, so a retry must start anew
+            self._jobs.clear()  # chunks may be lost, so a retry must start again
             raise
         del self._jobs[_key(request)]
         return job.result()

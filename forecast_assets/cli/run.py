@@ -26,7 +26,7 @@ def run(as_of: str | None, *, is_accepted: bool, is_json: bool) -> None:
 
     Suspicious data are held back, and so is a forecast that is not plausible: the run stops with
     the reason, and the previous forecast stays in force. --accept publishes what was held back last
-    if it has not changed since; what has changed is judged anew. With --json the forecast is
+    if it has not changed since; what has changed is checked again. With --json the forecast is
     printed to stdout and the progress to stderr.
     """
     from forecast_assets.defs.launcher import run_week

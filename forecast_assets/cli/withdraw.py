@@ -41,7 +41,7 @@ def withdraw(as_of: str, reason: str, by: str | None, *, is_json: bool) -> None:
     The forecast, and what was made for it alone, no longer counts: everything that looks for the
     newest version passes over it, and it is not scored. Nothing is deleted, its report stays as it
     was, and those who received the report are notified. No schedule or sensor publishes the week
-    again; to publish it anew, run it. With --json, prints the record of the withdrawal, the
+    again; to publish it again, run it. With --json, prints the record of the withdrawal, the
     versions withdrawn and the channels notified.
     """
     from forecast_assets.storage import withdrawals
@@ -77,7 +77,7 @@ def withdraw(as_of: str, reason: str, by: str | None, *, is_json: bool) -> None:
             "no report of it was sent" if reports else "another forecast with its numbers counts"
         )
         click.echo(f"Notified:  {', '.join(channels) or f'nobody, because {nobody}'}.")
-        click.echo(f"{newest}\nTo publish the week anew: {row.run_command}")
+        click.echo(f"{newest}\nTo publish the week again: {row.run_command}")
     if failure:
         click.echo(failure, err=True)
         raise click.exceptions.Exit(FAILED)
@@ -109,6 +109,6 @@ def _notify_readers(
     queue = NotificationQueue(settings.var / "outbox")
     words = {"reason": escape_markdown(row.reason), "by": escape_markdown(row.by)}
     text = TEXT.format(as_of=row.as_of, at=row.at, newest=newest, **words)
-    told = [queue.withdraw_report(report, text, now=row.at) for report in reports]
+    notified = [queue.withdraw_report(report, text, now=row.at) for report in reports]
     queue.deliver(settings, now=row.at, seconds=SEND_SECONDS)
-    return list(dict.fromkeys(channel for channels in told for channel in channels))
+    return list(dict.fromkeys(channel for channels in notified for channel in channels))

@@ -31,7 +31,7 @@ def resolve_overlap(raw: pd.DataFrame, how: str, *, note: Callable[[str], None])
     of files that each overlap among themselves, as those of several tills, are all kept.
 
     Raises DataError if rows are to be taken once and the files have different values for them, or
-    if it cannot be told which of two files is the later one.
+    if it is unclear which of two files is the later one.
     """
     rows, names = _rows_of_files(raw)
     cells = _shared_cells(rows)

@@ -16,7 +16,7 @@ from forecast_assets.storage.contract import Values
 
 KEY = ["unique_id", "ds"]
 USUAL_SHARE = 0.05  # of repeated rows, from which on they are how the source is
-NEARLY_ALL = 0.95  # of rows are told apart, or are on the weekday of their series
+NEARLY_ALL = 0.95  # of rows differ in the column, or are on the weekday of their series
 MIN_ROWS = 8  # of a series that may count as weekly
 # Share of the times of a series, and times, at which a part of its id has several values.
 MOST, MIN_TIMES = 0.5, 8

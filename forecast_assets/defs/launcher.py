@@ -85,7 +85,7 @@ def _accept_tag(store: Store, as_of: datetime, write_line: Callable[[str], None]
     write_line(
         f"  Accepted, if it is made again: the {what} held back as of"
         f" {held.as_of:%Y-%m-%d %H:%M} UTC, data version {version}. What has changed since is"
-        f" judged anew."
+        f" checked again."
     )
     return {runs.ACCEPT_TAG: version}
 

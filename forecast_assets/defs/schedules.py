@@ -83,7 +83,7 @@ def refuse_withdrawn(run: dg.DagsterRun, as_of: datetime, store: Store, settings
         raise VersionWithdrawnError(
             f"The forecast of this week was withdrawn while this run, which a schedule or a sensor"
             f" had started, was waiting or in progress. It published nothing. `forecast-assets show"
-            f" {WITHDRAWALS}` has the reason; to publish the week anew: `forecast-assets run"
+            f" {WITHDRAWALS}` has the reason; to publish the week again: `forecast-assets run"
             f" --as-of {as_of.isoformat()}`."
         )
 

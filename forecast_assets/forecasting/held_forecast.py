@@ -103,7 +103,8 @@ def hold_message(rows: pd.DataFrame, best_model: pd.DataFrame, *, data_version: 
         f" the week again: `forecast-assets run`. If the"
         f" forecast is right, publish it as it is: `forecast-assets run --accept`, or in the UI a"
         f' run with the tag forecast_assets/accept = "{data_version}". Data or models that have'
-        f" changed by then are judged anew. `data_quality.implausible_forecast` sets what is held."
+        f" changed by then are checked again. `data_quality.implausible_forecast` sets what is"
+        f" held."
     )
 
 

@@ -142,10 +142,10 @@ class NotificationQueue:
             fcntl.flock(lock, fcntl.LOCK_EX)
             with self._transaction() as db:
                 rows = db.execute(REPORTS, [pattern]).fetchall()
-                told = [row for row in rows if row["state"] in ("sent", "partly sent")]
+                received = [row for row in rows if row["state"] in ("sent", "partly sent")]
                 db.execute(WITHDRAW, {"id": pattern, "at": at})
-                db.executemany(INSERT, [withdrawal_row(row, text, at) for row in told])
-        return [row["channel"] for row in told]
+                db.executemany(INSERT, [withdrawal_row(row, text, at) for row in received])
+        return [row["channel"] for row in received]
 
     def undelivered(self, *, now: datetime) -> list[str]:
         """Describe what failed and waits for a retry, or was given up in the week before `now`."""

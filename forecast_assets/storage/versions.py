@@ -255,7 +255,7 @@ def _withdrawn_error(commit: Commit, withdrawal: Commit) -> VersionWithdrawnErro
     return VersionWithdrawnError(
         f"Version {commit.version} of {commit.as_input.label}, which this run or the one that it"
         f" re-executes wrote, was withdrawn on {withdrawal.as_of:%Y-%m-%d %H:%M} UTC. Nothing was"
-        f" made from it. Publish the week anew: `forecast-assets run --as-of"
+        f" made from it. Publish the week again: `forecast-assets run --as-of"
         f" {commit.as_of.isoformat()}`."
     )
 

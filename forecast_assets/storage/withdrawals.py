@@ -106,7 +106,7 @@ def forecasts_as_of(store: Store, time: datetime) -> list[Commit]:
             if row.as_of == time or time <= row.as_of < time + length:
                 raise VersionWithdrawnError(
                     f"The forecast {row.text} is withdrawn already. Nothing was changed. To publish"
-                    f" the week anew: `{row.run_command}`."
+                    f" the week again: `{row.run_command}`."
                 )
     newest = _list(sorted({commit.as_of for commit in valid}, reverse=True))
     raise VersionNotFoundError(
@@ -134,7 +134,7 @@ def drop_withdrawn(store: Store, scores: pd.DataFrame) -> pd.DataFrame:
     withdrawn = [store.commit(v) for v in withdrawn_versions(store) if v.asset == FORECAST]
     times = {commit.as_of for commit in withdrawn}
     valid = [c for c in valid_versions(store, FORECAST) if c.as_of in times]
-    # A re-execution of a withdrawn run has its time, so that their scores cannot be told apart.
+    # A re-execution of a withdrawn run has its time, so their scores cannot be separated.
     gone, kept = (
         {time for commit in commits for time in store.read([commit])["made_at"]}
         for commits in (withdrawn, valid)

@@ -55,7 +55,7 @@ def test_nobody_is_told_while_a_forecast_with_the_same_numbers_counts(weeks: Wee
     output = output_of("withdraw", "--as-of", NEXT_MONDAY, "--reason", REASON, "--by", "ann")
     assert "Withdrawn: backtest_predictions 2-3, best_model 1, " in output
     assert "Notified:  nobody, because another forecast with its numbers counts." in output
-    assert f"To publish the week anew: forecast-assets run --as-of {NEXT_MONDAY}" in output
+    assert f"To publish the week again: forecast-assets run --as-of {NEXT_MONDAY}" in output
     assert weeks.readers.titles == [TITLE]
     line = status()["withdrawn"]
     assert (line["value"], line["is_well"]) == ([NEXT_MONDAY], None)  # a later one counts

@@ -63,7 +63,7 @@ def forget(package: str) -> None:
 
 
 def forget_distributions() -> None:
-    """Look for installed packages anew, which takes long."""
+    """Look for installed packages again, which takes long."""
     registry._entry_point_models.cache_clear()  # noqa: SLF001 - no other way
     spec._distributions.cache_clear()  # noqa: SLF001 - as above
 

@@ -409,7 +409,7 @@ def test_only_who_received_a_report_is_told_that_it_was_withdrawn(
     assert "Sorry" in message["message"]
     assert states(folder) == ["sent", "withdrawn", "sent"]
     assert queue.undelivered(now=later) == []
-    assert queue.enqueue(report, [up.url], now=later)  # the same forecast, published anew
+    assert queue.enqueue(report, [up.url], now=later)  # the same forecast, published again
     deliver(queue, *urls, now=later)
     assert queue.withdraw_report("abc", "Sorry.", now=later + MINUTE) == ["json://***"]
 

@@ -232,7 +232,7 @@ def test_sensors_stay_on_or_off_as_they_were(instance: dg.DagsterInstance):
     loaded = defs()
     names = {one.name for one in [*(loaded.sensors or ()), *(loaded.schedules or ())]}
     states = {state.instigator_name: state for state in instance.all_instigator_state()}
-    assert states.keys() - {"the_rest_follows"} <= names  # stale_assets, whose state starts anew
+    assert states.keys() - {"the_rest_follows"} <= names  # stale_assets, whose state starts again
     assert states["new_data"].status.value == "STOPPED"
     locations = {
         state.origin.repository_origin.code_location_origin.location_name

@@ -80,7 +80,7 @@ def hold_message(findings: Sequence[Finding], *, data_version: str = "yes") -> s
         f"If the source is wrong, have it corrected and run the week again: `forecast-assets run`."
         f" If it is right, publish these data as they are: `forecast-assets run --accept`, or in"
         f' the UI a run with the tag forecast_assets/accept = "{data_version}". Data that have'
-        f" changed by then are judged anew. `[data_quality]` sets what is held back."
+        f" changed by then are checked again. `[data_quality]` sets what is held back."
     )
 
 

@@ -44,7 +44,7 @@ SUMMARIES: Mapping[str, str] = {
     "future_clock": "{n:forecast} as of a future time, by a clock that was or is wrong: {times}.",
     "malformed": "{n} of {total:row} could not be read and were set aside: {reasons}.",
     "partial": "The newest week of {n} of {total:series} lacks days: {ids}.{cause}",
-    "unknown_completeness": "{silence}, and it cannot be told whether the source went on.",
+    "unknown_completeness": "{silence}, and it is unclear whether the source went on.",
     "duplicates": "{n} of {total:row} have the series and the time of another row: {names}.",
     "overlapping_files": "{n:row} of {n_series:series} are in two files, {n_equal} with the same"
     " value: {files}. {effect}.",

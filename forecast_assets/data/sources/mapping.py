@@ -68,7 +68,7 @@ def as_raw_data(
     must have the same offset. If all that have one are midnight in UTC, on two days or more, they
     are dates and stay on their day; where that makes a difference, `given` is the first row of each
     series as it came (JSON). An ISO week is the last day of the week of `frequency` that has most
-    of its days. `files` are the rows' files, and `note` is told how numbers are read.
+    of its days. `files` are the rows' files, and `note` gets how numbers are read.
 
     A row is bad without an id that is a name, a time in ISO 8601 within 64-bit nanoseconds, or a y
     that is finite or missing. With `quarantine`, `problem` describes what is wrong with it, `given`

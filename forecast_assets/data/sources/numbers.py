@@ -98,7 +98,7 @@ def read_numbers(
 ) -> Numbers:
     """Return the numbers of all rows: texts in their notation, anything else as it is.
 
-    `note` is told the notation where it is recognized. Raises DataError if numbers are ambiguous.
+    `note` gets the notation where it is recognized. Raises DataError if numbers are ambiguous.
     """
     if isinstance(values.dtype, pd.ArrowDtype | pd.StringDtype):
         values = values.astype(object)

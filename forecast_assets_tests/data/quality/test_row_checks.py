@@ -108,7 +108,7 @@ def test_the_newest_week_lacks_days_or_it_cannot_be_told():
     assert (one.kind, one.n, one.series) == ("unknown_completeness", 1, ())
     assert one.message == (
         "No series has a row after 2024-03-07. The 1 day to 2024-03-08 has 0.4 rows in a usual"
-        " week, and it cannot be told whether the source went on."
+        " week, and it is unclear whether the source went on."
     )
     assert incomplete([], NewestWeek(end, end - 1), both) == []
     assert incomplete([], NewestWeek(end, end - 1, 0.42), first) == []  # told before
