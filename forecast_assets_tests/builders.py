@@ -52,7 +52,7 @@ def with_gaps(
 
 def make_raw(series: pd.DataFrame) -> pd.DataFrame:
     """Make the table `raw_data` of a source that returns these weeks."""
-    nothing = dict.fromkeys(("problem", "given", "file", "note"))
+    nothing = dict.fromkeys(("problem", "given", "published", "file", "note"))
     return series[["unique_id", "ds", "y"]].assign(**nothing)
 
 

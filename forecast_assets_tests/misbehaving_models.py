@@ -13,7 +13,8 @@ import psutil
 import pytest
 
 from forecast_assets.backtesting.fitting import FitConfig, FitResult, WorkChunk
-from forecast_assets.backtesting.folds import FitUnit, Panel, plan
+from forecast_assets.backtesting.folds import FitUnit, plan
+from forecast_assets.backtesting.panel import Panel
 from forecast_assets.config.settings import BacktestSettings
 from forecast_assets.models import ModelSpec
 from forecast_assets_tests.builders import make_series

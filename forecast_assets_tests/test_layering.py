@@ -26,7 +26,7 @@ ONLY = {
     "notifications": {"errors", "config"},
     "models": {"errors", "config"},
     "reporting": set(ORDER[:7]) - {"models"},
-    "cli": set(ORDER[:9]) | {"defs.launcher", "defs.health"},
+    "cli": set(ORDER[:9]) | {"defs.launcher", "defs.health", "defs.replay", "defs.runs"},
 }
 FILES = sorted(PACKAGE.rglob("*.py"))
 

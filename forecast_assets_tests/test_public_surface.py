@@ -105,7 +105,7 @@ def test_the_checks_have_these_names(defs: dg.Definitions):
 
 
 def test_jobs_schedules_sensors_and_resources_have_these_names(defs: dg.Definitions):
-    assert defs.resolve_job_def("weekly_forecast")
+    assert {job.name for job in defs.jobs or []} == {"weekly_forecast", "replay"}
     assert {schedule.name for schedule in defs.schedules or []} == {"every_week"}
     assert {sensor.name for sensor in defs.sensors or []} == {
         "alarms",
@@ -113,7 +113,14 @@ def test_jobs_schedules_sensors_and_resources_have_these_names(defs: dg.Definiti
         "new_data",
         "stale_assets",
     }
-    assert set(defs.resources or {}) == {"compute", "io_manager", "records", "settings", "store"}
+    assert set(defs.resources or {}) == {
+        "compute",
+        "inputs",
+        "io_manager",
+        "records",
+        "settings",
+        "store",
+    }
 
 
 def test_the_code_location_has_one_name_for_every_way_to_load_it():

@@ -10,8 +10,9 @@ import pandas as pd
 from forecast_assets.backtesting.cache import FoldCache
 from forecast_assets.backtesting.dask_pool import DaskPool
 from forecast_assets.backtesting.executor import BacktestExecutor
-from forecast_assets.backtesting.folds import Panel, plan
+from forecast_assets.backtesting.folds import plan
 from forecast_assets.backtesting.model_job import BacktestRequest, ModelBacktest
+from forecast_assets.backtesting.panel import Panel
 from forecast_assets.config.settings import Settings
 from forecast_assets.models import ModelSpec, find_model
 

@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 
 from forecast_assets.backtesting.fitting import FitConfig
-from forecast_assets.backtesting.folds import ALL_SERIES, FoldForecast, Panel, SeriesFolds
+from forecast_assets.backtesting.folds import ALL_SERIES, FitUnit, FoldForecast, SeriesFolds
+from forecast_assets.backtesting.panel import Panel
 from forecast_assets.errors import StoreError
 from forecast_assets.models.base import Positions
 from forecast_assets.models.spec import ModelSpec
@@ -65,24 +66,35 @@ def fold_keys(config: FitConfig, planned: Sequence[SeriesFolds], panel: Panel) -
     return keys
 
 
-def fit_key(config: FitConfig, panel: Panel, series: int, anchor: int) -> bytes:
-    """Return the key of a fit at an anchor: the model, the season length and the values it sees."""
+def fit_key(config: FitConfig, panel: Panel, unit: FitUnit) -> bytes:
+    """Return the key of a unit's fit: the model, the season length and the values that it sees."""
     text = f"{config.fingerprint} {config.season_length} "
     digest = hashlib.blake2b(text.encode(), digest_size=KEY_BYTES)
-    if series == ALL_SERIES:
-        digest.update(_panel_digest(panel, np.datetime64(anchor, "D")))
+    if unit.series == ALL_SERIES:
+        anchor = np.datetime64(unit.anchor, "D")
+        digest.update(_panel_digest(panel, anchor, seen_at=panel.day(*unit.folds[0])))
     else:
-        digest.update(panel.series(series)[:anchor].tobytes())
+        digest.update(panel.training(*unit.folds[0])[: unit.anchor].tobytes())
     return digest.digest()
 
 
-def _panel_digest(panel: Panel, day: np.datetime64) -> bytes:
-    """Digest the values of all series up to a day, and their weeks."""
+def _panel_digest(
+    panel: Panel, day: np.datetime64, *, seen_at: np.datetime64 | None = None
+) -> bytes:
+    """Digest the values of all series up to a day, as the folds of a day see them, and the weeks.
+
+    By default these are the folds of the same day.
+    """
     sizes: Positions = panel.sizes_at(day)
     digest = hashlib.blake2b(day.tobytes() + sizes.tobytes(), digest_size=KEY_BYTES)
     digest.update(np.where(sizes > 0, panel.first, day).tobytes())  # of the series that have begun
-    for start, size in zip(panel.starts, sizes, strict=False):
-        digest.update(panel.y[start : start + size].tobytes())
+    patches = dict(panel.patches_at(sizes if seen_at is None else panel.sizes_at(seen_at)))
+    for i, (start, size) in enumerate(zip(panel.starts, sizes, strict=False)):
+        y = panel.y[start : start + size]
+        if i in patches:
+            y = y.copy()
+            patches[i].apply(y)
+        digest.update(y.tobytes())
     return digest.digest()
 
 

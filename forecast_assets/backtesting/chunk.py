@@ -11,7 +11,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 
 from forecast_assets.backtesting.fitting import FitConfig, FitResult, WorkChunk
-from forecast_assets.backtesting.folds import FitUnit, FoldForecast, Panel
+from forecast_assets.backtesting.folds import FitUnit, FoldForecast
+from forecast_assets.backtesting.panel import Panel
 from forecast_assets.backtesting.sandbox import (
     EnvironmentMismatch,
     ModelProcess,

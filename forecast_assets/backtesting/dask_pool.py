@@ -12,7 +12,7 @@ from uuid import uuid4
 
 from forecast_assets.backtesting.chunk import ChunkResult, close_idle, run_chunk
 from forecast_assets.backtesting.fitting import WorkChunk
-from forecast_assets.backtesting.folds import Panel
+from forecast_assets.backtesting.panel import Panel
 from forecast_assets.backtesting.sandbox import TaskCancelled
 from forecast_assets.backtesting.sandbox_main import versions
 from forecast_assets.config.settings import ComputeSettings

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from datetime import datetime
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -15,12 +16,19 @@ from forecast_assets.backtesting.cache import FoldCache
 from forecast_assets.backtesting.chunk import start_processes
 from forecast_assets.backtesting.dask_pool import DaskPool, n_workers_here
 from forecast_assets.backtesting.fitting import FitConfig, error_text, too_short, validate_forecast
-from forecast_assets.backtesting.folds import FoldForecasts, Panel, SeriesFolds, plan
+from forecast_assets.backtesting.folds import FoldForecasts, SeriesFolds, latest_folds, plan
 from forecast_assets.backtesting.model_job import BacktestRequest, ModelBacktest, ModelJob, Progress
+from forecast_assets.backtesting.panel import Panel
+from forecast_assets.backtesting.vintage_folds import (
+    History,
+    KnownValues,
+    with_correction,
+    with_vintages,
+)
 from forecast_assets.config.settings import Settings
 from forecast_assets.data.weekly import newest_week
 from forecast_assets.errors import ForecastAssetsError, ModelError, StoreError
-from forecast_assets.models.base import min_train_size
+from forecast_assets.models.base import Positions, Values, min_train_size
 from forecast_assets.models.naive import FoldPositions
 from forecast_assets.models.registry import find_model
 from forecast_assets.storage.store import Store
@@ -33,21 +41,39 @@ MAX_MODELS_AHEAD = 2
 SAVE_INTERVAL_SECONDS = 2.0
 # Time between two checks of the workers.
 RECEIVE_SECONDS = 1.0
+# Values of patched folds that closed forms hold at once: 32 MB of float64.
+BLOCK_VALUES = 4_000_000
+
+
+class BacktestPlan(NamedTuple):
+    """The folds of all series, the panel of them, and one fold of each to forecast the future."""
+
+    planned: Sequence[SeriesFolds]
+    panel: Panel
+    latest: Sequence[SeriesFolds]
 
 
 class BacktestExecutor:
     """Runs backtests and computes each fold at most once.
 
-    `run_id` is the run that failures belong to. Methods raise ModelError, StoreError and
+    `run_id` is the run that failures belong to; `history` returns how what was known before it is
+    found, None if all folds are to see today's values. Methods raise ModelError, StoreError and
     ComputeError; whatever a model does wrong becomes an error of its folds.
     """
 
     def __init__(
-        self, settings: Settings, cache: FoldCache, pool: DaskPool, *, run_id: str = ""
+        self,
+        settings: Settings,
+        cache: FoldCache,
+        pool: DaskPool,
+        *,
+        run_id: str = "",
+        history: Callable[[], History | None] = lambda: None,
     ) -> None:
         self._settings, self._cache, self._pool, self.run_id = settings, cache, pool, run_id
+        self._history = history
         self._jobs: dict[tuple[str, int], ModelJob] = {}
-        self._plan: tuple[pd.DataFrame, Sequence[SeriesFolds], Panel] | None = None
+        self._plan: tuple[pd.DataFrame, BacktestPlan] | None = None
         self._saved_at = time.perf_counter()
 
     @property
@@ -56,14 +82,21 @@ class BacktestExecutor:
         return self._pool.dashboard
 
     def requests(self, series: pd.DataFrame, models: Iterable[str]) -> list[BacktestRequest]:
-        """Return the requests for a backtest of the models; a frame is planned only once."""
-        if self._plan is None or self._plan[0] is not series:
-            folds = plan(series, self._settings.backtest)
-            self._plan = series, folds, Panel.of(folds)
-        _, planned, panel = self._plan
+        """Return the requests for a backtest of the models."""
+        planned, panel, _ = self.plan(series)
         return [
             BacktestRequest(find_model(name, self._settings), planned, panel) for name in models
         ]
+
+    def plan(self, series: pd.DataFrame) -> "BacktestPlan":
+        """Return the folds of all series, with what each sees; a frame is planned only once."""
+        if self._plan is None or self._plan[0] is not series:
+            folds, latest = plan(series, self._settings.backtest), latest_folds(series)
+            if history := self._history():
+                known = KnownValues.of(folds, history)
+                folds, latest = with_vintages(folds, known), with_correction(latest, known)
+            self._plan = series, BacktestPlan(folds, Panel.of(folds), latest)
+        return self._plan[1]
 
     def run(
         self,
@@ -157,8 +190,8 @@ def run_closed_form(request: BacktestRequest, settings: Settings) -> ModelBackte
     horizon, season_length = settings.backtest.horizon, settings.series.season_length
     planned, panel = request.planned, request.panel
     n_folds = np.array([len(series.ends) for series in planned], dtype=np.int64)
-    starts = np.repeat(panel.starts[:-1], n_folds)
-    sizes = np.concatenate([series.ends for series in planned] or [starts])
+    series = np.repeat(np.arange(len(planned)), n_folds)
+    sizes = np.concatenate([item.ends for item in planned] or [series])
     y_hat = np.full((len(sizes), horizon), np.nan)
     errors = np.full(len(sizes), None, dtype=object)
     is_declined = np.zeros(len(sizes), dtype=bool)
@@ -167,9 +200,10 @@ def run_closed_form(request: BacktestRequest, settings: Settings) -> ModelBackte
         min_size = min_train_size(model, season_length=season_length)
         ready = sizes >= min_size
         with np.errstate(all="ignore"):  # what is not finite becomes an error below
-            lasts = (starts + sizes - 1)[ready]
-            positions = FoldPositions(panel.y, starts[ready], lasts, horizon, season_length)
-            y_hat[ready] = model.forecast_folds(positions)
+            for folds, y, starts in _values_of_folds(panel, series, sizes, np.flatnonzero(ready)):
+                lasts = starts + sizes[folds] - 1
+                positions = FoldPositions(y, starts, lasts, horizon, season_length)
+                y_hat[folds] = model.forecast_folds(positions)
     except Exception as error:  # noqa: BLE001 - its parameters are the user's
         errors[:] = error_text(error)
     else:
@@ -178,8 +212,28 @@ def run_closed_form(request: BacktestRequest, settings: Settings) -> ModelBackte
             failed = validate_forecast(y_hat[i], horizon, 0.0).error
             errors[i] = failed if ready[i] else too_short(min_size, sizes[i])
             y_hat[i] = np.nan
-    folds = FoldForecasts(y_hat, np.zeros(len(sizes)), errors, is_declined)
-    return ModelBacktest(request.model.name, planned, folds)
+    results = FoldForecasts(y_hat, np.zeros(len(sizes)), errors, is_declined)
+    return ModelBacktest(request.model.name, planned, results)
+
+
+def _values_of_folds(
+    panel: Panel, series: Positions, sizes: Positions, folds: Positions
+) -> Iterator[tuple[Positions, Values, Positions]]:
+    """Yield folds with an array of values, and where in it the values of each begin.
+
+    Folds that see other values than today's have copies of them, in blocks that bound memory.
+    """
+    is_patched = np.zeros(len(folds), dtype=bool)
+    if panel.patches:
+        pairs = zip(series[folds].tolist(), sizes[folds].tolist(), strict=True)
+        is_patched[:] = [pair in panel.patches for pair in pairs]
+    yield folds[~is_patched], panel.y, panel.starts[series[folds[~is_patched]]]
+    patched = folds[is_patched]
+    block = np.cumsum(sizes[patched]) // BLOCK_VALUES
+    for number in np.unique(block):
+        here = patched[block == number]
+        copies = [panel.training(int(series[fold]), int(sizes[fold])) for fold in here]
+        yield here, np.concatenate(copies), np.cumsum(sizes[here]) - sizes[here]
 
 
 def prewarm(settings: Settings, store: Store, *, as_of: datetime) -> None:

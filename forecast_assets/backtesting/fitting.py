@@ -16,14 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from forecast_assets.backtesting.folds import (
-    ALL_SERIES,
-    NOT_FOR,
-    TOO_SHORT,
-    FitUnit,
-    FoldForecast,
-    Panel,
-)
+from forecast_assets.backtesting.folds import ALL_SERIES, NOT_FOR, TOO_SHORT, FitUnit, FoldForecast
+from forecast_assets.backtesting.panel import Panel
 from forecast_assets.errors import ModelError
 from forecast_assets.models.base import NotForThisSeries, min_train_size
 from forecast_assets.models.spec import ModelSpec
@@ -177,7 +171,7 @@ class _RollingModel:
     """A model at one cutoff after another: fitted at the anchor, updated to each cutoff.
 
     Each cutoff starts from the same pickled fit, so that its forecast does not depend on the other
-    cutoffs of the unit.
+    cutoffs of the unit: up to the anchor all of them see the same values.
     """
 
     def __init__(self, config: FitConfig, unit: FitUnit, data: "_LocalData | _GlobalData") -> None:
@@ -191,14 +185,14 @@ class _RollingModel:
         """Return the model with all values up to a cutoff."""
         has_anchor = self._model.refit_every > 1 and self.data.size(self._anchor) >= self.min_size
         if not has_anchor:
-            return self._fit(cutoff)
-        model = self._load_fit()
+            return self._fit(cutoff, seen_at=cutoff)
+        model = self._load_fit(cutoff)
         self._seed(cutoff)
         if cutoff == self._anchor:
             return model
-        return model.update(self.data.between(self._anchor, cutoff))
+        return model.update(self.data.between(self._anchor, cutoff, seen_at=cutoff))
 
-    def _load_fit(self) -> Any:
+    def _load_fit(self, cutoff: int) -> Any:
         """Unpickle the fit at the anchor; make it if there is none, or none that can be read."""
         if self.fitted is not None:
             try:
@@ -206,22 +200,22 @@ class _RollingModel:
             except Exception:
                 if self.n_fits:
                     raise
-        self.fitted = self._pickle_fit()
+        self.fitted = self._pickle_fit(cutoff)
         return pickle.loads(self.fitted)  # noqa: S301 - from our own cache
 
-    def _pickle_fit(self) -> bytes:
+    def _pickle_fit(self, cutoff: int) -> bytes:
         """Fit at the anchor; on the second call raise the error of the first one."""
         if self._fit_error is not None:
             raise self._fit_error
         try:
             with _raise_unconverged():
-                return pickle.dumps(self._fit(self._anchor))
+                return pickle.dumps(self._fit(self._anchor, seen_at=cutoff))
         except BaseException as error:
             self._fit_error = error
             raise
 
-    def _fit(self, cutoff: int) -> Any:
-        values = self.data.between(None, cutoff)
+    def _fit(self, cutoff: int, *, seen_at: int) -> Any:
+        values = self.data.between(None, cutoff, seen_at=seen_at)
         self._seed(cutoff)
         self.n_fits += 1
         return self._model.fit(values, season_length=self._season_length)
@@ -234,10 +228,13 @@ class _RollingModel:
 
 
 class _LocalData:
-    """One series; a cutoff is a number of values. The model may modify what it gets: a copy."""
+    """One series; a cutoff is a number of values. The model may modify what it gets: a copy.
+
+    `seen_at` is the cutoff whose fold sees the values.
+    """
 
     def __init__(self, panel: Panel, unit: FitUnit) -> None:
-        self._y, self._folds = panel.series(unit.series), unit.folds
+        self._panel, self._series, self._folds = panel, unit.series, unit.folds
 
     def steps(self) -> Iterator[tuple[int, list[FoldId]]]:
         for fold in self._folds:
@@ -246,8 +243,8 @@ class _LocalData:
     def size(self, cutoff: int) -> int:
         return cutoff
 
-    def between(self, after: int | None, upto: int) -> Any:
-        return self._y[after:upto].copy()
+    def between(self, after: int | None, upto: int, *, seen_at: int) -> Any:
+        return self._panel.training(self._series, seen_at)[after:upto]
 
     def rows(self, y_hat: Any, *_: object) -> Any:
         return y_hat[None]
@@ -267,11 +264,10 @@ class _GlobalData:
     def size(self, cutoff: int) -> int:
         return int(self._sizes(cutoff).max())
 
-    def between(self, after: int | None, upto: int) -> Any:
+    def between(self, after: int | None, upto: int, *, seen_at: int) -> Any:
         sizes = self._sizes(upto)
-        return self._panel.frame(
-            np.zeros_like(sizes) if after is None else self._sizes(after), sizes
-        )
+        first = np.zeros_like(sizes) if after is None else self._sizes(after)
+        return self._panel.frame(first, sizes, seen_at=self._sizes(seen_at))
 
     def rows(self, y_hat: Any, cutoff: int, folds: Sequence[FoldId]) -> Any:
         has_begun = self._sizes(cutoff) > 0

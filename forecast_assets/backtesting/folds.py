@@ -5,11 +5,11 @@ horizon after it. `fitting` runs the models.
 """
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import pairwise
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
     from forecast_assets.config.settings import BacktestSettings
 
-WEEK = np.timedelta64(7, "D")
 # `FitUnit.series` of a fit that covers all series.
 ALL_SERIES = -1
 
@@ -35,15 +34,56 @@ def is_declined(error: str) -> bool:
     return error.startswith((TOO_SHORT, NOT_FOR))
 
 
+class Patch(NamedTuple):
+    """What differs in the values of a fold: positions in its series, ascending, and the values."""
+
+    positions: Positions
+    values: Values
+
+    def apply(self, y: Values, *, first: int = 0) -> None:
+        """Write the values into y, which begins at a position of the series."""
+        is_inside = (self.positions >= first) & (self.positions < first + len(y))
+        y[self.positions[is_inside] - first] = self.values[is_inside]
+
+    def before(self, end: int) -> bytes:
+        """Return bytes that identify the part of the patch before a position."""
+        n = np.searchsorted(self.positions, end)
+        return self.positions[:n].tobytes() + self.values[:n].tobytes()
+
+
+NO_ENDS = np.array([], dtype=np.int64)
+
+
 @dataclass(frozen=True, eq=False)
 class SeriesFolds:
-    """One series and its cutoffs. Fold i sees y[:ends[i]]; its cutoff is ds[ends[i] - 1]."""
+    """One series and its cutoffs. Fold i sees y[:ends[i]]; its cutoff is ds[ends[i] - 1].
+
+    Where a value was another one when the fold's week was due, or is corrected, the fold sees that
+    instead: `patches`, by end. `vintage_ends` are the ends of which it is known what was known.
+    """
 
     unique_id: str
     ds: NDArray[np.datetime64]  # [n]
     y: Values  # [n]
     is_filled: NDArray[np.bool_]  # [n]; where `series.missing` made up the value
     ends: Positions  # [k], ascending
+    patches: Mapping[int, Patch] = field(default_factory=dict)
+    vintage_ends: Positions = field(default_factory=lambda: NO_ENDS)
+
+    def training(self, end: int) -> Values:
+        """Return a copy of the values that the fold with this end sees: [end]."""
+        y = self.y[:end].copy()
+        if end in self.patches:
+            self.patches[end].apply(y)
+        return y
+
+    @property
+    def last(self) -> Values:
+        """The newest value that each fold sees: [k]."""
+        last = self.y[self.ends - 1]
+        for i in np.flatnonzero(np.isin(self.ends, list(self.patches))) if self.patches else ():
+            last[i] = self.training(int(self.ends[i]))[-1]
+        return last
 
     @cached_property
     def real_y(self) -> Values:
@@ -62,11 +102,14 @@ class SeriesFolds:
 
     @cached_property
     def prefix_digests(self) -> list[bytes]:
-        """A digest of the values up to each cutoff: [k]. Each value is hashed once."""
+        """A digest of the values that each fold sees: [k]. Each value of `y` is hashed once."""
         digest, digests = hashlib.blake2b(digest_size=16), []
         for start, end in pairwise([0, *self.ends.tolist()]):
             digest.update(self.y[start:end].astype("<f8").tobytes())
-            digests.append(digest.digest())
+            seen = digest
+            if end in self.patches:
+                seen = hashlib.blake2b(self.training(end).astype("<f8").tobytes(), digest_size=16)
+            digests.append(seen.digest())
         return digests
 
 
@@ -165,9 +208,8 @@ def split_series(series: "pd.DataFrame") -> list[SeriesFolds]:
     y = series["y"].to_numpy(dtype=np.float64)
     is_filled = series["is_filled"].to_numpy(dtype=bool)
     bounds = [*np.flatnonzero(np.r_[True, ids[1:] != ids[:-1]]), len(ids)] if len(ids) else []
-    no_ends = np.array([], dtype=np.int64)
     return [
-        SeriesFolds(str(ids[a]), ds[a:b], y[a:b], is_filled[a:b], no_ends)
+        SeriesFolds(str(ids[a]), ds[a:b], y[a:b], is_filled[a:b], NO_ENDS)
         for a, b in pairwise(bounds)
     ]
 
@@ -196,69 +238,6 @@ def to_frame(
             "error": np.repeat(folds.errors, horizon),
         }
     )
-
-
-@dataclass(frozen=True, eq=False)
-class Panel:
-    """All series, concatenated. Series i is y[starts[i] : starts[i + 1]], weekly from first[i]."""
-
-    y: Values  # [N]
-    starts: Positions  # [S + 1]
-    first: NDArray[np.datetime64]  # [S], days
-    is_filled: NDArray[np.bool_]  # [N]; the first value of each series is real
-
-    @classmethod
-    def of(cls, planned: Sequence[SeriesFolds]) -> "Panel":
-        """Concatenate the series of a plan."""
-        values = [series.y for series in planned] or [np.array([], dtype=np.float64)]
-        is_filled = [series.is_filled for series in planned] or [np.array([], dtype=bool)]
-        sizes = [0, *(len(series.y) for series in planned)]
-        first = np.array([series.ds[0] for series in planned], dtype="datetime64[D]")
-        return cls(np.concatenate(values), np.cumsum(sizes), first, np.concatenate(is_filled))
-
-    def series(self, i: int) -> Values:
-        """Return the values of series i."""
-        return self.y[self.starts[i] : self.starts[i + 1]]
-
-    def day(self, series: int, end: int) -> np.datetime64:
-        """Return the last day that the first `end` values of a series cover."""
-        day: np.datetime64 = self.first[series] + (end - 1) * WEEK
-        return day
-
-    def sizes_at(self, day: np.datetime64) -> Positions:
-        """Return how many values each series had on a day: shape [S].
-
-        A series ends with its newest real value up to and including the day: a gap is filled once
-        a value closes it.
-        """
-        weeks = (day - self.first) // WEEK + 1
-        sizes: Positions = np.clip(weeks, 0, np.diff(self.starts)).astype(np.int64)
-        starts = self.starts[:-1]
-        return np.where(sizes > 0, self._newest_real[starts + sizes - 1] - starts + 1, 0)
-
-    @cached_property
-    def _newest_real(self) -> Positions:
-        """The position of the newest real value up to each value: [N]."""
-        return np.maximum.accumulate(np.where(self.is_filled, 0, np.arange(len(self.y))))
-
-    def frame(self, after: Positions, upto: Positions) -> "pd.DataFrame":
-        """Return the values after[i] to upto[i] - 1 of each series i: `unique_id, ds, y`."""
-        import pandas as pd
-
-        sizes = upto - after
-        ids = np.repeat(np.arange(len(sizes)), sizes)
-        week = np.arange(sizes.sum()) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-        week += np.repeat(after, sizes)
-        ds = (self.first[ids] + week * WEEK).astype("datetime64[ns]")
-        return pd.DataFrame({"unique_id": ids, "ds": ds, "y": self.y[self.starts[ids] + week]})
-
-    @cached_property
-    def digest(self) -> str:
-        """A digest of the values and their weeks (32 hex digits)."""
-        digest = hashlib.blake2b(digest_size=16)
-        for part in (self.y, self.starts, self.first, self.is_filled):
-            digest.update(part.tobytes())
-        return digest.hexdigest()
 
 
 @dataclass(frozen=True)

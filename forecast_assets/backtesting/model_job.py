@@ -3,6 +3,7 @@
 `executor` sends the chunks to workers and returns their results.
 """
 
+import functools
 import hashlib
 from collections import deque
 from collections.abc import Sequence
@@ -20,11 +21,11 @@ from forecast_assets.backtesting.folds import (
     FitUnit,
     FoldForecast,
     FoldForecasts,
-    Panel,
     SeriesFolds,
     WorkerSpan,
     to_frame,
 )
+from forecast_assets.backtesting.panel import Panel
 from forecast_assets.config.settings import Settings
 from forecast_assets.models.spec import ModelSpec
 
@@ -204,17 +205,22 @@ class ModelJob:
         """Group the unknown folds by the fit that they need, series by series."""
         model, panel = self.request.model, self.request.panel
         if model.is_global:
-            days = {fold: int(panel.day(*fold).astype(int)) for fold in self._missing}
-            folds = sorted(self._missing, key=lambda fold: (days[fold], fold))
-            anchors = {
-                fold: (ALL_SERIES, _anchor_day(days[fold], model.refit_every)) for fold in folds
-            }
+            cutoffs = {fold: int(panel.day(*fold).astype(int)) for fold in self._missing}
+            anchors = {fold: _anchor_day(day, model.refit_every) for fold, day in cutoffs.items()}
+            folds = sorted(self._missing, key=lambda fold: (cutoffs[fold], fold))
         else:
+            cutoffs = {fold: fold[1] for fold in self._missing}
+            anchors = {fold: _anchor(end, model.refit_every) for fold, end in cutoffs.items()}
             folds = list(self._missing)
-            anchors = {(i, end): (i, _anchor(end, model.refit_every)) for i, end in folds}
+        seen_before = functools.cache(functools.partial(_patches_before, panel))
+
+        def fit_of(fold: FoldId) -> tuple[int, int, bytes]:
+            series, anchor = ALL_SERIES if model.is_global else fold[0], anchors[fold]
+            return series, anchor, seen_before(series, anchor, cutoffs[fold])
+
         units = [
             FitUnit(series, anchor, tuple(group))
-            for (series, anchor), group in groupby(folds, key=anchors.__getitem__)
+            for (series, anchor, _), group in groupby(folds, key=fit_of)
         ]
         return self._with_fits(units) if model.refit_every > 1 else units
 
@@ -233,7 +239,7 @@ class ModelJob:
         ]
 
     def _fit_key(self, unit: FitUnit) -> bytes:
-        return fit_key(self._config, self.request.panel, unit.series, unit.anchor)
+        return fit_key(self._config, self.request.panel, unit)
 
     def _add(self, unit: FitUnit, result: FitResult) -> None:
         for fold_id, fold in zip(unit.folds, result.folds, strict=True):
@@ -262,3 +268,13 @@ def _anchor(end: int, refit_every: int) -> int:
 
 def _anchor_day(day: int, refit_every: int) -> int:
     return day - 7 * (day // 7 % refit_every)
+
+
+def _patches_before(panel: Panel, series: int, anchor: int, cutoff: int) -> bytes:
+    """Identify what differs, up to the anchor of their fit, in the values of folds at a cutoff."""
+    if series != ALL_SERIES:
+        patch = panel.patches.get((series, cutoff))
+        return patch.before(anchor) if patch else b""
+    ends, at = panel.sizes_at(np.datetime64(anchor, "D")), np.datetime64(cutoff, "D")
+    patches = panel.patches_at(panel.sizes_at(at))
+    return b"".join(b"%d " % i + patch.before(int(ends[i])) for i, patch in patches)

@@ -24,7 +24,7 @@ import psutil
 
 from forecast_assets.backtesting import sandbox_main
 from forecast_assets.backtesting.fitting import FitConfig, FitResult, WorkChunk
-from forecast_assets.backtesting.folds import Panel
+from forecast_assets.backtesting.panel import Panel
 from forecast_assets.backtesting.sandbox_main import LOADING, POSITION
 
 # Time for the imports of a model, which do not count as time of its first fit.

@@ -24,7 +24,8 @@ from typing import Any
 
 from forecast_assets import models
 from forecast_assets.backtesting.fitting import FitConfig, FitResult, run_unit
-from forecast_assets.backtesting.folds import FitUnit, Panel
+from forecast_assets.backtesting.folds import FitUnit
+from forecast_assets.backtesting.panel import Panel
 
 # Results are sent in batches: a message for each one costs more than a cheap fit.
 BATCH_SECONDS = 0.05

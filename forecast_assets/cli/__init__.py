@@ -10,12 +10,13 @@ from forecast_assets.cli.check import check, config
 from forecast_assets.cli.history import diff, history, show, verify
 from forecast_assets.cli.maintenance import healthcheck, notify, prune
 from forecast_assets.cli.options import CommandGroup, completion, help_epilog
+from forecast_assets.cli.replay import replay
 from forecast_assets.cli.run import run
 from forecast_assets.cli.status import status
 from forecast_assets.cli.withdraw import withdraw
 
 COMMANDS = (
-    *(run, status, healthcheck, check, notify, withdraw),
+    *(run, status, healthcheck, check, notify, withdraw, replay),
     *(history, show, diff, verify, prune, config, completion),
 )
 

@@ -186,6 +186,7 @@ class ForecastSettings(FrozenModel):
         None, strict=False, allow_inf_nan=False
     )  # no forecast is below it
     levels: tuple[Level, ...] = Field((80, 95), min_length=1, strict=False)
+    correct_revisions: bool = True  # models see the newest values with their usual revision
 
     @field_validator("levels")
     @classmethod

@@ -76,7 +76,10 @@ Separator = Annotated[str, Field(pattern=r"^[\t !#-/:-@\[-`{-~]$")]  # ASCII, ne
 Decimal = Literal[".", ","]
 Thousands = Literal[".", ",", " ", "'"]
 # Added since 0.1: part of a source's fingerprint only where they differ from the default.
-ADDED = ("allow_hosts", "decimal", "thousands", "separator", "encoding", "skip_rows", "overlap")
+ADDED = (
+    *("allow_hosts", "decimal", "thousands", "separator", "encoding", "skip_rows", "overlap"),
+    "published",
+)
 Seconds = Annotated[float, Field(gt=0, le=1e6, strict=False)]
 
 
@@ -88,6 +91,7 @@ class DemoSource(FrozenModel):
     columns: ClassVar[tuple[str, ...]] = ("unique_id", "ds", "y")
     ds: ClassVar[str] = "ds"
     y: ClassVar[str] = "y"
+    published: ClassVar[None] = None
     decimal: ClassVar[None] = None
     thousands: ClassVar[None] = None
     zone: ClassVar[ZoneInfo | None] = None
@@ -101,6 +105,7 @@ class _Source(FrozenModel):
     unique_id: Ids = "unique_id"  # several columns are joined to one id
     ds: Name = "ds"
     y: Name = "y"
+    published: Name | None = None  # when a row was published; a later one of its time replaces it
     # How numbers are written in texts; None: detected where only one way is possible.
     decimal: Decimal | None = None
     thousands: Thousands | None = None
@@ -125,7 +130,8 @@ class _Source(FrozenModel):
     @property
     def columns(self) -> tuple[str, ...]:
         """Return every column that is read, once."""
-        return tuple(dict.fromkeys((*self.ids, self.ds, self.y)))
+        more = (self.published,) if self.published else ()
+        return tuple(dict.fromkeys((*self.ids, self.ds, self.y, *more)))
 
     @property
     def zone(self) -> ZoneInfo | None:

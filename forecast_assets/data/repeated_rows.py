@@ -66,7 +66,7 @@ def telling_columns_error(
     repeats = raw[is_repeat]
     is_concerned = (raw["unique_id"].isin(repeats["unique_id"]) & raw["problem"].isna()).to_numpy()
     times, is_repeat = raw[is_concerned], is_repeat[is_concerned]
-    others = rows.drop(columns=[*source.ids, source.ds, source.y], errors="ignore")[is_concerned]
+    others = rows.drop(columns=list(source.columns), errors="ignore")[is_concerned]
     others = others.set_axis(times.index)
     names = telling_columns(times, others, is_repeat)
     version = None

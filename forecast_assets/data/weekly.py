@@ -26,6 +26,7 @@ from forecast_assets.data.completeness import (
     find_newest_week,
     select_weeks,
 )
+from forecast_assets.data.published import rows_known_at
 from forecast_assets.data.repeated_rows import several_rows_error
 from forecast_assets.errors import DataError, format_list
 
@@ -52,11 +53,13 @@ def to_weeks(raw: pd.DataFrame, settings: Settings, *, as_of: datetime) -> Weekl
     time zone of the source or else of the schedule, and if it is no later than the newest complete
     week of the source (`find_newest_week`), up to which zeros fill a series. The first week counts
     if its coverage is at least `series.min_coverage`; the weeks before a gap that is longer than
-    `series.max_gap` and would be filled do not count. Rows with a `problem` are ignored.
+    `series.max_gap` and would be filled do not count. Rows with a `problem` are ignored,
+    and so is what was published after `as_of` or replaced until then (`rows_known_at`).
 
     Raises DataError if no week is over, no series has two weeks, a series has no value, a week has
     several rows and `series.aggregate` is "error", or none and `series.missing` is "error".
     """
+    raw = rows_known_at(raw, as_of)
     if "problem" in raw and raw["problem"].notna().any():
         raw = raw[raw["problem"].isna()]
     week_end = _week_end(raw["ds"], settings.series.frequency)

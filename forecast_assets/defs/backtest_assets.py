@@ -185,9 +185,11 @@ def metrics(
     series: pd.DataFrame,
     settings: dg.ResourceParam[Settings],
     store: dg.ResourceParam[Store],
+    compute: dg.ResourceParam[BacktestExecutor],
 ) -> AssetResult:
     """Score every model and ensemble on every series over the planned folds."""
-    results = scoring.collect(backtest_predictions, series, settings)
+    planned = compute.plan(series).planned
+    results = scoring.collect(backtest_predictions, series, settings, planned=planned)
     computed = scoring.compute(results, settings)
     scores = scoring.to_frame(results, computed)
     metric = settings.selection.metric
@@ -203,6 +205,7 @@ def metrics(
             "rows": first_rows(ranked, first=["unique_id", "model", metric, "skill_vs_naive"]),
             "over_all_series": first_rows(overall.merge(pooled, on="model")),
             "by_weeks_ahead": first_rows(leaderboard.by_horizon(results, computed)),
+            "n_folds_with_vintage": sum(len(folds.vintage_ends) for folds in planned),
             "n_scored": int((scores["status"] == "scored").sum()),
             "n_failed": int((scores["status"] == "failed").sum()),
             "n_ineligible": int((scores["status"] == "ineligible").sum()),

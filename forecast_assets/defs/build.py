@@ -9,8 +9,10 @@ from forecast_assets.config.settings import Settings
 from forecast_assets.data.quality.stored_versions import source_code_version
 from forecast_assets.defs import backtest_assets, data_assets, publication_assets
 from forecast_assets.defs.console_logger import console_progress_logger
+from forecast_assets.defs.inputs import RunInputs, build_store
 from forecast_assets.defs.io_manager import delta_version_io_manager
 from forecast_assets.defs.metadata import column_schema
+from forecast_assets.defs.replay import build_replay_job
 from forecast_assets.defs.resources import backtest_executor
 from forecast_assets.defs.runs import WEEK_TAG, WHOLE_WEEK
 from forecast_assets.defs.schedules import JOB, all_models_tags, build_schedule, freshness_policy
@@ -19,16 +21,10 @@ from forecast_assets.defs.sensors.run_failures import build_alarms
 from forecast_assets.defs.sensors.stale_assets import build_poll, build_stale_assets
 from forecast_assets.models import enabled
 from forecast_assets.storage.store import Store
-from forecast_assets.storage.tables import table_contracts
 
 
-def build_store(settings: Settings) -> Store:
-    """Return the store that the settings name."""
-    return Store(settings.store_uri, table_contracts(settings.forecast.levels), var=settings.var)
-
-
-def build_defs(settings: Settings) -> dg.Definitions:
-    """Return everything that Dagster runs.
+def build_defs(settings: Settings, inputs: RunInputs | None = None) -> dg.Definitions:
+    """Return everything that Dagster runs; `inputs` are those of a replay.
 
     Raises ModelError where an enabled model does not exist, SettingsError for an invalid cron.
     """
@@ -61,7 +57,7 @@ def build_defs(settings: Settings) -> dg.Definitions:
     ]
     return dg.Definitions(
         assets=dg.map_asset_specs(lambda spec: _with_settings(spec, store, settings), assets),
-        jobs=[job],
+        jobs=[job, build_replay_job(settings, store, _week_job)],
         schedules=[schedule],
         sensors=sensors,
         executor=dg.in_process_executor,
@@ -75,9 +71,14 @@ def build_defs(settings: Settings) -> dg.Definitions:
             "records": dg.FilesystemIOManager(),
             "settings": settings,
             "store": store,
+            "inputs": inputs or RunInputs(),
             "compute": backtest_executor,
         },
     )
+
+
+def _week_job(settings: Settings, inputs: RunInputs) -> dg.JobDefinition:
+    return build_defs(settings, inputs).resolve_job_def(JOB)
 
 
 def _with_settings(spec: dg.AssetSpec, store: Store, settings: Settings) -> dg.AssetSpec:

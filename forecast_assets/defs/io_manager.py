@@ -11,6 +11,7 @@ import dagster as dg
 import pandas as pd
 
 from forecast_assets.config.settings import Settings
+from forecast_assets.data.vintages import digest_values
 from forecast_assets.data.weekly import with_is_filled
 from forecast_assets.defs.asset_decorator import fail_fast
 from forecast_assets.defs.metadata import first_rows
@@ -64,7 +65,7 @@ class DeltaVersionIOManager(dg.IOManager):
         """Write one version of each partition, and record the versions that it was made from."""
         step = context.step_context
         inputs = self._inputs.pop((step.run_id, step.step.key), {})
-        has_partitions = context.has_asset_partitions
+        asset, has_partitions = context.asset_key.path[-1], context.has_asset_partitions
         partitions = sorted(context.asset_partition_keys) if has_partitions else [None]
         with fail_fast():
             as_of = run_context_of(step.dagster_run, step.instance).as_of
@@ -73,12 +74,13 @@ class DeltaVersionIOManager(dg.IOManager):
                 commit = self._store.write(
                     frame,
                     Commit(
-                        asset=context.asset_key.path[-1],
+                        asset=asset,
                         partition=partition,
                         run_id=step.run_id,
                         as_of=as_of,
                         code_version=context.asset_spec.code_version or "",
                         inputs=tuple(read.as_input for read in inputs.values()),
+                        values_digest=_digest(frame) if asset == CACHED_INPUT else "",
                     ),
                 )
                 step.add_asset_metadata(
@@ -100,6 +102,11 @@ def delta_version_io_manager(context: dg.InitResourceContext) -> DeltaVersionIOM
     if context.run and context.instance:
         tag_start(context.run, context.instance)
     return DeltaVersionIOManager(context.resources.store, context.resources.settings)
+
+
+def _digest(series: pd.DataFrame) -> str:
+    """Return the digest of all values of `series`."""
+    return [*digest_values(series)][-1]
 
 
 def _observe_inputs(commit: Commit) -> Iterator[dg.AssetObservation]:

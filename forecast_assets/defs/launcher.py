@@ -17,8 +17,10 @@ from forecast_assets.data.quality.evaluate import one_line
 from forecast_assets.data.quality.stored_versions import HeldFetch, held_fetch
 from forecast_assets.defs import notifications, runs
 from forecast_assets.defs.asset_decorator import Interrupted
-from forecast_assets.defs.build import build_defs, build_store
+from forecast_assets.defs.build import build_defs
 from forecast_assets.defs.console_logger import console_progress
+from forecast_assets.defs.inputs import RunInputs, build_store
+from forecast_assets.defs.replay import ReplayPlan, find_week, replay
 from forecast_assets.defs.schedules import JOB
 from forecast_assets.defs.sensors.run_failures import run_notifications
 from forecast_assets.errors import StoreError
@@ -68,6 +70,28 @@ def run_week(
         except StoreError as error:  # notifications never fail the week
             write_line(f"  The notifications of this run were not sent. {error}")
     return result.run_id if result.success else None
+
+
+def replay_weeks(
+    settings: Settings, plan: ReplayPlan, *, write_line: Callable[[str], None]
+) -> Store:
+    """Replay past weeks in this process, as `replay` does, and return the replay's store.
+
+    It waits for runs of the week that are recorded in DAGSTER_HOME, else in <var>/dagster.
+    """
+
+    def build_job(settings: Settings, inputs: RunInputs) -> dg.JobDefinition:
+        return build_defs(settings, inputs).resolve_job_def(JOB)
+
+    with _open_instance(ensure_dagster_home(settings)) as instance:
+        store = build_store(settings)
+        return replay(
+            settings,
+            plan,
+            build_job=build_job,
+            write_line=write_line,
+            find_week=lambda: find_week(settings, store, instance),
+        )
 
 
 def _accept_tag(store: Store, as_of: datetime, write_line: Callable[[str], None]) -> dict[str, str]:

@@ -5,8 +5,10 @@ The choice of models is in `backtest_assets`.
 
 import functools
 from collections.abc import Sequence
+from contextlib import suppress
 
 import dagster as dg
+import numpy as np
 import pandas as pd
 
 from forecast_assets.backtesting.executor import BacktestExecutor
@@ -15,6 +17,7 @@ from forecast_assets.data.quality.stored_versions import findings_of
 from forecast_assets.data.weekly import with_is_filled
 from forecast_assets.defs import checks, notifications
 from forecast_assets.defs.asset_decorator import AssetOutputs, AssetResult, week_asset
+from forecast_assets.defs.inputs import RunInputs
 from forecast_assets.defs.metadata import asset_result, first_rows, svg_metadata
 from forecast_assets.defs.runs import (
     HELD_TAG,
@@ -24,7 +27,7 @@ from forecast_assets.defs.runs import (
     run_context_of,
 )
 from forecast_assets.defs.schedules import last_tick, refuse_withdrawn
-from forecast_assets.errors import DataError
+from forecast_assets.errors import DataError, VersionPrunedError
 from forecast_assets.forecasting import forecast, held_forecast, live_accuracy
 from forecast_assets.reporting import plots, render, summary
 from forecast_assets.storage import tables
@@ -50,6 +53,7 @@ def next_week_forecast(
     settings: dg.ResourceParam[Settings],
     store: dg.ResourceParam[Store],
     compute: dg.ResourceParam[BacktestExecutor],
+    inputs: dg.ResourceParam[RunInputs],
 ) -> AssetOutputs:
     """Forecast next week's value of every series by its chosen model; held back if implausible."""
     run = run_context_of(context.run, context.instance)
@@ -69,7 +73,7 @@ def next_week_forecast(
     before = newest(valid_versions(store, table.name, as_of=run.as_of))
     # What was accepted once is not held again in a rerun of the same week.
     accepted = {accepted_version(context.run, context.instance), before and before.data_version}
-    if week.is_held and version not in accepted:
+    if week.is_held and version not in accepted and not inputs.is_replay:
         sources = _inputs(store, settings, run)
         held_forecast.write_held(store, week.rows, run.runs[0], as_of=run.as_of, inputs=sources)
         context.instance.add_run_tags(context.run.run_id, {HELD_TAG: version})
@@ -117,7 +121,11 @@ def forecast_accuracy(
         [commit for commit in valid_versions(store, asset) if commit.as_of < as_of]
         for asset in ("next_week_forecast", "forecast_accuracy")
     )
-    published = [store.read([commit]) for commit in latest_per_content(forecasts)]
+    published = [
+        store.read([commit]).assign(series_version=source.version if source else np.nan)
+        for commit in latest_per_content(forecasts)
+        for source in [commit.input_of("series")]
+    ]
     previous = newest(scores)
     levels = settings.forecast.levels
     scored = live_accuracy.score_published(
@@ -125,6 +133,7 @@ def forecast_accuracy(
         series,
         levels=levels,
         before=_scores_of(store, previous, settings) if previous else None,
+        read_version=functools.partial(_read_series, store),
     )
     summarize = functools.partial(live_accuracy.summary, scored, series, levels=levels)
     overall = summarize().drop(columns=["of", "n"]).dropna(axis="columns").to_dict("records")
@@ -143,6 +152,14 @@ def forecast_accuracy(
         },
         check=checks.intervals_and_skill(check),
     )
+
+
+def _read_series(store: Store, version: int) -> pd.DataFrame | None:
+    """Return the values of a version of `series`, None if they were pruned."""
+    with suppress(VersionPrunedError):
+        commit = store.history("series")[version]
+        return store.read([commit], columns=["unique_id", "ds", "y"])
+    return None
 
 
 def _scores_of(store: Store, commit: Commit, settings: Settings) -> pd.DataFrame:

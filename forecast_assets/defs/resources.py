@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -15,6 +16,7 @@ import dagster as dg
 from forecast_assets.backtesting.cache import FoldCache
 from forecast_assets.backtesting.dask_pool import DaskPool, n_workers_here
 from forecast_assets.backtesting.executor import BacktestExecutor, prewarm
+from forecast_assets.backtesting.vintage_folds import History
 from forecast_assets.config.settings import ComputeSettings, Settings
 from forecast_assets.defs.runs import run_context_of
 from forecast_assets.errors import ComputeError, SettingsError
@@ -33,7 +35,7 @@ LOCAL_CLUSTER = {
 
 
 @dg.resource(
-    required_resource_keys={"settings", "store"},
+    required_resource_keys={"settings", "store", "inputs"},
     description="Runs models over their folds: the fold cache, and Dask workers for missing folds.",
 )
 def backtest_executor(context: dg.InitResourceContext) -> Iterator[BacktestExecutor]:
@@ -42,8 +44,13 @@ def backtest_executor(context: dg.InitResourceContext) -> Iterator[BacktestExecu
     run = context.run
     with ExitStack() as stack:
         pool = DaskPool(lambda: _connect(stack, settings.compute))
-        cache = FoldCache(settings.var / "fold_cache")
-        executor = BacktestExecutor(settings, cache, pool, run_id=run.run_id if run else "")
+        executor = BacktestExecutor(
+            settings,
+            FoldCache(context.resources.inputs.fold_cache or settings.var / "fold_cache"),
+            pool,
+            run_id=run.run_id if run else "",
+            history=partial(_history, context),
+        )
         try:
             if run and context.instance:
                 with suppress(SettingsError):  # the steps refuse an invalid `as_of`
@@ -52,6 +59,16 @@ def backtest_executor(context: dg.InitResourceContext) -> Iterator[BacktestExecu
             yield executor
         finally:
             pool.close()  # before the stack closes the cluster
+
+
+def _history(context: dg.InitResourceContext) -> History | None:
+    """Return how the run finds what was known before it."""
+    if context.run is None or context.instance is None:
+        return None
+    run = run_context_of(context.run, context.instance)
+    resources = context.resources
+    history: History | None = resources.inputs.history(resources.store, resources.settings, run)
+    return history
 
 
 def _connect(stack: ExitStack, settings: ComputeSettings) -> "Client":

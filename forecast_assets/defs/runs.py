@@ -27,6 +27,7 @@ LATE_TAG = "forecast_assets/late"  # on the runs that the sensor `missed_week` s
 AUTOMATION_TAGS = {LATE_TAG, "dagster/schedule_name", "dagster/sensor_name"}
 PROCESS_TAG = "forecast_assets/process"  # the run's id, then its process
 WEEK_TAG = "forecast_assets/week"  # the queue runs one run with this tag at a time
+REPLAY_JOB = "replay"
 WHOLE_WEEK, STALE_PART = "whole", "the rest"
 PARTITION_TAG = "dagster/partition"
 RANGE_START_TAG = "dagster/asset_partition_range_start"
@@ -142,7 +143,12 @@ def held_runs(instance: dg.DagsterInstance, **tags: str) -> Iterator[dg.DagsterR
 
 
 def is_project_run(run: dg.DagsterRun) -> bool:
-    """Return whether a run is of this package; an instance may hold runs of other projects."""
+    """Return whether a run is of this package; an instance may hold runs of other projects.
+
+    A replay is not: it publishes nothing here, so it keeps no sensor waiting and notifies nobody.
+    """
+    if run.job_name == REPLAY_JOB:
+        return False
     return bool({PROCESS_TAG, WEEK_TAG} & run.tags.keys() or selected_assets(run) & {*ASSETS})
 
 

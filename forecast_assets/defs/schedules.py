@@ -13,7 +13,7 @@ import dagster as dg
 
 # Dagster has no public name for its cron iterator. Any other would differ from its scheduler on
 # the days when clocks change.
-from dagster._utils.schedules import reverse_cron_string_iterator
+from dagster._utils.schedules import cron_string_iterator, reverse_cron_string_iterator
 
 from forecast_assets.config.settings import Settings, parse_duration
 from forecast_assets.defs import runs
@@ -30,6 +30,13 @@ WEEKDAYS = ("SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT")
 def last_tick(settings: Settings, *, until: datetime) -> datetime:
     """Return the newest tick that is not later than `until`, in UTC."""
     return next(_ticks_before(settings, until))
+
+
+def next_tick(settings: Settings, moment: datetime) -> datetime:
+    """Return the first tick that is not before a time, in UTC."""
+    schedule = settings.schedule
+    ticks = cron_string_iterator(moment.timestamp(), schedule.cron, schedule.timezone)
+    return next(ticks).astimezone(UTC)
 
 
 def ticks_between(settings: Settings, *, after: datetime, until: datetime) -> list[datetime]:

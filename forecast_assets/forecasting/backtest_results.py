@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from forecast_assets.backtesting.folds import SeriesFolds, is_declined, plan, possible_ends
 from forecast_assets.config.settings import BacktestSettings, Settings
 from forecast_assets.errors import DataError
-from forecast_assets.forecasting.fold_blocks import NO_FOLD, SeriesBlock
-from forecast_assets.forecasting.intervals import ErrorPool, recent_volatility, scale_errors
+from forecast_assets.forecasting.fold_blocks import NO_FOLD, SeriesBlock, volatility_at_cutoffs
+from forecast_assets.forecasting.intervals import ErrorPool, scale_errors
 from forecast_assets.models.base import Positions, Values
-from forecast_assets.storage.tables import STATUSES
+from forecast_assets.storage.table_rules import STATUSES
 
 # Folds of one model computed at once; bounds memory.
 BLOCK_FOLDS = 20_000
@@ -55,15 +55,23 @@ class BacktestResults:
 
     @classmethod
     def from_predictions(
-        cls, predictions: pd.DataFrame, series: pd.DataFrame, settings: Settings
+        cls,
+        predictions: pd.DataFrame,
+        series: pd.DataFrame,
+        settings: Settings,
+        *,
+        planned: Sequence[SeriesFolds] | None = None,
     ) -> Self:
         """Read the rows of `backtest_predictions`; models keep the order of the rows.
 
-        Where there are no rows, the models are those of the settings.
+        Where there are no rows, the models are those of the settings. `planned` are the folds of
+        the series with what each saw; without them, all saw today's values.
 
         Raises DataError where a model's folds differ from those that data and settings plan.
         """
-        horizon, every = settings.backtest.horizon, plan(series, settings.backtest)
+        horizon, every = settings.backtest.horizon, planned
+        if every is None:
+            every = plan(series, settings.backtest)
         planned = [folds for folds in every if len(folds.ends)]
         n_rows = horizon * np.array([len(folds.ends) for folds in planned], dtype=np.int64)
         starts = np.cumsum(n_rows) - n_rows
@@ -72,7 +80,6 @@ class BacktestResults:
         y_hat = predictions["y_hat"].to_numpy(dtype=np.float64)
         seconds = predictions["fit_seconds"].to_numpy(dtype=np.float64)
         errors = predictions["error"].to_numpy(dtype=object)
-        volatility = recent_volatility([folds.real_y for folds in every])
         status = np.full((len(rows), len(planned)), SCORED, dtype=object)
         reason = np.full(status.shape, None, dtype=object)
         for m, model_rows in enumerate(rows.values()):
@@ -90,8 +97,8 @@ class BacktestResults:
             planned,
             list(rows),
             np.concatenate([as_weeks(folds.ds[folds.ends - 1]) for folds in every]),
-            np.concatenate([folds.y[folds.ends - 1] for folds in every]),
-            np.concatenate([v[folds.ends - 1] for folds, v in zip(every, volatility, strict=True)]),
+            np.concatenate([folds.last for folds in every]),
+            volatility_at_cutoffs(every),
             np.concatenate([folds.targets(horizon) for folds in every]),
             np.stack([y_hat[of] for of in rows.values()]).reshape(len(rows), -1, horizon),
             np.stack([np.add.reduceat(seconds[of], starts) for of in rows.values()]) / horizon,

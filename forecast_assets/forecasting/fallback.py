@@ -14,8 +14,9 @@ from typing import NamedTuple
 import numpy as np
 
 from forecast_assets.backtesting.executor import BacktestExecutor
-from forecast_assets.backtesting.folds import Panel, SeriesFolds
+from forecast_assets.backtesting.folds import SeriesFolds
 from forecast_assets.backtesting.model_job import BacktestRequest
+from forecast_assets.backtesting.panel import Panel
 from forecast_assets.config.settings import Settings
 from forecast_assets.forecasting.backtest_results import SCORED, BacktestResults
 from forecast_assets.forecasting.ensembles import COMBINATIONS

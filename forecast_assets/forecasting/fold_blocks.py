@@ -3,13 +3,15 @@
 Which series have the same calendar is decided in `backtest_results`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from forecast_assets.backtesting.folds import SeriesFolds
+from forecast_assets.forecasting.intervals import recent_volatility
 from forecast_assets.models.base import Positions, Values
 
 # The position of a fold that does not exist.
@@ -66,3 +68,20 @@ def by_n_known(is_known: NDArray[np.bool_]) -> Iterator[tuple[Any, tuple[Any, An
     for n in np.unique(n_known):
         rows = np.flatnonzero(n_known == n)
         yield rows, (rows[:, None], known_first[rows, :n])
+
+
+def volatility_at_cutoffs(planned: Sequence[SeriesFolds]) -> Values:
+    """Return the recent volatility of what each fold saw, in the order of the folds: [F]."""
+    volatility = [*recent_volatility([folds.real_y for folds in planned])]
+    at_cutoffs = [v[folds.ends - 1] for folds, v in zip(planned, volatility, strict=True)]
+    patched = [
+        (values, i, np.where(folds.is_filled[:end], np.nan, folds.training(end)))
+        for folds, values in zip(planned, at_cutoffs, strict=True)
+        if folds.patches
+        for i, end in enumerate(folds.ends.tolist())
+        if end in folds.patches
+    ]
+    seen = recent_volatility([y for *_, y in patched])
+    for (values, i, _), of_fold in zip(patched, seen, strict=True):
+        values[i] = of_fold[-1]
+    return np.concatenate(at_cutoffs)

@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 
 from forecast_assets.backtesting.executor import BacktestExecutor
-from forecast_assets.backtesting.folds import SeriesFolds, latest_folds
+from forecast_assets.backtesting.folds import SeriesFolds
+from forecast_assets.backtesting.vintage_folds import LatestValue
 from forecast_assets.config.settings import ForecastPolicy, Settings, column_suffix
 from forecast_assets.data.quality.evaluate import is_many
 from forecast_assets.errors import DataError, format_list
@@ -23,7 +24,8 @@ from forecast_assets.forecasting.fallback import (
     fallback_order,
     forecast_with_fallback,
 )
-from forecast_assets.forecasting.intervals import half_widths, recent_volatility
+from forecast_assets.forecasting.fold_blocks import volatility_at_cutoffs
+from forecast_assets.forecasting.intervals import half_widths
 from forecast_assets.models.base import Values
 from forecast_assets.storage.tables import IMPLAUSIBLE, NAIVE
 
@@ -63,8 +65,8 @@ def forecast(
     few for its level, it is null. No value is below `forecast.minimum`. Raises DataError where no
     candidate of any series makes a forecast.
     """
-    results = BacktestResults.from_predictions(predictions, series, settings)
-    targets = latest_folds(series)
+    planned, _, targets = executor.plan(series)
+    results = BacktestResults.from_predictions(predictions, series, settings, planned=planned)
     columns = best_model[["unique_id", "model", "rung", "runner_up"]].to_numpy()
     orders = {unique_id: fallback_order(*rest) for unique_id, *rest in columns}
     choice = dict(zip(best_model["unique_id"], best_model["reason"], strict=True))
@@ -128,6 +130,7 @@ def _to_rows(
     horizon = settings.backtest.horizon
     h = np.arange(1, horizon + 1)
     cutoff = np.array([target.ds[-1] for target in chosen], dtype="datetime64[ns]")
+    last = [LatestValue.of(target) for target in chosen]
     minimum = -np.inf if settings.forecast.minimum is None else settings.forecast.minimum
     bounds = {}
     for level, width in zip(settings.forecast.levels, widths, strict=True):
@@ -145,6 +148,8 @@ def _to_rows(
             "members": np.repeat(np.array(members, dtype=object), horizon),
             "rung": np.repeat([made.rung for made in used], horizon),
             "reason": np.repeat(np.array(reasons, dtype=object), horizon),
+            "last_published": np.repeat([value.published for value in last], horizon),
+            "last_corrected": np.repeat([value.corrected for value in last], horizon),
             "cutoff": np.repeat(cutoff, horizon),
         }
     )
@@ -194,7 +199,7 @@ def interval_half_widths(
     mae = np.full((len(chosen), horizon), np.nan)
     ids = pd.Index([target.unique_id for target in chosen])
     positions = ids.get_indexer(pd.Index([series.unique_id for series in results.planned]))
-    volatility = np.array([v[-1] for v in recent_volatility([target.real_y for target in chosen])])
+    volatility = volatility_at_cutoffs(chosen)
     model_of = np.array(models)
     weeks = np.unique(as_weeks(np.array([target.ds[-1] for target in chosen])))
     for m, name in enumerate(results.models):

@@ -3,7 +3,7 @@
 How a forecast is made, and where published ones are stored, does not belong here.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,8 @@ from forecast_assets.config.settings import column_suffix
 from forecast_assets.forecasting.significance import coverage_pvalue, diebold_mariano_pvalue
 from forecast_assets.storage.tables import interval_columns, table_contracts
 
+# Returns the columns unique_id, ds, y of a version of `series`, None if it cannot be read.
+ReadVersion = Callable[[int], pd.DataFrame | None]
 KEY = ["unique_id", "ds", "h", "cutoff"]
 LOOKBACK_WEEKS = 52
 QUARTER_WEEKS = 13
@@ -29,24 +31,32 @@ def score_published(
     *,
     levels: Sequence[float],
     before: pd.DataFrame | None = None,
+    read_version: ReadVersion = lambda _: None,
 ) -> pd.DataFrame:
     """Score every published forecast whose week is over and has a value: rows of the table.
 
     A week that was filled has none. `published` holds the rows of every version of
     `next_week_forecast`, the newest last. If a forecast was published several times for the same
     week and cutoff, the last one made before the week was over counts; if all were made later, in a
-    replay, the first. Errors are forecast minus actual. A forecast whose cutoff has no value any
-    more is not scored: it has no naive error to compare with. `before` is the table of an earlier
-    run, which knows each week's first value.
+    replay, the first. Errors are forecast minus actual. `before` is the table of an earlier run,
+    which knows each week's first value.
+
+    Naive forecasts the value that the cutoff had in the version of `series` that the forecast was
+    made from: its number is in the column `series_version` of `published`, if there is one. Where
+    it cannot be read, naive forecasts today's value; a forecast whose cutoff has none is not
+    scored.
     """
     real = series.loc[~series["is_filled"], ["unique_id", "ds", "y"]]
     once = _deduplicate(published)
     scored = once.merge(real, on=["unique_id", "ds"], validate="many_to_one")
-    at_cutoff = real.rename(columns={"ds": "cutoff", "y": "y_at_cutoff"})
-    scored = scored.merge(at_cutoff, on=["unique_id", "cutoff"], validate="many_to_one")
+    scored["y_at_cutoff"] = _values_at_cutoff(scored, before, read_version)
+    today = real.rename(columns={"ds": "cutoff", "y": "y_today"})
+    scored = scored.merge(today, on=["unique_id", "cutoff"], how="left", validate="many_to_one")
+    scored["naive"] = scored["y_at_cutoff"].fillna(scored["y_today"])
+    scored = scored[scored["naive"].notna()].reset_index(drop=True)
     scored["error"] = scored["y_hat"] - scored["y"]
     scored["abs_error"] = scored["error"].abs()
-    scored["naive_abs_error"] = (scored["y_at_cutoff"] - scored["y"]).abs()
+    scored["naive_abs_error"] = (scored["naive"] - scored["y"]).abs()
     scored["y_first"] = scored["y"]
     if before is not None and len(before):
         first = before.drop_duplicates(["unique_id", "ds"]).set_index(["unique_id", "ds"])
@@ -61,6 +71,30 @@ def score_published(
         is_inside[low.isna() | high.isna()] = None
         scored[f"in_{suffix}"] = is_inside
     return scored.loc[:, table_contracts(levels)["forecast_accuracy"].names]
+
+
+def _values_at_cutoff(
+    scored: pd.DataFrame, before: pd.DataFrame | None, read_version: ReadVersion
+) -> "pd.Series[float]":
+    """Return the value at the cutoff when each forecast was made, null where it is not known.
+
+    Each version of `series` is read once, and never again.
+    """
+    keys = [*KEY, "made_at"]
+    values = pd.Series(np.nan, scored.index)
+    if before is not None and "y_at_cutoff" in before:
+        known = before.set_index(keys)["y_at_cutoff"]
+        values[:] = known.reindex(pd.MultiIndex.from_frame(scored[keys])).to_numpy()
+    if "series_version" not in scored:
+        return values
+    unknown = scored[values.isna()].dropna(subset="series_version")
+    for version in np.unique(unknown["series_version"].to_numpy(dtype=np.int64)).tolist():
+        series, rows = read_version(version), unknown[unknown["series_version"] == version]
+        if series is not None:
+            then = series.set_index(["unique_id", "ds"])["y"]
+            cutoffs = pd.MultiIndex.from_frame(rows[["unique_id", "cutoff"]])
+            values[rows.index] = then.reindex(cutoffs).to_numpy()
+    return values
 
 
 def _deduplicate(published: pd.DataFrame) -> pd.DataFrame:

@@ -3,12 +3,14 @@
 Candidates are the models and the ensembles of them. Choosing among them belongs to `selection`.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from forecast_assets.backtesting.folds import SeriesFolds
 from forecast_assets.config.settings import Settings, column_suffix
 from forecast_assets.forecasting import significance
 from forecast_assets.forecasting.backtest_results import (
@@ -27,12 +29,20 @@ LOSSES = ("mae", "rmse", "mape", "smape", "mase", "rmsse", "bias")
 SCALED = ("mase", "rmsse")
 
 
-def collect(predictions: pd.DataFrame, series: pd.DataFrame, settings: Settings) -> BacktestResults:
+def collect(
+    predictions: pd.DataFrame,
+    series: pd.DataFrame,
+    settings: Settings,
+    *,
+    planned: Sequence[SeriesFolds] | None = None,
+) -> BacktestResults:
     """Collect every candidate's forecast at every fold, ensembles included.
+
+    `planned` are the folds with what each saw, by default today's values.
 
     Raises DataError where a model's folds differ from those that data and settings plan.
     """
-    results = BacktestResults.from_predictions(predictions, series, settings)
+    results = BacktestResults.from_predictions(predictions, series, settings, planned=planned)
     return add_ensembles(results, COMBINATIONS)
 
 
@@ -107,6 +117,7 @@ def to_frame(results: BacktestResults, scores: Scores) -> pd.DataFrame:
             **{name: values.ravel() for name, values in scores.by_series.items()},
             "may_be_best": scores.may_be_best.ravel(),
             "fit_seconds": results.fit_seconds.ravel(),
+            "vintage_share": np.tile(_vintage_share(results), shape[0]),
             "status": results.status.ravel(),
             "reason": results.reason.ravel(),
         }
@@ -126,6 +137,12 @@ def to_frame(results: BacktestResults, scores: Scores) -> pd.DataFrame:
         for model in results.models
     ]
     return pd.concat([scored, pd.DataFrame(unscored)], ignore_index=True)
+
+
+def _vintage_share(results: BacktestResults) -> Values:
+    """Return the share of the folds of each series that saw a vintage: [S]; NaN if none did."""
+    n_vintages = np.array([len(folds.vintage_ends) for folds in results.planned], dtype=float)
+    return np.where(n_vintages > 0, n_vintages, np.nan) / results.n_folds
 
 
 def _losses(results: BacktestResults) -> dict[str, Values]:

@@ -92,6 +92,7 @@ def build_context(report: WeeklyReport, summary: Summary) -> Context:
         "first_published": None if report.accuracy.empty else report.accuracy["ds"].min().date(),
         **_models(report, is_long=is_long),
         **_data(report),
+        **_revisions(report, summary),
     }
 
 
@@ -208,6 +209,27 @@ def _models(report: WeeklyReport, *, is_long: bool) -> Context:
         "few_folds": narrative.few_folds(report.series, report.metrics, report.n_windows),
         "n_too_few": len(too_few),
         "too_few": format_list(map(narrative.bidi_isolate, too_few), limit=narrative.MAX_NAMES),
+    }
+
+
+def _revisions(report: WeeklyReport, summary: Summary) -> Context:
+    """Return what is known of revisions, and the newest values that were corrected for them."""
+    rows = summary.rows
+    # An earlier release did not write the column.
+    corrected = rows[rows["last_corrected"].notna()] if "last_corrected" in rows else rows.head(0)
+    texts = [
+        {
+            "name": row["unique_id"],
+            "published": row["format"].text(row["last_published"]),
+            "corrected": row["format"].text(row["last_corrected"]),
+        }
+        for row in corrected.head(MAX_ROWS).to_dict("records")
+    ]
+    differing = [text for text in texts if text["published"] != text["corrected"]]
+    return {
+        "revisions": narrative.revisions_sentence(report.metrics),
+        "corrected": differing,
+        "n_corrected": len(differing) + len(corrected) - len(texts),
     }
 
 

@@ -187,6 +187,21 @@ def late_series(series: pd.DataFrame) -> pd.DataFrame:
     return late.sort_values("n_weeks", ascending=False, kind="stable", ignore_index=True)
 
 
+def revisions_sentence(metrics: pd.DataFrame) -> str:
+    """Say how much of the backtest knows that values are revised after they are published."""
+    known = metrics.get("vintage_share", pd.Series(dtype=float)).fillna(0.0)
+    share = float(known.mean()) if len(known) else 0.0
+    if share == 0:
+        return (
+            "How these values are revised after they are published is unknown: the backtest saw the"
+            " past as it is known now."
+        )
+    return (
+        f"In {100 * share:.0f} % of its folds the backtest saw the past as it was known then,"
+        f" before later revisions."
+    )
+
+
 def track_record(report: WeeklyReport, levels: Sequence[float]) -> list[dict[str, Any]]:
     """Compare published forecasts with what was expected of them: one row a measure, as fractions.
 

@@ -57,6 +57,7 @@ class Commit:
     data_version: str = ""
     content: str = ""
     n_rows: int = 0
+    values_digest: str = ""  # of `series`: see `data.vintages.digest_values`
     version: int = -1
     written_at: datetime | None = field(default=None, compare=False)
     seal: str = field(default="", compare=False)
@@ -90,6 +91,7 @@ class Commit:
             "n_rows": str(self.n_rows),
             "inputs": json.dumps([asdict(source) for source in self.inputs]),
             **({} if self.partition is None else {"partition": self.partition}),
+            **({"values_digest": self.values_digest} if self.values_digest else {}),
         }
         text = json.dumps(metadata, sort_keys=True)
         return {**metadata, "seal": hashlib.blake2b(text.encode(), digest_size=16).hexdigest()}
@@ -109,6 +111,7 @@ class Commit:
             data_version=entry.get("data_version", ""),
             content=entry.get("content", ""),
             n_rows=int(entry.get("n_rows", 0)),
+            values_digest=entry.get("values_digest", ""),
             version=version,
             written_at=written_at,
             seal=entry.get("seal", ""),

@@ -29,7 +29,8 @@ class Column:
     """One column: its kind, its meaning with the unit, and whether it may be null.
 
     A volatile column does not count in the data version: it may differ between runs on the same
-    data.
+    data. An optional one may be absent, and counts only where it holds a value, so that frames
+    without it keep the version that they had before there was such a column.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Column:
     description: str
     nullable: bool = False
     volatile: bool = False
+    optional: bool = False
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,8 @@ class TableContract:
 
         Raises DataError if a column is missing, unknown or duplicated, or a value does not fit.
         """
+        optional = (column.name for column in self.columns if column.optional)
+        frame = frame.assign(**{name: None for name in optional if name not in frame})
         if not frame.columns.is_unique or set(frame.columns) != set(self.names):
             lists: dict[str, Iterable[str]] = {
                 "missing": [name for name in self.names if name not in frame.columns],
@@ -100,11 +104,16 @@ class TableContract:
         return frame.iloc[order].reset_index(drop=True)
 
     def data_version(self, frame: pd.DataFrame) -> str:
-        """Return a digest of an arranged frame without its volatile columns (32 hex digits).
+        """Return a digest of an arranged frame (32 hex digits).
 
-        Equal frames have equal digests on every machine and under every library version.
+        Volatile columns and optional ones without a value do not count. Equal frames have equal
+        digests on every machine and under every library version.
         """
-        return digest(frame, {c.name: c.kind for c in self.columns if not c.volatile})
+        counted = (c for c in self.columns if not c.volatile)
+        return digest(
+            frame,
+            {c.name: c.kind for c in counted if not c.optional or frame[c.name].notna().any()},
+        )
 
     def empty(self) -> pd.DataFrame:
         """Return a frame without rows that keeps the contract."""

@@ -121,17 +121,18 @@ class Store:
                 rows.append({"file": f"{folder}/{name}", "sha256": sha256, "n_bytes": len(data)})
         return pd.DataFrame(rows)
 
-    def read(self, commits: Sequence[Commit]) -> pd.DataFrame:
+    def read(self, commits: Sequence[Commit], *, columns: list[str] | None = None) -> pd.DataFrame:
         """Read versions of one asset into one frame, sorted by the table's key.
 
-        The columns are those that were written, even if the contract has changed since. Raises
-        VersionPrunedError if rows were pruned, StoreError if files are missing or damaged.
+        The columns are those that were written, even if the contract has changed since, or those
+        that are asked for. Raises VersionPrunedError if rows were pruned, StoreError if files are
+        missing or damaged.
         """
         newest = max(commits, key=lambda commit: commit.version)
         self.commit(newest.as_input)  # load the history up to a version of another process
         is_one_snapshot = all(self._is_current(commit, newest) for commit in commits)
         groups = [commits] if is_one_snapshot else [[commit] for commit in commits]
-        frames = [self._read_snapshot(group)[0] for group in groups]
+        frames = [self._read_snapshot(group, columns)[0] for group in groups]
         return self.tables[newest.asset].sort_rows(pd.concat(frames, ignore_index=True))
 
     def commit(self, source: InputVersion) -> Commit:
@@ -176,7 +177,9 @@ class Store:
         later = self._histories[commit.asset][commit.version + 1 : snapshot.version + 1]
         return all(other.partition != commit.partition for other in later)
 
-    def _read_snapshot(self, commits: Sequence[Commit]) -> tuple[pd.DataFrame, dict[str, Kind]]:
+    def _read_snapshot(
+        self, commits: Sequence[Commit], columns: list[str] | None = None
+    ) -> tuple[pd.DataFrame, dict[str, Kind]]:
         """Read the commits' partitions from the snapshot of the newest, and the columns' kinds."""
         asset, version = commits[0].asset, max(commit.version for commit in commits)
         by = self.tables[asset].partition_by
@@ -186,7 +189,7 @@ class Store:
                 delta = self._deltas.get(asset)
                 if delta is None or delta.version() != version:
                     delta = deltalake.DeltaTable(self.location(asset), version=version)
-                arrow = delta.to_pyarrow_table(filters=filters)
+                arrow = delta.to_pyarrow_table(filters=filters, columns=columns)
                 return from_arrow(arrow), kinds_of(arrow)
         except StoreError as error:
             pruned = self.pruned(asset)

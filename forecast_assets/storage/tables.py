@@ -10,11 +10,17 @@ from datetime import date
 import pandas as pd
 
 from forecast_assets.config.settings import column_suffix
-from forecast_assets.storage.contract import Column, Kind, Rule, TableContract
+from forecast_assets.storage.contract import Column, Kind, TableContract
+from forecast_assets.storage.table_rules import (
+    FORECAST_RULE,
+    PROBLEM_RULE,
+    STATUS_RULE,
+    WEEK_RULE,
+    forecast_within_intervals,
+)
 
 # Why a model forecasts a series, in the order in which they are tried: the column `rung`.
 CHAMPION, RUNNER_UP, COMBINATION, NAIVE = "champion", "runner-up", "combination", "naive"
-STATUSES = ("scored", "failed", "ineligible", "too_few")
 # How the column `reason` of a forecast begins that is far outside what its series does.
 IMPLAUSIBLE = "implausible: "
 
@@ -43,6 +49,10 @@ def _nullable(
     return Column(name, kind, description, nullable=True, volatile=volatile)
 
 
+def _optional(name: str, description: str, kind: Kind = "float") -> Column:
+    return Column(name, kind, description, nullable=True, optional=True)
+
+
 UNIQUE_ID = Column("unique_id", "string", "Name of the series.")
 DS = Column("ds", "date", "Last day of the week.")
 H = Column("h", "int", "Weeks after the cutoff, from 1.")
@@ -52,6 +62,10 @@ MEMBERS = _nullable("members", "Models that a combination consists of.", "string
 RUNG = Column("rung", "string", "Why this model: champion, runner-up, combination or naive.")
 _WHY = "Why no higher rung forecasts the series, or why its forecast is implausible."
 REASON = _nullable("reason", _WHY, "string", volatile=True)
+_LAST = (
+    _optional("last_published", "Newest value as published, where the models saw a corrected one."),
+    _optional("last_corrected", "The same value as corrected for its usual revision."),
+)
 BACKTEST_MAE = _nullable(
     "backtest_mae", "Mean absolute error in the backtest at this horizon, in the series' unit."
 )
@@ -103,29 +117,6 @@ def _intervals(levels: Sequence[float]) -> list[Column]:
     ]
 
 
-def _forecast_within_intervals(frame: pd.DataFrame) -> "pd.Series[bool]":
-    lows = frame.filter(regex="^lo_").max(axis=1)
-    highs = frame.filter(regex="^hi_").min(axis=1)
-    return ~((frame["y_hat"] < lows) | (frame["y_hat"] > highs))
-
-
-WEEK_RULE: tuple[str, Rule] = (
-    "ds = cutoff + h weeks",
-    lambda rows: rows["ds"] == rows["cutoff"] + pd.to_timedelta(7 * rows["h"], unit="D"),
-)
-FORECAST_RULE: tuple[str, Rule] = (
-    "either y_hat or error is set",
-    lambda rows: rows["y_hat"].isna() == rows["error"].notna(),
-)
-STATUS_RULE: tuple[str, Rule] = (
-    f"status is one of {', '.join(STATUSES)}",
-    lambda rows: rows["status"].isin(STATUSES),
-)
-PROBLEM_RULE: tuple[str, Rule] = (
-    "a row has an id and a time, or a problem",
-    lambda rows: rows["problem"].notna() | (rows["unique_id"].notna() & rows["ds"].notna()),
-)
-
 _RAW_DATA = TableContract(
     "raw_data",
     key=(),
@@ -135,6 +126,7 @@ _RAW_DATA = TableContract(
         _nullable("y", "Value as published, in the series' unit."),
         _nullable("problem", "Why the row was quarantined; null if valid.", "string"),
         _nullable("given", "A quarantined row as it was received (JSON).", "string"),
+        _optional("published", "When the row was published, if the source says so.", "timestamp"),
         _nullable("file", "File that the row is in, of several.", "string", volatile=True),
         _nullable("note", "How else the row could be read.", "string", volatile=True),
     ),
@@ -254,6 +246,11 @@ def _metrics(levels: Sequence[float]) -> TableContract:
             _nullable("standard_error", "Standard error of the selection metric over the folds."),
             Column("may_be_best", "bool", "Not significantly worse than the best (90 %)."),
             Column("fit_seconds", "float", "Seconds of computation, all folds.", volatile=True),
+            _optional(
+                "vintage_share",
+                "Share of the folds whose model saw the values as they were known then; null if"
+                " none did.",
+            ),
             Column("status", "string", "scored, failed, ineligible or too_few (see `reason`)."),
             _nullable("reason", "Why the model is not scored.", "string"),
         ),
@@ -266,8 +263,8 @@ def _next_week_forecast(levels: Sequence[float]) -> TableContract:
     return TableContract(
         "next_week_forecast",
         key=("unique_id", "h"),
-        columns=(*forecast, MODEL, MEMBERS, RUNG, REASON, CUTOFF, MADE_AT, AS_OF),
-        rules=(WEEK_RULE, ("y_hat lies within its intervals", _forecast_within_intervals)),
+        columns=(*forecast, MODEL, MEMBERS, RUNG, REASON, *_LAST, CUTOFF, MADE_AT, AS_OF),
+        rules=(WEEK_RULE, ("y_hat lies within its intervals", forecast_within_intervals)),
     )
 
 
@@ -284,6 +281,7 @@ def _forecast_accuracy(levels: Sequence[float]) -> TableContract:
             Column("error_first", "float", "Forecast - value as first published."),
             Column("abs_error", "float", "Absolute error, in the series' unit."),
             Column("naive_abs_error", "float", "Absolute error of the naive forecast."),
+            _optional("y_at_cutoff", "Value at the cutoff when the forecast was made."),
             *(
                 _nullable(
                     f"in_{column_suffix(level)}",

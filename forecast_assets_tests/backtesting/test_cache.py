@@ -14,11 +14,12 @@ from forecast_assets.backtesting.cache import FoldCache, fit_key, fold_keys
 from forecast_assets.backtesting.fitting import FitConfig
 from forecast_assets.backtesting.folds import (
     ALL_SERIES,
+    FitUnit,
     FoldForecast,
-    Panel,
     SeriesFolds,
     split_series,
 )
+from forecast_assets.backtesting.panel import Panel
 from forecast_assets.errors import StoreError
 from forecast_assets.models import MODELS, ModelSpec
 from forecast_assets_tests.builders import make_ragged, walk
@@ -137,7 +138,8 @@ def test_a_fit_key_covers_the_model_the_season_and_the_values_of_the_fit():
 
     def key(model: ModelSpec, panel: Panel, anchor: int, season_length: int = 4) -> bytes:
         config = FitConfig(model, 1, season_length, model.fingerprint)
-        return fit_key(config, panel, ALL_SERIES if model == POOLED else 0, anchor)
+        series, folds = (ALL_SERIES, (0, 4)) if model == POOLED else (0, (0, anchor))
+        return fit_key(config, panel, FitUnit(series, anchor, (folds,)))
 
     assert key(anchored, panel, 3) == key(anchored, longer, 3)
     different = [

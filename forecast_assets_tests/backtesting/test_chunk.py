@@ -11,7 +11,8 @@ import pytest
 from forecast_assets.backtesting import chunk as chunk_module
 from forecast_assets.backtesting.chunk import ChunkResult, close_idle, run_chunk, start_processes
 from forecast_assets.backtesting.fitting import FitConfig
-from forecast_assets.backtesting.folds import FitUnit, Panel
+from forecast_assets.backtesting.folds import FitUnit
+from forecast_assets.backtesting.panel import Panel
 from forecast_assets.backtesting.sandbox import ProcessStartError, TaskCancelled
 from forecast_assets.backtesting.sandbox_main import versions
 from forecast_assets.models import MODELS, ModelSpec

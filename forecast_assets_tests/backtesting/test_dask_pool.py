@@ -17,7 +17,8 @@ import pytest
 from forecast_assets.backtesting import dask_pool as dask_pool_module
 from forecast_assets.backtesting.chunk import ChunkResult
 from forecast_assets.backtesting.dask_pool import DaskPool
-from forecast_assets.backtesting.folds import FitUnit, Panel
+from forecast_assets.backtesting.folds import FitUnit
+from forecast_assets.backtesting.panel import Panel
 from forecast_assets.errors import ComputeError
 from forecast_assets.models import MODELS, ModelSpec, find_model
 from forecast_assets_tests.builders import walk

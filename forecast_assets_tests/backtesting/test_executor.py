@@ -13,8 +13,8 @@ import pytest
 from forecast_assets.backtesting import executor as executor_module
 from forecast_assets.backtesting.dask_pool import DaskPool
 from forecast_assets.backtesting.executor import prewarm
-from forecast_assets.backtesting.folds import Panel
 from forecast_assets.backtesting.model_job import BacktestRequest, Progress
+from forecast_assets.backtesting.panel import Panel
 from forecast_assets.config.settings import Settings
 from forecast_assets.errors import ComputeError, StoreError
 from forecast_assets.models import find_model

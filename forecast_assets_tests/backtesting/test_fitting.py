@@ -11,10 +11,10 @@ from forecast_assets.backtesting.folds import (
     ALL_SERIES,
     FitUnit,
     FoldForecast,
-    Panel,
     is_declined,
     split_series,
 )
+from forecast_assets.backtesting.panel import Panel
 from forecast_assets.models import MODELS, ModelSpec
 from forecast_assets_tests.builders import FIRST_WEEK, make_ragged, make_series, walk
 from forecast_assets_tests.misbehaving_models import misbehaving, user_model

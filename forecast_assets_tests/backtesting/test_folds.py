@@ -17,7 +17,6 @@ from hypothesis import strategies as st
 from forecast_assets.backtesting.folds import (
     FoldForecast,
     FoldForecasts,
-    Panel,
     SeriesFolds,
     is_declined,
     latest_folds,
@@ -25,6 +24,7 @@ from forecast_assets.backtesting.folds import (
     split_series,
     to_frame,
 )
+from forecast_assets.backtesting.panel import Panel
 from forecast_assets.config.settings import BacktestSettings
 from forecast_assets.data.weekly import to_weeks
 from forecast_assets.storage.tables import table_contracts
@@ -216,8 +216,8 @@ def make_panel(*spans: tuple[int, int]) -> Panel:
 
 def test_a_panel_has_each_series_and_the_day_of_each_value():
     panel = make_panel((0, 3), (2, 4))
-    assert list(panel.series(0)) == [0, 1, 2]
-    assert list(panel.series(1)) == [100, 101, 102, 103]
+    assert list(panel.training(0, 3)) == [0, 1, 2]
+    assert list(panel.training(1, 4)) == [100, 101, 102, 103]
     assert panel.day(0, 1) == np.datetime64("2024-01-05")
     assert panel.day(1, 4) == np.datetime64("2024-02-09")
 

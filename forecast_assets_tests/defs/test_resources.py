@@ -18,6 +18,7 @@ from forecast_assets.backtesting.executor import BacktestExecutor
 from forecast_assets.config.settings import ComputeSettings, Settings
 from forecast_assets.defs import resources
 from forecast_assets.defs.build import build_store
+from forecast_assets.defs.inputs import RunInputs
 from forecast_assets.defs.resources import dask_config
 from forecast_assets.defs.schedules import all_models_tags
 from forecast_assets.errors import ComputeError
@@ -208,6 +209,7 @@ def test_the_resource_is_available_without_a_run(tmp_path: Path):
     given = {
         "settings": settings,
         "store": build_store(settings),
+        "inputs": RunInputs(),
         "compute": resources.backtest_executor,
     }
     with dg.build_resources(given) as built:

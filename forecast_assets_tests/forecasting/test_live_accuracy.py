@@ -77,6 +77,26 @@ def test_a_filled_week_is_neither_scored_nor_the_value_to_start_from():
     assert list(frame["cutoff"]) == DS[:1]
 
 
+def test_naive_repeats_the_value_that_was_known_then():
+    """The value at the cutoff was revised from 11 to 12 after the forecast was made."""
+    versions = {3: make_series(a=[10.0, 11.0]), 7: None}
+    rows = [published(1, 16.0) | {"series_version": 3}, published(0, 9.0) | {"series_version": 7}]
+    read: list[int] = []
+
+    def read_version(version: int) -> pd.DataFrame | None:
+        read.append(version)
+        return versions[version]
+
+    frame = score_published(pd.DataFrame(rows), SERIES, levels=(80,), read_version=read_version)
+    assert frame.set_index("cutoff")["naive_abs_error"].to_dict() == {DS[1]: 4.0, DS[0]: 2.0}
+    assert sorted(read) == [3, 7]
+    again = score_published(
+        pd.DataFrame(rows), SERIES, levels=(80,), before=frame, read_version=read_version
+    )
+    pd.testing.assert_frame_equal(again, frame)
+    assert sorted(read) == [3, 7, 7]  # what is known is not read again
+
+
 def test_errors_are_divided_by_changes_between_real_weeks():
     """The two changes of 1 count; those to and from the filled week would be 49.5."""
     series = with_gaps(make_series(a=[1.0, 2.0, 0.0, 100.0, 101.0]), {"a": [2]})

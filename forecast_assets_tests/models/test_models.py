@@ -15,7 +15,8 @@ import pytest
 from numpy.typing import NDArray
 
 from forecast_assets.backtesting.fitting import FitConfig, run_unit
-from forecast_assets.backtesting.folds import ALL_SERIES, NOT_FOR, FitUnit, Panel, split_series
+from forecast_assets.backtesting.folds import ALL_SERIES, NOT_FOR, FitUnit, split_series
+from forecast_assets.backtesting.panel import Panel
 from forecast_assets.models import (
     MODELS,
     Forecaster,

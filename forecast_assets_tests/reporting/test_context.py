@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from forecast_assets.reporting.context import MAX_FULL, MAX_ROWS, Context, build_context, summarize
-from forecast_assets.reporting.render import all_rows_json
+from forecast_assets.reporting.render import all_rows_json, render
 from forecast_assets.reporting.summary import WeeklyReport, summarize_series
 from forecast_assets_tests.builders import make_ragged, make_series, walk
 from forecast_assets_tests.report_builders import (
@@ -137,3 +137,28 @@ def test_a_chart_shows_published_intervals_of_the_level_in_the_table():
     n_outside = int((~report.accuracy["in_80"]).sum())
     assert chart["svg"].count('class="outside"') == n_outside
     assert n_outside < int((~report.accuracy["in_10"]).sum())
+
+
+def test_corrected_values_are_listed_where_they_differ():
+    report = make_report(many_series(3), n_weeks=1)
+    forecast = report.forecast.assign(
+        last_published=[100.0, np.nan, 100.0], last_corrected=[125.0, np.nan, 100.0000001]
+    )
+    metrics = report.metrics.assign(vintage_share=[0.5] * len(report.metrics))
+    context = context_of(replace(report, forecast=forecast, metrics=metrics))
+    (row,) = context["corrected"]
+    assert (row["name"], row["published"][:3], row["corrected"][:3]) == ("s0000", "100", "125")
+    assert context["revisions"].startswith("In 50 % of its folds the backtest saw the past as it")
+    for name in ("report.html", "report.md"):
+        text = render(replace(report, forecast=forecast, metrics=metrics))[name]
+        assert "published 100" in text
+    earlier = report.forecast.drop(columns=["last_published", "last_corrected"])
+    assert context_of(replace(report, forecast=earlier))["corrected"] == []
+
+
+def test_the_report_says_that_revisions_are_unknown():
+    report = make_report(many_series(3), n_weeks=1)
+    without = report.metrics.drop(columns="vintage_share")
+    for metrics in (without, without.assign(vintage_share=np.nan)):
+        sentence = context_of(replace(report, metrics=metrics))["revisions"]
+        assert sentence.startswith("How these values are revised after they are published is unkno")

@@ -6,13 +6,9 @@ import pytest
 
 from forecast_assets.config.settings import column_suffix
 from forecast_assets.errors import DataError
-from forecast_assets.storage.tables import (
-    ASSETS,
-    STATUSES,
-    TABLES,
-    interval_columns,
-    table_contracts,
-)
+from forecast_assets.storage.contract import digest
+from forecast_assets.storage.table_rules import STATUSES
+from forecast_assets.storage.tables import ASSETS, TABLES, interval_columns, table_contracts
 from forecast_assets_tests.store_builders import make_forecast, make_predictions, make_scores
 
 CONTRACTS = table_contracts((80, 95))
@@ -34,22 +30,23 @@ def test_there_is_a_table_for_each_asset_for_findings_held_forecasts_and_withdra
 def test_the_columns_that_others_rely_on_are_there():
     """Pin the names: a change here is a change for every reader of the tables."""
     assert {name: " ".join(table.names) for name, table in CONTRACTS.items()} == {
-        "raw_data": "unique_id ds y problem given file note",
+        "raw_data": "unique_id ds y problem given published file note",
         "series": "unique_id ds y coverage is_filled",
         "data_findings": "kind unique_id ds n message policy",
         "withdrawals": "as_of reason by at",
         "backtest_predictions": "model unique_id cutoff h ds y_hat fit_seconds error",
         "metrics": "unique_id model n_folds n_real mae rmse mape smape mase rmsse bias coverage_80"
-        " coverage_95 wis skill_vs_naive p_vs_naive standard_error may_be_best fit_seconds status"
-        " reason",
+        " coverage_95 wis skill_vs_naive p_vs_naive standard_error may_be_best fit_seconds"
+        " vintage_share status reason",
         "best_model": "unique_id model rung policy score runner_up margin skill_vs_naive p_vs_naive"
         " n_may_be_best previous_model switched reason",
         "next_week_forecast": "unique_id h ds y_hat lo_80 hi_80 lo_95 hi_95 backtest_mae model"
-        " members rung reason cutoff made_at as_of",
+        " members rung reason last_published last_corrected cutoff made_at as_of",
         "held_forecast": "unique_id h ds y_hat lo_80 hi_80 lo_95 hi_95 backtest_mae model"
-        " members rung reason cutoff made_at as_of",
+        " members rung reason last_published last_corrected cutoff made_at as_of",
         "forecast_accuracy": "unique_id ds h cutoff model y_hat lo_80 hi_80 lo_95 hi_95"
-        " backtest_mae y y_first error error_first abs_error naive_abs_error in_80 in_95 made_at",
+        " backtest_mae y y_first error error_first abs_error naive_abs_error"
+        " y_at_cutoff in_80 in_95 made_at",
         "weekly_report": "file sha256 n_bytes",
     }
 
@@ -74,7 +71,20 @@ def test_the_keys_and_partitions_that_others_rely_on_are_there():
 
 def test_only_what_differs_between_equal_runs_is_volatile():
     volatile = {c.name for t in CONTRACTS.values() for c in t.columns if c.volatile}
-    assert volatile == {"fit_seconds", "made_at", "as_of", "reason", "file", "note"}
+    expected = {"fit_seconds", "made_at", "as_of", "file", "note"}
+    assert volatile == expected | {"reason"}  # it may quote an error
+
+
+def test_columns_that_came_later_count_only_where_they_hold_a_value():
+    optional = {c.name: t for t in CONTRACTS.values() for c in t.columns if c.optional}
+    assert set(optional) == {
+        "published", "vintage_share", "last_published", "last_corrected", "y_at_cutoff",
+    }  # fmt: skip
+    table, row = CONTRACTS["next_week_forecast"], ROWS["next_week_forecast"]
+    empty = table.arrange(row.assign(last_published=None, last_corrected=None))
+    before = digest(empty, {c.name: c.kind for c in table.columns if not c.volatile | c.optional})
+    assert table.data_version(empty) == before
+    assert table.data_version(table.arrange(row.assign(last_published=1.0))) != before
 
 
 @pytest.mark.parametrize("name", TABLES)

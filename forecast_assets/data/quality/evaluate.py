@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from forecast_assets.config.settings import FindingPolicy, Settings
+from forecast_assets.data.published import rows_known_at
 from forecast_assets.data.quality import revisions, row_checks, source_checks, value_checks
 from forecast_assets.data.quality.comparison import DAYS, VersionComparison, WeekGrid
 from forecast_assets.data.quality.finding import Finding, make_finding, merge
@@ -122,7 +123,8 @@ def _findings(
     as_of: datetime,
 ) -> Iterator[Finding]:
     latest = value_checks.LatestValues(comparison, settings.series.season_length)
-    rows, old, after = row_checks.RawRows(raw), comparison.old, pd.Timestamp.min
+    rows = row_checks.RawRows(rows_known_at(raw, as_of))
+    old, after = comparison.old, pd.Timestamp.min
     if len(old.ids):
         after = pd.Timestamp(old.day(old.newest_week)) + pd.Timedelta(days=1, microseconds=-1)
     due = _due_week(as_of, settings)

@@ -15,6 +15,7 @@ from forecast_assets.config.redaction import redact_url
 from forecast_assets.config.settings import Settings
 from forecast_assets.config.source_settings import FileSource, HttpSource, SqlSource
 from forecast_assets.data.overlap import resolve_overlap
+from forecast_assets.data.published import rows_known_at
 from forecast_assets.data.repeated_rows import KEY, find_repeats, telling_columns_error
 from forecast_assets.data.sources.files import hide_secrets, read_files
 from forecast_assets.data.sources.mapping import as_raw_data
@@ -66,7 +67,7 @@ def fetch(request: FetchRequest) -> pd.DataFrame:
     if previous is not None and rows.empty and set(source.columns) <= set(rows.columns):
         return upsert(previous, previous.head(0))
     raw = _map(rows, request)
-    if isinstance(source, FileSource):
+    if isinstance(source, FileSource) and not source.published:
         raw = resolve_overlap(raw, source.overlap, note=request.note)
     _check_repeats(raw, request)
     return raw if previous is None else upsert(previous, raw)
@@ -76,7 +77,7 @@ def _previous(request: FetchRequest) -> pd.DataFrame | None:
     """Return the rows that an incremental source adds to, with the columns of today."""
     if request.previous is None or not request.settings.source.is_incremental:
         return None
-    new = {name: None for name in ("file", "note") if name not in request.previous}
+    new = {n: None for n in ("published", "file", "note") if n not in request.previous}
     return request.previous.assign(**new)
 
 
@@ -86,8 +87,10 @@ def _map(rows: pd.DataFrame, request: FetchRequest) -> pd.DataFrame:
     return as_raw_data(
         rows,
         columns={"unique_id": source.ids, "ds": source.ds, "y": source.y},
+        published=source.published,
         origin=display_name(request.settings),
         zone=source.zone,
+        local_zone=request.local_zone,
         quarantine=source.on_bad_rows == "quarantine",
         frequency=request.settings.series.frequency,
         decimal=source.decimal,
@@ -105,11 +108,13 @@ def _check_repeats(raw: pd.DataFrame, request: FetchRequest) -> None:
     """
     settings = request.settings
     until = newest_week(request.as_of, settings)
+    raw = rows_known_at(raw, request.as_of)
     if not find_repeats(raw, settings.series.aggregate, until=until).any():
         return
     every = replace(request, every_column=True, note=lambda _: None)
     rows = READERS[settings.source.kind](settings.source, every)
-    error = telling_columns_error(_map(rows, every), rows, settings, until=until)
+    again = rows_known_at(_map(rows, every), request.as_of)
+    error = telling_columns_error(again, rows, settings, until=until)
     if error is not None:
         raise error
 
@@ -117,13 +122,15 @@ def _check_repeats(raw: pd.DataFrame, request: FetchRequest) -> None:
 def upsert(previous: pd.DataFrame, new: pd.DataFrame) -> pd.DataFrame:
     """Replace all previous rows whose series and time occur in `new`; both are raw_data.
 
-    Previous bad rows are dropped, because they may have been corrected. The remaining ones come
-    first, and each side keeps its order.
+    Only rows that were published at the same time replace each other. Previous bad rows are
+    dropped, because they may have been corrected. The remaining ones come first, and each side
+    keeps its order.
     """
     previous = previous[previous["problem"].isna()] if "problem" in previous else previous
     if previous.empty or new.empty:
         return (previous if new.empty else new).reset_index(drop=True)
-    is_replaced = pd.MultiIndex.from_frame(previous[KEY]).isin(pd.MultiIndex.from_frame(new[KEY]))
+    key = [*KEY, "published"] if "published" in previous and "published" in new else KEY
+    is_replaced = pd.MultiIndex.from_frame(previous[key]).isin(pd.MultiIndex.from_frame(new[key]))
     return pd.concat([previous[~is_replaced], new], ignore_index=True)
 
 

@@ -33,6 +33,10 @@ FORMATS: Mapping[str, Format] = {
 COMPRESSIONS = {".gz": "gzip", ".bz2": "bz2", ".xz": "xz", ".zst": "zstd"}
 
 
+class NoDatedFile(SourceUnavailable):
+    """There is no file of the day of a request yet."""
+
+
 def read_files(source: FileSource, request: FetchRequest) -> pd.DataFrame:
     """Read every file that the path or pattern names, in the order of their names.
 
@@ -118,7 +122,7 @@ def _to_source_error(
 
 def _absent_error(name: str, path: str, source: FileSource, request: FetchRequest) -> SourceError:
     if path != request.settings.resolve_path(source.path):
-        return SourceUnavailable(
+        return NoDatedFile(
             f"`source.path` = {hide_secrets(source.path)} has no file for"
             f" {request.local_as_of:%Y-%m-%d} yet: {name} does not exist. Nothing was read; a retry"
             f" may find it."

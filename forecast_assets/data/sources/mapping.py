@@ -43,6 +43,7 @@ MIN_DATES = 2  # distinct times, nearly all midnight in UTC, that are dates
 MOSTLY_DATES = 0.95
 MAX_LAST_ROWS = 5  # bad rows at the end that may be totals or notes below the table
 COLUMNS = ("unique_id", "ds", "y")
+UTC_ZONE = ZoneInfo("UTC")
 # The columns of bad values, what is wrong with them, and their rows.
 Problem = tuple[tuple[str, ...], str, Mask]
 
@@ -52,7 +53,9 @@ def as_raw_data(
     *,
     columns: Mapping[str, str | Sequence[str]],
     origin: str,
+    published: str | None = None,
     zone: ZoneInfo | None = None,
+    local_zone: ZoneInfo = UTC_ZONE,
     quarantine: bool = False,
     frequency: str = "W-SUN",
     decimal: str | None = None,
@@ -68,18 +71,21 @@ def as_raw_data(
     must have the same offset. If all that have one are midnight in UTC, on two days or more, they
     are dates and stay on their day; where that makes a difference, `given` is the first row of each
     series as it came (JSON). An ISO week is the last day of the week of `frequency` that has most
-    of its days. `files` are the rows' files, and `note` gets how numbers are read.
+    of its days. `published` is the column of publication times; those without a UTC offset are in
+    `local_zone`. `files` are the rows' files, and `note` gets how numbers are read.
 
     A row is bad without an id that is a name, a time in ISO 8601 within 64-bit nanoseconds, or a y
-    that is finite or missing. With `quarantine`, `problem` describes what is wrong with it, `given`
-    is the row as it came (JSON), and unusable values become null; else DataError is raised.
+    that is finite or missing; so is a row without a publication time, where there is a column of
+    them, or with one before its own day. With `quarantine`, `problem` describes what is wrong with
+    it, `given` is the row as it came (JSON), and unusable values become null; else DataError is
+    raised.
 
     Raises SourceError if a mapped column is absent or occurs twice, and DataError if there are no
     rows or only bad ones, if offsets differ and `zone` is None, or if numbers are ambiguous.
     """
     ids, ds, y = columns["unique_id"], str(columns["ds"]), str(columns["y"])
     ids = (ids,) if isinstance(ids, str) else tuple(ids)
-    check_columns(rows.columns, (*ids, ds, y), origin=origin)
+    check_columns(rows.columns, (*filter(None, [published]), *ids, ds, y), origin=origin)
     if rows.empty:
         raise DataError(
             f"{origin} has no rows. Nothing was published. Check what writes the source."
@@ -93,7 +99,11 @@ def as_raw_data(
         (y,): parse_numbers(rows[y], numbers),
     }
     raw = pd.DataFrame(dict(zip(COLUMNS, (values for values, _ in parsed.values()), strict=True)))
-    raw = raw.assign(problem=None, given=None, file=None, note=None)
+    raw = raw.assign(problem=None, given=None, published=None, file=None, note=None)
+    if published:
+        parsed_at = _parse_times(rows[published], local_zone, frequency, origin=origin)
+        raw["published"], *found = _publication_times(parsed_at, times, local_zone)
+        parsed[(published,)], parsed[ds, published] = ((raw["published"], bad) for bad in found)
     if files is not None:
         raw["file"] = np.asarray(files, dtype=object)
     if numbers.is_doubtful.any():
@@ -110,10 +120,23 @@ def as_raw_data(
     if problems and (not quarantine or is_bad.all()):
         raise _bad_rows_error(rows, *problems[0], origin=origin)
     is_first = ~raw["unique_id"].mask(is_bad).duplicated().to_numpy()
-    shown = rows.loc[is_bad | (is_first & are_dates), list(dict.fromkeys((*ids, ds, y)))]
+    names = dict.fromkeys((*ids, ds, y, *filter(None, [published])))
+    shown = rows.loc[is_bad | (is_first & are_dates), list(names)]
     return raw.assign(
         problem=_problem_texts(problems, len(rows)), given=_as_given(shown, len(rows))
     )
+
+
+def _publication_times(
+    parsed: tuple[Values, Mapping[str, Mask], bool], times: Values, zone: ZoneInfo
+) -> tuple[Values, Mapping[str, Mask], Mapping[str, Mask]]:
+    """Return publication times in UTC, their bad rows, and the rows published before their day."""
+    at, bad_times, _ = parsed
+    is_early = (at.dt.normalize() < times.dt.normalize()).to_numpy()
+    is_summer = np.ones(len(at), dtype=bool)
+    local = at.dt.tz_localize(zone, ambiguous=is_summer, nonexistent="shift_forward")
+    early = {"a publication before the day that it is about": is_early}
+    return local.dt.tz_convert("UTC"), bad_times, early
 
 
 def _parse_times(

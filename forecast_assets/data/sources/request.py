@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from random import Random
 from typing import Self
+from zoneinfo import ZoneInfo
 
 import pandas as pd
 
@@ -51,7 +52,12 @@ class FetchRequest:
     @property
     def local_as_of(self) -> datetime:
         """Return `as_of` in the source's time zone, or the schedule's if the source has none."""
-        return self.as_of.astimezone(self.settings.source.zone or self.settings.schedule.zone)
+        return self.as_of.astimezone(self.local_zone)
+
+    @property
+    def local_zone(self) -> ZoneInfo:
+        """Return the source's time zone, or the schedule's if the source has none."""
+        return self.settings.source.zone or self.settings.schedule.zone
 
 
 @dataclass(frozen=True)

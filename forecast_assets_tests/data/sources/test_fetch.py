@@ -28,6 +28,7 @@ def test_the_demo_is_six_weekly_series_without_gaps() -> None:
         "y": "float64",
         "problem": "object",
         "given": "object",
+        "published": "object",
         "file": "object",
         "note": "object",
     }

@@ -339,7 +339,7 @@ def test_a_bad_row_is_quarantined_with_its_problem_and_the_original_row(
     original = {"unique_id": "a", "ds": "2026-01-02", "y": "1", column: value}
     assert json.loads(raw["given"][2]) == original
     assert pd.isna(raw[column][2])
-    assert raw.drop(columns=[column, "file", "note"]).loc[2].notna().all()
+    assert raw.drop(columns=[column, "published", "file", "note"]).loc[2].notna().all()
     pd.testing.assert_frame_equal(raw.head(2), map_rows(rows()))
 
 
@@ -413,6 +413,7 @@ def test_any_frame_is_mapped_or_refused_with_an_error_of_this_package(
         *COLUMNS,
         "problem",
         "given",
+        "published",
         "file",
         "note",
     ]

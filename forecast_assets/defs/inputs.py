@@ -1,0 +1,70 @@
+"""Dagster resource: where a run takes its rows from, and what it knows of the past.
+
+A run of the week fetches the source and reads its own store; a replay takes both from the past.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+
+import pandas as pd
+
+from forecast_assets.backtesting.vintage_folds import History
+from forecast_assets.config.settings import Settings
+from forecast_assets.data.published import has_publication_times
+from forecast_assets.data.sources import fetch
+from forecast_assets.data.sources.request import FetchRequest
+from forecast_assets.data.vintages import (
+    Vintage,
+    published_vintages,
+    stored_vintages,
+    week_ticks,
+)
+from forecast_assets.defs.runs import RunContext, now
+from forecast_assets.defs.schedules import next_tick
+from forecast_assets.storage.store import Store
+from forecast_assets.storage.tables import table_contracts
+from forecast_assets.storage.versions import resolve_inputs
+
+
+@dataclass(frozen=True)
+class RunInputs:
+    """How a run gets its rows, which stores hold vintages, and whether it is a replay."""
+
+    fetch: Callable[[FetchRequest], pd.DataFrame] = fetch.fetch
+    vintage_stores: Sequence[Store] | None = None  # None: its own
+    has_vintages: bool = True
+    is_replay: bool = False
+    fold_cache: Path | None = None  # None: the cache of the settings' folder
+
+    def history(self, store: Store, settings: Settings, run: RunContext) -> History | None:
+        """Return how a run finds what was known before it; None if it is not to know."""
+        if not self.has_vintages:
+            return None
+
+        def find(ticks: Sequence[datetime]) -> list[Vintage]:
+            stores = self.vintage_stores or [store]
+            raw = _published_rows(store, settings, run)
+            if raw is not None:
+                return published_vintages(raw, settings, ticks, as_of=run.as_of)
+            return stored_vintages(stores, ticks, as_of=run.as_of, now=now())
+
+        ticks = partial(week_ticks, settings=settings, next_tick=partial(next_tick, settings))
+        return History(run.as_of, ticks, find, settings.forecast.correct_revisions)
+
+
+def build_store(settings: Settings) -> Store:
+    """Return the store that the settings name."""
+    return Store(settings.store_uri, table_contracts(settings.forecast.levels), var=settings.var)
+
+
+def _published_rows(store: Store, settings: Settings, run: RunContext) -> pd.DataFrame | None:
+    """Return the run's rows if they say when they were published, else None."""
+    if not settings.source.published:
+        return None
+    (series,) = resolve_inputs(store, "series", partitions=None, runs=run.runs, as_of=run.as_of)
+    rows = series.input_of("raw_data")
+    raw = store.read([store.commit(rows)]) if rows else None
+    return raw if raw is not None and has_publication_times(raw) else None
