@@ -30,8 +30,9 @@ from forecast_assets.config.loader import parse
 from forecast_assets.config.settings import DEFAULT_MODELS, Settings
 from forecast_assets.defs.build import build_store
 from forecast_assets.defs.resources import backtest_executor
-from forecast_assets.forecasting import intervals
-from forecast_assets.forecasting.backtest_results import FAILED, SCORED, BacktestResults
+from forecast_assets.forecasting import intervals, volatility
+from forecast_assets.forecasting.backtest_results import BacktestResults
+from forecast_assets.forecasting.eligibility import FAILED, SCORED
 from forecast_assets.forecasting.ensembles import (
     COMBINATIONS,
     Ensemble,
@@ -222,12 +223,11 @@ def apply_rules(group: Group, results: BacktestResults, folder: Path) -> pd.Data
         ]
         rows += [outcome(name, week, origin, [name] * len(ids)) for name in MEMBERS]
         for name, constants in INTERVALS.items():
-            with patch.multiple(intervals, **constants):
-                planned = origin.results.planned
-                every = intervals.recent_volatility([folds.real_y for folds in planned])
-                pairs = zip(every, planned, strict=True)
-                volatilities = [volatility[folds.ends - 1] for volatility, folds in pairs]
-                other = replace(origin.results, recent_volatility=np.concatenate(volatilities))
+            module = intervals if hasattr(intervals, next(iter(constants))) else volatility
+            with patch.multiple(module, **constants):
+                planned, scale = origin.results.planned, origin.results.scale
+                at_cutoffs = volatility.volatility_at_cutoffs(planned, scale)
+                other = replace(origin.results, recent_volatility=at_cutoffs)
                 changed, models_chosen = replace(origin, results=other), [DEFAULT] * len(ids)
                 rows.append(
                     published(f"intervals: {name}", week, changed, models_chosen, any_settings)
@@ -246,6 +246,7 @@ def outcome(rule: str, week: int, origin: Origin, models_chosen: Sequence[str]) 
             "week": week,
             "unique_id": [folds.unique_id for folds in origin.series],
             "model": models_chosen,
+            "y_hat": y_hat,
             "error": np.abs(y_hat - origin.y),
         }
     )
@@ -256,12 +257,14 @@ def published(
 ) -> pd.DataFrame:
     """Return `outcome` with the intervals that would have been published."""
     table = outcome(rule, week, origin, models_chosen)
-    levels = settings.forecast.levels
-    widths, _ = interval_half_widths(origin.series, models_chosen, origin.results, settings)
-    error = table["error"].to_numpy()
-    for level, width in zip(levels, widths[:, :, 0], strict=True):
-        table[f"in_{level:g}"] = np.where(np.isnan(width), np.nan, error <= width)
-    table["wis"] = intervals.weighted_interval_score(error, 0 * error, widths[:, :, 0], levels)
+    levels, scale = settings.forecast.levels, origin.results.scale
+    widths, _ = interval_half_widths(origin.series, models_chosen, origin.results, levels)
+    y_hat, y = table["y_hat"].to_numpy(), origin.y
+    is_on = np.array([volatility.is_non_negative(folds) for folds in origin.series])
+    bounds = scale.bounds(y_hat, widths[:, :, 0], is_on, minimum=settings.forecast.minimum)
+    for level, low, high in zip(levels, *bounds, strict=True):
+        table[f"in_{level:g}"] = np.where(np.isnan(low), np.nan, (low <= y) & (y <= high))
+    table["wis"] = intervals.weighted_interval_score(y, y_hat, *bounds, levels)
     return table
 
 

@@ -7,7 +7,8 @@ import numpy as np
 import pandas as pd
 
 from forecast_assets.backtesting.folds import FoldForecast, FoldForecasts, plan, to_frame
-from forecast_assets.config.settings import Settings, column_suffix
+from forecast_assets.config.forecast_settings import column_suffix
+from forecast_assets.config.settings import Settings
 from forecast_assets.forecasting.live_accuracy import check_accuracy, score_published
 from forecast_assets.reporting.summary import WeeklyReport
 from forecast_assets.storage.tables import table_contracts

@@ -77,6 +77,10 @@ class SeriesFolds:
             self.patches[end].apply(y)
         return y
 
+    def real_training(self, end: int) -> Values:
+        """Return the values that the fold with this end sees, NaN where filled: [end]."""
+        return np.where(self.is_filled[:end], np.nan, self.training(end))
+
     @property
     def last(self) -> Values:
         """The newest value that each fold sees: [k]."""

@@ -81,7 +81,7 @@ def open_store() -> "tuple[Settings, Store]":
     from forecast_assets.storage.tables import table_contracts
 
     settings = loader.load(warn=print_warning)
-    contracts = table_contracts(settings.forecast.levels)
+    contracts = table_contracts(settings.forecast.levels, settings.forecast.quantiles)
     return settings, Store(settings.store_uri, contracts, var=settings.var)
 
 

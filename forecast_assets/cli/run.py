@@ -86,7 +86,7 @@ def _print_week(settings: "Settings", store: "Store", run_id: str) -> None:
 
 
 def _to_record(row: Record, levels: tuple[float, ...]) -> Record:
-    from forecast_assets.config.settings import column_suffix
+    from forecast_assets.config.forecast_settings import column_suffix
     from forecast_assets.storage.tables import CHAMPION
 
     is_champion = row["rung"] == CHAMPION

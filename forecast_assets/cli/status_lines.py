@@ -158,7 +158,7 @@ def _models(context: StatusContext) -> Iterator[StatusLine]:
 
 def _accuracy(context: StatusContext) -> Iterator[StatusLine]:
     """Summarize past forecasts; not well if they are worse than promised by more than chance."""
-    from forecast_assets.config.settings import column_suffix
+    from forecast_assets.config.forecast_settings import column_suffix
     from forecast_assets.data.weekly import with_is_filled
     from forecast_assets.forecasting import live_accuracy
     from forecast_assets.storage.withdrawals import drop_withdrawn

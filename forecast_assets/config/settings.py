@@ -1,6 +1,7 @@
-"""Define every table of forecast.toml but `[source]`, with defaults and limits.
+"""Define the tables of forecast.toml but `[source]` and `[forecast]`, with defaults and limits.
 
-`source_settings` defines `[source]`; `loader` reads the file; docs/settings.md documents each key.
+`source_settings` and `forecast_settings` define these; `loader` reads the file; docs/settings.md
+documents each key.
 """
 
 from collections.abc import Iterable, Mapping
@@ -12,14 +13,9 @@ from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from forecast_assets.config.forecast_settings import ForecastSettings
 from forecast_assets.config.source_settings import DemoSource, FrozenModel, Secret, Source, Zone
 from forecast_assets.errors import format_list
-
-
-def column_suffix(level: float) -> str:
-    """Format a level for a column's name: 80 as "80", 97.5 as "97.5"."""
-    return f"{level:g}"
-
 
 ROOT = Path(__file__).resolve().parents[2]
 # Every model of the package but tbats: its two seconds for each fit would double the demo's first
@@ -55,7 +51,6 @@ def matches_any(name: str, patterns: Iterable[str]) -> bool:
 Event = Literal["report", "run_failed", "check_failed", "week_missed"]
 Severity = Literal["info", "warning", "error"]
 ModelName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+$")]
-Level = Annotated[float, Field(gt=0, lt=100)]
 Duration = Annotated[str, Field(pattern=r"^[1-9]\d{0,4}[mhd]$")]
 FindingPolicy = Literal["publish", "warn", "hold"]
 ForecastPolicy = Literal["fallback", "hold", "publish"]
@@ -177,23 +172,6 @@ class SelectionSettings(FrozenModel):
     # in this many weeks in succession.
     margin: float = Field(0.05, ge=0, lt=1, strict=False)
     patience: int = Field(2, ge=1, le=52)
-
-
-class ForecastSettings(FrozenModel):
-    """The published prediction intervals and the limit of all forecasts."""
-
-    minimum: float | None = Field(
-        None, strict=False, allow_inf_nan=False
-    )  # no forecast is below it
-    levels: tuple[Level, ...] = Field((80, 95), min_length=1, strict=False)
-    correct_revisions: bool = True  # models see the newest values with their usual revision
-
-    @field_validator("levels")
-    @classmethod
-    def _ascending(cls, levels: tuple[float, ...]) -> tuple[float, ...]:
-        if list(levels) != sorted(levels) or len({*map(column_suffix, levels)}) < len(levels):
-            raise ValueError("levels must ascend, each given once")
-        return levels
 
 
 class StoreSettings(FrozenModel):

@@ -57,7 +57,8 @@ class RunInputs:
 
 def build_store(settings: Settings) -> Store:
     """Return the store that the settings name."""
-    return Store(settings.store_uri, table_contracts(settings.forecast.levels), var=settings.var)
+    contracts = table_contracts(settings.forecast.levels, settings.forecast.quantiles)
+    return Store(settings.store_uri, contracts, var=settings.var)
 
 
 def _published_rows(store: Store, settings: Settings, run: RunContext) -> pd.DataFrame | None:

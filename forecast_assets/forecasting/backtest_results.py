@@ -3,35 +3,36 @@
 Scoring and choosing do not belong here.
 """
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import pairwise
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from forecast_assets.backtesting.folds import SeriesFolds, is_declined, plan, possible_ends
-from forecast_assets.config.settings import BacktestSettings, Settings
+from forecast_assets.backtesting.folds import SeriesFolds, plan
+from forecast_assets.config.settings import Settings
 from forecast_assets.errors import DataError
-from forecast_assets.forecasting.fold_blocks import NO_FOLD, SeriesBlock, volatility_at_cutoffs
+from forecast_assets.forecasting.eligibility import (
+    SCORED,
+    TOO_FEW,
+    status_of,
+    too_few_weeks,
+)
+from forecast_assets.forecasting.fold_blocks import NO_FOLD, SeriesBlock
 from forecast_assets.forecasting.intervals import ErrorPool, scale_errors
+from forecast_assets.forecasting.scales import LEVEL, Scale
+from forecast_assets.forecasting.volatility import is_non_negative, volatility_at_cutoffs
 from forecast_assets.models.base import Positions, Values
-from forecast_assets.storage.table_rules import STATUSES
 
 # Folds of one model computed at once; bounds memory.
 BLOCK_FOLDS = 20_000
 # Evenly drawn series; the errors of more give the same intervals.
 MAX_POOL_SERIES = 1000
 
-SCORED, FAILED, INELIGIBLE, TOO_FEW = STATUSES
-# Where a candidate could be compared with others: it may have failed.
-ELIGIBLE = (SCORED, FAILED)
-# With so many scores a mean absolute error is within a half of the true one in 19 of 20 cases.
-MIN_REAL_WEEKS = 8
 # Series with filled weeks share a block if their folds span the same multiple of so many weeks.
 SPAN_STEP = 26
 
@@ -52,6 +53,7 @@ class BacktestResults:
     reason: NDArray[np.object_]  # [M, S]: why it is not scored, else null
     # Of each series without folds: why its real weeks are too few, null if all its weeks are.
     without_folds: Mapping[str, str | None] = field(default_factory=dict)
+    scale: Scale = LEVEL  # of `recent_volatility`, and of the errors that give the intervals
 
     @classmethod
     def from_predictions(
@@ -87,8 +89,8 @@ class BacktestResults:
             failed = np.flatnonzero(pd.notna(of_model))
             for s in np.unique(np.searchsorted(starts, failed, side="right") - 1):
                 of_series = of_model[starts[s] : starts[s] + n_rows[s]]
-                status[m, s], reason[m, s] = _status(of_series)
-        too_few = {folds.unique_id: _too_few(folds, settings.backtest) for folds in every}
+                status[m, s], reason[m, s] = status_of(of_series)
+        too_few = {folds.unique_id: too_few_weeks(folds, settings.backtest) for folds in every}
         for s, folds in enumerate(planned):
             if why := too_few.pop(folds.unique_id):
                 is_scored = status[:, s] == SCORED
@@ -98,7 +100,7 @@ class BacktestResults:
             list(rows),
             np.concatenate([as_weeks(folds.ds[folds.ends - 1]) for folds in every]),
             np.concatenate([folds.last for folds in every]),
-            volatility_at_cutoffs(every),
+            volatility_at_cutoffs(planned, LEVEL),
             np.concatenate([folds.targets(horizon) for folds in every]),
             np.stack([y_hat[of] for of in rows.values()]).reshape(len(rows), -1, horizon),
             np.stack([np.add.reduceat(seconds[of], starts) for of in rows.values()]) / horizon,
@@ -116,6 +118,22 @@ class BacktestResults:
     def _starts(self) -> Positions:
         """Position of the first fold of each series: [S]."""
         return np.cumsum(self.n_folds) - self.n_folds
+
+    @cached_property
+    def is_on_scale(self) -> NDArray[np.bool_]:
+        """Which series have no negative value, so that every scale suits them: [S]."""
+        return np.array([is_non_negative(folds) for folds in self.planned], dtype=bool)
+
+    def on_scale(self, scale: Scale) -> Self:
+        """Measure the errors that give the intervals on another scale."""
+        if scale == self.scale:
+            return self
+        volatility = volatility_at_cutoffs(self.planned, scale)
+        return replace(self, scale=scale, recent_volatility=volatility)
+
+    def raised_to(self, minimum: float | None) -> Self:
+        """Raise every forecast below the minimum to it, as publication does."""
+        return self if minimum is None else replace(self, y_hat=np.maximum(self.y_hat, minimum))
 
     @property
     def n_real(self) -> Positions:
@@ -142,9 +160,9 @@ class BacktestResults:
         is_in = np.zeros(len(self.planned), dtype=bool)
         is_in[scored[:: max(-(-len(scored) // MAX_POOL_SERIES), 1)]] = True
         folds = np.flatnonzero(np.repeat(is_in, self.n_folds) & (self.recent_volatility > 0))
-        scores = scale_errors(
-            np.abs(self.y_hat[model, folds] - self.y[folds]), self.recent_volatility[folds]
-        )
+        is_on = np.repeat(self.is_on_scale, self.n_folds)[folds, None]
+        y_hat, y = (self.scale.forward(v[folds], is_on) for v in (self.y_hat[model], self.y))
+        scores = scale_errors(np.abs(y_hat - y), self.recent_volatility[folds])
         return [
             ErrorPool.from_scores(scores[:, h], self.weeks[folds], at_weeks, h=h + 1)
             for h in range(self.y.shape[1])
@@ -186,36 +204,19 @@ class BacktestResults:
         last[is_absent] = volatility[is_absent] = np.nan
         y[is_absent] = y_hat[:, is_absent] = np.nan
         is_scored = self.status[:, series] == SCORED
-        return SeriesBlock(series, index, weeks, last, volatility, y, y_hat, is_scored)
-
-
-def comparable_candidates_and_series(
-    is_eligible: NDArray[np.bool_],
-) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Return the candidates to compare over series, and the series: [S, C] -> [C], [S].
-
-    Eligibility decides, not failure: the candidates that are eligible on most series that have any,
-    and the series on which all of these are eligible.
-    """
-    is_open = is_eligible.any(axis=1)
-    usual = is_eligible[is_open].sum(axis=0) * 2 > is_open.sum()
-    return usual, is_eligible[:, usual].all(axis=1) & usual.any()
-
-
-def pivot_scores(metrics: pd.DataFrame, column: str, candidates: Sequence[str]) -> Values:
-    """Return a column of `metrics`: [S, C], by name of the series; NaN where not scored."""
-    return _pivot(metrics, metrics[column].where(metrics["status"] == SCORED), candidates)
-
-
-def pivot_eligible(metrics: pd.DataFrame, candidates: Sequence[str]) -> NDArray[np.bool_]:
-    """Return where candidates could be compared in `metrics`: [S, C], by name of the series."""
-    is_eligible = metrics["status"].isin(ELIGIBLE)
-    return np.asarray(_pivot(metrics, is_eligible, candidates) == 1)
-
-
-def _pivot(metrics: pd.DataFrame, values: "pd.Series[Any]", candidates: Sequence[str]) -> Values:
-    table = metrics.assign(value=values).pivot(index="unique_id", columns="model", values="value")
-    return table.reindex(columns=list(candidates)).to_numpy(dtype=np.float64)
+        is_on_scale = self.is_on_scale[series][:, None, None]
+        return SeriesBlock(
+            series,
+            index,
+            weeks,
+            last,
+            volatility,
+            y,
+            y_hat,
+            is_scored,
+            self.scale,
+            is_on_scale,
+        )
 
 
 def mean_of_known(values: Values, axis: int | tuple[int, ...]) -> Values:
@@ -264,33 +265,3 @@ def _check_folds(
                 f" dagster asset materialize -m forecast_assets.definitions"
                 f" --select backtest_predictions --partition {model}"
             )
-
-
-# How the column `reason` of a model that failed on a series begins.
-N_FAILED = re.compile(r"^\d+ of \d+ forecasts: ")
-
-
-def _too_few(folds: SeriesFolds, backtest: BacktestSettings) -> str | None:
-    """Return why a series has too few real weeks for scores; None if filled weeks took none."""
-    if not folds.is_filled.any():
-        return None
-    n_possible = len(possible_ends(len(folds.y), backtest)[-backtest.n_windows :])
-    n_real, n_needed = folds.n_real_targets(backtest.horizon), min(MIN_REAL_WEEKS, n_possible)
-    if n_real >= n_needed:
-        return None
-    n_filled, n_weeks = int(folds.is_filled.sum()), len(folds.y)
-    distances = np.diff(np.flatnonzero(~folds.is_filled))
-    usual = int(np.median(distances)) if len(distances) >= n_needed else 0
-    remedy = f"; values are {usual} weeks apart, so set `backtest.horizon` to {usual}"
-    return (
-        f"{n_real} week{'s' * (n_real != 1)} can be scored and {n_needed} are needed: {n_filled} of"
-        f" {n_weeks} weeks were filled{remedy if usual > backtest.horizon else ''}"
-    )
-
-
-def _status(errors: NDArray[np.object_]) -> tuple[str, str | None]:
-    messages = [error for error in errors if error is not None]
-    failures = [error for error in messages if not is_declined(error)]
-    if failures:
-        return FAILED, f"{len(failures)} of {len(errors)} forecasts: {failures[0]}"
-    return INELIGIBLE, str(messages[0])

@@ -19,12 +19,8 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 
-from forecast_assets.forecasting.backtest_results import (
-    INELIGIBLE,
-    SCORED,
-    TOO_FEW,
-    BacktestResults,
-)
+from forecast_assets.forecasting.backtest_results import BacktestResults
+from forecast_assets.forecasting.eligibility import INELIGIBLE, SCORED, TOO_FEW
 from forecast_assets.models.base import Positions, Values
 
 # From errors [M, S, K, H], 0 where the actual is unknown, which models are able [M, S], and how

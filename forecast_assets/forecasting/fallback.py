@@ -18,7 +18,8 @@ from forecast_assets.backtesting.folds import SeriesFolds
 from forecast_assets.backtesting.model_job import BacktestRequest
 from forecast_assets.backtesting.panel import Panel
 from forecast_assets.config.settings import Settings
-from forecast_assets.forecasting.backtest_results import SCORED, BacktestResults
+from forecast_assets.forecasting.backtest_results import BacktestResults
+from forecast_assets.forecasting.eligibility import SCORED
 from forecast_assets.forecasting.ensembles import COMBINATIONS
 from forecast_assets.forecasting.plausibility import PlausibleRange
 from forecast_assets.models.base import Values

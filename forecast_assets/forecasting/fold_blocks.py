@@ -3,15 +3,14 @@
 Which series have the same calendar is decided in `backtest_results`.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from forecast_assets.backtesting.folds import SeriesFolds
-from forecast_assets.forecasting.intervals import recent_volatility
+from forecast_assets.forecasting.scales import Scale
 from forecast_assets.models.base import Positions, Values
 
 # The position of a fold that does not exist.
@@ -33,11 +32,18 @@ class SeriesBlock:
     y: Values  # [S, K, H]
     y_hat: Values  # [M, S, K, H]; NaN where a model did not forecast
     is_scored: NDArray[np.bool_]  # [M, S]: forecast every fold
+    scale: Scale
+    is_on_scale: NDArray[np.bool_]  # [S, 1, 1]; else its errors are measured on the level
 
     @property
     def errors(self) -> Values:
         """Forecast minus actual: [M, S, K, H]."""
         return self.y_hat - self.y
+
+    def scaled_errors(self, model: int) -> Values:
+        """Return the size of a model's errors on the scale: [S, K, H]."""
+        y_hat, y = (self.scale.forward(v, self.is_on_scale) for v in (self.y_hat[model], self.y))
+        return np.abs(y_hat - y)
 
     @property
     def has_fold(self) -> NDArray[np.bool_]:
@@ -68,20 +74,3 @@ def by_n_known(is_known: NDArray[np.bool_]) -> Iterator[tuple[Any, tuple[Any, An
     for n in np.unique(n_known):
         rows = np.flatnonzero(n_known == n)
         yield rows, (rows[:, None], known_first[rows, :n])
-
-
-def volatility_at_cutoffs(planned: Sequence[SeriesFolds]) -> Values:
-    """Return the recent volatility of what each fold saw, in the order of the folds: [F]."""
-    volatility = [*recent_volatility([folds.real_y for folds in planned])]
-    at_cutoffs = [v[folds.ends - 1] for folds, v in zip(planned, volatility, strict=True)]
-    patched = [
-        (values, i, np.where(folds.is_filled[:end], np.nan, folds.training(end)))
-        for folds, values in zip(planned, at_cutoffs, strict=True)
-        if folds.patches
-        for i, end in enumerate(folds.ends.tolist())
-        if end in folds.patches
-    ]
-    seen = recent_volatility([y for *_, y in patched])
-    for (values, i, _), of_fold in zip(patched, seen, strict=True):
-        values[i] = of_fold[-1]
-    return np.concatenate(at_cutoffs)

@@ -13,7 +13,8 @@ import pandas as pd
 from forecast_assets.backtesting.executor import BacktestExecutor
 from forecast_assets.backtesting.folds import SeriesFolds
 from forecast_assets.backtesting.vintage_folds import LatestValue
-from forecast_assets.config.settings import ForecastPolicy, Settings, column_suffix
+from forecast_assets.config.forecast_settings import ForecastSettings, column_suffix, quantile_of
+from forecast_assets.config.settings import ForecastPolicy, Settings
 from forecast_assets.data.quality.evaluate import is_many
 from forecast_assets.errors import DataError, format_list
 from forecast_assets.forecasting.backtest_results import BacktestResults, as_weeks, mean_of_known
@@ -24,8 +25,9 @@ from forecast_assets.forecasting.fallback import (
     fallback_order,
     forecast_with_fallback,
 )
-from forecast_assets.forecasting.fold_blocks import volatility_at_cutoffs
 from forecast_assets.forecasting.intervals import half_widths
+from forecast_assets.forecasting.scale_choice import as_published
+from forecast_assets.forecasting.volatility import is_non_negative, volatility_at_cutoffs
 from forecast_assets.models.base import Values
 from forecast_assets.storage.tables import IMPLAUSIBLE, NAIVE
 
@@ -125,24 +127,27 @@ def _to_rows(
     models = [made.model for made in used]
     y_hat = np.stack([made.y_hat for made in used])  # [S, H]
     members = [", ".join(made.members) or None for made in used]
-    with_ensembles = add_ensembles(results, set(models))
-    widths, mae = interval_half_widths(chosen, models, with_ensembles, settings)
+    candidates = {*models, settings.selection.combination}
+    published = as_published(add_ensembles(results, candidates), settings)
+    levels = settings.forecast.all_levels
+    widths, mae = interval_half_widths(chosen, models, published, levels)
     horizon = settings.backtest.horizon
     h = np.arange(1, horizon + 1)
     cutoff = np.array([target.ds[-1] for target in chosen], dtype="datetime64[ns]")
     last = [LatestValue.of(target) for target in chosen]
     minimum = -np.inf if settings.forecast.minimum is None else settings.forecast.minimum
-    bounds = {}
-    for level, width in zip(settings.forecast.levels, widths, strict=True):
-        bounds[f"lo_{column_suffix(level)}"] = np.maximum(y_hat - width, minimum).ravel()
-        bounds[f"hi_{column_suffix(level)}"] = np.maximum(y_hat + width, minimum).ravel()
+    is_on_scale = np.array([[is_non_negative(target)] for target in chosen])
+    y_hat = np.maximum(y_hat, minimum)
+    lows, highs = published.scale.bounds(
+        y_hat, widths, is_on_scale, minimum=settings.forecast.minimum
+    )
     return pd.DataFrame(
         {
             "unique_id": np.repeat([target.unique_id for target in chosen], horizon),
             "h": np.tile(h, len(chosen)),
             "ds": (cutoff[:, None] + 7 * h * np.timedelta64(1, "D")).ravel(),
-            "y_hat": np.maximum(y_hat, minimum).ravel(),
-            **bounds,
+            "y_hat": y_hat.ravel(),
+            **_interval_ends(y_hat, lows, highs, settings.forecast),
             "backtest_mae": mae.ravel(),
             "model": np.repeat(models, horizon),
             "members": np.repeat(np.array(members, dtype=object), horizon),
@@ -183,23 +188,41 @@ def _nothing_message(chosen: Sequence[SeriesFolds], attempts: Sequence[Sequence[
     )
 
 
+def _interval_ends(
+    y_hat: Values, lows: Values, highs: Values, settings: ForecastSettings
+) -> dict[str, Values]:
+    """Return the columns of intervals and quantiles; `lows` [L, S, H] are of all levels.
+
+    A quantile is an end of the interval that leaves as much on either side, 0.5 the forecast.
+    """
+    ends = {0.5: y_hat}
+    columns = {}
+    for level, low, high in zip(settings.all_levels, lows, highs, strict=True):
+        ends |= {quantile_of(level, -1): low, quantile_of(level, 1): high}
+        if level in settings.levels:
+            columns[f"lo_{column_suffix(level)}"] = low.ravel()
+            columns[f"hi_{column_suffix(level)}"] = high.ravel()
+    quantiles = {f"q{column_suffix(q)}": ends[q].ravel() for q in settings.quantiles}
+    return {**columns, **quantiles}
+
+
 def interval_half_widths(
     chosen: Sequence[SeriesFolds],
     models: Sequence[str],
     results: BacktestResults,
-    settings: Settings,
+    levels: Sequence[float],
 ) -> tuple[Values, Values]:
     """Return each series' interval half-widths and backtest MAE: [L, S, H] and [S, H].
 
-    Both come from the errors of the series' own model (`models` [S]), in the series' unit; NaN
-    where it did not forecast every fold.
+    Both come from the errors of the series' own model (`models` [S]); NaN where it did not forecast
+    every fold. Half-widths are on the scale of the results, the MAE is in the series' unit.
     """
-    horizon, levels = settings.backtest.horizon, settings.forecast.levels
+    horizon = results.y.shape[1]
     half = np.full((len(levels), len(chosen), horizon), np.nan)
     mae = np.full((len(chosen), horizon), np.nan)
     ids = pd.Index([target.unique_id for target in chosen])
     positions = ids.get_indexer(pd.Index([series.unique_id for series in results.planned]))
-    volatility = volatility_at_cutoffs(chosen)
+    volatility = volatility_at_cutoffs(chosen, results.scale)
     model_of = np.array(models)
     weeks = np.unique(as_weeks(np.array([target.ds[-1] for target in chosen])))
     for m, name in enumerate(results.models):
@@ -211,10 +234,10 @@ def interval_half_widths(
             here = np.flatnonzero((rows >= 0) & (model_of[rows] == name) & block.is_scored[m])
             if not len(here):
                 continue
-            rows, abs_errors = rows[here], np.abs(block.errors[m, here])
+            rows = rows[here]
             now = as_weeks(chosen[rows[0]].ds[-1:])
             widths = half_widths(
-                abs_errors,
+                block.scaled_errors(m)[here],
                 block.recent_volatility[here],
                 block.weeks,
                 levels,
@@ -223,5 +246,5 @@ def interval_half_widths(
                 target_volatility=volatility[rows, None],
             )
             half[:, rows] = widths[:, :, 0]
-            mae[rows] = mean_of_known(abs_errors, 1)
+            mae[rows] = mean_of_known(np.abs(block.errors[m, here]), 1)
     return half, mae

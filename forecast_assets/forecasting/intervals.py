@@ -1,15 +1,19 @@
 """Compute weighted conformal prediction intervals from backtest errors, for each week ahead.
 
-An interval is the forecast plus and minus a half-width: the recent volatility at the cutoff times a
-quantile of scores, which are earlier errors divided by the volatility at their own cutoffs. Recent
-errors have more weight. The new error counts as infinite with a weight of 1, which is the
-finite-sample correction of Barber, Candes, Ramdas & Tibshirani (2023), Conformal prediction beyond
-exchangeability, eq. 11. The errors of all other series join as one pool of bounded weight: a new
-series has hardly any of its own, and an old one gains too (docs/choosing.md). Where the weights do
-not suffice for a level, there is no half-width. Scores of forecasts with intervals are here too.
+An interval is the forecast plus and minus a half-width, on the panel's scale (`scales`): the recent
+volatility at the cutoff times a quantile of scores, which are earlier errors divided by the
+volatility at their own cutoffs. Recent errors have more weight. The errors of all other series join
+as one pool of bounded weight: a new series has hardly any of its own, and an old one gains too
+(docs/choosing.md).
+
+The largest of n scores is exceeded with a probability of 1 / (n + 1): the new one may be larger
+than all (Vovk, Gammerman & Shafer (2005), Algorithmic learning in a random world, section 2.2). So
+the weights of a sample reach n / (n + 1) of its total, where n is its effective size (sum w)^2 /
+sum w^2 (Kish (1965), Survey sampling, section 11.7). Where own and pooled weights do not reach a
+level, there is no half-width. Scores of forecasts with intervals are here too.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -17,75 +21,15 @@ import numpy as np
 
 from forecast_assets.models.base import Positions, Values
 
-# Chosen on public series (docs/choosing.md): the weight of an error falls by 1 % a week, the weight
-# of a weekly change halves in 26 weeks, and the pool has the weight of at most 50 errors.
+# Chosen on public series (docs/choosing.md): the weight of an error falls by 1 % a week, and the
+# pool has the weight of at most 200 errors.
 WEEKLY_DECAY = 0.99
-VOLATILITY_HALF_LIFE = 26
-MAX_POOL_WEIGHT = 50
+MAX_POOL_WEIGHT = 200
 POOL_POINTS = 50
-# A change larger than so many usual ones counts as that many; changes of how many weeks are recent.
-OUTLIER = 5
-OUTLIER_WINDOW = 26
-# With fewer changes before it, none is an outlier.
-MIN_CHANGES = 8
+# The shares of the pool's weight up to its points, from a point at 0 on: densest at the largest.
+POOL_SHARES = 1 - (1 - np.arange(POOL_POINTS + 1) / POOL_POINTS) ** 2
 # Numbers held at once: 32 MB of float64.
 CHUNK_SIZE = 4_000_000
-
-
-def recent_volatility(panel: Sequence[Values]) -> Iterator[Values]:
-    """Yield the exponentially weighted mean size of each series' changes: [n] -> [n].
-
-    In the series' unit; 0 until the series first moves, positive from then on. A change is that
-    from one real value to the next; a filled week is NaN and keeps the volatility before it.
-    """
-    is_real = [~np.isnan(y) for y in panel]
-    volatility = _real_volatility([y[real] for y, real in zip(panel, is_real, strict=True)])
-    for values, real in zip(volatility, is_real, strict=True):
-        yield values if real.all() else values[np.cumsum(real) - 1]
-
-
-def _real_volatility(panel: Sequence[Values]) -> Iterator[Values]:
-    """Yield the volatility of series without filled weeks."""
-    keep = 0.5 ** (1 / VOLATILITY_HALF_LIFE)
-    n = np.arange(max(map(len, panel), default=0))[:, None]
-    weight = (1 - keep**n) / (1 - keep)  # the first value has no step
-    width = max(CHUNK_SIZE // max(len(n), 1), 1)
-    for first in range(0, len(panel), width):
-        chunk = panel[first : first + width]
-        steps = np.zeros((len(n), len(chunk)))
-        for s, y in enumerate(chunk):
-            steps[: len(y), s] = np.abs(np.diff(y, prepend=y[:1]))
-        total = np.zeros(steps.shape)
-        for t in range(1, len(total)):
-            now = steps[t]
-            if t >= MIN_CHANGES:
-                now = _limit_outliers(steps, t, usual=total[t - 1] / weight[t - 1])
-            total[t] = now + keep * total[t - 1]
-        shape, is_known = steps.shape, weight > 0
-        mean = np.divide(total, weight, out=np.zeros(shape), where=is_known)
-        whole = np.divide(np.cumsum(steps, axis=0), n, out=np.zeros(shape), where=is_known)
-        volatility = np.maximum(mean, 1e-3 * whole)
-        yield from (volatility[: len(y), s] for s, y in enumerate(chunk))
-
-
-def _limit_outliers(steps: Values, t: int, *, usual: Values) -> Values:
-    """Return the changes at t, none above OUTLIER times the usual size of changes: [S].
-
-    `steps` [n, S] are all changes, `usual` [S] is their weighted mean before t. Where the median of
-    the recent changes other than 0 is larger, that is the usual size: a series that moves rarely,
-    or has begun to move more, has no outliers.
-    """
-    now: Values = steps[t]
-    large = np.flatnonzero(now > OUTLIER * usual)
-    if not len(large):
-        return now
-    recent = steps[max(t + 1 - OUTLIER_WINDOW, 1) : t + 1, large]
-    ranked = np.sort(np.where(recent > 0, recent, np.inf), axis=0)
-    middle = ((recent > 0).sum(axis=0) - 1) // 2
-    median = ranked[middle, np.arange(len(large))]
-    limited = now.copy()
-    limited[large] = np.minimum(now[large], OUTLIER * np.maximum(usual[large], median))
-    return limited
 
 
 def scale_errors(abs_errors: Values, volatility: Values) -> Values:
@@ -101,8 +45,9 @@ def scale_errors(abs_errors: Values, volatility: Values) -> Values:
 class ErrorPool:
     """The scores of many series known at each of T weeks, summarized by weighted quantiles."""
 
-    points: Values  # [T, POOL_POINTS]; quantiles at (i + 1/2) / POOL_POINTS
+    points: Values  # [T, POOL_POINTS]; quantiles at POOL_SHARES[1:], 0 without scores
     weight: Values  # [T]; their total weight
+    n_effective: Values  # [T]; how many scores of equal weight would say as much
 
     @classmethod
     def from_scores(cls, scores: Values, weeks: Positions, at_weeks: Positions, *, h: int) -> Self:
@@ -113,31 +58,34 @@ class ErrorPool:
         is_known = ~np.isnan(scores)
         scores, weeks = scores[is_known], weeks[is_known]
         n_weeks = len(at_weeks)
-        points, weight = np.full((n_weeks, POOL_POINTS), np.inf), np.zeros(n_weeks)
+        points, (weight, n_effective) = np.zeros((n_weeks, POOL_POINTS)), np.zeros((2, n_weeks))
         order = np.argsort(scores, kind="stable")
         ranked, made = scores[order], weeks[order]
         newest = max(at_weeks, default=0)
         weights = WEEKLY_DECAY ** (newest - made).astype(np.float64)
-        shares = (np.arange(POOL_POINTS) + 0.5) / POOL_POINTS
         for t, week in enumerate(at_weeks):
-            cumulative = np.cumsum(np.where(week - made >= h, weights, 0.0))
+            known = np.where(week - made >= h, weights, 0.0)
+            cumulative = np.cumsum(known)
             if len(cumulative) and cumulative[-1] > 0:
                 weight[t] = cumulative[-1] / WEEKLY_DECAY ** float(newest - week)
-                points[t] = ranked[np.searchsorted(cumulative, shares * cumulative[-1])]
-        return cls(points, weight)
+                n_effective[t] = cumulative[-1] ** 2 / (known @ known)
+                points[t] = ranked[np.searchsorted(cumulative, POOL_SHARES[1:] * cumulative[-1])]
+        return cls(points, weight, n_effective)
 
     def at_weeks(self, positions: Positions) -> Self:
         """Select some of the pool's weeks by position."""
-        return type(self)(self.points[positions], self.weight[positions])
+        return type(self)(
+            self.points[positions], self.weight[positions], self.n_effective[positions]
+        )
 
 
 def quantiles(scores: Values, weights: Values, levels: Sequence[float], pool: ErrorPool) -> Values:
     """Return the weighted quantiles of n own scores and a pool: [N, n], [T, n] -> [L, N, T].
 
-    A level's quantile is the lowest score up to which the weights sum to `level` % of the total,
-    which includes 1 for the new score; NaN where all of them do not. A score that is NaN does not
-    count. The pool contributes its weight beyond that of the own scores, which it contains, and at
-    most MAX_POOL_WEIGHT.
+    A level's quantile is the lowest score up to which the weights sum to `level` % of the total;
+    NaN where all of them do not. A score that is NaN does not count. The pool contributes its
+    weight beyond that of the own scores, which it contains, and at most MAX_POOL_WEIGHT; between
+    its points its weight is spread evenly.
     """
     n_rows, n = scores.shape
     result = np.full((len(levels), n_rows, len(weights)), np.nan)
@@ -146,20 +94,24 @@ def quantiles(scores: Values, weights: Values, levels: Sequence[float], pool: Er
     is_known = ~np.isnan(scores)
     ranked_known = np.take_along_axis(is_known, order, axis=1)
     ranked[~ranked_known] = np.inf
-    has_unknown = not is_known.all()
     size = max(CHUNK_SIZE // max(n_rows * n, 1), 1)
     rows = np.arange(n_rows)
     for first in range(0, len(weights), size):
         chunk = slice(first, first + size)
-        own, each = weights[chunk].sum(axis=1)[:, None], weights[chunk][:, order]  # [t, N, n]
-        if has_unknown:
-            own = (weights[chunk][:, None] * is_known).sum(axis=2)
+        each = weights[chunk][:, order]  # [t, N, n]
+        if not is_known.all():
             each *= ranked_known
-        point_weight = np.clip(pool.weight[chunk, None] - own, 0, MAX_POOL_WEIGHT) / POOL_POINTS
+        # In C order, so that a sum is the same to the last bit whatever the chunk.
+        each = np.ascontiguousarray(each)
+        own, squares = each.sum(axis=2), (each * each).sum(axis=2)
+        extra = np.clip(pool.weight[chunk, None] - own, 0, MAX_POOL_WEIGHT)  # [t, N]
+        total = np.where(own + extra > 0, own + extra, np.inf)
         cumulative = np.cumsum(each, axis=2)
-        n_below = [np.searchsorted(points, ranked, side="right") for points in pool.points[chunk]]
-        combined = cumulative + point_weight[:, :, None] * np.stack(n_below)
-        total = own + POOL_POINTS * point_weight + 1  # [t, N], or [t, 1] if all scores are known
+        cumulative *= _reached(own**2, squares)[:, :, None]
+        extra *= _reached(pool.n_effective[chunk, None], 1.0)
+        knots = np.pad(pool.points[chunk], ((0, 0), (1, 0)))
+        below = np.stack([np.interp(ranked, of_week, POOL_SHARES) for of_week in knots])
+        combined = cumulative + extra[:, :, None] * below
         for i, level in enumerate(levels):
             # 1e-12 absorbs rounding: 20 * 0.95 is 19 only by luck.
             needed = total * level / 100 * (1 - 1e-12)
@@ -167,23 +119,29 @@ def quantiles(scores: Values, weights: Values, levels: Sequence[float], pool: Er
             lowest = np.full(rank.shape, np.inf)
             if n:
                 lowest = np.where(rank < n, ranked[rows, np.minimum(rank, n - 1)], np.inf)
-                below = np.take_along_axis(cumulative, np.maximum(rank - 1, 0)[:, :, None], axis=2)
-                needed = needed - np.where(rank > 0, below[:, :, 0], 0.0)
-            lowest = np.minimum(lowest, _pool_quantile(pool.points[chunk], needed, point_weight))
+                before = np.take_along_axis(cumulative, np.maximum(rank - 1, 0)[:, :, None], axis=2)
+                needed = needed - np.where(rank > 0, before[:, :, 0], 0.0)
+            lowest = np.minimum(lowest, _pool_quantile(knots, needed, extra))
             result[i, :, chunk] = np.where(np.isfinite(lowest), lowest, np.nan).T
     return result
 
 
-def _pool_quantile(points: Values, needed: Values, point_weight: Values) -> Values:
-    """Return the lowest point at which the pool's weights reach `needed`, else infinity.
+def _reached(square_of_sum: Values, sum_of_squares: Values | float) -> Values:
+    """Return the share n / (n + 1) of its total that a sample of effective size n reaches."""
+    total = square_of_sum + sum_of_squares
+    return np.divide(square_of_sum, total, out=np.zeros_like(total), where=total > 0)
 
-    [t, P], [t, N], [t, N] -> [t, N].
+
+def _pool_quantile(knots: Values, needed: Values, extra: Values) -> Values:
+    """Return the score up to which the pool's weights reach `needed`, infinity where they do not.
+
+    [t, P + 1], [t, N], [t, N] -> [t, N].
     """
-    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        n_points = np.where(point_weight > 0, needed / point_weight, np.inf)
-    last = np.clip(np.ceil(n_points * (1 - 1e-12)), 1, POOL_POINTS).astype(np.int64) - 1
-    quantile = np.take_along_axis(points, last, axis=1)
-    return np.where(n_points * (1 - 1e-12) <= POOL_POINTS, quantile, np.inf)
+    share = np.divide(needed, extra, out=np.full(needed.shape, np.inf), where=extra > 0)
+    position = POOL_POINTS * (1 - np.sqrt(1 - np.clip(share, 0, 1)))
+    low = np.minimum(position.astype(np.int64), POOL_POINTS - 1)
+    left, right = (np.take_along_axis(knots, i, axis=1) for i in (low, low + 1))
+    return np.where(share <= 1, left + (position - low) * (right - left), np.inf)
 
 
 def half_widths(
@@ -198,11 +156,11 @@ def half_widths(
 ) -> Values:
     """Return the interval half-widths of S series at each of T weeks: [L, S, T, H].
 
-    `abs_errors` [S, K, H] were made at cutoffs `weeks` [K] with `volatility` [S, K]; at the cutoffs
-    `target_weeks` [T], by default the same, it is `target_volatility` [S, T]. `pools` holds one
-    pool for each of the H weeks ahead. Only errors whose target week was over count, and none that
-    is NaN. As long as a series has never moved, the pool does not count: there is no unit to scale
-    it to.
+    They never decrease with the weeks ahead. `abs_errors` [S, K, H] were made at cutoffs `weeks`
+    [K] with `volatility` [S, K]; at the cutoffs `target_weeks` [T], by default the same, it is
+    `target_volatility` [S, T]. `pools` holds one pool for each of the H weeks ahead. Only
+    errors whose target week was over count, and none that is NaN. As long as a series has never
+    moved, the pool does not count: there is no unit to scale it to.
     """
     target_weeks = weeks if target_weeks is None else target_weeks
     target_volatility = volatility if target_volatility is None else target_volatility
@@ -214,6 +172,7 @@ def half_widths(
         empty = ErrorPool.from_scores(scores[0, :0, 0], weeks[:0], target_weeks, h=1)
         alone = _quantiles_by_week_ahead(scores[rows], age, levels, [empty] * len(pools))
         result[:, rows] = np.where(never_moved[rows, :, None], alone, result[:, rows])
+    result = np.where(np.isnan(result), np.nan, np.fmax.accumulate(result, axis=-1))
     return result * target_volatility[:, :, None]
 
 
@@ -231,18 +190,17 @@ def _quantiles_by_week_ahead(
 
 
 def weighted_interval_score(
-    y: Values, y_hat: Values, widths: Values, levels: Sequence[float]
+    y: Values, y_hat: Values, lows: Values, highs: Values, levels: Sequence[float]
 ) -> Values:
-    """Score forecasts with their interval half-widths: [...], [L, ...] -> [...]; lower is better.
+    """Score forecasts with the ends of their intervals: [...], [L, ...] -> [...]; lower is better.
 
     WIS = (|y - y_hat| / 2 + sum_l a_l / 2 * IS_l) / (L + 1/2), a_l = 1 - level_l / 100, and
     IS_l = width + 2 / a_l * (how far y lies outside): Bracher, Ray, Gneiting & Reich (2021),
     Evaluating epidemic forecasts in an interval format, eq. 1 and 2.
     """
-    error = np.abs(y - y_hat)
     alphas = 1 - np.asarray(levels, dtype=np.float64) / 100
-    total = error / 2
-    for alpha, half_width in zip(alphas, widths, strict=True):
-        outside = np.maximum(error - half_width, 0.0)
-        total = total + alpha / 2 * (2 * half_width + 2 / alpha * outside)
+    total = np.abs(y - y_hat) / 2
+    for alpha, low, high in zip(alphas, lows, highs, strict=True):
+        outside = np.maximum(np.maximum(low - y, y - high), 0.0)
+        total = total + alpha / 2 * (high - low + 2 / alpha * outside)
     return np.asarray(total / (len(levels) + 0.5))

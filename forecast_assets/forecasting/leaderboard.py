@@ -6,12 +6,11 @@ Scores of single series: `metrics`.
 import numpy as np
 import pandas as pd
 
-from forecast_assets.forecasting.backtest_results import (
+from forecast_assets.forecasting.backtest_results import BacktestResults, mean_of_known
+from forecast_assets.forecasting.eligibility import (
     ELIGIBLE,
     SCORED,
-    BacktestResults,
     comparable_candidates_and_series,
-    mean_of_known,
     pivot_eligible,
     pivot_scores,
 )

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from forecast_assets.config.settings import column_suffix
-from forecast_assets.forecasting.significance import coverage_pvalue, diebold_mariano_pvalue
+from forecast_assets.config.forecast_settings import column_suffix
+from forecast_assets.forecasting.significance import coverage_pvalue, slow_pvalue
 from forecast_assets.storage.tables import interval_columns, table_contracts
 
 # Returns the columns unique_id, ds, y of a version of `series`, None if it cannot be read.
@@ -155,8 +155,9 @@ def check_accuracy(
     """Test the last year's forecasts against naive and against their intervals' levels.
 
     The unit of the test is the week, because errors of one week are correlated over series; with a
-    longer horizon, as many weeks as overlap form one unit. A difference counts as a problem where
-    it would occur by chance in less than one case of a hundred.
+    longer horizon, as many weeks as overlap form one unit. Units may depend on those before them:
+    volatility persists. A difference counts as a problem where it would occur by chance in less
+    than one case of a hundred.
     """
     rows = _scale(scored, series, levels)
     overlap = int(scored["h"].max()) if len(scored) else 1
@@ -167,7 +168,7 @@ def check_accuracy(
     losses = _non_overlapping_means(weeks[["scaled", "scaled_naive"]].dropna(), overlap)
     worse, off = None, []
     excess = (losses["scaled"] - losses["scaled_naive"]).to_numpy()
-    pvalue = float(diebold_mariano_pvalue(excess, overlap=1))
+    pvalue = slow_pvalue(excess)
     if len(losses) >= MIN_WEEKS and pvalue < SIGNIFICANCE:
         ratio = losses["scaled"].mean() / losses["scaled_naive"].mean()
         chance = f"(by chance: {100 * pvalue:.1f} %)"

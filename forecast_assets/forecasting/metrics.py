@@ -11,18 +11,15 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from forecast_assets.backtesting.folds import SeriesFolds
-from forecast_assets.config.settings import Settings, column_suffix
+from forecast_assets.config.forecast_settings import column_suffix
+from forecast_assets.config.settings import Settings
 from forecast_assets.forecasting import significance
-from forecast_assets.forecasting.backtest_results import (
-    INELIGIBLE,
-    SCORED,
-    TOO_FEW,
-    BacktestResults,
-    mean_of_known,
-)
+from forecast_assets.forecasting.backtest_results import BacktestResults, mean_of_known
+from forecast_assets.forecasting.eligibility import INELIGIBLE, SCORED, TOO_FEW
 from forecast_assets.forecasting.ensembles import COMBINATIONS, add_ensembles
 from forecast_assets.forecasting.fold_blocks import SeriesBlock, by_n_known
 from forecast_assets.forecasting.intervals import half_widths, weighted_interval_score
+from forecast_assets.forecasting.scale_choice import as_published
 from forecast_assets.models.base import Values
 
 LOSSES = ("mae", "rmse", "mape", "smape", "mase", "rmsse", "bias")
@@ -36,14 +33,14 @@ def collect(
     *,
     planned: Sequence[SeriesFolds] | None = None,
 ) -> BacktestResults:
-    """Collect every candidate's forecast at every fold, ensembles included.
+    """Collect what every candidate would have published at every fold, ensembles included.
 
     `planned` are the folds with what each saw, by default today's values.
 
     Raises DataError where a model's folds differ from those that data and settings plan.
     """
     results = BacktestResults.from_predictions(predictions, series, settings, planned=planned)
-    return add_ensembles(results, COMBINATIONS)
+    return as_published(add_ensembles(results, COMBINATIONS), settings)
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,25 +70,28 @@ def compute(results: BacktestResults, settings: Settings) -> Scores:
         position = np.searchsorted(weeks, block.weeks)
         by_candidate = [
             half_widths(
-                np.abs(errors),
+                block.scaled_errors(c),
                 block.recent_volatility,
                 block.weeks,
                 settings.forecast.levels,
                 [pool.at_weeks(position) for pool in candidate_pools],
             )
-            for errors, candidate_pools in zip(block.errors, pools, strict=True)
+            for c, candidate_pools in enumerate(pools)
         ]
-        widths = np.stack(by_candidate, axis=1)  # [L, C, S, K, H]
-        for name, values in _block_scores(block, results, widths, settings).items():
+        bounds = block.scale.bounds(  # [L, C, S, K, H] each
+            block.y_hat,
+            np.stack(by_candidate, axis=1),
+            block.is_on_scale,
+            minimum=settings.forecast.minimum,
+        )
+        is_inside, has_interval = _coverage(block, bounds)
+        for name, values in _block_scores(block, results, bounds, settings).items():
             scores[name][:, block.series] = values
         loss = np.where(block.is_scored[:, :, None], block.mean_ahead(np.abs(block.errors)), np.nan)
         for rows, folds in by_n_known(block.has_fold):
             may_be_best[:, block.series[rows]] = significance.model_confidence_set(
                 loss[:, *folds], overlap=settings.backtest.overlap
             )
-        has_interval = ~np.isnan(widths) & block.is_scored[:, :, None, None]  # [L, C, S, K, H]
-        has_interval &= ~np.isnan(block.y)
-        is_inside = has_interval & (np.abs(block.errors) <= widths)
         n_inside[:, :, position] += is_inside.sum(axis=2)
         n_intervals[:, :, position] += has_interval.sum(axis=2)
     scores = {name: np.where(is_scored, values, np.nan) for name, values in scores.items()}
@@ -192,19 +192,29 @@ def _training(results: BacktestResults) -> pd.DataFrame:
     )
 
 
+def _coverage(
+    block: SeriesBlock, bounds: tuple[Values, Values]
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Return which values lie inside their interval, and which have one: [L, C, S, K, H] each."""
+    lows, highs = bounds
+    has_interval = ~np.isnan(lows) & block.is_scored[:, :, None, None] & ~np.isnan(block.y)
+    return has_interval & (lows <= block.y) & (block.y <= highs), has_interval
+
+
 def _block_scores(
-    block: SeriesBlock, results: BacktestResults, widths: Values, settings: Settings
+    block: SeriesBlock,
+    results: BacktestResults,
+    bounds: tuple[Values, Values],
+    settings: Settings,
 ) -> dict[str, Values]:
     """Return the scores that are no losses: coverage, WIS, skill and its test; each [C, S]."""
     overlap, levels = settings.backtest.overlap, settings.forecast.levels
     errors = np.abs(block.errors)  # [C, S, K, H]
-    scores = {
-        f"coverage_{column_suffix(level)}": mean_of_known(
-            np.where(np.isnan(width - block.y), np.nan, errors <= width), (2, 3)
-        )
-        for level, width in zip(levels, widths, strict=True)
-    }
-    wis = weighted_interval_score(block.y, block.y_hat, widths, levels)
+    is_inside, has_interval = _coverage(block, bounds)
+    covered = mean_of_known(np.where(has_interval, is_inside, np.nan), (3, 4))
+    names = [f"coverage_{column_suffix(level)}" for level in levels]
+    scores = dict(zip(names, covered, strict=True))
+    wis = weighted_interval_score(block.y, block.y_hat, *bounds, levels)
     # When a candidate first has an interval depends on its errors elsewhere, which must not help
     # it: only folds count for which all competing candidates have one.
     is_missing = np.isnan(wis) & block.is_scored[:, :, None, None] & ~np.isnan(block.y)

@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from forecast_assets.config.settings import SelectionSettings, Settings
-from forecast_assets.forecasting.backtest_results import (
+from forecast_assets.forecasting.eligibility import (
     TOO_FEW,
     comparable_candidates_and_series,
     pivot_eligible,

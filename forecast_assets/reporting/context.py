@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from forecast_assets.config.settings import column_suffix
+from forecast_assets.config.forecast_settings import column_suffix
 from forecast_assets.data.quality.evaluate import with_policy
 from forecast_assets.data.quality.finding import Finding
 from forecast_assets.errors import format_list
-from forecast_assets.forecasting.backtest_results import INELIGIBLE, TOO_FEW
+from forecast_assets.forecasting.eligibility import INELIGIBLE, TOO_FEW
 from forecast_assets.forecasting.leaderboard import leaderboard
 from forecast_assets.reporting import narrative, plots
 from forecast_assets.reporting.number_format import MISSING, format_score

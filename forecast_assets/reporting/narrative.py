@@ -11,10 +11,10 @@ from unicodedata import bidirectional
 import numpy as np
 import pandas as pd
 
-from forecast_assets.config.settings import column_suffix
+from forecast_assets.config.forecast_settings import column_suffix
 from forecast_assets.errors import format_list
 from forecast_assets.forecasting import live_accuracy
-from forecast_assets.forecasting.backtest_results import ELIGIBLE, FAILED, N_FAILED
+from forecast_assets.forecasting.eligibility import ELIGIBLE, FAILED, N_FAILED
 from forecast_assets.reporting.number_format import is_zero
 from forecast_assets.reporting.summary import WeeklyReport
 from forecast_assets.storage.tables import CHAMPION

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from forecast_assets.config.settings import column_suffix
+from forecast_assets.config.forecast_settings import column_suffix
 from forecast_assets.reporting import context
 from forecast_assets.reporting.narrative import bidi_isolate
 from forecast_assets.reporting.number_format import format_percent

@@ -10,7 +10,8 @@ from typing import Any, Self
 import numpy as np
 import pandas as pd
 
-from forecast_assets.config.settings import column_suffix, matches_any
+from forecast_assets.config.forecast_settings import column_suffix
+from forecast_assets.config.settings import matches_any
 from forecast_assets.data.quality.finding import Finding
 from forecast_assets.forecasting.live_accuracy import LiveAccuracyCheck, check_accuracy
 from forecast_assets.reporting.number_format import MISSING, NumberFormat, choose_format, unit_of

@@ -9,8 +9,29 @@ from datetime import date
 
 import pandas as pd
 
-from forecast_assets.config.settings import column_suffix
-from forecast_assets.storage.contract import Column, Kind, TableContract
+from forecast_assets.config.forecast_settings import column_suffix
+from forecast_assets.storage.columns import (
+    AS_OF,
+    BACKTEST_MAE,
+    CUTOFF,
+    DS,
+    LAST,
+    MADE_AT,
+    MEMBERS,
+    MODEL,
+    P_VALUE,
+    REASON,
+    RUNG,
+    SKILL,
+    UNIQUE_ID,
+    Y_HAT,
+    H,
+    interval_ends,
+    nullable,
+    optional,
+    quantile_ends,
+)
+from forecast_assets.storage.contract import Column, TableContract
 from forecast_assets.storage.table_rules import (
     FORECAST_RULE,
     PROBLEM_RULE,
@@ -43,45 +64,14 @@ WITHDRAWALS = "withdrawals"
 TABLES = (*ASSETS, *WRITTEN_BY, WITHDRAWALS)
 
 
-def _nullable(
-    name: str, description: str, kind: Kind = "float", *, volatile: bool = False
-) -> Column:
-    return Column(name, kind, description, nullable=True, volatile=volatile)
-
-
-def _optional(name: str, description: str, kind: Kind = "float") -> Column:
-    return Column(name, kind, description, nullable=True, optional=True)
-
-
-UNIQUE_ID = Column("unique_id", "string", "Name of the series.")
-DS = Column("ds", "date", "Last day of the week.")
-H = Column("h", "int", "Weeks after the cutoff, from 1.")
-CUTOFF = Column("cutoff", "date", "Last week of data that the model used, inclusive.")
-MODEL = Column("model", "string", "Registered name of the model.")
-MEMBERS = _nullable("members", "Models that a combination consists of.", "string")
-RUNG = Column("rung", "string", "Why this model: champion, runner-up, combination or naive.")
-_WHY = "Why no higher rung forecasts the series, or why its forecast is implausible."
-REASON = _nullable("reason", _WHY, "string", volatile=True)
-_LAST = (
-    _optional("last_published", "Newest value as published, where the models saw a corrected one."),
-    _optional("last_corrected", "The same value as corrected for its usual revision."),
-)
-BACKTEST_MAE = _nullable(
-    "backtest_mae", "Mean absolute error in the backtest at this horizon, in the series' unit."
-)
-Y_HAT = Column("y_hat", "float", "Forecast, in the series' unit.")
-SKILL = _nullable("skill_vs_naive", "1 - MAE / MAE of the naive model; above 0: better.")
-P_VALUE = _nullable("p_vs_naive", "p-value of the gain over the naive model.")
-MADE_AT = Column("made_at", "timestamp", "Start of the run that made the forecast.", volatile=True)
-AS_OF = Column("as_of", "timestamp", "Time as of which the run was made.", volatile=True)
-
-
 def interval_columns(levels: Sequence[float]) -> list[str]:
     """Return the interval columns of the levels: lo_80, hi_80, lo_95, hi_95."""
     return [f"{side}_{column_suffix(level)}" for level in levels for side in ("lo", "hi")]
 
 
-def table_contracts(levels: Sequence[float]) -> Mapping[str, TableContract]:
+def table_contracts(
+    levels: Sequence[float], quantiles: Sequence[float] = ()
+) -> Mapping[str, TableContract]:
     """Return the contract of every table; `levels` (percent) name the interval columns."""
     contracts = (
         _RAW_DATA,
@@ -89,7 +79,7 @@ def table_contracts(levels: Sequence[float]) -> Mapping[str, TableContract]:
         _BACKTEST_PREDICTIONS,
         _metrics(levels),
         _BEST_MODEL,
-        forecast := _next_week_forecast(levels),
+        forecast := _next_week_forecast(levels, quantiles),
         _forecast_accuracy(levels),
         _WEEKLY_REPORT,
         _DATA_FINDINGS,
@@ -105,30 +95,18 @@ def target_week(forecast: pd.DataFrame) -> date:
     return week
 
 
-def _intervals(levels: Sequence[float]) -> list[Column]:
-    return [
-        _nullable(
-            f"{side}_{column_suffix(level)}",
-            f"{end} end of the {level:g} % prediction interval, in the series' unit;"
-            " null if the backtest has too few errors to estimate it.",
-        )
-        for level in levels
-        for side, end in (("lo", "Lower"), ("hi", "Upper"))
-    ]
-
-
 _RAW_DATA = TableContract(
     "raw_data",
     key=(),
     columns=(
         replace(UNIQUE_ID, nullable=True),
-        _nullable("ds", "Time of the row, in the source's time zone.", "datetime"),
-        _nullable("y", "Value as published, in the series' unit."),
-        _nullable("problem", "Why the row was quarantined; null if valid.", "string"),
-        _nullable("given", "A quarantined row as it was received (JSON).", "string"),
-        _optional("published", "When the row was published, if the source says so.", "timestamp"),
-        _nullable("file", "File that the row is in, of several.", "string", volatile=True),
-        _nullable("note", "How else the row could be read.", "string", volatile=True),
+        nullable("ds", "Time of the row, in the source's time zone.", "datetime"),
+        nullable("y", "Value as published, in the series' unit."),
+        nullable("problem", "Why the row was quarantined; null if valid.", "string"),
+        nullable("given", "A quarantined row as it was received (JSON).", "string"),
+        optional("published", "When the row was published, if the source says so.", "timestamp"),
+        nullable("file", "File that the row is in, of several.", "string", volatile=True),
+        nullable("note", "How else the row could be read.", "string", volatile=True),
     ),
     rules=(PROBLEM_RULE,),
 )
@@ -150,8 +128,8 @@ _DATA_FINDINGS = TableContract(
     key=(),
     columns=(
         Column("kind", "string", "The kind of finding: a key of `[data_quality]`."),
-        _nullable("unique_id", "A series that it is about; null in the total's row.", "string"),
-        _nullable("ds", "The first week, or day, concerned.", "date"),
+        nullable("unique_id", "A series that it is about; null in the total's row.", "string"),
+        nullable("ds", "The first week, or day, concerned.", "date"),
         Column("n", "int", "How many values, weeks, rows or series it is about."),
         Column("message", "string", "What was found."),
         Column("policy", "string", "What was done about it: publish, warn or hold."),
@@ -181,7 +159,7 @@ _BACKTEST_PREDICTIONS = TableContract(
         DS,
         replace(Y_HAT, nullable=True),
         Column("fit_seconds", "float", "Seconds that the fold took to compute.", volatile=True),
-        _nullable("error", "Why there is no forecast; null if there is one.", "string"),
+        nullable("error", "Why there is no forecast; null if there is one.", "string"),
     ),
     rules=(WEEK_RULE, FORECAST_RULE),
 )
@@ -194,13 +172,13 @@ _BEST_MODEL = TableContract(
         MODEL,
         RUNG,
         Column("policy", "string", "Selection rule that was applied."),
-        _nullable("score", "Selection metric of the model; its MAE if the metric is not defined."),
-        _nullable("runner_up", "Model with the next best score.", "string"),
-        _nullable("margin", "Score of the runner-up minus the score of the model."),
+        nullable("score", "Selection metric of the model; its MAE if the metric is not defined."),
+        nullable("runner_up", "Model with the next best score.", "string"),
+        nullable("margin", "Score of the runner-up minus the score of the model."),
         SKILL,
         P_VALUE,
         Column("n_may_be_best", "int", "Candidates not significantly worse than the best (90 %)."),
-        _nullable("previous_model", "Model that the previous run chose.", "string"),
+        nullable("previous_model", "Model that the previous run chose.", "string"),
         Column("switched", "bool", "Whether the choice differs from the previous run."),
         Column("reason", "string", "Why the model was chosen, in one sentence."),
     ),
@@ -226,50 +204,51 @@ def _metrics(levels: Sequence[float]) -> TableContract:
             MODEL,
             Column("n_folds", "int", "Number of backtest folds."),
             Column("n_real", "int", "Number of weeks, not filled, that the scores rest on."),
-            _nullable("mae", "Mean absolute error, in the series' unit."),
-            _nullable("rmse", "Root mean squared error, in the series' unit."),
-            _nullable("mape", "Mean absolute percentage error, a fraction; null if a value is 0."),
-            _nullable("smape", "Symmetric mean absolute percentage error, a fraction from 0 to 1."),
-            _nullable("mase", "MAE / MAE of the naive forecast before the first cutoff; 1: equal."),
-            _nullable("rmsse", "RMSE / RMSE of the naive forecast before the first cutoff."),
-            _nullable("bias", "Mean of forecast - value, in the series' unit; above 0: too high."),
+            nullable("mae", "Mean absolute error, in the series' unit."),
+            nullable("rmse", "Root mean squared error, in the series' unit."),
+            nullable("mape", "Mean absolute percentage error, a fraction; null if a value is 0."),
+            nullable("smape", "Symmetric mean absolute percentage error, a fraction from 0 to 1."),
+            nullable("mase", "MAE / MAE of the naive forecast before the first cutoff; 1: equal."),
+            nullable("rmsse", "RMSE / RMSE of the naive forecast before the first cutoff."),
+            nullable("bias", "Mean of forecast - value, in the series' unit; above 0: too high."),
             *(
-                _nullable(
+                nullable(
                     f"coverage_{column_suffix(level)}",
                     f"Share of values inside the {level:g} % interval, estimated without them.",
                 )
                 for level in levels
             ),
-            _nullable("wis", "Weighted interval score, in the series' unit."),
+            nullable("wis", "Weighted interval score, in the series' unit."),
             SKILL,
             P_VALUE,
-            _nullable("standard_error", "Standard error of the selection metric over the folds."),
+            nullable("standard_error", "Standard error of the selection metric over the folds."),
             Column("may_be_best", "bool", "Not significantly worse than the best (90 %)."),
             Column("fit_seconds", "float", "Seconds of computation, all folds.", volatile=True),
-            _optional(
+            optional(
                 "vintage_share",
                 "Share of the folds whose model saw the values as they were known then; null if"
                 " none did.",
             ),
             Column("status", "string", "scored, failed, ineligible or too_few (see `reason`)."),
-            _nullable("reason", "Why the model is not scored.", "string"),
+            nullable("reason", "Why the model is not scored.", "string"),
         ),
         rules=(STATUS_RULE,),
     )
 
 
-def _next_week_forecast(levels: Sequence[float]) -> TableContract:
-    forecast = (UNIQUE_ID, H, DS, Y_HAT, *_intervals(levels), BACKTEST_MAE)
+def _next_week_forecast(levels: Sequence[float], quantiles: Sequence[float]) -> TableContract:
+    ends = (*interval_ends(levels), *quantile_ends(quantiles))
+    forecast = (UNIQUE_ID, H, DS, Y_HAT, *ends, BACKTEST_MAE)
     return TableContract(
         "next_week_forecast",
         key=("unique_id", "h"),
-        columns=(*forecast, MODEL, MEMBERS, RUNG, REASON, *_LAST, CUTOFF, MADE_AT, AS_OF),
+        columns=(*forecast, MODEL, MEMBERS, RUNG, REASON, *LAST, CUTOFF, MADE_AT, AS_OF),
         rules=(WEEK_RULE, ("y_hat lies within its intervals", forecast_within_intervals)),
     )
 
 
 def _forecast_accuracy(levels: Sequence[float]) -> TableContract:
-    forecast = (UNIQUE_ID, DS, H, CUTOFF, MODEL, Y_HAT, *_intervals(levels), BACKTEST_MAE)
+    forecast = (UNIQUE_ID, DS, H, CUTOFF, MODEL, Y_HAT, *interval_ends(levels), BACKTEST_MAE)
     return TableContract(
         "forecast_accuracy",
         key=("unique_id", "ds", "h", "cutoff"),
@@ -281,7 +260,7 @@ def _forecast_accuracy(levels: Sequence[float]) -> TableContract:
             Column("error_first", "float", "Forecast - value as first published."),
             Column("abs_error", "float", "Absolute error, in the series' unit."),
             Column("naive_abs_error", "float", "Absolute error of the naive forecast."),
-            _optional("y_at_cutoff", "Value at the cutoff when the forecast was made."),
+            optional("y_at_cutoff", "Value at the cutoff when the forecast was made."),
             *(
                 _nullable(
                     f"in_{column_suffix(level)}",

@@ -15,8 +15,8 @@ from forecast_assets.forecasting.intervals import (
     WEEKLY_DECAY,
     ErrorPool,
     quantiles,
-    recent_volatility,
 )
+from forecast_assets.forecasting.volatility import recent_volatility
 from forecast_assets.storage.tables import table_contracts
 from forecast_assets_tests.builders import (
     AS_OF,
@@ -87,7 +87,7 @@ def test_intervals_are_drawn_from_the_models_own_backtest_errors(settings: Setti
     row = forecast_of(make_series(a=list(y)), settings, ("naive", None)).iloc[0]
     scores = np.abs(np.diff(y[-30:])) / next(recent_volatility([y]))[-30:-1]
     weights = WEEKLY_DECAY ** np.arange(29, 0, -1.0)
-    nothing = ErrorPool(np.full((1, POOL_POINTS), np.inf), np.zeros(1))
+    nothing = ErrorPool(np.zeros((1, POOL_POINTS)), np.zeros(1), np.zeros(1))
     for level, end in ((80, "hi_80"), (95, "lo_95")):
         radius = (
             quantiles(scores[None], weights[None], [level], nothing)[0, 0, 0]

@@ -4,6 +4,7 @@ import dagster as dg
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 from forecast_assets.defs.checks import intervals_and_skill
 from forecast_assets.forecasting.live_accuracy import (
@@ -253,13 +254,19 @@ def test_a_longer_horizon_needs_more_weeks():
     assert (far.n_weeks, far.n_needed, far.problems) == (40, 48, [])
 
 
-def test_one_series_is_tested_by_counts():
-    """At 80 %, 11 or fewer of 20 have a probability of 1 in 100; no count above is as rare."""
-    chances = {n: coverage_pvalue(np.repeat([1.0, 0.0], [n, 20 - n]), 0.8) for n in range(21)}
+def test_one_series_is_tested_by_counts_too():
+    """At 80 %, 11 or fewer of 20 independent weeks have a probability of 1 in 100."""
+    weeks = np.random.default_rng(1).permutation(20)
+    chances = {n: coverage_pvalue((weeks < n).astype(float), 0.8) for n in range(21)}
     assert chances[16] == pytest.approx(1.0)
-    assert chances[11] < chances[12] < chances[19] < chances[16]
-    assert chances[20] < chances[19]
-    assert chances[11] == pytest.approx(0.00998, abs=1e-5)
+    assert chances[11] >= 0.00998 - 1e-5
+    assert chances[0] < chances[20] == pytest.approx(0.8**20 + sum_of_rarer())
+
+
+def sum_of_rarer() -> float:
+    """Return the probability of a count of 20 weeks that is rarer than all of them."""
+    counts = stats.binom.pmf(np.arange(20), 20, 0.8)
+    return float(counts[counts <= 0.8**20].sum())
 
 
 @pytest.mark.parametrize(

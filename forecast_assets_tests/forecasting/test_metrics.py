@@ -268,7 +268,7 @@ def test_failing_elsewhere_does_not_spare_a_model_its_early_weeks(tmp_path: Path
     weeks, levels, volatility = np.unique(results.weeks), (80, 95), block.recent_volatility
     widths = [
         half_widths(
-            np.abs(block.errors[m]), volatility, block.weeks, levels, results.error_pools(m, weeks)
+            block.scaled_errors(m), volatility, block.weeks, levels, results.error_pools(m, weeks)
         )[:, 0, :, 0]
         for m in (0, 1)
     ]
@@ -276,7 +276,9 @@ def test_failing_elsewhere_does_not_spare_a_model_its_early_weeks(tmp_path: Path
     assert both.sum() < np.isfinite(widths[0]).all(axis=0).sum()  # the honest one knows more folds
     scores = score(predictions, series, settings).set_index(["unique_id", "model"])["wis"]
     for m, name in enumerate(("honest", "failing")):
-        wis = weighted_interval_score(block.y[0, :, 0], block.y_hat[m, 0, :, 0], widths[m], levels)
+        y, y_hat = block.y[0, :, 0], block.y_hat[m, 0, :, 0]
+        bounds = block.scale.bounds(y_hat, widths[m], block.is_on_scale[0, 0], minimum=None)
+        wis = weighted_interval_score(y, y_hat, *bounds, levels)
         assert scores["s0", name] == pytest.approx(wis[both].mean())
 
 
@@ -341,7 +343,7 @@ def test_a_filled_value_changes_no_score_no_weight_and_no_interval(
             to_frame(results, scores),
             pooled,
             by_horizon(results, scores),
-            *interval_half_widths(chosen, models, results, settings),
+            *interval_half_widths(chosen, models, results, settings.forecast.levels),
             *(latest_weights(results, name) for name in COMBINATIONS),
         ]
 

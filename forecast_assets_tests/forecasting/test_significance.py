@@ -61,18 +61,18 @@ def steady(mean: float, seed: int, n: int = 52) -> Values:
 
 
 def test_the_confidence_set_agrees_with_another_implementation():
-    """Candidates with a p-value close to 0.1 are left out: there the random draws decide."""
+    """Over many weeks, where both know the spread; p-values close to 0.1 are left out."""
     n_out = 0
     for seed in range(5):
         rng = np.random.default_rng(seed)
-        losses = np.abs(rng.normal(size=(7, 52))) + np.linspace(0, 0.8, 7)[:, None]
+        losses = np.abs(rng.normal(size=(7, 500))) + np.linspace(0, 0.26, 7)[:, None]
         theirs = MCS(
             losses.T, size=0.1, reps=1500, block_size=4, method="max", bootstrap="circular", seed=1
         )
         theirs.compute()
         pvalues = theirs.pvalues["Pvalue"].sort_index().to_numpy()
-        is_clear = np.abs(pvalues - 0.1) > 0.04
-        n_out += (pvalues < 0.06).sum()
+        is_clear = np.abs(pvalues - 0.1) > 0.08
+        n_out += (pvalues < 0.02).sum()
         ours = np.array(members(*losses))
         np.testing.assert_array_equal(ours[is_clear], (pvalues > 0.1)[is_clear])
     assert n_out > 4
@@ -115,3 +115,28 @@ def test_a_share_that_is_off_is_unlikely_by_chance():
     # All of 20 are as rare as that or rarer but for 19 of them: 20 * 0.05 * 0.95 ** 19.
     assert coverage_pvalue(np.ones(20), 0.95) == pytest.approx(1 - 0.95**19)
     assert coverage_pvalue(np.zeros(20), 0.95) < 1e-20
+
+
+def alike(n: int, *, persistence: float, seed: int) -> Values:
+    """Return losses of two equal candidates on 5000 series, autocorrelated: [2, 5000, n]."""
+    rng = np.random.default_rng(seed)
+    losses = rng.normal(size=(2, 5000, n))
+    for k in range(1, n):
+        new = np.sqrt(1 - persistence**2) * losses[:, :, k]
+        losses[:, :, k] = persistence * losses[:, :, k - 1] + new
+    return losses
+
+
+@pytest.mark.parametrize(
+    ("n", "persistence"), [(2, 0.0), (5, 0.0), (13, 0.0), (52, 0.0), (52, 0.5)]
+)
+def test_one_of_two_equal_candidates_is_out_as_rarely_as_promised(n: int, persistence: float):
+    """The promise is 10 %; at an autocorrelation of 0.5 it is 11 %, measured."""
+    is_in = model_confidence_set(alike(n, persistence=persistence, seed=n), overlap=1)
+    assert is_in.any(axis=0).all()
+    assert (~is_in).any(axis=0).mean() < 0.125
+
+
+def test_a_candidate_that_is_clearly_worse_is_out_of_most_sets():
+    losses = alike(52, persistence=0.0, seed=1) + np.array([0.0, 0.8])[:, None, None]
+    assert model_confidence_set(losses, overlap=1)[1].mean() < 0.1

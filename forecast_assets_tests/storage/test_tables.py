@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from forecast_assets.config.settings import column_suffix
+from forecast_assets.config.forecast_settings import column_suffix
 from forecast_assets.errors import DataError
 from forecast_assets.storage.contract import digest
 from forecast_assets.storage.table_rules import STATUSES
