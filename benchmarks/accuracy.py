@@ -190,9 +190,9 @@ def origins(results: BacktestResults) -> Iterator[Origin]:
         for name, ensemble in COMBINATIONS.items():
             forecasts[name] = ensemble.pool(newest[:, :, None], latest_weights(models, name))[:, 0]
         for name, ensemble in MEMBERS.items():
-            weights = np.hstack(
-                [ensemble.weights(b.y_hat, b.y, b.is_scored) for b in models.blocks()]
-            )[:, np.argsort(np.concatenate([block.series for block in models.blocks()]))]
+            weights = np.hstack([ensemble.weights(b) for b in models.blocks()])[
+                :, np.argsort(np.concatenate([block.series for block in models.blocks()]))
+            ]
             forecasts[name] = ensemble.pool(newest[:, :, None], weights)[:, 0]
         yield Origin(
             add_ensembles(models, COMBINATIONS),

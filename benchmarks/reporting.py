@@ -12,7 +12,7 @@ import pandas as pd
 from made_up import weekly
 
 from forecast_assets.forecasting.live_accuracy import check_accuracy, score_published
-from forecast_assets.forecasting.metrics import LOSSES
+from forecast_assets.forecasting.losses import LOSSES
 from forecast_assets.reporting.render import render, render_brief
 from forecast_assets.reporting.summary import WeeklyReport
 from forecast_assets.storage.tables import table_contracts

@@ -88,7 +88,7 @@ class BacktestResults:
             of_model = errors[model_rows]
             failed = np.flatnonzero(pd.notna(of_model))
             for s in np.unique(np.searchsorted(starts, failed, side="right") - 1):
-                of_series = of_model[starts[s] : starts[s] + n_rows[s]]
+                of_series = of_model[starts[s] : starts[s] + n_rows[s] : horizon]
                 status[m, s], reason[m, s] = status_of(of_series)
         too_few = {folds.unique_id: too_few_weeks(folds, settings.backtest) for folds in every}
         for s, folds in enumerate(planned):
@@ -151,6 +151,15 @@ class BacktestResults:
         sizes = [(s * s if is_squared else np.abs(s)).mean() if len(s) else np.nan for s in steps]
         return np.sqrt(sizes) if is_squared else np.array(sizes)
 
+    @cached_property
+    def is_own(self) -> NDArray[np.bool_]:
+        """The folds that count for each model, where it is scored: [M, F].
+
+        Missing are folds before a series was long enough for the model.
+        """
+        is_scored = np.repeat(self.status == SCORED, self.n_folds, axis=1)
+        return np.asarray(is_scored & np.isfinite(self.y_hat).all(axis=2))
+
     def error_pools(self, model: int, at_weeks: Positions) -> list[ErrorPool]:
         """Pool a model's scaled errors over all series that it is scored on, for each week ahead.
 
@@ -175,7 +184,7 @@ class BacktestResults:
             same_calendar = np.flatnonzero(kind == i)
             size = max(BLOCK_FOLDS // int(n_weeks), 1)
             for start in range(0, len(same_calendar), size):
-                yield self._block(same_calendar[start : start + size])
+                yield self.block(same_calendar[start : start + size])
 
     @cached_property
     def _calendars(self) -> tuple[Positions, Positions]:
@@ -190,7 +199,8 @@ class BacktestResults:
         kinds, kind = np.unique(calendars, axis=0, return_inverse=True)
         return kinds, kind.reshape(-1)
 
-    def _block(self, series: Positions) -> SeriesBlock:
+    def block(self, series: Positions) -> SeriesBlock:
+        """Lay out the folds of series that end in the same week."""
         n_folds = self.n_folds[series]
         row = np.repeat(np.arange(len(series)), n_folds)
         nth = np.arange(len(row)) - np.repeat(np.cumsum(n_folds) - n_folds, n_folds)

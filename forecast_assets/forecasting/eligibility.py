@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from forecast_assets.backtesting.folds import SeriesFolds, is_declined, possible_ends
+from forecast_assets.backtesting.folds import TOO_SHORT, SeriesFolds, is_declined, possible_ends
 from forecast_assets.config.settings import BacktestSettings
 from forecast_assets.models.base import Values
 from forecast_assets.storage.table_rules import STATUSES
@@ -21,6 +21,9 @@ SCORED, FAILED, INELIGIBLE, TOO_FEW = STATUSES
 ELIGIBLE = (SCORED, FAILED)
 # With so many scores a mean absolute error is within a half of the true one in 19 of 20 cases.
 MIN_REAL_WEEKS = 8
+# A model competes with the folds since the series was long enough for it: half of the planned ones,
+# or so many. Half a year holds the turn of a season.
+MAX_COMPETING_FOLDS = 26
 # How the column `reason` of a model that failed on a series begins.
 N_FAILED = re.compile(r"^\d+ of \d+ forecasts: ")
 
@@ -41,12 +44,22 @@ def too_few_weeks(folds: SeriesFolds, backtest: BacktestSettings) -> str | None:
 
 
 def status_of(errors: NDArray[np.object_]) -> tuple[str, str | None]:
-    """Return the status of a model on a series and its reason, from the errors of its folds."""
-    messages = [error for error in errors if error is not None]
+    """Return the status of a model on a series and its reason, from the errors of its folds: [K].
+
+    Folds before the series was long enough for the model do not count, if enough are left.
+    """
+    n_short = next((k for k, error in enumerate(errors) if not _is_too_short(error)), len(errors))
+    n_left, messages = len(errors) - n_short, [error for error in errors[n_short:] if error]
     failures = [error for error in messages if not is_declined(error)]
     if failures:
-        return FAILED, f"{len(failures)} of {len(errors)} forecasts: {failures[0]}"
-    return INELIGIBLE, str(messages[0])
+        return FAILED, f"{len(failures)} of {n_left} forecasts: {failures[0]}"
+    if messages or n_left < min(MAX_COMPETING_FOLDS, -(-len(errors) // 2)):
+        return INELIGIBLE, str(messages[0] if messages else errors[0])
+    return SCORED, None
+
+
+def _is_too_short(error: str | None) -> bool:
+    return error is not None and error.startswith(TOO_SHORT)
 
 
 def comparable_candidates_and_series(

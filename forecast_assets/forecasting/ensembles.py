@@ -1,8 +1,9 @@
 """Combine models' backtest forecasts into ensembles, which are candidates like any model.
 
 A model's weight at a cutoff depends only on folds whose target weeks were over by then. The members
-of an ensemble forecast every fold of the series; except for the best subset they are the few with
-the lowest mean absolute error so far. Choosing among candidates belongs to `selection`.
+of an ensemble forecast every fold of the series since it was long enough for them; except for the
+best subset they are the few with the lowest mean absolute error so far, over naive's on the same
+folds. Choosing among candidates belongs to `selection`.
 
 The mean and the median of a few diverse models are hard to beat (Petropoulos & Svetunkov (2020), A
 simple combination of univariate models, International Journal of Forecasting 36:110-115); those of
@@ -21,6 +22,7 @@ from numpy.typing import NDArray
 
 from forecast_assets.forecasting.backtest_results import BacktestResults
 from forecast_assets.forecasting.eligibility import INELIGIBLE, SCORED, TOO_FEW
+from forecast_assets.forecasting.fold_blocks import SeriesBlock
 from forecast_assets.models.base import Positions, Values
 
 # From errors [M, S, K, H], 0 where the actual is unknown, which models are able [M, S], and how
@@ -99,22 +101,23 @@ class Ensemble:
     weigh: Weigh
     pool: Pool
 
-    def weights(self, y_hat: Values, y: Values, is_able: NDArray[np.bool_]) -> Values:
-        """Return the weights by all folds: [M, S, K, H], [S, K, H] and [M, S] -> [M, S]."""
-        errors, n_known = _known_errors(y_hat, y)
-        return self.weigh(errors, is_able, n_known[:, -1])
+    def weights(self, block: SeriesBlock) -> Values:
+        """Return the weights of M models on S series by all folds of a block: [M, S]."""
+        errors, naive, n_known = _known_errors(block)
+        known = _complete(errors, naive, block.is_scored)
+        return self.weigh(known, block.is_scored, n_known[:, -1])
 
-    def combine_folds(
-        self, y_hat: Values, y: Values, is_able: NDArray[np.bool_], *, n_over: Positions
-    ) -> Values:
-        """Combine the forecasts of every fold: [M, S, K, H] and [S, K, H] -> [S, K, H].
+    def combine_folds(self, block: SeriesBlock, *, n_over: Positions) -> Values:
+        """Combine the forecasts of every fold of a block: [S, K, H].
 
         The weights at fold k use the first `n_over[k]` folds: those whose weeks were over.
         """
-        errors, n_known = _known_errors(y_hat, y)
-        pooled = np.empty_like(y)
+        y_hat = block.y_hat
+        errors, naive, n_known = _known_errors(block)
+        pooled = np.empty_like(block.y)
         for k, n in enumerate(n_over):
-            weights = self.weigh(errors[:, :, :n], is_able, n_known[:, n])
+            known = _complete(errors[:, :, :n], naive[:, :n], block.is_scored)
+            weights = self.weigh(known, block.is_scored, n_known[:, n])
             pooled[:, k] = self.pool(y_hat[:, :, k], weights)
         return pooled
 
@@ -136,9 +139,7 @@ def add_ensembles(results: BacktestResults, names: Collection[str]) -> BacktestR
     for block in results.blocks():
         n_over = np.searchsorted(block.weeks, block.weeks - results.y.shape[1], side="right")
         for combined, name in zip(y_hat, ensembles, strict=True):
-            of_block = COMBINATIONS[name].combine_folds(
-                block.y_hat, block.y, block.is_scored, n_over=n_over
-            )
+            of_block = COMBINATIONS[name].combine_folds(block, n_over=n_over)
             combined[block.folds[block.has_fold]] = of_block[block.has_fold]
     status, reason = _status_of_members(results)
     shape = (len(ensembles), len(results.planned))
@@ -165,17 +166,38 @@ def _status_of_members(
     return status, reason
 
 
-def _known_errors(y_hat: Values, y: Values) -> tuple[Values, Positions]:
-    """Return errors, 0 where the actual is unknown, and a count: [M, S, K, H] and [S, K + 1].
+def _known_errors(block: SeriesBlock) -> tuple[Values, Values, Positions]:
+    """Return errors, those of naive, and a count: [M, S, K, H], [S, K, H] and [S, K + 1].
 
-    The count [:, k] is how many of the first k folds have a known actual.
+    Errors are 0 where the actual is unknown, and NaN where a model has no forecast. The count
+    [:, k] is how many of the first k folds have a known actual.
     """
-    is_known = ~np.isnan(y)
-    errors = y_hat - y
+    is_known = ~np.isnan(block.y)
+    errors, naive = block.errors, block.last[:, :, None] - block.y
     if not is_known.all():
-        errors = np.where(is_known, errors, 0.0)
+        errors, naive = (np.where(is_known, values, 0.0) for values in (errors, naive))
     counts = np.cumsum(is_known.any(axis=2), axis=1)
-    return errors, np.pad(counts, ((0, 0), (1, 0)))
+    return errors, naive, np.pad(counts, ((0, 0), (1, 0)))
+
+
+def _complete(errors: Values, naive: Values, is_scored: NDArray[np.bool_]) -> Values:
+    """Give a scored model the error of naive, times its ratio to naive, on the folds that it lacks.
+
+    Its mean absolute error then is the ratio on its own folds times naive's error on all of them;
+    infinite where it has no fold at all: [M, S, K, H], [S, K, H] and [M, S] -> [M, S, K, H].
+    """
+    is_missing = np.isnan(errors) & is_scored[:, :, None, None]
+    if not is_missing.any():
+        return errors
+    own, of_naive = (
+        np.where(is_missing, 0.0, np.abs(values)).sum(axis=(2, 3)) for values in (errors, naive)
+    )
+    has_any = ~is_missing.all(axis=(2, 3))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = np.where(of_naive > 0, own / of_naive, np.where(own > 0, np.inf, 1.0))
+        filled = np.where(has_any, ratio, np.inf)[:, :, None, None] * naive
+    filled = np.where(np.isnan(filled), np.inf, filled)  # where naive's error is zero
+    return np.where(is_missing, filled, errors)
 
 
 def _mae(errors: Values, is_in: NDArray[np.bool_]) -> Values:

@@ -19,7 +19,6 @@ from forecast_assets.backtesting.model_job import BacktestRequest
 from forecast_assets.backtesting.panel import Panel
 from forecast_assets.config.settings import Settings
 from forecast_assets.forecasting.backtest_results import BacktestResults
-from forecast_assets.forecasting.eligibility import SCORED
 from forecast_assets.forecasting.ensembles import COMBINATIONS
 from forecast_assets.forecasting.plausibility import PlausibleRange
 from forecast_assets.models.base import Values
@@ -53,7 +52,7 @@ def latest_weights(results: BacktestResults, name: str) -> Values:
     """Return the weights of models in an ensemble for the newest week, from all folds: [M, S]."""
     weights = np.zeros((len(results.models), len(results.planned)))
     for block in results.blocks():
-        weights[:, block.series] = COMBINATIONS[name].weights(block.y_hat, block.y, block.is_scored)
+        weights[:, block.series] = COMBINATIONS[name].weights(block)
     return weights
 
 
@@ -97,7 +96,6 @@ class LatestForecasts:
         self._targets, self._panel = targets, Panel.of(targets)
         self._results, self._settings, self._executor = results, settings, executor
         self._position = {series.unique_id: i for i, series in enumerate(results.planned)}
-        self._ends = np.cumsum(results.n_folds)
         self._weights = cache(partial(latest_weights, results))  # [M, S] by ensemble
         self._y_hat: dict[str, dict[str, Values]] = defaultdict(dict)  # [H] by model and series
         self._errors: dict[str, dict[str, str | None]] = defaultdict(dict)
@@ -184,17 +182,15 @@ class LatestForecasts:
     def _weights_of_survivors(self, unique_id: str, name: str) -> Values:
         """Return the weights in an ensemble of the models that have no problem so far: [M]."""
         position, results = self._position[unique_id], self._results
-        end = self._ends[position]
-        folds = slice(end - results.n_folds[position], end)
         has_problem = np.array(
             [
                 unique_id in self._y_hat[model] and self._problem(unique_id, model) is not None
                 for model in results.models
             ]
         )
-        is_able = (results.status[:, position] == SCORED) & ~has_problem
-        y_hat, y = results.y_hat[:, None, folds], results.y[None, folds]
-        return COMBINATIONS[name].weights(y_hat, y, is_able[:, None])[:, 0]
+        block = results.block(np.array([position]))
+        able = replace(block, is_scored=block.is_scored & ~has_problem[:, None])
+        return COMBINATIONS[name].weights(able)[:, 0]
 
     def _restrict(self, ids: Collection[str]) -> list[SeriesFolds]:
         """Keep every series, but the fold of these alone: a global model trains on all of them."""

@@ -31,7 +31,7 @@ class SeriesBlock:
     recent_volatility: Values  # [S, K]; at the cutoff
     y: Values  # [S, K, H]
     y_hat: Values  # [M, S, K, H]; NaN where a model did not forecast
-    is_scored: NDArray[np.bool_]  # [M, S]: forecast every fold
+    is_scored: NDArray[np.bool_]  # [M, S]: forecast every fold since the series was long enough
     scale: Scale
     is_on_scale: NDArray[np.bool_]  # [S, 1, 1]; else its errors are measured on the level
 
@@ -50,6 +50,18 @@ class SeriesBlock:
         """Where a series has a fold: [S, K]."""
         return np.asarray(self.folds != NO_FOLD)
 
+    @property
+    def is_own(self) -> NDArray[np.bool_]:
+        """The folds that a scored model has: [M, S, K]."""
+        has_forecast = np.isfinite(self.y_hat).all(axis=-1)
+        return np.asarray(has_forecast & self.is_scored[:, :, None])
+
+    @property
+    def is_shared(self) -> NDArray[np.bool_]:
+        """The folds that all scored models have: [S, K]."""
+        is_shared = (self.is_own | ~self.is_scored[:, :, None]).all(axis=0)
+        return np.asarray(is_shared & self.has_fold)
+
     def mean_ahead(self, values: Values) -> Values:
         """Return the mean over the weeks ahead that were not filled: [..., S, K, H] -> [..., S, K].
 
@@ -59,6 +71,27 @@ class SeriesBlock:
         n_real = is_real.sum(axis=-1)
         total = np.where(is_real, values, 0.0).sum(axis=-1)
         return np.asarray(total / np.where(n_real > 0, n_real, np.nan))
+
+    def by_own_folds(
+        self, shared: NDArray[np.bool_] | None = None
+    ) -> Iterator[tuple[Positions, Any, tuple[Any, Any]]]:
+        """Yield candidates, series, and the index [s, k] of the folds that they have.
+
+        Candidates that lack no fold come together, as `by_n_known` yields them. With `shared`
+        [S, K], all come together on these folds.
+        """
+        everyone = np.arange(len(self.is_scored))
+        if shared is not None:
+            yield from ((everyone, rows, folds) for rows, folds in by_n_known(shared))
+            return
+        is_own = self.is_own | (~self.is_scored[:, :, None] & self.has_fold)
+        is_whole = (is_own == self.has_fold).all(axis=(1, 2))
+        if is_whole.any():
+            for rows, folds in by_n_known(self.has_fold):
+                yield everyone[is_whole], rows, folds
+        for candidate in everyone[~is_whole]:
+            for rows, folds in by_n_known(is_own[candidate]):
+                yield np.array([candidate]), rows, folds
 
 
 def by_n_known(is_known: NDArray[np.bool_]) -> Iterator[tuple[Any, tuple[Any, Any]]]:

@@ -64,9 +64,10 @@ def pooled_statistics(results: BacktestResults, scores: Scores, *, overlap: int)
     is_compared = comparable_candidates_and_series(np.isin(results.status.T, ELIGIBLE))[1]
     size = np.abs(_scaled_errors(results))
     is_in = np.repeat(is_scored & is_compared, results.n_folds, axis=1)  # [C, F]
-    counts = np.isfinite(size) & is_in[:, :, None]
-    weekly = _by_week(results, np.where(counts, size, 0.0), counts)
     is_complete = is_scored[:, is_compared].all(axis=1) & is_compared.any()
+    counts = np.isfinite(size) & is_in[:, :, None]
+    counts &= counts[is_complete].all(axis=0)  # the folds that all of them have
+    weekly = _by_week(results, np.where(counts, size, 0.0), counts)
     weekly[~is_complete] = np.nan
     is_known = ~np.isnan(weekly[is_complete]).any(axis=0)
     in_set = model_confidence_set(weekly[:, None, is_known], overlap=overlap)[:, 0]
@@ -85,26 +86,15 @@ def by_horizon(results: BacktestResults, scores: Scores) -> pd.DataFrame:
     """Return the errors of each candidate by week ahead, over all series on which it is scored.
 
     `mase`, `rmsse` and `bias` (forecast less value) are means over series of errors divided by the
-    naive error of the series before the first cutoff; `coverage_L` is the share of values inside
-    their interval.
+    naive error of the series before the first cutoff, on a candidate's own folds; where it lacks
+    any, the first two are its ratio to naive on its own folds times naive's error on all of them.
+    `coverage_L` is the share of values inside their interval.
     """
     horizon, n_candidates = results.y.shape[1], len(results.models)
-    starts = np.cumsum(results.n_folds) - results.n_folds
-
-    is_real = ~np.isnan(results.y)
-
-    def mean_by_series(values: Values) -> Values:
-        means = np.zeros((n_candidates, 0, horizon))
-        if len(starts):
-            total = np.add.reduceat(np.where(is_real, values, 0.0), starts, axis=1)
-            n_real = np.add.reduceat(is_real, starts, axis=0, dtype=np.int64)
-            means = total / np.where(n_real > 0, n_real, np.nan)
-        is_known = (results.status == SCORED)[:, :, None] & np.isfinite(means)
-        return np.where(is_known, means, np.nan)
-
-    errors = _scaled_errors(results)
-    size, signed = mean_by_series(np.abs(errors)), mean_by_series(errors)
-    squared = np.sqrt(mean_by_series(_scaled_errors(results, is_squared=True) ** 2))
+    errors, squares = _scaled_errors(results), _scaled_errors(results, is_squared=True) ** 2
+    size = _over_naive(results, np.abs(errors), np.abs(_naive_errors(results)))
+    squared = np.sqrt(_over_naive(results, squares, _naive_errors(results, is_squared=True) ** 2))
+    signed = _mean_by_series(results, errors, results.is_own)
     with np.errstate(invalid="ignore"):
         shares = {
             f"coverage_{name}": (n_inside.sum(axis=1) / n.sum(axis=1)).ravel()
@@ -123,10 +113,52 @@ def by_horizon(results: BacktestResults, scores: Scores) -> pd.DataFrame:
     ).sort_values(["h", "mase"], ignore_index=True, kind="stable")
 
 
+def _over_naive(results: BacktestResults, losses: Values, naive: Values) -> Values:
+    """Return mean losses by week ahead, those of missing folds estimated: [C, F, H] -> [C, S, H].
+
+    `naive` [F, H] are the losses of the naive forecast.
+    """
+    own = _mean_by_series(results, losses, results.is_own)
+    of_naive = [
+        _mean_by_series(results, naive[None], is_in)
+        for is_in in (results.is_own, np.ones_like(results.is_own))
+    ]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        rise = of_naive[1] / of_naive[0]
+    return own * np.where(np.isfinite(rise), rise, 1.0)
+
+
+def _mean_by_series(
+    results: BacktestResults, values: Values, is_in: "np.typing.NDArray[np.bool_]"
+) -> Values:
+    """Return the mean of values [C, F, H] over the real weeks of some folds [C, F]: [C, S, H].
+
+    NaN where a candidate is not scored.
+    """
+    counts = ~np.isnan(results.y) & is_in[:, :, None]
+    if not len(results.planned):
+        return np.zeros((len(counts), 0, counts.shape[2]))
+    starts = np.cumsum(results.n_folds) - results.n_folds
+    total = np.add.reduceat(np.where(counts, values, 0.0), starts, axis=1)
+    n = np.add.reduceat(counts, starts, axis=1, dtype=np.int64)
+    is_known = (results.status == SCORED)[:, :, None] & (n > 0) & np.isfinite(total)
+    return np.where(is_known, total / np.maximum(n, 1), np.nan)
+
+
 def _scaled_errors(results: BacktestResults, *, is_squared: bool = False) -> Values:
     """Return errors over the naive error of their series: [C, F, H]."""
+    return (results.y_hat - results.y) / _naive_scale(results, is_squared=is_squared)
+
+
+def _naive_errors(results: BacktestResults, *, is_squared: bool = False) -> Values:
+    """Return naive's errors over its error before the first cutoff: [F, H]."""
+    return (results.last[:, None] - results.y) / _naive_scale(results, is_squared=is_squared)
+
+
+def _naive_scale(results: BacktestResults, *, is_squared: bool) -> Values:
+    """Return the naive error of each fold's series before its first cutoff: [F, 1]."""
     scale = np.repeat(results.naive_error(is_squared=is_squared), results.n_folds)
-    return (results.y_hat - results.y) / np.where(scale > 0, scale, np.nan)[:, None]
+    return np.where(scale > 0, scale, np.nan)[:, None]
 
 
 def _by_week(

@@ -19,11 +19,9 @@ from forecast_assets.forecasting.eligibility import INELIGIBLE, SCORED, TOO_FEW
 from forecast_assets.forecasting.ensembles import COMBINATIONS, add_ensembles
 from forecast_assets.forecasting.fold_blocks import SeriesBlock, by_n_known
 from forecast_assets.forecasting.intervals import half_widths, weighted_interval_score
+from forecast_assets.forecasting.losses import SCALED, losses_by_series
 from forecast_assets.forecasting.scale_choice import as_published
 from forecast_assets.models.base import Values
-
-LOSSES = ("mae", "rmse", "mape", "smape", "mase", "rmsse", "bias")
-SCALED = ("mase", "rmsse")
 
 
 def collect(
@@ -64,7 +62,7 @@ def compute(results: BacktestResults, settings: Settings) -> Scores:
     n_inside, n_intervals = np.zeros((2, len(names), shape[0], len(weeks), horizon))
     others = ["wis", "skill_vs_naive", "p_vs_naive", "standard_error"]
     others += [f"coverage_{name}" for name in names]
-    scores = {**_losses(results), **{name: np.full(shape, np.nan) for name in others}}
+    scores = {**losses_by_series(results), **{name: np.full(shape, np.nan) for name in others}}
     may_be_best = np.zeros(shape, dtype=bool)
     for block in results.blocks():
         position = np.searchsorted(weeks, block.weeks)
@@ -88,7 +86,7 @@ def compute(results: BacktestResults, settings: Settings) -> Scores:
         for name, values in _block_scores(block, results, bounds, settings).items():
             scores[name][:, block.series] = values
         loss = np.where(block.is_scored[:, :, None], block.mean_ahead(np.abs(block.errors)), np.nan)
-        for rows, folds in by_n_known(block.has_fold):
+        for rows, folds in by_n_known(block.is_shared):
             may_be_best[:, block.series[rows]] = significance.model_confidence_set(
                 loss[:, *folds], overlap=settings.backtest.overlap
             )
@@ -102,9 +100,9 @@ def compute(results: BacktestResults, settings: Settings) -> Scores:
 def to_frame(results: BacktestResults, scores: Scores) -> pd.DataFrame:
     """Return the scores in the columns of `metrics`, one row a candidate and series.
 
-    A candidate is `scored` only where it forecast every planned fold: leaving out a bad week must
-    not help it. All other rows have a reason and no scores, and so have all rows of a series that
-    has no week to hold out.
+    A candidate is `scored` only where it forecast every planned fold since the series was long
+    enough for it: leaving out a bad week must not help it. All other rows have a reason and no
+    scores, and so have all rows of a series that has no week to hold out.
     """
     planned = [folds.unique_id for folds in results.planned]
     shape = results.status.shape
@@ -145,53 +143,6 @@ def _vintage_share(results: BacktestResults) -> Values:
     return np.where(n_vintages > 0, n_vintages, np.nan) / results.n_folds
 
 
-def _losses(results: BacktestResults) -> dict[str, Values]:
-    """Return each loss over the real weeks of K folds, H ahead: [C, S]; e is forecast minus y.
-
-    mae = mean |e|; rmse = sqrt(mean e^2); bias = mean e;
-    mape = mean |e / y|, null where any y is 0;
-    smape = mean |e| / (|forecast| + |y|), 0 where both are (Makridakis (1993), Accuracy measures,
-    without its factor of 2: 0 to 1);
-    mase = mae over the mean |y_t - y_(t-1)| before the first cutoff (Hyndman & Koehler (2006),
-    Another look at measures of forecast accuracy, section 3, with one week for the season);
-    rmsse = rmse over the root of the mean squared (y_t - y_(t-1)) there (Makridakis, Spiliotis &
-    Assimakopoulos (2022), M5 accuracy competition, eq. 1). Both null where that is 0, or no two
-    real weeks follow each other.
-    """
-    from utilsforecast import losses
-
-    horizon, models = results.y.shape[1], list(results.models)
-    if not results.planned:
-        return dict.fromkeys(LOSSES, np.zeros((len(models), 0)))
-    series = np.repeat(np.arange(len(results.planned)), results.n_folds * horizon)
-    y = results.y.reshape(-1)
-    is_real = ~np.isnan(y)
-    series, y = series[is_real], y[is_real]
-    y_hat = dict(zip(models, results.y_hat.reshape(len(models), -1)[:, is_real], strict=True))
-    wide = pd.DataFrame({"unique_id": series, "y": y, **y_hat})
-    training = _training(results)
-    scores = {}
-    for name in LOSSES:
-        scale = {"seasonality": 1, "train_df": training} if name in SCALED else {}
-        values = getattr(losses, name)(wide, models, **scale)[models].to_numpy(dtype=np.float64).T
-        scores[name] = np.where(np.isfinite(values), values, np.nan)
-    scores["mape"][:, np.unique(series[y == 0])] = np.nan
-    return scores
-
-
-def _training(results: BacktestResults) -> pd.DataFrame:
-    """Return each series up to its first cutoff, as a long frame."""
-    sizes = [int(folds.ends[0]) for folds in results.planned]
-    parts = list(zip(results.planned, sizes, strict=True))
-    return pd.DataFrame(
-        {
-            "unique_id": np.repeat(np.arange(len(sizes)), sizes),
-            "ds": np.concatenate([folds.ds[:size] for folds, size in parts]),
-            "y": np.concatenate([folds.real_y[:size] for folds, size in parts]),
-        }
-    )
-
-
 def _coverage(
     block: SeriesBlock, bounds: tuple[Values, Values]
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
@@ -221,15 +172,15 @@ def _block_scores(
     wis = np.where(is_missing.any(axis=(0, 3), keepdims=True), np.nan, wis)
     scores["wis"] = mean_of_known(wis, (2, 3))
     naive = np.abs(block.last[:, :, None] - block.y)  # [S, K, H]
+    own_naive = np.where(np.isnan(errors), np.nan, naive)
     with np.errstate(divide="ignore", invalid="ignore"):
-        skill = 1 - mean_of_known(errors, (2, 3)) / mean_of_known(naive, (1, 2))
+        skill = 1 - mean_of_known(errors, (2, 3)) / mean_of_known(own_naive, (2, 3))
     scores["skill_vs_naive"] = np.where(np.isfinite(skill), skill, np.nan)
     gains = block.mean_ahead(naive) - block.mean_ahead(errors)  # [C, S, K]
     scores["p_vs_naive"] = np.full(gains.shape[:2], np.nan)
-    for rows, folds in by_n_known(block.has_fold):
-        scores["p_vs_naive"][:, rows] = significance.diebold_mariano_pvalue(
-            gains[:, *folds], overlap=overlap
-        )
+    for candidates, rows, folds in block.by_own_folds():
+        pvalues = significance.diebold_mariano_pvalue(gains[candidates][:, *folds], overlap=overlap)
+        scores["p_vs_naive"][candidates[:, None], np.arange(gains.shape[1])[rows]] = pvalues
     scores["standard_error"] = _standard_error(block, results, wis, settings)
     return scores
 
@@ -251,9 +202,11 @@ def _standard_error(
             terms = error**2 if metric in ("rmse", "rmsse") else error
         terms = block.mean_ahead(terms)  # [C, S, K]
         mean, spread = np.full((2, *terms.shape[:2]), np.nan)
-        for rows, folds in by_n_known(np.asarray(~np.isnan(terms).all(axis=0))):
-            mean[:, rows], spread[:, rows] = significance.hac_mean_and_error(
-                terms[:, *folds], overlap=settings.backtest.overlap
+        shared = np.asarray(~np.isnan(terms).all(axis=0)) if metric == "wis" else None
+        for candidates, rows, folds in block.by_own_folds(shared):
+            index = candidates[:, None], np.arange(terms.shape[1])[rows]
+            mean[index], spread[index] = significance.hac_mean_and_error(
+                terms[candidates][:, *folds], overlap=settings.backtest.overlap
             )
         if metric in ("rmse", "rmsse"):
             spread = spread / (2 * np.sqrt(mean))  # delta method for a square root

@@ -23,6 +23,7 @@ ENTRY_POINTS = "forecast_assets.models"
 
 # Weeks between two fits of an expensive model. `make bench` shows what that costs in accuracy.
 QUARTER = 13
+MONTH = 4
 
 
 _NUMPY = ("numpy",)
@@ -30,6 +31,7 @@ _STATSFORECAST = ("statsforecast", "coreforecast", "numpy", "scipy")
 _MSTL = (*_STATSFORECAST, "statsmodels")
 _STATSMODELS = ("statsmodels", "numpy", "scipy")
 _RIDGE = ("scikit-learn", "numpy")
+_BOOSTING = ("scikit-learn", "numpy", "pandas")
 _TREES = ("mlforecast", "scikit-learn", "coreforecast", "numpy", "pandas")
 
 
@@ -92,6 +94,8 @@ _BUILT_IN = (
     _spec("tbats", "by_statsforecast:TBATS"),
     _spec("ridge", "machine_learning:Ridge", _RIDGE),
     _spec("boosted_trees", "machine_learning:BoostedTrees", _TREES, refit_every=QUARTER),
+    # On 811 products of 52 weeks a fit every 4 weeks has MASE 0.954, every 13 weeks 0.979.
+    _spec("boosted_levels", "boosted_levels:BoostedLevels", _BOOSTING, refit_every=MONTH),
     # Smooths size and interval of demand, weights by least squares (Croston 1972).
     _spec("croston", "by_statsforecast:Intermittent", kind="CrostonOptimized"),
     # Smooths size and probability, so it follows a decline (Teunter, Syntetos & Babai 2011).
@@ -147,6 +151,8 @@ def find_model(name: str, settings: "Settings | None" = None) -> ModelSpec:
     refit_every = settings.backtest.refit_every if settings else None
     if refit_every and not (table and table.refit_every):
         model = replace(model, refit_every=refit_every if model.is_updatable else 1)
+    if settings and model.is_direct:
+        model = replace(model, params={"horizon": settings.backtest.horizon, **model.params})
     return model
 
 

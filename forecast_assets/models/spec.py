@@ -131,6 +131,11 @@ class ModelSpec:
         return bool(getattr(self._class, "is_global", None))
 
     @property
+    def is_direct(self) -> bool:
+        """Whether it has to know the horizon when it is fitted: its parameter `horizon`."""
+        return bool(getattr(self._class, "is_direct", None))
+
+    @property
     def is_closed_form(self) -> bool:
         """Whether it is one of the package's formulas, which run safely in this process."""
         is_formula = callable(getattr(self._class, "forecast_folds", None))

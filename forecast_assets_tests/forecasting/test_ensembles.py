@@ -15,6 +15,8 @@ from forecast_assets.forecasting.ensembles import (
     mean,
     median,
 )
+from forecast_assets.forecasting.fold_blocks import SeriesBlock
+from forecast_assets.forecasting.scales import LEVEL
 from forecast_assets.models.base import Values
 
 ONE = np.ones(1, dtype=np.int64)
@@ -34,12 +36,34 @@ def behind(n_folds: int, lag: int = 1) -> "np.typing.NDArray[np.int64]":
     return np.maximum(np.arange(n_folds) - lag + 1, 0)
 
 
+def block_of(
+    y_hat: Values,
+    y: Values,
+    is_scored: "np.typing.NDArray[np.bool_] | None" = None,
+    last: float = 10.0,
+) -> SeriesBlock:
+    """Return a block of scored models: [M, S, K, H] and [S, K, H]; naive forecasts `last`."""
+    shape = y.shape[:2]
+    folds = np.arange(np.prod(shape)).reshape(shape)
+    able = np.ones(y_hat.shape[:2], dtype=bool) if is_scored is None else is_scored
+    return SeriesBlock(
+        np.arange(shape[0]),
+        folds,
+        np.arange(shape[1]),
+        np.full(shape, last),
+        np.ones(shape),
+        y,
+        y_hat,
+        able,
+        LEVEL,
+        np.ones((shape[0], 1, 1), dtype=bool),
+    )
+
+
 def at_folds(name: str, *models: list[float], y: list[float]) -> list[float]:
     """Return the forecast of a combination at each fold."""
-    is_able = everyone(len(models))
-    combined = COMBINATIONS[name].combine_folds(
-        arranged(*models), arranged(y)[0], is_able, n_over=behind(len(y))
-    )
+    block = block_of(arranged(*models), arranged(y)[0])
+    combined = COMBINATIONS[name].combine_folds(block, n_over=behind(len(y)))
     return combined[0, :, 0].tolist()
 
 
@@ -98,11 +122,11 @@ def test_no_fold_sees_a_week_that_was_not_over(name: str, lag: int):
     rng = np.random.default_rng(3)
     y, y_hat = rng.normal(size=(1, 30, 1)), rng.normal(size=(4, 1, 30, 1))
     ensemble = COMBINATIONS[name]
-    before = ensemble.combine_folds(y_hat, y, everyone(4), n_over=behind(30, lag))
+    before = ensemble.combine_folds(block_of(y_hat, y), n_over=behind(30, lag))
     for k in (0, 9, 20, 29):
         changed = y.copy()
         changed[:, max(k - lag + 1, 0) :] += 100.0  # not known at fold k
-        after = ensemble.combine_folds(y_hat, changed, everyone(4), n_over=behind(30, lag))
+        after = ensemble.combine_folds(block_of(y_hat, changed), n_over=behind(30, lag))
         np.testing.assert_array_equal(after[:, : k + 1], before[:, : k + 1])
 
 
@@ -113,8 +137,10 @@ def test_a_model_that_is_no_member_has_no_influence(name: str):
     y, y_hat = rng.normal(size=(3, 20, 1)), rng.normal(size=(3, 3, 20, 1))
     is_able = np.array([[True, True, False], [True, False, False], [True, True, False]])
     y_hat[~is_able] = math.nan
-    combined = ensemble.combine_folds(y_hat, y, is_able, n_over=behind(20))
-    alone = ensemble.combine_folds(y_hat[[0, 2], 1:2], y[1:2], everyone(2), n_over=behind(20))
+    combined = ensemble.combine_folds(block_of(y_hat, y, is_able), n_over=behind(20))
+    alone = ensemble.combine_folds(
+        block_of(y_hat[[0, 2], 1:2], y[1:2], everyone(2)), n_over=behind(20)
+    )
     np.testing.assert_allclose(combined[1:2], alone, rtol=1e-12)
     assert np.isnan(combined[2]).all()
 
@@ -125,3 +151,14 @@ def test_a_failing_member_leaves_the_forecast_to_the_others(pool: "type[mean]"):
     weights = np.array([[0.25], [0.5], [0.25]])
     assert pool(y_hat, weights)[0, 0] == 2.0
     assert np.isnan(pool(y_hat[1:2], weights[1:2])[0, 0])
+
+
+def test_a_model_without_the_first_folds_is_weighed_by_its_ratio_to_naive_on_its_own():
+    """Naive errs by 10 at every fold; the late model by 5 at the two it has, the other by 8."""
+    nan = math.nan
+    late, whole = [nan, nan, 5.0, 5.0], [8.0] * 4
+    block = block_of(arranged(late, whole), arranged([0.0] * 4)[0])
+    weights = COMBINATIONS["combination_inverse_error"].weights(block)
+    assert weights[:, 0] == pytest.approx([8 / 13, 5 / 13])
+    combined = COMBINATIONS["combination_mean"].combine_folds(block, n_over=behind(4))
+    assert combined[0, :, 0].tolist() == [8.0, 8.0, 6.5, 6.5]

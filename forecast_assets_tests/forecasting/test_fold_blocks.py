@@ -3,6 +3,7 @@
 import numpy as np
 
 from forecast_assets.forecasting.fold_blocks import NO_FOLD, SeriesBlock, by_n_known
+from forecast_assets.forecasting.scales import LEVEL
 from forecast_assets.models.base import Values
 
 NAN = np.nan
@@ -15,7 +16,16 @@ def make_block(y: Values) -> SeriesBlock:
     folds = np.where(np.isnan(y).all(axis=2), NO_FOLD, numbers)
     some, nothing = np.zeros(folds.shape), np.zeros((0, *y.shape))
     return SeriesBlock(
-        np.arange(n_series), folds, np.arange(n_folds), some, some, y, nothing, nothing[:, :, 0, 0]
+        np.arange(n_series),
+        folds,
+        np.arange(n_folds),
+        some,
+        some,
+        y,
+        nothing,
+        nothing[:, :, 0, 0],
+        LEVEL,
+        np.ones((n_series, 1, 1), dtype=bool),
     )
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from forecast_assets.backtesting.folds import plan
 from forecast_assets.forecasting.leaderboard import by_horizon, leaderboard, pooled_statistics
-from forecast_assets.forecasting.metrics import collect, compute
+from forecast_assets.forecasting.metrics import collect, compute, to_frame
 from forecast_assets_tests.builders import make_series, make_settings, walk
 from forecast_assets_tests.report_builders import make_metrics, make_predictions
 
@@ -91,6 +91,23 @@ def test_errors_are_averaged_by_weeks_ahead(tmp_path: Path):
     assert list(rows["n_series"]) == [2, 2]
     assert list(rows["mase"]) == pytest.approx([scale, 3 * scale])
     assert list(rows["bias"]) == pytest.approx([scale, -3 * scale])
+
+
+def test_a_candidate_without_the_first_folds_is_compared_by_its_ratio_to_naive(tmp_path: Path):
+    settings = make_settings(tmp_path, backtest={"n_windows": WINDOWS})
+    series = make_series(a=walk(N, seed=1))
+    predictions = make_predictions(series, settings, late=[1.0], whole=[2.0])
+    first = predictions.index[predictions["model"] == "late"][:10]
+    predictions.loc[first, "y_hat"] = np.nan
+    predictions.loc[first, "error"] = "too short: it needs 52 values and has 41"
+    results = collect(predictions, series, settings)
+    scores = compute(results, settings)
+    rows = by_horizon(results, scores).set_index("model")
+    of_late = to_frame(results, scores).set_index("model").loc["late"]
+    assert rows.loc["late", "mase"] == pytest.approx(of_late["mase"])
+    assert rows.loc["late", "rmsse"] == pytest.approx(of_late["rmsse"])
+    pooled = pooled_statistics(results, scores, overlap=1).set_index("model")
+    assert pooled.loc[["late", "whole"], "may_be_best_overall"].to_list() == [True, False]
 
 
 def test_coverage_is_the_share_of_all_values_with_its_error(tmp_path: Path):

@@ -146,6 +146,48 @@ def test_a_series_too_short_for_a_model_makes_it_ineligible_not_failed(
     assert "needs 52 values" in row["reason"]
 
 
+def too_short(predictions: pd.DataFrame, model: str, *, n: int) -> pd.DataFrame:
+    """Let the series be too short for a model at its first n folds."""
+    first = predictions.index[predictions["model"] == model][:n]
+    text = f"{TOO_SHORT}it needs 52 values and has 41"
+    return predictions.assign(
+        y_hat=predictions["y_hat"].mask(predictions.index.isin(first)),
+        error=predictions["error"].mask(predictions.index.isin(first), text),
+    )
+
+
+@pytest.mark.parametrize("metric", ["mase", "rmsse"])
+def test_a_model_is_scored_on_the_folds_since_the_series_was_long_enough(
+    tmp_path: Path, series: pd.DataFrame, metric: str
+):
+    """Its score is its ratio to naive on them, times the score of naive on all folds."""
+    n, settings = WINDOWS // 2, by(tmp_path, metric)
+    predictions = make_predictions(series, settings, late=[9.0] * n + [1.0] * n, whole=[2.0])
+    row = (
+        score(too_short(predictions, "late", n=n), series, settings).set_index("model").loc["late"]
+    )
+    naive = np.abs(np.diff(walk(N, seed=1)))[-WINDOWS:]
+    assert row["status"] == "scored"
+    assert row["mae"] == pytest.approx(naive.mean() / naive[n:].mean())
+    assert row["rmse"] == pytest.approx(np.sqrt((naive**2).mean() / (naive[n:] ** 2).mean()))
+    assert row["bias"] == pytest.approx(1.0)
+    assert row["skill_vs_naive"] == pytest.approx(1 - 1 / naive[n:].mean())
+    assert np.isfinite(row[["p_vs_naive", "standard_error"]].astype(float)).all()
+
+
+def test_what_a_model_fails_or_lacks_besides_still_excludes_it(
+    settings: Settings, series: pd.DataFrame
+):
+    n = WINDOWS // 2
+    errors = {"failing": [1.0] * (WINDOWS - 1) + [math.nan], "younger": [1.0], "late": [1.0]}
+    predictions = make_predictions(series, settings, **errors)
+    for name, n_short in (("failing", n), ("younger", n + 1), ("late", n)):
+        predictions = too_short(predictions, name, n=n_short)
+    rows = score(predictions, series, settings).set_index("model")
+    assert list(rows.loc[list(errors), "status"]) == ["failed", "ineligible", "scored"]
+    assert rows.loc["failing", "reason"] == f"1 of {n} forecasts: ValueError: no"
+
+
 def test_a_series_of_one_week_is_ineligible_for_every_model(settings: Settings):
     series = make_series(a=walk(N, seed=1), lone=[3.0])
     scores = score(make_predictions(series, settings, m=[1.0], k=[2.0]), series, settings)

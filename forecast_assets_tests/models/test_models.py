@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from forecast_assets.backtesting.fitting import FitConfig, run_unit
 from forecast_assets.backtesting.folds import ALL_SERIES, NOT_FOR, FitUnit, split_series
 from forecast_assets.backtesting.panel import Panel
+from forecast_assets.config.settings import BacktestSettings, Settings
 from forecast_assets.models import (
     MODELS,
     Forecaster,
@@ -28,6 +29,7 @@ from forecast_assets.models import (
     min_train_size,
 )
 from forecast_assets.models.base import Values, fourier
+from forecast_assets.models.boosted_levels import iso_week
 from forecast_assets.models.by_statsforecast import FromStatsforecast
 from forecast_assets.models.by_statsmodels import FromStatsmodels
 from forecast_assets.models.machine_learning import PENALTIES
@@ -392,3 +394,29 @@ def test_a_fit_that_does_not_converge_is_an_error():
     hasty = replace(find_model("sarimax"), params={"most_iterations": 1}).make()
     with pytest.raises(Warning, match="no optimum in 1 iterations, nor by Powell"):
         hasty.fit(seasonal_walk(60, seed=1), season_length=12)
+
+
+# Boosting on levels
+def test_boosted_levels_learns_from_other_series_what_a_short_one_repeats():
+    """All series double every twelfth week; the short one has not done so yet twice."""
+    year = np.tile([100.0] * 11 + [200.0], 6)
+    long = {f"s{i}": (1 + i) * year[: 66 + i % 5] for i in range(20)}
+    panel = Panel.of(split_series(make_series(**long, t=7 * year[: 12 + 11])))
+    series = panel.frame(np.zeros(21, dtype=np.int64), np.diff(panel.starts))
+    y_hat = make("boosted_levels").fit(series, season_length=12).predict(1)
+    assert y_hat[-1, 0] == pytest.approx(1400, rel=0.1)
+
+
+def test_boosted_levels_has_trees_for_each_week_ahead_of_the_settings():
+    settings = Settings(backtest=BacktestSettings(horizon=3))
+    y = make_global(waves(60))
+    fitted = find_model("boosted_levels", settings).fit(y, season_length=12)
+    later = find_model("boosted_levels").fit(y, season_length=12)
+    assert fitted.predict(3).tobytes() == later.predict(3).tobytes()
+    assert find_model("boosted_levels", settings).params == {"horizon": 3}
+
+
+@pytest.mark.parametrize("first", ["2008-12-26", "2015-12-27"])
+def test_iso_week_is_that_of_the_calendar(first: str):
+    ds = pd.date_range(first, periods=700, freq="D")
+    assert iso_week(ds.to_numpy()).tolist() == ds.isocalendar().week.tolist()

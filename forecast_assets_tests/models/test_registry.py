@@ -139,7 +139,7 @@ def test_the_kind_of_a_model_is_known_without_a_fit():
         return {name for name, model in MODELS.items() if getattr(model, kind)}
 
     assert of_kind("is_closed_form") == {"naive", "seasonal_naive", "drift", "window_average"}
-    assert of_kind("is_global") == {"boosted_trees"}
+    assert of_kind("is_global") == {"boosted_trees", "boosted_levels"}
     fixed = {"ses", "tbats", "ridge", "croston", "tsb"} | of_kind("is_closed_form")
     assert set(MODELS) - of_kind("is_updatable") == fixed
     assert of_kind("is_packaged") == set(MODELS)
@@ -147,7 +147,7 @@ def test_the_kind_of_a_model_is_known_without_a_fit():
     expensive |= {"sarimax", "unobserved_components"}
     assert {name: model.refit_every for name, model in MODELS.items()} == {
         name: 13 if name in expensive else 1 for name in MODELS
-    }
+    } | {"boosted_levels": 4}
 
 
 # Refused settings
