@@ -28,9 +28,9 @@ from forecast_assets.backtesting.executor import BacktestExecutor
 from forecast_assets.backtesting.folds import SeriesFolds
 from forecast_assets.config.loader import parse
 from forecast_assets.config.settings import DEFAULT_MODELS, Settings
-from forecast_assets.defs.build import build_store
+from forecast_assets.defs.inputs import RunInputs, build_store
 from forecast_assets.defs.resources import backtest_executor
-from forecast_assets.forecasting import intervals, volatility
+from forecast_assets.forecasting import intervals, panel_errors, volatility
 from forecast_assets.forecasting.backtest_results import BacktestResults
 from forecast_assets.forecasting.eligibility import FAILED, SCORED
 from forecast_assets.forecasting.ensembles import (
@@ -58,8 +58,11 @@ RULES: Mapping[str, Mapping[str, object]] = {
     "incumbent": {"policy": "incumbent"},
     "incumbent, one for all": {"policy": "incumbent", "scope": "all"},
     **{name: {"policy": "combination", "combination": name} for name in COMBINATIONS},
+    "evidence": {"policy": "evidence"},
 }
-DEFAULT = Settings().selection.combination
+DEFAULT = Settings().selection.policy
+# The ensemble whose intervals are compared.
+ENSEMBLE = Settings().selection.combination
 INTERVALS: Mapping[str, Mapping[str, float]] = {
     "as published": {"MAX_POOL_WEIGHT": intervals.MAX_POOL_WEIGHT},
     "no pool": {"MAX_POOL_WEIGHT": 0},
@@ -68,13 +71,14 @@ INTERVALS: Mapping[str, Mapping[str, float]] = {
     "noise of late: half in 8 weeks": {"VOLATILITY_HALF_LIFE": 8},
     "noise of the whole past": {"VOLATILITY_HALF_LIFE": 100_000},
     "outliers count in full": {"OUTLIER": 1e9},
+    "scores of all series alike": {"PANEL_MEAN_WEIGHT": 1e9},
 }
 
 
 def few_best(k: int) -> Weigh:
     """Weight the k models with the lowest error so far equally."""
 
-    def weigh(errors: Values, is_able: "np.typing.NDArray[np.bool_]", _: object) -> Values:
+    def weigh(errors: Values, is_able: "np.typing.NDArray[np.bool_]", *_: object) -> Values:
         mae = np.where(is_able, np.abs(errors).mean(axis=(2, 3)), np.inf)
         rank = mae.argsort(axis=0, kind="stable").argsort(axis=0, kind="stable")
         weights = (is_able & (rank < k)).astype(float)
@@ -87,7 +91,7 @@ def equal_weights_of(*names: str) -> Weigh:
     """Weight the named models equally."""
     is_named = np.isin(DEFAULT_MODELS, names)[:, None]
 
-    def weigh(errors: Values, is_able: "np.typing.NDArray[np.bool_]", _: object) -> Values:
+    def weigh(errors: Values, is_able: "np.typing.NDArray[np.bool_]", *_: object) -> Values:
         del errors
         weights = (is_able & is_named).astype(float)
         return weights / np.maximum(weights.sum(axis=0), 1)
@@ -95,7 +99,7 @@ def equal_weights_of(*names: str) -> Weigh:
     return weigh
 
 
-FOUR = equal_weights_of("auto_ets", "auto_ces", "auto_arima", "optimized_theta")
+FOUR = equal_weights_of("auto_ets", "auto_ces", "auto_arima", "theta")
 MEMBERS: Mapping[str, Ensemble] = {
     **{
         f"{pool.__name__} of the {k} best": Ensemble(few_best(k), pool)
@@ -137,7 +141,12 @@ def backtest(group: Group, folder: Path) -> BacktestResults:
     settings = settings_of(group, folder)
     series = group.read().sort_values(["unique_id", "ds"], ignore_index=True)
     series = series.assign(is_filled=False)
-    values = {"settings": settings, "store": build_store(settings), "compute": backtest_executor}
+    values = {
+        "settings": settings,
+        "store": build_store(settings),
+        "inputs": RunInputs(),
+        "compute": backtest_executor,
+    }
     with dg.build_resources(values) as resources:
         executor: BacktestExecutor = resources.compute
         runs = executor.run_all(executor.requests(series, settings.models.enabled))
@@ -196,7 +205,7 @@ def origins(results: BacktestResults) -> Iterator[Origin]:
             forecasts[name] = ensemble.pool(newest[:, :, None], weights)[:, 0]
         yield Origin(
             add_ensembles(models, COMBINATIONS),
-            [until(folds, end, folds.ends[:0]) for folds, end in zip(planned, ends, strict=True)],
+            [until(folds, end, np.array([end])) for folds, end in zip(planned, ends, strict=True)],
             forecasts,
             results.y[last, 0],
         )
@@ -223,12 +232,13 @@ def apply_rules(group: Group, results: BacktestResults, folder: Path) -> pd.Data
         ]
         rows += [outcome(name, week, origin, [name] * len(ids)) for name in MEMBERS]
         for name, constants in INTERVALS.items():
-            module = intervals if hasattr(intervals, next(iter(constants))) else volatility
+            modules = (intervals, panel_errors, volatility)
+            module = next(m for m in modules if hasattr(m, next(iter(constants))))
             with patch.multiple(module, **constants):
                 planned, scale = origin.results.planned, origin.results.scale
-                at_cutoffs = volatility.volatility_at_cutoffs(planned, scale)
+                at_cutoffs = volatility.volatility_at_cutoffs(planned, scale, horizon=1)
                 other = replace(origin.results, recent_volatility=at_cutoffs)
-                changed, models_chosen = replace(origin, results=other), [DEFAULT] * len(ids)
+                changed, models_chosen = replace(origin, results=other), [ENSEMBLE] * len(ids)
                 rows.append(
                     published(f"intervals: {name}", week, changed, models_chosen, any_settings)
                 )
@@ -261,7 +271,10 @@ def published(
     widths, _ = interval_half_widths(origin.series, models_chosen, origin.results, levels)
     y_hat, y = table["y_hat"].to_numpy(), origin.y
     is_on = np.array([volatility.is_non_negative(folds) for folds in origin.series])
-    bounds = scale.bounds(y_hat, widths[:, :, 0], is_on, minimum=settings.forecast.minimum)
+    ends = scale.bounds(
+        y_hat[:, None], widths[:, :, :1], is_on[:, None], minimum=settings.forecast.minimum
+    )
+    bounds = [end[:, :, 0] for end in ends]
     for level, low, high in zip(levels, *bounds, strict=True):
         table[f"in_{level:g}"] = np.where(np.isnan(low), np.nan, (low <= y) & (y <= high))
     table["wis"] = intervals.weighted_interval_score(y, y_hat, *bounds, levels)

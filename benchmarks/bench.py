@@ -123,7 +123,7 @@ class Workspace:
     def mae(self) -> pd.Series:
         """Return each model's mean absolute error divided by naive's, over all series."""
         from forecast_assets.config.loader import parse
-        from forecast_assets.defs.build import build_store
+        from forecast_assets.defs.inputs import build_store
         from forecast_assets.storage.versions import select
 
         settings = parse({}, root=self.path, var=self.path / "var", origin="the benchmark")

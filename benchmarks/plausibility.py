@@ -26,7 +26,7 @@ from forecast_assets.backtesting.executor import BacktestExecutor
 from forecast_assets.backtesting.folds import plan
 from forecast_assets.config.loader import parse
 from forecast_assets.config.settings import Settings
-from forecast_assets.defs.build import build_store
+from forecast_assets.defs.inputs import RunInputs, build_store
 from forecast_assets.defs.resources import backtest_executor
 from forecast_assets.forecasting.plausibility import PlausibleRange
 from forecast_assets.models.base import Values
@@ -87,7 +87,12 @@ def backtest(name: str, series: pd.DataFrame, season_length: int, **settings: ob
 
 
 def _run(series: pd.DataFrame, settings: Settings) -> pd.DataFrame:
-    values = {"settings": settings, "store": build_store(settings), "compute": backtest_executor}
+    values = {
+        "settings": settings,
+        "store": build_store(settings),
+        "inputs": RunInputs(),
+        "compute": backtest_executor,
+    }
     with dg.build_resources(values) as resources:
         executor: BacktestExecutor = resources.compute
         runs = executor.run_all(executor.requests(series, settings.models.enabled))

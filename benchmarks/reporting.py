@@ -68,6 +68,8 @@ def make_metrics(ids: np.ndarray, rng: np.random.Generator) -> pd.DataFrame:
         model=np.tile(models, len(ids)),
         n_folds=N_WEEKS,
         n_real=N_WEEKS,
+        errors_behind=np.nan,
+        panel_error=0.1,
         may_be_best=rng.random(n) < FAILURE_RATE,
         status=np.where(is_failed, "failed", "scored"),
         reason=np.where(is_failed, reasons, None),

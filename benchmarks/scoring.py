@@ -19,7 +19,8 @@ from forecast_assets.config.settings import Settings
 from forecast_assets.forecasting.leaderboard import by_horizon, leaderboard, pooled_statistics
 from forecast_assets.forecasting.metrics import collect, compute
 from forecast_assets.forecasting.metrics import to_frame as metrics_frame
-from forecast_assets.forecasting.selection import POLICIES, choose
+from forecast_assets.forecasting.policies import POLICIES
+from forecast_assets.forecasting.selection import choose
 
 
 def settings_of(n_windows: int, **selection: str) -> Settings:

@@ -111,6 +111,8 @@ def make_metrics(
             n_real=9,
             skill_vs_naive=1 - values,
             may_be_best=~is_failed,
+            errors_behind=np.nan,
+            panel_error=0.1,
             fit_seconds=0.0,
             status=np.where(is_failed, "failed", "scored"),
             reason=np.where(is_failed, "9 of 9 forecasts: ValueError: no", None),

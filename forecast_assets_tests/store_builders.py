@@ -79,7 +79,9 @@ def make_scores(levels: Sequence[float] = (80, 95), *, mae: float = 1.0) -> pd.D
     scores = dict.fromkeys(table_contracts(levels)["metrics"].names, mae)
     texts = {"unique_id": "a", "model": "naive", "status": "scored", "reason": None}
     return make_row(
-        "metrics", levels, **(scores | texts | {"n_folds": 3, "n_real": 3, "may_be_best": True})
+        "metrics",
+        levels,
+        **(scores | texts | {"n_folds": 3, "n_real": 3, "may_be_best": True}),
     )
 
 

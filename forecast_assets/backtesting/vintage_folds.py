@@ -6,6 +6,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
+from itertools import compress
 from typing import NamedTuple, Self
 
 import numpy as np
@@ -14,6 +15,7 @@ import pandas as pd
 from forecast_assets.backtesting.folds import NO_ENDS, Patch, SeriesFolds
 from forecast_assets.backtesting.panel import WEEK, Panel
 from forecast_assets.data.revision_correction import (
+    MATURE_WEEKS,
     MAX_AGE_WEEKS,
     N_LAGS,
     correct,
@@ -94,25 +96,22 @@ def with_correction(latest: Sequence[SeriesFolds], known: "KnownValues") -> list
 
 def _to_frame(planned: Sequence[SeriesFolds]) -> pd.DataFrame:
     """Return the series of a plan as rows `unique_id, ds, y`."""
-    ids = np.repeat([item.unique_id for item in planned], [len(item.y) for item in planned])
+    names = np.array([item.unique_id for item in planned], dtype=object)
+    ids = np.repeat(names, [len(item.y) for item in planned])
     ds, y = (np.concatenate([getattr(item, name) for item in planned]) for name in ("ds", "y"))
     return pd.DataFrame({"unique_id": ids, "ds": ds, "y": y})
 
 
 def _corrected(patch: Patch, y: Values, end: int, factors: Values) -> Patch:
     """Return a patch of the first `end` values whose newest ones are corrected."""
-    n = min(len(factors), end)
-    tail = y[end - n : end].copy()
-    patch.apply(tail, first=end - n)
-    newest = correct(tail[::-1], factors[:n])[::-1]
-    is_corrected = factors[:n][::-1] != 0
-    changed = np.arange(end - n, end)[is_corrected]
+    first = max(end - len(factors), 0)
+    newest = y[first:end].copy()
+    patch.apply(newest, first=first)
+    newest = correct(newest[::-1], factors[: end - first])[::-1]
     positions, values = patch
-    is_kept = ~np.isin(positions, changed)
-    merged = np.append(positions[is_kept], changed)
-    seen = np.append(values[is_kept], newest[is_corrected])
-    order = np.argsort(merged, kind="stable")
-    return Patch(merged[order], seen[order])
+    older = slice(np.searchsorted(positions, first))
+    changed = np.arange(first, end)
+    return Patch(np.append(positions[older], changed), np.append(values[older], newest))
 
 
 @dataclass(frozen=True, eq=False)
@@ -237,8 +236,9 @@ class KnownValues:
 
     def factors(self, vintage: _OnToday) -> Values:
         """Return the log factors of each series' newest values by the past of a vintage: [S, K]."""
-        past = [known for known in self.vintages if known.as_of < vintage.as_of]
-        n_series = len(vintage.ends)
+        every = np.array([(vintage.as_of - v.as_of) / timedelta(weeks=1) for v in self.vintages])
+        is_used = (every >= MATURE_WEEKS) & (every <= MAX_AGE_WEEKS)
+        past, n_series = [*compress(self.vintages, is_used)], len(vintage.ends)
         has_revisions = any(len(known.positions) for known in (*past, vintage))
         if not self.is_correcting or not has_revisions:
             return np.zeros((n_series, N_LAGS))
@@ -250,5 +250,4 @@ class KnownValues:
                 positions = self.panel.starts[series] + known.ends[series] - 1 - lag
                 then[series, u, lag] = known.at(positions, self.panel)
                 now[series, u, lag] = vintage.at(positions, self.panel)
-        age = [(vintage.as_of - known.as_of) / timedelta(weeks=1) for known in past]
-        return revision_factors(then, now, np.array(age))
+        return revision_factors(then, now, every[is_used])

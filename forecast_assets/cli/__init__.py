@@ -7,6 +7,7 @@ what they need when they run, so that `--help` and completion answer at once.
 import click
 
 from forecast_assets.cli.check import check, config
+from forecast_assets.cli.compare_rules import compare_rules
 from forecast_assets.cli.history import diff, history, show, verify
 from forecast_assets.cli.maintenance import healthcheck, notify, prune
 from forecast_assets.cli.options import CommandGroup, completion, help_epilog
@@ -16,7 +17,7 @@ from forecast_assets.cli.status import status
 from forecast_assets.cli.withdraw import withdraw
 
 COMMANDS = (
-    *(run, status, healthcheck, check, notify, withdraw, replay),
+    *(run, status, healthcheck, check, notify, withdraw, replay, compare_rules),
     *(history, show, diff, verify, prune, config, completion),
 )
 

@@ -74,15 +74,16 @@ def help_epilog(*examples: str, failure: str = "") -> str:
     return f"\b\nExamples:\n{lines}\n{codes}"
 
 
-def open_store() -> "tuple[Settings, Store]":
-    """Load the settings and open the store that they name. Raises SettingsError."""
+def open_store(uri: str | None = None) -> "tuple[Settings, Store]":
+    """Load the settings and open the store that they name, or another. Raises SettingsError."""
     from forecast_assets.config import loader
     from forecast_assets.storage.store import Store
     from forecast_assets.storage.tables import table_contracts
 
     settings = loader.load(warn=print_warning)
     contracts = table_contracts(settings.forecast.levels, settings.forecast.quantiles)
-    return settings, Store(settings.store_uri, contracts, var=settings.var)
+    address = settings.resolve_path(uri) if uri else settings.store_uri
+    return settings, Store(address, contracts, var=settings.var)
 
 
 def print_warning(text: str) -> None:

@@ -9,7 +9,6 @@ from forecast_assets.cli.output import Record, print_records
 
 
 @command(
-    "replay",
     "replay --from 2025-01-01 --to 2025-12-31",
     "replay --from 2024-01-01 --to 2025-12-31 --every 4w --store var/replay-4w",
     failure="",

@@ -145,6 +145,8 @@ def held_data_line(store: "Store", *, now: datetime) -> Iterator[StatusLine]:
 
 
 def _models(context: StatusContext) -> Iterator[StatusLine]:
+    from forecast_assets.reporting.narrative import models_left_out
+
     chosen = context.input_of(context.forecast, "best_model")
     choice = context.store.read([chosen])
     changed = choice[choice["switched"]]
@@ -154,6 +156,13 @@ def _models(context: StatusContext) -> Iterator[StatusLine]:
     counts = scores[scores["status"] == "failed"].groupby("model").size()
     text = _first_few([f"{model} on {n} series" for model, n in counts.items()])
     yield StatusLine("models_failed", list(counts.index), is_well=counts.empty, text=text)
+    left_out = models_left_out(scores)
+    texts = [
+        f"{format_list(group['models'])} on {group['n_series']} series ({group['reason']})"
+        for group in left_out
+    ]
+    names = sorted({name for group in left_out for name in group["models"]})
+    yield StatusLine("models_left_out", names, text=_first_few(texts))
 
 
 def _accuracy(context: StatusContext) -> Iterator[StatusLine]:
@@ -210,7 +219,7 @@ SECTIONS = {
     ("as_of", "made_at", "run_id", "made_from"): _run,
     ("withdrawn", "from_the_future"): _not_counted,
     ("data",): _data,
-    ("champions_changed", "models_failed"): _models,
+    ("champions_changed", "models_failed", "models_left_out"): _models,
     ("forecasts_due", "error_over_naive", "coverage"): _accuracy,
     ("not_delivered",): _delivery,
     ("report",): _report,

@@ -8,6 +8,7 @@ from forecast_assets.config.source_settings import FrozenModel
 
 Level = Annotated[float, Field(gt=0, lt=100)]
 Quantile = Annotated[float, Field(gt=0, lt=1)]
+N_DECIMALS = 6  # of a quantile
 
 
 def column_suffix(level: float) -> str:
@@ -17,7 +18,7 @@ def column_suffix(level: float) -> str:
 
 def quantile_of(level: float, side: Literal[-1, 1]) -> float:
     """Return the lower or upper quantile at an end of an interval: 95, -1 -> 0.025."""
-    return round(0.5 + side * level / 200, 6)
+    return round(0.5 + side * level / 200, N_DECIMALS)
 
 
 class ForecastSettings(FrozenModel):
@@ -37,6 +38,8 @@ class ForecastSettings(FrozenModel):
     def _ascending(cls, given: tuple[float, ...], info: ValidationInfo) -> tuple[float, ...]:
         if list(given) != sorted(given) or len({*map(column_suffix, given)}) < len(given):
             raise ValueError(f"{info.field_name} must ascend, each given once")
+        if info.field_name == "quantiles" and any(round(q, N_DECIMALS) != q for q in given):
+            raise ValueError(f"quantiles have at most {N_DECIMALS} decimals")
         return given
 
     @property

@@ -118,11 +118,11 @@ def digest_values(series: pd.DataFrame) -> dict[str, np.datetime64]:
     The last one is of all values. A version whose last digest is among those of today differs in no
     value from today's series up to that week, so it need not be read.
     """
-    names, codes = np.unique(series["unique_id"].to_numpy(dtype=str), return_inverse=True)
+    codes, names = pd.factorize(series["unique_id"])
     days = series["ds"].to_numpy().astype("datetime64[D]")
     order = np.argsort(days, kind="stable")
     rows = np.empty(len(days), dtype=[("id", "<u8"), ("y", "<f8")])
-    rows["id"] = pd.util.hash_array(names.astype(object))[codes][order]
+    rows["id"] = pd.util.hash_array(np.array(names, dtype=object))[codes][order]
     rows["y"] = series["y"].to_numpy()[order]
     weeks, starts = np.unique(days[order], return_index=True)
     digest, found = hashlib.blake2b(digest_size=16), {}

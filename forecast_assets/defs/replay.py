@@ -6,7 +6,7 @@ The Dagster job `replay` does the same as the command. What was known at a tick:
 import hashlib
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from importlib import metadata
@@ -19,12 +19,7 @@ from forecast_assets.defs import runs
 from forecast_assets.defs.asset_decorator import Interrupted
 from forecast_assets.defs.console_logger import console_progress, failure_cause
 from forecast_assets.defs.inputs import RunInputs, build_store
-from forecast_assets.defs.schedules import (
-    deadline,
-    last_tick,
-    settled_state,
-    ticks_between,
-)
+from forecast_assets.defs.schedules import deadline, last_tick, settled_state, ticks_between
 from forecast_assets.errors import DataError, SettingsError, format_list
 from forecast_assets.storage.store import Store
 from forecast_assets.storage.tables import FORECAST
@@ -103,6 +98,7 @@ def replay(
     )
     done = {commit.run_id for commit in store.history(LAST_ASSET)}
     left = [tick for tick in ticks if run_ids(tick) not in done]
+    _refuse_earlier(store, left)
     if len(left) < len(ticks):
         write_line(f"{len(ticks) - len(left)} of {len(ticks)} weeks are replayed already.")
     rows.intervals = {tick: rows.intervals[tick] for tick in left}
@@ -173,14 +169,9 @@ def _check_store(
             f"The store of the replay is {store.uri}, which holds the weeks as they were published."
             f" Nothing was replayed. Give another one with --store."
         )
-    text = repr(
-        (
-            settings.model_dump_json(exclude=NOT_COMPARED),
-            metadata.version("forecast_assets"),
-            plan.has_vintages,
-            plan.missing_vintage,
-        )
-    )
+    given = settings.model_dump_json(exclude=NOT_COMPARED)
+    release = metadata.version("forecast_assets")
+    text = repr((given, release, plan.has_vintages, plan.missing_vintage))
     digest = hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
     def run_id(tick: datetime) -> str:
@@ -196,9 +187,21 @@ def _check_store(
             f"The store {store.uri} holds {len(others)} weeks that were replayed with other"
             f" settings, by another release, or published: as of {format_list(others)} UTC. Nothing"
             f" was replayed, because their errors cannot be compared. Give another store with"
-            f" --store, or delete this one to replay all weeks anew."
+            f" --store, or delete this one to replay all weeks again."
         )
     return run_id
+
+
+def _refuse_earlier(store: Store, left: Sequence[datetime]) -> None:
+    """Raise SettingsError where the store holds weeks after the first of the ticks."""
+    commits = store.history(LAST_ASSET) if left else []
+    later = [f"{commit.as_of:%Y-%m-%d}" for commit in commits if commit.as_of > left[0]]
+    if later:
+        raise SettingsError(
+            f"The store {store.uri} holds {len(later)} weeks after {left[0]:%Y-%m-%d}: as of"
+            f" {format_list(later)}. A week builds on the weeks before it, so nothing was replayed."
+            f" Replay later weeks, or give another store with --store."
+        )
 
 
 def _wait(

@@ -6,7 +6,6 @@ Scoring and choosing do not belong here.
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from itertools import pairwise
 from typing import Self
 
 import numpy as np
@@ -15,17 +14,18 @@ from numpy.typing import NDArray
 
 from forecast_assets.backtesting.folds import SeriesFolds, plan
 from forecast_assets.config.settings import Settings
-from forecast_assets.errors import DataError
 from forecast_assets.forecasting.eligibility import (
     SCORED,
     TOO_FEW,
     status_of,
     too_few_weeks,
 )
-from forecast_assets.forecasting.fold_blocks import NO_FOLD, SeriesBlock
-from forecast_assets.forecasting.intervals import ErrorPool, scale_errors
+from forecast_assets.forecasting.fold_blocks import NO_FOLD, SeriesBlock, as_weeks
+from forecast_assets.forecasting.panel_errors import PanelErrors, scale_errors
+from forecast_assets.forecasting.prediction_rows import check_folds, rows_by_model
 from forecast_assets.forecasting.scales import LEVEL, Scale
 from forecast_assets.forecasting.volatility import is_non_negative, volatility_at_cutoffs
+from forecast_assets.forecasting.weekly_losses import WeeklyLosses
 from forecast_assets.models.base import Positions, Values
 
 # Folds of one model computed at once; bounds memory.
@@ -45,7 +45,7 @@ class BacktestResults:
     models: Sequence[str]  # [M]
     weeks: Positions  # [F]; of the cutoffs, counted from 1970 on
     last: Values  # [F]
-    recent_volatility: Values  # [F]
+    recent_volatility: Values  # [F, H]; for each of the weeks ahead
     y: Values  # [F, H]; NaN where the week was filled
     y_hat: Values  # [M, F, H]
     fit_seconds: Values  # [M, S]
@@ -77,8 +77,8 @@ class BacktestResults:
         planned = [folds for folds in every if len(folds.ends)]
         n_rows = horizon * np.array([len(folds.ends) for folds in planned], dtype=np.int64)
         starts = np.cumsum(n_rows) - n_rows
-        rows = _rows_by_model(predictions) or dict.fromkeys(settings.models.enabled, slice(0))
-        _check_folds(predictions, rows, every, horizon=horizon)
+        rows = rows_by_model(predictions) or dict.fromkeys(settings.models.enabled, slice(0))
+        check_folds(predictions, rows, every, horizon=horizon)
         y_hat = predictions["y_hat"].to_numpy(dtype=np.float64)
         seconds = predictions["fit_seconds"].to_numpy(dtype=np.float64)
         errors = predictions["error"].to_numpy(dtype=object)
@@ -100,7 +100,7 @@ class BacktestResults:
             list(rows),
             np.concatenate([as_weeks(folds.ds[folds.ends - 1]) for folds in every]),
             np.concatenate([folds.last for folds in every]),
-            volatility_at_cutoffs(planned, LEVEL),
+            volatility_at_cutoffs(planned, LEVEL, horizon=horizon),
             np.concatenate([folds.targets(horizon) for folds in every]),
             np.stack([y_hat[of] for of in rows.values()]).reshape(len(rows), -1, horizon),
             np.stack([np.add.reduceat(seconds[of], starts) for of in rows.values()]) / horizon,
@@ -128,8 +128,27 @@ class BacktestResults:
         """Measure the errors that give the intervals on another scale."""
         if scale == self.scale:
             return self
-        volatility = volatility_at_cutoffs(self.planned, scale)
+        horizon = self.y.shape[1]
+        volatility = volatility_at_cutoffs(self.planned, scale, horizon=horizon)
         return replace(self, scale=scale, recent_volatility=volatility)
+
+    def select(self, model: int, series: Positions) -> Self:
+        """Keep one model and some series, in ascending order."""
+        folds = np.isin(np.repeat(np.arange(len(self.planned)), self.n_folds), series)
+        return replace(
+            self,
+            planned=[self.planned[s] for s in series],
+            models=[self.models[model]],
+            y_hat=self.y_hat[model : model + 1, folds],
+            **{
+                name: getattr(self, name)[folds]
+                for name in ("weeks", "last", "recent_volatility", "y")
+            },
+            **{
+                name: getattr(self, name)[model : model + 1, series]
+                for name in ("fit_seconds", "status", "reason")
+            },
+        )
 
     def raised_to(self, minimum: float | None) -> Self:
         """Raise every forecast below the minimum to it, as publication does."""
@@ -160,31 +179,66 @@ class BacktestResults:
         is_scored = np.repeat(self.status == SCORED, self.n_folds, axis=1)
         return np.asarray(is_scored & np.isfinite(self.y_hat).all(axis=2))
 
-    def error_pools(self, model: int, at_weeks: Positions) -> list[ErrorPool]:
-        """Pool a model's scaled errors over all series that it is scored on, for each week ahead.
+    @cached_property
+    def weekly(self) -> WeeklyLosses:
+        """The folds by cutoff week, for losses of the whole panel; scaled by naive's error."""
+        return WeeklyLosses.of(self.weeks, self.y, np.repeat(self.naive_error(), self.n_folds))
 
-        `at_weeks` are the T weeks at which the pools are used.
+    @cached_property
+    def panel_errors(self) -> Values:
+        """Each model's error over naive's by the first n cutoff weeks of all series: [M, W + 1].
+
+        Both are of the folds that the model has; 1 where there is none.
         """
+        naive = np.repeat(self.last[:, None], self.y.shape[1], axis=1)
+        every = zip(self.y_hat, self.is_own, strict=True)
+        return np.stack([self.weekly.ratios(y_hat, naive, is_own) for y_hat, is_own in every])
+
+    def errors_of_panel(self, model: int, at_weeks: Positions) -> PanelErrors:
+        """Summarize a model's errors on all series that it is scored on, as known at T weeks."""
         scored = np.flatnonzero(self.status[model] == SCORED)
         is_in = np.zeros(len(self.planned), dtype=bool)
         is_in[scored[:: max(-(-len(scored) // MAX_POOL_SERIES), 1)]] = True
-        folds = np.flatnonzero(np.repeat(is_in, self.n_folds) & (self.recent_volatility > 0))
-        is_on = np.repeat(self.is_on_scale, self.n_folds)[folds, None]
+        return PanelErrors.from_scores(
+            [
+                (self._scores(model, series[is_in[series]], folds[is_in[series]]), weeks)
+                for series, folds, weeks in self._layouts
+            ],
+            at_weeks,
+            horizon=self.y.shape[1],
+        )
+
+    def _scores(self, model: int, series: Positions, folds: Positions) -> Values:
+        """Return a model's errors over the volatility at their cutoffs: [S], [S, K] -> [S, K, H].
+
+        NaN where there is no fold, or the series had never moved.
+        """
+        is_on, volatility = self.is_on_scale[series][:, None, None], self.recent_volatility[folds]
         y_hat, y = (self.scale.forward(v[folds], is_on) for v in (self.y_hat[model], self.y))
-        scores = scale_errors(np.abs(y_hat - y), self.recent_volatility[folds])
-        return [
-            ErrorPool.from_scores(scores[:, h], self.weeks[folds], at_weeks, h=h + 1)
-            for h in range(self.y.shape[1])
-        ]
+        counts = (folds != NO_FOLD)[:, :, None] & (volatility > 0)
+        return np.where(counts, scale_errors(np.abs(y_hat - y), volatility), np.nan)
 
     def blocks(self) -> Iterator[SeriesBlock]:
         """Yield the series in blocks that bound memory; each series is in one block."""
+        for series, folds, weeks in self._layouts:
+            yield self._block(series, folds, weeks)
+
+    def block(self, series: Positions) -> SeriesBlock:
+        """Lay out the folds of series that end in the same week."""
+        return self._block(series, *self._lay_out(series))
+
+    @cached_property
+    def _layouts(self) -> list[tuple[Positions, Positions, Positions]]:
+        """The series of each block, their folds and weeks."""
         kinds, kind = self._calendars
+        layouts = []
         for i, n_weeks in enumerate(kinds[:, 1]):
             same_calendar = np.flatnonzero(kind == i)
             size = max(BLOCK_FOLDS // int(n_weeks), 1)
             for start in range(0, len(same_calendar), size):
-                yield self.block(same_calendar[start : start + size])
+                series = same_calendar[start : start + size]
+                layouts.append((series, *self._lay_out(series)))
+        return layouts
 
     @cached_property
     def _calendars(self) -> tuple[Positions, Positions]:
@@ -199,8 +253,8 @@ class BacktestResults:
         kinds, kind = np.unique(calendars, axis=0, return_inverse=True)
         return kinds, kind.reshape(-1)
 
-    def block(self, series: Positions) -> SeriesBlock:
-        """Lay out the folds of series that end in the same week."""
+    def _lay_out(self, series: Positions) -> tuple[Positions, Positions]:
+        """Return the folds of series that end in the same week, and the weeks: [S, K] and [K]."""
         n_folds = self.n_folds[series]
         row = np.repeat(np.arange(len(series)), n_folds)
         nth = np.arange(len(row)) - np.repeat(np.cumsum(n_folds) - n_folds, n_folds)
@@ -208,6 +262,9 @@ class BacktestResults:
         weeks, column = np.unique(self.weeks[folds], return_inverse=True)
         index = np.full((len(series), len(weeks)), NO_FOLD)
         index[row, column.reshape(-1)] = folds
+        return index, weeks
+
+    def _block(self, series: Positions, index: Positions, weeks: Positions) -> SeriesBlock:
         last, volatility = self.last[index], self.recent_volatility[index]
         y, y_hat = self.y[index], self.y_hat[:, index]
         is_absent = index == NO_FOLD
@@ -215,6 +272,7 @@ class BacktestResults:
         y[is_absent] = y_hat[:, is_absent] = np.nan
         is_scored = self.status[:, series] == SCORED
         is_on_scale = self.is_on_scale[series][:, None, None]
+        n_over = np.append(self.weekly.n_over(weeks), len(self.weekly.weeks))
         return SeriesBlock(
             series,
             index,
@@ -224,6 +282,7 @@ class BacktestResults:
             y,
             y_hat,
             is_scored,
+            self.panel_errors[:, n_over],
             self.scale,
             is_on_scale,
         )
@@ -235,43 +294,3 @@ def mean_of_known(values: Values, axis: int | tuple[int, ...]) -> Values:
     n = is_known.sum(axis=axis)
     total = np.where(is_known, values, 0.0).sum(axis=axis)
     return np.where(n > 0, total / np.maximum(n, 1), np.nan)
-
-
-def as_weeks(ds: "NDArray[np.datetime64]") -> Positions:
-    """Convert days to whole weeks since 1970."""
-    return ds.astype("datetime64[D]").astype(np.int64) // 7
-
-
-def _rows_by_model(predictions: pd.DataFrame) -> dict[str, slice]:
-    """Return the contiguous rows of each model, in their order."""
-    names = predictions["model"].to_numpy()
-    starts = np.flatnonzero(np.r_[True, names[1:] != names[:-1]][: len(names)])
-    spans = pairwise([*starts.tolist(), len(names)])
-    return {str(names[start]): slice(start, end) for start, end in spans}
-
-
-def _check_folds(
-    predictions: pd.DataFrame,
-    rows: Mapping[str, slice],
-    planned: Sequence[SeriesFolds],
-    *,
-    horizon: int,
-) -> None:
-    sizes = [len(folds.ends) * horizon for folds in planned]
-    ids = np.repeat(np.array([folds.unique_id for folds in planned], dtype=object), sizes)
-    cutoffs = np.concatenate([np.repeat(folds.ds[folds.ends - 1], horizon) for folds in planned])
-    for model, model_rows in rows.items():
-        given = predictions.iloc[model_rows]
-        n_rows = len(given)
-        if (
-            n_rows != len(ids)
-            or (given["cutoff"].to_numpy() != cutoffs).any()
-            or (given["unique_id"].to_numpy() != ids).any()
-        ):
-            raise DataError(
-                f"The backtest of {model} has {n_rows} rows on other folds than the {len(ids)} that"
-                f" the series and [backtest] of forecast.toml plan now. Scores on different folds"
-                f" cannot be compared, so nothing was scored. Run the backtest again:"
-                f" dagster asset materialize -m forecast_assets.definitions"
-                f" --select backtest_predictions --partition {model}"
-            )

@@ -24,6 +24,8 @@ MIN_REAL_WEEKS = 8
 # A model competes with the folds since the series was long enough for it: half of the planned ones,
 # or so many. Half a year holds the turn of a season.
 MAX_COMPETING_FOLDS = 26
+# How the column `reason` ends where a series is too short: differently for each series.
+HAS = re.compile(r" and has (them at )?\d.*$")
 # How the column `reason` of a model that failed on a series begins.
 N_FAILED = re.compile(r"^\d+ of \d+ forecasts: ")
 
@@ -37,9 +39,12 @@ def too_few_weeks(folds: SeriesFolds, backtest: BacktestSettings) -> str | None:
     if n_real >= n_needed:
         return None
     n_filled, n_weeks = int(folds.is_filled.sum()), len(folds.y)
+    distances = np.diff(np.flatnonzero(~folds.is_filled))
+    usual = int(np.median(distances)) if len(distances) >= n_needed else 0
+    remedy = f"; values are {usual} weeks apart, so set `backtest.horizon` to {usual}"
     return (
-        f"{n_real} weeks can be scored and {n_needed} are needed: {n_filled} of {n_weeks} weeks"
-        f" were filled"
+        f"{n_real} week{'s' * (n_real != 1)} can be scored and {n_needed} are needed: {n_filled} of"
+        f" {n_weeks} weeks were filled{remedy if usual > backtest.horizon else ''}"
     )
 
 
@@ -53,9 +58,19 @@ def status_of(errors: NDArray[np.object_]) -> tuple[str, str | None]:
     failures = [error for error in messages if not is_declined(error)]
     if failures:
         return FAILED, f"{len(failures)} of {n_left} forecasts: {failures[0]}"
-    if messages or n_left < min(MAX_COMPETING_FOLDS, -(-len(errors) // 2)):
-        return INELIGIBLE, str(messages[0] if messages else errors[0])
+    if messages:
+        return INELIGIBLE, str(messages[0])
+    if n_left < min(MAX_COMPETING_FOLDS, -(-len(errors) // 2)):
+        return INELIGIBLE, _too_short_for_most(str(errors[0]), n_left, len(errors))
     return SCORED, None
+
+
+def _too_short_for_most(error: str, n_left: int, n: int) -> str:
+    """Return why a model does not compete, from the error of its first fold: all, or most of n."""
+    if n_left == 0:
+        return error
+    needed = HAS.sub("", error.removeprefix(TOO_SHORT))
+    return f"too short for most folds: {needed} and has them at {n_left} of {n}"
 
 
 def _is_too_short(error: str | None) -> bool:

@@ -2,8 +2,9 @@
 
 A model's weight at a cutoff depends only on folds whose target weeks were over by then. The members
 of an ensemble forecast every fold of the series since it was long enough for them; except for the
-best subset they are the few with the lowest mean absolute error so far, over naive's on the same
-folds. Choosing among candidates belongs to `selection`.
+best subset they are the few with the lowest mean absolute error so far, on the series and on the
+whole panel, over naive's on the same folds. Which ensemble is best by evidence is decided in
+`evidence`; choosing among candidates belongs to `selection`.
 
 The mean and the median of a few diverse models are hard to beat (Petropoulos & Svetunkov (2020), A
 simple combination of univariate models, International Journal of Forecasting 36:110-115); those of
@@ -25,13 +26,15 @@ from forecast_assets.forecasting.eligibility import INELIGIBLE, SCORED, TOO_FEW
 from forecast_assets.forecasting.fold_blocks import SeriesBlock
 from forecast_assets.models.base import Positions, Values
 
-# From errors [M, S, K, H], 0 where the actual is unknown, which models are able [M, S], and how
-# many folds have a known actual [S], to weights [M, S] that sum to 1.
-Weigh = Callable[[Values, NDArray[np.bool_], Positions], Values]
+# From errors [M, S, K, H], 0 where the actual is unknown, which models are able [M, S], how many
+# folds have a known actual [S], and each model's error on the whole panel over naive's [M], to
+# weights [M, S] that sum to 1.
+Weigh = Callable[[Values, NDArray[np.bool_], Positions, Values], Values]
 Pool = Callable[[Values, Values], Values]
 
-# Of three to ten members, five to seven did best (docs/choosing.md).
+# The median of five to seven members did best, and the weighted mean of three (docs/choosing.md).
 MAX_MEMBERS = 5
+MAX_WEIGHTED_MEMBERS = 3
 # Models in the best subset, repetitions counted.
 GREEDY_ROUNDS = 5
 # With fewer folds, the best subset is the few best models with equal weights.
@@ -39,26 +42,44 @@ MIN_FOLDS_FOR_SUBSET = 8
 NO_MEMBER = "no model forecast every fold"
 
 
-def equal_weights(errors: Values, is_able: NDArray[np.bool_], n_known: Positions) -> Values:
-    """Give each member the same weight: [M, S, K, H], [M, S] and [S] -> [M, S]."""
-    return _shares(_members(errors, is_able, n_known).astype(np.float64))
+def equal_weights(
+    errors: Values, is_able: NDArray[np.bool_], n_known: Positions, panel: Values
+) -> Values:
+    """Give each member the same weight: [M, S, K, H], [M, S], [S] and [M] -> [M, S]."""
+    return _shares(_members(errors, is_able, n_known, panel, MAX_MEMBERS).astype(np.float64))
 
 
-def inverse_error_weights(errors: Values, is_able: NDArray[np.bool_], n_known: Positions) -> Values:
-    """Weight each member by the inverse of its mean absolute error; a perfect one takes all."""
-    members = _members(errors, is_able, n_known)
-    mae = _mae(errors, members)
-    lowest = mae.min(axis=0)
+def inverse_error_weights(
+    errors: Values, is_able: NDArray[np.bool_], n_known: Positions, panel: Values
+) -> Values:
+    """Weight each member by the inverse of its expected error; a perfect one takes all."""
+    members = _members(errors, is_able, n_known, panel, MAX_WEIGHTED_MEMBERS)
+    error = _expected_error(errors, members, panel)
+    lowest = error.min(axis=0)
     with np.errstate(divide="ignore", invalid="ignore"):
-        inverse = np.where(mae == 0, 1.0, np.where(lowest > 0, lowest / mae, 0.0))
+        inverse = np.where(lowest > 0, lowest / error, 0.0)
+    inverse = np.where((error == 0) | np.isinf(lowest), 1.0, inverse)  # none has a fold yet
     return _shares(np.where(members, inverse, 0.0))
 
 
-def greedy_weights(errors: Values, is_able: NDArray[np.bool_], n_known: Positions) -> Values:
+def best_of_panel_weights(
+    errors: Values, is_able: NDArray[np.bool_], n_known: Positions, panel: Values
+) -> Values:
+    """Give all weight to the model with the lowest error on the whole panel, once they differ."""
+    if (panel == panel[:1]).all():
+        return equal_weights(errors, is_able, n_known, panel)
+    best = np.where(is_able, panel[:, None], np.inf).argmin(axis=0)
+    is_best = np.arange(len(is_able))[:, None] == best
+    return _shares((is_able & is_best).astype(np.float64))
+
+
+def greedy_weights(
+    errors: Values, is_able: NDArray[np.bool_], n_known: Positions, panel: Values
+) -> Values:
     """Add the member that lowers the error of the mean most, round by round, with replacement."""
     few = n_known < MIN_FOLDS_FOR_SUBSET
     if few.all():
-        return equal_weights(errors, is_able, n_known)
+        return equal_weights(errors, is_able, n_known, panel)
     n_models, n_series = is_able.shape
     flat = np.where(is_able[:, :, None], errors.reshape(n_models, n_series, -1), np.inf)
     total = np.zeros(flat.shape[1:])
@@ -72,16 +93,23 @@ def greedy_weights(errors: Values, is_able: NDArray[np.bool_], n_known: Position
         is_better = loss[best, index] < lowest
         lowest = np.where(is_better, loss[best, index], lowest)
         kept = np.where(is_better, counts, kept)
+    few = few | np.isinf(lowest)
     if few.any():
-        kept[:, few] = equal_weights(errors[:, few], is_able[:, few], n_known[few])
+        kept[:, few] = equal_weights(errors[:, few], is_able[:, few], n_known[few], panel)
     return _shares(np.where(is_able, kept, 0.0))
 
 
 def mean(y_hat: Values, weights: Values) -> Values:
     """Return the weighted mean of the members that forecast: [M, S, H] and [M, S] -> [S, H]."""
     shares = _surviving(y_hat, weights)[:, :, None]
-    pooled = np.where(shares > 0, shares * np.nan_to_num(y_hat), 0.0).sum(axis=0)
-    return np.where(shares.sum(axis=0) > 0, pooled, np.nan)
+    is_in = shares > 0
+    pooled = np.where(is_in, shares * np.nan_to_num(y_hat), 0.0).sum(axis=0)
+    # Rounding must not move the mean of equal forecasts away from them.
+    low, high = (
+        np.where(is_in, y_hat, np.inf).min(axis=0),
+        np.where(is_in, y_hat, -np.inf).max(axis=0),
+    )
+    return np.where(is_in.any(axis=0), np.clip(pooled, low, high), np.nan)
 
 
 def median(y_hat: Values, weights: Values) -> Values:
@@ -105,19 +133,21 @@ class Ensemble:
         """Return the weights of M models on S series by all folds of a block: [M, S]."""
         errors, naive, n_known = _known_errors(block)
         known = _complete(errors, naive, block.is_scored)
-        return self.weigh(known, block.is_scored, n_known[:, -1])
+        return self.weigh(known, block.is_scored, n_known[:, -1], block.panel_error[:, -1])
 
     def combine_folds(self, block: SeriesBlock, *, n_over: Positions) -> Values:
         """Combine the forecasts of every fold of a block: [S, K, H].
 
-        The weights at fold k use the first `n_over[k]` folds: those whose weeks were over.
+        The weights at fold k use the first `n_over[k]` folds: those whose weeks were over. Only
+        models that forecast the fold have any.
         """
         y_hat = block.y_hat
         errors, naive, n_known = _known_errors(block)
         pooled = np.empty_like(block.y)
         for k, n in enumerate(n_over):
             known = _complete(errors[:, :, :n], naive[:, :n], block.is_scored)
-            weights = self.weigh(known, block.is_scored, n_known[:, n])
+            is_able = block.is_scored & np.isfinite(y_hat[:, :, k]).all(axis=2)
+            weights = self.weigh(known, is_able, n_known[:, n], block.panel_error[:, k])
             pooled[:, k] = self.pool(y_hat[:, :, k], weights)
         return pooled
 
@@ -128,6 +158,7 @@ COMBINATIONS: Mapping[str, Ensemble] = MappingProxyType(
         "combination_median": Ensemble(equal_weights, median),
         "combination_inverse_error": Ensemble(inverse_error_weights, mean),
         "combination_best_subset": Ensemble(greedy_weights, mean),
+        "combination_best_model": Ensemble(best_of_panel_weights, mean),
     }
 )
 
@@ -135,22 +166,27 @@ COMBINATIONS: Mapping[str, Ensemble] = MappingProxyType(
 def add_ensembles(results: BacktestResults, names: Collection[str]) -> BacktestResults:
     """Add the forecasts that the named ensembles of the models would have made at each fold."""
     ensembles = [name for name in COMBINATIONS if name in names]
-    y_hat = np.full((len(ensembles), *results.y.shape), np.nan)
-    for block in results.blocks():
-        n_over = np.searchsorted(block.weeks, block.weeks - results.y.shape[1], side="right")
-        for combined, name in zip(y_hat, ensembles, strict=True):
-            of_block = COMBINATIONS[name].combine_folds(block, n_over=n_over)
-            combined[block.folds[block.has_fold]] = of_block[block.has_fold]
+    y_hat = [_combine(results, COMBINATIONS[name])[None] for name in ensembles]
     status, reason = _status_of_members(results)
     shape = (len(ensembles), len(results.planned))
     return replace(
         results,
         models=[*results.models, *ensembles],
-        y_hat=np.concatenate([results.y_hat, y_hat]),
+        y_hat=np.concatenate([results.y_hat, *y_hat]),
         fit_seconds=np.concatenate([results.fit_seconds, np.zeros(shape)]),
         status=np.concatenate([results.status, np.broadcast_to(status, shape)]),
         reason=np.concatenate([results.reason, np.broadcast_to(reason, shape)]),
     )
+
+
+def _combine(results: BacktestResults, ensemble: Ensemble) -> Values:
+    """Return the forecasts of an ensemble at every fold: [F, H]."""
+    y_hat = np.full(results.y.shape, np.nan)
+    for block in results.blocks():
+        n_over = np.searchsorted(block.weeks, block.weeks - results.y.shape[1], side="right")
+        of_block = ensemble.combine_folds(block, n_over=n_over)
+        y_hat[block.folds[block.has_fold]] = of_block[block.has_fold]
+    return y_hat
 
 
 def _status_of_members(
@@ -195,21 +231,29 @@ def _complete(errors: Values, naive: Values, is_scored: NDArray[np.bool_]) -> Va
     has_any = ~is_missing.all(axis=(2, 3))
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = np.where(of_naive > 0, own / of_naive, np.where(own > 0, np.inf, 1.0))
-        filled = np.where(has_any, ratio, np.inf)[:, :, None, None] * naive
-    filled = np.where(np.isnan(filled), np.inf, filled)  # where naive's error is zero
+        filled = np.where(has_any, ratio, np.inf)[:, :, None, None] * np.abs(naive)
+    filled = np.where(np.isfinite(filled), filled, np.inf)  # also where naive's error is zero
     return np.where(is_missing, filled, errors)
 
 
-def _mae(errors: Values, is_in: NDArray[np.bool_]) -> Values:
-    """Return each model's error so far, to compare models: [M, S]; infinite for one excluded."""
+def _expected_error(errors: Values, is_in: NDArray[np.bool_], panel: Values) -> Values:
+    """Return the error to expect of each model: [M, S]; infinite for one excluded.
+
+    It is the geometric mean of the model's mean absolute error on the series and its error on the
+    panel, because a few folds of one series tell too little. Only ratios between models matter.
+    """
     n_errors = max(errors.shape[2] * errors.shape[3], 1)
-    return np.where(is_in, np.abs(errors).sum(axis=(2, 3)) / n_errors, np.inf)
+    mae = np.abs(errors).sum(axis=(2, 3)) / n_errors
+    return np.where(is_in, np.sqrt(mae * panel[:, None]), np.inf)
 
 
-def _members(errors: Values, is_able: NDArray[np.bool_], n_known: Positions) -> NDArray[np.bool_]:
+def _members(
+    errors: Values, is_able: NDArray[np.bool_], n_known: Positions, panel: Values, n_members: int
+) -> NDArray[np.bool_]:
     """Return the few models with the lowest error, ties by order; before any is known all."""
-    rank = _mae(errors, is_able).argsort(axis=0, kind="stable").argsort(axis=0, kind="stable")
-    return np.asarray(is_able & ((rank < MAX_MEMBERS) | (n_known == 0)))
+    error = _expected_error(errors, is_able, panel)
+    rank = error.argsort(axis=0, kind="stable").argsort(axis=0, kind="stable")
+    return np.asarray(is_able & ((rank < n_members) | (n_known == 0)))
 
 
 def _shares(weights: Values) -> Values:

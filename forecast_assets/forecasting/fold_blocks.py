@@ -28,10 +28,13 @@ class SeriesBlock:
     folds: Positions  # [S, K]; their positions in the whole, or NO_FOLD
     weeks: Positions  # [K]; of the cutoffs, as `as_weeks` counts them
     last: Values  # [S, K]; the value at the cutoff
-    recent_volatility: Values  # [S, K]; at the cutoff
+    recent_volatility: Values  # [S, K, H]; at the cutoff, for each of the weeks ahead
     y: Values  # [S, K, H]
     y_hat: Values  # [M, S, K, H]; NaN where a model did not forecast
     is_scored: NDArray[np.bool_]  # [M, S]: forecast every fold since the series was long enough
+    # [M, K + 1]: each model's error over naive's on the whole panel, as known at each cutoff and,
+    # last, by all folds
+    panel_error: Values
     scale: Scale
     is_on_scale: NDArray[np.bool_]  # [S, 1, 1]; else its errors are measured on the level
 
@@ -107,3 +110,8 @@ def by_n_known(is_known: NDArray[np.bool_]) -> Iterator[tuple[Any, tuple[Any, An
     for n in np.unique(n_known):
         rows = np.flatnonzero(n_known == n)
         yield rows, (rows[:, None], known_first[rows, :n])
+
+
+def as_weeks(ds: "NDArray[np.datetime64]") -> Positions:
+    """Convert days to whole weeks since 1970."""
+    return ds.astype("datetime64[D]").astype(np.int64) // 7

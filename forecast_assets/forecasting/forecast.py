@@ -17,7 +17,7 @@ from forecast_assets.config.forecast_settings import ForecastSettings, column_su
 from forecast_assets.config.settings import ForecastPolicy, Settings
 from forecast_assets.data.quality.evaluate import is_many
 from forecast_assets.errors import DataError, format_list
-from forecast_assets.forecasting.backtest_results import BacktestResults, as_weeks, mean_of_known
+from forecast_assets.forecasting.backtest_results import BacktestResults, mean_of_known
 from forecast_assets.forecasting.ensembles import add_ensembles
 from forecast_assets.forecasting.fallback import (
     Attempt,
@@ -25,6 +25,7 @@ from forecast_assets.forecasting.fallback import (
     fallback_order,
     forecast_with_fallback,
 )
+from forecast_assets.forecasting.fold_blocks import as_weeks
 from forecast_assets.forecasting.intervals import half_widths
 from forecast_assets.forecasting.scale_choice import as_published
 from forecast_assets.forecasting.volatility import is_non_negative, volatility_at_cutoffs
@@ -222,13 +223,13 @@ def interval_half_widths(
     mae = np.full((len(chosen), horizon), np.nan)
     ids = pd.Index([target.unique_id for target in chosen])
     positions = ids.get_indexer(pd.Index([series.unique_id for series in results.planned]))
-    volatility = volatility_at_cutoffs(chosen, results.scale)
+    volatility = volatility_at_cutoffs(chosen, results.scale, horizon=horizon)
     model_of = np.array(models)
     weeks = np.unique(as_weeks(np.array([target.ds[-1] for target in chosen])))
     for m, name in enumerate(results.models):
         if name not in models:
             continue
-        pools = results.error_pools(m, weeks)
+        panel = results.errors_of_panel(m, weeks)
         for block in results.blocks():
             rows = positions[block.series]
             here = np.flatnonzero((rows >= 0) & (model_of[rows] == name) & block.is_scored[m])
@@ -241,7 +242,7 @@ def interval_half_widths(
                 block.recent_volatility[here],
                 block.weeks,
                 levels,
-                [pool.at_weeks(np.searchsorted(weeks, now)) for pool in pools],
+                panel,
                 target_weeks=now,
                 target_volatility=volatility[rows, None],
             )

@@ -1,10 +1,10 @@
 """Compute weighted conformal prediction intervals from backtest errors, for each week ahead.
 
 An interval is the forecast plus and minus a half-width, on the panel's scale (`scales`): the recent
-volatility at the cutoff times a quantile of scores, which are earlier errors divided by the
-volatility at their own cutoffs. Recent errors have more weight. The errors of all other series join
-as one pool of bounded weight: a new series has hardly any of its own, and an old one gains too
-(docs/choosing.md).
+volatility at the cutoff, times the size to expect of the series' scores over those of the panel,
+times a quantile of what is left of past errors when they are divided by both. Recent errors have
+more weight. The errors of all other series join as one pool of bounded weight (`panel_errors`): a
+new series has hardly any of its own, and an old one gains too (docs/choosing.md).
 
 The largest of n scores is exceeded with a probability of 1 / (n + 1): the new one may be larger
 than all (Vovk, Gammerman & Shafer (2005), Algorithmic learning in a random world, section 2.2). So
@@ -14,69 +14,23 @@ level, there is no half-width. Scores of forecasts with intervals are here too.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Self
 
 import numpy as np
 
+from forecast_assets.forecasting.panel_errors import (
+    POOL_POINTS,
+    POOL_SHARES,
+    ErrorPool,
+    PanelErrors,
+    scale_errors,
+    weights_by_age,
+)
 from forecast_assets.models.base import Positions, Values
 
-# Chosen on public series (docs/choosing.md): the weight of an error falls by 1 % a week, and the
-# pool has the weight of at most 200 errors.
-WEEKLY_DECAY = 0.99
+# Chosen on public series (docs/choosing.md): the pool has the weight of at most 200 errors.
 MAX_POOL_WEIGHT = 200
-POOL_POINTS = 50
-# The shares of the pool's weight up to its points, from a point at 0 on: densest at the largest.
-POOL_SHARES = 1 - (1 - np.arange(POOL_POINTS + 1) / POOL_POINTS) ** 2
 # Numbers held at once: 32 MB of float64.
 CHUNK_SIZE = 4_000_000
-
-
-def scale_errors(abs_errors: Values, volatility: Values) -> Values:
-    """Divide errors by the volatility at their cutoff: [..., K, H], [..., K] -> [..., K, H].
-
-    Where a series had never moved, an error is infinite, and a zero error stays zero. A NaN stays.
-    """
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(abs_errors == 0, 0.0, abs_errors / volatility[..., None])
-
-
-@dataclass(frozen=True, eq=False)
-class ErrorPool:
-    """The scores of many series known at each of T weeks, summarized by weighted quantiles."""
-
-    points: Values  # [T, POOL_POINTS]; quantiles at POOL_SHARES[1:], 0 without scores
-    weight: Values  # [T]; their total weight
-    n_effective: Values  # [T]; how many scores of equal weight would say as much
-
-    @classmethod
-    def from_scores(cls, scores: Values, weeks: Positions, at_weeks: Positions, *, h: int) -> Self:
-        """Pool n scores of h weeks ahead, made at cutoffs `weeks` [n], as known at T `at_weeks`.
-
-        Weeks are counted from any common day. A score that is NaN does not count.
-        """
-        is_known = ~np.isnan(scores)
-        scores, weeks = scores[is_known], weeks[is_known]
-        n_weeks = len(at_weeks)
-        points, (weight, n_effective) = np.zeros((n_weeks, POOL_POINTS)), np.zeros((2, n_weeks))
-        order = np.argsort(scores, kind="stable")
-        ranked, made = scores[order], weeks[order]
-        newest = max(at_weeks, default=0)
-        weights = WEEKLY_DECAY ** (newest - made).astype(np.float64)
-        for t, week in enumerate(at_weeks):
-            known = np.where(week - made >= h, weights, 0.0)
-            cumulative = np.cumsum(known)
-            if len(cumulative) and cumulative[-1] > 0:
-                weight[t] = cumulative[-1] / WEEKLY_DECAY ** float(newest - week)
-                n_effective[t] = cumulative[-1] ** 2 / (known @ known)
-                points[t] = ranked[np.searchsorted(cumulative, POOL_SHARES[1:] * cumulative[-1])]
-        return cls(points, weight, n_effective)
-
-    def at_weeks(self, positions: Positions) -> Self:
-        """Select some of the pool's weeks by position."""
-        return type(self)(
-            self.points[positions], self.weight[positions], self.n_effective[positions]
-        )
 
 
 def quantiles(scores: Values, weights: Values, levels: Sequence[float], pool: ErrorPool) -> Values:
@@ -149,38 +103,41 @@ def half_widths(
     volatility: Values,
     weeks: Positions,
     levels: Sequence[float],
-    pools: Sequence[ErrorPool],
+    panel: PanelErrors,
     *,
     target_weeks: Positions | None = None,
     target_volatility: Values | None = None,
 ) -> Values:
     """Return the interval half-widths of S series at each of T weeks: [L, S, T, H].
 
-    They never decrease with the weeks ahead. `abs_errors` [S, K, H] were made at cutoffs `weeks`
-    [K] with `volatility` [S, K]; at the cutoffs `target_weeks` [T], by default the same, it is
-    `target_volatility` [S, T]. `pools` holds one pool for each of the H weeks ahead. Only
-    errors whose target week was over count, and none that is NaN. As long as a series has never
-    moved, the pool does not count: there is no unit to scale it to.
+    `abs_errors` [S, K, H] were made at cutoffs `weeks` [K] with `volatility` [S, K, H]; at the
+    cutoffs `target_weeks` [T], by default the same, it is `target_volatility` [S, T, H]. `panel`
+    has pools at the target weeks. Only errors whose target week was over count, and none that is
+    NaN. As long as a series has never moved, the pool does not count: there is no unit to scale it
+    to.
     """
     target_weeks = weeks if target_weeks is None else target_weeks
     target_volatility = volatility if target_volatility is None else target_volatility
     scores, age = scale_errors(abs_errors, volatility), target_weeks[:, None] - weeks
+    size = panel.expected_size(scores, weeks, target_weeks)
+    scores = scores / panel.expected_size(scores, weeks, weeks)
+    position = np.searchsorted(panel.pool_weeks, target_weeks)
+    pools = [pool.at_weeks(position) for pool in panel.pools]
     result = _quantiles_by_week_ahead(scores, age, levels, pools)
-    never_moved = target_volatility == 0
+    never_moved = target_volatility[:, :, 0] == 0
     rows = np.flatnonzero(never_moved.any(axis=1))
     if len(rows):
         empty = ErrorPool.from_scores(scores[0, :0, 0], weeks[:0], target_weeks, h=1)
         alone = _quantiles_by_week_ahead(scores[rows], age, levels, [empty] * len(pools))
         result[:, rows] = np.where(never_moved[rows, :, None], alone, result[:, rows])
-    result = np.where(np.isnan(result), np.nan, np.fmax.accumulate(result, axis=-1))
-    return result * target_volatility[:, :, None]
+    return result * (size * target_volatility)
 
 
 def _quantiles_by_week_ahead(
     scores: Values, age: Positions, levels: Sequence[float], pools: Sequence[ErrorPool]
 ) -> Values:
     """Return the quantiles of scores of an age in weeks: [S, K, H], [T, K] -> [L, S, T, H]."""
-    weights = WEEKLY_DECAY ** np.maximum(age, 0)
+    weights = weights_by_age(np.maximum(age, 0))
     by_week = [
         # An error is known once its target week, h + 1 after the cutoff, is over.
         quantiles(scores[:, :, h], np.where(age > h, weights, 0.0), levels, pool)

@@ -17,6 +17,7 @@ from forecast_assets.forecasting import significance
 from forecast_assets.forecasting.backtest_results import BacktestResults, mean_of_known
 from forecast_assets.forecasting.eligibility import INELIGIBLE, SCORED, TOO_FEW
 from forecast_assets.forecasting.ensembles import COMBINATIONS, add_ensembles
+from forecast_assets.forecasting.evidence import RULES, errors_behind
 from forecast_assets.forecasting.fold_blocks import SeriesBlock, by_n_known
 from forecast_assets.forecasting.intervals import half_widths, weighted_interval_score
 from forecast_assets.forecasting.losses import SCALED, losses_by_series
@@ -56,7 +57,7 @@ def compute(results: BacktestResults, settings: Settings) -> Scores:
     shape = (len(results.models), len(results.planned))
     is_scored = results.status == SCORED
     weeks = np.unique(results.weeks)
-    pools = [results.error_pools(c, weeks) for c in range(shape[0])]
+    panels = [results.errors_of_panel(c, weeks) for c in range(shape[0])]
     names = [column_suffix(level) for level in settings.forecast.levels]
     horizon = settings.backtest.horizon
     n_inside, n_intervals = np.zeros((2, len(names), shape[0], len(weeks), horizon))
@@ -72,9 +73,9 @@ def compute(results: BacktestResults, settings: Settings) -> Scores:
                 block.recent_volatility,
                 block.weeks,
                 settings.forecast.levels,
-                [pool.at_weeks(position) for pool in candidate_pools],
+                panel,
             )
-            for c, candidate_pools in enumerate(pools)
+            for c, panel in enumerate(panels)
         ]
         bounds = block.scale.bounds(  # [L, C, S, K, H] each
             block.y_hat,
@@ -114,6 +115,8 @@ def to_frame(results: BacktestResults, scores: Scores) -> pd.DataFrame:
             "n_real": np.tile(results.n_real, shape[0]),
             **{name: values.ravel() for name, values in scores.by_series.items()},
             "may_be_best": scores.may_be_best.ravel(),
+            "errors_behind": np.repeat(_errors_behind(results), shape[1]),
+            "panel_error": np.repeat(_panel_error(results), shape[1]),
             "fit_seconds": results.fit_seconds.ravel(),
             "vintage_share": np.tile(_vintage_share(results), shape[0]),
             "status": results.status.ravel(),
@@ -135,6 +138,26 @@ def to_frame(results: BacktestResults, scores: Scores) -> pd.DataFrame:
         for model in results.models
     ]
     return pd.concat([scored, pd.DataFrame(unscored)], ignore_index=True)
+
+
+def _errors_behind(results: BacktestResults) -> Values:
+    """Return how many standard errors each ensemble is behind the best: [C]; NaN for models."""
+    behind = dict(zip(RULES, errors_behind(results), strict=True))
+    return np.array([behind.get(model, np.nan) for model in results.models])
+
+
+def _panel_error(results: BacktestResults) -> Values:
+    """Return the standard error of each mean error over all series, as a share of it: [C]."""
+    losses = np.stack([results.weekly.means(y_hat) for y_hat in results.y_hat])
+    is_known = ~np.isnan(losses)
+    shares = np.full(len(losses), np.nan)
+    for c, known in enumerate(is_known):
+        if known.sum() > 1:
+            mean, error = significance.hac_mean_and_error(
+                losses[c, known], overlap=results.weekly.overlap
+            )
+            shares[c] = error / mean if mean > 0 else np.nan
+    return shares
 
 
 def _vintage_share(results: BacktestResults) -> Values:

@@ -37,13 +37,9 @@ def choose_scale(results: BacktestResults, settings: Settings) -> Scale:
     series = np.flatnonzero((results.status[model] == SCORED) & results.is_on_scale)
     if not len(series):
         return Scale()
-    is_in = np.zeros(len(results.planned), dtype=bool)
-    is_in[series[:: -(-len(series) // MAX_POOL_SERIES)]] = True
-    by_scale = np.stack(
-        [_fold_scores(results.on_scale(Scale(name)), model, settings) for name in SCALES]
-    )
-    by_scale[:, ~np.repeat(is_in, results.n_folds)] = np.nan
-    weekly = _weekly_means(by_scale, results)  # [scales, W]
+    drawn = results.select(model, series[:: -(-len(series) // MAX_POOL_SERIES)])
+    by_scale = np.stack([_fold_scores(drawn.on_scale(Scale(name)), settings) for name in SCALES])
+    weekly = _weekly_means(by_scale, drawn)  # [scales, W]
     if weekly.shape[1] < MIN_REAL_WEEKS:
         return Scale()
     best = weekly[weekly.mean(axis=1).argmin()]
@@ -53,24 +49,23 @@ def choose_scale(results: BacktestResults, settings: Settings) -> Scale:
     return Scale(list(SCALES)[int((excess <= error).argmax())])
 
 
-def _fold_scores(results: BacktestResults, model: int, settings: Settings) -> Values:
-    """Return the WIS of a model at each fold, mean of the weeks ahead: [F]; NaN where unknown."""
+def _fold_scores(results: BacktestResults, settings: Settings) -> Values:
+    """Return the WIS of one model at each fold, mean of the weeks ahead: [F]; NaN where unknown."""
     weeks = np.unique(results.weeks)
-    pools, levels = results.error_pools(model, weeks), settings.forecast.levels
+    panel, levels = results.errors_of_panel(0, weeks), settings.forecast.levels
     scores = np.full(len(results.weeks), np.nan)
     for block in results.blocks():
-        position = np.searchsorted(weeks, block.weeks)
         widths = half_widths(
-            block.scaled_errors(model),
+            block.scaled_errors(0),
             block.recent_volatility,
             block.weeks,
             levels,
-            [pool.at_weeks(position) for pool in pools],
+            panel,
         )
         bounds = results.scale.bounds(
-            block.y_hat[model], widths, block.is_on_scale, minimum=settings.forecast.minimum
+            block.y_hat[0], widths, block.is_on_scale, minimum=settings.forecast.minimum
         )
-        wis = weighted_interval_score(block.y, block.y_hat[model], *bounds, levels)
+        wis = weighted_interval_score(block.y, block.y_hat[0], *bounds, levels)
         scores[block.folds[block.has_fold]] = block.mean_ahead(wis)[block.has_fold]
     return scores
 

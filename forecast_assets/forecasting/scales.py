@@ -45,14 +45,34 @@ class Scale:
     ) -> tuple[Values, Values]:
         """Return the ends of intervals in the unit of the level, none below `minimum`.
 
-        `widths` [L, ...] are half-widths on the scale around forecasts `y_hat` [...].
+        `widths` [L, ..., H] are half-widths on the scale around forecasts `y_hat` [..., H] of the
+        weeks ahead, with which no side of an interval narrows. An end beyond all numbers is NaN.
         """
-        middle = self.forward(y_hat, is_on)
-        lows, highs = (self.inverse(middle + side * widths, is_on) for side in (-1, 1))
-        lows, highs = np.minimum(lows, y_hat), np.maximum(highs, y_hat)
+        below = above = widths
+        if SCALES[self.name] is not None:
+            middle, is_point = self.forward(y_hat, is_on), widths == 0
+            with np.errstate(over="ignore"):
+                lows, highs = (self.inverse(middle + side * widths, is_on) for side in (-1, 1))
+            # There and back a value changes by rounding.
+            below, above = (np.where(is_point, 0.0, v) for v in (y_hat - lows, highs - y_hat))
+        lows, highs = y_hat - _never_narrower(below), y_hat + _never_narrower(above)
+        if SCALES[self.name] is not None:
+            lows = np.where(is_on, np.minimum(np.maximum(lows, 0.0), y_hat), lows)
         if minimum is None:
             return lows, highs
         return np.maximum(lows, minimum), np.maximum(highs, minimum)
+
+
+def _never_narrower(sides: Values) -> Values:
+    """Return sides of intervals that never narrow with the weeks ahead: [..., H].
+
+    It is the mean of the widest side up to a week and the narrowest from it on: where sides narrow
+    by chance, neither the early nor the late ones are the better estimate.
+    """
+    known = np.maximum(sides, 0.0)
+    widest = np.fmax.accumulate(known, axis=-1)
+    narrowest = np.fmin.accumulate(known[..., ::-1], axis=-1)[..., ::-1]
+    return np.where(np.isfinite(sides), (widest + narrowest) / 2, np.nan)
 
 
 LEVEL = Scale()

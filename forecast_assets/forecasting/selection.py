@@ -1,145 +1,25 @@
 """Turn `metrics` into `best_model`: which candidate forecasts each series, by which rule, and why.
 
-Scoring and forecasting do not belong here.
+The rules are in `policies`. Scoring and forecasting do not belong here.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from types import MappingProxyType
-from typing import Any, Self
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from forecast_assets.config.settings import SelectionSettings, Settings
-from forecast_assets.forecasting.eligibility import (
-    TOO_FEW,
-    comparable_candidates_and_series,
-    pivot_eligible,
-    pivot_scores,
-)
+from forecast_assets.forecasting.eligibility import TOO_FEW, pivot_eligible, pivot_scores
 from forecast_assets.forecasting.ensembles import COMBINATIONS
+from forecast_assets.forecasting.evidence import RULES, choose_rule
+from forecast_assets.forecasting.policies import NO_CANDIDATE, POLICIES, Candidates, is_beaten
 from forecast_assets.models.base import Positions, Values
 from forecast_assets.storage.tables import CHAMPION, NAIVE
 
-NO_CANDIDATE = -1
 # A reader takes scores that differ by less than a thousandth for equal.
 TIE = 0.001
-
-
-@dataclass(frozen=True, eq=False)
-class Candidates:
-    """The scores of C candidates, the simplest first, on S series; lower is better."""
-
-    names: Sequence[str]  # [C]
-    scores: Values  # [S, C]; NaN where a candidate does not compete
-    standard_errors: Values  # [S, C]; of the scores, NaN where there is a single fold
-    incumbent: Positions  # [S]; last week's choice, or NO_CANDIDATE where it does not compete
-    n_beaten: Positions  # [S]; of the preceding choices, how many kept a beaten incumbent
-
-    @property
-    def best(self) -> Positions:
-        """The candidate with the lowest score, the simplest of equals: [S]."""
-        return _argmin(self.scores)
-
-    def runner_up(self, chosen: Positions) -> Positions:
-        """Return the best candidate except the chosen one, or NO_CANDIDATE: [S]."""
-        others = self.scores.copy()
-        others[np.arange(len(chosen)), chosen] = np.nan
-        return np.where(np.isnan(others).all(axis=1), NO_CANDIDATE, _argmin(others))
-
-    def select(self, values: Values, candidates: Positions) -> Values:
-        """Pick one candidate's value for each series: [S, C], [S] -> [S]; NaN for NO_CANDIDATE."""
-        picked = values[np.arange(len(candidates)), candidates]
-        return np.where(candidates == NO_CANDIDATE, np.nan, picked)
-
-    def pooled(self, is_eligible: NDArray[np.bool_]) -> Self:
-        """Treat all series as a single one whose scores are the means over series: S = 1.
-
-        `comparable_candidates_and_series` decides which series count. A candidate that failed on
-        one of them does not compete. Series are assumed independent: the squares of their standard
-        errors add up.
-        """
-        usual, counts = comparable_candidates_and_series(is_eligible)
-        n = max(int(counts.sum()), 1)
-        scores = np.where(usual, self.scores[counts].sum(axis=0) / n, np.nan)
-        squares = np.nan_to_num(self.standard_errors[counts]) ** 2
-        incumbents = self.incumbent[self.incumbent != NO_CANDIDATE]
-        kept = int(np.bincount(incumbents).argmax()) if len(incumbents) else NO_CANDIDATE
-        kept = NO_CANDIDATE if np.isnan(scores[kept]) else kept
-        n_beaten = self.n_beaten[self.incumbent == kept].max(initial=0)
-        return type(self)(
-            self.names,
-            scores[None, :] if counts.any() else np.full((1, len(usual)), np.nan),
-            np.sqrt(squares.sum(axis=0))[None, :] / n,
-            np.array([kept]),
-            np.array([n_beaten]),
-        )
-
-
-# A candidate for each series, and why it is chosen where it is not the best.
-Choice = tuple[Positions, Sequence[str]]
-Policy = Callable[[Candidates, SelectionSettings], Choice]
-
-
-def best(candidates: Candidates, settings: SelectionSettings) -> Choice:
-    """Choose the lowest score."""
-    del settings
-    return candidates.best, ()
-
-
-def one_standard_error(candidates: Candidates, settings: SelectionSettings) -> Choice:
-    """Choose the simplest candidate within one standard error of the lowest score.
-
-    Breiman, Friedman, Olshen & Stone (1984), Classification and regression trees, section 3.4.3.
-    """
-    del settings
-    lowest = candidates.best
-    error = np.nan_to_num(candidates.select(candidates.standard_errors, lowest))
-    limit = candidates.select(candidates.scores, lowest) + error
-    is_within = candidates.scores <= limit[:, None]
-    chosen = np.where(np.isnan(limit), lowest, is_within.argmax(axis=1))
-    reason = "is the simplest within one standard error ({:.3g}) of the lowest"
-    return chosen, [reason.format(size) for size in error]
-
-
-def incumbent(candidates: Candidates, settings: SelectionSettings) -> Choice:
-    """Keep last week's choice until it was beaten by `margin` for `patience` weeks."""
-    lowest = candidates.best
-    kept = np.where(candidates.incumbent == NO_CANDIDATE, lowest, candidates.incumbent)
-    score, best_score = (candidates.select(candidates.scores, c) for c in (kept, lowest))
-    n_weeks = np.where(is_beaten(score, best_score, settings), candidates.n_beaten + 1, 0)
-    chosen = np.where(n_weeks >= settings.patience, lowest, kept)
-    margin, patience = f"{settings.margin:.0%}", settings.patience
-    return chosen, [
-        f"is kept, beaten by {margin} or more in {n} of {patience} weeks"
-        if n
-        else f"is kept, beaten by less than {margin}"
-        for n in n_weeks
-    ]
-
-
-def combination(candidates: Candidates, settings: SelectionSettings) -> Choice:
-    """Choose the combination that the settings name."""
-    lowest, named = candidates.best, list(candidates.names).index(settings.combination)
-    chosen = np.where(np.isnan(candidates.scores[:, named]), lowest, named)
-    return chosen, ["is used for every series, as the settings say"] * len(chosen)
-
-
-POLICIES: Mapping[str, Policy] = MappingProxyType(
-    {policy.__name__: policy for policy in (best, one_standard_error, incumbent, combination)}
-)
-
-
-def is_beaten(score: Values, lowest: Values, settings: SelectionSettings) -> NDArray[np.bool_]:
-    """Return whether the lowest score is below a score by the margin, a share of it: [S]."""
-    limit = score - settings.margin * np.abs(score)
-    return np.asarray((lowest < score) & (lowest <= limit))
-
-
-def _argmin(values: Values) -> Positions:
-    return np.asarray(np.where(np.isnan(values), np.inf, values).argmin(axis=1))
 
 
 def choose(
@@ -152,6 +32,9 @@ def choose(
     `previous` holds the earlier choices, the newest first.
     """
     rule = settings.selection
+    if rule.policy == "evidence":
+        by_evidence = _rule_by_evidence(metrics, previous)
+        rule = rule.model_copy(update={"combination": by_evidence})
     names = _simplest_first(metrics, settings)
     ids = sorted(set(metrics["unique_id"]))
     scores, by_mae, standard_errors = (
@@ -165,6 +48,7 @@ def choose(
         names,
         ranking,
         np.where(is_undefined[:, None], np.nan, standard_errors),
+        metrics.groupby("model")["panel_error"].first().reindex(names).to_numpy(dtype=np.float64),
         _incumbents([last_choice.get(unique_id) for unique_id in ids], names, ranking),
         _times_beaten(previous, ids, rule),
     )
@@ -196,6 +80,16 @@ def choose(
     skill = metrics.set_index(["unique_id", "model"])[["skill_vs_naive", "p_vs_naive"]]
     index = pd.MultiIndex.from_frame(chosen[["unique_id", "model"]])
     return chosen.assign(**skill.reindex(index).set_axis(chosen.index), n_may_be_best=n_may_be_best)
+
+
+def _rule_by_evidence(metrics: pd.DataFrame, previous: Sequence[pd.DataFrame]) -> str:
+    """Return the ensemble for all series: that of last week, unless another is clearly better."""
+    by_model = metrics.fillna({"errors_behind": 0.0}).groupby("model")["errors_behind"].first()
+    behind = by_model.reindex(list(RULES), fill_value=np.inf).to_numpy(dtype=np.float64)
+    last = previous[0]["model"] if previous else pd.Series(dtype=object)
+    last = last[last.isin(RULES)].mode()  # series without scores have naive
+    position = RULES.index(last[0]) if len(last) else 0
+    return RULES[choose_rule(behind, position)]
 
 
 def _not_scored(too_few: str | None) -> dict[str, Any]:

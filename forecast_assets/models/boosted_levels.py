@@ -213,7 +213,7 @@ def rolling_mean(values: Values, weeks: int) -> Values:
     return np.where(n > 0, total / np.maximum(n, 1), np.nan)
 
 
-def iso_week(days: NDArray[np.datetime64]) -> Values:
+def iso_week(days: NDArray[Any]) -> Values:
     """Return the ISO week numbers, 1 to 53: a year's last week stays next to the one before."""
     n_days = days.astype("datetime64[D]").astype(np.int64)
     thursday = (n_days - (n_days + 3) % 7 + 3).astype("datetime64[D]")  # day 0 was a Thursday

@@ -15,7 +15,7 @@ from forecast_assets.config.forecast_settings import column_suffix
 from forecast_assets.data.quality.evaluate import with_policy
 from forecast_assets.data.quality.finding import Finding
 from forecast_assets.errors import format_list
-from forecast_assets.forecasting.eligibility import INELIGIBLE, TOO_FEW
+from forecast_assets.forecasting.eligibility import TOO_FEW
 from forecast_assets.forecasting.leaderboard import leaderboard
 from forecast_assets.reporting import narrative, plots
 from forecast_assets.reporting.number_format import MISSING, format_score
@@ -36,6 +36,8 @@ MAX_ROWS = 20
 # Weeks ahead in the table; the charts show all.
 MAX_WEEKS_AHEAD = 8
 MAX_FINDINGS = 8
+# Reasons why models do not suit a series.
+MAX_REASONS = 5
 
 Context = dict[str, Any]
 
@@ -184,6 +186,7 @@ def _models(report: WeeklyReport, *, is_long: bool) -> Context:
     choices = report.best_model.merge(used, on="unique_id").replace({np.nan: None})
     switches = choices[choices["switched"].astype(bool)]
     failures = narrative.model_failures(report.metrics)
+    left_out = narrative.models_left_out(report.metrics)
     ranked = leaderboard(report.metrics, metric=report.metric)
     n_chosen = report.best_model["model"].value_counts()
     is_too_few = report.metrics["status"] == TOO_FEW
@@ -205,7 +208,10 @@ def _models(report: WeeklyReport, *, is_long: bool) -> Context:
         "n_compared": int(ranked["n_compared"].max()) if len(ranked) else 0,
         "failures": failures[:MAX_ROWS],
         "n_failures": len(failures),
-        "n_ineligible": int((report.metrics["status"] == INELIGIBLE).sum()),
+        "left_out": [
+            {**group, "models": format_list(group["models"])} for group in left_out[:MAX_REASONS]
+        ],
+        "n_left_out": len(left_out),
         "few_folds": narrative.few_folds(report.series, report.metrics, report.n_windows),
         "n_too_few": len(too_few),
         "too_few": format_list(map(narrative.bidi_isolate, too_few), limit=narrative.MAX_NAMES),

@@ -14,7 +14,8 @@ import pandas as pd
 from forecast_assets.config.forecast_settings import column_suffix
 from forecast_assets.errors import format_list
 from forecast_assets.forecasting import live_accuracy
-from forecast_assets.forecasting.eligibility import ELIGIBLE, FAILED, N_FAILED
+from forecast_assets.forecasting.eligibility import ELIGIBLE, FAILED, HAS, INELIGIBLE, N_FAILED
+from forecast_assets.forecasting.ensembles import COMBINATIONS
 from forecast_assets.reporting.number_format import is_zero
 from forecast_assets.reporting.summary import WeeklyReport
 from forecast_assets.storage.tables import CHAMPION
@@ -156,6 +157,25 @@ def model_failures(metrics: pd.DataFrame) -> list[dict[str, Any]]:
         for (model, _), rows in failed.groupby(["model", key], sort=True)
     ]
     return sorted(failures, key=lambda failure: -failure["n_series"])
+
+
+def models_left_out(metrics: pd.DataFrame) -> list[dict[str, Any]]:
+    """Group the models that do not suit a series by the cause, that of most series first.
+
+    Ensembles do not count: they lack what their members lack.
+    """
+    is_out = (metrics["status"] == INELIGIBLE) & ~metrics["model"].isin([*COMBINATIONS])
+    rows = metrics[is_out].sort_values("unique_id", kind="stable")
+    groups = [
+        {
+            "models": list(group["model"].unique()),
+            "n_series": group["unique_id"].nunique(),
+            "names": format_list(map(bidi_isolate, group["unique_id"].unique()), limit=MAX_NAMES),
+            "reason": " ".join(str(cause).split()),
+        }
+        for cause, group in rows.groupby(rows["reason"].str.replace(HAS, "", regex=True))
+    ]
+    return sorted(groups, key=lambda group: -group["n_series"])
 
 
 def few_folds(series: pd.DataFrame, metrics: pd.DataFrame, n_windows: int) -> str:

@@ -223,6 +223,13 @@ def _metrics(levels: Sequence[float]) -> TableContract:
             P_VALUE,
             nullable("standard_error", "Standard error of the selection metric over the folds."),
             Column("may_be_best", "bool", "Not significantly worse than the best (90 %)."),
+            nullable(
+                "errors_behind", "Standard errors by which an ensemble is behind the best of them."
+            ),
+            nullable(
+                "panel_error",
+                "Standard error over weeks of the mean error of all series, as a share of it.",
+            ),
             Column("fit_seconds", "float", "Seconds of computation, all folds.", volatile=True),
             optional(
                 "vintage_share",
@@ -262,7 +269,7 @@ def _forecast_accuracy(levels: Sequence[float]) -> TableContract:
             Column("naive_abs_error", "float", "Absolute error of the naive forecast."),
             optional("y_at_cutoff", "Value at the cutoff when the forecast was made."),
             *(
-                _nullable(
+                nullable(
                     f"in_{column_suffix(level)}",
                     f"Whether the value lies in the {level:g} % interval; null if there was none.",
                     "bool",

@@ -115,9 +115,9 @@ def test_show_prints_csv(folder: Path):
     rows = pd.DataFrame({"unique_id": 'a "b", c', "ds": ds, "y": [1.5, np.nan]})
     make_store(folder).write(make_raw(rows), make_commit("raw_data"))
     assert output_of("show", "raw_data", "--csv").splitlines() == [
-        "unique_id,ds,y,problem,given,file,note",
-        '"a ""b"", c",2024-01-05T06:30:00,1.5,,,,',
-        '"a ""b"", c",2024-01-06,,,,,',
+        "unique_id,ds,y,problem,given,published,file,note",
+        '"a ""b"", c",2024-01-05T06:30:00,1.5,,,,,',
+        '"a ""b"", c",2024-01-06,,,,,,',
     ]
     assert len(output_of("show", "raw_data", "--csv", "--limit", "1").splitlines()) == 2
     assert [r["ds"] for r in records("show", "raw_data")] == ["2024-01-05T06:30:00", "2024-01-06"]

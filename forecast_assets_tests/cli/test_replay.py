@@ -20,6 +20,8 @@ def test_the_weeks_are_replayed_below_the_folder(folder: Path):
     assert not (folder / "store").exists()
     weeks = records("replay", *NEAREST)
     assert [week["as_of"][:10] for week in weeks] == ["2024-09-23", "2024-09-30"]
+    compared = records("compare-rules", "--store", f"{folder}/replay/store")
+    assert {row["n_weeks"] for row in compared} == {6}  # five of the newest backtest, and one
     other = invoke("replay", *NEAREST, "--no-vintages")
     assert other.exit_code == 2
     assert "holds 2 weeks that were replayed with other settings" in other.output

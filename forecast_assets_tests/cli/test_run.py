@@ -72,6 +72,17 @@ def test_a_week_that_ran_twice_has_two_versions_of_every_table():
     assert output_of("verify").startswith("20 versions are readable")
 
 
+def test_the_rules_are_compared_on_the_newest_backtest(weeks: Weeks):
+    """In a store without metrics there is nothing to compare."""
+    rows = {row["rule"]: row for row in records("compare-rules")}
+    assert {"naive", "evidence", "combination_median"} <= set(rows)
+    assert rows["naive"]["to_naive"] == 1.0
+    assert sum(bool(row["chosen_now"]) for row in rows.values()) == 1
+    assert "has no version of metrics" in output_of(
+        "compare-rules", "--store", str(weeks.folder / "nothing"), exit_code=2
+    )
+
+
 @pytest.mark.usefixtures("weeks")
 def test_status_shows_the_forecast_with_the_latest_as_of():
     rows = {row["name"]: row for row in records("status")}
@@ -129,17 +140,17 @@ def test_a_held_forecast_is_shown_compared_and_accepted(
         name, day, y = last.split(",")
         wrong = f"{name},{day},{factor * float(y)}"
         (tmp_path / "source.csv").write_text("\n".join([*rows, wrong]))
-        assert "- b: combination_median forecast" in output_of("run", exit_code=1)
+        assert "- b: combination_inverse_error forecast" in output_of("run", exit_code=1)
     held = records("show", "held_forecast")
     assert [row["unique_id"] for row in held] == ["a", "b"]
-    assert held[1]["reason"].startswith("implausible: combination_median forecast ")
+    assert held[1]["reason"].startswith("implausible: combination_inverse_error forecast ")
     changed = records("diff", "held_forecast", "0", "1")
-    assert {row["unique_id"] for row in changed} == {"b"}
+    assert "b" in {row["unique_id"] for row in changed}
     line, table = [row for row in records("status") if row["name"] == "held_forecast"]
     assert (line["is_well"], table["value"]["n_rows"]) == (False, 2)
     published = output_of("run", "--accept")
     assert "made again: the forecast (1 series without a plausible one (b)) held" in published
-    assert "The forecast:   b: implausible: combination_median forecast " in published
+    assert "The forecast:   b: implausible: combination_inverse_error forecast " in published
     newest = records("show", "next_week_forecast")
     assert [row["y_hat"] for row in newest] == [row["y_hat"] for row in held]
 
@@ -149,6 +160,10 @@ RUNS = ["run", "run --as-of 2026-01-05 --json", "run --accept"]
 WITHDRAWALS = [
     "withdraw --as-of 2026-11-23 --reason 'The file was of last year'",
     "show withdrawals",
+]
+REPLAYS = [
+    "replay --from 2025-01-01 --to 2025-12-31",
+    "replay --from 2024-01-01 --to 2025-12-31 --every 4w --store var/replay-4w",
 ]
 
 
@@ -163,7 +178,7 @@ def test_the_examples_of_a_help_page_work(command: click.Command):
     assert 2 <= len(examples) <= 4
     assert command.name != "run" or examples == RUNS
     for example in examples:
-        if example not in RUNS + WITHDRAWALS:
+        if example not in RUNS + WITHDRAWALS + REPLAYS:
             # No daemon runs here, as the health check reports.
             is_failing = example.startswith("healthcheck") and "--no-daemon" not in example
             output_of(*shlex.split(example), exit_code=int(is_failing))

@@ -48,6 +48,7 @@ def write_week(
     *,
     rung: str = "champion",
     failed: tuple[str, ...] = (),
+    ineligible: tuple[str, ...] = (),
     previous: str | None = None,
     half_width: float = 2.0,
     past: int = 0,
@@ -55,8 +56,12 @@ def write_week(
     """Write a week as a run does; return the commit of its forecast."""
     raw = store.write(make_raw(make_series(a=Y)), make_commit("raw_data"))
     series = write_series(store, *Y, inputs=[raw])
-    failures = [make_scores().assign(model=name, status="failed", reason="x") for name in failed]
-    scores = pd.concat([make_scores(), *failures])
+    others = [
+        make_scores().assign(model=name, status=status, reason="x")
+        for status, names in (("failed", failed), ("ineligible", ineligible))
+        for name in names
+    ]
+    scores = pd.concat([make_scores(), *others])
     predictions = write_predictions(store, "naive", 1, inputs=[series])
     metrics = store.write(scores, make_commit("metrics", inputs=[predictions, series]))
     commit = make_commit("best_model", inputs=[metrics])
@@ -97,7 +102,7 @@ def test_a_quiet_week_is_well(tmp_path: Path):
         *("2024-10-11", "1", "none", "none", "none", "none"),
         *(f"{AS_OF:%Y-%m-%d %H:%M}", "run-1", "best_model 0, series 0, backtest_predictions 0"),
         *("none", "none"),
-        *("none", "none", "0", "–", "–", "none", str(tmp_path / "reports/1/report.html")),
+        *("none", "none", "none", "0", "–", "–", "none", str(tmp_path / "reports/1/report.html")),
     ]
 
 
@@ -136,7 +141,8 @@ def test_undelivered_notifications_are_shown_for_a_week(tmp_path: Path):
 
 def test_problems_are_named(tmp_path: Path):
     store = make_store(tmp_path)
-    write_week(store, rung="naive", failed=("tbats", "theta"), previous="ses")
+    failed, ineligible = ("tbats", "theta"), ("drift", "ridge")
+    write_week(store, rung="naive", failed=failed, ineligible=ineligible, previous="ses")
     (tmp_path / "reports/1/report.html").unlink()
     (make_settings(tmp_path).var / "outbox/queue.sqlite").mkdir(parents=True)
     lines = lines_of(store)
@@ -144,6 +150,8 @@ def test_problems_are_named(tmp_path: Path):
     assert lines["report"].display.endswith("reports/1/report.html")
     assert lines["models_failed"].value == ["tbats", "theta"]
     assert lines["models_failed"].display == "tbats on 1 series, theta on 1 series"
+    assert lines["models_left_out"].value == ["drift", "ridge"]
+    assert lines["models_left_out"].display == "drift, ridge on 1 series (x)"
     assert lines["not_by_champion"].display == "a: naive (naive)"
     changed = lines["champions_changed"]
     assert (changed.value, changed.display, changed.is_well) == (["a"], "a: ses → naive", None)
@@ -193,10 +201,11 @@ def test_a_lost_version_affects_only_its_own_lines(tmp_path: Path):
     store = make_store(tmp_path)
     data_files(store, "metrics")[0].unlink()
     lines = lines_of(store)
-    assert not_well(lines) == ["models_failed"]
+    assert not_well(lines) == ["models_failed", "models_left_out"]
     assert "Could not read version 0 of metrics" in lines["models_failed"].display
     data_files(store, "next_week_forecast")[0].unlink()
     lost = ["week", "n_series", "n_late", "not_by_champion", "left_out", "models_failed"]
+    lost += ["models_left_out"]
     assert not_well(lines_of(store)) == lost
 
 

@@ -154,6 +154,7 @@ def test_a_setting_has_its_value(text: str, table: str, key: str, value: object)
         ("[forecast]\nlevels = [nan]", "`forecast.levels.0` is nan: input should be"),
         ("[forecast]\nlevels = []", "`forecast.levels` is []: list should have at least 1 item"),
         ("[forecast]\nlevels = [95, 80]", "is [95, 80]: levels must ascend, each given once"),
+        ("[forecast]\nquantiles = [0.3333333]", "quantiles have at most 6 decimals"),
         ('[models]\nenabled = ["a", "b", "a"]', "is ['a', 'b', 'a']: given more than once: a"),
         ('[models]\nenabled = ["a-b"]', "`models.enabled.0` is 'a-b': string should match pattern"),
         ('[models]\nenabled = ["combination_mean"]', "combinations always compete; remove combi"),

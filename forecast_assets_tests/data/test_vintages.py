@@ -82,6 +82,15 @@ def test_a_quarantined_row_without_a_publication_time_is_kept():
     assert known["problem"].notna().sum() == 1
 
 
+def test_a_quarantined_row_replaces_none_before_it():
+    raw = make_published()
+    raw.loc[0, "problem"] = "y is no number"
+    raw.loc[0, "y"] = None
+    known = rows_known_at(raw, monday(9))
+    assert known.loc[known["problem"].isna(), "y"].sort_values().tolist() == [1, 20, 30, 40]
+    assert known["problem"].notna().sum() == 1
+
+
 def test_a_published_vintage_is_the_series_of_its_tick(settings: Settings):
     raw = make_published()
     vintages = published_vintages(raw, settings, TICKS, as_of=TICKS[-1])

@@ -98,11 +98,11 @@ def test_an_implausible_forecast_is_held_kept_and_named_everywhere(
     }
     rows = store.read([held]).set_index("unique_id")
     assert list(rows.index) == ["a", "b", "c"]
-    assert rows.loc["b", "reason"].startswith("implausible: combination_median forecast ")
+    assert rows.loc["b", "reason"].startswith("implausible: combination_inverse_error forecast ")
     (event,) = [event for event in result.all_events if event.is_step_failure]
     message = str(event.step_failure_data.user_failure_data.description)
     assert "that of 1 of 3 series is not plausible. `next_week_forecast` was not" in message
-    assert "\n- b: combination_median forecast " in message
+    assert "\n- b: combination_inverse_error forecast " in message
     assert "`forecast-assets run --accept`" in message
     assert f'forecast_assets/accept = "{held.data_version}"' in message
     check = check_of(result)

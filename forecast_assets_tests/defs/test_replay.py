@@ -23,15 +23,16 @@ from forecast_assets.defs.launcher import replay_weeks
 from forecast_assets.defs.replay import ReplayPlan, find_week
 from forecast_assets.errors import DataError, SettingsError
 from forecast_assets.storage.store import Store
-from forecast_assets.storage.tables import table_contracts
+from forecast_assets.storage.tables import ASSETS, DATA_FINDINGS, TABLES, table_contracts
 from forecast_assets_tests.builders import make_series, walk, week_settings, write_source
 from forecast_assets_tests.dagster_runs import run_week
 
 FIRST_MONDAY = datetime(2024, 1, 8, tzinfo=UTC)
 N_WEEKS = 30
 Y = {"a": walk(N_WEEKS, seed=1), "b": walk(N_WEEKS, seed=2)}
-# What a replay writes, without the times that it was made at.
+# What a replay of a week and its run write alike.
 COMPARED = ("raw_data", "series", "backtest_predictions", "metrics", "next_week_forecast")
+# When a run computed a row, and how long that took.
 VOLATILE = {"made_at", "fit_seconds"}
 
 
@@ -93,17 +94,52 @@ def instance() -> Iterator[dg.DagsterInstance]:
         yield opened
 
 
+def changed_after(rows: pd.DataFrame, tick: datetime) -> pd.DataFrame:
+    """Change what was published after a tick: multiply, remove and add rows, and a new series."""
+    is_later = rows["published"] > tick.replace(tzinfo=None)
+    known, later = rows[~is_later], rows[is_later]
+    kept = later.assign(y=-3.7 * later["y"]).iloc[1::2]  # the others are removed
+    at = later["published"].min() + pd.Timedelta(hours=1)
+    rewritten = known.drop_duplicates(["unique_id", "ds"]).assign(published=at)
+    rewritten["y"] *= np.linspace(0.1, 10, len(rewritten))
+    other = rewritten[rewritten["unique_id"] == "a"].assign(unique_id="z")
+    wrong = later.iloc[:4:2].assign(y=["n/a", "1e300"])
+    return pd.concat([other, rewritten, kept, wrong, known], ignore_index=True)
+
+
+def everything_of(store: Store, as_of: datetime) -> dict[str, pd.DataFrame]:
+    """Return every table of a replayed week, and the files of its report by their names."""
+    found = {}
+    for asset in TABLES:
+        commits = [commit for commit in store.history(asset) if commit.as_of == as_of]
+        if commits:
+            frame = store.read(commits)
+            found[asset] = frame.drop(columns=[name for name in VOLATILE if name in frame])
+    files = found["weekly_report"]["file"]
+    found["pages"] = pd.DataFrame({"text": [(store.var / file).read_text() for file in files]})
+    return found
+
+
 def test_what_was_published_after_a_tick_changes_no_number_of_it(tmp_path: Path):
-    rows, last = published_rows(), monday(25)
-    store = replay(make_settings(tmp_path / "a", rows), 24, 25)
-    is_later = rows["published"] > last.replace(tzinfo=None)
-    rng = np.random.default_rng(0)
-    other = rows.assign(y=rows["y"].where(~is_later, rng.uniform(-1e6, 1e6, size=len(rows))))
-    again = replay(make_settings(tmp_path / "b", other), 24, 25)
-    for as_of in (monday(24), last):
-        before, after = tables(store, as_of), tables(again, as_of)
-        for asset, frame in before.items():
-            pd.testing.assert_frame_equal(frame, after[asset], check_exact=True)
+    """The whole graph: every table with all partitions, and every file of the report."""
+    rows, small = published_rows(), {"horizon": 2, "n_windows": 8}
+    models = {"enabled": ["naive", "window_average", "drift", "pooled_growth"]}
+    settings = make_settings(tmp_path, rows, backtest=small, models=models)
+    source = settings.source.model_copy(update={"on_bad_rows": "quarantine"})
+    settings = settings.model_copy(update={"source": source})
+    before = replay(settings, 23, 25)
+    # The same source and settings give the runs the same ids, which pages and paths contain.
+    make_settings(tmp_path, changed_after(rows, monday(24)), backtest=small, models=models)
+    again = replay(settings.model_copy(update={"var": tmp_path / "again"}), 23, 25)
+    for as_of in (monday(23), monday(24)):
+        first, second = everything_of(before, as_of), everything_of(again, as_of)
+        assert first.keys() == second.keys() == {*ASSETS, DATA_FINDINGS, "pages"}
+        for name, frame in first.items():
+            pd.testing.assert_frame_equal(frame, second[name], check_exact=True, obj=name)
+    assert set(first["backtest_predictions"]["model"]) == {*models["enabled"]}
+    assert len(first["forecast_accuracy"])
+    first, second = everything_of(before, monday(25)), everything_of(again, monday(25))
+    assert not [name for name, frame in first.items() if frame.equals(second[name])]
 
 
 def test_a_tick_knows_its_vintage_and_corrects_it(tmp_path: Path):
@@ -173,12 +209,15 @@ def test_a_replay_goes_on_where_it_was(tmp_path: Path):
     reports = [*(settings.var / "replay/reports").iterdir()]
     assert len(reports) == 2
     assert not (settings.var / "store").exists()
+    with pytest.raises(SettingsError, match="holds 2 weeks after 2024-06-17: as of 2024-06-24"):
+        replay(settings, 23, 25)
 
 
 def test_what_a_week_forecast_live_is_the_fold_of_the_weeks_after_it(tmp_path: Path):
     """Each week computes one fold of each series: its own forecast."""
     models = {"enabled": ["naive", "ses"]}
-    settings = make_settings(tmp_path, published_rows(), models=models)
+    rule = {"policy": "combination"}
+    settings = make_settings(tmp_path, published_rows(), models=models, selection=rule)
     n_folds = []
     for week in (23, 24, 25):
         replay(settings, week, week)

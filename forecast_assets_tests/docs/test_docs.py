@@ -5,11 +5,12 @@ import json
 import pandas as pd
 import pytest
 
-from forecast_assets.config.settings import DEFAULT_MODELS, ROOT
+from forecast_assets.config.settings import DEFAULT_MODELS, ROOT, Settings
 from forecast_assets_tests.markdown_blocks import README, read, rows_of
 
 TEXT = read(ROOT / "docs" / "choosing.md")
 RESULTS = pd.DataFrame(json.loads((ROOT / "benchmarks" / "results" / "choosing.json").read_text()))
+DEFAULT = Settings().selection.policy
 GROUPS = list(dict.fromkeys(RESULTS["group"]))
 
 
@@ -40,22 +41,22 @@ def test_members_and_intervals_are_as_measured():
 
 def test_coverage_is_as_measured():
     names = ["n", "coverage_80", "coverage_80_error", "coverage_95", "coverage_95_error"]
-    figures = RESULTS[RESULTS["rule"] == "combination_median"].set_index("group")[names]
+    figures = RESULTS[RESULTS["rule"] == DEFAULT].set_index("group")[names]
     rows = rows_of("group", TEXT)
     assert list(rows) == GROUPS
     for group, cells in rows.items():
         agree([part for cell in cells for part in cell.split(" ± ")], figures.loc[group])
 
 
-def test_the_default_has_the_least_error_of_all_rules():
+def test_the_default_is_not_far_behind_the_best_rule():
     errors = measured("of_naive").loc[list(rows_of("rule", TEXT)), "all"]
-    assert errors.idxmin() == "combination_median"
+    assert errors[DEFAULT] < errors.min() + 0.006
 
 
 def test_the_readme_has_the_measured_figures():
     demo = RESULTS[RESULTS["group"] == "petroleum"].set_index("rule")
     singles = demo.loc[list(DEFAULT_MODELS), "of_naive"]
-    rules = ["combination_median", "best", singles.idxmin(), "naive"]
+    rules = [DEFAULT, "best", singles.idxmin(), "naive"]
     names = ["of_naive", "switches_a_year", "coverage_80", "coverage_95"]
     rows = rows_of("rule", read(README))
     assert f"`{singles.idxmin()}`" in list(rows)[2]

@@ -1,14 +1,16 @@
 """Ensembles: the weights of members, which folds they use, and failing members."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from forecast_assets.forecasting.ensembles import (
     COMBINATIONS,
-    MAX_MEMBERS,
+    MAX_WEIGHTED_MEMBERS,
     MIN_FOLDS_FOR_SUBSET,
+    best_of_panel_weights,
     equal_weights,
     greedy_weights,
     inverse_error_weights,
@@ -55,6 +57,7 @@ def block_of(
         y,
         y_hat,
         able,
+        np.ones((len(y_hat), shape[1] + 1)),
         LEVEL,
         np.ones((shape[0], 1, 1), dtype=bool),
     )
@@ -75,34 +78,44 @@ def test_the_mean_and_the_median_of_three_and_four():
 
 
 def test_inverse_error_weighs_by_the_folds_before():
-    """Before the second fold nothing is known."""
+    """Before the first fold nothing is known."""
     combined = at_folds("combination_inverse_error", [1.0, 0.0, 0.0], [3.0, 8.0, 8.0], y=[0.0] * 3)
-    assert combined[:2] == [2.0, 2.0]
-    # Mean errors are 1/2 and 11/2: shares of 11/12 and 1/12.
-    assert combined[2] == pytest.approx(8 / 12)
+    assert combined[:2] == [2.0, pytest.approx(8 / (1 + 3**0.5))]
+    # Mean errors are 1/2 and 11/2, and the same on the panel: weights are the roots of 11 and 1.
+    assert combined[2] == pytest.approx(8 / (1 + 11**0.5))
 
 
 def test_the_few_of_the_lowest_error_so_far_are_members():
     """Of equals the first; before any fold all, as nothing tells them apart."""
-    errors = arranged(*([float(size)] for size in (9, 1, 2, 3, 8, 4, 4, 4)))
-    assert list(np.flatnonzero(equal_weights(errors, everyone(8), ONE)[:, 0])) == [1, 2, 3, 5, 6]
-    assert equal_weights(errors, everyone(8), ONE).sum() == pytest.approx(1.0)
-    assert list(equal_weights(errors[:, :, :0], everyone(8), 0 * ONE)[:, 0]) == [1 / 8] * 8
-    inverse = inverse_error_weights(errors, everyone(8), ONE)[:, 0]
-    np.testing.assert_allclose(inverse[[1, 2, 5]] / inverse[1], [1, 1 / 2, 1 / 4])
-    assert np.count_nonzero(inverse) == MAX_MEMBERS
+    errors = arranged(*([float(size)] for size in (9, 1, 4, 9, 8, 16, 16, 16)))
+    same = np.ones(8)
+    equal = equal_weights(errors, everyone(8), ONE, same)[:, 0]
+    assert list(np.flatnonzero(equal)) == [0, 1, 2, 3, 4]
+    assert equal.sum() == pytest.approx(1.0)
+    assert list(equal_weights(errors[:, :, :0], everyone(8), 0 * ONE, same)[:, 0]) == [1 / 8] * 8
+    inverse = inverse_error_weights(errors, everyone(8), ONE, same)[:, 0]
+    np.testing.assert_allclose(inverse[[1, 2, 4]] / inverse[1], [1, 1 / 2, 8**-0.5])
+    assert np.count_nonzero(inverse) == MAX_WEIGHTED_MEMBERS
+
+
+def test_what_a_model_does_on_the_panel_counts_as_much_as_on_the_series():
+    """The first is three times as good on the series, the second four times as on the panel."""
+    errors, panel = arranged([1.0], [3.0]), np.array([4.0, 1.0])
+    weights = inverse_error_weights(errors, everyone(2), ONE, panel)[:, 0]
+    assert weights[1] / weights[0] == pytest.approx((4 / 3) ** 0.5)
+    assert list(best_of_panel_weights(errors, everyone(2), ONE, panel)[:, 0]) == [0.0, 1.0]
 
 
 def test_models_without_an_error_have_all_the_weight():
     errors = arranged([0.0, 0.0], [1.0, 2.0], [0.0, 0.0])
-    weights = inverse_error_weights(errors, everyone(3), 2 * ONE)
+    weights = inverse_error_weights(errors, everyone(3), 2 * ONE, np.ones(3))
     assert list(weights[:, 0]) == [0.5, 0.0, 0.5]
 
 
 def test_the_best_subset_is_found_greedily():
     """Two models with opposite errors beat the best single one; a third makes the mean worse."""
     errors = arranged([2.0] * 10, [-2.0] * 10, [1.5] * 10)
-    weights = greedy_weights(errors, everyone(3), 10 * ONE)
+    weights = greedy_weights(errors, everyone(3), 10 * ONE, np.ones(3))
     # 1.5; (1.5 - 2) / 2 = -0.25; (3 - 2) / 3 = 0.33; (3 - 4) / 4 = -0.25; (4.5 - 4) / 5 = 0.1.
     assert list(weights[:, 0]) == pytest.approx([0.0, 0.4, 0.6])
 
@@ -111,7 +124,8 @@ def test_few_folds_choose_no_subset():
     """A fold whose actual is unknown is none."""
     errors = arranged([1.0] * MIN_FOLDS_FOR_SUBSET, [5.0] * MIN_FOLDS_FOR_SUBSET)
     weights = [
-        greedy_weights(errors, everyone(2), n * ONE) for n in range(MIN_FOLDS_FOR_SUBSET + 1)
+        greedy_weights(errors, everyone(2), n * ONE, np.ones(2))
+        for n in range(MIN_FOLDS_FOR_SUBSET + 1)
     ]
     assert [list(each[:, 0]) for each in weights] == [[0.5, 0.5]] * MIN_FOLDS_FOR_SUBSET + [[1, 0]]
 
@@ -153,12 +167,28 @@ def test_a_failing_member_leaves_the_forecast_to_the_others(pool: "type[mean]"):
     assert np.isnan(pool(y_hat[1:2], weights[1:2])[0, 0])
 
 
+@pytest.mark.parametrize("name", COMBINATIONS)
+def test_models_that_have_no_fold_yet_count_alike(name: str):
+    """At its first fold, after enough others to know errors, each has the same weight."""
+    nan, n_before = math.nan, 10
+    late = [[nan] * n_before + [2.0, 4.0], [nan] * n_before + [4.0, 4.0]]
+    assert at_folds(name, *late, y=[1.0, 30.0] * 6)[n_before] == pytest.approx(3.0)
+
+
+def test_the_best_model_of_the_panel_is_one_that_forecasts_the_fold():
+    late, whole = [math.nan] * 2 + [1.0] * 2, [8.0] * 4
+    block = block_of(arranged(late, whole), arranged([0.0] * 4)[0])
+    known = replace(block, panel_error=np.tile([[0.5], [0.8]], (1, 5)))
+    combined = COMBINATIONS["combination_best_model"].combine_folds(known, n_over=behind(4))
+    assert combined[0, :, 0].tolist() == [8.0, 8.0, 1.0, 1.0]
+
+
 def test_a_model_without_the_first_folds_is_weighed_by_its_ratio_to_naive_on_its_own():
     """Naive errs by 10 at every fold; the late model by 5 at the two it has, the other by 8."""
     nan = math.nan
     late, whole = [nan, nan, 5.0, 5.0], [8.0] * 4
     block = block_of(arranged(late, whole), arranged([0.0] * 4)[0])
     weights = COMBINATIONS["combination_inverse_error"].weights(block)
-    assert weights[:, 0] == pytest.approx([8 / 13, 5 / 13])
+    assert weights[1, 0] / weights[0, 0] == pytest.approx((5 / 8) ** 0.5)
     combined = COMBINATIONS["combination_mean"].combine_folds(block, n_over=behind(4))
     assert combined[0, :, 0].tolist() == [8.0, 8.0, 6.5, 6.5]

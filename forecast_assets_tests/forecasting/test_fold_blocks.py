@@ -24,6 +24,7 @@ def make_block(y: Values) -> SeriesBlock:
         y,
         nothing,
         nothing[:, :, 0, 0],
+        nothing[:, 0, :, 0],
         LEVEL,
         np.ones((n_series, 1, 1), dtype=bool),
     )

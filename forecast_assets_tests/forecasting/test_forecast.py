@@ -10,12 +10,8 @@ from forecast_assets.backtesting.dask_pool import DaskPool
 from forecast_assets.config.settings import BacktestSettings, ForecastPolicy, Settings
 from forecast_assets.forecasting.fallback import Attempt
 from forecast_assets.forecasting.forecast import WeekForecast, forecast, select_attempts
-from forecast_assets.forecasting.intervals import (
-    POOL_POINTS,
-    WEEKLY_DECAY,
-    ErrorPool,
-    quantiles,
-)
+from forecast_assets.forecasting.intervals import quantiles
+from forecast_assets.forecasting.panel_errors import POOL_POINTS, WEEKLY_DECAY, ErrorPool
 from forecast_assets.forecasting.volatility import recent_volatility
 from forecast_assets.storage.tables import table_contracts
 from forecast_assets_tests.builders import (
@@ -85,16 +81,30 @@ def test_intervals_are_drawn_from_the_models_own_backtest_errors(settings: Setti
     """The 29 errors of naive are the last 29 changes, each divided by the volatility then."""
     y = np.array(walk(59, seed=1))
     row = forecast_of(make_series(a=list(y)), settings, ("naive", None)).iloc[0]
-    scores = np.abs(np.diff(y[-30:])) / next(recent_volatility([y]))[-30:-1]
+    scores = np.abs(np.diff(y[-30:])) / next(recent_volatility([y]))[-30:-1, 0]
     weights = WEEKLY_DECAY ** np.arange(29, 0, -1.0)
     nothing = ErrorPool(np.zeros((1, POOL_POINTS)), np.zeros(1), np.zeros(1))
     for level, end in ((80, "hi_80"), (95, "lo_95")):
         radius = (
             quantiles(scores[None], weights[None], [level], nothing)[0, 0, 0]
-            * next(recent_volatility([y]))[-1]
+            * next(recent_volatility([y]))[-1, 0]
         )
         np.testing.assert_allclose(abs(row[end] - row["y_hat"]), radius)
     assert row["backtest_mae"] == pytest.approx(np.abs(np.diff(y[-30:])).mean())
+
+
+def test_quantiles_are_the_ends_of_intervals(tmp_path: Path):
+    quantiles = [0.025, 0.1, 0.25, 0.5, 0.9]
+    settings = make_settings(
+        tmp_path, models={"enabled": ["naive"]}, forecast={"quantiles": quantiles}
+    )
+    series = make_series(a=walk(80, seed=1))
+    row = week_of(series, settings, ("naive", None)).published.iloc[0]
+    ends = ["lo_95", "lo_80", "y_hat", "hi_80"]
+    assert list(row[["q0.025", "q0.1", "q0.5", "q0.9"]]) == list(row[ends])
+    assert row["q0.1"] < row["q0.25"] < row["y_hat"]
+    contract = table_contracts(settings.forecast.levels, quantiles)["next_week_forecast"]
+    contract.check(row.to_frame().T.infer_objects())
 
 
 def test_a_level_that_too_few_errors_can_hold_has_no_interval(settings: Settings):

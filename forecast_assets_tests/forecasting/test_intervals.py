@@ -9,13 +9,17 @@ from hypothesis import strategies as st
 
 from forecast_assets.forecasting.intervals import (
     MAX_POOL_WEIGHT,
+    half_widths,
+    quantiles,
+    weighted_interval_score,
+)
+from forecast_assets.forecasting.panel_errors import (
+    PANEL_MEAN_WEIGHT,
     POOL_POINTS,
     POOL_SHARES,
     WEEKLY_DECAY,
     ErrorPool,
-    half_widths,
-    quantiles,
-    weighted_interval_score,
+    PanelErrors,
 )
 from forecast_assets.forecasting.volatility import VOLATILITY_HALF_LIFE, recent_volatility
 from forecast_assets.models.base import Values
@@ -54,11 +58,16 @@ def empty_pool(n: int) -> ErrorPool:
     return ErrorPool(np.zeros((n, POOL_POINTS)), np.zeros(n), np.zeros(n))
 
 
+def panel_of(weeks: Values, pool: ErrorPool, *, horizon: int) -> PanelErrors:
+    """Return a panel with the same pool for every week ahead, and without known means."""
+    return PanelErrors(weeks, np.zeros((len(weeks), horizon)), weeks, [pool] * horizon)
+
+
 def rolling(errors: Values, levels: list[float], *, step: int = 1) -> Values:
     """Return the half-widths at each fold of constant volatility: [S, K, H] -> [L, S, K, H]."""
-    ones, weeks = np.ones(errors.shape[:2]), step * np.arange(errors.shape[1])
-    pools = [empty_pool(errors.shape[1])] * errors.shape[2]
-    return half_widths(errors, ones, weeks, levels, pools)
+    weeks, horizon = step * np.arange(errors.shape[1]), errors.shape[2]
+    panel = panel_of(weeks, empty_pool(len(weeks)), horizon=horizon)
+    return half_widths(errors, np.ones(errors.shape), weeks, levels, panel)
 
 
 def newest(
@@ -71,15 +80,22 @@ def newest(
 ) -> Values:
     """Return the half-widths a week after the last fold: [S, K] -> [L, S]."""
     n_series, n = errors.shape
+    now = np.array([n])
+    panel = PanelErrors(np.arange(n + 1), np.zeros((n + 1, 1)), now, [pool or empty_pool(1)])
     return half_widths(
         errors[:, :, None],
-        np.ones(errors.shape) if volatility is None else volatility,
+        (np.ones(errors.shape) if volatility is None else volatility)[:, :, None],
         np.arange(n),
         levels,
-        [pool or empty_pool(1)],
-        target_weeks=np.array([n]),
-        target_volatility=np.full((n_series, 1), volatility_now),
+        panel,
+        target_weeks=now,
+        target_volatility=np.full((n_series, 1, 1), volatility_now),
     )[:, :, 0, 0]
+
+
+def volatilities(panel: list[Values]) -> list[Values]:
+    """Return the recent volatility of each series for the next week."""
+    return [volatility[:, 0] for volatility in recent_volatility(panel)]
 
 
 def test_with_equal_weights_it_is_the_usual_conformal_quantile():
@@ -188,19 +204,8 @@ def test_with_a_pool_the_highest_levels_hold_too():
     assert np.isnan(held[4])
 
 
-def test_intervals_never_narrow_with_the_weeks_ahead():
-    """Errors of the third week happen to be small; they widen no interval, and narrow none."""
-    errors = np.abs(np.random.default_rng(4).normal(size=(20, 60, 4))) * [1.0, 2.0, 0.5, 2.0]
-    first, second, third, fourth = np.moveaxis(rolling(errors, [80])[0], -1, 0)
-    is_known = ~np.isnan(fourth)
-    assert is_known.sum() > 20 * 40
-    np.testing.assert_array_equal(third[is_known], second[is_known])
-    assert (second >= first)[is_known].all()
-    assert (fourth >= third)[is_known].all()
-
-
 def test_a_fold_is_given_only_errors_known_at_its_cutoff(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("forecast_assets.forecasting.intervals.WEEKLY_DECAY", 1.0)
+    monkeypatch.setattr("forecast_assets.forecasting.panel_errors.WEEKLY_DECAY", 1.0)
     result = rolling(np.array([1.0, 2.0, 3.0, 4.0, 100.0, 5.0])[None, :, None], [75])[0, 0, :, 0]
     np.testing.assert_equal(result, [math.nan, math.nan, math.nan, 3.0, 4.0, 100.0])
 
@@ -217,6 +222,59 @@ def test_recent_errors_count_more():
     assert 0.5 < WEEKLY_DECAY < 1
 
 
+def test_a_series_with_larger_scores_than_the_panel_has_wider_intervals():
+    """Its mean of 40 scores counts as such, and that of the panel as 16 of its own."""
+    rng = np.random.default_rng(12)
+    size = np.repeat([1.0, 3.0], [9, 1])[:, None, None]
+    errors = size * rng.uniform(0.1, 1.0, size=(10, 40, 1))
+    weeks, now = np.arange(40), np.array([40])
+    panel = PanelErrors.from_scores([(errors, weeks)], now, horizon=1)
+    weights = WEEKLY_DECAY ** np.arange(40.0, 0.0, -1.0)
+    totals = (errors[:, :, 0] * weights).sum(axis=1)
+    mean = totals.mean() / weights.sum()
+    expected = (totals / mean + PANEL_MEAN_WEIGHT) / (weights.sum() + PANEL_MEAN_WEIGHT)
+    np.testing.assert_allclose(panel.expected_size(errors, weeks, now)[:, 0, 0], expected)
+    widths = half_widths(
+        errors,
+        np.ones(errors.shape),
+        weeks,
+        [80],
+        panel,
+        target_weeks=now,
+        target_volatility=np.ones((10, 1, 1)),
+    )[0, :, 0, 0]
+    assert widths[:9] == pytest.approx(np.full(9, 0.82), rel=0.15)
+    assert widths[9] > 2 * widths[:9].max()
+
+
+def test_an_outlier_changes_the_size_to_expect_little():
+    errors = np.random.default_rng(14).uniform(0.5, 1.5, size=(10, 40, 1))
+    weeks, now = np.arange(40), np.array([40])
+    with_outlier = errors.copy()
+    with_outlier[0, 20] = 1e6
+    before, after = (
+        PanelErrors.from_scores([(scores, weeks)], now, horizon=1).expected_size(scores, weeks, now)
+        for scores in (errors, with_outlier)
+    )
+    assert before[0] < after[0] < 1.12 * before[0]
+
+
+def test_the_size_to_expect_knows_no_later_week():
+    scores = np.random.default_rng(13).exponential(size=(6, 30, 3))
+    weeks = np.arange(30)
+    changed = np.where(weeks[:, None] >= 20, 9.0, scores)
+    before, after = (
+        PanelErrors.from_scores([(values, weeks)], weeks, horizon=3) for values in (scores, changed)
+    )
+    for h in range(3):
+        sizes = (
+            panel.expected_size(values, weeks, weeks)[:, : 21 + h, h]
+            for panel, values in ((before, scores), (after, changed))
+        )
+        np.testing.assert_array_equal(*sizes)
+        assert (before.means[21 + h, h] != after.means[21 + h, h]).all()
+
+
 def test_a_half_width_is_proportional_to_volatility():
     errors = np.tile([1.0, 2.0], 20)[None]
     assert newest(errors, [80], volatility_now=3.0) == 3 * newest(errors, [80])
@@ -224,17 +282,25 @@ def test_a_half_width_is_proportional_to_volatility():
 
 def test_volatility_is_the_recent_mean_change():
     y = np.cumsum(np.tile([1.0, -1.0], 200))
-    np.testing.assert_allclose(next(recent_volatility([y]))[1:], 1.0)
+    np.testing.assert_allclose(volatilities([y])[0][1:], 1.0)
     louder = np.concatenate([y, np.cumsum(np.tile([5.0, -5.0], 13))])  # half a half-life
     assert len(louder) - len(y) == VOLATILITY_HALF_LIFE
-    assert next(recent_volatility([louder]))[-1] == pytest.approx(3.0, abs=0.02)
+    assert volatilities([louder])[0][-1] == pytest.approx(3.0, abs=0.02)
+
+
+def test_the_further_ahead_the_longer_is_what_counts_as_recent():
+    y = np.cumsum(np.tile([1.0, -1.0], 400))
+    louder = np.concatenate([y, np.cumsum(np.tile([5.0, -5.0], VOLATILITY_HALF_LIFE))])
+    (volatility,) = recent_volatility([louder], horizon=4)
+    expected = [1 + 4 * (1 - 0.5 ** (2 / h)) for h in (1, 2, 3, 4)]
+    np.testing.assert_allclose(volatility[-1], expected, rtol=0.01)
 
 
 def test_an_outlier_counts_as_a_few_usual_changes():
     rng = np.random.default_rng(5)
     calm = rng.normal(100, 10, 160)
     spike = np.where(np.arange(160) == 100, 1100.0, calm)
-    of_calm, of_spike = recent_volatility([calm, spike])
+    of_calm, of_spike = volatilities([calm, spike])
     np.testing.assert_array_equal(of_spike[:100], of_calm[:100])
     assert (of_spike[100:] < 1.5 * of_calm[100:]).all()
     assert of_spike[110] < 1.3 * of_calm[110]
@@ -247,7 +313,7 @@ def test_changes_that_are_usual_for_a_series_are_no_outliers():
     demand = np.where(rng.random(200) < 0.2, rng.integers(1, 9, 200), 0.0)
     weights = 0.5 ** (np.arange(199)[::-1] / VOLATILITY_HALF_LIFE)
     panel = [rng.normal(100, 10, 200), rare, demand]
-    for y, volatility in zip(panel, recent_volatility(panel), strict=True):
+    for y, volatility in zip(panel, volatilities(panel), strict=True):
         plain = (weights * np.abs(np.diff(y))).sum() / weights.sum()
         assert volatility[-1] == pytest.approx(plain, rel=1e-12)
 
@@ -256,7 +322,7 @@ def test_a_series_that_moves_more_from_now_on_has_the_volatility_for_it_within_a
     rng = np.random.default_rng(7)
     steps = rng.normal(size=300) * np.where(np.arange(300) < 200, 1, 10)
     plain = np.abs(steps[200:]).mean()
-    volatility = next(recent_volatility([np.cumsum(steps)]))
+    volatility = volatilities([np.cumsum(steps)])[0]
     assert volatility[200 + VOLATILITY_HALF_LIFE] > plain / 3
     assert volatility[-1] == pytest.approx(plain, rel=0.2)
 
@@ -264,23 +330,21 @@ def test_a_series_that_moves_more_from_now_on_has_the_volatility_for_it_within_a
 def test_filled_weeks_have_no_part_in_volatility():
     y = np.random.default_rng(8).normal(100, 10, 60)
     is_filled = np.isin(np.arange(60), [5, 20, 21, 40])
-    with_gaps, real = recent_volatility([np.where(is_filled, np.nan, y), y[~is_filled]])
+    with_gaps, real = volatilities([np.where(is_filled, np.nan, y), y[~is_filled]])
     np.testing.assert_array_equal(with_gaps[~is_filled], real)
     np.testing.assert_array_equal(with_gaps[[5, 20, 21, 40]], with_gaps[[4, 19, 19, 39]])
 
 
 def test_volatility_uses_no_later_week():
     y = np.random.default_rng(3).normal(size=80).cumsum()
-    np.testing.assert_array_equal(
-        next(recent_volatility([y[:50]])), next(recent_volatility([y]))[:50]
-    )
+    np.testing.assert_array_equal(volatilities([y[:50]])[0], volatilities([y])[0][:50])
 
 
 def test_volatility_is_zero_until_a_series_moves_and_positive_from_then_on():
-    assert next(recent_volatility([np.array([5.0])])).tolist() == [0.0]
-    assert next(recent_volatility([np.full(20, 5.0)])).tolist() == [0.0] * 20
+    assert volatilities([np.array([5.0])])[0].tolist() == [0.0]
+    assert volatilities([np.full(20, 5.0)])[0].tolist() == [0.0] * 20
     moved_once = np.array([0.0, 10.0, 0.0] + [0.0] * 2000)
-    assert (next(recent_volatility([moved_once]))[1:] > 0).all()
+    assert (volatilities([moved_once])[0][1:] > 0).all()
 
 
 def test_a_series_that_never_moved_has_an_interval_by_its_own_errors_alone():

@@ -78,7 +78,7 @@ def test_a_candidate_that_failed_somewhere_is_not_in_the_set_of_the_best(tmp_pat
     is_best = rows["may_be_best_overall"]
     # The ensembles that hold the failed model are better every week.
     assert is_best[["odd", "good"]].to_list() == [False, False]
-    assert is_best["combination_best_subset"]
+    assert is_best["combination_best_model"]
 
 
 def test_errors_are_averaged_by_weeks_ahead(tmp_path: Path):

@@ -186,6 +186,8 @@ def test_what_a_model_fails_or_lacks_besides_still_excludes_it(
     rows = score(predictions, series, settings).set_index("model")
     assert list(rows.loc[list(errors), "status"]) == ["failed", "ineligible", "scored"]
     assert rows.loc["failing", "reason"] == f"1 of {n} forecasts: ValueError: no"
+    reason = f"too short for most folds: it needs 52 values and has them at {n - 1} of {WINDOWS}"
+    assert rows.loc["younger", "reason"] == reason
 
 
 def test_a_series_of_one_week_is_ineligible_for_every_model(settings: Settings):
@@ -280,14 +282,37 @@ def test_series_of_every_length_have_the_errors_that_each_would_have_alone(setti
     everything = make_series(**values)
     predictions = make_predictions(everything, settings, m=[1.0, -0.5, 2.0], k=[0.1, 0.3, -3.0])
     together = score(predictions, everything, settings)
-    by_intervals = ["wis", "coverage_80", "coverage_95"]  # which depend on all series
+    # Intervals and ensembles depend on all series.
+    by_intervals, is_single = (
+        ["wis", "coverage_80", "coverage_95", "errors_behind", "panel_error"],
+        ["m", "k"],
+    )
+    together = together[together["model"].isin(is_single)]
     for name in ("long", "short", "tiny"):
         own = predictions[predictions["unique_id"] == name].reset_index(drop=True)
         alone = score(own, make_series(**{name: values[name]}), settings)
+        alone = alone[alone["model"].isin(is_single)].reset_index(drop=True)
         of_it = together[together["unique_id"] == name].reset_index(drop=True)
         pd.testing.assert_frame_equal(
             *(frame.drop(columns=by_intervals) for frame in (of_it, alone))
         )
+
+
+def test_the_error_of_a_panel_is_true_where_series_have_bad_weeks_together(settings: Settings):
+    """Every model is a simulated history of a panel whose series share a shock in each week."""
+    n_series, n_histories, rng = 12, 100, np.random.default_rng(4)
+    series = make_series(**{f"s{i:02}": walk(N, seed=i) for i in range(n_series)})
+    shape = (n_histories, n_series, WINDOWS)
+    shocks = rng.normal(size=(n_histories, 1, WINDOWS)) + rng.normal(scale=0.35, size=shape)
+    errors = {f"m{i}": list(shock.ravel()) for i, shock in enumerate(shocks)}
+    scores = score(make_predictions(series, settings, **errors), series, settings)
+    by_model = scores[scores["model"].isin(errors)].groupby("model")
+    pooled = by_model["mase"].mean()
+    reported = (by_model["panel_error"].first() * pooled).mean()
+    if_independent = by_model["standard_error"].agg(lambda e: np.sqrt((e**2).sum()) / len(e)).mean()
+    true = pooled.std()
+    assert 0.75 < reported / true < 1.3
+    assert 0.25 < if_independent / true < 0.4
 
 
 def test_a_panel_is_scored_in_blocks(settings: Settings, monkeypatch: pytest.MonkeyPatch):
@@ -310,17 +335,23 @@ def test_failing_elsewhere_does_not_spare_a_model_its_early_weeks(tmp_path: Path
     weeks, levels, volatility = np.unique(results.weeks), (80, 95), block.recent_volatility
     widths = [
         half_widths(
-            block.scaled_errors(m), volatility, block.weeks, levels, results.error_pools(m, weeks)
-        )[:, 0, :, 0]
+            block.scaled_errors(m),
+            volatility,
+            block.weeks,
+            levels,
+            results.errors_of_panel(m, weeks),
+        )[:, 0]
         for m in (0, 1)
     ]
-    both = np.isfinite(widths).all(axis=(0, 1))
-    assert both.sum() < np.isfinite(widths[0]).all(axis=0).sum()  # the honest one knows more folds
+    both = np.isfinite(widths).all(axis=(0, 1))[:, 0]
+    assert (
+        both.sum() < np.isfinite(widths[0]).all(axis=0)[:, 0].sum()
+    )  # the honest one knows more folds
     scores = score(predictions, series, settings).set_index(["unique_id", "model"])["wis"]
     for m, name in enumerate(("honest", "failing")):
-        y, y_hat = block.y[0, :, 0], block.y_hat[m, 0, :, 0]
+        y, y_hat = block.y[0], block.y_hat[m, 0]
         bounds = block.scale.bounds(y_hat, widths[m], block.is_on_scale[0, 0], minimum=None)
-        wis = weighted_interval_score(y, y_hat, *bounds, levels)
+        wis = weighted_interval_score(y, y_hat, *bounds, levels)[:, 0]
         assert scores["s0", name] == pytest.approx(wis[both].mean())
 
 

@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 
 from forecast_assets.config.settings import Settings
-from forecast_assets.forecasting.selection import POLICIES, choose
+from forecast_assets.forecasting.policies import POLICIES
+from forecast_assets.forecasting.selection import choose
 from forecast_assets.storage.tables import table_contracts
 from forecast_assets_tests.builders import make_settings
 
@@ -18,6 +19,15 @@ def by(policy: str = "best", **selection: object) -> Settings:
     """Return settings of three models, from the simplest on, and a selection policy."""
     models = {"enabled": ["naive", "drift", "theta"]}
     return make_settings(Path("/"), models=models, selection={"policy": policy, **selection})
+
+
+# Standard errors behind the best ensemble.
+BEHIND = {
+    "combination_inverse_error": 1.4,
+    "combination_median": 0.9,
+    "combination_best_subset": 0.0,
+    "combination_best_model": 4.0,
+}
 
 
 def scores(unique_id: str = "a", *, error: float = 0.1, **mase: float | str) -> pd.DataFrame:
@@ -37,6 +47,8 @@ def scores(unique_id: str = "a", *, error: float = 0.1, **mase: float | str) -> 
                 "skill_vs_naive": 0.25,
                 "p_vs_naive": 0.04,
                 "may_be_best": value != 1.0,
+                "panel_error": error / value if isinstance(value, float) and value else NAN,
+                "errors_behind": BEHIND.get(model, NAN),
                 "status": value if isinstance(value, str) else "scored",
                 "reason": f"it is {value}" if isinstance(value, str) else None,
             }
@@ -185,6 +197,26 @@ def test_the_combination_of_the_settings_is_chosen_whatever_it_scores():
     row = chosen(scores(naive=1.0, theta=0.5, combination_mean=0.7), settings)
     assert (row["model"], row["runner_up"]) == ("combination_mean", "theta")
     assert "is used for every series, as the settings say; its mase is 0.7, the" in row["reason"]
+
+
+def test_the_ensemble_of_the_evidence_is_that_of_last_week_unless_another_is_clearly_better():
+    """Then it is the first within a standard error of the best; the reason says so."""
+    ensembles = dict.fromkeys(BEHIND, 0.7) | {"combination_inverse_error": 0.8}
+    row = chosen(scores(naive=1.0, **ensembles), by("evidence"))
+    assert (row["model"], row["policy"]) == ("combination_inverse_error", "evidence")
+    assert "is the ensemble with the lowest error over all series, or not" in row["reason"]
+    for before, now in (
+        ("combination_best_subset", "combination_best_subset"),
+        ("combination_inverse_error", "combination_inverse_error"),
+        ("combination_best_model", "combination_median"),
+        ("theta", "combination_inverse_error"),
+    ):
+        row = chosen(scores(naive=1.0, **ensembles), by("evidence"), earlier(before))
+        assert row["model"] == now
+    unscored = pd.concat([earlier("combination_best_subset"), *[earlier("naive")] * 2])
+    unscored["unique_id"] = ["a", "b", "c"]
+    row = chosen(scores(naive=1.0, **ensembles), by("evidence"), unscored)
+    assert row["model"] == "combination_best_subset"
 
 
 # Several series

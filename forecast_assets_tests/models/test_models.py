@@ -396,13 +396,52 @@ def test_a_fit_that_does_not_converge_is_an_error():
         hasty.fit(seasonal_walk(60, seed=1), season_length=12)
 
 
+# Pooled growth
+def growing(own: float, others: float, *, seed: int) -> pd.DataFrame:
+    """Return 30 series of 80 weeks whose log growth depends on their own and the mean growth."""
+    rng = np.random.default_rng(seed)
+    growth = np.zeros((30, 80))
+    for week in range(1, 80):
+        before = growth[:, week - 1]
+        growth[:, week] = own * before + others * before.mean() + rng.normal(0, 0.05, 30)
+    return make_global(*np.expm1(6 + np.cumsum(growth, axis=1)))
+
+
+def test_pooled_growth_finds_what_all_series_have_in_common():
+    """The forecast of the last week is nearly the one by the true weights."""
+    series = growing(0.5, 0.4, seed=1)
+    logs = np.log1p(series["y"].to_numpy().reshape(30, 80))
+    last = np.diff(logs[:, -2:])[:, 0]
+    expected = logs[:, -1] + 0.5 * last + 0.4 * last.mean()
+    y_hat = make("pooled_growth").fit(series, season_length=52).predict(1)[:, 0]
+    error = np.log1p(y_hat) - expected
+    assert np.sqrt((error**2).mean()) < 0.35 * np.sqrt(((logs[:, -1] - expected) ** 2).mean())
+
+
+def test_pooled_growth_of_unrelated_series_is_nearly_none():
+    """Series with negative values grow by differences."""
+    ys = np.random.default_rng(2).normal(size=(30, 80)).cumsum(axis=1)
+    y_hat = make("pooled_growth").fit(make_global(*ys), season_length=52).predict(4)
+    usual = np.abs(np.diff(ys)).mean(axis=1)
+    assert (np.abs(y_hat[:, -1] - ys[:, -1]) < 0.3 * usual).mean() > 0.9
+
+
+def test_pooled_growth_forecasts_a_series_of_two_weeks_by_the_others():
+    series = growing(0.9, 0.0, seed=3)
+    short = pd.DataFrame({"unique_id": 30, "ds": series["ds"].iloc[78:80], "y": [100.0, 110.0]})
+    panel = pd.concat([series, short], ignore_index=True)
+    y_hat = make("pooled_growth").fit(panel, season_length=52).predict(2)[-1]
+    assert 110 < y_hat[0] < y_hat[1] < 130
+
+
 # Boosting on levels
 def test_boosted_levels_learns_from_other_series_what_a_short_one_repeats():
     """All series double every twelfth week; the short one has not done so yet twice."""
-    year = np.tile([100.0] * 11 + [200.0], 6)
-    long = {f"s{i}": (1 + i) * year[: 66 + i % 5] for i in range(20)}
+    year, rng = np.tile([100.0] * 11 + [200.0], 6), np.random.default_rng(1)
+    noise = np.exp(rng.normal(0, 0.02, (60, len(year))))
+    long = {f"s{i}": (1 + i) * (year * noise[i])[: 66 + i % 5] for i in range(60)}
     panel = Panel.of(split_series(make_series(**long, t=7 * year[: 12 + 11])))
-    series = panel.frame(np.zeros(21, dtype=np.int64), np.diff(panel.starts))
+    series = panel.frame(np.zeros(61, dtype=np.int64), np.diff(panel.starts))
     y_hat = make("boosted_levels").fit(series, season_length=12).predict(1)
     assert y_hat[-1, 0] == pytest.approx(1400, rel=0.1)
 

@@ -104,11 +104,11 @@ def own(
 
 
 # Names
-def test_every_built_in_model_has_its_name_and_all_but_the_slowest_are_enabled():
+def test_every_built_in_model_has_its_name_and_all_but_two_are_enabled():
     assert {name: model.name for name, model in MODELS.items()} == {name: name for name in MODELS}
     for model in MODELS.values():
         model.check()
-    assert set(MODELS) - set(DEFAULT_MODELS) == {"tbats"}
+    assert set(MODELS) - set(DEFAULT_MODELS) == {"tbats", "optimized_theta"}
     assert set(DEFAULT_MODELS) <= set(names())
 
 
@@ -139,15 +139,15 @@ def test_the_kind_of_a_model_is_known_without_a_fit():
         return {name for name, model in MODELS.items() if getattr(model, kind)}
 
     assert of_kind("is_closed_form") == {"naive", "seasonal_naive", "drift", "window_average"}
-    assert of_kind("is_global") == {"boosted_trees", "boosted_levels"}
-    fixed = {"ses", "tbats", "ridge", "croston", "tsb"} | of_kind("is_closed_form")
+    assert of_kind("is_global") == {"boosted_trees", "boosted_levels", "pooled_growth"}
+    fixed = {"ses", "tbats", "ridge", "pooled_growth", "croston", "tsb"} | of_kind("is_closed_form")
     assert set(MODELS) - of_kind("is_updatable") == fixed
     assert of_kind("is_packaged") == set(MODELS)
     expensive = {"auto_arima", "boosted_trees", "harmonic_arima", "mstl_arima"}
     expensive |= {"sarimax", "unobserved_components"}
     assert {name: model.refit_every for name, model in MODELS.items()} == {
-        name: 13 if name in expensive else 1 for name in MODELS
-    } | {"boosted_levels": 4}
+        name: 13 if name in expensive else 4 if name == "boosted_levels" else 1 for name in MODELS
+    }
 
 
 # Refused settings

@@ -83,7 +83,8 @@ def test_the_accuracy_sentence_compares_with_naive_and_with_chance():
         "Over 20 weeks of published forecasts, errors were as large as those of repeating the last"
         " value; no deviation is larger than chance explains."
     )
-    worse = report.accuracy.assign(abs_error=report.accuracy["naive_abs_error"] + 1.0)
+    more = np.random.default_rng(1).uniform(0.9, 1.1, len(report.accuracy))
+    worse = report.accuracy.assign(abs_error=report.accuracy["naive_abs_error"] + more)
     sentence = narrative.accuracy_sentence(make_report(accuracy=worse))
     assert "% larger than those of repeating the last value. More than chance expl" in sentence
     sentence = narrative.accuracy_sentence(make_report(n_weeks=3))
@@ -146,6 +147,29 @@ def test_failures_that_differ_in_numbers_only_are_one():
     }
     assert (second["reason"], second["n_series"], second["names"]) == ("it died", 1, "s8")
     assert narrative.model_failures(make_metrics(["a"], {"naive": 1.0})) == []
+
+
+def test_models_that_do_not_suit_a_series_are_grouped_by_the_cause():
+    models = ["naive", "ridge", "tbats", "croston", "combination_mean"]
+    metrics = make_metrics([f"s{i}" for i in range(6)], dict.fromkeys(models, 1.0))
+    short = "too short: it needs 104 values and has"
+    most = "too short for most folds: it needs 52 values and has them at"
+    declined = {
+        ("s0", "ridge"): f"{short} 12",
+        ("s1", "tbats"): f"{short} 14",
+        **{(f"s{i}", "ridge"): f"{most} {i} of 30" for i in range(1, 5)},
+        ("s5", "croston"): "not for this series: it needs values of zero or more",
+        ("s5", "combination_mean"): "no model forecast every fold",
+    }
+    for (unique_id, model), reason in declined.items():
+        is_row = (metrics["unique_id"] == unique_id) & (metrics["model"] == model)
+        metrics.loc[is_row, ["status", "reason"]] = "ineligible", reason
+    assert [tuple(group.values()) for group in narrative.models_left_out(metrics)] == [
+        (["ridge"], 4, "s1, s2, s3 and 1 more", "too short for most folds: it needs 52 values"),
+        (["ridge", "tbats"], 2, "s0, s1", "too short: it needs 104 values"),
+        (["croston"], 1, "s5", "not for this series: it needs values of zero or more"),
+    ]
+    assert narrative.models_left_out(make_metrics(["a"], {"naive": np.nan})) == []
 
 
 def test_series_with_fewer_folds_are_named_with_the_reason():

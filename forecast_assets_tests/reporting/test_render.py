@@ -197,6 +197,20 @@ def test_a_failure_on_many_series_is_one_line():
         assert "arima on 40 of 40 series (s0000, s0001, s0002 and 37 more): ValueError" in text
 
 
+def test_both_files_name_the_models_that_could_not_compete():
+    metrics = make_metrics([f"s{i:04}" for i in range(7)], {"naive": 1.0, "ridge": 0.8})
+    is_ridge = metrics["model"] == "ridge"
+    metrics.loc[is_ridge, "status"] = "ineligible"
+    metrics.loc[is_ridge, "reason"] = [f"not for this series: {i}" for i in range(7)]
+    for text in texts_of(make_report(many_series(7), metrics=metrics)):
+        assert "Some series are too short or not suitable for a model:" in text
+        assert "ridge on 1 of 7 series (s0004): not for this series: 4" in text
+        assert "s0005): not" not in text
+        assert "… and 2 more reasons" in text
+    for text in texts_of(make_report()):
+        assert "not suitable for a model" not in text
+
+
 def test_every_candidate_is_on_the_leaderboard():
     metrics = make_metrics(["sales"], {"naive": 1.0, "theta": 0.825, "arima": np.nan})
     files = render(make_report(metrics=metrics, metric="rmsse"))

@@ -36,8 +36,8 @@ def test_the_columns_that_others_rely_on_are_there():
         "withdrawals": "as_of reason by at",
         "backtest_predictions": "model unique_id cutoff h ds y_hat fit_seconds error",
         "metrics": "unique_id model n_folds n_real mae rmse mape smape mase rmsse bias coverage_80"
-        " coverage_95 wis skill_vs_naive p_vs_naive standard_error may_be_best fit_seconds"
-        " vintage_share status reason",
+        " coverage_95 wis skill_vs_naive p_vs_naive standard_error may_be_best errors_behind"
+        " panel_error fit_seconds vintage_share status reason",
         "best_model": "unique_id model rung policy score runner_up margin skill_vs_naive p_vs_naive"
         " n_may_be_best previous_model switched reason",
         "next_week_forecast": "unique_id h ds y_hat lo_80 hi_80 lo_95 hi_95 backtest_mae model"

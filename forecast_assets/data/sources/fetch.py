@@ -114,7 +114,7 @@ def _check_repeats(raw: pd.DataFrame, request: FetchRequest) -> None:
     every = replace(request, every_column=True, note=lambda _: None)
     rows = READERS[settings.source.kind](settings.source, every)
     again = rows_known_at(_map(rows, every), request.as_of)
-    error = telling_columns_error(again, rows, settings, until=until)
+    error = telling_columns_error(again, rows.iloc[again.index], settings, until=until)
     if error is not None:
         raise error
 

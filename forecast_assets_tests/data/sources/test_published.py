@@ -76,8 +76,9 @@ def test_all_publications_of_a_week_are_kept_and_are_no_repeated_rows(tmp_path: 
 
 
 def test_rows_of_one_time_published_at_once_stay_ambiguous(tmp_path: Path):
-    """A till's column tells them apart."""
+    """A till's column tells them apart. A publication before that does not count any more."""
     rows = [f"a,2025-{m:02}-26,{n},2026-01-01" for m in range(6, 13) for n in (1, 2)]
+    rows.insert(0, "a,2025-06-26,1,2025-07-01")
     settings = settings_of(tmp_path, "".join(f"{row}\n" for row in rows))
     text = (tmp_path / "rows.csv").read_text().splitlines()
     tills = ["till", *("north" if n % 2 else "south" for n in range(len(rows)))]
