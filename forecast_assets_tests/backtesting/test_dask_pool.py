@@ -112,11 +112,12 @@ def test_no_cluster_is_connected_before_the_first_chunk():
 
 def test_runs_that_share_a_scheduler_get_their_own_results(running: Cluster):
     other, _ = make_units([week * 100 for week in Y])
+    panel, many = make_units(Y, n_windows=8)
     with pool_of(running) as mine, pool_of(running) as yours:
         assert comes_true(lambda: mine.n_workers == 2, within=60)
-        send_each(mine, misbehaving(seconds=0.2), PANEL, UNITS)
+        send_each(mine, misbehaving(seconds=0.2), panel, many)
         send_each(yours, misbehaving(seconds=0.2), other, UNITS)
-        assert {receive(mine)[1] for _ in UNITS} == {"one", "two"}
+        assert {receive(mine)[1] for _ in many} == {"one", "two"}
         assert receive_all(yours) == {0: [1700.0], 1: [1800.0], 2: [1900.0]}
 
 
