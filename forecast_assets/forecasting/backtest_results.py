@@ -185,7 +185,7 @@ class BacktestResults:
         return WeeklyLosses.of(self.weeks, self.y, np.repeat(self.naive_error(), self.n_folds))
 
     @cached_property
-    def panel_errors(self) -> Values:
+    def panel_ratios(self) -> Values:
         """Each model's error over naive's by the first n cutoff weeks of all series: [M, W + 1].
 
         Both are of the folds that the model has; 1 where there is none.
@@ -282,7 +282,7 @@ class BacktestResults:
             y,
             y_hat,
             is_scored,
-            self.panel_errors[:, n_over],
+            self.panel_ratios[:, n_over],
             self.scale,
             is_on_scale,
         )

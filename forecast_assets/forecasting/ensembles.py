@@ -133,7 +133,7 @@ class Ensemble:
         """Return the weights of M models on S series by all folds of a block: [M, S]."""
         errors, naive, n_known = _known_errors(block)
         known = _complete(errors, naive, block.is_scored)
-        return self.weigh(known, block.is_scored, n_known[:, -1], block.panel_error[:, -1])
+        return self.weigh(known, block.is_scored, n_known[:, -1], block.panel_ratio[:, -1])
 
     def combine_folds(self, block: SeriesBlock, *, n_over: Positions) -> Values:
         """Combine the forecasts of every fold of a block: [S, K, H].
@@ -147,7 +147,7 @@ class Ensemble:
         for k, n in enumerate(n_over):
             known = _complete(errors[:, :, :n], naive[:, :n], block.is_scored)
             is_able = block.is_scored & np.isfinite(y_hat[:, :, k]).all(axis=2)
-            weights = self.weigh(known, is_able, n_known[:, n], block.panel_error[:, k])
+            weights = self.weigh(known, is_able, n_known[:, n], block.panel_ratio[:, k])
             pooled[:, k] = self.pool(y_hat[:, :, k], weights)
         return pooled
 

@@ -34,7 +34,7 @@ class SeriesBlock:
     is_scored: NDArray[np.bool_]  # [M, S]: forecast every fold since the series was long enough
     # [M, K + 1]: each model's error over naive's on the whole panel, as known at each cutoff and,
     # last, by all folds
-    panel_error: Values
+    panel_ratio: Values
     scale: Scale
     is_on_scale: NDArray[np.bool_]  # [S, 1, 1]; else its errors are measured on the level
 

@@ -20,7 +20,7 @@ MAX_SERIES = 5_000
 class PooledGrowth:
     """Forecast each series' growth from its last growth and that of all series, with few weights.
 
-    Growth is the change of log(1 + y), or of y where a series was ever negative, in units of the
+    Growth is the change of log(1 + y), or of y where a series was negative of late, in units of the
     series' mean absolute change. The least-squares weights of its last two values, and of the mean
     of the other series, are the same for all series, so that short series can be forecast too. Each
     weight shrinks towards zero by its standard error, clustered by week (Arellano (1987), Computing

@@ -178,7 +178,7 @@ def test_models_that_have_no_fold_yet_count_alike(name: str):
 def test_the_best_model_of_the_panel_is_one_that_forecasts_the_fold():
     late, whole = [math.nan] * 2 + [1.0] * 2, [8.0] * 4
     block = block_of(arranged(late, whole), arranged([0.0] * 4)[0])
-    known = replace(block, panel_error=np.tile([[0.5], [0.8]], (1, 5)))
+    known = replace(block, panel_ratio=np.tile([[0.5], [0.8]], (1, 5)))
     combined = COMBINATIONS["combination_best_model"].combine_folds(known, n_over=behind(4))
     assert combined[0, :, 0].tolist() == [8.0, 8.0, 1.0, 1.0]
 
