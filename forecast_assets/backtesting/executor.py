@@ -94,7 +94,7 @@ class BacktestExecutor:
             folds, latest = plan(series, self._settings.backtest), latest_folds(series)
             if history := self._history():
                 known = KnownValues.of(folds, history)
-                folds, latest = with_vintages(folds, known), with_correction(latest, known)
+                folds, latest = with_correction(with_vintages(folds, known), latest, known)
             self._plan = series, BacktestPlan(folds, Panel.of(folds), latest)
         return self._plan[1]
 

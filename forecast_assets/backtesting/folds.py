@@ -52,6 +52,7 @@ class Patch(NamedTuple):
 
 
 NO_ENDS = np.array([], dtype=np.int64)
+NO_PATCH = Patch(NO_ENDS, np.array([], dtype=np.float64))
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,6 +61,8 @@ class SeriesFolds:
 
     Where a value was another one when the fold's week was due, or is corrected, the fold sees that
     instead: `patches`, by end. `vintage_ends` are the ends of which it is known what was known.
+    Forecasts of the newest weeks are compared with what these will usually be after their revision:
+    `revised`.
     """
 
     unique_id: str
@@ -69,6 +72,7 @@ class SeriesFolds:
     ends: Positions  # [k], ascending
     patches: Mapping[int, Patch] = field(default_factory=dict)
     vintage_ends: Positions = field(default_factory=lambda: NO_ENDS)
+    revised: Patch = NO_PATCH
 
     def training(self, end: int) -> Values:
         """Return a copy of the values that the fold with this end sees: [end]."""
@@ -95,8 +99,11 @@ class SeriesFolds:
         return np.where(self.is_filled, np.nan, self.y)
 
     def targets(self, horizon: int) -> Values:
-        """Return the values after each cutoff, NaN where the week was filled: [k, horizon]."""
-        return np.asarray(self.real_y[self.ends[:, None] + np.arange(horizon)])
+        """Return the actuals after each cutoff, NaN where the week was filled: [k, horizon]."""
+        actuals = self.y.copy()
+        self.revised.apply(actuals)
+        actuals[self.is_filled] = np.nan
+        return np.asarray(actuals[self.ends[:, None] + np.arange(horizon)])
 
     def n_real_targets(self, horizon: int) -> int:
         """Count the weeks, not filled, that lie at most a horizon after any cutoff."""

@@ -81,17 +81,21 @@ def with_vintages(planned: Sequence[SeriesFolds], known: "KnownValues") -> list[
     ]
 
 
-def with_correction(latest: Sequence[SeriesFolds], known: "KnownValues") -> list[SeriesFolds]:
-    """Return the newest folds, which see today's values, with the newest of these corrected."""
-    if not known.vintages:
-        return list(latest)
-    factors = known.factors(known.today)
-    corrected = list(latest)
+def with_correction(
+    planned: Sequence[SeriesFolds], latest: Sequence[SeriesFolds], known: "KnownValues"
+) -> tuple[list[SeriesFolds], list[SeriesFolds]]:
+    """Return past folds, scored against corrected values, and the newest folds, which see them.
+
+    Both are of the same series in the same order, and the newest folds see today's values.
+    """
+    planned, latest = list(planned), list(latest)
+    factors = known.factors(known.today) if known.vintages else np.zeros((len(latest), 0))
     for i in np.flatnonzero(factors.any(axis=1)).tolist():
         y = latest[i].y
         patch = _corrected(Patch(NO_ENDS, y[:0]), y, len(y), factors[i])
-        corrected[i] = replace(latest[i], patches={len(y): patch})
-    return corrected
+        planned[i] = replace(planned[i], revised=patch)
+        latest[i] = replace(latest[i], patches={len(y): patch})
+    return planned, latest
 
 
 def _to_frame(planned: Sequence[SeriesFolds]) -> pd.DataFrame:

@@ -90,10 +90,12 @@ class PastRows:
         known = rows[~(rows["published"] > pd.Timestamp(request.as_of))]
         if not has_publication_times(known):
             first = rows["published"].min()
+            without = [f"{tick:%Y-%m-%d %H:%M}" for tick in self.intervals if tick < first]
             raise DataError(
-                f"Nothing was published until {request.as_of:%Y-%m-%d %H:%M} UTC: the first rows"
-                f" are of {first:%Y-%m-%d %H:%M}. This week has no vintage and was not replayed."
-                f" Begin the replay later."
+                f"{len(without)} of {len(self.intervals)} ticks have no vintage: nothing was"
+                f" published until {format_list(without)} UTC, the first rows are of"
+                f" {first:%Y-%m-%d %H:%M}. These weeks were not replayed. Begin the replay with"
+                f" `--from {first + timedelta(days=1):%Y-%m-%d}`."
             )
         return known.reset_index(drop=True)
 

@@ -25,7 +25,7 @@ from forecast_assets.forecasting.panel_errors import PanelErrors, scale_errors
 from forecast_assets.forecasting.prediction_rows import check_folds, rows_by_model
 from forecast_assets.forecasting.scales import LEVEL, Scale
 from forecast_assets.forecasting.volatility import is_non_negative, volatility_at_cutoffs
-from forecast_assets.forecasting.weekly_losses import WeeklyLosses
+from forecast_assets.forecasting.weekly_losses import WeeklyLosses, recency_weights
 from forecast_assets.models.base import Positions, Values
 
 # Folds of one model computed at once; bounds memory.
@@ -191,8 +191,9 @@ class BacktestResults:
         Both are of the folds that the model has; 1 where there is none.
         """
         naive = np.repeat(self.last[:, None], self.y.shape[1], axis=1)
+        weights = recency_weights(self.weekly.weeks, n_series=len(self.planned))
         every = zip(self.y_hat, self.is_own, strict=True)
-        return np.stack([self.weekly.ratios(y_hat, naive, is_own) for y_hat, is_own in every])
+        return np.stack([self.weekly.ratios(*of_model, naive, weights) for of_model in every])
 
     def errors_of_panel(self, model: int, at_weeks: Positions) -> PanelErrors:
         """Summarize a model's errors on all series that it is scored on, as known at T weeks."""
@@ -283,6 +284,7 @@ class BacktestResults:
             y_hat,
             is_scored,
             self.panel_ratios[:, n_over],
+            recency_weights(weeks, n_series=len(self.planned)),
             self.scale,
             is_on_scale,
         )

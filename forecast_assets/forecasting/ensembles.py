@@ -205,14 +205,15 @@ def _status_of_members(
 def _known_errors(block: SeriesBlock) -> tuple[Values, Values, Positions]:
     """Return errors, those of naive, and a count: [M, S, K, H], [S, K, H] and [S, K + 1].
 
-    Errors are 0 where the actual is unknown, and NaN where a model has no forecast. The count
-    [:, k] is how many of the first k folds have a known actual.
+    Recent ones have more weight. Errors are 0 where the actual is unknown, and NaN where a model
+    has no forecast. The count [:, k] is how many of the first k folds have a known actual.
     """
     is_known = ~np.isnan(block.y)
     errors, naive = block.errors, block.last[:, :, None] - block.y
     if not is_known.all():
         errors, naive = (np.where(is_known, values, 0.0) for values in (errors, naive))
     counts = np.cumsum(is_known.any(axis=2), axis=1)
+    errors, naive = (values * block.recency[:, None] for values in (errors, naive))
     return errors, naive, np.pad(counts, ((0, 0), (1, 0)))
 
 

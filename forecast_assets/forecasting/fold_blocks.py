@@ -35,6 +35,7 @@ class SeriesBlock:
     # [M, K + 1]: each model's error over naive's on the whole panel, as known at each cutoff and,
     # last, by all folds
     panel_ratio: Values
+    recency: Values  # [K]; the weight of an error of each week when members are chosen
     scale: Scale
     is_on_scale: NDArray[np.bool_]  # [S, 1, 1]; else its errors are measured on the level
 

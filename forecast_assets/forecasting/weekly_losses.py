@@ -8,6 +8,21 @@ from numpy.typing import NDArray
 
 from forecast_assets.models.base import Positions, Values
 
+# Which models are good changes with the times, but it takes many errors to tell them apart: when
+# members are chosen, the weight of an error falls by half in as many weeks as the panel needs for
+# so many errors, and no faster than in so many weeks. Chosen on public series (docs/choosing.md).
+HALF_LIFE_ERRORS = 600
+MIN_HALF_LIFE_WEEKS = 10
+
+
+def recency_weights(weeks: Positions, *, n_series: int) -> Values:
+    """Return weights of errors made at ascending cutoff weeks, relative to each other: [K] -> [K].
+
+    They grow from 1 on with the week, so that those of the first weeks hold whatever comes later.
+    """
+    half_life = max(HALF_LIFE_ERRORS / max(n_series, 1), MIN_HALF_LIFE_WEEKS)
+    return np.asarray(2.0 ** ((weeks - weeks[:1]) / half_life))
+
 
 @dataclass(frozen=True, eq=False)
 class WeeklyLosses:
@@ -58,12 +73,17 @@ class WeeklyLosses:
         total, n = self.totals(y_hat)
         return total / np.where(n > 0, n, np.nan)
 
-    def ratios(self, y_hat: Values, base: Values, is_in: NDArray[np.bool_]) -> Values:
+    def ratios(
+        self, y_hat: Values, is_in: NDArray[np.bool_], base: Values, weights: Values
+    ) -> Values:
         """Return the error of forecasts over that of others by the first n weeks: [W + 1].
 
-        Both are forecasts [F, H] on the folds in `is_in` [F]; 1 where there is none.
+        Both are forecasts [F, H] on the folds in `is_in` [F], each week with its weight [W]; 1
+        where there is none.
         """
-        error, of_base = (np.cumsum(self.totals(values, is_in)[0]) for values in (y_hat, base))
+        error, of_base = (
+            np.cumsum(self.totals(values, is_in)[0] * weights) for values in (y_hat, base)
+        )
         ratio = np.ones(len(self.weeks) + 1)
         np.divide(error, of_base, out=ratio[1:], where=of_base > 0)
         return ratio

@@ -96,7 +96,7 @@ _BUILT_IN = (
     _spec("ridge", "machine_learning:Ridge", _RIDGE),
     _spec("boosted_trees", "machine_learning:BoostedTrees", _TREES, refit_every=QUARTER),
     # On 811 products of 52 weeks a fit every 4 weeks has MASE 0.954, every 13 weeks 0.979.
-    _spec("pooled_growth", "pooled_growth:PooledGrowth", _NUMPY_AND_PANDAS),
+    _spec("pooled_growth", "pooled_growth:PooledGrowth", _NUMPY_AND_PANDAS, version=2),
     _spec("boosted_levels", "boosted_levels:BoostedLevels", _BOOSTING, refit_every=MONTH),
     # Smooths size and interval of demand, weights by least squares (Croston 1972).
     _spec("croston", "by_statsforecast:Intermittent", kind="CrostonOptimized"),

@@ -149,7 +149,7 @@ def test_without_revisions_nothing_is_patched(settings: Settings):
         assert item.vintage_ends.tolist() == item.ends.tolist()
         assert item.prefix_digests == before.prefix_digests
     latest = latest_folds(known(N_WEEKS, ()))
-    assert with_correction(latest, values) == latest
+    assert with_correction(folds, latest, values) == (folds, latest)
 
 
 def test_a_vintage_with_the_digest_of_today_is_not_read(settings: Settings):
@@ -230,10 +230,14 @@ def test_the_newest_values_are_corrected_by_what_was_known_then(settings: Settin
 def test_the_newest_fold_is_corrected_and_says_so(settings: Settings):
     folds = plan(known(N_WEEKS), settings.backtest)
     values = KnownValues.of(folds, history(weekly_vintages(), is_correcting=True))
-    for item in with_correction(latest_folds(known(N_WEEKS)), values):
+    planned, latest = with_correction(folds, latest_folds(known(N_WEEKS)), values)
+    for past, item in zip(planned, latest, strict=True):
         y = np.array(Y[item.unique_id])
+        assert past.targets(1)[-1, 0] == pytest.approx(y[-1])
         assert item.training(N_WEEKS)[-2:] == pytest.approx(y[-2:])
         assert LatestValue.of(item) == pytest.approx((0.5 * y[-1], y[-1]))
         assert np.isnan(LatestValue.of(replace(item, patches={}))).all()
     off = KnownValues.of(folds, history(weekly_vintages()))
-    assert all(not item.patches for item in with_correction(latest_folds(known(N_WEEKS)), off))
+    planned, latest = with_correction(folds, latest_folds(known(N_WEEKS)), off)
+    assert all(not item.patches for item in latest)
+    assert planned[0].targets(1)[-1, 0] == pytest.approx(0.5 * Y[planned[0].unique_id][-1])

@@ -281,6 +281,13 @@ def test_weeks_without_a_vintage_are_named_or_use_the_nearest(tmp_path: Path):
     assert found["metrics"]["vintage_share"].isna().all()
 
 
+def test_weeks_before_the_first_publication_are_named(tmp_path: Path):
+    settings = make_settings(tmp_path, published_rows())
+    text = r"2 of 4 ticks have no vintage: .* until 2023-12-25 00:00, 2024-01-01 00:00 UTC.*--from"
+    with pytest.raises(DataError, match=text):
+        replay(settings, -2, 1)
+
+
 def test_a_vintage_that_knows_the_future_is_refused_with_its_rows(tmp_path: Path):
     weeks = make_series(**Y)
     write_dated(tmp_path, weeks, 24, until=24)

@@ -19,6 +19,7 @@ from forecast_assets.forecasting.ensembles import (
 )
 from forecast_assets.forecasting.fold_blocks import SeriesBlock
 from forecast_assets.forecasting.scales import LEVEL
+from forecast_assets.forecasting.weekly_losses import recency_weights
 from forecast_assets.models.base import Values
 
 ONE = np.ones(1, dtype=np.int64)
@@ -58,6 +59,7 @@ def block_of(
         y_hat,
         able,
         np.ones((len(y_hat), shape[1] + 1)),
+        recency_weights(np.arange(shape[1]), n_series=100),
         LEVEL,
         np.ones((shape[0], 1, 1), dtype=bool),
     )
@@ -81,8 +83,19 @@ def test_inverse_error_weighs_by_the_folds_before():
     """Before the first fold nothing is known."""
     combined = at_folds("combination_inverse_error", [1.0, 0.0, 0.0], [3.0, 8.0, 8.0], y=[0.0] * 3)
     assert combined[:2] == [2.0, pytest.approx(8 / (1 + 3**0.5))]
-    # Mean errors are 1/2 and 11/2, and the same on the panel: weights are the roots of 11 and 1.
-    assert combined[2] == pytest.approx(8 / (1 + 11**0.5))
+    # The error of the second week counts 2 ** (1 / 10) times as much as that of the first. The same
+    # holds on the panel, so that the weights are roots.
+    ratio = 3 + 8 * 2 ** (1 / 10)
+    assert combined[2] == pytest.approx(8 / (1 + ratio**0.5))
+
+
+def test_recent_errors_count_more_than_old_ones():
+    """The first model is better for a year, then the second one: half a year decides."""
+    first, second = [1.0] * 52 + [2.0] * 26, [2.0] * 52 + [1.0] * 26
+    combined = at_folds("combination_inverse_error", first, second, y=[0.0] * 78)
+    assert combined[51] < 1.48
+    assert combined[52] > 1.52
+    assert combined[77] < 1.48
 
 
 def test_the_few_of_the_lowest_error_so_far_are_members():

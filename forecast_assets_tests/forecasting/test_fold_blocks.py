@@ -25,6 +25,7 @@ def make_block(y: Values) -> SeriesBlock:
         nothing,
         nothing[:, :, 0, 0],
         nothing[:, 0, :, 0],
+        some[0],
         LEVEL,
         np.ones((n_series, 1, 1), dtype=bool),
     )

@@ -418,6 +418,26 @@ def test_pooled_growth_finds_what_all_series_have_in_common():
     assert np.sqrt((error**2).mean()) < 0.35 * np.sqrt(((logs[:, -1] - expected) ** 2).mean())
 
 
+def test_pooled_growth_lets_series_differ_where_their_weeks_say_so():
+    """Half of the series keep their direction, half turn back; one weight for all would be 0."""
+    series = pd.concat([growing(0.6, 0.0, seed=1), growing(-0.6, 0.0, seed=2)], ignore_index=True)
+    series["unique_id"] = np.repeat(np.arange(60), 80)
+    logs = np.log1p(series["y"].to_numpy().reshape(60, 80))
+    expected = np.diff(logs[:, -2:])[:, 0] * np.repeat([0.6, -0.6], 30)
+    y_hat = make("pooled_growth").fit(series, season_length=52).predict(1)[:, 0]
+    error = np.log1p(y_hat) - logs[:, -1] - expected
+    assert np.sqrt((error**2).mean()) < 0.4 * np.sqrt((expected**2).mean())
+
+
+def test_pooled_growth_repeats_the_growth_of_a_season_ago():
+    year = np.exp(np.random.default_rng(4).normal(0, 0.3, 12))
+    series = make_global(*(size * np.tile(year, 6)[: 60 + size] for size in range(1, 6)))
+    y_hat = make("pooled_growth").fit(series, season_length=12).predict(12)
+    expected = [size * np.roll(year, -size)[:12] for size in range(1, 6)]
+    error = np.abs(np.log1p(y_hat) - np.log1p(expected)).mean()
+    assert error < 0.3 * np.abs(np.diff(np.log1p(expected))).mean()
+
+
 def test_pooled_growth_of_unrelated_series_is_nearly_none():
     """Series with negative values grow by differences."""
     ys = np.random.default_rng(2).normal(size=(30, 80)).cumsum(axis=1)
