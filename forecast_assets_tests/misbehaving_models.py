@@ -313,9 +313,10 @@ def signal_models(*signals: int) -> Iterator[None]:
 
 def comes_true(condition: Callable[[], bool], *, within: float = 20.0) -> bool:
     """Wait for a condition."""
-    until = time.monotonic() + within
+    until, pause = time.monotonic() + within, 0.02
     while not condition():
         if time.monotonic() > until:
             return False
-        time.sleep(0.02)
+        time.sleep(pause)
+        pause = min(1.1 * pause, 0.2)  # what is looked at may be expensive
     return True

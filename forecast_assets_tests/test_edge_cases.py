@@ -22,7 +22,7 @@ from forecast_assets.storage.tables import table_contracts
 from forecast_assets.storage.versions import select
 from forecast_assets_tests.builders import AS_OF, make_ragged, walk, week_settings
 from forecast_assets_tests.dagster_runs import run_week
-from forecast_assets_tests.worker_builders import make_executor
+from forecast_assets_tests.worker_builders import local_pool, make_executor
 
 N = 60
 SOUND = {"sound_a": (0, walk(N, seed=1)), "sound_b": (0, walk(N, seed=2))}
@@ -66,13 +66,13 @@ def edge_settings(
 def make_tables(
     folder: Path,
     series: Mapping[str, tuple[int, list[float]]],
-    dask_pool: DaskPool | None = None,
+    pool: DaskPool | None = None,
     **tables: Mapping[str, object],
 ) -> Tables:
     """Compute the tables of a week without Dagster; check them as the store does."""
     settings = edge_settings(folder, series, **tables)
     contracts = table_contracts(settings.forecast.levels)
-    panel, executor = make_ragged(**series), make_executor(settings, dask_pool)
+    panel, executor = make_ragged(**series), make_executor(settings, pool)
     runs = executor.run_all(executor.requests(panel, settings.models.enabled))
     predictions = pd.concat([run.predictions(settings) for run in runs])
     results = collect(predictions, panel, settings)
@@ -111,10 +111,9 @@ def tables(tmp_path_factory: pytest.TempPathFactory) -> Tables:
     return {name: store.read(select(store, name)) for name in names}
 
 
-def test_awkward_series_are_forecast_and_change_no_other(
-    tables: Tables, tmp_path: Path, dask_pool: DaskPool
-):
-    alone = make_tables(tmp_path, SOUND, dask_pool)
+def test_awkward_series_are_forecast_and_change_no_other(tables: Tables, tmp_path: Path):
+    with local_pool(n_workers=1) as pool:
+        alone = make_tables(tmp_path, SOUND, pool)
     forecast = tables["next_week_forecast"].set_index("unique_id")
     assert sorted(forecast.index) == sorted(ALL)
     assert np.isfinite(forecast["y_hat"]).all()

@@ -105,7 +105,7 @@ def test_the_checks_have_these_names(defs: dg.Definitions):
 
 
 def test_jobs_schedules_sensors_and_resources_have_these_names(defs: dg.Definitions):
-    assert {job.name for job in defs.jobs or []} == {"weekly_forecast", "replay"}
+    assert {job.name for job in defs.jobs or []} == {"weekly_forecast", "replay", "override"}
     assert {schedule.name for schedule in defs.schedules or []} == {"every_week"}
     assert {sensor.name for sensor in defs.sensors or []} == {
         "alarms",

@@ -122,17 +122,19 @@ def test_the_report_can_be_read_in_the_ui(page: Page):
 
 
 def test_the_button_of_the_job_starts_one_run_with_a_step_per_model(page: Page, home: Path):
+    page.goto("about:blank")  # Chromium need not draw the progress of the run
     with dg.DagsterInstance.from_config(str(home)) as instance:
 
         def backfill_runs() -> list[dg.DagsterRun]:
             return [run for run in instance.get_runs() if "dagster/backfill" in run.tags]
 
-        assert comes_true(lambda: bool(backfill_runs()), within=RUN_SECONDS)
+        assert comes_true(
+            lambda: any(run.is_finished for run in backfill_runs()), within=RUN_SECONDS
+        )
         (run,) = backfill_runs()
     page.goto(f"/runs/{run.run_id}")
-    ended = page.get_by_text(re.compile("^(Success|Failure|Canceled)$")).first
-    ended.wait_for(timeout=RUN_SECONDS * 1000)
-    expect(ended).to_have_text("Success")
+    status = page.get_by_text(re.compile("^(Success|Failure|Canceled)$")).first
+    expect(status).to_have_text("Success")
     expect(page.get_by_text(f"{len(ASSETS)} assets")).to_be_visible()
     n_checks = sum(len(specs_of(asset)) for asset in ASSETS)
     expect(page.get_by_text(f"{n_checks} checks")).to_be_visible()

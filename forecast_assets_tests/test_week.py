@@ -24,7 +24,7 @@ from forecast_assets_tests.dagster_runs import materialize, run_week
 PANEL = {"a": walk(40, seed=1), "b": walk(45, seed=2)}
 LONGER = {"a": walk(41, seed=1), "b": walk(46, seed=2)}
 MODELS = ["naive", "drift", "window_average"]
-FITTED = ["ses"]
+FITTED = ["pooled_growth"]
 AS_OF = "forecast_assets/as_of"
 DRIFT = {"dagster/partition": "drift"}
 
@@ -147,8 +147,8 @@ def test_a_second_week_keeps_the_first_and_computes_nothing_twice(weeks: TwoWeek
     def n_fits(result: dg.ExecuteInProcessResult) -> dict[str | None, object]:
         return {model: page["n_fits"].value for model, page in partitions(result).items()}
 
-    assert n_fits(weeks.first) == {**dict.fromkeys(MODELS, 0), "ses": 8}
-    assert n_fits(weeks.second) == {**dict.fromkeys(MODELS, 0), "ses": 0}
+    assert n_fits(weeks.first) == {**dict.fromkeys(MODELS, 0), "pooled_growth": 8}
+    assert n_fits(weeks.second) == {**dict.fromkeys(MODELS, 0), "pooled_growth": 0}
     assert observed(weeks.first, "timeline")["backtest_predictions"].startswith("![")
     assert observed(weeks.second, "timeline") == {}
     assert len(weeks.store.history("next_week_forecast")) == 2

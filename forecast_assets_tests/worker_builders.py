@@ -18,8 +18,8 @@ from forecast_assets.models import ModelSpec, find_model
 
 
 @contextmanager
-def local_pool() -> Iterator[DaskPool]:
-    """Two workers in this process, started with the first chunk."""
+def local_pool(n_workers: int = 2) -> Iterator[DaskPool]:
+    """Workers in this process, started with the first chunk."""
     with ExitStack() as stack:
 
         def connect() -> Any:
@@ -27,7 +27,7 @@ def local_pool() -> Iterator[DaskPool]:
 
             cluster = LocalCluster(
                 processes=False,
-                n_workers=2,
+                n_workers=n_workers,
                 threads_per_worker=1,
                 memory_limit=0,
                 dashboard_address="127.0.0.1:0",

@@ -50,11 +50,15 @@ def fold_keys(config: FitConfig, planned: Sequence[SeriesFolds], panel: Panel) -
 
     A key covers the model's fingerprint, the horizon, the season length, and the values up to the
     cutoff; for a global model the values and weeks of all series. Names of series do not change a
-    forecast, so they are not part of it. The time is linear in the number of values.
+    forecast, so they are not part of it. The time is linear in the number of values. For a model
+    with regressors a key covers these, too, up to the horizon after the cutoff: the columns that
+    are not zero so far, and for a model that gets X itself the names of all columns.
     """
     text = f"{config.fingerprint} {config.horizon} {config.season_length} "
     head = hashlib.blake2b(text.encode(), digest_size=KEY_BYTES)
+    head.update(_names_of_columns(config, panel))
     panel_digest = functools.cache(functools.partial(_panel_digest, panel))
+    seen_by_all = functools.cache(functools.partial(_regressors_of_all, config, panel))
     keys = []
     for i, series in enumerate(planned):
         for end, prefix_digest in zip(series.ends, series.prefix_digests, strict=True):
@@ -62,6 +66,10 @@ def fold_keys(config: FitConfig, planned: Sequence[SeriesFolds], panel: Panel) -
             if config.model.is_global:
                 digest.update(panel_digest(panel.day(i, end)))
             digest.update(prefix_digest)
+            if config.model.with_regressors:
+                of_series = panel.x[i].digest(int(end), int(end) + config.horizon)
+                is_global = config.model.is_global
+                digest.update(seen_by_all(panel.day(i, end)) if is_global else of_series)
             keys.append(digest.digest())
     return keys
 
@@ -70,12 +78,38 @@ def fit_key(config: FitConfig, panel: Panel, unit: FitUnit) -> bytes:
     """Return the key of a unit's fit: the model, the season length and the values that it sees."""
     text = f"{config.fingerprint} {config.season_length} "
     digest = hashlib.blake2b(text.encode(), digest_size=KEY_BYTES)
+    digest.update(_names_of_columns(config, panel))
     if unit.series == ALL_SERIES:
         anchor = np.datetime64(unit.anchor, "D")
         digest.update(_panel_digest(panel, anchor, seen_at=panel.day(*unit.folds[0])))
     else:
         digest.update(panel.training(*unit.folds[0])[: unit.anchor].tobytes())
+    if config.model.with_regressors:
+        digest.update(_regressors_of_fit(panel, unit))
     return digest.digest()
+
+
+def _names_of_columns(config: FitConfig, panel: Panel) -> bytes:
+    """Digest the names of all columns, for a model whose X has them all."""
+    has_all = config.model.with_regressors and config.model.uses_regressors
+    return panel.x[0].names_digest if has_all and len(panel.x) else b""
+
+
+def _regressors_of_all(config: FitConfig, panel: Panel, day: np.datetime64) -> bytes:
+    """Digest the regressors of all series that a global model's folds at a day see."""
+    sizes = panel.sizes_at(day).tolist()
+    seen = zip(panel.x, sizes, strict=True)
+    return b"".join(x.digest(size, size + config.horizon) for x, size in seen if size)
+
+
+def _regressors_of_fit(panel: Panel, unit: FitUnit) -> bytes:
+    """Digest the regressors up to the anchor of a fit, as its folds see them."""
+    if unit.series != ALL_SERIES:
+        return panel.x[unit.series].digest(unit.folds[0][1], unit.anchor)
+    sizes = panel.sizes_at(np.datetime64(unit.anchor, "D")).tolist()
+    seen_at = panel.sizes_at(panel.day(*unit.folds[0])).tolist()
+    seen = zip(panel.x, seen_at, sizes, strict=True)
+    return b"".join(x.digest(end, size) for x, end, size in seen if size)
 
 
 def _panel_digest(

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from forecast_assets.backtesting.benchmark_folds import benchmark_folds
 from forecast_assets.backtesting.cache import FoldCache
 from forecast_assets.backtesting.chunk import start_processes
 from forecast_assets.backtesting.dask_pool import DaskPool, n_workers_here
@@ -19,6 +20,7 @@ from forecast_assets.backtesting.fitting import FitConfig, error_text, too_short
 from forecast_assets.backtesting.folds import FoldForecasts, SeriesFolds, latest_folds, plan
 from forecast_assets.backtesting.model_job import BacktestRequest, ModelBacktest, ModelJob, Progress
 from forecast_assets.backtesting.panel import Panel
+from forecast_assets.backtesting.regressor_folds import with_regressors
 from forecast_assets.backtesting.vintage_folds import (
     History,
     KnownValues,
@@ -26,6 +28,7 @@ from forecast_assets.backtesting.vintage_folds import (
     with_vintages,
 )
 from forecast_assets.config.settings import Settings
+from forecast_assets.data.regressor_frame import midnight_after
 from forecast_assets.data.weekly import newest_week
 from forecast_assets.errors import ForecastAssetsError, ModelError, StoreError
 from forecast_assets.models.base import Positions, Values, min_train_size
@@ -57,8 +60,10 @@ class BacktestExecutor:
     """Runs backtests and computes each fold at most once.
 
     `run_id` is the run that failures belong to; `history` returns how what was known before it is
-    found, None if all folds are to see today's values. Methods raise ModelError, StoreError and
-    ComputeError; whatever a model does wrong becomes an error of its folds.
+    found, None if all folds are to see today's values; `regressors` returns the table of that name,
+    and `benchmarks` the table `benchmark_forecasts`.
+    Methods raise ModelError, StoreError and ComputeError; whatever a model does wrong becomes an
+    error of its folds.
     """
 
     def __init__(
@@ -69,9 +74,11 @@ class BacktestExecutor:
         *,
         run_id: str = "",
         history: Callable[[], History | None] = lambda: None,
+        regressors: Callable[[], pd.DataFrame | None] = lambda: None,
+        benchmarks: Callable[[], pd.DataFrame | None] = lambda: None,
     ) -> None:
         self._settings, self._cache, self._pool, self.run_id = settings, cache, pool, run_id
-        self._history = history
+        self._history, self._regressors, self._benchmarks = history, regressors, benchmarks
         self._jobs: dict[tuple[str, int], ModelJob] = {}
         self._plan: tuple[pd.DataFrame, BacktestPlan] | None = None
         self._saved_at = time.perf_counter()
@@ -95,6 +102,14 @@ class BacktestExecutor:
             if history := self._history():
                 known = KnownValues.of(folds, history)
                 folds, latest = with_correction(with_vintages(folds, known), latest, known)
+            if self._settings.has_regressors and folds:
+                folds, latest = with_regressors(
+                    folds,
+                    latest,
+                    self._settings,
+                    table=self._regressors(),
+                    week_ticks=history.week_ticks if history else midnight_after,
+                )
             self._plan = series, BacktestPlan(folds, Panel.of(folds), latest)
         return self._plan[1]
 
@@ -112,12 +127,14 @@ class BacktestExecutor:
         for the last fold of a model. `on_progress` is called after each result. Failures of the run
         `run_id` count as known; by default those of this run.
         """
+        if request.model.is_benchmark:
+            return self._look_up(request)
         if request.model.is_closed_form:
             return run_closed_form(request, self._settings)
         job = self._job(request, run_id)
         later: list[BacktestRequest] = []
         with suppress(ModelError):  # it is raised when that model is run
-            later += [item for item in ahead if not item.model.is_closed_form][:MAX_MODELS_AHEAD]
+            later += [item for item in ahead if item.model.needs_worker][:MAX_MODELS_AHEAD]
         try:
             self._finish(job, later, on_progress)
         except Exception:
@@ -131,6 +148,20 @@ class BacktestExecutor:
     def run_all(self, requests: Sequence[BacktestRequest]) -> list[ModelBacktest]:
         """Run the backtests of several models, which share the workers."""
         return [self.run(item, ahead=requests[i + 1 :]) for i, item in enumerate(requests)]
+
+    def _look_up(self, request: BacktestRequest) -> ModelBacktest:
+        history, forecasts = self._history(), self._benchmarks()
+        if forecasts is None:
+            raise ModelError(
+                f"There is no table `benchmark_forecasts`, so {request.model.name} did not run."
+                f" Run the asset of that name first."
+            )
+        return benchmark_folds(
+            request,
+            forecasts,
+            horizon=self._settings.backtest.horizon,
+            week_ticks=history.week_ticks if history else midnight_after,
+        )
 
     def _finish(
         self,
@@ -250,7 +281,7 @@ def prewarm(settings: Settings, store: Store, *, as_of: datetime) -> None:
         return
     if commits and newest_week(commits[-1].as_of, settings) == newest_week(as_of, settings):
         return
-    fitted = [model for model in models if model.is_packaged and not model.is_closed_form]
+    fitted = [model for model in models if model.is_packaged and model.needs_worker]
     if fitted:
         config = FitConfig.of(fitted[0], settings)
         start_processes(config, n_processes=n_workers_here(settings.compute))

@@ -11,13 +11,14 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from forecast_assets.backtesting.fold_data import FoldId, GlobalData, LocalData
 from forecast_assets.backtesting.folds import ALL_SERIES, NOT_FOR, TOO_SHORT, FitUnit, FoldForecast
 from forecast_assets.backtesting.panel import Panel
+from forecast_assets.backtesting.regressors import TooFewKnown, unknown_ahead
 from forecast_assets.errors import ModelError
 from forecast_assets.models.base import NotForThisSeries, min_train_size
 from forecast_assets.models.spec import ModelSpec
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
 CONVERGENCE_WARNING = "ConvergenceWarning"
 # Characters of an error, which is stored with each of its folds.
 MAX_ERROR_LENGTH = 1000
-
-FoldId = tuple[int, int]  # the index of a series, and how many of its values the model sees
 
 
 @dataclass(frozen=True)
@@ -83,17 +82,15 @@ class WorkChunk:
 def run_unit(config: FitConfig, unit: FitUnit, panel: Panel, tick: Callable[[], None]) -> FitResult:
     """Forecast the folds of one unit. `tick` is called before each step that has a time limit."""
     started = time.perf_counter()
-    data = (_GlobalData if unit.series == ALL_SERIES else _LocalData)(panel, unit)
+    data = (GlobalData if unit.series == ALL_SERIES else LocalData)(panel, unit)
     try:
         model = _RollingModel(config, unit, data)
     except BaseException as error:  # noqa: BLE001 - a model may raise anything, SystemExit too
         return FitResult([_failed_fold(error)] * len(unit.folds), 0.0)
     folds: dict[FoldId, FoldForecast] = {}
     for cutoff, ids in data.steps():
-        ready = [fold for fold in ids if fold[1] >= model.min_size]
-        for fold in ids:
-            declined = too_short(model.min_size, fold[1])
-            folds[fold] = FoldForecast(None, 0.0, declined, is_declined=True)
+        folds |= _declined(config, panel, model.min_size, ids)
+        ready = [fold for fold in ids if fold not in folds]
         if ready:
             tick()
             folds |= zip(ready, _forecast_at(model, cutoff, ready, config.horizon), strict=True)
@@ -106,6 +103,22 @@ def run_unit(config: FitConfig, unit: FitUnit, panel: Panel, tick: Callable[[], 
     )
 
 
+def _declined(
+    config: FitConfig, panel: Panel, min_size: int, folds: Sequence[FoldId]
+) -> dict[FoldId, FoldForecast]:
+    """Return the folds that are too short or do not know the regressors of the weeks ahead."""
+    declined = {}
+    for series, end in folds:
+        if end < min_size:
+            text = too_short(min_size, end)
+            declined[series, end] = FoldForecast(None, 0.0, text, is_declined=True)
+        elif config.model.with_regressors and (
+            error := unknown_ahead(panel.x[series], end, config.horizon)
+        ):
+            declined[series, end] = _failed_fold(error)
+    return declined
+
+
 def _forecast_at(
     model: "_RollingModel", cutoff: int, ready: Sequence[FoldId], horizon: int
 ) -> list[FoldForecast]:
@@ -113,7 +126,7 @@ def _forecast_at(
     started, failed = time.perf_counter(), None
     try:
         with _raise_unconverged():
-            forecast = np.asarray(model.at(cutoff).predict(horizon))
+            forecast = np.asarray(model.predict(cutoff, horizon))
             y_hat = model.data.rows(forecast, cutoff, ready).astype(np.float64)
     except BaseException as error:  # noqa: BLE001 - a model may raise anything, SystemExit too
         failed = _failed_fold(error)
@@ -145,7 +158,9 @@ def error_text(error: BaseException) -> str:
         text = str(error)
     except BaseException:  # noqa: BLE001 - the exception is the model's own
         text = "(its message cannot be read)"
-    if isinstance(error, NotForThisSeries):
+    if isinstance(error, TooFewKnown):
+        text = f"{TOO_SHORT}{text}"
+    elif isinstance(error, NotForThisSeries):
         text = f"{NOT_FOR}{text}"
     elif not isinstance(error, ModelError):
         text = f"{type(error).__name__}: {text}"
@@ -174,14 +189,19 @@ class _RollingModel:
     cutoffs of the unit: up to the anchor all of them see the same values.
     """
 
-    def __init__(self, config: FitConfig, unit: FitUnit, data: "_LocalData | _GlobalData") -> None:
+    def __init__(self, config: FitConfig, unit: FitUnit, data: "LocalData | GlobalData") -> None:
         self.data, self.fitted, self.n_fits = data, unit.fitted, 0
         self._model, self._season_length = config.model, config.season_length
         self._anchor = unit.anchor
         self._fit_error: BaseException | None = None
         self.min_size = min_train_size(self._model.make(), season_length=self._season_length)
 
-    def at(self, cutoff: int) -> Any:
+    def predict(self, cutoff: int, horizon: int) -> Any:
+        """Forecast the weeks after a cutoff."""
+        ahead = self._regressors(cutoff, cutoff, seen_at=cutoff, n_ahead=horizon)
+        return self._at(cutoff).predict(horizon, **ahead)
+
+    def _at(self, cutoff: int) -> Any:
         """Return the model with all values up to a cutoff."""
         has_anchor = self._model.refit_every > 1 and self.data.size(self._anchor) >= self.min_size
         if not has_anchor:
@@ -190,7 +210,11 @@ class _RollingModel:
         self._seed(cutoff)
         if cutoff == self._anchor:
             return model
-        return model.update(self.data.between(self._anchor, cutoff, seen_at=cutoff))
+        new = self.data.between(self._anchor, cutoff, seen_at=cutoff)
+        x = self._regressors(self._anchor, cutoff, seen_at=cutoff)
+        if self._model.with_regressors and self._model.uses_regressors:
+            self.data.check_known(x["X"])
+        return model.update(new, **x)
 
     def _load_fit(self, cutoff: int) -> Any:
         """Unpickle the fit at the anchor; make it if there is none, or none that can be read."""
@@ -218,63 +242,23 @@ class _RollingModel:
         values = self.data.between(None, cutoff, seen_at=seen_at)
         self._seed(cutoff)
         self.n_fits += 1
-        return self._model.fit(values, season_length=self._season_length)
+        x = self._regressors(None, cutoff, seen_at=seen_at)
+        if self._model.with_regressors and self._model.uses_regressors:
+            values, x["X"] = self.data.with_known(values, x["X"], self.min_size)
+        return self._model.fit(values, season_length=self._season_length, **x)
+
+    def _regressors(
+        self, after: int | None, upto: int, *, seen_at: int, n_ahead: int = 0
+    ) -> dict[str, Any]:
+        """Return the argument `X` of a model that takes it; without columns for the twin."""
+        if self._model.with_regressors:
+            return {"X": self.data.regressors(after, upto, seen_at=seen_at, n_ahead=n_ahead)}
+        if self._model.uses_regressors and not self._model.is_packaged:
+            return {"X": self.data.no_regressors(after, upto, n_ahead=n_ahead)}
+        return {}
 
     def _seed(self, cutoff: int) -> None:
         """Seed the random numbers by the cutoff, so that other folds do not change them."""
         if not self._model.is_packaged:  # the package's models draw none
             random.seed(abs(cutoff))  # a day before 1970 is negative
             np.random.seed(abs(cutoff))  # noqa: NPY002 - the generator that libraries fall back on
-
-
-class _LocalData:
-    """One series; a cutoff is a number of values. The model may modify what it gets: a copy.
-
-    `seen_at` is the cutoff whose fold sees the values.
-    """
-
-    def __init__(self, panel: Panel, unit: FitUnit) -> None:
-        self._panel, self._series, self._folds = panel, unit.series, unit.folds
-
-    def steps(self) -> Iterator[tuple[int, list[FoldId]]]:
-        for fold in self._folds:
-            yield fold[1], [fold]
-
-    def size(self, cutoff: int) -> int:
-        return cutoff
-
-    def between(self, after: int | None, upto: int, *, seen_at: int) -> Any:
-        return self._panel.training(self._series, seen_at)[after:upto]
-
-    def rows(self, y_hat: Any, *_: object) -> Any:
-        return y_hat[None]
-
-
-class _GlobalData:
-    """All series; a cutoff is the number of a day."""
-
-    def __init__(self, panel: Panel, unit: FitUnit) -> None:
-        self._panel, self._folds = panel, unit.folds
-
-    def steps(self) -> Iterator[tuple[int, list[FoldId]]]:
-        by_day = sorted((int(self._panel.day(*fold).astype(int)), fold) for fold in self._folds)
-        for day, pairs in groupby(by_day, key=lambda pair: pair[0]):
-            yield day, [fold for _, fold in pairs]
-
-    def size(self, cutoff: int) -> int:
-        return int(self._sizes(cutoff).max())
-
-    def between(self, after: int | None, upto: int, *, seen_at: int) -> Any:
-        sizes = self._sizes(upto)
-        first = np.zeros_like(sizes) if after is None else self._sizes(after)
-        return self._panel.frame(first, sizes, seen_at=self._sizes(seen_at))
-
-    def rows(self, y_hat: Any, cutoff: int, folds: Sequence[FoldId]) -> Any:
-        has_begun = self._sizes(cutoff) > 0
-        if len(y_hat) != has_begun.sum():
-            raise ValueError(f"{len(y_hat)} forecasts for {has_begun.sum()} series")
-        row = np.cumsum(has_begun) - 1
-        return y_hat[row[[series for series, _ in folds]]]
-
-    def _sizes(self, day: int) -> Any:
-        return self._panel.sizes_at(np.datetime64(day, "D"))

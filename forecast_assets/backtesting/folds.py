@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from forecast_assets.backtesting.regressors import FoldRegressors
 from forecast_assets.models.base import Positions, Values
 
 if TYPE_CHECKING:
@@ -73,6 +74,7 @@ class SeriesFolds:
     patches: Mapping[int, Patch] = field(default_factory=dict)
     vintage_ends: Positions = field(default_factory=lambda: NO_ENDS)
     revised: Patch = NO_PATCH
+    x: FoldRegressors | None = None  # what models may know besides y
 
     def training(self, end: int) -> Values:
         """Return a copy of the values that the fold with this end sees: [end]."""

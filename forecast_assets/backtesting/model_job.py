@@ -15,7 +15,8 @@ import pandas as pd
 
 from forecast_assets.backtesting.cache import FoldCache, fit_key, fold_keys
 from forecast_assets.backtesting.chunk import ChunkResult, failed_result
-from forecast_assets.backtesting.fitting import FitConfig, FitResult, FoldId, WorkChunk
+from forecast_assets.backtesting.fitting import FitConfig, FitResult, WorkChunk
+from forecast_assets.backtesting.fold_data import FoldId
 from forecast_assets.backtesting.folds import (
     ALL_SERIES,
     FitUnit,
@@ -212,7 +213,7 @@ class ModelJob:
             cutoffs = {fold: fold[1] for fold in self._missing}
             anchors = {fold: _anchor(end, model.refit_every) for fold, end in cutoffs.items()}
             folds = list(self._missing)
-        seen_before = functools.cache(functools.partial(_patches_before, panel))
+        seen_before = functools.cache(functools.partial(_seen_before, panel, model))
 
         def fit_of(fold: FoldId) -> tuple[int, int, bytes]:
             series, anchor = ALL_SERIES if model.is_global else fold[0], anchors[fold]
@@ -270,14 +271,23 @@ def _anchor_day(day: int, refit_every: int) -> int:
     return day - 7 * (day // 7 % refit_every)
 
 
-def _patches_before(panel: Panel, series: int, anchor: int, cutoff: int) -> bytes:
-    """Digest what differs, up to the anchor of their fit, in the values of folds at a cutoff."""
+def _seen_before(panel: Panel, model: ModelSpec, series: int, anchor: int, cutoff: int) -> bytes:
+    """Digest what differs, up to the anchor of their fit, in what folds at a cutoff see."""
     if series != ALL_SERIES:
         patch = panel.patches.get((series, cutoff))
-        return patch.before(anchor) if patch else b""
+        of_y = patch.before(anchor) if patch else b""
+        if not model.with_regressors:
+            return of_y
+        return b"%d " % len(of_y) + of_y + panel.x[series].differs_before(cutoff, anchor)
     ends, at = panel.sizes_at(np.datetime64(anchor, "D")), np.datetime64(cutoff, "D")
-    patches = panel.patches_at(panel.sizes_at(at))
+    sizes = panel.sizes_at(at)
     digest = hashlib.blake2b(digest_size=16)
-    for i, patch in patches:
-        digest.update(b"%d " % i + patch.before(int(ends[i])))
+    for i, patch in panel.patches_at(sizes):
+        of_y = patch.before(int(ends[i]))
+        digest.update(b"%d %d " % (i, len(of_y)) + of_y)
+    if model.with_regressors:
+        digest.update(b"x")
+        for i, x in enumerate(panel.x):
+            of_x = x.differs_before(int(sizes[i]), int(ends[i]))
+            digest.update(b"%d %d " % (i, len(of_x)) + of_x)
     return digest.digest()

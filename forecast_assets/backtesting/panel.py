@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from forecast_assets.backtesting.folds import Patch, SeriesFolds
+from forecast_assets.backtesting.regressors import FoldRegressors
 from forecast_assets.models.base import Positions, Values
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ WEEK = np.timedelta64(7, "D")
 class Panel:
     """All series, concatenated. Series i is y[starts[i] : starts[i + 1]], weekly from first[i].
 
-    `patches` are those of the folds, by series and end.
+    `patches` are those of the folds, by series and end; `x` has the regressors of each series.
     """
 
     y: Values  # [N]
@@ -30,6 +31,7 @@ class Panel:
     first: NDArray[np.datetime64]  # [S], days
     is_filled: NDArray[np.bool_]  # [N]; the first value of each series is real
     patches: Mapping[tuple[int, int], Patch] = field(default_factory=dict)
+    x: Sequence[FoldRegressors] = ()
 
     @classmethod
     def of(cls, planned: Sequence[SeriesFolds]) -> "Panel":
@@ -44,7 +46,8 @@ class Panel:
             for end, patch in series.patches.items()
         }
         starts = np.cumsum(sizes)
-        return cls(np.concatenate(values), starts, first, np.concatenate(is_filled), patches)
+        x = [series.x for series in planned if series.x is not None]
+        return cls(np.concatenate(values), starts, first, np.concatenate(is_filled), patches, x)
 
     def training(self, series: int, end: int) -> Values:
         """Return a copy of the values that the fold of a series with this end sees: [end]."""
@@ -109,4 +112,6 @@ class Panel:
             digest.update(part.tobytes())
         for fold, patch in self.patches.items():
             digest.update(repr(fold).encode() + patch.before(len(self.y)))
+        for of_series in self.x:
+            digest.update(of_series.content_digest)
         return digest.hexdigest()

@@ -35,7 +35,7 @@ NICENESS = 5
 IDLE_SECONDS = 30.0
 LIBRARIES = ("dask", "distributed", "numpy", "pandas")
 # Files of this package that decide a result; a sender and its workers must have the same ones.
-FILES = ("folds.py", "fitting.py", "sandbox_main.py")
+FILES = ("folds.py", "fold_data.py", "fitting.py", "regressors.py", "sandbox_main.py")
 # Shared with the parent: the index of the current unit, and the number of steps so far.
 POSITION = struct.Struct("qq")
 # The unit while the model is imported and made.

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from forecast_assets.cli.check_causes import calendar, regressors
 from forecast_assets.cli.options import FAILED, command, open_store, print_warning
 from forecast_assets.cli.output import Record, StatusLine, print_lines, print_records
 from forecast_assets.errors import ForecastAssetsError, StoreError
@@ -71,20 +72,28 @@ def _records(
     """Yield a record for every setting below a table; `dump` has the secrets masked."""
     from pydantic import BaseModel
 
-    for name, value in dump.items():
+    names = {field.alias or name: name for name, field in type(model).model_fields.items()}
+    for key, value in dump.items():
+        name = names.get(key, key)
         inner = getattr(model, name)
+        by_name = inner if isinstance(inner, Mapping) and not table else {}  # [benchmark.NAME]
+        for other, of_name in by_name.items():
+            yield from _records(of_name, value[other], file, f"{key}.{other}.")
         if isinstance(inner, BaseModel):
-            yield from _records(inner, value, file, f"{table}{name}.")
-        else:
+            yield from _records(inner, value, file, f"{table}{key}.")
+        elif not by_name:
             origin = file if name in model.model_fields_set else "default"
             variables = sorted(set(re.findall(r'"env:([^"]+)"', json.dumps(value))))
             origin += f", environment {', '.join(variables)}" if variables else ""
-            yield {"name": f"{table}{name}", "value": value, "from": origin}
+            yield {"name": f"{table}{key}", "value": value, "from": origin}
 
 
 def _print_toml(records: Sequence[Record]) -> None:
     by_table = itertools.groupby(records, lambda record: str(record["name"]).rpartition(".")[0])
     for table, settings in by_table:
+        if not table:  # there is no [benchmark.NAME]
+            click.echo("".join(f"\n[{record['name']}]\n" for record in settings), nl=False)
+            continue
         click.echo(f"\n[{table}]")
         for record in settings:
             key, value = str(record["name"]).rpartition(".")[2], record["value"]
@@ -133,6 +142,7 @@ def _run_checks(now: datetime) -> Iterator[StatusLine]:
 
 def source(settings: "Settings", store: "Store", now: datetime) -> Iterator[StatusLine]:
     """Fetch from the source, build weeks and evaluate their quality."""
+    from forecast_assets.data.hierarchy import check_children
     from forecast_assets.data.quality.stored_versions import previous_rows
     from forecast_assets.data.sources import fetch
     from forecast_assets.data.sources.request import FetchRequest
@@ -154,6 +164,7 @@ def source(settings: "Settings", store: "Store", now: datetime) -> Iterator[Stat
     yield from _read_as(notes)
     try:
         weeks = to_weeks(raw, settings, as_of=now)
+        check_children(weeks.frame, settings.hierarchy)
     except ForecastAssetsError as error:
         yield StatusLine("series", str(error), is_well=False)
         return
@@ -167,6 +178,30 @@ def source(settings: "Settings", store: "Store", now: datetime) -> Iterator[Stat
     text = SERIES_TEXT.format(**summary, filled=FILLED.get(settings.series.missing, "filled"))
     yield StatusLine("series", summary, is_well=True, text=text)
     yield from _quality(raw, weeks.frame, settings, store, now)
+    yield from regressors(weeks.frame, settings, store, now)
+
+
+def benchmarks(settings: "Settings", store: "Store", now: datetime) -> Iterator[StatusLine]:
+    """Read the forecasts of each benchmark, and compare them with the stored series."""
+    from forecast_assets.data.benchmarks import known_forecasts, read_benchmark
+    from forecast_assets.forecasting.benchmark_scores import series_problems
+    from forecast_assets.storage.versions import newest, valid_versions
+
+    last = newest(valid_versions(store, "series")) if settings.benchmark else None
+    for name in settings.benchmark:
+        try:
+            fetched = known_forecasts(read_benchmark(name, _retry_once(settings), now), now)
+        except ForecastAssetsError as error:
+            yield StatusLine(f"benchmark_{name}", str(error), is_well=False)
+            continue
+        rows = fetched.rows
+        problems = [
+            *fetched.problems,
+            *(series_problems(rows, store.read([last]), name) if last else ()),
+        ]
+        text = f"{len(rows)} forecasts of {rows['unique_id'].nunique()} series"
+        is_well = None if problems or rows.empty else True
+        yield StatusLine(f"benchmark_{name}", len(rows), is_well, "; ".join([text, *problems]))
 
 
 def _read_as(notes: Sequence[str]) -> Iterator[StatusLine]:
@@ -255,4 +290,4 @@ def notices(settings: "Settings", _: "Store", now: datetime) -> Iterator[StatusL
         yield StatusLine("notices", len(urls), is_well=True, text=text)
 
 
-CHECKS = (source, schedule, models, store, notices)
+CHECKS = (source, calendar, benchmarks, schedule, models, store, notices)

@@ -4,6 +4,7 @@ Exit codes: 0 success; 1 a check failed or the run failed; 2 usage or configurat
 130 interrupted.
 """
 
+import getpass
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -81,9 +82,23 @@ def open_store(uri: str | None = None) -> "tuple[Settings, Store]":
     from forecast_assets.storage.tables import table_contracts
 
     settings = loader.load(warn=print_warning)
-    contracts = table_contracts(settings.forecast.levels, settings.forecast.quantiles)
+    if settings.has_regressors or settings.used_benchmarks:
+        from forecast_assets.models.registry import with_candidates
+
+        settings = with_candidates(settings)
+    contracts = table_contracts(
+        settings.forecast.levels, settings.forecast.quantiles, settings.benchmark_quantiles
+    )
     address = settings.resolve_path(uri) if uri else settings.store_uri
     return settings, Store(address, contracts, var=settings.var)
+
+
+def login_name() -> str:
+    """Return the name of the user who runs the command."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):  # a container may have no name for its user
+        return f"user {os.getuid()}"
 
 
 def print_warning(text: str) -> None:

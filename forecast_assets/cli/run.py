@@ -58,6 +58,7 @@ def _print_week(settings: "Settings", store: "Store", run_id: str) -> None:
     from forecast_assets.data.quality.evaluate import published_line, with_policy
     from forecast_assets.data.quality.stored_versions import findings_of
     from forecast_assets.reporting.render import forecast_rows
+    from forecast_assets.reporting.summary import is_overridden
     from forecast_assets.storage import versions
 
     forecast, series, report = (
@@ -67,7 +68,9 @@ def _print_week(settings: "Settings", store: "Store", run_id: str) -> None:
     weeks = store.read(series)
     rows = forecast_rows(store.read(forecast), weeks)
     click.echo()
-    print_records([_to_record(row, settings.forecast.levels) for row in rows])
+    levels = settings.forecast.levels
+    has_overrides = any(map(is_overridden, rows))
+    print_records([_to_record(row, levels, has_overrides=has_overrides) for row in rows])
     reasons = dict.fromkeys(f"{row['unique_id']}: {row['reason']}" for row in rows if row["reason"])
     left_out = sorted({*weeks["unique_id"]} - {row["unique_id"] for row in rows})
     if reasons:
@@ -85,11 +88,10 @@ def _print_week(settings: "Settings", store: "Store", run_id: str) -> None:
     click.echo("The UI:         make ui, then http://127.0.0.1:3000")
 
 
-def _to_record(row: Record, levels: tuple[float, ...]) -> Record:
+def _to_record(row: Record, levels: tuple[float, ...], *, has_overrides: bool) -> Record:
     from forecast_assets.config.forecast_settings import column_suffix
-    from forecast_assets.storage.tables import CHAMPION
+    from forecast_assets.reporting.summary import model_label
 
-    is_champion = row["rung"] == CHAMPION
     return {
         "series": row["unique_id"],
         "week": row["ds"],
@@ -100,5 +102,6 @@ def _to_record(row: Record, levels: tuple[float, ...]) -> Record:
             for suffix in map(column_suffix, levels)
             for end in ("lo", "hi")
         },
-        "model": row["model"] if is_champion else f"{row['model']} ({row['rung']})",
+        **({"override": row["override"]} if has_overrides else {}),
+        "model": model_label(str(row["model"]), str(row["rung"])),
     }

@@ -14,6 +14,8 @@ from forecast_assets.cli.output import StatusLine, humanize_age
 from forecast_assets.errors import StoreError, format_list
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from forecast_assets.config.settings import Settings
     from forecast_assets.storage.commit import Commit
     from forecast_assets.storage.store import Store
@@ -48,7 +50,7 @@ class StatusContext:
 def _forecast(context: StatusContext) -> Iterator[StatusLine]:
     """Name the newest week, and the series that are forecast for an earlier one."""
     from forecast_assets.reporting.narrative import late_series
-    from forecast_assets.storage.tables import CHAMPION, target_week
+    from forecast_assets.storage.tables import CHOSEN, PINNED, target_week
 
     rows = context.store.read([context.forecast])
     yield StatusLine("week", target_week(rows))
@@ -59,9 +61,22 @@ def _forecast(context: StatusContext) -> Iterator[StatusLine]:
     yield StatusLine(
         "n_late", len(late), is_well=late.empty, text=f"{len(late)}: {names}" if weeks else "none"
     )
-    others = rows[rows["rung"] != CHAMPION].drop_duplicates("unique_id")
+    others = rows[~rows["rung"].isin(CHOSEN)].drop_duplicates("unique_id")
     text = _first_few(others["unique_id"] + ": " + others["model"] + " (" + others["rung"] + ")")
     yield StatusLine("not_by_champion", list(others["unique_id"]), is_well=others.empty, text=text)
+    pinned = rows[rows["rung"] == PINNED].drop_duplicates("unique_id")
+    if len(pinned):
+        text = _first_few(pinned["unique_id"] + ": " + pinned["model"])
+        yield StatusLine("pinned", list(pinned["unique_id"]), text=text)
+    yield from _overrides(rows, context.settings)
+
+
+def _overrides(rows: "pd.DataFrame", settings: "Settings") -> Iterator[StatusLine]:
+    """List the weeks that a person expects another value for; yield nothing without any."""
+    from forecast_assets.reporting.summary import override_texts
+
+    if texts := override_texts(rows, settings.series.units):
+        yield StatusLine("overridden", texts, text=_first_few(texts))
 
 
 def _left_out(context: StatusContext) -> Iterator[StatusLine]:
@@ -145,6 +160,7 @@ def held_data_line(store: "Store", *, now: datetime) -> Iterator[StatusLine]:
 
 
 def _models(context: StatusContext) -> Iterator[StatusLine]:
+    from forecast_assets.forecasting.regressor_gains import probable_leak, regressor_gains
     from forecast_assets.reporting.narrative import models_left_out
 
     chosen = context.input_of(context.forecast, "best_model")
@@ -163,6 +179,13 @@ def _models(context: StatusContext) -> Iterator[StatusLine]:
     ]
     names = sorted({name for group in left_out for name in group["models"]})
     yield StatusLine("models_left_out", names, text=_first_few(texts))
+    gains = regressor_gains(scores, metric=context.settings.selection.metric)
+    if len(gains):
+        by_model = dict(zip(gains["model"], gains["gain"], strict=True))
+        text = _first_few(f"{model} {-gain:+.0%}" for model, gain in by_model.items())
+        leak = probable_leak(scores, context.settings)
+        text = f"error against the twin without: {text}{f'. {leak}' if leak else ''}"
+        yield StatusLine("regressors", by_model, is_well=False if leak else None, text=text)
 
 
 def _accuracy(context: StatusContext) -> Iterator[StatusLine]:
@@ -193,6 +216,23 @@ def _accuracy(context: StatusContext) -> Iterator[StatusLine]:
     shown = "–" if math.isnan(ratio) else f"{ratio:.2f}"
     yield StatusLine("error_over_naive", ratio, not check.worse_than_naive, shown)
     yield StatusLine("coverage", shares, not check.off_coverage, text or "–")
+    yield from _benchmarks(scored, series, context.settings)
+
+
+def _benchmarks(
+    scored: "pd.DataFrame", series: "pd.DataFrame", settings: "Settings"
+) -> Iterator[StatusLine]:
+    """Compare the forecasts of each benchmark with ours; yield nothing without any."""
+    from forecast_assets.forecasting.benchmark_scores import compare_benchmark
+    from forecast_assets.reporting.comparisons import benchmark_sentence
+
+    for name in settings.benchmark:
+        comparison = compare_benchmark(scored, series, name)
+        if comparison is None:
+            yield StatusLine(f"benchmark_{name}", None, text="nothing to compare yet")
+            continue
+        gain = comparison.spans[-1].gain
+        yield StatusLine(f"benchmark_{name}", gain.mean, text=benchmark_sentence(comparison))
 
 
 def _delivery(context: StatusContext) -> Iterator[StatusLine]:

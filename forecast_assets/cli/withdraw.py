@@ -1,14 +1,12 @@
 """The command `withdraw`: take a published forecast back, and notify those who received it."""
 
-import getpass
-import os
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import click
 
-from forecast_assets.cli.options import FAILED, command, open_store, parse_time
+from forecast_assets.cli.options import FAILED, command, login_name, open_store, parse_time
 from forecast_assets.cli.output import print_records
 from forecast_assets.errors import StoreError
 
@@ -55,7 +53,7 @@ def withdraw(as_of: str, reason: str, by: str | None, *, is_json: bool) -> None:
     row = withdrawals.Withdrawal(
         as_of=forecasts[0].as_of,
         reason=" ".join(reason.split()),
-        by=by or _login_name(),
+        by=by or login_name(),
         at=datetime.now(UTC),
     )
     commit = withdrawals.withdraw(store, forecasts, row)
@@ -81,13 +79,6 @@ def withdraw(as_of: str, reason: str, by: str | None, *, is_json: bool) -> None:
     if failure:
         click.echo(failure, err=True)
         raise click.exceptions.Exit(FAILED)
-
-
-def _login_name() -> str:
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError):  # a container may have no name for its user
-        return f"user {os.getuid()}"
 
 
 def _newest_text(valid: "Sequence[Commit]", *, now: datetime) -> str:

@@ -13,6 +13,9 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
+from forecast_assets.config.benchmark_settings import BENCHMARKS
+from forecast_assets.config.calendar_settings import OWN_KEYS
+from forecast_assets.config.series_settings import ExcludedSettings
 from forecast_assets.config.settings import ROOT, ModelSettings, Settings
 from forecast_assets.config.source_settings import KINDS
 from forecast_assets.errors import SettingsError
@@ -71,7 +74,8 @@ def parse(
     except ValidationError as error:
         # A list whose items are invalid counts as too short as well.
         problems = [
-            _problem(dict(detail))
+            # One about several tables names no setting.
+            _problem(dict(detail)) if detail["loc"] else _message(dict(detail))
             for detail in error.errors()
             if detail["type"] != "too_short" or not detail["input"]
         ]
@@ -100,13 +104,23 @@ def _error_text(origin: str, problems: Sequence[str]) -> str:
     )
 
 
+def _message(detail: dict[str, Any]) -> str:
+    message = str(detail["msg"]).removeprefix("Value error, ")
+    message = message[0].lower() + message[1:]
+    return message.replace("dictionary", "table").replace("tuple", "list")
+
+
 def _problem(detail: dict[str, Any]) -> str:
     """Describe one error of pydantic: the setting, its value and what is wrong."""
     path = [str(part) for part in detail["loc"]]
-    if path[0] == "source":  # pydantic puts the kind between the table and the key
-        del path[1:2]
-        del path[2 : 3 if path[1:2] == ["paging"] else 2]
+    if path[0] == "regressors" and path[2:3] == ["source"]:
+        del path[2:4]
+    # Pydantic puts the kind between the table and the key.
+    at = {"source": 1, "benchmark": 2}.get(path[0], len(path))
+    del path[at : at + 1]
+    del path[at + 1 : at + 2 if path[at : at + 1] == ["paging"] else at + 1]
     *table, key = path
+    known_in = table[:1] if table[:1] == ["regressors"] else table
     name, value, kind = ".".join(path), detail["input"], detail["type"]
     if kind == "union_tag_invalid":
         tag, kinds = detail["ctx"]["tag"], detail["ctx"]["expected_tags"].replace("'", "")
@@ -116,15 +130,14 @@ def _problem(detail: dict[str, Any]) -> str:
         return f"`{name}` needs `source.kind = {kinds}`"
     is_stray = table == ["models"] and key != "enabled" and not isinstance(value, dict)
     if kind == "extra_forbidden" or is_stray:
-        near = difflib.get_close_matches(key, _known_keys(table), n=1, cutoff=0.4)
+        near = difflib.get_close_matches(key, _known_keys(known_in), n=1, cutoff=0.4)
         return f"`{name}` is unknown" + (f" (did you mean `{near[0]}`?)" if near else "")
-    message = detail["msg"].removeprefix("Value error, ")
-    message = message[0].lower() + message[1:]
-    message = message.replace("dictionary", "table").replace("tuple", "list")
+    message = _message(detail)
     if kind == "missing":
         return f"`{name}` {message}"
     # The value is not printed if it is a whole table or may contain a secret.
-    may_be_secret = path[0] == "notify" or (path[0] == "source" and not SECRETS.isdisjoint(path))
+    is_source = path[0] in ("source", "benchmark", "regressors")
+    may_be_secret = path[0] == "notify" or (is_source and not SECRETS.isdisjoint(path))
     if isinstance(value, dict) or (may_be_secret and isinstance(value, str | list)):
         return f"`{name}`: {message}"
     return f"`{name}` is {value!r}: {message}"
@@ -140,8 +153,14 @@ def _known_keys(path: Sequence[str]) -> list[str]:
     """List the keys that a table of forecast.toml may hold."""
     if not path:
         return [key for key in Settings.model_fields if key not in ("root", "var")]
-    if path == ["source"]:
-        return sorted({key for kind in KINDS for key in kind.model_fields})
+    if path[:1] == ["benchmark"]:
+        models = [kind.model_fields for kind in BENCHMARKS]
+        return sorted({field.alias or name for each in models for name, field in each.items()})
+    if path in (["source"], ["regressors"]):
+        own = () if path == ["source"] else OWN_KEYS
+        return sorted({*own, *(key for kind in KINDS for key in kind.model_fields)})
+    if path[:2] == ["series", "excluded"]:
+        return [field.alias or name for name, field in ExcludedSettings.model_fields.items()]
     table = Settings.model_fields[path[0]].annotation if len(path) == 1 else ModelSettings
     if isinstance(table, type) and issubclass(table, BaseModel):
         return list(table.model_fields)

@@ -1,19 +1,22 @@
-"""Define the tables of forecast.toml but `[source]` and `[forecast]`, with defaults and limits.
+"""Define the tables of forecast.toml, with defaults and limits.
 
-`source_settings` and `forecast_settings` define these; `loader` reads the file; docs/settings.md
+The other modules `*_settings` define some of them; `loader` reads the file; docs/settings.md
 documents each key.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from datetime import timedelta
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 from zoneinfo import ZoneInfo
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from forecast_assets.config.benchmark_settings import Benchmark, BenchmarkName
+from forecast_assets.config.calendar_settings import CalendarSettings, RegressorSettings
 from forecast_assets.config.forecast_settings import ForecastSettings
+from forecast_assets.config.hierarchy_settings import HierarchySettings
+from forecast_assets.config.series_settings import SeriesSettings, first_match
 from forecast_assets.config.source_settings import DemoSource, FrozenModel, Secret, Source, Zone
 from forecast_assets.errors import format_list
 
@@ -44,44 +47,13 @@ def parse_duration(text: str) -> timedelta:
     return timedelta(**{units[text[-1]]: int(text[:-1])})
 
 
-def matches_any(name: str, patterns: Iterable[str]) -> bool:
-    """Tell whether a series' name equals or matches a pattern (case-sensitive, `*` is any text)."""
-    return any(name == pattern or fnmatchcase(name, pattern) for pattern in patterns)
-
-
 Event = Literal["report", "run_failed", "check_failed", "week_missed"]
 Severity = Literal["info", "warning", "error"]
+RegressorName = Annotated[str, Field(pattern=r"^[A-Za-z]\w*$")]
 ModelName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+$")]
 Duration = Annotated[str, Field(pattern=r"^[1-9]\d{0,4}[mhd]$")]
 FindingPolicy = Literal["publish", "warn", "hold"]
 ForecastPolicy = Literal["fallback", "hold", "publish"]
-
-
-def _ascending(ends: tuple[float, float]) -> tuple[float, float]:
-    if not ends[0] < ends[1]:  # also if one is NaN
-        raise ValueError("the first number must be less than the second")
-    return ends
-
-
-Range = Annotated[tuple[float, float], Field(strict=False), AfterValidator(_ascending)]
-
-
-class SeriesSettings(FrozenModel):
-    """How raw rows become one value for each series and week."""
-
-    frequency: Literal["W-MON", "W-TUE", "W-WED", "W-THU", "W-FRI", "W-SAT", "W-SUN"] = "W-FRI"
-    season_length: int = Field(52, ge=1, le=1000)
-    aggregate: Literal["error", "sum", "mean", "last"] = "error"
-    missing: Literal["error", "interpolate", "ffill", "zero"] = "interpolate"
-    # The share of its usual days that the first week of a series must have; 0: incomplete weeks
-    # count, also the newest one.
-    min_coverage: float = Field(0.8, ge=0, le=1, strict=False)
-    # Weeks of the longest gap that `interpolate` and `ffill` fill. Half a year: a straight line
-    # through more of it hides the season.
-    max_gap: int = Field(26, ge=0, le=10_000)
-    # By patterns of series' names: units for the report, and possible values.
-    units: dict[str, str] = Field({})
-    ranges: dict[str, Range] = Field({})
 
 
 class DataQualitySettings(FrozenModel):
@@ -110,6 +82,7 @@ class DataQualitySettings(FrozenModel):
     new_series: FindingPolicy = "publish"
     vanished_series: FindingPolicy = "hold"
     similar_names: FindingPolicy = "warn"
+    totals_differ: FindingPolicy = "warn"
     unusual: FindingPolicy = "warn"
     rescaled: FindingPolicy = "hold"
     flat: FindingPolicy = "warn"
@@ -175,6 +148,12 @@ class SelectionSettings(FrozenModel):
     # in this many weeks in succession.
     margin: float = Field(0.05, ge=0, lt=1, strict=False)
     patience: int = Field(2, ge=1, le=52)
+    # The model of a series, by patterns of series' names, whatever the policy says.
+    pinned: dict[str, ModelName] = Field({})
+
+    def pinned_model(self, name: str) -> str | None:
+        """Return the model that a series is pinned to, by the first pattern that matches."""
+        return first_match(name, self.pinned)
 
 
 class StoreSettings(FrozenModel):
@@ -248,17 +227,39 @@ class Settings(FrozenModel):
 
     source: Source = DemoSource()
     series: SeriesSettings = SeriesSettings()
+    hierarchy: HierarchySettings = HierarchySettings()
     data_quality: DataQualitySettings = DataQualitySettings()
     backtest: BacktestSettings = BacktestSettings()
     models: ModelsSettings = ModelsSettings()
     selection: SelectionSettings = SelectionSettings()
     forecast: ForecastSettings = ForecastSettings()
+    benchmark: dict[BenchmarkName, Benchmark] = Field({})
     store: StoreSettings = StoreSettings()
     compute: ComputeSettings = ComputeSettings()
     schedule: ScheduleSettings = ScheduleSettings()
     notify: NotifySettings = NotifySettings()
+    calendar: CalendarSettings = CalendarSettings()
+    regressors: dict[RegressorName, RegressorSettings] = Field({})
     root: Path = Field(default=ROOT, exclude=True)
     var: Path = Field(default=ROOT / "var", exclude=True)
+
+    @model_validator(mode="after")
+    def _check_pinned(self) -> Self:
+        if not self.has_regressors and self.pin_problem:
+            raise ValueError(self.pin_problem)
+        return self  # where twins compete, too, the registry of models checks
+
+    @property
+    def pin_problem(self) -> str:
+        """Say which pinned models are not among the candidates, or nothing."""
+        candidates = {*self.models.enabled, *get_args(Combination), *self.used_benchmarks}
+        unknown = sorted({*self.selection.pinned.values()} - candidates)
+        if not unknown:
+            return ""
+        return (
+            f"`selection.pinned` names models that do not compete: {format_list(unknown)}; add"
+            f" them to `models.enabled`, or set `use = true` in the table of a benchmark"
+        )
 
     @model_validator(mode="before")
     @classmethod
@@ -267,6 +268,21 @@ class Settings(FrozenModel):
         if isinstance(source, dict) and "kind" not in source:
             return {**given, "source": {"kind": "demo", **source}}
         return given
+
+    @property
+    def has_regressors(self) -> bool:
+        """Tell whether models may know more of a week than the past values."""
+        return self.calendar.is_set or bool(self.regressors)
+
+    @property
+    def used_benchmarks(self) -> tuple[str, ...]:
+        """Return the benchmarks that compete like models."""
+        return tuple(name for name, each in self.benchmark.items() if each.use)
+
+    @property
+    def benchmark_quantiles(self) -> dict[str, tuple[float, ...]]:
+        """Return the quantiles that each benchmark forecasts."""
+        return {name: tuple(each.by_quantile) for name, each in self.benchmark.items()}
 
     @property
     def store_uri(self) -> str:

@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from pandas.tseries.offsets import Easter
 
-from forecast_assets.config.settings import SeriesSettings
+from forecast_assets.config.series_settings import SeriesSettings
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]

@@ -7,13 +7,16 @@ them belongs to `backtesting.vintage_folds`.
 import hashlib
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 
 import numpy as np
 import pandas as pd
 
 from forecast_assets.config.settings import Settings
+from forecast_assets.data.excluded import without_excluded
+from forecast_assets.data.hierarchy import with_totals
 from forecast_assets.data.published import rows_known_at
 from forecast_assets.data.weekly import local_day, to_weeks
 from forecast_assets.errors import DataError, format_list
@@ -58,11 +61,14 @@ def week_ticks(
 def published_vintages(
     raw: pd.DataFrame, settings: Settings, ticks: Sequence[datetime], *, as_of: datetime
 ) -> list[Vintage]:
-    """Return the vintages of raw_data with publication times at the ticks before `as_of`."""
+    """Return the vintages of raw_data with publication times at the ticks before `as_of`.
+
+    They have no parents' sums yet (`with_present_totals`).
+    """
 
     def read(tick: datetime) -> pd.DataFrame | None:
         try:
-            return to_weeks(raw, settings, as_of=tick).frame
+            return to_weeks(raw, settings, as_of=tick, is_past=True).frame
         except DataError:  # what was known then made no series
             return None
 
@@ -96,6 +102,40 @@ def stored_vintages(
         )
 
     return [vintage(*versions[i]) for i in sorted(versions)]
+
+
+def with_present_exclusions(vintages: Sequence[Vintage], settings: Settings) -> list[Vintage]:
+    """Return vintages that know nothing of the weeks of `[[series.excluded]]` either."""
+    excluded = settings.series.excluded
+    if not excluded:
+        return list(vintages)
+    return _changed(vintages, lambda frame: without_excluded(frame, excluded))
+
+
+def with_present_totals(
+    vintages: Sequence[Vintage], settings: Settings, today: Sequence[str]
+) -> list[Vintage]:
+    """Return vintages with the sums of the parents of `[hierarchy]`; `today` as in `with_totals`.
+
+    A sum that was stored is made again: its children or their values may have changed since.
+    """
+    hierarchy, is_zero = settings.hierarchy, settings.series.missing == "zero"
+    if not hierarchy.is_set:
+        return list(vintages)
+    return _changed(
+        vintages,
+        lambda frame: with_totals(frame, hierarchy, is_absence_zero=is_zero, today=today),
+    )
+
+
+def _changed(
+    vintages: Sequence[Vintage], change: Callable[[pd.DataFrame], pd.DataFrame]
+) -> list[Vintage]:
+    def read(vintage: Vintage) -> pd.DataFrame | None:
+        frame = vintage.read()
+        return None if frame is None or frame.empty else change(frame)
+
+    return [replace(vintage, read=partial(read, vintage)) for vintage in vintages]
 
 
 def first_hand_versions(store: Store, *, now: datetime) -> list[Commit]:

@@ -12,7 +12,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from forecast_assets.config.settings import SeriesSettings, Settings
+from forecast_assets.config.series_settings import SeriesSettings
+from forecast_assets.config.settings import Settings
 from forecast_assets.data.completeness import (
     DAYS,
     FILLING,
@@ -26,6 +27,14 @@ from forecast_assets.data.completeness import (
     find_newest_week,
     select_weeks,
 )
+from forecast_assets.data.excluded import (
+    check_left,
+    check_totals,
+    excluded_weeks,
+    fill_gaps,
+    without_excluded,
+)
+from forecast_assets.data.hierarchy import with_totals
 from forecast_assets.data.published import rows_known_at
 from forecast_assets.data.repeated_rows import several_rows_error
 from forecast_assets.errors import DataError, format_list
@@ -42,12 +51,17 @@ class WeeklySeries:
     n_partial: int  # first and newest weeks left out because they are incomplete
     n_left_out: int  # rows of these weeks, and of those before a long gap
     n_filled: int  # weeks without a value that `series.missing` filled
+    n_excluded: int  # weeks of `series.excluded`
 
 
-def to_weeks(raw: pd.DataFrame, settings: Settings, *, as_of: datetime) -> WeeklySeries:
+def to_weeks(
+    raw: pd.DataFrame, settings: Settings, *, as_of: datetime, is_past: bool = False
+) -> WeeklySeries:
     """Aggregate rows `unique_id, ds, y` to weeks `unique_id, ds, y, coverage, is_filled`.
 
-    The weeks of a series are sorted and have no gaps.
+    The weeks of a series are sorted and have no gaps. Those of `series.excluded` are filled as well
+    (`without_excluded`). Parents of `[hierarchy]` that are absent are appended (`with_totals`).
+    With `is_past` these belong to `vintages`, and a series that is excluded as a whole is absent.
 
     `ds` becomes the last day of the week. A week counts once that day lies before `as_of`, in the
     time zone of the source or else of the schedule, and if it is no later than the newest complete
@@ -62,14 +76,14 @@ def to_weeks(raw: pd.DataFrame, settings: Settings, *, as_of: datetime) -> Weekl
     raw = rows_known_at(raw, as_of)
     if "problem" in raw and raw["problem"].notna().any():
         raw = raw[raw["problem"].isna()]
-    week_end = _week_end(raw["ds"], settings.series.frequency)
+    end = week_end(raw["ds"], settings.series.frequency)
     today = pd.Timestamp(local_day(as_of, settings))
-    is_over = (week_end < today).to_numpy()
+    is_over = (end < today).to_numpy()
     if not is_over.any():
-        raise _no_week_error(week_end, today)
-    rows = _RowArrays.of(raw, week_end)
+        raise _no_week_error(end, today)
+    rows = _RowArrays.of(raw, end)
     if settings.series.aggregate == "error" and not pd.Index(rows.cell[is_over]).is_unique:
-        raise several_rows_error(raw[is_over], week_end[is_over])
+        raise several_rows_error(raw[is_over], end[is_over])
     weeks, source_coverage = _aggregate(rows, is_over, settings.series.aggregate)
     _check_every_series_has_a_value(rows, is_over, weeks)
     newest = newest_complete_week(rows.day[~np.isnan(rows.y)], settings, as_of=as_of)
@@ -79,17 +93,26 @@ def to_weeks(raw: pd.DataFrame, settings: Settings, *, as_of: datetime) -> Weekl
     )
     is_zero = settings.series.missing == "zero"
     grid = _to_grid(weeks[is_used], rows, last_week=last_week if is_zero else None)
-    is_gap = grid["y"].isna()
-    frame = _fill_gaps(grid, is_gap, settings.series.missing)
+    is_excluded = excluded_weeks(grid, settings.series.excluded)
+    is_gap = grid["y"].isna() & ~is_excluded
+    known = grid.assign(y=grid["y"].mask(is_excluded))
+    filled = fill_gaps(known, is_gap, settings.series.missing)
+    frame = without_excluded(filled, settings.series.excluded)
+    if not is_past:
+        check_left(grid, frame)
     n_left_out = int(weeks.loc[~is_used, "n_rows"].sum())
     if frame["unique_id"].is_unique:
         raise _single_weeks_error(frame["unique_id"], n_left_out, settings.series)
+    if not is_past:
+        frame = with_totals(frame, settings.hierarchy, is_absence_zero=is_zero)
+        check_totals(frame, settings.series.excluded)
     return WeeklySeries(
         frame,
         n_unfinished=int((~is_over).sum()),
         n_partial=int(is_partial.sum()),
         n_left_out=n_left_out,
         n_filled=int(is_gap.sum()),
+        n_excluded=int(is_excluded.sum()),
     )
 
 
@@ -121,12 +144,18 @@ def newest_complete_week(day: Ints, settings: Settings, *, as_of: datetime) -> N
     return replace(newest, end=newest.silent_end) if is_any_used else newest
 
 
+def last_day_of_week(day: date, settings: Settings) -> date:
+    """Return the last day of the week that a day lies in."""
+    n_left = (WEEKDAYS.index(settings.series.frequency) - day.weekday()) % len(WEEKDAYS)
+    return day + timedelta(days=n_left)
+
+
 def local_day(as_of: datetime, settings: Settings) -> date:
     """Return the day of a time in the time zone of the source, or else of the schedule."""
     return as_of.astimezone(settings.source.zone or settings.schedule.zone).date()
 
 
-def _week_end(times: "pd.Series[pd.Timestamp]", frequency: str) -> "pd.Series[pd.Timestamp]":
+def week_end(times: "pd.Series[pd.Timestamp]", frequency: str) -> "pd.Series[pd.Timestamp]":
     """Return the last day, at midnight, of the week of each time."""
     days_left = (WEEKDAYS.index(frequency) - times.dt.weekday) % 7
     return times.dt.normalize() + pd.to_timedelta(days_left, unit="D")
@@ -227,10 +256,6 @@ def _single_weeks_error(
     return DataError(f"{message}.")
 
 
-def _format_weeks(weeks: pd.DataFrame) -> str:
-    return format_list(weeks["unique_id"].astype(str) + weeks["ds"].dt.strftime(" / %Y-%m-%d"))
-
-
 def _follow(weeks: pd.DataFrame, last_week: int, rows: _RowArrays, series: SeriesSettings) -> Mask:
     """Return which weeks follow the newest complete one: [N].
 
@@ -262,19 +287,3 @@ def _to_grid(weeks: pd.DataFrame, rows: _RowArrays, *, last_week: int | None) ->
     unique_id = rows.ids[first_week.index].repeat(n_weeks)
     ds = day.astype("datetime64[D]").astype("datetime64[ns]")
     return pd.DataFrame({"unique_id": unique_id, "ds": ds, "y": y, "coverage": coverage})
-
-
-def _fill_gaps(grid: pd.DataFrame, is_gap: "pd.Series[bool]", missing: str) -> pd.DataFrame:
-    if not is_gap.any():
-        return grid.assign(is_filled=False)
-    if missing == "error":
-        raise DataError(
-            f"{is_gap.sum()} weeks have no value: {_format_weeks(grid[is_gap])}. Models need every"
-            f" week, so nothing was published. Add the values to the source, or set"
-            f" `series.missing` to interpolate, ffill or zero in forecast.toml."
-        )
-    if missing == "zero":
-        return grid.fillna({"y": 0.0}).assign(is_filled=False)
-    # Each series starts and ends with a value, so no gap is filled across two series.
-    filled = grid["y"].ffill() if missing == "ffill" else grid["y"].interpolate()
-    return grid.assign(y=filled, is_filled=is_gap)

@@ -2,7 +2,7 @@
 
 import functools
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -41,11 +41,12 @@ def fail_fast() -> Iterator[None]:
 
 
 def week_asset(
-    *, group: str, kind: str, code_version: str = "1"
+    *, group: str, kind: str, code_version: str = "1", after: Sequence[str] = ()
 ) -> Callable[[Callable[..., AssetResult | AssetOutputs]], dg.AssetsDefinition]:
     """Decorate a function that returns an asset's frame, or yields its checks and then the frame.
 
-    A check that is yielded before the function raises is recorded all the same.
+    A check that is yielded before the function raises is recorded all the same. The asset waits
+    for the assets `after`, which the function reads itself.
     """
 
     def decorate(function: Callable[..., AssetResult | AssetOutputs]) -> dg.AssetsDefinition:
@@ -59,6 +60,7 @@ def week_asset(
         signature = inspect.signature(function).replace(return_annotation=inspect.Signature.empty)
         run_asset.__signature__ = signature  # type: ignore[attr-defined]
         asset: dg.AssetsDefinition = dg.asset(
+            deps=after,
             group_name=group,
             kinds={"deltalake", kind},
             owners=[OWNER],

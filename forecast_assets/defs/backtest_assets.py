@@ -6,6 +6,7 @@ the cache. How folds are computed is in `backtesting`.
 """
 
 import hashlib
+import inspect
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import astuple
@@ -25,6 +26,7 @@ from forecast_assets.defs.metadata import asset_result, first_rows, svg_metadata
 from forecast_assets.errors import SettingsError, format_list
 from forecast_assets.forecasting import leaderboard, selection
 from forecast_assets.forecasting import metrics as scoring
+from forecast_assets.forecasting.regressor_gains import probable_leak, regressor_gains
 from forecast_assets.reporting import plots
 from forecast_assets.storage.store import Store
 from forecast_assets.storage.versions import previous_versions
@@ -53,8 +55,7 @@ def partition_models(run: dg.DagsterRun, models: Sequence[str], keys: Sequence[s
 
 
 # The ops keep their names: Dagster re-executes a run of an earlier version by its step keys.
-@dg.op(name="fan", out=dg.DynamicOut(list, io_manager_key="records"), retry_policy=RETRIES)
-def fan_out(
+def _fan_out(
     context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings]
 ) -> Iterator[dg.DynamicOutput[list[str]]]:
     """Open a step for each model of the run, with the model and those after it."""
@@ -102,13 +103,13 @@ def _progress_logger(
     return log
 
 
-@dg.op(retry_policy=RETRIES)
-def publish(
+def _publish(
     context: dg.AssetExecutionContext,
     records: list[dict],  # type: ignore[type-arg]  # as above
     series: pd.DataFrame,
     settings: dg.ResourceParam[Settings],
     compute: dg.ResourceParam[BacktestExecutor],
+    **inputs: object,  # noqa: ARG001 - the IO manager records the versions that were read
 ) -> dg.Output[object]:
     """Write each model's predictions as a partition, and show each model's record."""
     by_model = {str(record["model"]): record for record in records}
@@ -134,10 +135,32 @@ def publish(
     return dg.Output(frame, data_version=dg.DataVersion(digest))
 
 
-def build_backtest_predictions(models: Sequence[str]) -> dg.AssetsDefinition:
-    """Build the asset `backtest_predictions` with a partition for each of the models."""
+def build_backtest_predictions(
+    models: Sequence[str], *, after: Sequence[str] = ()
+) -> dg.AssetsDefinition:
+    """Build the asset `backtest_predictions` with a partition for each of the models.
 
-    @dg.graph_asset(
+    The executor reads the assets `after`, too, so that it waits for them and records their version.
+    """
+    fan_out = dg.op(
+        name="fan",
+        ins={name: dg.In(dg.Nothing) for name in after},
+        out=dg.DynamicOut(list, io_manager_key="records"),
+        retry_policy=RETRIES,
+    )(_fan_out)
+    publish = dg.op(
+        name="publish", ins={name: dg.In(pd.DataFrame) for name in after}, retry_policy=RETRIES
+    )(_publish)
+
+    def backtest_predictions(series: pd.DataFrame, **others: object) -> dg.Output[object]:
+        branches = fan_out(**others).map(lambda models: backtest(models, series))
+        return publish(branches.collect(), series, **others)  # type: ignore[no-any-return]
+
+    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    parameters = [inspect.Parameter(name, kind) for name in ("series", *after)]
+    backtest_predictions.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    decorate = dg.graph_asset(
+        name="backtest_predictions",
         partitions_def=dg.StaticPartitionsDefinition(list(models)),
         backfill_policy=dg.BackfillPolicy.single_run(),
         description="Forecast every planned fold with every model; one partition per model.",
@@ -146,11 +169,7 @@ def build_backtest_predictions(models: Sequence[str]) -> dg.AssetsDefinition:
         owners=[OWNER],
         code_version="1",
     )
-    def backtest_predictions(series: pd.DataFrame) -> dg.Output[object]:
-        branches = fan_out().map(lambda models: backtest(models, series))
-        return publish(branches.collect(), series)  # type: ignore[no-any-return]
-
-    return backtest_predictions
+    return decorate(backtest_predictions)
 
 
 def _record(result: ModelBacktest) -> Record:
@@ -181,6 +200,7 @@ def _refuse_without_forecast(record: Record) -> None:
 
 @week_asset(group="backtest", kind="numpy")
 def metrics(
+    context: dg.AssetExecutionContext,
     backtest_predictions: pd.DataFrame,
     series: pd.DataFrame,
     settings: dg.ResourceParam[Settings],
@@ -197,6 +217,9 @@ def metrics(
     pooled = leaderboard.pooled_statistics(results, computed, overlap=settings.backtest.overlap)
     means = overall.set_index("model")[metric].dropna()
     ranked = scores.sort_values(["unique_id", metric], kind="stable")
+    gains, leak = regressor_gains(scores, metric=metric), probable_leak(scores, settings)
+    if leak:
+        context.log.warning(leak)
     return asset_result(
         store.tables["metrics"],
         scores,
@@ -205,6 +228,8 @@ def metrics(
             "rows": first_rows(ranked, first=["unique_id", "model", metric, "skill_vs_naive"]),
             "over_all_series": first_rows(overall.merge(pooled, on="model")),
             "by_weeks_ahead": first_rows(leaderboard.by_horizon(results, computed)),
+            **({"regressors": first_rows(gains)} if len(gains) else {}),
+            **({"probable_leak": leak} if leak else {}),
             "n_folds_with_vintage": sum(len(folds.vintage_ends) for folds in planned),
             "n_scored": int((scores["status"] == "scored").sum()),
             "n_failed": int((scores["status"] == "failed").sum()),

@@ -7,11 +7,18 @@ import dagster as dg
 
 from forecast_assets.config.settings import Settings
 from forecast_assets.data.quality.stored_versions import source_code_version
-from forecast_assets.defs import backtest_assets, data_assets, publication_assets
+from forecast_assets.defs import (
+    backtest_assets,
+    benchmarks,
+    data_assets,
+    publication_assets,
+    regressor_assets,
+)
 from forecast_assets.defs.console_logger import console_progress_logger
 from forecast_assets.defs.inputs import RunInputs, build_store
 from forecast_assets.defs.io_manager import delta_version_io_manager
 from forecast_assets.defs.metadata import column_schema
+from forecast_assets.defs.override import build_override_job
 from forecast_assets.defs.replay import build_replay_job
 from forecast_assets.defs.resources import backtest_executor
 from forecast_assets.defs.runs import WEEK_TAG, WHOLE_WEEK
@@ -19,7 +26,9 @@ from forecast_assets.defs.schedules import JOB, all_models_tags, build_schedule,
 from forecast_assets.defs.sensors.missed_run import build_missed_week
 from forecast_assets.defs.sensors.run_failures import build_alarms
 from forecast_assets.defs.sensors.stale_assets import build_poll, build_stale_assets
-from forecast_assets.models import enabled
+from forecast_assets.models.registry import enabled, with_candidates
+from forecast_assets.storage.benchmark_tables import BENCHMARK_FORECASTS
+from forecast_assets.storage.regressor_table import REGRESSORS
 from forecast_assets.storage.store import Store
 
 
@@ -28,6 +37,7 @@ def build_defs(settings: Settings, inputs: RunInputs | None = None) -> dg.Defini
 
     Raises ModelError where an enabled model does not exist, SettingsError for an invalid cron.
     """
+    settings = with_candidates(settings)
     models = [model.name for model in enabled(settings)]
     store = build_store(settings)
     schedule = build_schedule(settings, store)  # first: it checks the cron expression
@@ -41,11 +51,21 @@ def build_defs(settings: Settings, inputs: RunInputs | None = None) -> dg.Defini
     assets = [
         data_assets.raw_data,
         data_assets.series,
-        backtest_assets.build_backtest_predictions(models),
+        *([regressor_assets.regressors] if settings.regressors else []),
+        *([benchmarks.benchmark_forecasts] if settings.benchmark else []),
+        backtest_assets.build_backtest_predictions(
+            models,
+            after=[
+                *([REGRESSORS] if settings.regressors else []),
+                *([BENCHMARK_FORECASTS] if settings.used_benchmarks else []),
+            ],
+        ),
         backtest_assets.metrics,
         backtest_assets.best_model,
         publication_assets.next_week_forecast,
-        publication_assets.forecast_accuracy,
+        publication_assets.build_forecast_accuracy(
+            after=[BENCHMARK_FORECASTS] if settings.benchmark else []
+        ),
         publication_assets.weekly_report,
     ]
     poll = settings.schedule.poll
@@ -57,7 +77,11 @@ def build_defs(settings: Settings, inputs: RunInputs | None = None) -> dg.Defini
     ]
     return dg.Definitions(
         assets=dg.map_asset_specs(lambda spec: _with_settings(spec, store, settings), assets),
-        jobs=[job, build_replay_job(settings, store, _week_job)],
+        jobs=[
+            job,
+            build_replay_job(settings, store, _week_job),
+            build_override_job(settings, store),
+        ],
         schedules=[schedule],
         sensors=sensors,
         executor=dg.in_process_executor,

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 import dagster as dg
 import pandas as pd
 
+from forecast_assets.backtesting.regressor_problems import RegressorProblem
 from forecast_assets.config.settings import ForecastPolicy
 from forecast_assets.data.quality.evaluate import blocking, with_policy
 from forecast_assets.data.quality.finding import Finding
@@ -15,7 +16,7 @@ from forecast_assets.errors import format_list
 from forecast_assets.forecasting.held_forecast import implausible_series
 from forecast_assets.forecasting.live_accuracy import LiveAccuracyCheck
 from forecast_assets.reporting.render import escape_markdown
-from forecast_assets.storage.tables import CHAMPION, IMPLAUSIBLE
+from forecast_assets.storage.tables import CHOSEN, IMPLAUSIBLE
 
 # Metadata: the series that a failed check is about, if it is not about all.
 SERIES_KEY = "series"
@@ -56,13 +57,21 @@ DATA_CHECKS: Mapping[str, tuple[Sequence[str], str]] = {
         "Every week of the previous version has the same value as before.",
     ),
     "plausible_values": (
-        ("out_of_range", "unusual", "flat", "rescaled"),
+        ("out_of_range", "totals_differ", "unusual", "flat", "rescaled"),
         "The new values are in range, and like those of the past.",
     ),
 }
 # The other checks: their asset, and what holds if they pass.
 OTHER_CHECKS: Mapping[str, tuple[str, str]] = {
     "long_enough": ("series", "Every series has enough weeks to backtest a model on."),
+    "known_ahead": (
+        "regressors",
+        "Every regressor is known for the weeks ahead, changes, and was known in most folds.",
+    ),
+    "benchmarks_read": (
+        "benchmark_forecasts",
+        "Every benchmark could be read, and each of its forecasts was made in time, once.",
+    ),
     "models_complete": ("metrics", "Every model forecast every fold of its backtest."),
     "champions_used": (
         "next_week_forecast",
@@ -123,6 +132,19 @@ def long_enough(series: pd.DataFrame, *, horizon: int) -> dg.AssetCheckResult:
     return _result("long_enough", len(short), bad if short else good, series=short)
 
 
+def known_ahead(problems: Sequence[RegressorProblem]) -> dg.AssetCheckResult:
+    """Warn about regressors; an error where one holds the week."""
+    texts = [problem.text for problem in problems] or [OTHER_CHECKS["known_ahead"][1]]
+    is_held = any(problem.is_blocking for problem in problems)
+    return _result("known_ahead", len(problems), " ".join(texts), is_error=is_held)
+
+
+def benchmarks_read(problems: Sequence[str]) -> dg.AssetCheckResult:
+    """Warn about benchmarks that cannot be read, and about forecasts that do not count."""
+    text = " ".join(problems) or OTHER_CHECKS["benchmarks_read"][1]
+    return _result("benchmarks_read", len(problems), text)
+
+
 def models_complete(metrics: pd.DataFrame) -> dg.AssetCheckResult:
     """Warn about models that failed on a series."""
     failed = metrics[metrics["status"] == "failed"]
@@ -154,7 +176,7 @@ def champions_used(
     has_problem = first["reason"].notna() & ~first["reason"].str.startswith(IMPLAUSIBLE, na=False)
     others = {
         name: f"by {model} ({rung}{'; ' + reason if isinstance(reason, str) else ''})"
-        for name, model, rung, reason in first[first["rung"].ne(CHAMPION) | has_problem].to_numpy()
+        for name, model, rung, reason in first[~first["rung"].isin(CHOSEN) | has_problem].to_numpy()
     }
     implausible = {name: f"({why})" for name, why in implausible_series(forecast).items()}
     left_out = dict.fromkeys(sorted({*best_model["unique_id"]} - {*forecast["unique_id"]}), "")
@@ -185,8 +207,13 @@ def champions_used(
     )
 
 
-def intervals_and_skill(accuracy: LiveAccuracyCheck) -> dg.AssetCheckResult:
-    """Warn if published forecasts are worse than naive, or their intervals miss their levels."""
+def intervals_and_skill(
+    accuracy: LiveAccuracyCheck, *, benchmarks: Sequence[str] = ()
+) -> dg.AssetCheckResult:
+    """Warn if published forecasts are worse than naive, or their intervals miss their levels.
+
+    `benchmarks` are sentences about benchmarks that cannot be compared as they should.
+    """
     good = "errors and intervals are as in the backtest, within chance."
     if accuracy.n_weeks < accuracy.n_needed:
         good = f"too few to judge: {accuracy.n_needed} are needed."
@@ -196,7 +223,8 @@ def intervals_and_skill(accuracy: LiveAccuracyCheck) -> dg.AssetCheckResult:
         f" forecast_accuracy, and rely on the naive forecast until then."
     )
     text = f"{accuracy.n_weeks} weeks of published forecasts: {bad if accuracy.problems else good}"
-    return _result("intervals_and_skill", len(accuracy.problems), text)
+    n_problems = len(accuracy.problems) + len(benchmarks)
+    return _result("intervals_and_skill", n_problems, " ".join([text, *benchmarks]))
 
 
 def notifications_delivered(

@@ -10,6 +10,7 @@ import pandas as pd
 
 from forecast_assets.config.settings import Settings
 from forecast_assets.data import weekly
+from forecast_assets.data.hierarchy import check_children, is_computed
 from forecast_assets.data.quality.evaluate import (
     blocking,
     evaluate,
@@ -81,6 +82,7 @@ def series(
     run = run_context_of(context.run, context.instance)
     as_of = run.as_of
     weeks = weekly.to_weeks(raw_data, settings, as_of=as_of)
+    check_children(weeks.frame, settings.hierarchy)
     before = previous_series(store, settings, as_of=as_of, runs=run.runs)
     future = [commit.as_of for commit in future_forecasts(store, now=now())]
     findings = evaluate(raw_data, weeks.frame, before, settings, as_of=as_of, future=future)
@@ -96,15 +98,19 @@ def series(
     if blocking(findings) and not is_accepted:
         context.instance.add_run_tags(context.run.run_id, {HELD_TAG: rows.data_version})
         raise DataError(hold_message(findings, data_version=rows.data_version))
+    n_totals = int(weeks.frame["unique_id"][is_computed(weeks.frame)].nunique())
+    plot = plots.draw_series(weeks.frame, excluded=settings.series.excluded)
     yield asset_result(
         store.tables["series"],
         weeks.frame,
         {
-            "series_plot": svg_metadata(plots.draw_series(weeks.frame), alt="every series"),
+            "series_plot": svg_metadata(plot, alt="every series"),
             "rows": first_rows(weeks.frame.groupby("unique_id").tail(1)),
             "n_series": weeks.frame["unique_id"].nunique(),
+            **({"n_totals": n_totals} if n_totals else {}),
             "last_week": str(weeks.frame["ds"].max().date()),
             "n_weeks_filled": weeks.n_filled,
+            **({"n_weeks_excluded": weeks.n_excluded} if weeks.n_excluded else {}),
             "n_weeks_left_out": weeks.n_partial,
             "n_rows_left_out": weeks.n_left_out,
             "n_rows_of_unfinished_weeks": weeks.n_unfinished,

@@ -3,16 +3,20 @@
 A Dagster daemon that is down cannot report itself.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
+import pandas as pd
 
+from forecast_assets.backtesting.regressor_problems import RegressorProblem
 from forecast_assets.config.loader import dagster_home
 from forecast_assets.config.settings import Settings
 from forecast_assets.data.quality.evaluate import one_line
 from forecast_assets.data.quality.stored_versions import held_findings
+from forecast_assets.data.regressors import read_regressors
 from forecast_assets.defs import notifications
+from forecast_assets.defs.regressor_assets import previous_regressors, problems_of
 from forecast_assets.defs.runs import orphans
 from forecast_assets.defs.schedules import build_schedule, last_due, settled_state
 from forecast_assets.errors import StoreError, format_list
@@ -54,6 +58,23 @@ def health_problems(
     if undelivered:
         problems.append(f"notifications were not delivered: {format_list(undelivered)}")
     return problems
+
+
+def check_regressors(
+    series: pd.DataFrame,
+    settings: Settings,
+    store: Store,
+    *,
+    as_of: datetime,
+    log: Callable[[str], None],
+) -> tuple[pd.DataFrame, list[RegressorProblem]]:
+    """Return the table `regressors` that a run would write now, and what is wrong with it.
+
+    Raises SourceError and DataError as `read_regressors` does.
+    """
+    before = previous_regressors(store, as_of=as_of)
+    table = read_regressors(settings, as_of=as_of, before=before, log=log)
+    return table, problems_of(table, series, settings)
 
 
 def check_schedule(settings: Settings, store: Store) -> None:

@@ -13,6 +13,8 @@ import pandas as pd
 
 from forecast_assets.backtesting.vintage_folds import History
 from forecast_assets.config.settings import Settings
+from forecast_assets.data import benchmarks
+from forecast_assets.data.hierarchy import without_totals
 from forecast_assets.data.published import has_publication_times
 from forecast_assets.data.sources import fetch
 from forecast_assets.data.sources.request import FetchRequest
@@ -21,6 +23,8 @@ from forecast_assets.data.vintages import (
     published_vintages,
     stored_vintages,
     week_ticks,
+    with_present_exclusions,
+    with_present_totals,
 )
 from forecast_assets.defs.runs import RunContext, now
 from forecast_assets.defs.schedules import next_tick
@@ -34,6 +38,7 @@ class RunInputs:
     """How a run gets its rows, which stores hold vintages, and whether it is a replay."""
 
     fetch: Callable[[FetchRequest], pd.DataFrame] = fetch.fetch
+    read_benchmark: Callable[..., pd.DataFrame] = benchmarks.read_benchmark
     vintage_stores: Sequence[Store] | None = None  # None: its own
     has_vintages: bool = True
     is_replay: bool = False
@@ -48,8 +53,13 @@ class RunInputs:
             stores = self.vintage_stores or [store]
             raw = _published_rows(store, settings, run)
             if raw is not None:
-                return published_vintages(raw, settings, ticks, as_of=run.as_of)
-            return stored_vintages(stores, ticks, as_of=run.as_of, now=now())
+                vintages = published_vintages(raw, settings, ticks, as_of=run.as_of)
+            else:
+                stored = stored_vintages(stores, ticks, as_of=run.as_of, now=now())
+                vintages = with_present_exclusions(stored, settings)
+            if not settings.hierarchy.is_set:
+                return vintages
+            return with_present_totals(vintages, settings, _source_ids(store, run))
 
         ticks = partial(week_ticks, settings=settings, next_tick=partial(next_tick, settings))
         return History(run.as_of, ticks, find, settings.forecast.correct_revisions)
@@ -57,8 +67,16 @@ class RunInputs:
 
 def build_store(settings: Settings) -> Store:
     """Return the store that the settings name."""
-    contracts = table_contracts(settings.forecast.levels, settings.forecast.quantiles)
+    contracts = table_contracts(
+        settings.forecast.levels, settings.forecast.quantiles, settings.benchmark_quantiles
+    )
     return Store(settings.store_uri, contracts, var=settings.var)
+
+
+def _source_ids(store: Store, run: RunContext) -> list[str]:
+    """Return the names of the run's series that come from the source."""
+    found = resolve_inputs(store, "series", partitions=None, runs=run.runs, as_of=run.as_of)
+    return list(without_totals(store.read(found))["unique_id"].unique())
 
 
 def _published_rows(store: Store, settings: Settings, run: RunContext) -> pd.DataFrame | None:

@@ -16,6 +16,7 @@ from forecast_assets.config.settings import Settings, Severity
 from forecast_assets.data.quality.evaluate import published_line, with_policy
 from forecast_assets.defs import checks
 from forecast_assets.errors import StoreError
+from forecast_assets.forecasting.regressor_gains import probable_leak
 from forecast_assets.notifications.queue import NotificationQueue
 from forecast_assets.notifications.routing import (
     ALL_SERIES,
@@ -62,12 +63,14 @@ def with_problems(week: summary.WeeklyReport, settings: Settings) -> summary.Wee
         checks.champions_used(
             week.forecast, week.best_model, policy=settings.data_quality.implausible_forecast
         ),
-        checks.intervals_and_skill(week.accuracy_check),
+        checks.intervals_and_skill(week.accuracy_check, benchmarks=week.benchmark_problems),
     ]
     findings = with_policy(week.findings, "hold", "warn")
     problems = [f"The data are unusual: {published_line(findings)}. “The data” has the details."]
     failures = [str(result.description) for result in results if not result.passed]
-    return replace(week, problems=[*(problems if findings else []), *failures])
+    leak = probable_leak(week.metrics, settings)
+    found = [*(problems if findings else []), *failures, *([leak] if leak else [])]
+    return replace(week, problems=found)
 
 
 def report_notifications(

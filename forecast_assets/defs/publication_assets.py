@@ -13,9 +13,10 @@ import pandas as pd
 
 from forecast_assets.backtesting.executor import BacktestExecutor
 from forecast_assets.config.settings import Settings
+from forecast_assets.data.hierarchy import count_children
 from forecast_assets.data.quality.stored_versions import findings_of
 from forecast_assets.data.weekly import with_is_filled
-from forecast_assets.defs import checks, notifications
+from forecast_assets.defs import benchmarks, checks, notifications
 from forecast_assets.defs.asset_decorator import AssetOutputs, AssetResult, week_asset
 from forecast_assets.defs.inputs import RunInputs
 from forecast_assets.defs.metadata import asset_result, first_rows, svg_metadata
@@ -28,13 +29,13 @@ from forecast_assets.defs.runs import (
 )
 from forecast_assets.defs.schedules import last_tick, refuse_withdrawn
 from forecast_assets.errors import DataError, VersionPrunedError
-from forecast_assets.forecasting import forecast, held_forecast, live_accuracy
+from forecast_assets.forecasting import forecast, held_forecast, live_accuracy, overrides
 from forecast_assets.reporting import plots, render, summary
 from forecast_assets.storage import tables
 from forecast_assets.storage.commit import Commit
 from forecast_assets.storage.lineage import BACKTEST
 from forecast_assets.storage.store import Store
-from forecast_assets.storage.tables import CHAMPION, interval_columns
+from forecast_assets.storage.tables import CHOSEN, interval_columns
 from forecast_assets.storage.versions import (
     latest_per_content,
     newest,
@@ -70,17 +71,17 @@ def next_week_forecast(
     table, levels = store.tables["next_week_forecast"], settings.forecast.levels
     policy = settings.data_quality.implausible_forecast
     version = table.data_version(table.arrange(week.rows))
-    before = newest(valid_versions(store, table.name, as_of=run.as_of))
-    # What was accepted once is not held again in a rerun of the same week.
-    accepted = {accepted_version(context.run, context.instance), before and before.data_version}
-    if week.is_held and version not in accepted and not inputs.is_replay:
+    accepted = accepted_version(context.run, context.instance)
+    is_accepted = version in {accepted, *_versions_before(store, run)} if week.is_held else True
+    if week.is_held and not is_accepted and not inputs.is_replay:
         sources = _inputs(store, settings, run)
         held_forecast.write_held(store, week.rows, run.runs[0], as_of=run.as_of, inputs=sources)
         context.instance.add_run_tags(context.run.run_id, {HELD_TAG: version})
         yield checks.champions_used(week.rows, best_model, policy=policy, is_held=True)
         raise DataError(held_forecast.hold_message(week.rows, best_model, data_version=version))
-    rows = week.rows if week.is_held else week.published
-    first = ["unique_id", "y_hat", "model", *interval_columns(levels)]
+    rows = overrides.with_overrides(week.rows if week.is_held else week.published, store)
+    given = ["override"] if "override" in rows else []
+    first = ["unique_id", "y_hat", *given, "model", *interval_columns(levels)]
     fan_chart = plots.draw_forecast(rows, series, levels=levels)
     yield asset_result(
         table,
@@ -90,11 +91,31 @@ def next_week_forecast(
             "rows": first_rows(rows.drop(columns="members"), first=first),
             "week": str(tables.target_week(rows)),
             "n_series": rows["unique_id"].nunique(),
-            "n_forecasts_not_by_champion": int((rows["rung"] != CHAMPION).sum()),
+            "n_forecasts_not_by_champion": int((~rows["rung"].isin(CHOSEN)).sum()),
             "n_series_left_out": best_model["unique_id"].nunique() - rows["unique_id"].nunique(),
+            **({"n_overridden": int(rows["override"].notna().sum())} if given else {}),
+            **_reconciliation(week.reconciliation),
         },
         check=checks.champions_used(rows, best_model, policy=policy),
     )
+
+
+def _reconciliation(evidence: pd.DataFrame | None) -> dict[str, dg.MetadataValue]:
+    """Return the past errors by level, and the method they speak for; empty without totals."""
+    return {} if evidence is None else {"reconciliation": first_rows(evidence)}
+
+
+def _versions_before(store: Store, run: RunContext) -> list[str]:
+    """Return the data version of the forecast before, as its models made it.
+
+    What was accepted once is not held again in a rerun of the same week.
+    """
+    before = newest(valid_versions(store, tables.FORECAST, as_of=run.as_of))
+    if before is None:
+        return []
+    table = store.tables[tables.FORECAST]
+    rows = store.read([before]).reindex(columns=table.names)
+    return [table.data_version(table.arrange(overrides.without_overrides(rows)))]
 
 
 def _inputs(store: Store, settings: Settings, run: RunContext) -> list[Commit]:
@@ -107,7 +128,12 @@ def _inputs(store: Store, settings: Settings, run: RunContext) -> list[Commit]:
     ]
 
 
-@week_asset(group="forecast", kind="pandas", code_version="2")
+def build_forecast_accuracy(*, after: Sequence[str] = ()) -> dg.AssetsDefinition:
+    """Build the asset `forecast_accuracy`, which waits for the assets `after`."""
+    decorate = week_asset(group="forecast", kind="pandas", code_version="2", after=after)
+    return decorate(forecast_accuracy)
+
+
 def forecast_accuracy(
     context: dg.AssetExecutionContext,
     next_week_forecast: pd.DataFrame,
@@ -116,7 +142,8 @@ def forecast_accuracy(
     store: dg.ResourceParam[Store],
 ) -> AssetResult:
     """Compare every published forecast whose week is over with the actual value."""
-    as_of = run_context_of(context.run, context.instance).as_of
+    run = run_context_of(context.run, context.instance)
+    as_of = run.as_of
     forecasts, scores = (
         [commit for commit in valid_versions(store, asset) if commit.as_of < as_of]
         for asset in ("next_week_forecast", "forecast_accuracy")
@@ -128,13 +155,16 @@ def forecast_accuracy(
     ]
     previous = newest(scores)
     levels = settings.forecast.levels
-    scored = live_accuracy.score_published(
-        pd.concat([*published, next_week_forecast], ignore_index=True),
+    rows = pd.concat([*published, next_week_forecast], ignore_index=True)
+    own = live_accuracy.score_published(
+        rows,
         series,
         levels=levels,
         before=_scores_of(store, previous, settings) if previous else None,
         read_version=functools.partial(_read_series, store),
     )
+    scored = benchmarks.with_benchmarks(own, rows, settings, store, run)
+    problems = benchmarks.find_problems(scored, series, settings, store, run)
     summarize = functools.partial(live_accuracy.summary, scored, series, levels=levels)
     overall = summarize().drop(columns=["of", "n"]).dropna(axis="columns").to_dict("records")
     by_quarter = live_accuracy.rolling_summary(scored, series, levels=levels)
@@ -147,11 +177,19 @@ def forecast_accuracy(
             **{f"live_{name}": value for row in overall for name, value in row.items()},
             "by_series": first_rows(summarize(by="unique_id")),
             "by_model": first_rows(summarize(by="model")),
+            **_by_person(scored, series),
+            **benchmarks.comparison_metadata(scored, series, settings),
             "rolling_quarter": first_rows(by_quarter),
             "rows": first_rows(scored.sort_values("ds", ascending=False, kind="stable")),
         },
-        check=checks.intervals_and_skill(check),
+        check=checks.intervals_and_skill(check, benchmarks=problems),
     )
+
+
+def _by_person(scored: pd.DataFrame, series: pd.DataFrame) -> dict[str, dg.MetadataValue]:
+    """Return the comparison of people with the models that they overrode; empty without any."""
+    people = overrides.override_summary(scored, live_accuracy.weekly_change(series))
+    return {} if people.empty else {"by_person": first_rows(people)}
 
 
 def _read_series(store: Store, version: int) -> pd.DataFrame | None:
@@ -208,6 +246,10 @@ def weekly_report(
             findings=findings_of(store, data, settings),
             made_from=f"next_week_forecast {commit.version}, made from {commit.made_from}",
             withdrawn=withdrawal.text if withdrawal else "",
+            excluded=settings.series.excluded,
+            n_children=count_children(series),
+            benchmarks=tuple(settings.benchmark),
+            benchmark_problems=benchmarks.find_problems(accuracy, series, settings, store, run),
         ),
         settings,
     )

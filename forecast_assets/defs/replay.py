@@ -9,11 +9,12 @@ import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from importlib import metadata
+from importlib.metadata import version
 
 import dagster as dg
 
 from forecast_assets.config.settings import NotifySettings, Settings, StoreSettings
+from forecast_assets.data.benchmarks import read_once
 from forecast_assets.data.past_rows import MissingVintage, PastRows
 from forecast_assets.defs import runs
 from forecast_assets.defs.asset_decorator import Interrupted
@@ -105,6 +106,7 @@ def replay(
     rows.check()
     inputs = RunInputs(
         fetch=rows.fetch,
+        read_benchmark=read_once(settings),
         vintage_stores=[store, main] if rows.has_dated_files else [main],
         has_vintages=plan.has_vintages,
         is_replay=True,
@@ -169,9 +171,8 @@ def _check_store(
             f"The store of the replay is {store.uri}, which holds the weeks as they were published."
             f" Nothing was replayed. Give another one with --store."
         )
-    given = settings.model_dump_json(exclude=NOT_COMPARED)
-    release = metadata.version("forecast_assets")
-    text = repr((given, release, plan.has_vintages, plan.missing_vintage))
+    given = settings.model_dump_json(exclude=NOT_COMPARED, exclude_defaults=True)
+    text = repr((given, version("forecast_assets"), plan.has_vintages, plan.missing_vintage))
     digest = hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
     def run_id(tick: datetime) -> str:

@@ -12,14 +12,18 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
+import pandas as pd
 
 from forecast_assets.backtesting.cache import FoldCache
 from forecast_assets.backtesting.dask_pool import DaskPool, n_workers_here
 from forecast_assets.backtesting.executor import BacktestExecutor, prewarm
 from forecast_assets.backtesting.vintage_folds import History
 from forecast_assets.config.settings import ComputeSettings, Settings
+from forecast_assets.defs.benchmarks import read_forecasts
 from forecast_assets.defs.runs import run_context_of
 from forecast_assets.errors import ComputeError, SettingsError
+from forecast_assets.storage.regressor_table import REGRESSORS
+from forecast_assets.storage.versions import resolve_inputs
 
 if TYPE_CHECKING:
     from dask.distributed import Client
@@ -50,6 +54,8 @@ def backtest_executor(context: dg.InitResourceContext) -> Iterator[BacktestExecu
             pool,
             run_id=run.run_id if run else "",
             history=partial(_history, context),
+            regressors=partial(_regressors, context),
+            benchmarks=partial(_benchmarks, context),
         )
         try:
             if run and context.instance:
@@ -69,6 +75,25 @@ def _history(context: dg.InitResourceContext) -> History | None:
     resources = context.resources
     history: History | None = resources.inputs.history(resources.store, resources.settings, run)
     return history
+
+
+def _regressors(context: dg.InitResourceContext) -> pd.DataFrame | None:
+    """Return the table `regressors` of the run, None if the settings have none."""
+    settings, store = context.resources.settings, context.resources.store
+    if not settings.regressors or context.run is None or context.instance is None:
+        return None
+    run = run_context_of(context.run, context.instance)
+    found = resolve_inputs(store, REGRESSORS, partitions=None, runs=run.runs, as_of=run.as_of)
+    table: pd.DataFrame = store.read(found)
+    return table
+
+
+def _benchmarks(context: dg.InitResourceContext) -> pd.DataFrame | None:
+    """Return the table `benchmark_forecasts` of the run, None if no benchmark is used."""
+    settings, store = context.resources.settings, context.resources.store
+    if not settings.used_benchmarks or context.run is None or context.instance is None:
+        return None
+    return read_forecasts(store, run_context_of(context.run, context.instance))
 
 
 def _connect(stack: ExitStack, settings: ComputeSettings) -> "Client":

@@ -18,9 +18,10 @@ from dagster._utils.schedules import cron_string_iterator, reverse_cron_string_i
 from forecast_assets.config.settings import Settings, parse_duration
 from forecast_assets.defs import runs
 from forecast_assets.errors import SettingsError, StoreError, VersionWithdrawnError
+from forecast_assets.storage.command_tables import WITHDRAWALS
 from forecast_assets.storage.commit import Commit
 from forecast_assets.storage.store import Store
-from forecast_assets.storage.tables import FORECAST, WITHDRAWALS
+from forecast_assets.storage.tables import FORECAST
 from forecast_assets.storage.versions import valid_versions, withdrawn_versions
 
 JOB = "weekly_forecast"

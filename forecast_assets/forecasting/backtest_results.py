@@ -14,25 +14,21 @@ from numpy.typing import NDArray
 
 from forecast_assets.backtesting.folds import SeriesFolds, plan
 from forecast_assets.config.settings import Settings
-from forecast_assets.forecasting.eligibility import (
-    SCORED,
-    TOO_FEW,
-    status_of,
-    too_few_weeks,
-)
+from forecast_assets.forecasting.eligibility import SCORED, TOO_FEW, status_of, too_few_weeks
 from forecast_assets.forecasting.fold_blocks import NO_FOLD, SeriesBlock, as_weeks
 from forecast_assets.forecasting.panel_errors import PanelErrors, scale_errors
 from forecast_assets.forecasting.prediction_rows import check_folds, rows_by_model
 from forecast_assets.forecasting.scales import LEVEL, Scale
+from forecast_assets.forecasting.twins import Holidays
 from forecast_assets.forecasting.volatility import is_non_negative, volatility_at_cutoffs
 from forecast_assets.forecasting.weekly_losses import WeeklyLosses, recency_weights
 from forecast_assets.models.base import Positions, Values
+from forecast_assets.models.registry import with_regressors
 
 # Folds of one model computed at once; bounds memory.
 BLOCK_FOLDS = 20_000
 # Evenly drawn series; the errors of more give the same intervals.
 MAX_POOL_SERIES = 1000
-
 # Series with filled weeks share a block if their folds span the same multiple of so many weeks.
 SPAN_STEP = 26
 
@@ -53,6 +49,7 @@ class BacktestResults:
     reason: NDArray[np.object_]  # [M, S]: why it is not scored, else null
     # Of each series without folds: why its real weeks are too few, null if all its weeks are.
     without_folds: Mapping[str, str | None] = field(default_factory=dict)
+    knowing: frozenset[str] = frozenset()  # the models with regressors
     scale: Scale = LEVEL  # of `recent_volatility`, and of the errors that give the intervals
 
     @classmethod
@@ -107,6 +104,7 @@ class BacktestResults:
             status,
             reason,
             too_few,
+            with_regressors(rows, settings),
         )
 
     @cached_property
@@ -195,6 +193,11 @@ class BacktestResults:
         every = zip(self.y_hat, self.is_own, strict=True)
         return np.stack([self.weekly.ratios(*of_model, naive, weights) for of_model in every])
 
+    @cached_property
+    def _holidays(self) -> Holidays:
+        knows = np.isin(self.models, list(self.knowing))
+        return Holidays.of(knows, self.planned, self.weekly, self.y_hat, self.is_own)
+
     def errors_of_panel(self, model: int, at_weeks: Positions) -> PanelErrors:
         """Summarize a model's errors on all series that it is scored on, as known at T weeks."""
         scored = np.flatnonzero(self.status[model] == SCORED)
@@ -267,12 +270,10 @@ class BacktestResults:
 
     def _block(self, series: Positions, index: Positions, weeks: Positions) -> SeriesBlock:
         last, volatility = self.last[index], self.recent_volatility[index]
-        y, y_hat = self.y[index], self.y_hat[:, index]
-        is_absent = index == NO_FOLD
+        y, y_hat, is_absent = self.y[index], self.y_hat[:, index], index == NO_FOLD
+        end = as_weeks(self.planned[series[0]].ds[-1])
         last[is_absent] = volatility[is_absent] = np.nan
         y[is_absent] = y_hat[:, is_absent] = np.nan
-        is_scored = self.status[:, series] == SCORED
-        is_on_scale = self.is_on_scale[series][:, None, None]
         n_over = np.append(self.weekly.n_over(weeks), len(self.weekly.weeks))
         return SeriesBlock(
             series,
@@ -282,11 +283,12 @@ class BacktestResults:
             volatility,
             y,
             y_hat,
-            is_scored,
+            self.status[:, series] == SCORED,
             self.panel_ratios[:, n_over],
             recency_weights(weeks, n_series=len(self.planned)),
             self.scale,
-            is_on_scale,
+            self.is_on_scale[series][:, None, None],
+            self._holidays.members(np.append(weeks, end), n_over),
         )
 
 

@@ -3,8 +3,9 @@
 A model's weight at a cutoff depends only on folds whose target weeks were over by then. The members
 of an ensemble forecast every fold of the series since it was long enough for them; except for the
 best subset they are the few with the lowest mean absolute error so far, on the series and on the
-whole panel, over naive's on the same folds. Which ensemble is best by evidence is decided in
-`evidence`; choosing among candidates belongs to `selection`.
+whole panel, over naive's on the same folds. In weeks with a holiday they know of it: see `twins`.
+Which ensemble is best by evidence is decided in `evidence`; choosing among candidates belongs to
+`selection`.
 
 The mean and the median of a few diverse models are hard to beat (Petropoulos & Svetunkov (2020), A
 simple combination of univariate models, International Journal of Forecasting 36:110-115); those of
@@ -133,7 +134,8 @@ class Ensemble:
         """Return the weights of M models on S series by all folds of a block: [M, S]."""
         errors, naive, n_known = _known_errors(block)
         known = _complete(errors, naive, block.is_scored)
-        return self.weigh(known, block.is_scored, n_known[:, -1], block.panel_ratio[:, -1])
+        is_able = block.members.keep(block.is_scored, -1)
+        return self.weigh(known, is_able, n_known[:, -1], block.panel_ratio[:, -1])
 
     def combine_folds(self, block: SeriesBlock, *, n_over: Positions) -> Values:
         """Combine the forecasts of every fold of a block: [S, K, H].
@@ -147,6 +149,7 @@ class Ensemble:
         for k, n in enumerate(n_over):
             known = _complete(errors[:, :, :n], naive[:, :n], block.is_scored)
             is_able = block.is_scored & np.isfinite(y_hat[:, :, k]).all(axis=2)
+            is_able = block.members.keep(is_able, k)
             weights = self.weigh(known, is_able, n_known[:, n], block.panel_ratio[:, k])
             pooled[:, k] = self.pool(y_hat[:, :, k], weights)
         return pooled

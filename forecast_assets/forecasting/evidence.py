@@ -26,7 +26,7 @@ MAX_BEHIND = 3
 
 def errors_behind(results: BacktestResults) -> Values:
     """Return how many standard errors each rule is behind the best, over all weeks: [R]."""
-    return _errors_behind(_weekly_losses(results), overlap=results.weekly.overlap)
+    return errors_behind_best(_weekly_losses(results), overlap=results.weekly.overlap)
 
 
 def choose_rule(behind: Values, previous: int = 0) -> int:
@@ -47,7 +47,7 @@ def rules_by_week(results: BacktestResults) -> Positions:
     losses, weekly = _weekly_losses(results), results.weekly
     rules = np.zeros(len(weekly.weeks), dtype=np.int64)
     for i, n in enumerate(weekly.n_over(weekly.weeks)):
-        behind = _errors_behind(losses[:, :n], overlap=weekly.overlap)
+        behind = errors_behind_best(losses[:, :n], overlap=weekly.overlap)
         rules[i] = choose_rule(behind, int(rules[i - 1]))
     return rules
 
@@ -58,7 +58,7 @@ def _weekly_losses(results: BacktestResults) -> Values:
     return np.stack([results.weekly.means(results.y_hat[names.index(rule)]) for rule in RULES])
 
 
-def _errors_behind(losses: Values, *, overlap: int) -> Values:
+def errors_behind_best(losses: Values, *, overlap: int) -> Values:
     """Return how many standard errors each rule is behind the best: [R, W] -> [R].
 
     The error of a difference is that of weekly means, because series have good and bad weeks

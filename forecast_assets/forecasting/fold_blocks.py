@@ -4,13 +4,14 @@ Which series have the same calendar is decided in `backtest_results`.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from forecast_assets.forecasting.scales import Scale
+from forecast_assets.forecasting.twins import MembersThatKnow
 from forecast_assets.models.base import Positions, Values
 
 # The position of a fold that does not exist.
@@ -38,6 +39,7 @@ class SeriesBlock:
     recency: Values  # [K]; the weight of an error of each week when members are chosen
     scale: Scale
     is_on_scale: NDArray[np.bool_]  # [S, 1, 1]; else its errors are measured on the level
+    members: MembersThatKnow = field(default_factory=MembersThatKnow)  # [K + 1] as above
 
     @property
     def errors(self) -> Values:

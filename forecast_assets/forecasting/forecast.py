@@ -3,7 +3,7 @@
 Which candidate forecasts a series belongs to `fallback`, the width of an interval to `intervals`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
@@ -17,6 +17,7 @@ from forecast_assets.config.forecast_settings import ForecastSettings, column_su
 from forecast_assets.config.settings import ForecastPolicy, Settings
 from forecast_assets.data.quality.evaluate import is_many
 from forecast_assets.errors import DataError, format_list
+from forecast_assets.forecasting import totals
 from forecast_assets.forecasting.backtest_results import BacktestResults, mean_of_known
 from forecast_assets.forecasting.ensembles import add_ensembles
 from forecast_assets.forecasting.fallback import (
@@ -45,6 +46,7 @@ class WeekForecast(NamedTuple):
     implausible: Sequence[str] = ()
     missing: Sequence[str] = ()
     is_held: bool = False
+    reconciliation: pd.DataFrame | None = None  # its errors by level; None without `[hierarchy]`
 
     @property
     def published(self) -> pd.DataFrame:
@@ -88,17 +90,18 @@ def forecast(
     if len(missing) == len(chosen):
         raise DataError(_nothing_message(chosen, attempts))
     kept = [i for i, made in enumerate(used) if made]
-    rows = _to_rows(
+    rows, evidence = _to_rows(
         [chosen[i] for i in kept],
         [made for made in used if made],
         [_reason(attempts[i], used[i], choice[chosen[i].unique_id]) for i in kept],
         results,
         settings,
+        parent_of=totals.parents_in(series),
     )
     n_left_out = len(implausible) + len(missing)
     is_held = policy != "publish" and is_many(n_left_out, len(chosen))
     frame = rows.assign(made_at=made_at, as_of=as_of)
-    return WeekForecast(frame, implausible, missing, is_held)
+    return WeekForecast(frame, implausible, missing, is_held, evidence)
 
 
 def select_attempts(
@@ -123,26 +126,31 @@ def _to_rows(
     reasons: Sequence[str | None],
     results: BacktestResults,
     settings: Settings,
-) -> pd.DataFrame:
-    """Lay out forecasts with their intervals: `horizon` rows for each series."""
+    *,
+    parent_of: Mapping[str, str],
+) -> tuple[pd.DataFrame, pd.DataFrame | None]:
+    """Lay out forecasts with their intervals: `horizon` rows for each series.
+
+    They add up where series have parents; the second result is why they do so in this way.
+    """
     models = [made.model for made in used]
-    y_hat = np.stack([made.y_hat for made in used])  # [S, H]
     members = [", ".join(made.members) or None for made in used]
     candidates = {*models, settings.selection.combination}
     published = as_published(add_ensembles(results, candidates), settings)
     levels = settings.forecast.all_levels
-    widths, mae = interval_half_widths(chosen, models, published, levels)
     horizon = settings.backtest.horizon
     h = np.arange(1, horizon + 1)
     cutoff = np.array([target.ds[-1] for target in chosen], dtype="datetime64[ns]")
     last = [LatestValue.of(target) for target in chosen]
-    minimum = -np.inf if settings.forecast.minimum is None else settings.forecast.minimum
+    minimum = settings.forecast.minimum
     is_on_scale = np.array([[is_non_negative(target)] for target in chosen])
-    y_hat = np.maximum(y_hat, minimum)
-    lows, highs = published.scale.bounds(
-        y_hat, widths, is_on_scale, minimum=settings.forecast.minimum
-    )
-    return pd.DataFrame(
+    week = _reconcile(chosen, used, published, parent_of, settings)
+    y_hat = week.y_hat  # [S, H]
+    widths, mae = interval_half_widths(chosen, week.candidates, week.results, levels)
+    lows, highs = published.scale.bounds(y_hat, widths, is_on_scale, minimum=minimum)
+    not_whole = [week.not_whole.get(target.unique_id) for target in chosen]
+    why = ["; ".join(filter(None, pair)) or None for pair in zip(reasons, not_whole, strict=True)]
+    rows = pd.DataFrame(
         {
             "unique_id": np.repeat([target.unique_id for target in chosen], horizon),
             "h": np.tile(h, len(chosen)),
@@ -153,11 +161,34 @@ def _to_rows(
             "model": np.repeat(models, horizon),
             "members": np.repeat(np.array(members, dtype=object), horizon),
             "rung": np.repeat([made.rung for made in used], horizon),
-            "reason": np.repeat(np.array(reasons, dtype=object), horizon),
+            "reason": np.repeat(np.array(why, dtype=object), horizon),
             "last_published": np.repeat([value.published for value in last], horizon),
             "last_corrected": np.repeat([value.corrected for value in last], horizon),
             "cutoff": np.repeat(cutoff, horizon),
+            **{name: values.ravel() for name, values in week.columns.items()},
         }
+    )
+    return rows, None if week.evidence.empty else week.evidence
+
+
+def _reconcile(
+    chosen: Sequence[SeriesFolds],
+    used: Sequence[Attempt],
+    results: BacktestResults,
+    parent_of: Mapping[str, str],
+    settings: Settings,
+) -> totals.WeekTotals:
+    """Return the forecasts that are published: none below the minimum, and they add up."""
+    y_hat = np.stack([made.y_hat for made in used])
+    policy, minimum = settings.data_quality.implausible_forecast, settings.forecast.minimum
+    return totals.reconcile(
+        chosen,
+        [made.model for made in used],
+        y_hat if minimum is None else np.maximum(y_hat, minimum),
+        results,
+        parent_of,
+        is_plausible=np.array([made.problem is None or policy == "publish" for made in used]),
+        minimum=minimum,
     )
 
 

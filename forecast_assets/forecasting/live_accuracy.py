@@ -12,6 +12,7 @@ import pandas as pd
 
 from forecast_assets.config.forecast_settings import column_suffix
 from forecast_assets.forecasting.significance import coverage_pvalue, slow_pvalue
+from forecast_assets.storage.columns import OVERRIDE_SCORES
 from forecast_assets.storage.tables import interval_columns, table_contracts
 
 # Returns the columns unique_id, ds, y of a version of `series`, None if it cannot be read.
@@ -65,12 +66,17 @@ def score_published(
     scored["error_first"] = scored["y_hat"] - scored["y_first"]
     for name in {"backtest_mae", *interval_columns(levels)} - {*scored}:  # of older versions
         scored[name] = float("nan")
+    if "override" in scored and scored["override"].notna().any():
+        scored["override_error"] = scored["override"] - scored["y"]
+        scored["override_error_first"] = scored["override"] - scored["y_first"]
     for suffix in map(column_suffix, levels):
         low, high = scored[f"lo_{suffix}"], scored[f"hi_{suffix}"]
         is_inside: pd.Series[Any] = scored["y"].between(low, high).astype("object")
         is_inside[low.isna() | high.isna()] = None
         scored[f"in_{suffix}"] = is_inside
-    return scored.loc[:, table_contracts(levels)["forecast_accuracy"].names]
+    names = table_contracts(levels)["forecast_accuracy"].names
+    optional = {column.name for column in OVERRIDE_SCORES}
+    return scored.loc[:, [name for name in names if name in scored or name not in optional]]
 
 
 def _values_at_cutoff(
@@ -190,14 +196,16 @@ def _non_overlapping_means(weeks: pd.DataFrame, overlap: int) -> pd.DataFrame:
     return newest.groupby(np.repeat(np.arange(n), overlap)).mean()
 
 
-def _scale(scored: pd.DataFrame, series: pd.DataFrame, levels: Sequence[float]) -> pd.DataFrame:
-    """Add errors divided by the series' mean weekly change, and whether intervals held.
-
-    Only changes from one real week to the next count.
-    """
+def weekly_change(series: pd.DataFrame) -> "pd.Series[float]":
+    """Return each series' mean change from one real week to the next; null if it never changed."""
     real_y, ids = series["y"].where(~series["is_filled"]), series["unique_id"]
     steps = real_y.groupby(ids).diff().abs().groupby(ids).mean()
-    scale = scored["unique_id"].map(steps.where(steps > 0))
+    return steps.where(steps > 0)
+
+
+def _scale(scored: pd.DataFrame, series: pd.DataFrame, levels: Sequence[float]) -> pd.DataFrame:
+    """Add errors divided by the series' mean weekly change, and whether intervals held."""
+    scale = scored["unique_id"].map(weekly_change(series))
     rows = scored.assign(
         scaled=scored["abs_error"] / scale,
         scaled_naive=scored["naive_abs_error"] / scale,

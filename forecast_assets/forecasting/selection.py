@@ -11,12 +11,12 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from forecast_assets.config.settings import SelectionSettings, Settings
-from forecast_assets.forecasting.eligibility import TOO_FEW, pivot_eligible, pivot_scores
+from forecast_assets.forecasting.eligibility import SCORED, TOO_FEW, pivot_eligible, pivot_scores
 from forecast_assets.forecasting.ensembles import COMBINATIONS
 from forecast_assets.forecasting.evidence import RULES, choose_rule
 from forecast_assets.forecasting.policies import NO_CANDIDATE, POLICIES, Candidates, is_beaten
 from forecast_assets.models.base import Positions, Values
-from forecast_assets.storage.tables import CHAMPION, NAIVE
+from forecast_assets.storage.tables import CHAMPION, NAIVE, PINNED
 
 # A reader takes scores that differ by less than a thousandth for equal.
 TIE = 0.001
@@ -29,7 +29,8 @@ def choose(
 
     Only scored candidates compete. Where the settings' metric is undefined for all of them, the
     mean absolute error ranks them; a series without any score gets naive, on the rung `naive`.
-    `previous` holds the earlier choices, the newest first.
+    `previous` holds the earlier choices, the newest first. A series that is pinned to a model gets
+    it on the rung `pinned`, if the model has a score there.
     """
     rule = settings.selection
     if rule.policy == "evidence":
@@ -77,6 +78,7 @@ def choose(
             for i, unique_id in enumerate(ids)
         ]
     )
+    chosen = _pin(chosen, metrics, rule, last_choice)
     skill = metrics.set_index(["unique_id", "model"])[["skill_vs_naive", "p_vs_naive"]]
     index = pd.MultiIndex.from_frame(chosen[["unique_id", "model"]])
     return chosen.assign(**skill.reindex(index).set_axis(chosen.index), n_may_be_best=n_may_be_best)
@@ -86,10 +88,47 @@ def _rule_by_evidence(metrics: pd.DataFrame, previous: Sequence[pd.DataFrame]) -
     """Return the ensemble for all series: that of last week, unless another is clearly better."""
     by_model = metrics.fillna({"errors_behind": 0.0}).groupby("model")["errors_behind"].first()
     behind = by_model.reindex(list(RULES), fill_value=np.inf).to_numpy(dtype=np.float64)
-    last = previous[0]["model"] if previous else pd.Series(dtype=object)
+    by_rule = [choice[choice["rung"] != PINNED] for choice in previous[:1]]
+    last = by_rule[0]["model"] if by_rule else pd.Series(dtype=object)
     last = last[last.isin(RULES)].mode()  # series without scores have naive
     position = RULES.index(last[0]) if len(last) else 0
     return RULES[choose_rule(behind, position)]
+
+
+def _pin(
+    chosen: pd.DataFrame,
+    metrics: pd.DataFrame,
+    rule: SelectionSettings,
+    last_choice: Mapping[str, str],
+) -> pd.DataFrame:
+    """Replace the choices of pinned series; the choice of the rule becomes the runner-up."""
+    if not rule.pinned:
+        return chosen
+    scores = metrics.set_index(["unique_id", "model"])
+    rows = []
+    for row in chosen.to_dict("records"):
+        name = row["unique_id"]
+        model, usual = rule.pinned_model(name), row["model"]
+        if model is None:
+            rows.append(row)
+            continue
+        status = scores["status"].get((name, model), "not tried")
+        if status != SCORED:
+            reason = f"{row['reason']}; the settings pin {model}, which is {status} here"
+            rows.append(row | {"reason": reason})
+            continue
+        metric = "mae" if np.isnan(scores[rule.metric][name, model]) else rule.metric
+        score, previous = scores[metric][name, model], last_choice.get(name)
+        changes = {"previous_model": previous, "switched": previous not in (None, model)}
+        reason = f"{model} is pinned by the settings; the rule would use {usual}"
+        runner_up, margin = (
+            (row["runner_up"], row["margin"])
+            if usual == model
+            else (usual, scores[metric].get((name, usual), np.nan) - score)
+        )
+        new = {"model": model, "rung": PINNED, "score": score, "reason": reason}
+        rows.append(row | new | changes | {"runner_up": runner_up, "margin": margin})
+    return pd.DataFrame(rows, columns=chosen.columns)
 
 
 def _not_scored(too_few: str | None) -> dict[str, Any]:

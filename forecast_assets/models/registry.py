@@ -13,13 +13,17 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from forecast_assets.errors import ModelError, format_list
-from forecast_assets.models.spec import PACKAGE, ModelSpec
+from forecast_assets.models.spec import BENCHMARK, PACKAGE, ModelSpec
 from forecast_assets.models.transforms import TRANSFORMS
 
 if TYPE_CHECKING:
     from forecast_assets.config.settings import Settings
 
 ENTRY_POINTS = "forecast_assets.models"
+# The end of the name of a model with regressors.
+WITH_REGRESSORS = "_x"
+# The models of the package that have such a twin where the settings give regressors.
+TWINS = ("auto_arima", "harmonic_arima", "sarimax", "ridge", "boosted_trees", "boosted_levels")
 
 # Weeks between two fits of an expensive model. `make bench` shows what that costs in accuracy.
 QUARTER = 13
@@ -112,6 +116,7 @@ def registered(settings: "Settings | None" = None) -> Mapping[str, ModelSpec]:
     """Return all models by name: built-in ones, those of entry points, those of the settings.
 
     A `[models.NAME]` table without `factory` changes parameters or `refit_every` of another model.
+    A benchmark with `use = true` has the name of a model.
     Raises ModelError if a name is defined twice, or if a table changes an unknown model.
     """
     tables = settings.models.by_name if settings else {}
@@ -119,6 +124,9 @@ def registered(settings: "Settings | None" = None) -> Mapping[str, ModelSpec]:
     _add(models, _entry_point_models().values(), origin="An entry point")
     own = [_from_factory(name, table.factory) for name, table in tables.items() if table.factory]
     _add(models, own, origin="A table of forecast.toml")
+    used = settings.used_benchmarks if settings else ()
+    benchmarks = [ModelSpec(name, BENCHMARK, version=1) for name in used]
+    _add(models, benchmarks, origin="A `[benchmark.NAME]` with `use = true`")
     for name, table in sorted(tables.items(), key=lambda item: len(item[0])):  # theta, theta_log
         base = _find(name, models)
         if base is None:
@@ -158,6 +166,15 @@ def find_model(name: str, settings: "Settings | None" = None) -> ModelSpec:
     return model
 
 
+def with_regressors(names: Iterable[str], settings: "Settings") -> frozenset[str]:
+    """Return which of the models get regressors."""
+    if not settings.has_regressors:
+        return frozenset()
+    models = registered(settings)
+    found = ((name, _find(name, models)) for name in names)
+    return frozenset(name for name, model in found if model and model.with_regressors)
+
+
 def make(name: str, settings: "Settings | None" = None) -> Any:
     """Make an unfitted forecaster by name. Raises ModelError."""
     return find_model(name, settings).make()
@@ -168,7 +185,50 @@ def enabled(settings: "Settings") -> list[ModelSpec]:
     models = [find_model(name, settings) for name in settings.models.enabled]
     for model in models:
         model.check()
+    blind = [model.name for model in models if model.with_regressors]
+    if blind and not settings.has_regressors:
+        raise ModelError(
+            f"{len(blind)} enabled models need regressors, and the settings give none:"
+            f" {format_list(blind)}. No model ran. Add a table [calendar] or [regressors.NAME], or"
+            f" remove these models from `models.enabled`."
+        )
     return models
+
+
+def with_candidates(settings: "Settings") -> "Settings":
+    """Return the settings with all models that compete: also twins, and benchmarks that are used.
+
+    Raises ModelError, also where a pinned model is none of them.
+    """
+    settings = with_twins(settings)
+    if settings.used_benchmarks:
+        listed = [*settings.models.enabled, *settings.used_benchmarks]
+        settings = _with_enabled(settings, listed)
+    if settings.pin_problem:
+        raise ModelError(f"{settings.pin_problem}. No model ran.")
+    return settings
+
+
+def with_twins(settings: "Settings") -> "Settings":
+    """Return the settings with the twin of each enabled model that uses regressors.
+
+    Without a calendar or regressors nothing changes. Raises ModelError.
+    """
+    if not settings.has_regressors:
+        return settings
+    listed = dict.fromkeys(settings.models.enabled)
+    for name in settings.models.enabled:
+        model = find_model(name, settings)
+        has_twin = name.removesuffix(f"_{model.transform}") in TWINS or model.uses_regressors
+        if has_twin and not model.with_regressors:
+            listed[f"{name}{WITH_REGRESSORS}"] = None
+    return _with_enabled(settings, listed)
+
+
+def _with_enabled(settings: "Settings", names: Iterable[str]) -> "Settings":
+    """Return the settings with these enabled models, each once."""
+    models = settings.models.model_copy(update={"enabled": tuple(dict.fromkeys(names))})
+    return settings.model_copy(update={"models": models})
 
 
 def _add(models: dict[str, ModelSpec], new: Iterable[ModelSpec], *, origin: str) -> None:
@@ -187,9 +247,13 @@ def _find(name: str, models: Mapping[str, ModelSpec]) -> ModelSpec | None:
     """Return the model of that name, or its base model on the transform that the name ends in."""
     if name in models:
         return models[name]
+    plain = name.removesuffix(WITH_REGRESSORS)
+    twin = _find(plain, models) if plain != name else None
+    if twin and not twin.is_benchmark:
+        return replace(twin, name=name, with_regressors=True)
     for transform in TRANSFORMS:
         base = models.get(name.removesuffix(f"_{transform}"))
-        if base and base.name != name and not base.transform:
+        if base and base.name != name and not (base.transform or base.is_benchmark):
             model = replace(base, name=name, transform=transform)
             return model if model.is_updatable else replace(model, refit_every=1)
     return None

@@ -16,9 +16,15 @@ from typing import Any
 
 from forecast_assets.errors import ModelError, format_list
 from forecast_assets.models.base import Values
+from forecast_assets.models.regressors import (
+    REGRESSORS_VERSION,
+    GlobalWithRegressors,
+    WithRegressors,
+)
 from forecast_assets.models.transforms import TRANSFORMS, apply
 
 PACKAGE = __name__.partition(".")[0]
+BENCHMARK = f"{PACKAGE}.models.benchmark:Benchmark"
 
 
 library_version = functools.cache(metadata.version)
@@ -74,6 +80,8 @@ class ModelSpec:
     `refit_every` is the number of weeks between fits, with updates in between; 1 for a model
     without `update`. `transform` names the transform of the target, or is empty.
 
+    With `with_regressors` it gets them: itself, or else the package removes their effect.
+
     `version` identifies the code of a model of this package: raise it by one when its forecasts or
     the attributes of its fitted objects change. 0 stands for a user's model, which is identified by
     its source files.
@@ -86,6 +94,7 @@ class ModelSpec:
     refit_every: int = 1
     transform: str = ""
     version: int = 0
+    with_regressors: bool = False
 
     def __reduce__(self) -> tuple[type["ModelSpec"], tuple[Any, ...]]:
         """Pickle the fields only, so that a worker computes the fingerprint from its own code."""
@@ -98,11 +107,13 @@ class ModelSpec:
             model = cls(**self.params)
         except Exception as error:
             raise self._parameter_error(error) from error
+        if self.with_regressors and not self.uses_regressors:
+            model = (GlobalWithRegressors if self.is_global else WithRegressors)(model)
         return apply(model, self.transform) if self.transform else model
 
-    def fit(self, y: Values, *, season_length: int) -> Any:
-        """Make a forecaster and fit it."""
-        return self.make().fit(y, season_length=season_length)
+    def fit(self, y: Values, *, season_length: int, **x: Values) -> Any:
+        """Make a forecaster and fit it; `X` are the regressors of a model that has them."""
+        return self.make().fit(y, season_length=season_length, **x)
 
     def check(self) -> None:
         """Raise ModelError if the class cannot be imported or does not have what a model needs."""
@@ -136,10 +147,26 @@ class ModelSpec:
         return bool(getattr(self._class, "is_direct", None))
 
     @property
+    def uses_regressors(self) -> bool:
+        """Whether its class takes regressors itself."""
+        return bool(getattr(self._class, "uses_regressors", None))
+
+    @property
+    def is_benchmark(self) -> bool:
+        """Whether its forecasts are read and not made."""
+        return self.factory == BENCHMARK
+
+    @property
+    def needs_worker(self) -> bool:
+        """Whether it may take long or fail badly, and runs in a process of its own."""
+        return not (self.is_benchmark or self.is_closed_form)
+
+    @property
     def is_closed_form(self) -> bool:
         """Whether it is one of the package's formulas, which run safely in this process."""
         is_formula = callable(getattr(self._class, "forecast_folds", None))
-        return is_formula and not self.transform and self.is_packaged
+        is_plain = not self.transform and not self.with_regressors
+        return is_formula and is_plain and self.is_packaged
 
     @property
     def is_updatable(self) -> bool:
@@ -170,6 +197,8 @@ class ModelSpec:
         if self.transform:
             code["transform_version"] = TRANSFORMS[self.transform].version
             libraries += TRANSFORMS[self.transform].libraries
+        if self.with_regressors:
+            code["regressors_version"] = REGRESSORS_VERSION
         names = ("name", "factory", "params", "transform", "refit_every")
         return {
             **{name: getattr(self, name) for name in names},

@@ -67,26 +67,26 @@ class Transformed:
         self._model, self._transform = model, transform
         self.min_train_size = getattr(model, "min_train_size", 1)
 
-    def fit(self, y: Values, *, season_length: int) -> Self:
+    def fit(self, y: Values, *, season_length: int, **x: Values) -> Self:
         """Estimate the transform, then fit the model to the transformed values."""
         self._lam = _estimate(self._transform, y, season_length)
         transformed = TRANSFORMS[self._transform].forward(y, self._lam)
-        self._model = self._model.fit(transformed, season_length=season_length)
+        self._model = self._model.fit(transformed, season_length=season_length, **x)
         return self
 
-    def predict(self, h: int) -> Values:
+    def predict(self, h: int, **x: Values) -> Values:
         """Return the model's forecast on the original scale."""
-        return _invert(self._transform, self._model.predict(h), self._lam)
+        return _invert(self._transform, self._model.predict(h, **x), self._lam)
 
 
 class UpdatableTransformed(Transformed):
     """A transformed local model that has `update`."""
 
-    def update(self, y_new: Values) -> Self:
+    def update(self, y_new: Values, **x: Values) -> Self:
         """Append new values. Raises NotForThisSeries for negative ones."""
         _refuse_negative(self._transform, y_new)
         transformed = TRANSFORMS[self._transform].forward(y_new, self._lam)
-        self._model = self._model.update(transformed)
+        self._model = self._model.update(transformed, **x)
         return self
 
 
@@ -99,19 +99,19 @@ class TransformedGlobal:
         self._model, self._transform = model, transform
         self.min_train_size = getattr(model, "min_train_size", 1)
 
-    def fit(self, series: "pd.DataFrame", *, season_length: int) -> Self:
+    def fit(self, series: "pd.DataFrame", *, season_length: int, **x: Values) -> Self:
         """Estimate the transforms, then fit the model to the transformed series."""
         forward = TRANSFORMS[self._transform].forward
         values = [y.to_numpy(dtype=np.float64) for _, y in series.groupby("unique_id")["y"]]
         self._lams = [_estimate(self._transform, y, season_length) for y in values]
         transformed = [forward(y, lam) for y, lam in zip(values, self._lams, strict=True)]
         frame = series.assign(y=np.concatenate(transformed))
-        self._model = self._model.fit(frame, season_length=season_length)
+        self._model = self._model.fit(frame, season_length=season_length, **x)
         return self
 
-    def predict(self, h: int) -> Values:
+    def predict(self, h: int, **x: Values) -> Values:
         """Return the model's forecasts on the original scale."""
-        forecasts = zip(self._model.predict(h), self._lams, strict=True)
+        forecasts = zip(self._model.predict(h, **x), self._lams, strict=True)
         return np.stack([_invert(self._transform, z, lam) for z, lam in forecasts])
 
 

@@ -10,7 +10,8 @@ from typing import get_args
 
 from pydantic import TypeAdapter
 
-from forecast_assets.config.settings import Event, NotifyRule, Settings, Severity, matches_any
+from forecast_assets.config.series_settings import matches_any
+from forecast_assets.config.settings import Event, NotifyRule, Settings, Severity
 
 Patterns = tuple[str, ...]  # of series names, for `matches_any`
 ALL_SERIES: Patterns = ("*",)

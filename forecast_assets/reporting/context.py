@@ -4,7 +4,7 @@
 `build_brief_context` add what one file needs. Markup does not belong here: see `templates`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,22 +12,28 @@ import numpy as np
 import pandas as pd
 
 from forecast_assets.config.forecast_settings import column_suffix
+from forecast_assets.data.excluded import periods_of
 from forecast_assets.data.quality.evaluate import with_policy
 from forecast_assets.data.quality.finding import Finding
 from forecast_assets.errors import format_list
+from forecast_assets.forecasting.benchmark_scores import Comparison
 from forecast_assets.forecasting.eligibility import TOO_FEW
 from forecast_assets.forecasting.leaderboard import leaderboard
-from forecast_assets.reporting import narrative, plots
+from forecast_assets.reporting import comparisons, narrative, plots
 from forecast_assets.reporting.number_format import MISSING, format_score
 from forecast_assets.reporting.summary import (
     WeeklyReport,
     displayed_levels,
     format_miss,
+    given_number,
     interval_outcome,
+    is_overridden,
     model_label,
+    override_texts,
     summarize_series,
+    total_label,
 )
-from forecast_assets.storage.tables import CHAMPION, interval_columns, target_week
+from forecast_assets.storage.tables import CHAMPION, PINNED, interval_columns, target_week
 
 # Up to this number of series, all are written out with a chart each.
 MAX_FULL = 30
@@ -51,29 +57,36 @@ class Summary:
     levels: Sequence[float]
     lead: Sequence[str]
     attention: Sequence[str]
+    benchmarks: Sequence[Comparison] = ()
 
 
 def summarize(report: WeeklyReport, *, max_full: int = MAX_FULL) -> Summary:
     """Summarize each series, choose the ones to write out, and write the first sentences."""
     rows = summarize_series(report)
     levels = displayed_levels(report.levels)
-    by_surprise = rows.sort_values("surprise", ascending=False, kind="stable")
-    shown = by_surprise.head(MAX_ROWS) if len(rows) > max_full else rows
+    shown = rows
+    if len(rows) > max_full:
+        is_top = rows["unique_id"].isin(report.n_children) & rows.get("parent", rows["h"]).isna()
+        by_surprise = rows.assign(is_top=is_top).sort_values(
+            ["is_top", "surprise"], ascending=False, kind="stable"
+        )
+        shown = by_surprise.head(MAX_ROWS)
     pairs = zip(rows["unique_id"], rows["format"], rows["y_hat"] - rows["last_y"], strict=True)
     changes = {name: number_format.signed(change) for name, number_format, change in pairs}
     newest = rows[rows["is_newest"]]
     lead = [
         narrative.next_week_sentence(newest, changes),
         narrative.last_week_sentence(newest, levels[0], withdrawn=report.withdrawn),
+        *map(comparisons.benchmark_sentence, compared := comparisons.of_benchmarks(report)),
         narrative.accuracy_sentence(report),
     ]
-    return Summary(rows, shown, levels, lead, narrative.attention(report, rows))
+    return Summary(rows, shown, levels, lead, narrative.attention(report, rows), compared)
 
 
 def build_context(report: WeeklyReport, summary: Summary) -> Context:
     """Return every value that `report.html` and `report.md` use."""
     is_long = len(summary.rows) > MAX_FULL
-    rows = _row_texts(summary, target_week(report.forecast))
+    rows = _row_texts(report, summary)
     return {
         "title": report.title,
         "as_of": report.forecast["as_of"].iloc[0],
@@ -83,6 +96,9 @@ def build_context(report: WeeklyReport, summary: Summary) -> Context:
         "is_long": is_long,
         "lead": summary.lead,
         "attention": summary.attention,
+        "overrides": override_texts(report.forecast, report.units)[:MAX_ROWS],
+        **comparisons.build_context(report, summary.benchmarks),
+        "has_pinned": bool((report.forecast["rung"] == PINNED).any()),
         "levels": [column_suffix(level) for level in summary.levels],
         "drawn_levels": narrative.join_words([column_suffix(level) for level in report.levels]),
         "rows": rows,
@@ -103,15 +119,16 @@ def build_brief_context(report: WeeklyReport, summary: Summary) -> Context:
     return {
         "lead": summary.lead,
         "attention": summary.attention,
-        "rows": _row_texts(summary, target_week(report.forecast)),
+        "overrides": override_texts(report.forecast, report.units)[:MAX_ROWS],
+        "rows": _row_texts(report, summary),
         "n_more": len(summary.rows) - len(summary.shown),
         "level": column_suffix(summary.levels[0]),
     }
 
 
-def _row_texts(summary: Summary, newest: object) -> list[Context]:
+def _row_texts(report: WeeklyReport, summary: Summary) -> list[Context]:
     """Return the texts of the shown rows; `week` is set where it is not the newest."""
-    texts = []
+    texts, newest = [], target_week(report.forecast)
     for row in summary.shown.to_dict("records"):
         number_format = row["format"]
         week, outcome = row["ds"].date(), interval_outcome(row, summary.levels)
@@ -120,10 +137,12 @@ def _row_texts(summary: Summary, newest: object) -> list[Context]:
         texts.append(
             {
                 "name": row["unique_id"],
+                "parts": total_label(report.n_children.get(row["unique_id"])),
                 "unit": number_format.unit,
                 "week": None if week == newest else week,
                 "fallback": "" if is_champion else model_label(row["model"], row["rung"]),
                 "next": number_format.text(row["y_hat"]),
+                "override": _override_text(row),
                 "change": number_format.signed(row["y_hat"] - row["last_y"]),
                 "intervals": [number_format.range(low, high) for low, high in ends],
                 "last": number_format.text(row["last_y"]),
@@ -135,6 +154,13 @@ def _row_texts(summary: Summary, newest: object) -> list[Context]:
             }
         )
     return texts
+
+
+def _override_text(row: Mapping[Any, Any]) -> str:
+    """Return a person's number for the week, and whose it is; empty without any."""
+    if not is_overridden(row):
+        return ""
+    return f"{given_number(row)} by {row['override_by']}"
 
 
 def _charts(report: WeeklyReport, summary: Summary, rows: Sequence[Context]) -> list[Context]:
@@ -154,9 +180,11 @@ def _charts(report: WeeklyReport, summary: Summary, rows: Sequence[Context]) -> 
             levels=report.levels,
             level=summary.levels[0],
             number_format=number_format,
+            excluded=periods_of(name, report.excluded),
         )
         title = f"{name}: {row['last']} last week, {row['next']} forecast"
-        charts.append({"name": name, "unit": row["unit"], "svg": chart.svg(title=title)})
+        shown = {"name": name, "parts": row["parts"], "unit": row["unit"]}
+        charts.append({**shown, "svg": chart.svg(title=title)})
     return charts
 
 
@@ -192,6 +220,7 @@ def _models(report: WeeklyReport, *, is_long: bool) -> Context:
     is_too_few = report.metrics["status"] == TOO_FEW
     too_few = report.metrics.loc[is_too_few, "unique_id"].unique()
     return {
+        "totals": narrative.totals_sentence(report.forecast, report.n_children),
         "choices": [] if is_long else choices.to_dict("records"),
         "switches": switches.head(MAX_ROWS).to_dict("records"),
         "n_switches": len(switches),
@@ -212,6 +241,7 @@ def _models(report: WeeklyReport, *, is_long: bool) -> Context:
             {**group, "models": format_list(group["models"])} for group in left_out[:MAX_REASONS]
         ],
         "n_left_out": len(left_out),
+        "regressors": narrative.regressors_sentence(report.metrics, report.metric),
         "few_folds": narrative.few_folds(report.series, report.metrics, report.n_windows),
         "n_too_few": len(too_few),
         "too_few": format_list(map(narrative.bidi_isolate, too_few), limit=narrative.MAX_NAMES),
@@ -250,6 +280,7 @@ def _data(report: WeeklyReport) -> Context:
         "shortest": int(lengths.min()),
         "median": int(lengths.median()),
         "longest": int(lengths.max()),
+        "excluded": [f"{period.text}: {period.reason}" for period in report.excluded],
         "late": late.head(MAX_ROWS).to_dict("records"),
         "n_late": len(late),
         "findings": [_finding_text(finding) for finding in findings[:MAX_FINDINGS]],

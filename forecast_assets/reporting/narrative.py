@@ -16,9 +16,10 @@ from forecast_assets.errors import format_list
 from forecast_assets.forecasting import live_accuracy
 from forecast_assets.forecasting.eligibility import ELIGIBLE, FAILED, HAS, INELIGIBLE, N_FAILED
 from forecast_assets.forecasting.ensembles import COMBINATIONS
+from forecast_assets.forecasting.regressor_gains import regressor_gains
 from forecast_assets.reporting.number_format import is_zero
 from forecast_assets.reporting.summary import WeeklyReport
-from forecast_assets.storage.tables import CHAMPION
+from forecast_assets.storage.tables import CHOSEN
 
 # Series that a sentence names.
 MAX_NAMES = 3
@@ -123,7 +124,7 @@ def attention(report: WeeklyReport, rows: pd.DataFrame) -> list[str]:
     """Return what needs attention: the problems of the report, else counts; and late series."""
     sentences, n = list(report.problems), len(rows)
     n_failed = int((report.metrics["status"] == FAILED).sum())
-    n_others = int((rows["rung"] != CHAMPION).sum())
+    n_others = int((~rows["rung"].isin(CHOSEN)).sum())
     n_late = int((~rows["is_newest"]).sum())
     if not sentences and n_failed:
         times = f"{n_failed:,} time{'s' * (n_failed > 1)}"
@@ -219,6 +220,41 @@ def revisions_sentence(metrics: pd.DataFrame) -> str:
     return (
         f"In {100 * share:.0f} % of its folds the backtest saw the past as it was known then,"
         f" before later revisions."
+    )
+
+
+def regressors_sentence(metrics: pd.DataFrame, metric: str) -> str:
+    """Say which models the calendar and the regressors helped, and by how much; may be empty."""
+    gains = regressor_gains(metrics, metric=metric).dropna(subset=["gain"])
+    if gains.empty:
+        return ""
+    texts = [
+        f"{name} {abs(gain):.0%} {'lower' if gain >= 0 else 'higher'}"
+        f" (lower on {n_better:,} of {n_series:,} series)"
+        for name, gain, n_series, n_better in zip(
+            gains["model"], gains["gain"], gains["n_series"], gains["n_better"], strict=True
+        )
+    ]
+    return (
+        f"The calendar and the regressors are used where they help. With them, the mean"
+        f" {metric.upper()} is, against the same model without: {'; '.join(texts)}."
+    )
+
+
+def totals_sentence(forecast: pd.DataFrame, n_children: Mapping[str, int]) -> str:
+    """Say how forecasts were made to add up, and how far they moved for it; may be empty."""
+    rows = forecast.reindex(columns=["unique_id", "y_hat", "y_hat_base", "reconciliation"])
+    rows = rows.dropna(subset=["reconciliation"])
+    if rows.empty:
+        return ""
+    is_total = rows["unique_id"].isin(n_children)
+    size = rows["y_hat_base"].abs()
+    change = ((rows["y_hat"] - rows["y_hat_base"]).abs() / size.where(size > 0)).groupby(is_total)
+    n, moved = rows["unique_id"][is_total].nunique(), change.mean()
+    return (
+        f"{n:,} {'total is' if n == 1 else 'totals are'} forecast as the sum of the parts, by"
+        f" {rows['reconciliation'].iloc[0]}: that moves a total's own forecast by"
+        f" {moved.get(True, 0.0):.1%} and a part's by {moved.get(False, 0.0):.1%} on average."
     )
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from forecast_assets.config.settings import matches_any
+from forecast_assets.config.series_settings import first_match
 
 MISSING = "–"
 # More digits of an uncertainty are noise.
@@ -61,7 +61,7 @@ def choose_format(value: float, uncertainty: float, *, unit: str = "") -> Number
 
 def unit_of(name: str, units: Mapping[str, str]) -> str:
     """Return the unit of the first pattern that matches a series' name, else an empty text."""
-    return next((unit for pattern, unit in units.items() if matches_any(name, [pattern])), "")
+    return first_match(name, units) or ""
 
 
 def is_zero(text: str) -> bool:

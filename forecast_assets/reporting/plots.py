@@ -12,9 +12,12 @@ import numpy as np
 import pandas as pd
 
 from forecast_assets.backtesting.folds import WorkerSpan
+from forecast_assets.config.series_settings import ExcludedSettings
+from forecast_assets.data.excluded import periods_of
+from forecast_assets.data.hierarchy import count_children
 from forecast_assets.reporting import svg
 from forecast_assets.reporting.number_format import NumberFormat, choose_format, si_format
-from forecast_assets.reporting.summary import displayed_levels
+from forecast_assets.reporting.summary import displayed_levels, total_label
 from forecast_assets.storage.tables import interval_columns
 
 Frame = pd.DataFrame
@@ -31,14 +34,18 @@ LEGEND_COLUMNS, MAX_WORKER_NAME = 4, 14
 MIN_GAP_SECONDS = 0.05
 
 
-def draw_series(series: Frame) -> str:
+Excluded = Sequence[ExcludedSettings]
+
+
+def draw_series(series: Frame, *, excluded: Excluded = ()) -> str:
     """Draw every series from its first week to its last, one chart each."""
-    charts = {}
+    charts, n_children = {}, count_children(series)
     for unique_id, rows in _first_series(series).items():
         y = rows["y"].to_numpy()
         chart = svg.time_chart(pd.DatetimeIndex(rows["ds"]), y, right=10)
+        _shade_excluded(chart, rows["ds"], periods_of(unique_id, excluded))
         chart.line("actual", svg.in_days(rows["ds"]), y)
-        charts[unique_id] = chart
+        charts[_title(unique_id, n_children)] = chart
     return svg.chart_grid(charts, title="Every series from its first week to its last")
 
 
@@ -99,13 +106,14 @@ def draw_forecast(forecast: Frame, series: Frame, *, levels: Sequence[float]) ->
     past = by_series(series[series["unique_id"].isin(list(by_id))])
     level = displayed_levels(levels)[0]
     low, high = interval_columns([level])
-    charts = {}
+    charts, n_children = {}, count_children(series)
     for unique_id, rows in by_id.items():
         half = float(rows[high].iloc[0] - rows[low].iloc[0]) / 2
         weeks = past[unique_id]
         uncertainty = half if half > 0 else float(weeks["y"].diff().abs().mean())
         number_format = choose_format(float(weeks["y"].iloc[-1]), uncertainty=uncertainty)
-        charts[f"{unique_id} · {rows['model'].iloc[0]}"] = fan_chart(
+        title = f"{_title(unique_id, n_children)} · {rows['model'].iloc[0]}"
+        charts[title] = fan_chart(
             weeks, rows, Frame(), levels=levels, level=level, number_format=number_format
         )
     return svg.chart_grid(charts, title="The last half year of every series, and its forecast")
@@ -119,12 +127,14 @@ def fan_chart(
     levels: Sequence[float],
     level: float,
     number_format: NumberFormat,
+    excluded: Excluded = (),
 ) -> svg.Chart:
     """Return the chart of one series; each frame holds rows of that series only.
 
     `past` holds `ds, y`, newest last; `forecast` next_week_forecast's rows by h; `published`
     forecast_accuracy's rows with h = 1. All `levels` are drawn. The ends of `level` are written
-    beside the fan, and published forecasts are shown with their interval of that level.
+    beside the fan, and published forecasts are shown with their interval of that level. The weeks
+    of the `excluded` periods of the series are shaded, and an override is a ring.
     """
     past = past.tail(WEEKS_SHOWN)
     days = pd.DatetimeIndex(pd.concat([past["ds"], forecast["ds"]]))
@@ -135,6 +145,7 @@ def fan_chart(
         band: [np.r_[y[-1:], forecast[end].to_numpy()] for end in interval_columns([band])]
         for band in levels
     }
+    override = forecast.reindex(columns=["override"])["override"].to_numpy(dtype=float)
     columns = ["ds", "y_hat", *interval_columns([level])]
     shown = published.reindex(columns=columns)
     shown = shown[shown["ds"].isin(past["ds"])]
@@ -144,9 +155,10 @@ def fan_chart(
     ends = [end for pair in bands.values() for end in pair]
     chart = svg.time_chart(
         days,
-        np.concatenate([y, y_hat, *ends, *(shown[name] for name in columns[1:])]),
+        np.concatenate([y, y_hat, *ends, override, *(shown[name] for name in columns[1:])]),
         right=12 + svg.STRONG_DIGIT_WIDTH * max(len(text) for text, _ in labels),
     )
+    _shade_excluded(chart, days, excluded)
     for low, high in reversed(bands.values()):
         chart.band(x, low, high, opacity=1 - (1 - MAX_OPACITY) ** (1 / len(levels)))
     chart.line("actual", x_past, y)
@@ -155,6 +167,9 @@ def fan_chart(
     chart.line("forecast", x, y_hat)
     for day, value in zip(x[1:], y_hat[1:], strict=True):
         chart.dot("week", day, value, radius=2.6)
+    for day, value in zip(x[1:], override, strict=True):
+        if math.isfinite(value):
+            chart.dot("ring", day, value, radius=4)
     chart.end_labels(labels, x[-1])
     return chart
 
@@ -178,6 +193,18 @@ def merge_spans(spans: Iterable[WorkerSpan]) -> list[WorkerSpan]:
         else:
             merged.append(span)
     return merged
+
+
+def _shade_excluded(
+    chart: svg.Chart, days: "pd.DatetimeIndex | pd.Series[pd.Timestamp]", periods: Excluded
+) -> None:
+    """Shade the weeks of periods that are excluded, as far as the chart shows them."""
+    first, last = svg.in_days(pd.DatetimeIndex(days))[[0, -1]]
+    for period in periods:
+        ends = pd.DatetimeIndex([period.first, period.last])
+        start, end = np.clip(svg.in_days(ends), first, last)
+        if start < end or (start == end and first < start < last):
+            chart.shade("excluded", (start, end))
 
 
 def _draw_published(chart: svg.Chart, published: Frame, actual: Mapping[float, float]) -> None:
@@ -209,6 +236,11 @@ def _model_kinds(scored: Frame, models: Iterable[str], *, metric: str) -> dict[s
     winners = [*dict.fromkeys([*best.value_counts().index, "naive"])]
     shown = [name for name in winners if name in names][: svg.N_HUES]
     return {**{name: _hue(i) for i, name in enumerate(shown)}, "others": "other"}
+
+
+def _title(unique_id: str, n_children: Mapping[str, int]) -> str:
+    label = total_label(n_children.get(unique_id))
+    return f"{unique_id} ({label})" if label else unique_id
 
 
 def _hue(i: int) -> str:

@@ -4,6 +4,7 @@ Sending and storing them does not belong here.
 """
 
 import base64
+import functools
 import hashlib
 import json
 import re
@@ -102,7 +103,9 @@ def escape_markdown(text: str) -> str:
     return bidi_isolate(escaped)
 
 
+@functools.cache
 def _environment() -> Any:
+    """Return the environment of the templates, which are compiled once in a process."""
     from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
     environment = Environment(

@@ -3,6 +3,7 @@
 Sentences about all series do not belong here: see `narrative`.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
@@ -11,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from forecast_assets.config.forecast_settings import column_suffix
-from forecast_assets.config.settings import matches_any
+from forecast_assets.config.series_settings import ExcludedSettings, matches_any
 from forecast_assets.data.quality.finding import Finding
 from forecast_assets.forecasting.live_accuracy import LiveAccuracyCheck, check_accuracy
 from forecast_assets.reporting.number_format import MISSING, NumberFormat, choose_format, unit_of
@@ -31,6 +32,8 @@ class WeeklyReport:
     patterns of series names to units, the first match counts; `problems` are the complaints of the
     asset checks, `findings` those about the data; `made_from` names the versions behind the
     forecast. `withdrawn` tells when, by whom and why the forecast for last week was withdrawn.
+    `excluded` are the periods of `[[series.excluded]]`, `benchmarks` the names of `[benchmark.*]`;
+    `n_children` counts the children of each parent of `[hierarchy]`.
     """
 
     forecast: pd.DataFrame
@@ -48,6 +51,10 @@ class WeeklyReport:
     made_from: str = ""
     n_windows: int = 0
     withdrawn: str = ""
+    excluded: Sequence[ExcludedSettings] = ()
+    benchmarks: Sequence[str] = ()
+    benchmark_problems: Sequence[str] = ()
+    n_children: Mapping[str, int] = field(default_factory=dict)
 
     def only(self, patterns: Sequence[str]) -> Self:
         """Return the report of the series whose names match a pattern, maybe of none.
@@ -63,7 +70,14 @@ class WeeklyReport:
         findings = [
             finding for finding in self.findings if finding.series and set(finding.series) <= {*ids}
         ]
-        return replace(self, **tables, accuracy_check=check, problems=(), findings=findings)
+        return replace(
+            self,
+            **tables,
+            accuracy_check=check,
+            problems=(),
+            benchmark_problems=(),
+            findings=findings,
+        )
 
     @property
     def title(self) -> str:
@@ -127,9 +141,39 @@ def summarize_series(report: WeeklyReport) -> pd.DataFrame:
     )
 
 
+def override_texts(forecast: pd.DataFrame, units: Mapping[str, str]) -> list[str]:
+    """Describe each override of a forecast, with the number of the model."""
+    rows = forecast[forecast["override"].notna()] if "override" in forecast else forecast.head(0)
+    texts = []
+    for row in rows.to_dict("records"):
+        model = choose_format(row["y_hat"], row["backtest_mae"]).text(row["y_hat"])
+        unit = unit_of(row["unique_id"], units)
+        text = f"{row['unique_id']}, week ending {row['ds'].date()}: {given_number(row)}"
+        text += f" by {row['override_by']} ({row['override_reason']});"
+        texts.append(f"{text} {row['model']} says {model} {unit}".rstrip())
+    return texts
+
+
+def is_overridden(row: Mapping[Any, Any]) -> bool:
+    """Tell whether a person gave another number than the model; versions before have no column."""
+    value = row.get("override")
+    return value is not None and math.isfinite(value)
+
+
+def given_number(row: Mapping[Any, Any]) -> str:
+    """Write the number of an override, with up to five digits."""
+    value = float(row["override"])
+    return choose_format(value, np.nan).text(value)
+
+
 def model_label(model: str, rung: str) -> str:
     """Name the model of a forecast, with its fallback rung unless it is the champion."""
     return model if rung == CHAMPION else f"{model} ({rung})"
+
+
+def total_label(n_children: int | None) -> str:
+    """Say of how many series one is the total; empty if of none."""
+    return f"total of {n_children:,}" if n_children else ""
 
 
 def interval_outcome(row: Mapping[Any, Any], levels: Sequence[float]) -> str:

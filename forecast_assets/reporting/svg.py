@@ -105,6 +105,13 @@ class Chart:
         size = f'x="{left:.1f}" y="{top:.1f}" width="{width:.1f}" height="{height:.1f}"'
         self.marks.append(f'<rect class="{kind}" {size}/>')
 
+    def shade(self, kind: str, x: tuple[float, float]) -> None:
+        """Shade the chart from one day to another, at least two pixels wide."""
+        left = self.x_px(x[0])
+        width = max(self.x_px(x[1]) - left, 2.0)
+        size = f'width="{width:.1f}" height="{self.bottom - self.top:.1f}"'
+        self.marks.append(f'<rect class="{kind}" x="{left:.1f}" y="{self.top:.1f}" {size}/>')
+
     def text(self, x: float, y: float, text: str, *, kind: str = "", anchor: str = "start") -> None:
         """Write a text at pixels, cut where it is too long."""
         cut = text if len(text) <= MAX_CHARACTERS else f"{text[: MAX_CHARACTERS - 1]}…"

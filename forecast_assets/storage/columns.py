@@ -24,12 +24,38 @@ H = Column("h", "int", "Weeks after the cutoff, from 1.")
 CUTOFF = Column("cutoff", "date", "Last week of data that the model used, inclusive.")
 MODEL = Column("model", "string", "Registered name of the model.")
 MEMBERS = nullable("members", "Models that a combination consists of.", "string")
-RUNG = Column("rung", "string", "Why this model: champion, runner-up, combination or naive.")
+RUNG = Column(
+    "rung", "string", "Why this model: champion, pinned, runner-up, combination or naive."
+)
 WHY = "Why no higher rung forecasts the series, or why its forecast is implausible."
 REASON = nullable("reason", WHY, "string", volatile=True)
+PARENT = optional("parent", "Series that this one is a part of.", "string")
+IN_HIERARCHY = (
+    PARENT,
+    optional("is_sum", "Whether the series is computed as the sum of its children.", "bool"),
+)
+RECONCILED = (
+    PARENT,
+    optional("y_hat_base", "Forecast of the model, before it was changed to add up."),
+    optional("reconciliation", "How it was changed: bottom_up or min_trace.", "string"),
+)
+MADE_BY = (MODEL, MEMBERS, RUNG, REASON, *RECONCILED)
 LAST = (
     optional("last_published", "Newest value as published, where the models saw a corrected one."),
     optional("last_corrected", "The same value as corrected for its usual revision."),
+)
+OVERRIDE = (
+    optional("override", "Value that a person expects, in the series' unit."),
+    optional("override_low", "Lowest value that the person expects."),
+    optional("override_high", "Highest value that the person expects."),
+    optional("override_by", "User who gave the override.", "string"),
+    optional("override_reason", "Why the person expects it.", "string"),
+    optional("override_at", "When the override was given.", "timestamp"),
+)
+OVERRIDE_SCORES = (
+    *OVERRIDE,
+    optional("override_error", "The person's value - value, in the series' unit."),
+    optional("override_error_first", "The person's value - value as first published."),
 )
 BACKTEST_MAE = nullable(
     "backtest_mae", "Mean absolute error in the backtest at this horizon, in the series' unit."

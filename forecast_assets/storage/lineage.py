@@ -9,12 +9,18 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from forecast_assets.errors import MixedVintagesError, format_list
+from forecast_assets.storage.benchmark_tables import BENCHMARK_FORECASTS
 from forecast_assets.storage.commit import Commit, InputVersion
+from forecast_assets.storage.regressor_table import REGRESSORS
 from forecast_assets.storage.store import Store
 from forecast_assets.storage.tables import ASSETS
 from forecast_assets.storage.versions import Node, newest_of_each, rebuild_command
 
 BACKTEST = "backtest_predictions"  # the only asset with partitions: one for each model
+# The assets in the order of the data. Benchmarks and regressors are some where the settings have
+# them; benchmarks are read as raw_data are, so that new data do not read them again.
+ORDER = (ASSETS[0], BENCHMARK_FORECASTS, ASSETS[1], REGRESSORS, *ASSETS[2:])
+OPTIONAL = (BENCHMARK_FORECASTS, REGRESSORS)
 
 
 def ancestors(store: Store, commit: Commit) -> set[InputVersion]:
@@ -79,28 +85,32 @@ class StaleAssets:
     state: str
 
 
-def find_stale(store: Store, *, models: Sequence[str], as_of: datetime) -> StaleAssets | None:
+def find_stale(
+    store: Store, *, models: Sequence[str], as_of: datetime, optional: Sequence[str] = ()
+) -> StaleAssets | None:
     """Return the first asset with older inputs than available, and everything downstream.
 
+    `optional` names those of `OPTIONAL` that the settings have.
     Versions of equal content (one data version) count as the same. Return None if nothing is
     stale, and before the first whole week, when an asset or a model's partition has no version.
     """
+    assets = [asset for asset in ORDER if asset in optional or asset not in OPTIONAL]
     latest = {
         (commit.asset, commit.partition): commit
-        for asset in ASSETS
+        for asset in assets
         for commit in newest_of_each(store, asset, as_of=as_of)
     }
-    required = [(a, m) for a in ASSETS for m in (models if a == BACKTEST else [None])]
+    required = [(a, m) for a in assets for m in (models if a == BACKTEST else [None])]
     if any(node not in latest for node in required):
         return None
     stale = next((node for node in required if not _is_current(latest[node], latest, models)), None)
     if stale is None:
         return None
-    first = ASSETS.index(stale[0])
-    upstream = [(n, latest[n].data_version) for n in required if n[0] in ASSETS[:first]]
+    first = assets.index(stale[0])
+    upstream = [(n, latest[n].data_version) for n in required if n[0] in assets[:first]]
     versions = [(n, latest[n].version) for n in required if n[0] == stale[0]]
     text = repr((upstream, versions, sorted(models))).encode()
-    return StaleAssets(ASSETS[first:], hashlib.blake2b(text, digest_size=16).hexdigest())
+    return StaleAssets(assets[first:], hashlib.blake2b(text, digest_size=16).hexdigest())
 
 
 def _is_current(commit: Commit, latest: Mapping[Node, Commit], models: Sequence[str]) -> bool:

@@ -1,26 +1,35 @@
-"""Define the tables of the week: a contract for each asset, for findings and for withdrawals.
+"""Define the tables of the week: a contract for each asset and for findings.
 
-`contract` checks them; the assets in `defs` fill them.
+`contract` checks them; the assets in `defs` fill them. `command_tables` has those of commands.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import date
+from types import MappingProxyType
 
 import pandas as pd
 
 from forecast_assets.config.forecast_settings import column_suffix
+from forecast_assets.storage.benchmark_tables import (
+    BENCHMARK_FORECASTS,
+    Benchmarks,
+    benchmark_forecasts,
+    benchmark_scores,
+)
 from forecast_assets.storage.columns import (
     AS_OF,
     BACKTEST_MAE,
     CUTOFF,
     DS,
+    IN_HIERARCHY,
     LAST,
     MADE_AT,
-    MEMBERS,
+    MADE_BY,
     MODEL,
+    OVERRIDE,
+    OVERRIDE_SCORES,
     P_VALUE,
-    REASON,
     RUNG,
     SKILL,
     UNIQUE_ID,
@@ -31,7 +40,14 @@ from forecast_assets.storage.columns import (
     optional,
     quantile_ends,
 )
+from forecast_assets.storage.command_tables import (
+    OVERRIDES,
+    OVERRIDES_TABLE,
+    WITHDRAWALS,
+    WITHDRAWALS_TABLE,
+)
 from forecast_assets.storage.contract import Column, TableContract
+from forecast_assets.storage.regressor_table import REGRESSORS, REGRESSORS_TABLE
 from forecast_assets.storage.table_rules import (
     FORECAST_RULE,
     PROBLEM_RULE,
@@ -42,6 +58,9 @@ from forecast_assets.storage.table_rules import (
 
 # Why a model forecasts a series, in the order in which they are tried: the column `rung`.
 CHAMPION, RUNNER_UP, COMBINATION, NAIVE = "champion", "runner-up", "combination", "naive"
+# In place of the champion, where the settings name the model; both are the model that was chosen.
+PINNED = "pinned"
+CHOSEN = (CHAMPION, PINNED)
 # How the column `reason` of a forecast begins that is far outside what its series does.
 IMPLAUSIBLE = "implausible: "
 
@@ -58,10 +77,11 @@ ASSETS = (
 FORECAST = "next_week_forecast"
 # Tables that are no assets. Steps write these before they may hold back data or a forecast.
 DATA_FINDINGS, HELD_FORECAST = "data_findings", "held_forecast"
-WRITTEN_BY = {DATA_FINDINGS: "series", HELD_FORECAST: FORECAST}
-# And a command this one.
-WITHDRAWALS = "withdrawals"
-TABLES = (*ASSETS, *WRITTEN_BY, WITHDRAWALS)
+WRITTEN_BY = {
+    DATA_FINDINGS: "series",
+    HELD_FORECAST: FORECAST,
+}
+TABLES = (*ASSETS, *WRITTEN_BY, BENCHMARK_FORECASTS, WITHDRAWALS, OVERRIDES, REGRESSORS)
 
 
 def interval_columns(levels: Sequence[float]) -> list[str]:
@@ -70,7 +90,9 @@ def interval_columns(levels: Sequence[float]) -> list[str]:
 
 
 def table_contracts(
-    levels: Sequence[float], quantiles: Sequence[float] = ()
+    levels: Sequence[float],
+    quantiles: Sequence[float] = (),
+    benchmarks: Benchmarks = MappingProxyType({}),
 ) -> Mapping[str, TableContract]:
     """Return the contract of every table; `levels` (percent) name the interval columns."""
     contracts = (
@@ -80,11 +102,14 @@ def table_contracts(
         _metrics(levels),
         _BEST_MODEL,
         forecast := _next_week_forecast(levels, quantiles),
-        _forecast_accuracy(levels),
+        _forecast_accuracy(levels, benchmarks),
         _WEEKLY_REPORT,
         _DATA_FINDINGS,
         replace(forecast, name=HELD_FORECAST),
-        _WITHDRAWALS,
+        benchmark_forecasts(benchmarks),
+        WITHDRAWALS_TABLE,
+        OVERRIDES_TABLE,
+        REGRESSORS_TABLE,
     )
     return {table.name: table for table in contracts}
 
@@ -120,6 +145,7 @@ _SERIES = TableContract(
         Column("y", "float", "Value of the week, in the series' unit."),
         Column("coverage", "float", "Days with data, as a share of a usual week's; 0 if filled."),
         Column("is_filled", "bool", "Whether the value was made up, so that none is scored on it."),
+        *IN_HIERARCHY,
     ),
 )
 
@@ -133,17 +159,6 @@ _DATA_FINDINGS = TableContract(
         Column("n", "int", "How many values, weeks, rows or series it is about."),
         Column("message", "string", "What was found."),
         Column("policy", "string", "What was done about it: publish, warn or hold."),
-    ),
-)
-
-_WITHDRAWALS = TableContract(
-    WITHDRAWALS,
-    key=("as_of", "at"),
-    columns=(
-        Column("as_of", "timestamp", "Time as of which the withdrawn forecast was made."),
-        Column("reason", "string", "Why it was withdrawn."),
-        Column("by", "string", "User who withdrew it."),
-        Column("at", "timestamp", "When it was withdrawn."),
     ),
 )
 
@@ -249,12 +264,12 @@ def _next_week_forecast(levels: Sequence[float], quantiles: Sequence[float]) -> 
     return TableContract(
         "next_week_forecast",
         key=("unique_id", "h"),
-        columns=(*forecast, MODEL, MEMBERS, RUNG, REASON, *LAST, CUTOFF, MADE_AT, AS_OF),
+        columns=(*forecast, *MADE_BY, *OVERRIDE, *LAST, CUTOFF, MADE_AT, AS_OF),
         rules=(WEEK_RULE, ("y_hat lies within its intervals", forecast_within_intervals)),
     )
 
 
-def _forecast_accuracy(levels: Sequence[float]) -> TableContract:
+def _forecast_accuracy(levels: Sequence[float], benchmarks: Benchmarks) -> TableContract:
     forecast = (UNIQUE_ID, DS, H, CUTOFF, MODEL, Y_HAT, *interval_ends(levels), BACKTEST_MAE)
     return TableContract(
         "forecast_accuracy",
@@ -268,6 +283,8 @@ def _forecast_accuracy(levels: Sequence[float]) -> TableContract:
             Column("abs_error", "float", "Absolute error, in the series' unit."),
             Column("naive_abs_error", "float", "Absolute error of the naive forecast."),
             optional("y_at_cutoff", "Value at the cutoff when the forecast was made."),
+            *OVERRIDE_SCORES,
+            *benchmark_scores(benchmarks),
             *(
                 nullable(
                     f"in_{column_suffix(level)}",

@@ -11,13 +11,13 @@ from datetime import datetime
 import pandas as pd
 
 from forecast_assets.errors import VersionNotFoundError, VersionWithdrawnError, format_list
+from forecast_assets.storage.command_tables import OVERRIDES, WITHDRAWALS
 from forecast_assets.storage.commit import Commit, InputVersion
 from forecast_assets.storage.store import Store
 from forecast_assets.storage.tables import (
     ASSETS,
     FORECAST,
     HELD_FORECAST,
-    WITHDRAWALS,
     WRITTEN_BY,
 )
 
@@ -265,6 +265,8 @@ def _no_match_text(
 ) -> str:
     if not commits and asset == WITHDRAWALS:
         return "No week was withdrawn, so there is nothing to show."
+    if not commits and asset == OVERRIDES:
+        return "No forecast was overridden, so there is nothing to show."
     if not commits and asset == HELD_FORECAST:
         return f"No forecast was ever held back, so {asset} has no version and nothing to show."
     if not commits:

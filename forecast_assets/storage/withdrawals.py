@@ -12,10 +12,11 @@ from itertools import takewhile
 import pandas as pd
 
 from forecast_assets.errors import VersionNotFoundError, VersionWithdrawnError, format_list
+from forecast_assets.storage.command_tables import WITHDRAWALS
 from forecast_assets.storage.commit import Commit, InputVersion
 from forecast_assets.storage.lineage import ancestors
 from forecast_assets.storage.store import Store
-from forecast_assets.storage.tables import FORECAST, WITHDRAWALS, target_week
+from forecast_assets.storage.tables import FORECAST, target_week
 from forecast_assets.storage.versions import valid_versions, withdrawn_versions
 
 

@@ -19,7 +19,14 @@ from forecast_assets.backtesting.folds import (
     FoldForecasts,
     WorkerSpan,
 )
-from forecast_assets.backtesting.model_job import CHUNK_SECONDS, ModelBacktest, ModelJob
+from forecast_assets.backtesting.model_job import (
+    CHUNK_SECONDS,
+    BacktestRequest,
+    ModelBacktest,
+    ModelJob,
+)
+from forecast_assets.backtesting.panel import Panel
+from forecast_assets.backtesting.regressors import CommonColumns, FoldRegressors
 from forecast_assets.config.settings import Settings
 from forecast_assets.models import ModelSpec
 from forecast_assets_tests.builders import make_ragged, make_series, make_settings, walk
@@ -130,6 +137,22 @@ def test_a_global_model_is_fitted_once_for_each_cutoff(settings: Settings):
     ]
     days = [np.datetime64(unit.anchor, "D").item().isoformat() for unit in units]
     assert days == ["2024-02-02", "2024-02-09", "2024-02-16", "2024-02-23"]
+
+
+def test_cutoffs_at_which_other_series_have_the_same_patch_share_no_fit(settings: Settings):
+    """At one cutoff a regressor of the first series is not known, at the next of the second."""
+    request = make_request("boosted_levels_x", weeks(60), settings)
+    unknown = (np.array([20]), np.array([np.nan]))
+    common = CommonColumns(np.zeros((61, 0)), np.datetime64("2023-01-06"))
+    planned = [
+        replace(item, x=FoldRegressors(["p"], common, 0, np.ones((61, 1)), {end: unknown}))
+        for item, end in zip(request.planned, (53, 54), strict=True)
+    ]
+    request = BacktestRequest(request.model, planned, Panel.of(planned))
+    units = units_left(ModelJob(request, settings, FoldCache(cache_folder(settings)), run_id="run"))
+    ends = [{end for _, end in unit.folds} for unit in units]
+    assert all(len(of_unit) == 1 for of_unit in ends if of_unit & {53, 54})
+    assert max(map(len, ends)) == 4
 
 
 @pytest.mark.parametrize("model", [ANCHORED, POOLED], ids=["local", "global"])

@@ -38,7 +38,7 @@ FIRST_TICK = datetime(2024, 1, 8, tzinfo=UTC)  # a Monday, after FIRST_WEEK
 MODELS_OF_EACH_KIND = {
     "closed form": MODELS["naive"],
     "refitted": MODELS["ses"],
-    "updated": replace(MODELS["harmonic_arima"], refit_every=5),
+    "updated": replace(MODELS["theta"], refit_every=5),
     "global": user_model("Pooled", refit_every=4),
 }
 

@@ -35,6 +35,11 @@ urls = ["env:OPS", "mailto://me:hidden@host"]
 [[notify.rules]]
 urls = ["env:BOSS"]
 series = ["søn*"]
+[benchmark.planner]
+kind = "file"
+path = "planner.csv"
+made_on = "created"
+quantiles = { "0.1" = "p10", "0.9" = "p90" }
 """
 
 

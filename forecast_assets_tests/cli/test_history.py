@@ -63,15 +63,16 @@ def test_show_prints_the_newest_version_or_the_selected_one(folder: Path):
     store = make_store(folder)
     write_series(store, 1, run_id="one")
     write_series(store, 1, 2.5, run_id="two", as_of=AS_OF.replace(month=2))
-    first = [{"unique_id": "a", "ds": "2024-01-05", "y": 1.0, "coverage": 1.0, "is_filled": False}]
+    value = {"unique_id": "a", "ds": "2024-01-05", "y": 1.0, "coverage": 1.0, "is_filled": False}
+    first = [{**value, "parent": None, "is_sum": None}]
     assert len(records("show", "series")) == 2
     assert records("show", "series", "--version", "0") == first
     assert records("show", "series", "--run", "one") == first
     assert records("show", "series", "--as-of", "2026-01-31") == first
     assert output_of("show", "series", "--version", "0").splitlines() == [
-        "unique_id  ds          y  coverage  is_filled",
-        "---------------------------------------------",
-        "a          2024-01-05  1         1  False",
+        "unique_id  ds          y  coverage  is_filled  parent  is_sum",
+        "-------------------------------------------------------------",
+        "a          2024-01-05  1         1  False      –       –",
     ]
 
 

@@ -161,6 +161,11 @@ WITHDRAWALS = [
     "withdraw --as-of 2026-11-23 --reason 'The file was of last year'",
     "show withdrawals",
 ]
+OVERRIDES = [
+    "override store_01 --week 2026-12-25 --value 1200 --reason 'New branch next door'",
+    "override store_01 --week 2026-12-25 --withdraw --reason 'It opens in January'",
+    "show overrides",
+]
 REPLAYS = [
     "replay --from 2025-01-01 --to 2025-12-31",
     "replay --from 2024-01-01 --to 2025-12-31 --every 4w --store var/replay-4w",
@@ -178,7 +183,7 @@ def test_the_examples_of_a_help_page_work(command: click.Command):
     assert 2 <= len(examples) <= 4
     assert command.name != "run" or examples == RUNS
     for example in examples:
-        if example not in RUNS + WITHDRAWALS + REPLAYS:
+        if example not in RUNS + WITHDRAWALS + OVERRIDES + REPLAYS:
             # No daemon runs here, as the health check reports.
             is_failing = example.startswith("healthcheck") and "--no-daemon" not in example
             output_of(*shlex.split(example), exit_code=int(is_failing))

@@ -11,11 +11,11 @@ from pydantic import ValidationError
 
 from forecast_assets.config.loader import load, parse
 from forecast_assets.config.redaction import resolve_env
+from forecast_assets.config.series_settings import matches_any
 from forecast_assets.config.settings import (
     ROOT,
     ModelSettings,
     Settings,
-    matches_any,
     parse_duration,
 )
 from forecast_assets.errors import SettingsError
@@ -174,6 +174,10 @@ def test_a_setting_has_its_value(text: str, table: str, key: str, value: object)
         ('[schedule]\ndeadline = "6 hours"', "`schedule.deadline` is '6 hours': string should"),
         ("[data_quality]\nrevisd = 1", "`data_quality.revisd` is unknown (did you mean `revised`"),
         ("[series]\nranges.a = [2, 1]", "`series.ranges.a` is [2, 1]: the first number must be"),
+        (
+            '[selection.pinned]\na = "loess"',
+            "`selection.pinned` names models that do not compete: l",
+        ),
         ("[verdict]\n[data_quality]", "`[verdict]` is the old name of `[data_quality]`, and both"),
     ],
 )

@@ -179,3 +179,24 @@ def test_few_of_many_series_are_left_out_and_named(tmp_path: Path, instance: dg.
     assert lines_of(settings, store)["left_out"] == (["s07"], False, "s07")
     (report,) = (settings.var / "reports").rglob("report.md")
     assert text in report.read_text()
+
+
+def test_totals_add_up_and_the_report_marks_them(tmp_path: Path, instance: dg.DagsterInstance):
+    settings = small_week(tmp_path, hierarchy={"parents": {"ab": ["a", "b"]}, "total": "all"})
+    store = build_store(settings)
+    result = run_week(settings, instance)
+    assert result.success
+    rows = store.read(store.history("next_week_forecast")).set_index("unique_id")
+    y_hat = rows["y_hat"]
+    assert y_hat["ab"] == y_hat["a"] + y_hat["b"]
+    assert y_hat["all"] == y_hat["a"] + y_hat["b"] + y_hat["c"]
+    assert dict(rows["parent"].dropna()) == {"a": "ab", "b": "ab", "ab": "all", "c": "all"}
+    assert set(rows["reconciliation"]) == {"bottom_up"}
+    (made,) = result.asset_materializations_for_node("next_week_forecast")
+    records = made.metadata["reconciliation"].value.records
+    assert [record.data["n_series"] for record in records] == [1, 2, 2]
+    (report,) = (settings.var / "reports").rglob("report.md")
+    assert "| all, total of 2 |" in report.read_text()
+    assert "2 totals are forecast as the sum of the parts, by bottom_up" in report.read_text()
+    (page,) = (settings.var / "reports").rglob("report.html")
+    assert page.read_text().count("total of 2") == 2 * 2  # a row and a chart of each

@@ -1,11 +1,9 @@
 """Past weeks again: on what was known then, in a store of their own, without disturbing anyone."""
 
-import os
 import sqlite3
-import subprocess
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import closing
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -15,16 +13,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from forecast_assets.config.settings import Settings
+from forecast_assets.config.settings import BacktestSettings, Settings
 from forecast_assets.defs import replay as replaying
 from forecast_assets.defs import runs
 from forecast_assets.defs.build import build_defs, build_store
 from forecast_assets.defs.launcher import replay_weeks
 from forecast_assets.defs.replay import ReplayPlan, find_week
 from forecast_assets.errors import DataError, SettingsError
+from forecast_assets.storage.benchmark_tables import BENCHMARK_FORECASTS
 from forecast_assets.storage.store import Store
-from forecast_assets.storage.tables import ASSETS, DATA_FINDINGS, TABLES, table_contracts
-from forecast_assets_tests.builders import make_series, walk, week_settings, write_source
+from forecast_assets.storage.tables import ASSETS, DATA_FINDINGS, TABLES
+from forecast_assets_tests.builders import make_series, walk, week_settings
 from forecast_assets_tests.dagster_runs import run_week
 
 FIRST_MONDAY = datetime(2024, 1, 8, tzinfo=UTC)
@@ -73,10 +72,10 @@ def replay(settings: Settings, first: int, last: int, **options: Any) -> Store:
     return replay_weeks(settings, plan, write_line=options.get("write_line", lambda _: None))
 
 
-def tables(store: Store, as_of: datetime) -> dict[str, pd.DataFrame]:
-    """Return the tables of a replayed week."""
+def tables(store: Store, as_of: datetime, *others: str) -> dict[str, pd.DataFrame]:
+    """Return the tables of a replayed week, with some others."""
     found = {}
-    for asset in COMPARED:
+    for asset in (*COMPARED, *others):
         commits = [commit for commit in store.history(asset) if commit.as_of == as_of]
         frame = store.read(commits)
         found[asset] = frame.drop(columns=[name for name in VOLATILE if name in frame])
@@ -92,6 +91,26 @@ def _own_instance(monkeypatch: pytest.MonkeyPatch) -> None:
 def instance() -> Iterator[dg.DagsterInstance]:
     with dg.DagsterInstance.ephemeral() as opened:
         yield opened
+
+
+@dataclass(frozen=True)
+class Replayed:
+    """Two replayed weeks, the second after the first, and what the second replay printed."""
+
+    settings: Settings
+    store: Store
+    lines: list[str]
+
+
+@pytest.fixture(scope="module")
+def replayed(tmp_path_factory: pytest.TempPathFactory) -> Replayed:
+    """Replay two weeks, one and then both: only look at them."""
+    settings = make_settings(tmp_path_factory.mktemp("replayed"), published_rows())
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.delenv("DAGSTER_HOME", raising=False)
+        replay(settings, 24, 24)
+        lines, plan = list[str](), ReplayPlan(monday(24), monday(25))
+        return Replayed(settings, replay_weeks(settings, plan, write_line=lines.append), lines)
 
 
 def changed_after(rows: pd.DataFrame, tick: datetime) -> pd.DataFrame:
@@ -120,31 +139,61 @@ def everything_of(store: Store, as_of: datetime) -> dict[str, pd.DataFrame]:
     return found
 
 
+def made_forecasts() -> pd.DataFrame:
+    """Return forecasts of each week that others made on the two Sundays before it."""
+    rows = make_series(**Y)[["unique_id", "ds", "y"]].rename(columns={"y": "y_hat"})
+    both = [rows.assign(made_on=rows["ds"] - pd.Timedelta(days=days)) for days in (12, 5)]
+    both[0]["y_hat"] += 1.0
+    return pd.concat(both, ignore_index=True)
+
+
+def remade_after(forecasts: pd.DataFrame, tick: datetime) -> pd.DataFrame:
+    """Change forecasts that were made after a tick, and add newer ones of every week ahead."""
+    later = forecasts["made_on"] > tick.replace(tzinfo=None)
+    changed = forecasts.assign(y_hat=forecasts["y_hat"].mask(later, -2.3 * forecasts["y_hat"]))
+    at = pd.Timestamp(tick.replace(tzinfo=None)) + pd.Timedelta(seconds=1)
+    ahead = forecasts[forecasts["ds"] > at].assign(made_on=at, y_hat=99.0)
+    return pd.concat([ahead, changed]).drop_duplicates(["unique_id", "ds", "made_on"])
+
+
 def test_what_was_published_after_a_tick_changes_no_number_of_it(tmp_path: Path):
-    """The whole graph: every table with all partitions, and every file of the report."""
-    rows, small = published_rows(), {"horizon": 2, "n_windows": 8}
-    models = {"enabled": ["naive", "window_average", "drift", "pooled_growth"]}
-    settings = make_settings(tmp_path, rows, backtest=small, models=models)
+    """The whole graph: every table with all partitions, and every file of the report.
+
+    The same holds for forecasts that others made after the tick.
+    """
+    rows, small = published_rows(), {"horizon": 2, "n_windows": 6}
+    models = {"enabled": ["naive", "drift", "pooled_growth"]}
+    tables = {"backtest": small, "models": models, "compute": {"workers": 1}}
+    theirs = tmp_path / "planner.csv"
+    planner = {"planner": {"kind": "file", "path": str(theirs), "use": True}}
+    made_forecasts().to_csv(theirs, index=False)
+    settings = make_settings(tmp_path, rows, **tables, benchmark=planner)
     source = settings.source.model_copy(update={"on_bad_rows": "quarantine"})
     settings = settings.model_copy(update={"source": source})
-    before = replay(settings, 23, 25)
+    before = replay(settings, 15, 17)
     # The same source and settings give the runs the same ids, which pages and paths contain.
-    make_settings(tmp_path, changed_after(rows, monday(24)), backtest=small, models=models)
-    again = replay(settings.model_copy(update={"var": tmp_path / "again"}), 23, 25)
-    for as_of in (monday(23), monday(24)):
+    make_settings(tmp_path, changed_after(rows, monday(16)), **tables)
+    remade_after(made_forecasts(), monday(16)).to_csv(theirs, index=False)
+    again = replay(settings.model_copy(update={"var": tmp_path / "again"}), 15, 17)
+    for as_of in (monday(15), monday(16)):
         first, second = everything_of(before, as_of), everything_of(again, as_of)
-        assert first.keys() == second.keys() == {*ASSETS, DATA_FINDINGS, "pages"}
+        expected = {*ASSETS, DATA_FINDINGS, BENCHMARK_FORECASTS, "pages"}
+        assert first.keys() == second.keys() == expected
         for name, frame in first.items():
             pd.testing.assert_frame_equal(frame, second[name], check_exact=True, obj=name)
-    assert set(first["backtest_predictions"]["model"]) == {*models["enabled"]}
-    assert len(first["forecast_accuracy"])
-    first, second = everything_of(before, monday(25)), everything_of(again, monday(25))
+    assert set(first["backtest_predictions"]["model"]) == {*models["enabled"], "planner"}
+    assert first["forecast_accuracy"]["planner_error"].notna().all()
+    assert "with forecasts of planner, our errors were" in first["pages"]["text"].iloc[0]
+    statuses = first["metrics"].query("model == 'planner'")["status"]
+    assert set(statuses) == {"scored"}
+    members = first["next_week_forecast"][["model", "members"]].astype(str).agg(" ".join, axis=1)
+    assert members.str.contains("planner").any()
+    first, second = everything_of(before, monday(17)), everything_of(again, monday(17))
     assert not [name for name, frame in first.items() if frame.equals(second[name])]
 
 
-def test_a_tick_knows_its_vintage_and_corrects_it(tmp_path: Path):
-    store = replay(make_settings(tmp_path, published_rows()), 25, 25)
-    found = tables(store, monday(25))
+def test_a_tick_knows_its_vintage_and_corrects_it(replayed: Replayed):
+    found = tables(replayed.store, monday(25))
     newest = found["series"].groupby("unique_id")["y"].last()
     assert newest.to_dict() == pytest.approx({name: 0.8 * y[25] for name, y in Y.items()})
     forecast = found["next_week_forecast"].set_index("unique_id")
@@ -173,9 +222,15 @@ def test_a_replayed_week_equals_the_week_as_it_was_published(
     weeks = make_series(**Y)
     path = tmp_path / "source.csv"
     source = {"kind": "file", "path": str(path)}
-    small = {"models": {"enabled": ["naive", "window_average"]}, "backtest": {"n_windows": 6}}
+    small = {"models": {"enabled": ["naive", "window_average"]}, "backtest": {"n_windows": 3}}
+    theirs, made = tmp_path / "planner.csv", made_forecasts()
+    small["benchmark"] = {"planner": {"kind": "file", "path": str(theirs)}}
     settings = week_settings(tmp_path, weeks, source=source, **small)
-    for week in range(20, 26):
+    for week in range(23, 26):
+        is_of_week = made["made_on"].between(
+            *(monday(w).replace(tzinfo=None) for w in (week - 1, week))
+        )
+        made[is_of_week].to_csv(theirs, index=False)  # it holds the newest ones only
         is_known = weeks["ds"] < monday(week).replace(tzinfo=None)
         is_newest = weeks["ds"] > monday(week - 1).replace(tzinfo=None)
         y = weeks["y"].where(~is_newest, 0.8 * weeks["y"])  # the next fetch revises it
@@ -185,22 +240,21 @@ def test_a_replayed_week_equals_the_week_as_it_was_published(
         as_of = {runs.AS_OF_TAG: monday(week).isoformat(), runs.ACCEPT_TAG: runs.ACCEPTED}
         assert run_week(settings, instance, **as_of).success
     path.unlink()  # a replay does not fetch what it has
-    store = replay(settings, 22, 25)
-    for week in range(22, 26):
+    made[is_of_week].assign(y_hat=-1.0).to_csv(theirs, index=False)  # the weeks saw another value
+    store = replay(settings, 24, 25)
+    for week in (24, 25):
         published, replayed = (
-            tables(build_store(settings), monday(week)),
-            tables(store, monday(week)),
+            tables(each, monday(week), BENCHMARK_FORECASTS)
+            for each in (build_store(settings), store)
         )
+        assert len(published[BENCHMARK_FORECASTS]) == 4 * (week - 22)
         for asset, frame in published.items():
             pd.testing.assert_frame_equal(frame, replayed[asset], check_exact=True)
-    assert replayed["metrics"]["vintage_share"].tolist() == [5 / 6] * len(replayed["metrics"])
+    assert replayed["metrics"]["vintage_share"].tolist() == [2 / 3] * len(replayed["metrics"])
 
 
-def test_a_replay_goes_on_where_it_was(tmp_path: Path):
-    settings, lines = make_settings(tmp_path, published_rows()), list[str]()
-    replay(settings, 24, 24)
-    plan = ReplayPlan(monday(24), monday(25))
-    store = replay_weeks(settings, plan, write_line=lines.append)
+def test_a_replay_goes_on_where_it_was(replayed: Replayed):
+    settings, store, lines = replayed.settings, replayed.store, replayed.lines
     assert lines[0] == "1 of 2 weeks are replayed already."
     assert [line.split(";")[0] for line in lines[1:]] == [
         f"1 of 1: the week as of {monday(25):%Y-%m-%d %H:%M} UTC"
@@ -213,25 +267,25 @@ def test_a_replay_goes_on_where_it_was(tmp_path: Path):
         replay(settings, 23, 25)
 
 
+@pytest.mark.usefixtures("user_models")
 def test_what_a_week_forecast_live_is_the_fold_of_the_weeks_after_it(tmp_path: Path):
     """Each week computes one fold of each series: its own forecast."""
-    models = {"enabled": ["naive", "ses"]}
+    models = {"enabled": ["naive", "mine"], "mine": {"factory": "user_models:Anchored"}}
     rule = {"policy": "combination"}
     settings = make_settings(tmp_path, published_rows(), models=models, selection=rule)
     n_folds = []
-    for week in (23, 24, 25):
+    for week in (24, 25):
         replay(settings, week, week)
-        (file,) = (settings.var / "fold_cache").glob("ses-*.sqlite")
+        (file,) = (settings.var / "fold_cache").glob("mine-*.sqlite")
         with closing(sqlite3.connect(file)) as connection:
             n_folds += connection.execute("SELECT count(*) FROM fold").fetchone()
-    assert n_folds == [14, 16, 18]
+    assert n_folds == [14, 16]
 
 
-def test_a_replay_with_other_settings_is_refused(tmp_path: Path):
-    settings = make_settings(tmp_path, published_rows())
-    replay(settings, 24, 24)
-    other = make_settings(tmp_path, published_rows(), backtest={"n_windows": 5})
-    with pytest.raises(SettingsError, match="holds 1 weeks that were replayed with other settings"):
+def test_a_replay_with_other_settings_is_refused(replayed: Replayed):
+    settings = replayed.settings
+    other = settings.model_copy(update={"backtest": BacktestSettings(n_windows=5)})
+    with pytest.raises(SettingsError, match="holds 2 weeks that were replayed with other settings"):
         replay(other, 24, 25)
     with pytest.raises(SettingsError, match="Nothing was replayed, because their errors cannot"):
         replay(settings, 24, 25, has_vintages=False)
@@ -275,7 +329,7 @@ def test_weeks_without_a_vintage_are_named_or_use_the_nearest(tmp_path: Path):
     settings = week_settings(tmp_path, make_series(**Y), models={"enabled": ["naive"]})
     with pytest.raises(DataError, match=r"2 of 2 ticks have no vintage: .* as of 2024-06-24"):
         replay(settings, 24, 25)
-    store = replay(settings, 24, 25, missing_vintage="nearest")
+    store = replay(settings, 24, 24, missing_vintage="nearest")
     found = tables(store, monday(24))
     assert found["series"]["ds"].max() < monday(24).replace(tzinfo=None)
     assert found["metrics"]["vintage_share"].isna().all()
@@ -370,51 +424,16 @@ def test_a_week_of_the_present_is_found_until_its_deadline(
 def test_the_job_replays_and_keeps_out_of_the_way(tmp_path: Path, instance: dg.DagsterInstance):
     settings = make_settings(tmp_path, published_rows())
     job = build_defs(settings).resolve_job_def("replay")
-    given = {"from": monday(24).isoformat(), "to": monday(25).isoformat()}
+    given = {"from": monday(24).isoformat(), "to": monday(24).isoformat()}
     config = {"ops": {"replay_weeks": {"config": given}}}
     result = job.execute_in_process(instance=instance, run_config=config, raise_on_error=False)
     assert result.success
     logged = [record.user_message for record in instance.all_logs(result.run_id)]
-    assert any("2 of 2: the week as of 2024-07-01 00:00 UTC" in line for line in logged)
+    assert any("1 of 1: the week as of 2024-06-24 00:00 UTC" in line for line in logged)
     run = instance.get_run_by_id(result.run_id)
     assert run is not None
     assert run.tags["dagster/max_runtime"] == "0"
     assert not {runs.WEEK_TAG, runs.RANGE_START_TAG} & run.tags.keys()
     assert not runs.is_project_run(run)
     assert [*instance.get_run_ids()] == [result.run_id]
-    assert len(replay(settings, 24, 25).history("weekly_report")) == 2  # the same replay
-
-
-@pytest.mark.parametrize(
-    "command",
-    [
-        ("job", "execute", "-j", "weekly_forecast"),
-        ("asset", "materialize", "--select", "*", "--partition-range", "naive...drift"),
-    ],
-    ids=" ".join,
-)
-def test_both_front_doors_are_open_beside_the_job(command: tuple[str, ...], tmp_path: Path):
-    """A second partitions definition in the code location would close both."""
-    path = write_source(tmp_path, make_series(**Y))
-    (tmp_path / "forecast.toml").write_text(
-        f'[source]\nkind = "file"\npath = "{path}"\n[series]\nseason_length = 4\n'
-        '[backtest]\nn_windows = 3\n[models]\nenabled = ["naive", "drift"]\n'
-        '[data_quality]\nlate = "publish"\n'
-    )
-    program = Path(sys.executable).with_name("dagster")
-    environ = {
-        **os.environ,
-        "FORECAST_CONFIG": str(tmp_path / "forecast.toml"),
-        "FORECAST_VAR": str(tmp_path / "var"),
-    }
-    done = subprocess.run(
-        [str(program), *command[:2], "-m", "forecast_assets.definitions", *command[2:]],
-        cwd=tmp_path, env=environ, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-2000:]
-    store = Store(str(tmp_path / "var/store"), table_contracts((80, 95)), var=tmp_path)
-    assert [*store.history("weekly_report")]
-    assert {commit.partition for commit in store.history("backtest_predictions")} == {
-        "naive",
-        "drift",
-    }
+    assert len(replay(settings, 24, 24).history("weekly_report")) == 1  # the same replay

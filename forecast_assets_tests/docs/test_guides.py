@@ -23,8 +23,11 @@ from dagster._daemon.types import DaemonHeartbeat
 from pydantic import BaseModel
 
 from forecast_assets.cli import main
+from forecast_assets.config.benchmark_settings import FileBenchmark
+from forecast_assets.config.calendar_settings import RegressorColumns
+from forecast_assets.config.series_settings import ExcludedSettings
 from forecast_assets.config.settings import ROOT, Event, ModelSettings, NotifyRule, Settings
-from forecast_assets.config.source_settings import KINDS
+from forecast_assets.config.source_settings import KINDS, FileSource
 from forecast_assets.data.sources import fetch
 from forecast_assets.data.sources.request import FetchRequest
 from forecast_assets.data.weekly import to_weeks
@@ -48,6 +51,7 @@ from forecast_assets_tests.markdown_blocks import (
     settings_of,
 )
 from forecast_assets_tests.notification_servers import mail_server
+from forecast_assets_tests.store_builders import make_store
 
 NOT_RUN = {
     "make run": "sets up an environment: CI begins with it",
@@ -62,6 +66,8 @@ NOT_RUN = {
     "forecast-assets run --as-of 2026-11-02": "cli/test_run runs it as of another day",
     'forecast-assets withdraw --as-of 2026-11-23 --reason "The file was of last year"': "cli/"
     "test_withdraw runs it as of another day",
+    "forecast-assets override store_01 --week 2026-12-25 --value 1200"
+    ' --reason "New branch next door"': "cli/test_override runs it for another week",
     "forecast-assets replay --from 2025-01-01 --to 2025-12-31": "defs/test_replay runs other weeks",
 }
 RUN = [command for command in commands() if command not in NOT_RUN]
@@ -160,6 +166,16 @@ def test_a_command_runs(results: Mapping[str, tuple[int, str]], command: str) ->
     assert exit_code == 0, output[-3000:]
 
 
+@pytest.mark.usefixtures("results")
+def test_dagster_runs_every_model_a_range_of_models_and_one(folder: Path) -> None:
+    """A second partitions definition in the code location would prevent the first two."""
+    made: dict[str, set[str | None]] = {}
+    for commit in make_store(folder / "var").history("backtest_predictions"):
+        made.setdefault(commit.run_id, set()).add(commit.partition)
+    every = {"naive", "theta", "last_year", "tsb"}
+    assert [*made.values()] == [every, every, {"theta"}]
+
+
 def test_commands_of_make_are_in_the_makefile() -> None:
     assert set(NOT_RUN) <= set(commands())
     makefile = (ROOT / "Makefile").read_text()
@@ -254,18 +270,26 @@ def test_the_table_of_models_names_every_one() -> None:
 TABLES: Mapping[str, tuple[type[BaseModel], ...]] = {
     "[source]": KINDS,
     "[models.NAME]": (ModelSettings,),
+    "[regressors.NAME]": (RegressorColumns,),
     "[[notify.rules]]": (NotifyRule,),
+    "[[series.excluded]]": (ExcludedSettings,),
     **{
         f"[{name}]": (type(field.default),)
         for name, field in Settings.model_fields.items()
-        if name not in ("source", "root", "var")
+        if name not in ("source", "regressors", "benchmark", "root", "var")
     },
 }
 
 
 def default_of(models: tuple[type[BaseModel], ...], key: str) -> Any:
     """Return the default of a setting as TOML writes it, or null."""
-    field = next(model.model_fields[key] for model in models if key in model.model_fields)
+    fields = [
+        field
+        for model in models
+        for name, field in model.model_fields.items()
+        if (field.alias or name) == key
+    ]
+    field = fields[0]
     value = None if field.is_required() else field.get_default(call_default_factory=True)
     return list(value) if isinstance(value, tuple) else value
 
@@ -276,7 +300,8 @@ def test_every_setting_is_listed_with_its_default(
 ) -> None:
     section = dict(sections(SETTINGS))[f"`{table}`"]
     rows = rows_of("key", f"{section}\n")
-    known = {name for model in models for name in model.model_fields}
+    fields = {k: f for model in models for k, f in model.model_fields.items()}
+    known = {field.alias or name for name, field in fields.items()}
     assert {key.strip("`") for key in rows} == known
     for key, (default, meaning) in rows.items():
         documented = None if default == "–" else tomllib.loads(f"x = {default.strip('`')}")["x"]
@@ -284,5 +309,17 @@ def test_every_setting_is_listed_with_its_default(
         assert meaning, key
 
 
+def test_what_a_benchmark_has_that_a_source_has_not_is_listed() -> None:
+    rows = rows_of("key", f"{dict(sections(SETTINGS))['`[benchmark.NAME]`']}\n")
+    fields = {f.alias or name: f for name, f in FileBenchmark.model_fields.items()}
+    source = {name: field.default for name, field in FileSource.model_fields.items()}
+    own = {name for name, field in fields.items() if source.get(name, "") != field.default}
+    assert own | {"kind", "ds"} == {key.strip("`") for key in rows}
+    for key, (default, _) in rows.items():
+        documented = None if default == "–" else tomllib.loads(f"x = {default.strip('`')}")["x"]
+        assert documented == default_of((FileBenchmark,), key.strip("`")), key
+
+
 def test_only_existing_tables_are_listed() -> None:
-    assert {heading.strip("`") for heading, _ in sections(SETTINGS)} == set(TABLES)
+    listed = {heading.strip("`") for heading, _ in sections(SETTINGS)}
+    assert listed == {*TABLES, "[benchmark.NAME]"}

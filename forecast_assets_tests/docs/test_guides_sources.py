@@ -25,7 +25,11 @@ CREATE_TABLE = "CREATE TABLE sales (shop text, day date, sold float)"
 
 def example(folder: Path, mark: str, **source: Any) -> Settings:
     """Parse the one example that contains the mark."""
-    (block,) = [block for block in blocks("toml") if mark in block.text and not block.file]
+    (block,) = [
+        block
+        for block in blocks("toml")
+        if mark in block.text and not block.file and "[source]" in block.text
+    ]
     return settings_of(block, folder, **source)
 
 

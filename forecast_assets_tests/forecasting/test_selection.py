@@ -67,7 +67,13 @@ def chosen(frame: pd.DataFrame, settings: Settings, *previous: pd.DataFrame) -> 
 def earlier(model: str, *, score: float = 1.0, margin: float = 0.5) -> pd.DataFrame:
     """Return an earlier choice; `margin` is the distance of the runner-up."""
     return pd.DataFrame(
-        {"unique_id": ["a"], "model": [model], "score": [score], "margin": [margin]}
+        {
+            "unique_id": ["a"],
+            "model": [model],
+            "rung": ["champion"],
+            "score": [score],
+            "margin": [margin],
+        }
     )
 
 

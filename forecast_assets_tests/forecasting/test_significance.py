@@ -4,8 +4,6 @@ import math
 
 import numpy as np
 import pytest
-from arch.bootstrap import MCS
-from scipy import stats
 
 from forecast_assets.forecasting.significance import (
     coverage_pvalue,
@@ -18,6 +16,8 @@ from forecast_assets.models.base import Values
 
 def plain_p(gains: list[float], horizon: int) -> float:
     """Harvey, Leybourne & Newbold (1997), eq. 9, with the sums written out."""
+    from scipy import stats
+
     n, mean = len(gains), sum(gains) / len(gains)
     gamma = [
         sum((gains[t] - mean) * (gains[t - k] - mean) for t in range(k, n)) / n
@@ -62,6 +62,8 @@ def steady(mean: float, seed: int, n: int = 52) -> Values:
 
 def test_the_confidence_set_agrees_with_another_implementation():
     """Over many weeks, where both know the spread; p-values close to 0.1 are left out."""
+    from arch.bootstrap import MCS
+
     n_out = 0
     for seed in range(5):
         rng = np.random.default_rng(seed)

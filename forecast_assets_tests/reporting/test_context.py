@@ -78,6 +78,8 @@ def test_a_row_has_the_unit_and_the_digits_of_its_series():
         "fallback": "",
         "next": "12.0",
         "change": "0.0",
+        "override": "",
+        "parts": "",
         "intervals": ["10.0 to 14.0", "9.6 to 14.4"],
         "last": "12.0",
         "published": "13.0",
@@ -86,6 +88,13 @@ def test_a_row_has_the_unit_and_the_digits_of_its_series():
         "is_outside": False,
         "surprise": "0.5",
     }
+
+
+def test_an_override_of_zero_is_shown():
+    report = make_report()
+    given = {"override": [0.0] * len(report.forecast), "override_by": "ann"}
+    (row, *_) = context_of(replace(report, forecast=report.forecast.assign(**given)))["rows"]
+    assert row["override"] == "0 by ann"
 
 
 def test_a_row_names_a_fallback_and_an_earlier_week():

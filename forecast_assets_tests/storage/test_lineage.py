@@ -4,11 +4,14 @@ import shutil
 from datetime import datetime
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from forecast_assets.errors import MixedVintagesError, VersionNotFoundError
+from forecast_assets.storage.benchmark_tables import BENCHMARK_FORECASTS
 from forecast_assets.storage.commit import Commit
 from forecast_assets.storage.lineage import check_same_vintage, find_stale
+from forecast_assets.storage.regressor_table import REGRESSORS
 from forecast_assets.storage.store import Store
 from forecast_assets.storage.tables import ASSETS
 from forecast_assets_tests.builders import AS_OF
@@ -128,6 +131,38 @@ def test_new_data_make_the_backtest_stale_until_every_model_used_them(
     assert stale_assets(store)[0] == BACKTEST
     write_predictions(store, "naive", 1, 5, inputs=[fresh])
     assert stale_assets(store)[0] == "metrics"
+
+
+@pytest.mark.parametrize("asset", [REGRESSORS, BENCHMARK_FORECASTS])
+def test_changed_regressors_and_benchmarks_make_the_backtest_stale(
+    store: Store, made: dict[str, Commit], asset: str
+):
+    """New data make regressors stale, which are of series, but benchmarks no more than raw_data."""
+
+    def write(value: float) -> Commit:
+        row = {"unique_id": "*", "ds": pd.Timestamp("2024-01-05")}
+        now = pd.Timestamp(AS_OF)
+        if asset == REGRESSORS:
+            row |= {"regressor": "a.b", "known_at": now, "value": value}
+        else:
+            row |= {"benchmark": "planner", "made_on": now, "y_hat": value}
+        inputs = [made["series"]] if asset == REGRESSORS else []
+        return store.write(pd.DataFrame([row]), make_commit(asset, inputs=inputs))
+
+    def first_stale() -> str | None:
+        stale = find_stale(store, models=["drift", "naive"], as_of=AS_OF, optional=[asset])
+        return stale.assets[0] if stale else None
+
+    used = write(1)
+    for model in ("drift", "naive"):
+        write_predictions(store, model, 1, 2, inputs=[made["series"], used])
+    assert first_stale() is None
+    write(1)
+    assert first_stale() is None
+    write(2)
+    assert first_stale() == BACKTEST
+    write_series(store, 1, 5, inputs=[made["raw_data"]])
+    assert first_stale() == (REGRESSORS if asset == REGRESSORS else BACKTEST)
 
 
 def test_a_repeated_old_week_makes_nothing_stale(store: Store):

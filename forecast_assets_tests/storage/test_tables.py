@@ -21,8 +21,9 @@ ROWS = {
 }
 
 
-def test_there_is_a_table_for_each_asset_for_findings_held_forecasts_and_withdrawals():
-    others = ("data_findings", "held_forecast", "withdrawals")
+def test_there_is_a_table_for_each_asset_and_for_what_runs_and_commands_record():
+    others = ("data_findings", "held_forecast", "benchmark_forecasts", "withdrawals", "overrides")
+    others = (*others, "regressors")
     assert tuple(CONTRACTS) == TABLES == (*ASSETS, *others)
     assert [table.name for table in CONTRACTS.values()] == list(TABLES)
 
@@ -31,9 +32,11 @@ def test_the_columns_that_others_rely_on_are_there():
     """Pin the names: a change here is a change for every reader of the tables."""
     assert {name: " ".join(table.names) for name, table in CONTRACTS.items()} == {
         "raw_data": "unique_id ds y problem given published file note",
-        "series": "unique_id ds y coverage is_filled",
+        "series": "unique_id ds y coverage is_filled parent is_sum",
         "data_findings": "kind unique_id ds n message policy",
         "withdrawals": "as_of reason by at",
+        "overrides": "unique_id ds value lower upper reason by at",
+        "benchmark_forecasts": "benchmark unique_id ds made_on y_hat",
         "backtest_predictions": "model unique_id cutoff h ds y_hat fit_seconds error",
         "metrics": "unique_id model n_folds n_real mae rmse mape smape mase rmsse bias coverage_80"
         " coverage_95 wis skill_vs_naive p_vs_naive standard_error may_be_best errors_behind"
@@ -41,13 +44,19 @@ def test_the_columns_that_others_rely_on_are_there():
         "best_model": "unique_id model rung policy score runner_up margin skill_vs_naive p_vs_naive"
         " n_may_be_best previous_model switched reason",
         "next_week_forecast": "unique_id h ds y_hat lo_80 hi_80 lo_95 hi_95 backtest_mae model"
-        " members rung reason last_published last_corrected cutoff made_at as_of",
+        " members rung reason parent y_hat_base reconciliation override override_low override_high"
+        " override_by override_reason override_at last_published last_corrected cutoff made_at"
+        " as_of",
         "held_forecast": "unique_id h ds y_hat lo_80 hi_80 lo_95 hi_95 backtest_mae model"
-        " members rung reason last_published last_corrected cutoff made_at as_of",
+        " members rung reason parent y_hat_base reconciliation override override_low override_high"
+        " override_by override_reason override_at last_published last_corrected cutoff made_at"
+        " as_of",
         "forecast_accuracy": "unique_id ds h cutoff model y_hat lo_80 hi_80 lo_95 hi_95"
         " backtest_mae y y_first error error_first abs_error naive_abs_error"
-        " y_at_cutoff in_80 in_95 made_at",
+        " y_at_cutoff override override_low override_high override_by override_reason override_at"
+        " override_error override_error_first in_80 in_95 made_at",
         "weekly_report": "file sha256 n_bytes",
+        "regressors": "regressor unique_id ds known_at value",
     }
 
 
@@ -57,6 +66,8 @@ def test_the_keys_and_partitions_that_others_rely_on_are_there():
         "series": "unique_id ds",
         "data_findings": "",
         "withdrawals": "as_of at",
+        "overrides": "unique_id ds at",
+        "benchmark_forecasts": "benchmark unique_id ds made_on",
         "backtest_predictions": "model unique_id cutoff h",
         "metrics": "unique_id model",
         "best_model": "unique_id",
@@ -64,6 +75,7 @@ def test_the_keys_and_partitions_that_others_rely_on_are_there():
         "held_forecast": "unique_id h",
         "forecast_accuracy": "unique_id ds h cutoff",
         "weekly_report": "file",
+        "regressors": "regressor unique_id ds known_at",
     }
     partitions = {name: table.partition_by for name, table in CONTRACTS.items()}
     assert {name: by for name, by in partitions.items() if by} == {"backtest_predictions": "model"}
@@ -79,6 +91,9 @@ def test_columns_that_came_later_count_only_where_they_hold_a_value():
     optional = {c.name: t for t in CONTRACTS.values() for c in t.columns if c.optional}
     assert set(optional) == {
         "published", "vintage_share", "last_published", "last_corrected", "y_at_cutoff",
+        "override", "override_low", "override_high", "override_by", "override_reason",
+        "override_at", "override_error", "override_error_first", "parent", "is_sum", "y_hat_base",
+        "reconciliation",
     }  # fmt: skip
     table, row = CONTRACTS["next_week_forecast"], ROWS["next_week_forecast"]
     empty = table.arrange(row.assign(last_published=None, last_corrected=None))

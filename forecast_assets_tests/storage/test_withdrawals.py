@@ -9,10 +9,11 @@ import pytest
 from forecast_assets.data.quality.stored_versions import previous_series
 from forecast_assets.errors import VersionNotFoundError, VersionWithdrawnError
 from forecast_assets.storage.audit import verify
+from forecast_assets.storage.command_tables import WITHDRAWALS
 from forecast_assets.storage.commit import Commit
 from forecast_assets.storage.lineage import find_stale
 from forecast_assets.storage.store import Store
-from forecast_assets.storage.tables import ASSETS, FORECAST, TABLES, WITHDRAWALS
+from forecast_assets.storage.tables import ASSETS, FORECAST, TABLES
 from forecast_assets.storage.versions import (
     newest_of_each,
     previous_versions,

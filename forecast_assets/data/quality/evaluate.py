@@ -12,6 +12,8 @@ import numpy as np
 import pandas as pd
 
 from forecast_assets.config.settings import FindingPolicy, Settings
+from forecast_assets.data.excluded import excluded_weeks, without_excluded
+from forecast_assets.data.hierarchy import without_totals
 from forecast_assets.data.published import rows_known_at
 from forecast_assets.data.quality import revisions, row_checks, source_checks, value_checks
 from forecast_assets.data.quality.comparison import DAYS, VersionComparison, WeekGrid
@@ -45,15 +47,28 @@ def evaluate(
     `raw` has the rows of raw_data, `series` the weeks made of them, and `before` the version to
     compare with. What that version had too is not reported again, so that an old gap or an accepted
     value does not warn for ever. `future` has the times of forecasts from the future of the clock.
+    Weeks of `series.excluded` are neither compared nor counted as gaps, and series that are
+    computed as sums are not evaluated.
     """
+    excluded = settings.series.excluded
+    totals = value_checks.totals_differ(series, before.frame if before else series.head(0))
+    series = without_totals(series)
+    if before:
+        before = replace(before, frame=without_excluded(without_totals(before.frame), excluded))
     with np.errstate(all="ignore"):  # of zeros, and of values near the largest float
         new, empty = WeekGrid.of(series), WeekGrid.of(series.head(0))
         old = WeekGrid.of(before.frame) if before else empty
         # Weeks that end on another weekday cannot be compared.
         comparison = VersionComparison(new, old if old.weekday == new.weekday else empty)
-        found = _findings(raw, comparison, before, settings, as_of)
+        gaps = comparison
+        if excluded:
+            is_known = new.is_observed | excluded_weeks(series, excluded)
+            gaps = VersionComparison(replace(new, is_observed=is_known), comparison.old)
+        found = _findings(raw, comparison, gaps, before, settings, as_of)
         times = format_list(time.isoformat() for time in future)
-        findings = merge([*found, *make_finding("future_clock", n=len(future), times=times)])
+        findings = merge(
+            [*found, *totals, *make_finding("future_clock", n=len(future), times=times)]
+        )
     n_series = max(len(new.ids), len(old.ids))
     return [replace(finding, policy=_policy(finding, n_series, settings)) for finding in findings]
 
@@ -118,6 +133,7 @@ def is_many(n: int, n_series: int) -> bool:
 def _findings(
     raw: pd.DataFrame,
     comparison: VersionComparison,
+    gaps: VersionComparison,
     before: PreviousVersion | None,
     settings: Settings,
     as_of: datetime,
@@ -150,9 +166,9 @@ def _findings(
     yield from row_checks.midnight_dates(rows, zone=settings.source.zone)
     yield from row_checks.placeholder_dates(rows)
     yield from source_checks.number_format(rows, comparison)
-    yield from value_checks.gaps(comparison)
+    yield from value_checks.gaps(gaps)
     yield from left_out
-    yield from value_checks.long_gap(comparison)
+    yield from value_checks.long_gap(gaps)
     yield from value_checks.out_of_range(
         comparison, minimum=settings.forecast.minimum, ranges=settings.series.ranges
     )

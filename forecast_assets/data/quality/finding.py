@@ -70,6 +70,8 @@ SUMMARIES: Mapping[str, str] = {
     "vanished_series": "{n} of {total:series} of the previous version are missing: {ids}.",
     "similar_names": "The names of {n:series} differ from others in blanks, case, Unicode form or"
     " the way a number is written alone: {names}.",
+    "totals_differ": "{n:value} of {n_series:series} differ by more than 0.1 % from the sum of"
+    " their children: {dated}.",
     "unusual": "The newest value of {n} of {total:series} is far from what the series usually"
     " does: {names}.",
     "rescaled": "The newest value of {n} of {total:series} differs from the usual level by a"
@@ -124,6 +126,8 @@ ADVICE: Mapping[str, str] = {
     " now, that is right; otherwise ask the source.",
     "similar_names": "If they are one series, it is forecast in parts. Write them alike at the"
     " source, or in a function of yours.",
+    "totals_differ": "Their forecasts are made to add up all the same. Correct the source, or leave"
+    " these series out of it: then they are computed as sums.",
     "unusual": "It is used as it is. Check whether the source means it, and correct it there.",
     "rescaled": "The unit changed, a part of the week is missing, or the history was revised as a"
     " whole. Ask the source; the whole history must be in one unit.",

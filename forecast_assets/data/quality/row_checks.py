@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import pandas as pd
 
-from forecast_assets.config.settings import SeriesSettings
+from forecast_assets.config.series_settings import SeriesSettings
 from forecast_assets.data.completeness import FILLING, NewestWeek, precede_long_gap
 from forecast_assets.data.overlap import MOST, find_overlaps
 from forecast_assets.data.quality.comparison import DAYS, Ints, Mask, VersionComparison, WeekGrid

@@ -10,7 +10,8 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from forecast_assets.config.settings import SeriesSettings, Settings
+from forecast_assets.config.series_settings import SeriesSettings
+from forecast_assets.config.settings import Settings
 from forecast_assets.data.completeness import Floats, Ints, Mask
 from forecast_assets.data.overlap import RELATIVE_ROUNDING, find_overlaps
 from forecast_assets.data.quality.comparison import VersionComparison, format_change

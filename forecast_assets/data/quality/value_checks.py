@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+import pandas as pd
 
-from forecast_assets.config.settings import matches_any
+from forecast_assets.config.series_settings import first_match
+from forecast_assets.data.hierarchy import differing_totals
 from forecast_assets.data.quality.comparison import (
     Floats,
     Ints,
@@ -21,7 +23,13 @@ from forecast_assets.data.quality.comparison import (
     format_value,
     is_close,
 )
-from forecast_assets.data.quality.finding import Finding, about_series, about_weeks
+from forecast_assets.data.quality.finding import (
+    Finding,
+    SeriesRow,
+    about_series,
+    about_weeks,
+    make_finding,
+)
 
 YEAR, HOLIDAY_SHIFT = 52, 1  # weeks of a season whose holidays move, and by how many
 N_CHANGES, MIN_CHANGES = 104, 12  # weekly changes that a new one is compared with
@@ -34,6 +42,7 @@ DECADE_SLACK = 0.15  # distance of a factor from a power of ten, in decades
 MIN_JUMP = 3.0  # a jump between units, over the distance of any value from the usual level
 NEARLY_ALL = 0.9  # of the series change, or repeat their value, together
 MIN_TOGETHER = 5  # series that change by one factor
+UNLIMITED = (-math.inf, math.inf)
 UNITS = (7, 10, 12, 42, 100, 1000, 10**6, 2.20462, 3.78541)  # days, prefixes, pounds, gallons
 UNIT_SLACK = 0.03  # distance of a factor from one of them: a holiday halves all series together
 FIRST_GAPS_WEEKS = 52  # that gaps of a first version are reported for
@@ -199,6 +208,19 @@ def flat(latest: LatestValues, *, has_zeros: bool = False) -> list[Finding]:
     return about_series("flat", grid, is_flat, since, lambda i: text(run[i], grid.newest_value(i)))
 
 
+def totals_differ(series: pd.DataFrame, before: pd.DataFrame) -> list[Finding]:
+    """Find weeks in which a parent of the source differs from its children, and did not before."""
+    known = pd.MultiIndex.from_frame(differing_totals(before)[["unique_id", "ds"]])
+    found = differing_totals(series)
+    found = found[~pd.MultiIndex.from_frame(found[["unique_id", "ds"]]).isin(known)]
+    rows = []
+    for name, weeks in found.groupby("unique_id"):
+        newest = weeks.iloc[-1]
+        detail = f"{format_value(newest['y'])}, its children sum to {format_value(newest['total'])}"
+        rows.append(SeriesRow(str(name), str(newest["ds"].date()), len(weeks), detail))
+    return make_finding("totals_differ", rows)
+
+
 def out_of_range(
     comparison: VersionComparison,
     *,
@@ -209,7 +231,7 @@ def out_of_range(
     if minimum is None and not ranges:
         return []
     new = comparison.new
-    bounds = np.array([_range(str(name), ranges) for name in new.ids])
+    bounds = np.array([first_match(str(name), ranges) or UNLIMITED for name in new.ids])
     low = np.maximum(bounds[:, 0], -math.inf if minimum is None else minimum)[new.series_index]
     high = bounds[:, 1][new.series_index]
     is_new = new.is_observed & ~comparison.is_unchanged
@@ -252,12 +274,6 @@ def _about_newest(
     return about_series(
         form, grid, series, grid.last_week, lambda i: format_change(usual[i], tail[i, -1])
     )
-
-
-def _range(name: str, ranges: Mapping[str, tuple[float, float]]) -> tuple[float, float]:
-    """Return the first range whose pattern matches the name, else an unlimited one."""
-    matching = (bounds for pattern, bounds in ranges.items() if matches_any(name, [pattern]))
-    return next(matching, (-math.inf, math.inf))
 
 
 def _robust_score(value: Floats, past: Floats) -> Floats:

@@ -54,6 +54,7 @@ def as_raw_data(
     columns: Mapping[str, str | Sequence[str]],
     origin: str,
     published: str | None = None,
+    are_forecasts: bool = False,
     zone: ZoneInfo | None = None,
     local_zone: ZoneInfo = UTC_ZONE,
     quarantine: bool = False,
@@ -75,13 +76,11 @@ def as_raw_data(
     `local_zone`. `files` are the rows' files, and `note` gets how numbers are read.
 
     A row is bad without an id that is a name, a time in ISO 8601 within 64-bit nanoseconds, or a y
-    that is finite or missing; so is a row without a publication time, where there is a column of
-    them, or with one before its own day. With `quarantine`, `problem` describes what is wrong with
-    it, `given` is the row as it came (JSON), and unusable values become null; else DataError is
-    raised.
-
-    Raises SourceError if a mapped column is absent or occurs twice, and DataError if there are no
-    rows or only bad ones, if offsets differ and `zone` is None, or if numbers are ambiguous.
+    that is finite or missing; so is one without a publication time, where there is a column of
+    them, or with one before its own day, unless the rows are forecasts. With `quarantine` it has
+    its `problem`, is `given` as it came (JSON), and unusable values become null. Raises DataError
+    otherwise, and if there are no rows or only bad ones, offsets differ and `zone` is None, or
+    numbers are ambiguous; SourceError if a mapped column is absent or occurs twice.
     """
     ids, ds, y = columns["unique_id"], str(columns["ds"]), str(columns["y"])
     ids = (ids,) if isinstance(ids, str) else tuple(ids)
@@ -102,8 +101,9 @@ def as_raw_data(
     raw = raw.assign(problem=None, given=None, published=None, file=None, note=None)
     if published:
         parsed_at = _parse_times(rows[published], local_zone, frequency, origin=origin)
-        raw["published"], *found = _publication_times(parsed_at, times, local_zone)
-        parsed[(published,)], parsed[ds, published] = ((raw["published"], bad) for bad in found)
+        raw["published"], bad, early = _publication_times(parsed_at, times, local_zone)
+        parsed[(published,)] = raw["published"], bad
+        parsed[ds, published] = raw["published"], {} if are_forecasts else early
     if files is not None:
         raw["file"] = np.asarray(files, dtype=object)
     if numbers.is_doubtful.any():

@@ -14,7 +14,9 @@ from forecast_assets.data.sources.request import FetchRequest
 from forecast_assets.defs import runs
 from forecast_assets.defs.schedules import all_models_tags, is_withdrawn, last_tick
 from forecast_assets.forecasting.held_forecast import is_held_forecast_current
+from forecast_assets.storage.benchmark_tables import BENCHMARK_FORECASTS
 from forecast_assets.storage.lineage import BACKTEST, find_stale
+from forecast_assets.storage.regressor_table import REGRESSORS
 from forecast_assets.storage.store import Store
 from forecast_assets.storage.tables import FORECAST
 from forecast_assets.storage.versions import newest_of_each
@@ -41,7 +43,15 @@ def build_stale_assets(
         if _is_busy(context.instance):
             return dg.SkipReason("A run is in progress; stale assets are looked for after it.")
         now = clock()
-        stale = find_stale(store, models=settings.models.enabled, as_of=now)
+        stale = find_stale(
+            store,
+            models=settings.models.enabled,
+            as_of=now,
+            optional=[
+                *([BENCHMARK_FORECASTS] if settings.benchmark else []),
+                *([REGRESSORS] if settings.regressors else []),
+            ],
+        )
         if stale is None:
             return dg.SensorResult(skip_reason="No asset is stale.", cursor="")
         (fetch,) = newest_of_each(store, SOURCE_ASSETS[0], as_of=now)

@@ -22,7 +22,7 @@ from forecast_assets.config.redaction import (
     redact_url,
     url_secrets,
 )
-from forecast_assets.config.settings import matches_any
+from forecast_assets.config.series_settings import matches_any
 from forecast_assets.config.source_settings import HttpSource
 from forecast_assets.data.sources.request import FetchRequest, expand_as_of
 from forecast_assets.errors import SourceError
