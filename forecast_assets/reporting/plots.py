@@ -133,7 +133,7 @@ def fan_chart(
 
     `past` holds `ds, y`, newest last; `forecast` next_week_forecast's rows by h; `published`
     forecast_accuracy's rows with h = 1. All `levels` are drawn. The ends of `level` are written
-    beside the fan, and published forecasts are shown with their interval of that level. The weeks
+    next to the fan, and published forecasts are shown with their interval of that level. The weeks
     of the `excluded` periods of the series are shaded, and an override is a ring.
     """
     past = past.tail(WEEKS_SHOWN)
