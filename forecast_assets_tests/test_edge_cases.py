@@ -231,3 +231,28 @@ def test_a_series_too_short_for_a_fold_gets_the_naive_forecast(
     assert forecast.loc[["a"], ["lo_80", "hi_80"]].isna().all(axis=None)
     reasons = tables["metrics"].set_index("unique_id").loc[["a"], "reason"]
     assert set(reasons) == {"the series has no week to hold out"}
+
+
+def test_a_series_too_short_for_a_fold_gets_the_best_model_of_all_series(
+    tmp_path: Path, dask_pool: DaskPool
+):
+    rng = np.random.default_rng(0)
+    growth = np.convolve(rng.normal(0, 0.1, N + 8), np.ones(8) / 4, "valid")[:N]
+    together = {
+        f"s{i}": (0, list(100 * np.exp(np.cumsum(growth + rng.normal(0, 0.01, N)))))
+        for i in range(6)
+    }
+    short = {"short": (N - 4, list(50 * np.exp(np.cumsum(growth[-4:]))))}
+    models = {"enabled": ["naive", "drift", "pooled_growth"]}
+    tables = make_tables(
+        tmp_path,
+        {**together, **short},
+        dask_pool,
+        models=models,
+        backtest={"horizon": 4, "n_windows": 26},
+    )
+    forecast = tables["next_week_forecast"].set_index("unique_id")
+    assert set(forecast.loc[["short"], "model"]) == {"pooled_growth"}
+    assert set(forecast.loc[["short"], "rung"]) == {"champion"}
+    reason = tables["best_model"].set_index("unique_id").loc["short", "reason"]
+    assert "too short for a backtest; pooled_growth learns from all series" in reason

@@ -16,10 +16,12 @@ from forecast_assets.forecasting.ensembles import COMBINATIONS
 from forecast_assets.forecasting.evidence import RULES, choose_rule
 from forecast_assets.forecasting.policies import NO_CANDIDATE, POLICIES, Candidates, is_beaten
 from forecast_assets.models.base import Positions, Values
+from forecast_assets.models.registry import find_model
 from forecast_assets.storage.tables import CHAMPION, NAIVE, PINNED
 
 # A reader takes scores that differ by less than a thousandth for equal.
 TIE = 0.001
+NO_SCORE = {"score": np.nan, "runner_up": None, "margin": np.nan}
 
 
 def choose(
@@ -28,7 +30,9 @@ def choose(
     """Choose a candidate for each series: one row a series, in the columns of `best_model`.
 
     Only scored candidates compete. Where the settings' metric is undefined for all of them, the
-    mean absolute error ranks them; a series without any score gets naive, on the rung `naive`.
+    mean absolute error ranks them. A series that is too short for any fold gets the best model that
+    is fitted to all series, if it is better than naive on the others; any other series without a
+    score gets naive, on the rung `naive`.
     `previous` holds the earlier choices, the newest first. A series that is pinned to a model gets
     it on the rung `pinned`, if the model has a score there.
     """
@@ -63,21 +67,17 @@ def choose(
     n_may_be_best = metrics["may_be_best"].groupby(metrics["unique_id"], sort=True).sum().to_numpy()
     choices = _apply_rule(candidates, is_undefined, n_folds, rule)
     too_few = metrics[metrics["status"] == TOO_FEW].groupby("unique_id")["reason"].first()
-    chosen = pd.DataFrame(
-        [
-            {
-                "unique_id": unique_id,
-                "rung": CHAMPION if has_mae[i] else NAIVE,
-                "policy": rule.policy,
-                **_add_change(
-                    choices[choice_of[i]] if has_mae[i] else _not_scored(too_few.get(unique_id)),
-                    last_choice.get(unique_id),
-                    dict(zip(names, ranking[i], strict=True)),
-                ),
-            }
-            for i, unique_id in enumerate(ids)
-        ]
-    )
+    for_short = _for_short_series(metrics, settings)
+    rows = []
+    for i, unique_id in enumerate(ids):
+        choice = {"rung": CHAMPION, **choices[choice_of[i]]}
+        if not has_mae[i]:
+            is_short = n_folds[i] == 0 and unique_id not in too_few
+            choice = for_short if is_short else _not_scored(too_few.get(unique_id))
+        of_candidates = dict(zip(names, ranking[i], strict=True))
+        change = _add_change(choice, last_choice.get(unique_id), of_candidates)
+        rows.append({"unique_id": unique_id, "policy": rule.policy, **change})
+    chosen = pd.DataFrame(rows)
     chosen = _pin(chosen, metrics, rule, last_choice)
     skill = metrics.set_index(["unique_id", "model"])[["skill_vs_naive", "p_vs_naive"]]
     index = pd.MultiIndex.from_frame(chosen[["unique_id", "model"]])
@@ -134,8 +134,26 @@ def _pin(
 def _not_scored(too_few: str | None) -> dict[str, Any]:
     """Choose naive for a series without scores; `too_few` is the reason of that status."""
     reason = f"too few to compare models: {too_few}" if too_few else "no model forecast every fold"
-    no_score = {"score": np.nan, "runner_up": None, "margin": np.nan}
-    return {"model": "naive", **no_score, "reason": reason}
+    return {"rung": NAIVE, "model": "naive", **NO_SCORE, "reason": reason}
+
+
+def _for_short_series(metrics: pd.DataFrame, settings: Settings) -> dict[str, Any]:
+    """Choose for series that are too short for any fold.
+
+    It is the global model with the lowest error over naive's, if that is below 1: the mean over the
+    series on which it is scored.
+    """
+    ratio = (1 - metrics["skill_vs_naive"]).groupby(metrics["model"]).mean().dropna()
+    models = [name for name in ratio.index if name in settings.models.enabled]
+    of_all = ratio[[name for name in models if find_model(name, settings).is_global]]
+    if of_all.empty or of_all.min() >= 1:
+        return _not_scored(None)
+    best = str(of_all.idxmin())
+    reason = (
+        f"the series is too short for a backtest; {best} learns from all series, and its error on"
+        f" the others is {of_all.min():.4g} of naive's"
+    )
+    return {"rung": CHAMPION, "model": best, **NO_SCORE, "reason": reason}
 
 
 def _add_change(
