@@ -96,6 +96,8 @@ def test_a_local_cluster_has_a_dashboard_and_restores_the_settings_of_dask(
     before = dask.config.get("distributed.worker.profile.enabled")
     with client(workers=1) as connected:
         assert dask.config.get("distributed.worker.profile.enabled") is False
+        # A suspended machine, which sends no heartbeats, loses no worker.
+        assert connected.cluster.scheduler.worker_ttl is None
         assert re.fullmatch(r"http://127\.0\.0\.1:\d+/status", connected.dashboard_link)
         with urllib.request.urlopen(connected.dashboard_link, timeout=10) as page:  # noqa: S310 - ours
             assert page.status == 200
