@@ -1,4 +1,4 @@
-"""In weeks with a holiday the members of ensembles know of it, unless they were clearly worse."""
+"""In weeks with a large holiday members of ensembles know of it, unless they were clearly worse."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +10,7 @@ import pytest
 from forecast_assets.backtesting.folds import SeriesFolds, latest_folds, plan
 from forecast_assets.backtesting.regressor_folds import with_regressors
 from forecast_assets.config.settings import Settings
+from forecast_assets.data.calendar import calendar_events, holiday_days
 from forecast_assets.data.regressor_frame import midnight_after
 from forecast_assets.forecasting.backtest_results import BacktestResults
 from forecast_assets.forecasting.ensembles import add_ensembles
@@ -20,14 +21,23 @@ WEEKS = pd.date_range("2023-01-06", periods=N_WEEKS, freq="W-FRI")
 RULE = "combination_inverse_error"
 
 
+def sales(*, jump: float = 20.0) -> pd.DataFrame:
+    """Return a series that changes by 1 a week, and by a jump up or down in each holiday week."""
+    settings = make_settings(Path(), calendar={"country": "US"})
+    events = calendar_events(settings, first=WEEKS[0].date(), last=WEEKS[-1].date())
+    is_holiday = holiday_days(events, WEEKS.to_numpy().astype("datetime64[D]")) > 0
+    signs = np.where(np.cumsum(is_holiday) % 2, 1, -1)
+    y = 100.0 + np.arange(N_WEEKS) % 2 + np.where(is_holiday, jump * signs, 0.0)
+    return make_series(a=list(y)).assign(ds=WEEKS)
+
+
 def forecasts(
-    *, of_holidays: float, **others: float
+    series: pd.DataFrame, *, of_holidays: float, **others: float
 ) -> tuple[Settings, list[SeriesFolds], pd.DataFrame]:
     """Make a model with errors of 1, and one that knows the calendar with errors of 2.
 
     On holidays, the errors of the second are those given; others have theirs in all weeks.
     """
-    series = make_series(a=[100.0, 101.0] * (N_WEEKS // 2)).assign(ds=WEEKS)
     calendar = {"country": "US"}
     settings = make_settings(Path(), backtest={"n_windows": N_FOLDS}, calendar=calendar)
     folds = plan(series, settings.backtest)
@@ -51,14 +61,14 @@ def is_holiday(folds: list[SeriesFolds]) -> "np.typing.NDArray[np.bool_]":
 
 
 def published(
-    of_holidays: float, *, has_x: bool = True, **others: float
+    of_holidays: float, *, has_x: bool = True, jump: float = 20.0, **others: float
 ) -> tuple[pd.Series, pd.Series]:
     """Return the errors of the ensemble, and which weeks have a holiday."""
-    settings, folds, predictions = forecasts(of_holidays=of_holidays, **others)
+    series = sales(jump=jump)
+    settings, folds, predictions = forecasts(series, of_holidays=of_holidays, **others)
     known = is_holiday(folds)
     if not has_x:
         folds = [replace(item, x=None) for item in folds]
-    series = make_series(a=[100.0, 101.0] * (N_WEEKS // 2)).assign(ds=WEEKS)
     results = BacktestResults.from_predictions(predictions, series, settings, planned=folds)
     results = add_ensembles(results, [RULE])
     return pd.Series(results.y_hat[-1, :, 0] - results.y[:, 0]), pd.Series(known)
@@ -68,6 +78,11 @@ def test_a_model_that_knows_of_holidays_is_alone_in_their_weeks():
     errors, known = published(of_holidays=0.5)
     assert set(errors[known]) == {-0.5}
     assert (errors[~known] > -2).all()
+
+
+def test_holidays_that_changed_little_before_change_no_member():
+    errors, known = published(of_holidays=0.5, jump=0.0)
+    assert (errors[known] > -0.5).all()
 
 
 def test_the_calendar_alone_changes_no_member_where_no_model_knows_it():
