@@ -68,7 +68,9 @@ class ErrorPool:
             if len(cumulative) and cumulative[-1] > 0:
                 weight[t] = cumulative[-1] * weights_by_age(week - newest)
                 n_effective[t] = cumulative[-1] ** 2 / (known @ known)
-                points[t] = ranked[np.searchsorted(cumulative, POOL_SHARES[1:] * cumulative[-1])]
+                # Between two scores the weight is spread evenly: few scores are no steps.
+                shares = np.append(0.0, cumulative[known > 0] / cumulative[-1])
+                points[t] = np.interp(POOL_SHARES[1:], shares, np.append(0.0, ranked[known > 0]))
         return cls(points, weight, n_effective)
 
     def at_weeks(self, positions: Positions) -> Self:
