@@ -4,6 +4,8 @@ SHELL := /bin/bash
 .PHONY: run test check lint types defs tests bench bench-accuracy ui lock setup chromium postgresql clean
 
 PYTHON ?= python3
+PORT ?= 3000
+REPORT_PORT = $(shell expr $(PORT) + 1)
 UV_VERSION := 0.13.9
 BIN := .venv/bin
 export FORECAST_VAR ?= $(CURDIR)/var
@@ -31,11 +33,11 @@ lint: setup
 types:
 	$(BIN)/mypy
 
-defs:
+defs: .venv/compiled
 	$(BIN)/dg check defs
 
 # Four files at a time on two cores.
-tests:
+tests: .venv/compiled
 	$(BIN)/pytest -n 4 --dist loadfile --no-loadscope-reorder
 
 bench: setup
@@ -44,10 +46,13 @@ bench: setup
 bench-accuracy: setup
 	$(BIN)/python benchmarks/accuracy.py
 
+# `make ui PORT=3010` where 3000 or 3001, the port of the reports, is in use.
+ui: export FORECAST_REPORTS_URL = http://127.0.0.1:$(REPORT_PORT)
 ui: setup $(DAGSTER_HOME)/dagster.yaml
-	@echo "Open http://127.0.0.1:3000"
-	@cd $(DAGSTER_HOME) && $(CURDIR)/$(BIN)/dagster dev --host 127.0.0.1 --port 3000 \
-	  --workspace $(CURDIR)/workspace.yaml
+	@echo "Open http://127.0.0.1:$(PORT); the reports are on http://127.0.0.1:$(REPORT_PORT)"
+	@cd $(DAGSTER_HOME) && exec $(CURDIR)/$(BIN)/python -m forecast_assets.reporting.server \
+	  $(FORECAST_VAR)/reports $(REPORT_PORT) $(CURDIR)/$(BIN)/dagster dev --host 127.0.0.1 \
+	  --port $(PORT) --workspace $(CURDIR)/workspace.yaml
 
 setup: .venv/ready
 
@@ -62,6 +67,12 @@ setup: .venv/ready
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock \
 	  || $(BIN)/python -m pip install --quiet --require-hashes -r requirements.lock
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
+	@touch $@
+
+# In a new environment each of the processes that begin at once would compile the same 40 MB.
+# The tests report what is wrong with a file.
+.venv/compiled: .venv/ready
+	@$(BIN)/pytest --collect-only -q >/dev/null 2>&1 || true
 	@touch $@
 
 $(DAGSTER_HOME)/dagster.yaml: dagster.yaml

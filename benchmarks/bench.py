@@ -295,8 +295,8 @@ def sensors() -> Iterator[Row]:
 
 
 def reports() -> Iterator[Row]:
-    """Measure the time and size of the report of few series and of many."""
-    for n_series, seconds, megabytes in ((6, 3, 1), (10_000, 30, 5)):
+    """Measure the time and size of a week's pages, and of the site, of few series and of many."""
+    for n_series, seconds, megabytes in ((6, 3, 1), (10_000, 20, 60)):
         with Workspace() as workspace:
             script = [
                 sys.executable,
@@ -305,9 +305,11 @@ def reports() -> Iterator[Row]:
                 str(workspace.path),
             ]
             process = workspace.run(script)
-            size = (workspace.path / "report.html").stat().st_size / 1e6
-            name = f"report of {n_series:,} series"
-            yield at_most(f"{name}, seconds", process.steps["rendering"], seconds)
+            size = sum(file.stat().st_size for file in workspace.path.rglob("*.*")) / 1e6
+            name = f"report of {n_series:,} series with the index and the pages of the series"
+            yield at_most(
+                f"{name}, seconds", process.steps["rendering"] + process.steps["site"], seconds
+            )
             yield at_most(f"{name}, MB", size, megabytes)
             yield at_most(f"{name}, whole process with its data, MB", process.peak_mb, 1000)
 

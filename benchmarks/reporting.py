@@ -1,10 +1,12 @@
-"""Measure the report of made-up series: 52 weeks, 20 candidates, ten weeks of published forecasts.
+"""Measure the pages of made-up series: 104 weeks, 20 candidates, a year of published forecasts.
 
-Usage: python benchmarks/reporting.py SERIES FOLDER. Writes the report there and prints the seconds.
+Usage: python benchmarks/reporting.py SERIES FOLDER. Writes the pages of the week, the index and the
+pages of the series there, and prints the seconds.
 """
 
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -14,15 +16,17 @@ from made_up import weekly
 from forecast_assets.forecasting.live_accuracy import check_accuracy, score_published
 from forecast_assets.forecasting.losses import LOSSES
 from forecast_assets.reporting.render import render, render_brief
+from forecast_assets.reporting.site import ReportedWeek, build_site
 from forecast_assets.reporting.summary import WeeklyReport
-from forecast_assets.storage.tables import table_contracts
+from forecast_assets.storage.tables import table_contracts, target_week
 
 LEVELS = (80, 95)
-N_MODELS, N_WEEKS, N_PUBLISHED = 20, 52, 10
+N_MODELS, N_WEEKS, N_PUBLISHED = 20, 104, 52
 # Half widths of a normal interval, in standard deviations.
 HALF_WIDTHS = {80: 1.28, 95: 1.96}
 # Share of the scores that are failures.
 FAILURE_RATE = 0.001
+WEEK = "2026-01-09_01234567"
 
 
 def publish(series: pd.DataFrame, age: int, rng: np.random.Generator) -> pd.DataFrame:
@@ -92,6 +96,13 @@ def make_best_model(ids: np.ndarray) -> pd.DataFrame:
     )
 
 
+def write(folder: Path, files: Mapping[str, str]) -> None:
+    """Write files below a folder."""
+    for name, text in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text, encoding="utf-8")
+
+
 def main() -> None:
     """Make up a week, then measure its report and its brief message."""
     n_series, folder = int(sys.argv[1]), Path(sys.argv[2])
@@ -113,13 +124,16 @@ def main() -> None:
         units={"s0*": "pieces"},
     )
     started = time.perf_counter()
-    files = render(report)
+    write(folder / WEEK, render(report, site="../"))
     print(f"rendering {time.perf_counter() - started:.3f} s", flush=True)
+    started = time.perf_counter()
+    as_of = report.forecast["as_of"].iloc[0].to_pydatetime()
+    weeks = [ReportedWeek(target_week(report.forecast), as_of, f"{WEEK}/report.html")]
+    write(folder, build_site(report, weeks))
+    print(f"site {time.perf_counter() - started:.3f} s", flush=True)
     started = time.perf_counter()
     render_brief(report)
     print(f"brief {time.perf_counter() - started:.3f} s", flush=True)
-    for name, text in files.items():
-        (folder / name).write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

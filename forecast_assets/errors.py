@@ -2,11 +2,14 @@
 
 ForecastAssetsError
 ├── SettingsError            forecast.toml, or something that it names, cannot be used
+│   └── RunRefusedError          what was given for one run cannot be used, so it did nothing
 ├── SourceError              the source cannot be read; another try would fail too
 │   └── SourceUnavailable        the source did not answer; another try may succeed
 ├── DataError                rows break a table's contract or the rules of a weekly series
 ├── ModelError               a model is unknown or cannot be created
 ├── ComputeError             the workers cannot be reached or cannot run a task
+├── DeliveryError            a destination refuses rows; another try would fail too
+│   └── DeliveryUnavailable      the destination did not take them; another try may succeed
 └── StoreError               the store cannot be read or written
     ├── VersionNotFoundError     no stored version matches the request
     ├── VersionPrunedError       the rows of a version were deleted by `prune`
@@ -25,6 +28,10 @@ class ForecastAssetsError(Exception):
 
 class SettingsError(ForecastAssetsError):
     """forecast.toml, or something that it names, cannot be used."""
+
+
+class RunRefusedError(SettingsError):
+    """What was given for one run, such as its `as_of`, cannot be used, so the run did nothing."""
 
 
 class SourceError(ForecastAssetsError):
@@ -52,6 +59,14 @@ class ModelError(ForecastAssetsError):
 
 class ComputeError(ForecastAssetsError):
     """The workers cannot be reached or cannot run a task."""
+
+
+class DeliveryError(ForecastAssetsError):
+    """A destination refuses rows; another try would fail too."""
+
+
+class DeliveryUnavailable(DeliveryError):
+    """The destination did not take the rows; another try may succeed."""
 
 
 class StoreError(ForecastAssetsError):

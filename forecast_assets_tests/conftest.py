@@ -1,7 +1,9 @@
 """Fixtures that are expensive to start and shared by many tests."""
 
 import gc
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from sqlite3 import Connection
 from typing import Any
@@ -12,6 +14,8 @@ import pytest
 import sqlalchemy
 from alembic.config import Config
 from alembic.script import ScriptDirectory
+from dagster._core.storage.event_log.in_memory import InMemoryEventLogStorage
+from dagster._core.storage.runs.in_memory import InMemoryRunStorage
 
 from forecast_assets.backtesting.dask_pool import DaskPool
 from forecast_assets_tests import misbehaving_models
@@ -70,6 +74,40 @@ def _one_engine_per_database() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as monkeypatch:
         for module in SQLITE:
             monkeypatch.setattr(f"{module}.create_engine", create_engine)
+        yield
+
+
+def keep_connection(connect: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Return a `connect` of a storage in memory that uses the connection which the storage holds.
+
+    Another thread, and a block within a block, open one of their own as without this.
+    """
+    opened_by = threading.get_ident()
+
+    @contextmanager
+    def kept(storage: Any) -> Iterator[Any]:
+        held = storage._held_conn  # noqa: SLF001 - Dagster has no option for it
+        if held.in_transaction() or threading.get_ident() != opened_by:
+            with connect(storage) as connection:
+                yield connection
+        else:
+            with getattr(storage, "_db_lock", nullcontext()):
+                held.connection.driver_connection.execute("PRAGMA foreign_keys = ON")
+                with held.begin():
+                    yield held
+
+    return kept
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_connection_per_storage_in_memory() -> Iterator[None]:
+    """Let Dagster not open 500 connections in a week, with two statements to set up each."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        for storage, name in (
+            (InMemoryRunStorage, "connect"),
+            (InMemoryEventLogStorage, "_connect"),
+        ):
+            monkeypatch.setattr(storage, name, keep_connection(getattr(storage, name)))
         yield
 
 

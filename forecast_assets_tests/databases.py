@@ -12,11 +12,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psutil
-import psycopg
 import pytest
+
+if TYPE_CHECKING:
+    import psycopg
 
 HOST = "127.0.0.1"
 PASSWORD = "s3cr3t-of-the-owner"  # noqa: S105 - of a server that lives for seconds
@@ -45,11 +47,15 @@ class Server:
 
     def connected(self) -> "psycopg.Connection[Any]":
         """Connect as the owner, with autocommit."""
+        import psycopg
+
         address = self.url().replace("+psycopg", "")
         return psycopg.connect(address, autocommit=True, connect_timeout=5)
 
     def start(self) -> None:
         """Start the server on its port and wait until it answers."""
+        import psycopg
+
         options = [part for option in (*OPTIONS, f"port={self.port}") for part in ("-c", option)]
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(

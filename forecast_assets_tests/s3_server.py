@@ -14,7 +14,6 @@ from contextlib import contextmanager
 from urllib.request import Request, urlopen
 
 import pytest
-from s3fs import S3FileSystem
 
 ENVIRONMENT = {
     "AWS_ACCESS_KEY_ID": "user",
@@ -41,6 +40,8 @@ sys.stdin.read()  # until the tests are over
 @contextmanager
 def bucket(*files: tuple[str, bytes]) -> Iterator[None]:
     """Make `s3://bucket` hold these files, and nothing else, in this block."""
+    from s3fs import S3FileSystem  # half a second that only some workers need
+
     _send("POST", "moto-api/reset")
     _send("PUT", "bucket")
     for name, content in files:

@@ -109,7 +109,8 @@ def make_forecast(
     ds = pd.Timestamp(week)
     row = dict.fromkeys(names, 1.0) | {"unique_id": "a", "h": 1, "model": "naive"}
     row |= {"ds": ds, "cutoff": ds - pd.Timedelta(weeks=1), "rung": "champion"}
-    row |= dict.fromkeys(["members", "reason", "parent", "y_hat_base", "reconciliation"])
+    row |= dict.fromkeys(["members", "weights", "reason"])
+    row |= dict.fromkeys(["parent", "y_hat_base", "reconciliation"])
     row |= {name: None for name in names if name.startswith("override")}
     return make_row(
         "next_week_forecast", levels, **(row | {"made_at": AS_OF, "as_of": AS_OF} | values)

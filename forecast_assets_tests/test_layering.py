@@ -17,6 +17,7 @@ ORDER = [
     "forecasting",
     "reporting",
     "notifications",
+    "delivery",
     "defs",
     "definitions",
     "cli",
@@ -26,7 +27,12 @@ ONLY = {
     "notifications": {"errors", "config"},
     "models": {"errors", "config"},
     "reporting": set(ORDER[:7]) - {"models"},
-    "cli": set(ORDER[:9]) | {"defs.launcher", "defs.health", "defs.replay", "defs.runs"},
+    "delivery": {"errors", "config", "storage", "data.sources"},
+    "cli": set(ORDER[:10])
+    | {
+        *("defs.launcher", "defs.health", "defs.inputs", "defs.past_weeks", "defs.replay"),
+        "defs.run_config",
+    },
 }
 FILES = sorted(PACKAGE.rglob("*.py"))
 

@@ -42,7 +42,7 @@ CHECKS = {
     "metrics": {"models_complete"},
     "next_week_forecast": {"champions_used"},
     "forecast_accuracy": {"intervals_and_skill"},
-    "weekly_report": {"notifications_delivered"},
+    "weekly_report": {"notifications_delivered", "pages_written"},
 }
 ERRORS = {
     "ForecastAssetsError": Exception,
@@ -52,6 +52,8 @@ ERRORS = {
     "DataError": errors.ForecastAssetsError,
     "ModelError": errors.ForecastAssetsError,
     "ComputeError": errors.ForecastAssetsError,
+    "DeliveryError": errors.ForecastAssetsError,
+    "DeliveryUnavailable": errors.DeliveryError,
     "StoreError": errors.ForecastAssetsError,
     "VersionNotFoundError": errors.StoreError,
     "VersionPrunedError": errors.StoreError,
@@ -120,6 +122,7 @@ def test_jobs_schedules_sensors_and_resources_have_these_names(defs: dg.Definiti
         "records",
         "settings",
         "store",
+        "week",
     }
 
 

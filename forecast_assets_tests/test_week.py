@@ -121,14 +121,16 @@ def test_one_run_makes_every_table_and_every_partition_with_a_step_per_model(wee
 
 def test_the_page_of_an_asset_shows_its_rows_plots_and_version(weeks: TwoWeeks):
     (page,) = weeks.first.asset_materializations_for_node("next_week_forecast")
-    assert {"week", "dagster/row_count", "command_to_show_it"} <= set(page.metadata)
+    assert {"week", "dagster/row_count", "show"} <= set(page.metadata)
     assert page.metadata["version"].value == 0
-    rows = page.metadata["rows"]
-    assert isinstance(rows, dg.TableMetadataValue)
-    assert [record.data["unique_id"] for record in rows.records] == ["a", "b"]
+    lines = str(page.metadata["rows"].value).splitlines()
+    assert lines[0] == "| series | forecast | 80 % |"  # the errors are too few for 95 %
+    assert [line[:5] for line in lines[2:]] == ["| a |", "| b |"]
     assert str(page.metadata["forecast_plot"].value).startswith("![")
     pages = partitions(weeks.first)
-    assert isinstance(pages["drift"]["rows"], dg.TableMetadataValue)
+    assert str(pages["drift"]["rows"].value).startswith("| series | week | h | forecast |")
+    assert next(iter(pages["drift"])) == "competed"
+    assert pages["drift"]["competed"].value == "2 of 2 series"
     assert pages["drift"]["n_folds"].value == 8
     assert pages["drift"]["n_forecast"].value == 8
     assert pages["drift"]["version"].value != pages["naive"]["version"].value
@@ -177,7 +179,18 @@ def test_a_new_week_scores_the_forecast_of_the_week_before(
     assert latest(store, "forecast_accuracy").empty
     forecast = latest(store, "next_week_forecast").iloc[0]
     write_source(published.root, make_series(**LONGER))
-    assert run_week(published, instance).success
+    result = run_week(published, instance)
+    assert result.success
+    (page,) = result.asset_materializations_for_node("next_week_forecast")
+    moved = page.metadata["what_moved"]
+    lines = str(moved.value).splitlines()
+    assert lines[0].startswith("| series | change | moved by data |")
+    assert [line[:5] for line in lines[2:]] == ["| a |", "| b |"]
+    row = latest(store, "next_week_forecast").iloc[0]
+    assert row["moved_from"] == forecast["y_hat"]
+    # A model of the forecast before is not enabled any more.
+    parts = row[["moved_by_data", "moved_by_totals", "moved_not_split"]]
+    assert parts.sum() == pytest.approx(row["y_hat"] - forecast["y_hat"], abs=1e-9)
     scored = latest(store, "forecast_accuracy").iloc[0]
     assert scored["y_hat"] == forecast["y_hat"]
     assert scored["error"] == pytest.approx(forecast["y_hat"] - LONGER["a"][-1])
@@ -343,9 +356,10 @@ def test_a_run_re_executed_from_failure_reads_what_it_wrote_before(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, instance: dg.DagsterInstance
 ):
     configure(tmp_path, monkeypatch)
-    obstacle = tmp_path / "reports"
-    obstacle.write_text("a file where the folder of reports should be")
     store, job = build_store(load()), dg.reconstructable(week_job)
+    obstacle = Path(store.uri) / "weekly_report"
+    obstacle.parent.mkdir(parents=True)
+    obstacle.write_text("a file where the folder of the table should be")
     with dg.execute_job(job, instance=instance) as failed:
         assert not failed.success
     obstacle.unlink()

@@ -14,24 +14,28 @@ from forecast_assets.backtesting.folds import plan
 from forecast_assets.backtesting.model_job import BacktestRequest, ModelBacktest
 from forecast_assets.backtesting.panel import Panel
 from forecast_assets.config.settings import Settings
+from forecast_assets.defs.resources import LOCAL_CLUSTER
 from forecast_assets.models import ModelSpec, find_model
 
 
 @contextmanager
-def local_pool(n_workers: int = 2) -> Iterator[DaskPool]:
-    """Workers in this process, started with the first chunk."""
+def local_pool(n_workers: int = 2, *, has_dashboard: bool = False) -> Iterator[DaskPool]:
+    """Workers in this process, started with the first chunk; the dashboard takes a second more."""
     with ExitStack() as stack:
 
         def connect() -> Any:
+            import dask
             from dask.distributed import Client, LocalCluster
 
-            cluster = LocalCluster(
-                processes=False,
-                n_workers=n_workers,
-                threads_per_worker=1,
-                memory_limit=0,
-                dashboard_address="127.0.0.1:0",
-            )
+            with dask.config.set(LOCAL_CLUSTER):  # read at the start
+                cluster = LocalCluster(
+                    processes=False,
+                    n_workers=n_workers,
+                    threads_per_worker=1,
+                    memory_limit=0,
+                    dashboard_address="127.0.0.1:0",
+                    scheduler_kwargs={"dashboard": has_dashboard},
+                )
             stack.enter_context(cluster)
             return stack.enter_context(Client(cluster, set_as_default=False))
 

@@ -15,7 +15,7 @@ from forecast_assets.backtesting.fitting import WorkChunk
 from forecast_assets.backtesting.panel import Panel
 from forecast_assets.backtesting.sandbox import TaskCancelled
 from forecast_assets.backtesting.sandbox_main import versions
-from forecast_assets.config.settings import ComputeSettings
+from forecast_assets.config.compute_settings import ComputeSettings
 from forecast_assets.errors import ComputeError
 
 Client = Any  # of dask.distributed, which is imported late because the import takes half a second

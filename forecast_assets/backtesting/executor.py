@@ -18,15 +18,11 @@ from forecast_assets.backtesting.chunk import start_processes
 from forecast_assets.backtesting.dask_pool import DaskPool, n_workers_here
 from forecast_assets.backtesting.fitting import FitConfig, error_text, too_short, validate_forecast
 from forecast_assets.backtesting.folds import FoldForecasts, SeriesFolds, latest_folds, plan
+from forecast_assets.backtesting.known_folds import as_known
+from forecast_assets.backtesting.local_pool import LocalPool
 from forecast_assets.backtesting.model_job import BacktestRequest, ModelBacktest, ModelJob, Progress
 from forecast_assets.backtesting.panel import Panel
-from forecast_assets.backtesting.regressor_folds import with_regressors
-from forecast_assets.backtesting.vintage_folds import (
-    History,
-    KnownValues,
-    with_correction,
-    with_vintages,
-)
+from forecast_assets.backtesting.vintage_folds import History
 from forecast_assets.config.settings import Settings
 from forecast_assets.data.regressor_frame import midnight_after
 from forecast_assets.data.weekly import newest_week
@@ -70,7 +66,7 @@ class BacktestExecutor:
         self,
         settings: Settings,
         cache: FoldCache,
-        pool: DaskPool,
+        pool: DaskPool | LocalPool,
         *,
         run_id: str = "",
         history: Callable[[], History | None] = lambda: None,
@@ -98,18 +94,13 @@ class BacktestExecutor:
     def plan(self, series: pd.DataFrame) -> "BacktestPlan":
         """Return the folds of all series, with what each sees; a frame is planned only once."""
         if self._plan is None or self._plan[0] is not series:
-            folds, latest = plan(series, self._settings.backtest), latest_folds(series)
-            if history := self._history():
-                known = KnownValues.of(folds, history)
-                folds, latest = with_correction(with_vintages(folds, known), latest, known)
-            if self._settings.has_regressors and folds:
-                folds, latest = with_regressors(
-                    folds,
-                    latest,
-                    self._settings,
-                    table=self._regressors(),
-                    week_ticks=history.week_ticks if history else midnight_after,
-                )
+            folds, latest = as_known(
+                plan(series, self._settings.backtest),
+                latest_folds(series),
+                self._settings,
+                history=self._history(),
+                regressors=self._regressors,
+            )
             self._plan = series, BacktestPlan(folds, Panel.of(folds), latest)
         return self._plan[1]
 

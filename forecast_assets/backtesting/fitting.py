@@ -18,7 +18,7 @@ import numpy as np
 from forecast_assets.backtesting.fold_data import FoldId, GlobalData, LocalData
 from forecast_assets.backtesting.folds import ALL_SERIES, NOT_FOR, TOO_SHORT, FitUnit, FoldForecast
 from forecast_assets.backtesting.panel import Panel
-from forecast_assets.backtesting.regressors import TooFewKnown, unknown_ahead
+from forecast_assets.backtesting.regressors import TooFewKnown, first_known_row, unknown_ahead
 from forecast_assets.errors import ModelError
 from forecast_assets.models.base import NotForThisSeries, min_train_size
 from forecast_assets.models.spec import ModelSpec
@@ -193,6 +193,9 @@ class _RollingModel:
         self.data, self.fitted, self.n_fits = data, unit.fitted, 0
         self._model, self._season_length = config.model, config.season_length
         self._anchor = unit.anchor
+        # A global model gets NaN where a regressor is not known.
+        is_local, uses_x = isinstance(data, LocalData), config.model.uses_regressors
+        self._needs_known = is_local and config.model.with_regressors and uses_x
         self._fit_error: BaseException | None = None
         self.min_size = min_train_size(self._model.make(), season_length=self._season_length)
 
@@ -212,8 +215,8 @@ class _RollingModel:
             return model
         new = self.data.between(self._anchor, cutoff, seen_at=cutoff)
         x = self._regressors(self._anchor, cutoff, seen_at=cutoff)
-        if self._model.with_regressors and self._model.uses_regressors:
-            self.data.check_known(x["X"])
+        if self._needs_known and first_known_row(x["X"]):
+            raise NotForThisSeries("a regressor is not known in the weeks since the last fit")
         return model.update(new, **x)
 
     def _load_fit(self, cutoff: int) -> Any:
@@ -243,8 +246,12 @@ class _RollingModel:
         self._seed(cutoff)
         self.n_fits += 1
         x = self._regressors(None, cutoff, seen_at=seen_at)
-        if self._model.with_regressors and self._model.uses_regressors:
-            values, x["X"] = self.data.with_known(values, x["X"], self.min_size)
+        if self._needs_known:
+            first = first_known_row(x["X"])
+            values, x["X"] = values[first:], x["X"][first:]
+            if len(values) < self.min_size:
+                text = f"it needs {self.min_size} weeks with regressors and has {len(values)}"
+                raise TooFewKnown(text)
         return self._model.fit(values, season_length=self._season_length, **x)
 
     def _regressors(

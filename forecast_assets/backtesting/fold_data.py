@@ -11,8 +11,6 @@ import numpy as np
 
 from forecast_assets.backtesting.folds import FitUnit
 from forecast_assets.backtesting.panel import Panel
-from forecast_assets.backtesting.regressors import TooFewKnown, first_known_row
-from forecast_assets.models.base import NotForThisSeries
 
 FoldId = tuple[int, int]  # the index of a series, and how many of its values the model sees
 
@@ -46,18 +44,6 @@ class LocalData:
     def no_regressors(self, after: int | None, upto: int, *, n_ahead: int) -> Any:
         """Return regressors without columns."""
         return np.empty((upto + n_ahead - (after or 0), 0))
-
-    def with_known(self, y: Any, x: Any, min_size: int) -> Any:
-        """Leave out the weeks up to the last one without a regressor."""
-        first = first_known_row(x)
-        if len(y) - first < min_size:
-            raise TooFewKnown(f"it needs {min_size} weeks with regressors and has {len(y) - first}")
-        return y[first:], x[first:]
-
-    def check_known(self, x: Any) -> None:
-        """Raise NotForThisSeries for a week since the fit without a regressor."""
-        if first_known_row(x):
-            raise NotForThisSeries("a regressor is not known in the weeks since the last fit")
 
     def rows(self, y_hat: Any, *_: object) -> Any:
         """Return a forecast for each fold: [folds, h]."""
@@ -101,13 +87,6 @@ class GlobalData:
             return np.empty(((sizes > 0).sum(), n_ahead, 0))
         n_before = 0 if after is None else self._sizes(after).sum()
         return np.empty((sizes.sum() - n_before, 0))
-
-    def with_known(self, y: Any, x: Any, min_size: int) -> Any:  # noqa: ARG002 - as a local one
-        """Leave all weeks in: an unknown regressor is NaN."""
-        return y, x
-
-    def check_known(self, x: Any) -> None:
-        """Leave all weeks in, as `with_known`."""
 
     def rows(self, y_hat: Any, cutoff: int, folds: Sequence[FoldId]) -> Any:
         """Return a forecast for each fold: [folds, h]."""

@@ -8,8 +8,10 @@ import click
 
 from forecast_assets.cli.check import check, config
 from forecast_assets.cli.compare_rules import compare_rules
+from forecast_assets.cli.deliver import deliver
+from forecast_assets.cli.explain import explain
 from forecast_assets.cli.history import diff, history, show, verify
-from forecast_assets.cli.maintenance import healthcheck, notify, prune
+from forecast_assets.cli.maintenance import healthcheck, notify, prune, site
 from forecast_assets.cli.options import CommandGroup, completion, help_epilog
 from forecast_assets.cli.override import override
 from forecast_assets.cli.replay import replay
@@ -18,8 +20,8 @@ from forecast_assets.cli.status import status
 from forecast_assets.cli.withdraw import withdraw
 
 COMMANDS = (
-    *(run, status, healthcheck, check, notify, withdraw, override, replay),
-    *(compare_rules, history, show, diff, verify, prune, config, completion),
+    *(run, status, healthcheck, check, notify, withdraw, override, replay, deliver),
+    *(explain, compare_rules, history, show, diff, verify, prune, site, config, completion),
 )
 
 

@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from forecast_assets.cli.check_causes import calendar, regressors
+from forecast_assets.cli.check_causes import benchmarks, calendar, exclusions, regressors
+from forecast_assets.cli.check_models import models, too_short
+from forecast_assets.cli.deliver import deliveries
 from forecast_assets.cli.options import FAILED, command, open_store, print_warning
 from forecast_assets.cli.output import Record, StatusLine, print_lines, print_records
 from forecast_assets.errors import ForecastAssetsError, StoreError
@@ -178,30 +180,11 @@ def source(settings: "Settings", store: "Store", now: datetime) -> Iterator[Stat
     text = SERIES_TEXT.format(**summary, filled=FILLED.get(settings.series.missing, "filled"))
     yield StatusLine("series", summary, is_well=True, text=text)
     yield from _quality(raw, weeks.frame, settings, store, now)
+    yield from exclusions(weeks.frame, settings)
     yield from regressors(weeks.frame, settings, store, now)
-
-
-def benchmarks(settings: "Settings", store: "Store", now: datetime) -> Iterator[StatusLine]:
-    """Read the forecasts of each benchmark, and compare them with the stored series."""
-    from forecast_assets.data.benchmarks import known_forecasts, read_benchmark
-    from forecast_assets.forecasting.benchmark_scores import series_problems
-    from forecast_assets.storage.versions import newest, valid_versions
-
-    last = newest(valid_versions(store, "series")) if settings.benchmark else None
-    for name in settings.benchmark:
-        try:
-            fetched = known_forecasts(read_benchmark(name, _retry_once(settings), now), now)
-        except ForecastAssetsError as error:
-            yield StatusLine(f"benchmark_{name}", str(error), is_well=False)
-            continue
-        rows = fetched.rows
-        problems = [
-            *fetched.problems,
-            *(series_problems(rows, store.read([last]), name) if last else ()),
-        ]
-        text = f"{len(rows)} forecasts of {rows['unique_id'].nunique()} series"
-        is_well = None if problems or rows.empty else True
-        yield StatusLine(f"benchmark_{name}", len(rows), is_well, "; ".join([text, *problems]))
+    yield from calendar(weeks.frame, settings, now)
+    yield from benchmarks(weeks.frame, settings, now)
+    yield from too_short(weeks.frame, settings)
 
 
 def _read_as(notes: Sequence[str]) -> Iterator[StatusLine]:
@@ -248,23 +231,6 @@ def schedule(settings: "Settings", store: "Store", _: datetime) -> Iterator[Stat
     yield StatusLine("schedule", cron, is_well=True, text=f"{cron} ({zone})")
 
 
-def models(settings: "Settings", _: "Store", __: datetime) -> Iterator[StatusLine]:
-    """Create every enabled model."""
-    from forecast_assets.models import find_model
-
-    names, n_made = settings.models.enabled, 0
-    for name in names:
-        try:
-            model = find_model(name, settings)
-            model.check()
-            model.make()
-            n_made += 1
-        except ForecastAssetsError as error:
-            yield StatusLine("models", str(error), is_well=False)
-    if n_made == len(names):
-        yield StatusLine("models", list(names), is_well=True, text=f"{n_made} can be created")
-
-
 def store(settings: "Settings", store: "Store", _: datetime) -> Iterator[StatusLine]:
     """Read the histories and write to the store and to the folder of all output."""
     from forecast_assets.storage.delta import try_writing
@@ -290,4 +256,4 @@ def notices(settings: "Settings", _: "Store", now: datetime) -> Iterator[StatusL
         yield StatusLine("notices", len(urls), is_well=True, text=text)
 
 
-CHECKS = (source, calendar, benchmarks, schedule, models, store, notices)
+CHECKS = (source, schedule, models, store, deliveries, notices)

@@ -24,9 +24,10 @@ def compare_rules(uri: str | None, *, is_json: bool) -> None:
     each week: error, interval score and coverage, and how often it changed. The weeks are those of
     the newest backtest and, as far as they have the same models, of the backtests before it: all
     replayed weeks, if the store is that of a replay. At each cutoff a rule knows only the weeks
-    that were over by then. `to_naive_low` and `to_naive_high` are the bounds of a 90 % interval of
-    the ratio to naive's error.
+    that were over by then, with the values and the calendar that were known. `to_naive_low` and
+    `to_naive_high` are the bounds of a 90 % interval of the ratio to naive's error.
     """
+    from forecast_assets.defs.inputs import as_scored
     from forecast_assets.errors import DataError
     from forecast_assets.forecasting import metrics
     from forecast_assets.forecasting.rule_comparison import compare_rules as compare
@@ -41,7 +42,8 @@ def compare_rules(uri: str | None, *, is_json: bool) -> None:
             f" a week first: forecast-assets run"
         )
     series, predictions = _read_backtests(store, scored, settings)
-    planned = folds_of(predictions, series)
+    stores = [store] if uri is None else [store, open_store()[1]]
+    planned = as_scored(folds_of(predictions, series), series, settings, stores, scored[-1])
     results = metrics.collect(predictions, series, settings, planned=planned)
     print_records(records_of(compare(results, settings)), is_json=is_json)
 

@@ -101,8 +101,8 @@ def show(
 
     The options select a version; the default is the newest that counts. A withdrawn version, or
     scores of a withdrawn forecast, are printed only by a version's number or run. Without --json,
-    --csv or --limit the first 50 rows are printed. Of data_findings, what holds the data comes
-    first; of raw_data, rows that were set aside.
+    --csv or --limit the first 50 rows are printed, without columns that are empty in every row. Of
+    data_findings, what holds the data comes first; of raw_data, rows that were set aside.
     """
     from forecast_assets.data.quality import finding
     from forecast_assets.storage import versions
@@ -127,6 +127,8 @@ def show(
         rows = finding.by_policy(rows)
     if asset == "raw_data" and not is_csv and "problem" in rows:
         rows = rows.sort_values("problem", key=lambda problem: problem.isna(), kind="stable")
+    if not (is_json or is_csv):
+        rows = rows.dropna(axis="columns", how="all") if len(rows) else rows
     records = records_of(rows)
     records = records[:limit] if is_json or is_csv else records
     if is_csv:
@@ -194,9 +196,11 @@ def verify(assets: Sequence[str], *, is_json: bool) -> None:
             f" restore them; the other versions are not affected."
         )
     else:
+        n_read = len(audits) - n_pruned
         pruned = f" {n_pruned} more are pruned; their records match." if n_pruned else ""
         click.echo(
-            f"{len(audits) - n_pruned} versions are readable and match their records.{pruned}"
+            f"{n_read} version{' is' if n_read == 1 else 's are'} readable and"
+            f" match{'es its record' if n_read == 1 else ' their records'}.{pruned}"
         )
     if damaged:
         raise click.exceptions.Exit(FAILED)

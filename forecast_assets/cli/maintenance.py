@@ -1,4 +1,4 @@
-"""Commands `healthcheck`, `notify` and `prune`."""
+"""Commands `healthcheck`, `notify`, `site` and `prune`."""
 
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
@@ -20,6 +20,7 @@ KINDS = {
     "rows": "rows of superseded backtests and scores",
     "folds": "folds of models that no run has added to",
     "records": "values that steps of old runs passed to each other",
+    "pages": "pages that `forecast-assets site` builds from the store",
 }
 
 
@@ -99,6 +100,26 @@ def notify(*, is_json: bool) -> None:
         click.echo("There are no channels. Add Apprise URLs to `[notify] urls` in forecast.toml.")
     if not all(line.is_well for line in lines):
         raise click.exceptions.Exit(FAILED)
+
+
+@command("site", "site --json", failure="the pages could not be written")
+def site(*, is_json: bool) -> None:
+    """Build the pages that are derived from the store.
+
+    Writes `reports/index.html`, the list of all weeks, and the pages of the series, as each run
+    does: after a restore from a back-up, or a change of the package. The pages of the weeks stay as
+    they are. With --json, prints a record with the path of the index.
+    """
+    from forecast_assets.reporting.stored_weeks import rebuild_site
+    from forecast_assets.storage.report_files import REPORTS
+
+    settings, store = open_store()
+    weeks = rebuild_site(store, settings, now=datetime.now(UTC))
+    index = store.var / REPORTS / "index.html"
+    if is_json:
+        print_records([{"index": str(index), "n_reports": len(weeks)}], is_json=True)
+    else:
+        click.echo(f"{index} lists {len(weeks)} reports.")
 
 
 @command("prune", "prune --keep-weeks 52 --json", "prune --yes")

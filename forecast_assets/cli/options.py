@@ -110,7 +110,8 @@ def parse_time(text: str) -> datetime:
     """Parse an ISO 8601 time; one without a zone is in UTC, as in `run --as-of`."""
     try:
         time = datetime.fromisoformat(text)
-    except ValueError as error:
+        time.astimezone(UTC)
+    except (ValueError, OverflowError) as error:
         raise click.BadParameter(f"{text!r} is not an ISO 8601 time like 2026-11-23") from error
     return time if time.tzinfo else time.replace(tzinfo=UTC)
 

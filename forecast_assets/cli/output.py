@@ -5,7 +5,7 @@ import json
 import math
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from pathlib import Path
@@ -83,10 +83,12 @@ def _make_table(records: Sequence[Record], names: Sequence[str]) -> "Table":
 
 
 def print_csv(records: Sequence[Record]) -> None:
-    """Print records of equal keys as CSV with a header; null is an empty field."""
-    writer = csv.DictWriter(sys.stdout, list(records[0]) if records else [], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(to_json(row) for row in records)
+    """Print records of equal keys as CSV with a header, without formulas; null is empty."""
+    from forecast_assets.delivery.safe_text import safe_cell
+
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(map(safe_cell, records[0] if records else ()))
+    writer.writerows([safe_cell(to_json(value)) for value in row.values()] for row in records)
 
 
 def records_of(frame: "pd.DataFrame") -> list[Record]:
@@ -124,6 +126,11 @@ def to_json(value: Any) -> Any:
     if isinstance(value, date):
         return value.isoformat()
     return str(value) if isinstance(value, Path) else value
+
+
+def first_few(texts: Iterable[str]) -> str:
+    """List the first three texts, and how many more there are."""
+    return format_list(texts, limit=3) or "none"
 
 
 def humanize_age(span: timedelta) -> str:

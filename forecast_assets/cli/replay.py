@@ -49,7 +49,7 @@ def replay(
     """
     from forecast_assets.defs.launcher import replay_weeks
     from forecast_assets.defs.replay import ReplayPlan, parse_weeks
-    from forecast_assets.defs.runs import parse_as_of
+    from forecast_assets.defs.run_config import parse_as_of
 
     settings, _ = open_store()
     plan = ReplayPlan(

@@ -33,7 +33,7 @@ def run(as_of: str | None, *, is_accepted: bool, is_json: bool) -> None:
     from forecast_assets.storage import versions
 
     settings, store = open_store()
-    run_id = run_week(
+    run_id, undelivered = run_week(
         settings,
         as_of=as_of,
         write_line=functools.partial(click.echo, err=is_json),
@@ -51,6 +51,14 @@ def run(as_of: str | None, *, is_accepted: bool, is_json: bool) -> None:
         print_records(records_of(store.read(forecast)), is_json=True)
     else:
         _print_week(settings, store, run_id)
+    if undelivered:
+        commands = " && ".join(f"forecast-assets deliver {name}" for name in undelivered)
+        click.echo(
+            f"The week is published, but was not delivered to {format_list(undelivered)}; see the"
+            f" errors above. Correct the cause, then: {commands}",
+            err=True,
+        )
+        raise click.exceptions.Exit(FAILED)
 
 
 def _print_week(settings: "Settings", store: "Store", run_id: str) -> None:
@@ -77,15 +85,34 @@ def _print_week(settings: "Settings", store: "Store", run_id: str) -> None:
         click.echo(f"\nThe forecast:   {format_list(reasons)}")
     if left_out:
         click.echo(f"\nLeft out:       {format_list(left_out)}, without a plausible forecast")
+    for line in _left_out_models(store, run_id):
+        click.echo(f"\nNot competing:  {line}")
     findings = findings_of(store, series[0], settings)
     if with_policy(findings, "hold", "warn"):
         click.echo(
             f"\nThe data:       {published_line(findings)};"
             " more: forecast-assets show data_findings"
         )
-    click.echo(f"\nThe report:     {settings.var / main_report_file(store.read(report)['file'])}")
+    file = main_report_file(store.read(report)["file"])
+    written = settings.var / file if file else "could not be written: see the check pages_written"
+    click.echo(f"\nThe report:     {written}")
     click.echo(f"Earlier weeks:  {relpath(sys.argv[0])} history next_week_forecast")
     click.echo("The UI:         make ui, then http://127.0.0.1:3000")
+
+
+def _left_out_models(store: "Store", run_id: str) -> list[str]:
+    """Say which models did not compete on some series, and what they need."""
+    from forecast_assets.forecasting.eligibility import needs_text
+    from forecast_assets.reporting.narrative import models_left_out
+    from forecast_assets.storage import versions
+
+    metrics = store.read(versions.select(store, "metrics", run_id=run_id))
+    n_series = metrics["unique_id"].nunique()
+    return [
+        f"{format_list(group['models'])} on {group['n_series']} of {n_series} series:"
+        f" {needs_text(group['reason'])}"
+        for group in models_left_out(metrics)
+    ]
 
 
 def _to_record(row: Record, levels: tuple[float, ...], *, has_overrides: bool) -> Record:

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from forecast_assets.cli.output import StatusLine, humanize_age
+from forecast_assets.cli import status_causes
+from forecast_assets.cli.deliver import delivered
+from forecast_assets.cli.output import StatusLine, first_few, humanize_age
 from forecast_assets.errors import StoreError, format_list
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from forecast_assets.config.settings import Settings
     from forecast_assets.storage.commit import Commit
     from forecast_assets.storage.store import Store
@@ -57,26 +57,19 @@ def _forecast(context: StatusContext) -> Iterator[StatusLine]:
     yield StatusLine("n_series", int(rows["unique_id"].nunique()))
     late = late_series(rows[rows["h"] == 1])
     weeks = [f"{n} week{'s' * (n > 1)}" for n in late["n_weeks"]]
-    names = _first_few(f"{name} ({n})" for name, n in zip(late["unique_id"], weeks, strict=True))
+    names = first_few(f"{name} ({n})" for name, n in zip(late["unique_id"], weeks, strict=True))
     yield StatusLine(
         "n_late", len(late), is_well=late.empty, text=f"{len(late)}: {names}" if weeks else "none"
     )
     others = rows[~rows["rung"].isin(CHOSEN)].drop_duplicates("unique_id")
-    text = _first_few(others["unique_id"] + ": " + others["model"] + " (" + others["rung"] + ")")
+    text = first_few(others["unique_id"] + ": " + others["model"] + " (" + others["rung"] + ")")
     yield StatusLine("not_by_champion", list(others["unique_id"]), is_well=others.empty, text=text)
     pinned = rows[rows["rung"] == PINNED].drop_duplicates("unique_id")
     if len(pinned):
-        text = _first_few(pinned["unique_id"] + ": " + pinned["model"])
+        text = first_few(pinned["unique_id"] + ": " + pinned["model"])
         yield StatusLine("pinned", list(pinned["unique_id"]), text=text)
-    yield from _overrides(rows, context.settings)
-
-
-def _overrides(rows: "pd.DataFrame", settings: "Settings") -> Iterator[StatusLine]:
-    """List the weeks that a person expects another value for; yield nothing without any."""
-    from forecast_assets.reporting.summary import override_texts
-
-    if texts := override_texts(rows, settings.series.units):
-        yield StatusLine("overridden", texts, text=_first_few(texts))
+    yield from status_causes.overrides(rows, context.settings)
+    yield from status_causes.totals(rows, context.settings)
 
 
 def _left_out(context: StatusContext) -> Iterator[StatusLine]:
@@ -84,7 +77,7 @@ def _left_out(context: StatusContext) -> Iterator[StatusLine]:
     source = context.input_of(context.forecast, "series")
     rows, series = (context.store.read([commit]) for commit in (context.forecast, source))
     left_out = sorted({*series["unique_id"]} - {*rows["unique_id"]})
-    yield StatusLine("left_out", left_out, is_well=not left_out, text=_first_few(left_out))
+    yield StatusLine("left_out", left_out, is_well=not left_out, text=first_few(left_out))
 
 
 def _held_forecast(context: StatusContext) -> Iterator[StatusLine]:
@@ -96,7 +89,7 @@ def held_forecast_line(store: "Store", *, now: datetime) -> Iterator[StatusLine]
     """Name the series that hold the newest forecast back; yield nothing if it is not held."""
     from forecast_assets.forecasting import held_forecast
 
-    if held := held_forecast.newest_held(store, as_of=now):
+    if held := held_forecast.last_held(store, now=now):
         text = f"as of {held.as_of:%Y-%m-%d %H:%M}: {held_forecast.held_series_text(store, held)}"
         yield StatusLine(
             "held_forecast", held_forecast.held_series(store, held), is_well=False, text=text
@@ -127,7 +120,7 @@ def not_counted(store: "Store", newest: datetime | None, *, now: datetime) -> It
 
     rows = [row for row in open_withdrawals(store) if row.as_of <= now]
     is_newest = any(newest is None or row.as_of > newest for row in rows)
-    text = _first_few(row.text for row in rows)
+    text = first_few(row.text for row in rows)
     yield StatusLine("withdrawn", [row.as_of for row in rows], False if is_newest else None, text)
     future = future_forecasts(store, now=now)
     times, text = [commit.as_of for commit in future], describe_future(future) or "none"
@@ -150,27 +143,27 @@ def _data(context: StatusContext) -> Iterator[StatusLine]:
 
 
 def held_data_line(store: "Store", *, now: datetime) -> Iterator[StatusLine]:
-    """Summarize what holds the newest fetch back; yield nothing if it is not held."""
+    """Summarize what holds the newest or the last fetch back; yield nothing if neither is held."""
     from forecast_assets.data.quality.evaluate import one_line
-    from forecast_assets.data.quality.stored_versions import held_findings
+    from forecast_assets.data.quality.stored_versions import last_held_fetch
 
-    if held := held_findings(store, now=now):
-        counts = {finding.kind: finding.n for finding in held}
-        yield StatusLine("data", counts, is_well=False, text=f"held back: {one_line(held)}")
+    if held := last_held_fetch(store, now=now):
+        counts = {finding.kind: finding.n for finding in held.findings}
+        text = f"held back: {one_line(held.findings)}, as of {held.as_of:%Y-%m-%d %H:%M}"
+        yield StatusLine("data", counts, is_well=False, text=text)
 
 
 def _models(context: StatusContext) -> Iterator[StatusLine]:
-    from forecast_assets.forecasting.regressor_gains import probable_leak, regressor_gains
     from forecast_assets.reporting.narrative import models_left_out
 
     chosen = context.input_of(context.forecast, "best_model")
     choice = context.store.read([chosen])
     changed = choice[choice["switched"]]
     changes = changed["unique_id"] + ": " + changed["previous_model"] + " → " + changed["model"]
-    yield StatusLine("champions_changed", list(changed["unique_id"]), text=_first_few(changes))
+    yield StatusLine("champions_changed", list(changed["unique_id"]), text=first_few(changes))
     scores = context.store.read([context.input_of(chosen, "metrics")])
     counts = scores[scores["status"] == "failed"].groupby("model").size()
-    text = _first_few([f"{model} on {n} series" for model, n in counts.items()])
+    text = first_few([f"{model} on {n} series" for model, n in counts.items()])
     yield StatusLine("models_failed", list(counts.index), is_well=counts.empty, text=text)
     left_out = models_left_out(scores)
     texts = [
@@ -178,14 +171,8 @@ def _models(context: StatusContext) -> Iterator[StatusLine]:
         for group in left_out
     ]
     names = sorted({name for group in left_out for name in group["models"]})
-    yield StatusLine("models_left_out", names, text=_first_few(texts))
-    gains = regressor_gains(scores, metric=context.settings.selection.metric)
-    if len(gains):
-        by_model = dict(zip(gains["model"], gains["gain"], strict=True))
-        text = _first_few(f"{model} {-gain:+.0%}" for model, gain in by_model.items())
-        leak = probable_leak(scores, context.settings)
-        text = f"error against the twin without: {text}{f'. {leak}' if leak else ''}"
-        yield StatusLine("regressors", by_model, is_well=False if leak else None, text=text)
+    yield StatusLine("models_left_out", names, text=first_few(texts))
+    yield from status_causes.regressors(scores, context.settings)
 
 
 def _accuracy(context: StatusContext) -> Iterator[StatusLine]:
@@ -216,23 +203,7 @@ def _accuracy(context: StatusContext) -> Iterator[StatusLine]:
     shown = "–" if math.isnan(ratio) else f"{ratio:.2f}"
     yield StatusLine("error_over_naive", ratio, not check.worse_than_naive, shown)
     yield StatusLine("coverage", shares, not check.off_coverage, text or "–")
-    yield from _benchmarks(scored, series, context.settings)
-
-
-def _benchmarks(
-    scored: "pd.DataFrame", series: "pd.DataFrame", settings: "Settings"
-) -> Iterator[StatusLine]:
-    """Compare the forecasts of each benchmark with ours; yield nothing without any."""
-    from forecast_assets.forecasting.benchmark_scores import compare_benchmark
-    from forecast_assets.reporting.comparisons import benchmark_sentence
-
-    for name in settings.benchmark:
-        comparison = compare_benchmark(scored, series, name)
-        if comparison is None:
-            yield StatusLine(f"benchmark_{name}", None, text="nothing to compare yet")
-            continue
-        gain = comparison.spans[-1].gain
-        yield StatusLine(f"benchmark_{name}", gain.mean, text=benchmark_sentence(comparison))
+    yield from status_causes.benchmarks(scored, series, context.settings)
 
 
 def _delivery(context: StatusContext) -> Iterator[StatusLine]:
@@ -240,7 +211,7 @@ def _delivery(context: StatusContext) -> Iterator[StatusLine]:
     from forecast_assets.notifications.queue import NotificationQueue
 
     texts = NotificationQueue(context.settings.var / "outbox").undelivered(now=context.now)
-    yield StatusLine("not_delivered", texts, is_well=not texts, text=_first_few(texts))
+    yield StatusLine("not_delivered", texts, is_well=not texts, text=first_few(texts))
 
 
 def _report(context: StatusContext) -> Iterator[StatusLine]:
@@ -248,8 +219,10 @@ def _report(context: StatusContext) -> Iterator[StatusLine]:
     if report is None:
         yield StatusLine("report", None, is_well=False)
         return
-    path = context.store.var / main_report_file(context.store.read([report])["file"])
-    yield StatusLine("report", str(path), path.is_file())
+    file = main_report_file(context.store.read([report])["file"])
+    path = context.store.var / file
+    text = str(path) if file else "could not be written: see the check pages_written"
+    yield StatusLine("report", text, path.is_file())
 
 
 SECTIONS = {
@@ -262,6 +235,7 @@ SECTIONS = {
     ("champions_changed", "models_failed", "models_left_out"): _models,
     ("forecasts_due", "error_over_naive", "coverage"): _accuracy,
     ("not_delivered",): _delivery,
+    ("delivered",): delivered,
     ("report",): _report,
 }
 
@@ -288,9 +262,6 @@ def status_lines(settings: "Settings", store: "Store", *, now: datetime) -> list
 
 
 def main_report_file(files: Iterable[str]) -> str:
-    """Return the whole report among the files of weekly_report; partial ones are in subfolders."""
-    return min((name for name in files if name.endswith(".html")), key=lambda name: name.count("/"))
-
-
-def _first_few(texts: Iterable[str]) -> str:
-    return format_list(texts, limit=3) or "none"
+    """Return the first page of the whole report; partial ones are in subfolders; "" for none."""
+    pages = (name for name in files if name.endswith("/report.html"))
+    return min(pages, key=lambda name: name.count("/"), default="")

@@ -8,11 +8,12 @@ import click
 
 from forecast_assets.cli.options import FAILED, command, login_name, open_store, parse_time
 from forecast_assets.cli.output import print_records
-from forecast_assets.errors import StoreError
+from forecast_assets.errors import DeliveryError, SettingsError, StoreError
 
 if TYPE_CHECKING:
     from forecast_assets.config.settings import Settings
     from forecast_assets.storage.commit import Commit
+    from forecast_assets.storage.store import Store
     from forecast_assets.storage.withdrawals import Withdrawal
 
 
@@ -28,9 +29,9 @@ Withdrawn by {by} on {at:%Y-%m-%d %H:%M} UTC. {newest}"""
 @command(
     "withdraw --as-of 2026-11-23 --reason 'The file was of last year'",
     "show withdrawals",
-    failure="it is withdrawn, but readers could not be notified",
+    failure="it is withdrawn, but not everybody who has it knows",
 )
-@click.option("--as-of", required=True, metavar="TIME", help="The time that the forecast is as of.")
+@click.option("--as-of", required=True, metavar="TIME", help="Its as_of, as `history` shows it.")
 @click.option("--reason", required=True, help="Why; readers of the report receive it.")
 @click.option("--by", help="Who withdraws it; the default is the user's login name.")
 def withdraw(as_of: str, reason: str, by: str | None, *, is_json: bool) -> None:
@@ -38,9 +39,10 @@ def withdraw(as_of: str, reason: str, by: str | None, *, is_json: bool) -> None:
 
     The forecast, and what was made for it alone, no longer counts: everything that looks for the
     newest version passes over it, and it is not scored. Nothing is deleted, its report stays as it
-    was, and those who received the report are notified. No schedule or sensor publishes the week
-    again; to publish it again, run it. With --json, prints the record of the withdrawal, the
-    versions withdrawn and the channels notified.
+    was, those who received the report are notified, and what was delivered is taken back. No
+    schedule or sensor publishes the week again; to publish it again, run it. With --json, prints
+    the record of the withdrawal, the versions withdrawn, the channels notified and the deliveries
+    taken back.
     """
     from forecast_assets.storage import withdrawals
     from forecast_assets.storage.tables import FORECAST
@@ -61,13 +63,21 @@ def withdraw(as_of: str, reason: str, by: str | None, *, is_json: bool) -> None:
     newest = _newest_text(valid, now=row.at)
     # Equal forecasts have one report, which stands as long as one of them counts.
     reports = {one.data_version for one in forecasts} - {one.data_version for one in valid}
-    failure, channels = None, list[str]()
+    failures, channels = list[str](), list[str]()
     try:
         channels = _notify_readers(settings, sorted(reports), row, newest)
     except StoreError as error:
-        failure = f"The forecast is withdrawn, but its readers could not be notified. {error}"
+        text = f"The forecast is withdrawn, but its readers could not be notified. {error}"
+        failures.append(text)
+    taken_back = _take_back(settings, store, failures, now=row.at)
+    pages = _rebuild_pages(settings, store, now=row.at)
     if is_json:
-        record = {**vars(row), "withdrawn": commit.made_from, "notified": channels}
+        record = {
+            **vars(row),
+            "withdrawn": commit.made_from,
+            "notified": channels,
+            "taken_back": taken_back,
+        }
         print_records([record], is_json=True)
     else:
         click.echo(f"Withdrawn: {commit.made_from}, as of {row.as_of.isoformat()}.")
@@ -75,10 +85,47 @@ def withdraw(as_of: str, reason: str, by: str | None, *, is_json: bool) -> None:
             "no report of it was sent" if reports else "another forecast with its numbers counts"
         )
         click.echo(f"Notified:  {', '.join(channels) or f'nobody, because {nobody}'}.")
+        if settings.deliver:
+            click.echo(f"Taken back: {', '.join(taken_back) or 'nothing'}.")
         click.echo(f"{newest}\nTo publish the week again: {row.run_command}")
-    if failure:
-        click.echo(failure, err=True)
+    if pages:
+        click.echo(pages, err=True)
+    for text in failures:
+        click.echo(text, err=True)
+    if failures:
         raise click.exceptions.Exit(FAILED)
+
+
+def _rebuild_pages(settings: "Settings", store: "Store", *, now: datetime) -> str:
+    """Mark the week in the index of the reports; return why not, empty where it is done."""
+    from forecast_assets.reporting.stored_weeks import rebuild_site
+    from forecast_assets.storage.report_files import derived_files
+
+    try:
+        if derived_files(store.var):
+            rebuild_site(store, settings, now=now)
+    except StoreError as error:
+        return f"The index of the reports does not show it yet. {error}"
+    return ""
+
+
+def _take_back(
+    settings: "Settings", store: "Store", failures: list[str], *, now: datetime
+) -> list[str]:
+    """Take what is withdrawn back from each delivery; return where there was something."""
+    taken_back = []
+    for name in settings.deliver:
+        from forecast_assets.delivery.deliver import take_back
+
+        try:
+            if take_back(name, settings, store, now=now).n_taken_back:
+                taken_back.append(name)
+        except (DeliveryError, SettingsError) as error:
+            failures.append(
+                f"The forecast is withdrawn, but {name} may still have it. {error} The next"
+                f" delivery takes it back; to do so now: `forecast-assets deliver {name}`."
+            )
+    return taken_back
 
 
 def _newest_text(valid: "Sequence[Commit]", *, now: datetime) -> str:

@@ -15,6 +15,8 @@ from pydantic import BaseModel, ValidationError
 
 from forecast_assets.config.benchmark_settings import BENCHMARKS
 from forecast_assets.config.calendar_settings import OWN_KEYS
+from forecast_assets.config.delivery_settings import DELIVERIES
+from forecast_assets.config.redaction import redact, url_secrets
 from forecast_assets.config.series_settings import ExcludedSettings
 from forecast_assets.config.settings import ROOT, ModelSettings, Settings
 from forecast_assets.config.source_settings import KINDS
@@ -116,7 +118,7 @@ def _problem(detail: dict[str, Any]) -> str:
     if path[0] == "regressors" and path[2:3] == ["source"]:
         del path[2:4]
     # Pydantic puts the kind between the table and the key.
-    at = {"source": 1, "benchmark": 2}.get(path[0], len(path))
+    at = {"source": 1, "benchmark": 2, "deliver": 2}.get(path[0], len(path))
     del path[at : at + 1]
     del path[at + 1 : at + 2 if path[at : at + 1] == ["paging"] else at + 1]
     *table, key = path
@@ -136,10 +138,12 @@ def _problem(detail: dict[str, Any]) -> str:
     if kind == "missing":
         return f"`{name}` {message}"
     # The value is not printed if it is a whole table or may contain a secret.
-    is_source = path[0] in ("source", "benchmark", "regressors")
+    is_source = path[0] in ("source", "benchmark", "regressors", "deliver")
     may_be_secret = path[0] == "notify" or (is_source and not SECRETS.isdisjoint(path))
     if isinstance(value, dict) or (may_be_secret and isinstance(value, str | list)):
         return f"`{name}`: {message}"
+    if isinstance(value, str):
+        value = redact(value, url_secrets(value))
     return f"`{name}` is {value!r}: {message}"
 
 
@@ -153,8 +157,9 @@ def _known_keys(path: Sequence[str]) -> list[str]:
     """List the keys that a table of forecast.toml may hold."""
     if not path:
         return [key for key in Settings.model_fields if key not in ("root", "var")]
-    if path[:1] == ["benchmark"]:
-        models = [kind.model_fields for kind in BENCHMARKS]
+    if path[0] in ("benchmark", "deliver"):
+        kinds = BENCHMARKS if path[0] == "benchmark" else DELIVERIES
+        models = [kind.model_fields for kind in kinds]
         return sorted({field.alias or name for each in models for name, field in each.items()})
     if path in (["source"], ["regressors"]):
         own = () if path == ["source"] else OWN_KEYS

@@ -14,8 +14,11 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from forecast_assets.config.benchmark_settings import Benchmark, BenchmarkName
 from forecast_assets.config.calendar_settings import CalendarSettings, RegressorSettings
+from forecast_assets.config.compute_settings import ComputeSettings
+from forecast_assets.config.delivery_settings import Delivery, DeliveryName, delivery_problem
 from forecast_assets.config.forecast_settings import ForecastSettings
 from forecast_assets.config.hierarchy_settings import HierarchySettings
+from forecast_assets.config.report_settings import ReportSettings
 from forecast_assets.config.series_settings import SeriesSettings, first_match
 from forecast_assets.config.source_settings import DemoSource, FrozenModel, Secret, Source, Zone
 from forecast_assets.errors import format_list
@@ -162,28 +165,6 @@ class StoreSettings(FrozenModel):
     uri: str = Field("var/store", min_length=1)
 
 
-class ComputeSettings(FrozenModel):
-    """Where models run, and the limits at which they are stopped."""
-
-    workers: int = Field(0, ge=0, le=4096)  # of the local cluster; 0: one for each core
-    dask_address: str | None = Field(None, pattern=r"^\w+://.+")
-    cluster: dict[str, dict[str, Any]] = Field({}, max_length=1)
-    fold_seconds: float = Field(60, gt=0, strict=False)  # for one fold of a local model
-    model_seconds: float = Field(3600, gt=0, strict=False)  # for all folds of a model in one run
-    memory_mb: float = Field(2048, gt=0, strict=False)  # for the process that a model runs in
-
-    @property
-    def is_local(self) -> bool:
-        """Tell whether models run on this machine rather than in a cluster."""
-        return not self.dask_address and not self.cluster
-
-    @model_validator(mode="after")
-    def _check_one_cluster(self) -> Self:
-        if self.dask_address and self.cluster:
-            raise ValueError("`dask_address` and `cluster` exclude each other: give one of them")
-        return self
-
-
 class ScheduleSettings(FrozenModel):
     """When the week runs; the time zone also decides when a week is over."""
 
@@ -237,9 +218,11 @@ class Settings(FrozenModel):
     store: StoreSettings = StoreSettings()
     compute: ComputeSettings = ComputeSettings()
     schedule: ScheduleSettings = ScheduleSettings()
+    report: ReportSettings = ReportSettings()
     notify: NotifySettings = NotifySettings()
     calendar: CalendarSettings = CalendarSettings()
     regressors: dict[RegressorName, RegressorSettings] = Field({})
+    deliver: dict[DeliveryName, Delivery] = Field({})
     root: Path = Field(default=ROOT, exclude=True)
     var: Path = Field(default=ROOT / "var", exclude=True)
 
@@ -248,6 +231,12 @@ class Settings(FrozenModel):
         if not self.has_regressors and self.pin_problem:
             raise ValueError(self.pin_problem)
         return self  # where twins compete, too, the registry of models checks
+
+    @model_validator(mode="after")
+    def _check_deliveries(self) -> Self:
+        if problem := delivery_problem(self.deliver, self.forecast):
+            raise ValueError(problem)
+        return self
 
     @property
     def pin_problem(self) -> str:

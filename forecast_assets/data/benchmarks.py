@@ -14,13 +14,13 @@ from forecast_assets.config.benchmark_settings import Benchmark
 from forecast_assets.config.forecast_settings import column_suffix
 from forecast_assets.config.settings import Settings
 from forecast_assets.data.sources.columns import check_columns
-from forecast_assets.data.sources.fetch import READERS, display_name
-from forecast_assets.data.sources.mapping import as_raw_data
+from forecast_assets.data.sources.fetch import READERS, display_name, map_rows, named_table
 from forecast_assets.data.sources.numbers import parse_numbers, read_numbers
 from forecast_assets.data.sources.request import FetchRequest
 from forecast_assets.data.weekly import week_end
 from forecast_assets.errors import DataError, SourceError, format_list
 
+NOTHING_PUBLISHED = re.compile(r" Nothing was published(;[^.]*)?\.")
 KEY = ["benchmark", "unique_id", "ds", "made_on"]
 
 
@@ -42,12 +42,14 @@ def read_benchmark(
     source = settings.benchmark[name]
     request = FetchRequest(settings.model_copy(update={"source": source}), as_of, log=log)
     origin = display_name(request.settings)
-    try:
-        given = READERS[source.kind](source, request)
-        return _map(given.reset_index(drop=True), source, request, origin).assign(benchmark=name)
-    except (SourceError, DataError) as error:
-        text = str(error).replace(" Nothing was published.", "")  # ours are published
-        raise type(error)(f"[benchmark.{name}]: {text}") from error
+    columns = "`unique_id`, `ds`, `y_hat`, `made_on` or `quantiles`"
+    with named_table(f"benchmark.{name}", columns=columns):
+        try:
+            given = READERS[source.kind](source, request).reset_index(drop=True)
+            return _map(given, source, request, origin).assign(benchmark=name)
+        except (SourceError, DataError) as error:
+            # Forecasts of ours are published all the same.
+            raise type(error)(NOTHING_PUBLISHED.sub("", str(error))) from error
 
 
 def read_once(settings: Settings) -> Callable[..., pd.DataFrame]:
@@ -102,19 +104,13 @@ def last_known(rows: pd.DataFrame, forecasts: pd.DataFrame) -> pd.DataFrame:
 def _map(rows: pd.DataFrame, source: Benchmark, request: FetchRequest, origin: str) -> pd.DataFrame:
     """Return `unique_id, ds, y_hat, made_on` and the quantiles, without quarantined rows."""
     check_columns(rows.columns, source.columns, origin=origin)
-    raw = as_raw_data(
+    raw = map_rows(
         rows,
+        request,
         columns={"unique_id": source.ids, "ds": source.ds, "y": source.y},
         published=source.published,
-        are_forecasts=True,
         origin=origin,
-        zone=source.zone,
-        local_zone=request.local_zone,
-        quarantine=source.on_bad_rows == "quarantine",
-        frequency=request.settings.series.frequency,
-        decimal=source.decimal,
-        thousands=source.thousands,
-        note=request.note,
+        are_forecasts=True,
     )
     ends = {
         f"q{column_suffix(quantile)}": _numbers(rows[column], source, origin)

@@ -96,15 +96,6 @@ def read_events(path: Path) -> list[Event]:
             f" in{' or'.join(NEIGHBOURS)}, as the days near an event are: {_lines(is_reserved)}."
             f" Nothing ran. Give them other names."
         )
-    is_repeated = rows.assign(last=last, unique_id=series).duplicated(
-        [*EVENT_COLUMNS, "unique_id"], keep=False
-    )
-    if is_repeated.any():
-        raise DataError(
-            f"{is_repeated.sum()} of {len(rows)} events in {path} have the same name, days and"
-            f" series as another one: {_lines(is_repeated)}. Their days would count twice, so"
-            f" nothing ran. Leave each event there once."
-        )
     return [
         Event(name, begin.date(), end.date(), pattern)
         for name, begin, end, pattern in zip(rows["name"], first, last, series, strict=True)
@@ -121,37 +112,41 @@ def event_columns(events: Sequence[Event], weeks: Days) -> pd.DataFrame:
 
     `weeks` are the last days of the weeks, which have seven days. The value is the number of days
     of the week that are an event's, that are among the seven before it, or among the seven after.
+    Each day counts once in a column, also where events of one name overlap.
     """
-    columns: dict[str, Values] = {}
+    by_name: dict[str, list[Event]] = {}
     for event in events:
-        first, last = np.datetime64(event.first, "D"), np.datetime64(event.last, "D")
-        spans = {
-            f"{event.name} before": (first - NEIGHBOUR_DAYS, first - 1),
-            event.name: (first, last),
-            f"{event.name} after": (last + 1, last + NEIGHBOUR_DAYS),
-        }
-        for name, (begin, end) in spans.items():
-            days = columns.setdefault(name, np.zeros(len(weeks)))
-            days += _days_in(weeks, begin, end)
+        by_name.setdefault(event.name, []).append(event)
+    near = np.arange(1, NEIGHBOUR_DAYS + 1)
+    columns: dict[str, Values] = {}
+    for name, of_name in by_name.items():
+        days = _days_of(of_name)
+        before, after = ((days[:, None] + side).ravel() for side in (-near, near))
+        columns[f"{name} before"] = _count_days(np.setdiff1d(before, days), weeks)
+        columns[name] = _count_days(days, weeks)
+        columns[f"{name} after"] = _count_days(np.setdiff1d(after, days), weeks)
     return pd.DataFrame(columns, index=weeks)
 
 
 def holiday_days(events: Sequence[Event], weeks: Days) -> Values:
     """Return how many days of each week are a holiday or an event: [W]."""
+    return _count_days(_days_of(events), weeks)
+
+
+def _days_of(events: Sequence[Event]) -> Days:
+    """Return the days of events, sorted and each once."""
     days = {
         event.first + timedelta(days=n)
         for event in events
         for n in range((event.last - event.first).days + 1)
     }
-    each = np.array(sorted(days), dtype="datetime64[D]")
-    until, before = (np.searchsorted(each, weeks - back, side="right") for back in (0, 7))
+    return np.array(sorted(days), dtype="datetime64[D]")
+
+
+def _count_days(days: Days, weeks: Days) -> Values:
+    """Count the days, which are sorted, in each week: [W]."""
+    until, before = (np.searchsorted(days, weeks - back, side="right") for back in (0, 7))
     return (until - before).astype(np.float64)
-
-
-def _days_in(weeks: Days, first: np.datetime64, last: np.datetime64) -> Values:
-    """Count the days of each week that lie in a span, both ends included."""
-    begin, end = np.maximum(weeks - 6, first), np.minimum(weeks, last)
-    return np.maximum((end - begin).astype(np.int64) + 1, 0).astype(np.float64)
 
 
 def _holidays(country: str, subdivision: str | None, first: int, last: int) -> Iterator[Event]:

@@ -44,10 +44,10 @@ def periods_of(name: str, excluded: Sequence[ExcludedSettings]) -> list[Excluded
 
 
 def fill_gaps(grid: pd.DataFrame, is_gap: "pd.Series[bool]", missing: str) -> pd.DataFrame:
-    """Return weeks with values in their gaps and the column `is_filled`; excluded ones have none.
+    """Return weeks with values in their gaps and the column `is_filled`.
 
-    A line goes through gaps and excluded weeks alike, so `without_excluded` draws it where there
-    are any. Raises DataError if `missing` is "error" and there is a gap.
+    Values of gaps next to excluded weeks are left to `without_excluded`. Raises DataError if
+    `missing` is "error" and there is a gap.
     """
     if not is_gap.any():
         return grid.assign(is_filled=False)
@@ -61,8 +61,6 @@ def fill_gaps(grid: pd.DataFrame, is_gap: "pd.Series[bool]", missing: str) -> pd
         return grid.assign(y=grid["y"].mask(is_gap, 0.0), is_filled=False)
     if missing == "ffill":
         return grid.assign(y=grid.groupby("unique_id")["y"].ffill(), is_filled=is_gap)
-    if (grid["y"].isna() & ~is_gap).any():  # `without_excluded` draws one line through both
-        return grid.assign(is_filled=is_gap)
     # Each series starts and ends with a value, so no gap is filled across two series.
     return grid.assign(y=grid["y"].interpolate(), is_filled=is_gap)
 
@@ -70,15 +68,15 @@ def fill_gaps(grid: pd.DataFrame, is_gap: "pd.Series[bool]", missing: str) -> pd
 def without_excluded(frame: pd.DataFrame, excluded: Sequence[ExcludedSettings]) -> pd.DataFrame:
     """Return rows of `series`, sorted by its key, with made-up values in the excluded weeks.
 
-    They lie on a line between the weeks around them, and so do weeks without a value next to them;
-    at the end of a series they repeat its last value, and at its beginning they are dropped. So is
-    a series of which nothing is left. Raises DataError if periods overlap.
+    They lie on a line between the weeks around them, and so do filled weeks next to them, whose
+    values come from theirs; at the end of a series they repeat its last value, and at its beginning
+    they are dropped. So is a series of which nothing is left. Raises DataError if periods overlap.
     """
     is_excluded = excluded_weeks(frame, excluded)
     if not is_excluded.any():
         return frame
     ids = frame["unique_id"]
-    y = frame["y"].mask(is_excluded)
+    y = frame["y"].mask(_are_made_up(frame, is_excluded))
     before = y.groupby(ids).ffill()
     is_end = y.groupby(ids).bfill().isna()
     is_kept = before.notna()
@@ -87,6 +85,19 @@ def without_excluded(frame: pd.DataFrame, excluded: Sequence[ExcludedSettings]) 
     if "is_filled" in rows:
         rows["is_filled"] |= is_excluded[is_kept]
     return rows.reset_index(drop=True)
+
+
+def _are_made_up(frame: pd.DataFrame, is_excluded: Mask) -> Mask:
+    """Tell which weeks are excluded, or filled in a row with an excluded one: [N]."""
+    if "is_filled" not in frame:
+        return is_excluded
+    codes, _ = pd.factorize(frame["unique_id"])
+    is_unknown = is_excluded | frame["is_filled"].to_numpy(dtype=bool)
+    is_start = np.diff(codes, prepend=-1) != 0
+    is_start |= np.diff(is_unknown, prepend=False)
+    run = np.cumsum(is_start)
+    has_excluded = np.bincount(run, weights=is_excluded) > 0
+    return np.asarray(is_unknown & has_excluded[run], dtype=bool)
 
 
 def _check_overlaps(by_name: dict[str, list[ExcludedSettings]]) -> None:

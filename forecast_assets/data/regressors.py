@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from forecast_assets.config.calendar_settings import RegressorSettings
 from forecast_assets.config.settings import Settings, parse_duration
 from forecast_assets.data.sources import fetch
-from forecast_assets.data.sources.mapping import as_raw_data
+from forecast_assets.data.sources.columns import check_columns
 from forecast_assets.data.sources.request import FetchRequest
 from forecast_assets.data.weekly import week_end
-from forecast_assets.errors import DataError, SourceError, format_list
+from forecast_assets.errors import DataError, format_list
 
 # The `unique_id` of values that hold for all series.
 ALL_SERIES = "*"
@@ -59,10 +59,9 @@ def read_regressors(
     for name, table in settings.regressors.items():
         present = settings.model_copy(update={"source": table.source})
         request = FetchRequest(present, as_of, log=log, every_column=True)
-        try:
+        columns = "`unique_id`, `ds`, `columns` or `available`"
+        with fetch.named_table(f"regressors.{name}", columns=columns):
             rows = _read(name, table, request)
-        except (SourceError, DataError) as error:
-            raise type(error)(_in_table(str(error), f"regressors.{name}")) from error
         if before is not None and table.published is None:
             names = [f"{name}.{column}" for column in table.columns]
             old = before.rows.loc[before.rows["regressor"].isin(names), COLUMNS]
@@ -85,6 +84,8 @@ def _read(name: str, table: RegressorSettings, request: FetchRequest) -> pd.Data
     source = table.source
     rows = fetch.READERS[source.kind](source, request)
     ids: tuple[str, ...] = source.ids
+    needed = [*filter(None, [table.published]), *source.ids, source.ds, *table.columns]
+    check_columns(rows.columns, needed, origin=f"the regressor {name}")
     is_common = table.is_common and UNIQUE_ID not in rows
     if is_common:
         rows = rows.assign(**{ALL_SERIES: "all"})
@@ -93,54 +94,41 @@ def _read(name: str, table: RegressorSettings, request: FetchRequest) -> pd.Data
         ids = (UNIQUE_ID,)
     frames = []
     for column in table.columns:
-        raw = _map(rows, ids, source.ds, column, request, f"the regressor {name}")
+        raw = _map(rows, ids, table, column, request, f"the regressor {name}")
         week = week_end(raw["ds"], request.settings.series.frequency)
         frame = pd.DataFrame(
             {
                 "regressor": f"{name}.{column}",
                 "unique_id": ALL_SERIES if is_common else raw["unique_id"],
                 "ds": week,
-                "known_at": _known_from(week, table, request),
+                "known_at": raw["published"]
+                if table.published
+                else _known_from(week, table, request),
                 "value": raw["y"],
             }
         )
-        if table.published:
-            at = _map(rows, ids, table.published, column, request, f"the regressor {name}")
-            frame["known_at"] = _in_utc(at["ds"].reindex(frame.index), request)
-            frame = frame[frame["known_at"].notna()]
         frames.append(frame if table.published else frame.dropna(subset=["value"]))
     every = pd.concat(frames, ignore_index=True)
     _check_repeats(every, name)
     return every
 
 
-def _in_table(text: str, table: str) -> str:
-    """Name the table of the settings in an error that names `[source]`."""
-    keys = "Correct `unique_id`, `ds`, `columns` or `available` in"
-    text = text.replace("Name the columns that hold unique_id, ds and y in", keys)
-    text = text.replace("[source]", f"[{table}]").replace("`source.", f"`{table}.")
-    return text if table in text else f"[{table}]: {text}"
-
-
 def _map(
     rows: pd.DataFrame,
     ids: tuple[str, ...],
-    time: str,
+    table: RegressorSettings,
     column: str,
     request: FetchRequest,
     origin: str,
 ) -> pd.DataFrame:
-    source = request.settings.source
-    raw = as_raw_data(
+    """Return the usable rows of one column: `unique_id, ds, y, published`."""
+    raw = fetch.map_rows(
         rows,
-        columns={"unique_id": ids, "ds": time, "y": column},
+        request,
+        columns={"unique_id": ids, "ds": table.source.ds, "y": column},
+        published=table.published,
         origin=origin,
-        zone=request.local_zone,
-        quarantine=source.on_bad_rows == "quarantine",
-        frequency=request.settings.series.frequency,
-        decimal=source.decimal,
-        thousands=source.thousands,
-        note=request.note,
+        are_forecasts=True,
     )
     if n_bad := raw["problem"].notna().sum():
         request.log(f"{n_bad} of {len(raw)} rows of {origin} cannot be used and are left out.")

@@ -31,8 +31,8 @@ COLUMNS = ("unique_id", "ds", "y")
 class Vintage:
     """The table `series` as it was known at a time; `read` returns its columns unique_id, ds, y.
 
-    It returns None where nothing could be published then. `digest` is that of its values up
-    to its newest week, if that is known without reading it.
+    A stored one has `is_filled`, too. It returns None where nothing could be published then.
+    `digest` is that of its values up to its newest week, if that is known without reading it.
     """
 
     as_of: datetime
@@ -94,14 +94,16 @@ def stored_vintages(
             if commit.as_of < as_of and (known is None or known[0].as_of <= commit.as_of):
                 versions[interval] = commit, store
 
-    def vintage(commit: Commit, store: Store) -> Vintage:
-        return Vintage(
-            commit.as_of,
-            lambda: store.read([commit], columns=[*COLUMNS]),
-            commit.values_digest,
-        )
+    found = (versions[i] for i in sorted(versions))
+    return [
+        Vintage(commit.as_of, partial(_read_stored, store, commit), commit.values_digest)
+        for commit, store in found
+    ]
 
-    return [vintage(*versions[i]) for i in sorted(versions)]
+
+def _read_stored(store: Store, commit: Commit) -> pd.DataFrame:
+    rows = store.read([commit]).reindex(columns=[*COLUMNS, "is_filled"])
+    return rows.assign(is_filled=rows["is_filled"].eq(other=True))  # 0.1 did not write it
 
 
 def with_present_exclusions(vintages: Sequence[Vintage], settings: Settings) -> list[Vintage]:
@@ -109,7 +111,7 @@ def with_present_exclusions(vintages: Sequence[Vintage], settings: Settings) -> 
     excluded = settings.series.excluded
     if not excluded:
         return list(vintages)
-    return _changed(vintages, lambda frame: without_excluded(frame, excluded))
+    return _changed(vintages, lambda frame: without_excluded(frame, excluded)[[*COLUMNS]])
 
 
 def with_present_totals(

@@ -10,7 +10,13 @@ import dagster as dg
 import pandas as pd
 
 from forecast_assets.defs import checks
-from forecast_assets.errors import ForecastAssetsError, SourceUnavailable, StoreError
+from forecast_assets.defs.metadata import past_week_note
+from forecast_assets.errors import (
+    DeliveryUnavailable,
+    ForecastAssetsError,
+    SourceUnavailable,
+    StoreError,
+)
 
 OWNER = "team:forecast"
 # The second attempt follows about 2 s after the first, the third about 4 s later.
@@ -27,17 +33,23 @@ class Interrupted(dg.DagsterError, dg.DagsterExecutionInterruptedError):
 
 
 @contextmanager
-def fail_fast() -> Iterator[None]:
-    """Fail the step at once on Ctrl-C, a termination, or an error that a retry cannot help."""
+def fail_fast(*, n_retries: int = 0) -> Iterator[None]:
+    """Fail the step at once on Ctrl-C, a termination, or an error that a retry cannot help.
+
+    After the last retry, `n_retries`, it also fails with the message of the error, which the UI
+    shows above its traceback.
+    """
     try:
         yield
     except (dg.DagsterExecutionInterruptedError, KeyboardInterrupt):
         raise Interrupted("The run was interrupted.") from None
     except ForecastAssetsError as error:
         # The subclasses of StoreError are about versions that a retry would not find either.
-        if isinstance(error, SourceUnavailable) or type(error) is StoreError:
+        can_pass = isinstance(error, SourceUnavailable | DeliveryUnavailable)
+        can_pass = can_pass or type(error) is StoreError
+        if can_pass and n_retries < RETRIES.max_retries:
             raise
-        raise dg.Failure(description=str(error), allow_retries=False) from error
+        raise dg.Failure(description=str(error), allow_retries=False) from None
 
 
 def week_asset(
@@ -46,15 +58,24 @@ def week_asset(
     """Decorate a function that returns an asset's frame, or yields its checks and then the frame.
 
     A check that is yielded before the function raises is recorded all the same. The asset waits
-    for the assets `after`, which the function reads itself.
+    for the assets `after`, which the function reads itself. Metadata of a past week begin with a
+    note that it is none of the newest.
     """
 
     def decorate(function: Callable[..., AssetResult | AssetOutputs]) -> dg.AssetsDefinition:
         @functools.wraps(function)
         def run_asset(*args: Any, **kwargs: Any) -> AssetOutputs:
-            with fail_fast():
+            context, store = args[0], kwargs["store"]
+            with fail_fast(n_retries=context.retry_number):
                 outputs = function(*args, **kwargs)
-                yield from [outputs] if isinstance(outputs, dg.MaterializeResult) else outputs
+                for output in [outputs] if isinstance(outputs, dg.MaterializeResult) else outputs:
+                    if isinstance(output, dg.MaterializeResult):
+                        note = past_week_note(
+                            function.__name__, context.run, context.instance, store
+                        )
+                        yield output._replace(metadata={**note, **(output.metadata or {})})
+                    else:
+                        yield output
 
         # With checks Dagster reads this annotation as that of a tuple of outputs.
         signature = inspect.signature(function).replace(return_annotation=inspect.Signature.empty)

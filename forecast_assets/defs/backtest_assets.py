@@ -6,13 +6,13 @@ the cache. How folds are computed is in `backtesting`.
 """
 
 import hashlib
-import inspect
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import astuple
 from typing import Any
 
 import dagster as dg
+import numpy as np
 import pandas as pd
 
 from forecast_assets.backtesting.executor import BacktestExecutor
@@ -22,12 +22,21 @@ from forecast_assets.config.settings import Settings
 from forecast_assets.defs import checks, runs
 from forecast_assets.defs.asset_decorator import OWNER, RETRIES, AssetResult, fail_fast, week_asset
 from forecast_assets.defs.console_logger import report_progress
-from forecast_assets.defs.metadata import asset_result, first_rows, svg_metadata
-from forecast_assets.errors import SettingsError, format_list
+from forecast_assets.defs.metadata import (
+    asset_result,
+    first_rows,
+    past_week_note,
+    svg_metadata,
+)
+from forecast_assets.defs.run_config import refuse_empty_range, report_refusal
+from forecast_assets.errors import format_list
 from forecast_assets.forecasting import leaderboard, selection
 from forecast_assets.forecasting import metrics as scoring
+from forecast_assets.forecasting.eligibility import competing_text, status_of
 from forecast_assets.forecasting.regressor_gains import probable_leak, regressor_gains
+from forecast_assets.forecasting.twins import twins_of
 from forecast_assets.reporting import plots
+from forecast_assets.storage.lineage import BACKTEST
 from forecast_assets.storage.store import Store
 from forecast_assets.storage.versions import previous_versions
 
@@ -40,27 +49,14 @@ Record = dict[str, Any]
 NOT_SHOWN = ("model", "data_version", "spans", "run_id")
 
 
-def partition_models(run: dg.DagsterRun, models: Sequence[str], keys: Sequence[str]) -> list[str]:
-    """Return the models with these partition keys, in the order of the settings.
-
-    Raises SettingsError where there is none: Dagster passes no key for a reversed range.
-    """
-    if not keys:
-        first, last = (run.tags.get(tag) for tag in (runs.RANGE_START_TAG, runs.RANGE_END_TAG))
-        raise SettingsError(
-            f"The range of models {first} to {last} selects none, so no model ran. Give the range"
-            f" in the order of `enabled`: {format_list(models, limit=40)}."
-        )
-    return [name for name in models if name in keys]
-
-
 # The ops keep their names: Dagster re-executes a run of an earlier version by its step keys.
 def _fan_out(
     context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings]
 ) -> Iterator[dg.DynamicOutput[list[str]]]:
     """Open a step for each model of the run, with the model and those after it."""
-    with fail_fast():
-        models = partition_models(context.run, settings.models.enabled, context.partition_keys)
+    with fail_fast(), report_refusal(context.run, context.instance):
+        refuse_empty_range(context.run, settings.models.enabled)
+    models = [name for name in settings.models.enabled if name in context.partition_keys]
     for i, model in enumerate(models):
         yield dg.DynamicOutput(models[i:], mapping_key=model)
 
@@ -109,15 +105,17 @@ def _publish(
     series: pd.DataFrame,
     settings: dg.ResourceParam[Settings],
     compute: dg.ResourceParam[BacktestExecutor],
+    store: dg.ResourceParam[Store],
     **inputs: object,  # noqa: ARG001 - the IO manager records the versions that were read
 ) -> dg.Output[object]:
     """Write each model's predictions as a partition, and show each model's record."""
     by_model = {str(record["model"]): record for record in records}
+    note = past_week_note(BACKTEST, context.run, context.instance, store)
     for model, record in by_model.items():
         if context.run.tags.get(runs.PARTITION_TAG) and not record["n_forecast"]:
             _refuse_without_forecast(record)
         shown = {k: v for k, v in record.items() if v is not None and k not in NOT_SHOWN}
-        context.add_asset_metadata(shown, partition_key=model)
+        context.add_asset_metadata({**note, **shown}, partition_key=model)
     spans = [WorkerSpan(*span) for record in records for span in record["spans"]]
     if spans:
         timeline = svg_metadata(plots.draw_timeline(spans), alt="each worker's models over time")
@@ -144,7 +142,8 @@ def build_backtest_predictions(
     """
     fan_out = dg.op(
         name="fan",
-        ins={name: dg.In(dg.Nothing) for name in after},
+        # Of `series` it needs no value; it is skipped where that failed.
+        ins={name: dg.In(dg.Nothing) for name in ("series", *after)},
         out=dg.DynamicOut(list, io_manager_key="records"),
         retry_policy=RETRIES,
     )(_fan_out)
@@ -153,14 +152,12 @@ def build_backtest_predictions(
     )(_publish)
 
     def backtest_predictions(series: pd.DataFrame, **others: object) -> dg.Output[object]:
-        branches = fan_out(**others).map(lambda models: backtest(models, series))
+        branches = fan_out(series=series, **others).map(lambda models: backtest(models, series))
         return publish(branches.collect(), series, **others)  # type: ignore[no-any-return]
 
-    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
-    parameters = [inspect.Parameter(name, kind) for name in ("series", *after)]
-    backtest_predictions.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     decorate = dg.graph_asset(
         name="backtest_predictions",
+        ins={name: dg.AssetIn() for name in after},
         partitions_def=dg.StaticPartitionsDefinition(list(models)),
         backfill_policy=dg.BackfillPolicy.single_run(),
         description="Forecast every planned fold with every model; one partition per model.",
@@ -173,9 +170,11 @@ def build_backtest_predictions(
 
 
 def _record(result: ModelBacktest) -> Record:
-    failures = result.folds.failures
+    failures, ends = result.folds.failures, np.cumsum([len(each.ends) for each in result.planned])
+    by_series = np.split(result.folds.errors, ends[:-1])
     return {
         "model": result.model,
+        "competed": competing_text([status_of(errors) for errors in by_series if len(errors)]),
         "n_folds": len(result.folds),
         "n_forecast": int(result.folds.is_forecast.sum()),
         "n_fits": result.n_fits,
@@ -215,27 +214,31 @@ def metrics(
     metric = settings.selection.metric
     overall = leaderboard.leaderboard(scores, metric=metric)
     pooled = leaderboard.pooled_statistics(results, computed, overlap=settings.backtest.overlap)
-    means = overall.set_index("model")[metric].dropna()
     ranked = scores.sort_values(["unique_id", metric], kind="stable")
-    gains, leak = regressor_gains(scores, metric=metric), probable_leak(scores, settings)
+    twins = twins_of(overall["model"], settings)
+    gains, leak = regressor_gains(scores, twins, metric=metric), probable_leak(scores, settings)
     if leak:
         context.log.warning(leak)
     return asset_result(
         store.tables["metrics"],
         scores,
         {
+            "overall": first_rows(
+                overall.merge(pooled, on="model"),
+                [metric, "model", "skill_vs_naive", "wins", "may_be_best_overall"],
+            ),
             "score_plot": svg_metadata(plots.draw_scores(scores, metric=metric), alt=metric),
-            "rows": first_rows(ranked, first=["unique_id", "model", metric, "skill_vs_naive"]),
-            "over_all_series": first_rows(overall.merge(pooled, on="model")),
-            "by_weeks_ahead": first_rows(leaderboard.by_horizon(results, computed)),
+            "rows": first_rows(ranked[[metric, "unique_id", "model"]]),
+            "by_week": first_rows(
+                leaderboard.by_horizon(results, computed), ["mase", "model", "h", "bias"]
+            ),
             **({"regressors": first_rows(gains)} if len(gains) else {}),
             **({"probable_leak": leak} if leak else {}),
-            "n_folds_with_vintage": sum(len(folds.vintage_ends) for folds in planned),
+            "n_vintages": sum(len(folds.vintage_ends) for folds in planned),
             "n_scored": int((scores["status"] == "scored").sum()),
             "n_failed": int((scores["status"] == "failed").sum()),
             "n_ineligible": int((scores["status"] == "ineligible").sum()),
             "n_too_few": int((scores["status"] == "too_few").sum()),
-            **{f"{metric}_of_{model}": float(mean) for model, mean in means.items()},
         },
         check=checks.models_complete(scores),
     )
@@ -262,15 +265,16 @@ def best_model(
     metric = settings.selection.metric
     chosen = pd.MultiIndex.from_frame(choice[["unique_id", "model"]])
     scores = metrics.set_index(["unique_id", "model"])[metric].reindex(chosen)
+    counts = choice["model"].value_counts()
     return asset_result(
         store.tables["best_model"],
         choice,
         {
-            "rows": first_rows(choice, first=["unique_id", "model", "score", "reason"]),
-            "policy": settings.selection.policy,
-            "n_better_than_naive": int((choice["skill_vs_naive"] > 0).sum()),
             f"mean_{metric}": float(scores.mean()),
+            "rows": first_rows(choice[["score", "unique_id", "model"]]),
+            "policy": settings.selection.policy,
+            "n_beat_naive": int((choice["skill_vs_naive"] > 0).sum()),
             "n_switched": int(choice["switched"].sum()),
-            **{f"n_by_{model}": n for model, n in choice["model"].value_counts().items()},
+            "models": format_list((f"{name} {n}" for name, n in counts.items()), limit=40),
         },
     )

@@ -14,7 +14,7 @@ from forecast_assets.defs import checks
 from forecast_assets.defs.asset_decorator import AssetOutputs, week_asset
 from forecast_assets.defs.inputs import RunInputs
 from forecast_assets.defs.metadata import asset_result, first_rows
-from forecast_assets.defs.runs import RunContext, run_context_of
+from forecast_assets.defs.runs import RunContext, now, run_context_of
 from forecast_assets.errors import DataError, SourceError
 from forecast_assets.forecasting.benchmark_scores import (
     compare_benchmark,
@@ -66,14 +66,14 @@ def benchmark_forecasts(
 
 
 def _seen_before(store: Store, inputs: RunInputs, *, as_of: datetime) -> pd.DataFrame:
-    """Return the newest version as of a time; a replay adds what the weeks have seen by then.
+    """Return the forecasts made until a time that any run has seen; a replay adds those of weeks.
 
-    The weeks saw a forecast first: their value counts, and not what the source holds now.
+    Who saw a forecast first has its value: it counts, and not what the source holds now.
     """
     table = store.tables[BENCHMARK_FORECASTS]
     others = [known for known in inputs.vintage_stores or () if known.uri != store.uri]
-    found = [(known, newest(known.history(BENCHMARK_FORECASTS))) for known in others]
-    found.append((store, newest(store.history(BENCHMARK_FORECASTS), as_of=as_of)))
+    stores = [*others, store]
+    found = [(known, newest(known.history(BENCHMARK_FORECASTS), as_of=now())) for known in stores]
     frames = [known.read([last]).reindex(columns=table.names) for known, last in found if last]
     known = [frame[frame["made_on"] <= pd.Timestamp(as_of)] for frame in frames]
     if not any(len(frame) for frame in known):

@@ -11,6 +11,7 @@ from forecast_assets.defs import (
     backtest_assets,
     benchmarks,
     data_assets,
+    delivery_assets,
     publication_assets,
     regressor_assets,
 )
@@ -21,7 +22,8 @@ from forecast_assets.defs.metadata import column_schema
 from forecast_assets.defs.override import build_override_job
 from forecast_assets.defs.replay import build_replay_job
 from forecast_assets.defs.resources import backtest_executor
-from forecast_assets.defs.runs import WEEK_TAG, WHOLE_WEEK
+from forecast_assets.defs.run_config import WEEK, build_week
+from forecast_assets.defs.runs import WEEK_TAG, WHOLE_WEEK, now
 from forecast_assets.defs.schedules import JOB, all_models_tags, build_schedule, freshness_policy
 from forecast_assets.defs.sensors.missed_run import build_missed_week
 from forecast_assets.defs.sensors.run_failures import build_alarms
@@ -76,7 +78,10 @@ def build_defs(settings: Settings, inputs: RunInputs | None = None) -> dg.Defini
         *([build_poll(poll, settings, store)] if poll else []),
     ]
     return dg.Definitions(
-        assets=dg.map_asset_specs(lambda spec: _with_settings(spec, store, settings), assets),
+        assets=[
+            *dg.map_asset_specs(lambda spec: _with_settings(spec, store, settings), assets),
+            *delivery_assets.build_deliveries(settings),
+        ],
         jobs=[
             job,
             build_replay_job(settings, store, _week_job),
@@ -97,6 +102,7 @@ def build_defs(settings: Settings, inputs: RunInputs | None = None) -> dg.Defini
             "store": store,
             "inputs": inputs or RunInputs(),
             "compute": backtest_executor,
+            WEEK: build_week(store, clock=now),
         },
     )
 

@@ -81,6 +81,10 @@ OTHER_CHECKS: Mapping[str, tuple[str, str]] = {
         "forecast_accuracy",
         "Last year's forecasts beat naive, and intervals cover what they promise, up to chance.",
     ),
+    "pages_written": (
+        "weekly_report",
+        "Every page of the report was written, and no page of an earlier one was edited.",
+    ),
     "notifications_delivered": ("weekly_report", "Every channel took every notification."),
 }
 
@@ -245,6 +249,13 @@ def notifications_delivered(
     return _result("notifications_delivered", n_problems, bad if n_problems else good)
 
 
+def pages_written(problems: Sequence[str]) -> dg.AssetCheckResult:
+    """Warn about pages that could not be written, and about those that were edited."""
+    good = "Every page was written, and no page of an earlier report was edited."
+    bad = f"The forecast is published all the same. {' '.join(problems)}"
+    return _result("pages_written", len(problems), bad if problems else good)
+
+
 def _result(
     name: str,
     n_problems: int,
@@ -261,8 +272,8 @@ def _result(
         severity=dg.AssetCheckSeverity.ERROR if is_error else dg.AssetCheckSeverity.WARN,
         description=description,
         metadata={
-            "n_problems": n_problems,
             **(metadata or {}),
+            "n_problems": n_problems,
             **({SERIES_KEY: ids} if 0 < len(ids) <= MAX_SERIES else {}),
         },
     )

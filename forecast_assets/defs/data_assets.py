@@ -29,6 +29,11 @@ from forecast_assets.defs import checks
 from forecast_assets.defs.asset_decorator import AssetOutputs, AssetResult, week_asset
 from forecast_assets.defs.inputs import RunInputs
 from forecast_assets.defs.metadata import asset_result, first_rows, svg_metadata
+from forecast_assets.defs.run_config import (
+    refuse_before_data,
+    refuse_empty_range,
+    report_refusal,
+)
 from forecast_assets.defs.runs import HELD_TAG, accepted_version, now, run_context_of
 from forecast_assets.errors import DataError
 from forecast_assets.reporting import plots
@@ -45,6 +50,9 @@ def raw_data(
 ) -> AssetResult:
     """Fetch the source's rows, mapped to `unique_id, ds, y` and otherwise as they came."""
     as_of = run_context_of(context.run, context.instance).as_of
+    with report_refusal(context.run, context.instance):  # before anything is written
+        refuse_before_data(as_of, store)
+        refuse_empty_range(context.run, settings.models.enabled)
     before = previous_rows(store, settings, as_of=as_of)
     rng = Random(context.run.run_id)  # noqa: S311 - spreads the waits between retries
     notes: list[str] = []
@@ -64,8 +72,8 @@ def raw_data(
             "n_series": rows["unique_id"].nunique(),
             "first": str(rows["ds"].min().date()),
             "last": str(rows["ds"].max().date()),
-            "n_rows_set_aside": len(aside),
-            **({"rows_set_aside": first_rows(aside)} if len(aside) else {}),
+            "n_set_aside": len(aside),
+            **({"set_aside": first_rows(aside)} if len(aside) else {}),
         },
     )
 
@@ -109,11 +117,11 @@ def series(
             "n_series": weeks.frame["unique_id"].nunique(),
             **({"n_totals": n_totals} if n_totals else {}),
             "last_week": str(weeks.frame["ds"].max().date()),
-            "n_weeks_filled": weeks.n_filled,
-            **({"n_weeks_excluded": weeks.n_excluded} if weeks.n_excluded else {}),
-            "n_weeks_left_out": weeks.n_partial,
-            "n_rows_left_out": weeks.n_left_out,
-            "n_rows_of_unfinished_weeks": weeks.n_unfinished,
+            "n_filled": weeks.n_filled,
+            **({"n_excluded": weeks.n_excluded} if weeks.n_excluded else {}),
+            "n_partial": weeks.n_partial,
+            "n_left_out": weeks.n_left_out,
+            "n_unfinished": weeks.n_unfinished,
             "data_quality": published_line(findings),
         },
     )

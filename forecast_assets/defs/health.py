@@ -13,14 +13,13 @@ from forecast_assets.backtesting.regressor_problems import RegressorProblem
 from forecast_assets.config.loader import dagster_home
 from forecast_assets.config.settings import Settings
 from forecast_assets.data.quality.evaluate import one_line
-from forecast_assets.data.quality.stored_versions import held_findings
-from forecast_assets.data.regressors import read_regressors
+from forecast_assets.data.quality.stored_versions import last_held_fetch
 from forecast_assets.defs import notifications
-from forecast_assets.defs.regressor_assets import previous_regressors, problems_of
+from forecast_assets.defs.regressor_assets import problems_of, read_table
 from forecast_assets.defs.runs import orphans
 from forecast_assets.defs.schedules import build_schedule, last_due, settled_state
 from forecast_assets.errors import StoreError, format_list
-from forecast_assets.forecasting.held_forecast import held_series_text, newest_held
+from forecast_assets.forecasting.held_forecast import held_series_text, last_held
 from forecast_assets.storage.store import Store
 from forecast_assets.storage.versions import future_forecasts
 from forecast_assets.storage.withdrawals import describe_future
@@ -70,10 +69,9 @@ def check_regressors(
 ) -> tuple[pd.DataFrame, list[RegressorProblem]]:
     """Return the table `regressors` that a run would write now, and what is wrong with it.
 
-    Raises SourceError and DataError as `read_regressors` does.
+    Raises SourceError and DataError as `read_table` does.
     """
-    before = previous_regressors(store, as_of=as_of)
-    table = read_regressors(settings, as_of=as_of, before=before, log=log)
+    table = read_table(settings, store, as_of=as_of, log=log)
     return table, problems_of(table, series, settings)
 
 
@@ -92,15 +90,18 @@ def _unpublished(settings: Settings, store: Store, *, now: datetime) -> Iterator
         )
         yield f"{missing}: the {held}" if held else missing
     elif held:
-        yield f"the newest {held}"
+        yield f"the {held}"
 
 
 def _held(store: Store, *, now: datetime) -> str | None:
     """Say what is held back and why, if anything is."""
-    if findings := held_findings(store, now=now):
-        return f"data are held back, because of {one_line(findings)}"
-    held = newest_held(store, as_of=now)
-    return f"forecast is held back, because of {held_series_text(store, held)}" if held else None
+    if fetch := last_held_fetch(store, now=now):
+        why = f"because of {one_line(fetch.findings)}"
+        return f"data as of {fetch.as_of:%Y-%m-%d %H:%M} UTC are held back, {why}"
+    if held := last_held(store, now=now):
+        why = f"because of {held_series_text(store, held)}"
+        return f"forecast as of {held.as_of:%Y-%m-%d %H:%M} UTC is held back, {why}"
+    return None
 
 
 def _from_the_future(store: Store, *, now: datetime) -> Iterator[str]:

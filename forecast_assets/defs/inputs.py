@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from forecast_assets.backtesting.folds import SeriesFolds, latest_folds
+from forecast_assets.backtesting.known_folds import as_known
 from forecast_assets.backtesting.vintage_folds import History
 from forecast_assets.config.settings import Settings
 from forecast_assets.data import benchmarks
@@ -28,6 +30,9 @@ from forecast_assets.data.vintages import (
 )
 from forecast_assets.defs.runs import RunContext, now
 from forecast_assets.defs.schedules import next_tick
+from forecast_assets.storage.commit import Commit
+from forecast_assets.storage.lineage import ancestors
+from forecast_assets.storage.regressor_table import REGRESSORS
 from forecast_assets.storage.store import Store
 from forecast_assets.storage.tables import table_contracts
 from forecast_assets.storage.versions import resolve_inputs
@@ -71,6 +76,30 @@ def build_store(settings: Settings) -> Store:
         settings.forecast.levels, settings.forecast.quantiles, settings.benchmark_quantiles
     )
     return Store(settings.store_uri, contracts, var=settings.var)
+
+
+def as_scored(
+    folds: Sequence[SeriesFolds],
+    series: pd.DataFrame,
+    settings: Settings,
+    stores: Sequence[Store],
+    scored: Commit,
+) -> Sequence[SeriesFolds]:
+    """Return past folds of `series` with what each saw, as for a version of `metrics`.
+
+    The first store has that version; all of them have vintages.
+    """
+    store, run = stores[0], RunContext(scored.as_of, scored.as_of, (scored.run_id,))
+
+    def regressors() -> pd.DataFrame | None:
+        read = [source for source in ancestors(store, scored) if source.asset == REGRESSORS]
+        newest = max(read, key=lambda source: source.version, default=None)
+        return store.read([store.commit(newest)]) if newest else None
+
+    history = RunInputs(vintage_stores=stores).history(store, settings, run)
+    return as_known(folds, latest_folds(series), settings, history=history, regressors=regressors)[
+        0
+    ]
 
 
 def _source_ids(store: Store, run: RunContext) -> list[str]:

@@ -4,7 +4,7 @@ A step reads what its own run wrote, else the newest version. Partitions always 
 How versions are stored is in `storage`.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import dagster as dg
@@ -15,15 +15,25 @@ from forecast_assets.data.vintages import digest_values
 from forecast_assets.data.weekly import with_is_filled
 from forecast_assets.defs.asset_decorator import fail_fast
 from forecast_assets.defs.metadata import first_rows
-from forecast_assets.defs.runs import run_context_of, tag_start
-from forecast_assets.storage.commit import Commit, span_text
+from forecast_assets.defs.run_config import WEEK
+from forecast_assets.defs.runs import run_context_of, tag_start, tag_week
+from forecast_assets.forecasting.made_with import MadeWith
+from forecast_assets.models.registry import with_regressors
+from forecast_assets.storage.benchmark_tables import BENCHMARK_FORECASTS
+from forecast_assets.storage.commit import Commit, InputVersion, span_text
 from forecast_assets.storage.lineage import check_same_vintage
+from forecast_assets.storage.regressor_table import REGRESSORS
 from forecast_assets.storage.store import Store
 from forecast_assets.storage.versions import resolve_inputs
 
 FORECAST = "next_week_forecast"
 # Every model's step reads it, so it stays in memory from one step to the next.
 CACHED_INPUT = "series"
+# Columns that the page of an asset shows first, if the asset shows no rows itself.
+PAGE_COLUMNS = {
+    "backtest_predictions": ("unique_id", "ds", "h", "y_hat", "error"),
+    "weekly_report": ("file", "n_bytes"),
+}
 # The value of a partitioned asset: its frame by partition.
 FrameByPartition = Callable[[str], pd.DataFrame]
 
@@ -57,6 +67,7 @@ class DeltaVersionIOManager(dg.IOManager):
                 return self._store.read(commits)
             if self._cached is None or self._cached[0] != commits:
                 self._cached = commits, with_is_filled(self._store.read(commits), self._settings)
+                tag_week(step.dagster_run, step.instance, series=self._cached[1])
             return self._cached[1]
 
     def handle_output(
@@ -79,8 +90,9 @@ class DeltaVersionIOManager(dg.IOManager):
                         run_id=step.run_id,
                         as_of=as_of,
                         code_version=context.asset_spec.code_version or "",
-                        inputs=tuple(read.as_input for read in inputs.values()),
+                        inputs=self._read_for(partition, inputs.values()),
                         values_digest=_digest(frame) if asset == CACHED_INPUT else "",
+                        made_with=self._made_with(frame) if asset == FORECAST else "",
                     ),
                 )
                 step.add_asset_metadata(
@@ -88,19 +100,37 @@ class DeltaVersionIOManager(dg.IOManager):
                     metadata=_version_metadata(commit, frame, context.output_metadata, self._store),
                     partition_key=partition,
                 )
+                if commit.asset == CACHED_INPUT:
+                    tag_week(step.dagster_run, step.instance, series=frame)
                 if commit.asset == FORECAST:
                     for observation in _observe_inputs(commit):
                         context.log_event(observation)
 
+    def _read_for(self, model: str | None, inputs: Iterable[Commit]) -> tuple[InputVersion, ...]:
+        """Return the versions that a table was made from: for a model only what its kind reads.
+
+        So a new version of regressors or benchmarks leaves other models as they are.
+        """
+        settings, unused = self._settings, set[str]()
+        if model is not None and not with_regressors([model], settings):
+            unused.add(REGRESSORS)
+        if model is not None and model not in settings.used_benchmarks:
+            unused.add(BENCHMARK_FORECASTS)
+        return tuple(read.as_input for read in inputs if read.asset not in unused)
+
+    def _made_with(self, forecast: pd.DataFrame) -> str:
+        """Return the record of the settings and the code that made a forecast."""
+        return MadeWith.of(forecast, self._settings).to_text()
+
 
 @dg.io_manager(
-    required_resource_keys={"store", "settings"},
+    required_resource_keys={"store", "settings", WEEK},
     description="Reads and writes all assets in one store; each write is a new version.",
 )
 def delta_version_io_manager(context: dg.InitResourceContext) -> DeltaVersionIOManager:
     """Provide the IO manager. Every run needs it, so it also records the run's process."""
     if context.run and context.instance:
-        tag_start(context.run, context.instance)
+        tag_start(context.run, context.instance, settings=context.resources.settings)
     return DeltaVersionIOManager(context.resources.store, context.resources.settings)
 
 
@@ -134,11 +164,15 @@ def _version_metadata(
     partition = f" --partition {commit.partition}" if commit.partition else ""
     command = f"forecast-assets show {commit.asset} --version {commit.version}{partition}"
     return {
-        **({} if "rows" in given else {"rows": first_rows(frame)}),
+        **(
+            {}
+            if "rows" in given
+            else {"rows": first_rows(frame, PAGE_COLUMNS.get(commit.asset, ()))}
+        ),
         "dagster/row_count": dg.MetadataValue.int(commit.n_rows),
         "version": dg.MetadataValue.int(commit.version),
         "as_of": dg.MetadataValue.timestamp(commit.as_of),
         "content_hash": dg.MetadataValue.text(commit.content),
-        "command_to_show_it": dg.MetadataValue.text(command),
+        "show": dg.MetadataValue.text(command),
         "made_from": _input_links(commit, store),
     }

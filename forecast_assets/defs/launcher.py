@@ -3,10 +3,10 @@
 import fcntl
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import dagster as dg
 
@@ -21,8 +21,14 @@ from forecast_assets.defs.build import build_defs
 from forecast_assets.defs.console_logger import console_progress
 from forecast_assets.defs.inputs import RunInputs, build_store
 from forecast_assets.defs.replay import ReplayPlan, find_week, replay
+from forecast_assets.defs.run_config import (
+    AS_OF_TAG,
+    parse_as_of,
+    refuse_before_data,
+    refuse_future,
+)
 from forecast_assets.defs.schedules import JOB
-from forecast_assets.defs.sensors.run_failures import run_notifications
+from forecast_assets.defs.sensors.run_failures import failed_deliveries, run_notifications
 from forecast_assets.errors import StoreError
 from forecast_assets.forecasting.held_forecast import held_series_text, newest_held
 from forecast_assets.storage.commit import Commit
@@ -32,24 +38,32 @@ from forecast_assets.storage.store import Store
 INTERRUPTS = {Interrupted.__name__, dg.DagsterExecutionInterruptedError.__name__}
 
 
+class FinishedWeek(NamedTuple):
+    """The run that published the week, None where it failed, and the deliveries that failed."""
+
+    run_id: str | None
+    undelivered: Sequence[str]
+
+
 def run_week(
     settings: Settings,
     *,
     as_of: str | None,
     write_line: Callable[[str], None],
     is_accepted: bool = False,
-) -> str | None:
-    """Run the week and return the run's id, or None where it failed.
+) -> FinishedWeek:
+    """Run the week and return how it ended.
 
     `write_line` is called with each line of progress. With `is_accepted` the run publishes what is
     held back now, as long as it makes the same again. The run is recorded in DAGSTER_HOME, else in
-    <var>/dagster. Raises SettingsError where `as_of` is not a past time, KeyboardInterrupt where it
-    was interrupted.
+    <var>/dagster. Raises RunRefusedError where `as_of` is no time of a past week,
+    KeyboardInterrupt where the run was interrupted.
     """
-    given = None if as_of is None else runs.parse_as_of(as_of)
-    tags = {} if given is None else {runs.AS_OF_TAG: given.isoformat()}
-    runs.refuse_future(given or runs.now(), at=runs.now())
-    store = build_store(settings)
+    given, store = None if as_of is None else parse_as_of(as_of), build_store(settings)
+    tags = {} if given is None else {AS_OF_TAG: given.isoformat()}
+    if given:
+        refuse_future(given, at=runs.now())
+        refuse_before_data(given, store)
     tags |= _accept_tag(store, given or runs.now(), write_line) if is_accepted else {}
     prewarm(settings, store, as_of=given or runs.now())
     job = build_defs(settings).resolve_job_def(JOB)
@@ -69,7 +83,10 @@ def run_week(
             _send_notifications(result.run_id, settings, instance)
         except StoreError as error:  # notifications never fail the week
             write_line(f"  The notifications of this run were not sent. {error}")
-    return result.run_id if result.success else None
+    failed = [event.step_key for event in result.all_events if event.is_step_failure]
+    undelivered = [] if result.success else failed_deliveries(failed)
+    is_published = result.success or bool(undelivered)
+    return FinishedWeek(result.run_id if is_published else None, undelivered)
 
 
 def replay_weeks(

@@ -66,7 +66,8 @@ def with_problems(week: summary.WeeklyReport, settings: Settings) -> summary.Wee
         checks.intervals_and_skill(week.accuracy_check, benchmarks=week.benchmark_problems),
     ]
     findings = with_policy(week.findings, "hold", "warn")
-    problems = [f"The data are unusual: {published_line(findings)}. “The data” has the details."]
+    unusual = f"The data are unusual: {published_line(findings)}."
+    problems = [f"{unusual} “The data”, with the scores, has the details."]
     failures = [str(result.description) for result in results if not result.passed]
     leak = probable_leak(week.metrics, settings)
     found = [*(problems if findings else []), *failures, *([leak] if leak else [])]
@@ -74,13 +75,20 @@ def with_problems(week: summary.WeeklyReport, settings: Settings) -> summary.Wee
 
 
 def report_notifications(
-    week: summary.WeeklyReport, store: Store, settings: Settings, *, folder: str, version: str
+    week: summary.WeeklyReport,
+    store: Store,
+    settings: Settings,
+    *,
+    folder: str,
+    version: str,
+    has_files: bool = True,
 ) -> tuple[list[Addressed], list[pd.DataFrame]]:
     """Return the notifications of a report, to each reader on the series of their rule.
 
     A report on some series has only their problems, and its severity follows from these. `version`
     is the data version of the forecast: the same forecast is not sent twice. Also return the files
-    written for partial reports, as rows of weekly_report.
+    written for partial reports, as rows of weekly_report. Without files, where the folder could not
+    be written, nothing is attached.
     """
 
     @functools.cache
@@ -93,20 +101,20 @@ def report_notifications(
     addressed: list[Addressed] = []
     files = []
     for patterns, urls in report_recipients(settings, severity_of=severity_of).items():
-        edition, path = edition_of(patterns), f"{folder}/report.html"
+        edition, pages = edition_of(patterns), store.var / folder
         if edition.forecast.empty:
             continue
-        if patterns != ALL_SERIES:
+        if has_files and patterns != ALL_SERIES:
             digest = hashlib.blake2b(repr(patterns).encode(), digest_size=4).hexdigest()
             files.append(store.write_report_files(f"{folder}/for_{digest}", render.render(edition)))
-            path = f"{folder}/for_{digest}/report.html"
+            pages = pages / f"for_{digest}"
         notification = Notification(
             id=report_id(version, patterns),
             event="report",
             severity=severity_of(patterns),
             title=edition.title,
             text=render.render_brief(edition),
-            files=(store.var / path,),
+            files=(pages / "report.html", pages / "details.html") if has_files else (),
             series=patterns,
         )
         addressed.append((notification, urls))

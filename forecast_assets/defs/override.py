@@ -50,7 +50,7 @@ def build_override_job(settings: Settings, store: Store) -> dg.JobDefinition:
             if published.forecast:
                 rows = store.read([published.forecast])
                 first = ["unique_id", "y_hat", "override", "override_by"]
-                metadata = {"rows": first_rows(rows.drop(columns="members"), first=first)}
+                metadata = {"rows": first_rows(rows.drop(columns="members"), first)}
                 context.log_event(dg.AssetObservation(FORECAST, metadata=metadata))
 
     @dg.job(

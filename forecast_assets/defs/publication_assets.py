@@ -6,20 +6,25 @@ The choice of models is in `backtest_assets`.
 import functools
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 
 import dagster as dg
 import numpy as np
 import pandas as pd
 
 from forecast_assets.backtesting.executor import BacktestExecutor
+from forecast_assets.config.forecast_settings import column_suffix
 from forecast_assets.config.settings import Settings
-from forecast_assets.data.hierarchy import count_children
-from forecast_assets.data.quality.stored_versions import findings_of
 from forecast_assets.data.weekly import with_is_filled
 from forecast_assets.defs import benchmarks, checks, notifications
 from forecast_assets.defs.asset_decorator import AssetOutputs, AssetResult, week_asset
 from forecast_assets.defs.inputs import RunInputs
-from forecast_assets.defs.metadata import asset_result, first_rows, svg_metadata
+from forecast_assets.defs.metadata import (
+    asset_result,
+    first_rows,
+    svg_metadata,
+    with_intervals,
+)
 from forecast_assets.defs.runs import (
     HELD_TAG,
     RunContext,
@@ -29,20 +34,19 @@ from forecast_assets.defs.runs import (
 )
 from forecast_assets.defs.schedules import last_tick, refuse_withdrawn
 from forecast_assets.errors import DataError, VersionPrunedError
-from forecast_assets.forecasting import forecast, held_forecast, live_accuracy, overrides
-from forecast_assets.reporting import plots, render, summary
+from forecast_assets.forecasting import forecast, held_forecast, live_accuracy, moves, overrides
+from forecast_assets.reporting import plots, stored_weeks
 from forecast_assets.storage import tables
 from forecast_assets.storage.commit import Commit
 from forecast_assets.storage.lineage import BACKTEST
 from forecast_assets.storage.store import Store
-from forecast_assets.storage.tables import CHOSEN, interval_columns
+from forecast_assets.storage.tables import CHOSEN
 from forecast_assets.storage.versions import (
     latest_per_content,
     newest,
     resolve_inputs,
     valid_versions,
 )
-from forecast_assets.storage.withdrawals import drop_withdrawn, withdrawal_of_week
 
 
 @week_asset(group="forecast", kind="numpy", code_version="2")
@@ -79,22 +83,28 @@ def next_week_forecast(
         context.instance.add_run_tags(context.run.run_id, {HELD_TAG: version})
         yield checks.champions_used(week.rows, best_model, policy=policy, is_held=True)
         raise DataError(held_forecast.hold_message(week.rows, best_model, data_version=version))
-    rows = overrides.with_overrides(week.rows if week.is_held else week.published, store)
-    given = ["override"] if "override" in rows else []
-    first = ["unique_id", "y_hat", *given, "model", *interval_columns(levels)]
+    published = week.rows if week.is_held else week.published
+    before = moves.previous_forecast(store, week=tables.target_week(published), as_of=run.as_of)
+    moved = moves.with_moves(published, week.newest_folds, before, settings)
+    rows = overrides.with_overrides(moved, store)
+    is_given = "override" in rows and bool(rows["override"].notna().any())
+    given = ["override"] if is_given else []
+    intervals = [f"{column_suffix(level)} %" for level in levels]
+    columns = ["unique_id", "y_hat", *given, *intervals][:4]
     fan_chart = plots.draw_forecast(rows, series, levels=levels)
     yield asset_result(
         table,
         rows,
         {
             "forecast_plot": svg_metadata(fan_chart, alt="each series and its forecast"),
-            "rows": first_rows(rows.drop(columns="members"), first=first),
+            "rows": first_rows(with_intervals(rows, levels)[columns]),
             "week": str(tables.target_week(rows)),
             "n_series": rows["unique_id"].nunique(),
-            "n_forecasts_not_by_champion": int((~rows["rung"].isin(CHOSEN)).sum()),
-            "n_series_left_out": best_model["unique_id"].nunique() - rows["unique_id"].nunique(),
+            "n_not_champion": int((~rows["rung"].isin(CHOSEN)).sum()),
+            "n_left_out": best_model["unique_id"].nunique() - rows["unique_id"].nunique(),
             **({"n_overridden": int(rows["override"].notna().sum())} if given else {}),
             **_reconciliation(week.reconciliation),
+            **_moves(rows),
         },
         check=checks.champions_used(rows, best_model, policy=policy),
     )
@@ -103,6 +113,15 @@ def next_week_forecast(
 def _reconciliation(evidence: pd.DataFrame | None) -> dict[str, dg.MetadataValue]:
     """Return the past errors by level, and the method they speak for; empty without totals."""
     return {} if evidence is None else {"reconciliation": first_rows(evidence)}
+
+
+def _moves(rows: pd.DataFrame) -> dict[str, dg.MetadataValue]:
+    """Return the three largest parts of what moved the forecasts, the furthest first."""
+    largest = moves.largest_moves(rows)
+    size = largest[[name for name in moves.COLUMNS if name != moves.MOVED_FROM]].abs().sum()
+    parts = size[size > 0].sort_values(ascending=False).index[:3]
+    table = first_rows(largest[["unique_id", "change", *parts]])
+    return {} if largest.empty else {"what_moved": table}
 
 
 def _versions_before(store: Store, run: RunContext) -> list[str]:
@@ -180,7 +199,10 @@ def forecast_accuracy(
             **_by_person(scored, series),
             **benchmarks.comparison_metadata(scored, series, settings),
             "rolling_quarter": first_rows(by_quarter),
-            "rows": first_rows(scored.sort_values("ds", ascending=False, kind="stable")),
+            "rows": first_rows(
+                scored.sort_values("ds", ascending=False, kind="stable"),
+                ["unique_id", "ds", "y", "y_hat", "error"],
+            ),
         },
         check=checks.intervals_and_skill(check, benchmarks=problems),
     )
@@ -219,58 +241,55 @@ def weekly_report(
     forecast_accuracy: pd.DataFrame,
     settings: dg.ResourceParam[Settings],
     store: dg.ResourceParam[Store],
-) -> AssetResult:
-    """Report the week on one page, for readers without this UI, and send it to them."""
+    inputs: dg.ResourceParam[RunInputs],
+) -> AssetOutputs:
+    """Report the week on pages for readers without this UI, and send them its first page."""
     run = run_context_of(context.run, context.instance)
-    commit, data = (
-        resolve_inputs(store, asset, partitions=None, runs=run.runs, as_of=run.as_of)[0]
+    tables_read = {
+        "next_week_forecast": next_week_forecast,
+        "best_model": best_model,
+        "metrics": metrics,
+        "series": series,
+        "forecast_accuracy": forecast_accuracy,
+    }
+    sources = {
+        asset: resolve_inputs(store, asset, partitions=None, runs=run.runs, as_of=run.as_of)[0]
         for asset in ("next_week_forecast", "series")
-    )
-    accuracy = drop_withdrawn(store, forecast_accuracy)
-    withdrawal = withdrawal_of_week(store, series["ds"].max().date())
-    week = notifications.with_problems(
-        summary.WeeklyReport(
-            forecast=next_week_forecast,
-            series=series,
-            best_model=best_model,
-            metrics=metrics,
-            accuracy=accuracy,
-            accuracy_check=live_accuracy.check_accuracy(
-                accuracy, series, levels=settings.forecast.levels
-            ),
-            levels=settings.forecast.levels,
-            metric=settings.selection.metric,
-            n_windows=settings.backtest.n_windows,
-            run_id=context.run.run_id,
-            units=settings.series.units,
-            findings=findings_of(store, data, settings),
-            made_from=f"next_week_forecast {commit.version}, made from {commit.made_from}",
-            withdrawn=withdrawal.text if withdrawal else "",
-            excluded=settings.series.excluded,
-            n_children=count_children(series),
-            benchmarks=tuple(settings.benchmark),
-            benchmark_problems=benchmarks.find_problems(accuracy, series, settings, store, run),
-        ),
-        settings,
-    )
-    folder = f"reports/{tables.target_week(next_week_forecast)}_{context.run.run_id[:8]}"
-    texts = render.render(week)
-    files = [store.write_report_files(folder, texts)]
-    addressed: Sequence[notifications.Addressed] = ()
+    }
+    report = stored_weeks.compose(store, settings, tables_read, sources)
+    problems = benchmarks.find_problems(report.accuracy, series, settings, store, run)
+    week = notifications.with_problems(replace(report, benchmark_problems=problems), settings)
+    folder_name = f"{tables.target_week(next_week_forecast)}_{context.run.run_id[:8]}"
+    folder = f"reports/{folder_name}"
     # Not the run's start: a run that re-executes another may have begun weeks ago.
     at = now()
+    pages = stored_weeks.write_pages(
+        store, settings, week, folder=folder, as_of=run.as_of, now=at, has_site=not inputs.is_replay
+    )
+    files = [pages.files]
+    addressed: Sequence[notifications.Addressed] = ()
     # The report of a past week is not sent.
     if run.as_of >= last_tick(settings, until=at):
         addressed, partial = notifications.report_notifications(
-            week, store, settings, folder=folder, version=commit.data_version
+            week,
+            store,
+            settings,
+            folder=folder,
+            version=sources["next_week_forecast"].data_version,
+            has_files=len(pages.files) > 0,
         )
         files += partial
-    return asset_result(
+    places = {
+        "report": dg.MetadataValue.url(settings.report.link_to(f"{folder_name}/report.html")),
+        "file": dg.MetadataValue.path(store.var / folder / "report.html"),
+    }
+    yield checks.pages_written(pages.problems)
+    yield asset_result(
         store.tables["weekly_report"],
         pd.concat(files, ignore_index=True),
         {
-            "report": dg.MetadataValue.path(store.var / folder / "report.html"),
-            "report_text": dg.MetadataValue.md(texts["report.md"]),
+            **(places if len(pages.files) else {}),
+            "report_text": dg.MetadataValue.md(pages.texts["report.md"]),
         },
         check=notifications.send_reports(addressed, settings, now=at),
     )

@@ -1,6 +1,6 @@
 """Dagster asset `regressors` of the group `data`, where the settings have `[regressors.NAME]`."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from functools import partial
 
@@ -35,24 +35,17 @@ def regressors(
     inputs: dg.ResourceParam[RunInputs],
 ) -> AssetOutputs:
     """Read what is known of each week, and since when; refuse missing values."""
-    as_of = run_context_of(context.run, context.instance).as_of
-    table = read_regressors(
-        settings,
-        as_of=as_of,
-        # A replay reads what the published weeks saw, also the changes after its tick.
-        before=previous_regressors(
-            inputs.vintage_stores[-1] if inputs.is_replay and inputs.vintage_stores else store,
-            as_of=None if inputs.is_replay else as_of,
-        ),
-        changed_at=now() if inputs.is_replay else None,
-        log=context.log.warning,
+    as_of, log = run_context_of(context.run, context.instance).as_of, context.log.warning
+    stores = inputs.vintage_stores if inputs.is_replay else None
+    table = read_table(
+        settings, stores[-1] if stores else store, as_of=as_of, is_replay=inputs.is_replay, log=log
     )
     problems = problems_of(table, series, settings)
     yield checks.known_ahead(problems)
     if blocking := [problem for problem in problems if problem.is_blocking]:
         raise DataError(_missing_message(blocking))
     for problem in problems:
-        context.log.warning(problem.text)
+        log(problem.text)
     yield asset_result(
         store.tables[REGRESSORS],
         table,
@@ -64,10 +57,27 @@ def regressors(
     )
 
 
-def previous_regressors(store: Store, *, as_of: datetime | None) -> Previous | None:
-    """Return the newest valid version as of a time, or of all, if there is any."""
-    commit = newest(valid_versions(store, REGRESSORS), as_of=as_of)
-    return Previous(store.read([commit]), commit.as_of) if commit else None
+def read_table(
+    settings: Settings,
+    store: Store,
+    *,
+    as_of: datetime,
+    is_replay: bool = False,
+    log: Callable[[str], None],
+) -> pd.DataFrame:
+    """Read the table `regressors` as known at a time, knowing what the runs of a store read.
+
+    A replay, and a week that is older than the newest version, reads what these runs saw by then
+    and no later change. Raises SourceError and DataError.
+    """
+    last = newest(valid_versions(store, REGRESSORS, as_of=now()))
+    return read_regressors(
+        settings,
+        as_of=as_of,
+        before=Previous(store.read([last]), last.as_of) if last else None,
+        changed_at=now() if is_replay or (last and last.as_of > as_of) else None,
+        log=log,
+    )
 
 
 def problems_of(

@@ -20,6 +20,7 @@ from forecast_assets.defs import runs
 from forecast_assets.defs.asset_decorator import Interrupted
 from forecast_assets.defs.console_logger import console_progress, failure_cause
 from forecast_assets.defs.inputs import RunInputs, build_store
+from forecast_assets.defs.run_config import AS_OF_TAG, parse_as_of, refuse_future
 from forecast_assets.defs.schedules import deadline, last_tick, settled_state, ticks_between
 from forecast_assets.errors import DataError, SettingsError, format_list
 from forecast_assets.storage.store import Store
@@ -27,7 +28,7 @@ from forecast_assets.storage.tables import FORECAST
 from forecast_assets.storage.versions import valid_versions
 
 # What does not change a number of a replayed week.
-NOT_COMPARED = {"store", "notify", "compute"}
+NOT_COMPARED = {"store", "notify", "compute", "deliver", "report"}
 # The last asset: with it a week is complete.
 LAST_ASSET = "weekly_report"
 PAUSE_SECONDS = 30.0
@@ -84,7 +85,7 @@ def replay(
     anything but this replay, and DataError where a tick cannot be replayed; the weeks before it
     stay.
     """
-    runs.refuse_future(plan.last, at=runs.now())
+    refuse_future(plan.last, at=runs.now())
     main, ticks = build_store(settings), plan.ticks(settings)
     replayed = _replay_settings(settings, plan)
     store = build_store(replayed)
@@ -116,11 +117,10 @@ def replay(
     for n, tick in enumerate(left):
         _wait(find_week, write_line, sleep)
         _run_tick(job, tick, run_ids(tick))
-        seconds = time.monotonic() - began
-        n_left = len(left) - n - 1
+        minutes = (time.monotonic() - began) / (n + 1) * (len(left) - n - 1) / 60
         write_line(
             f"{n + 1} of {len(left)}: the week as of {tick:%Y-%m-%d %H:%M} UTC;"
-            f" {seconds / (n + 1) * n_left / 60:.0f} minutes left"
+            f" {minutes:.0f} minutes left"
         )
     return store
 
@@ -154,12 +154,11 @@ def parse_weeks(text: str) -> int:
 
 
 def _replay_settings(settings: Settings, plan: ReplayPlan) -> Settings:
-    """Return the settings of a replayed week: another store and folder, and no notifications."""
+    """Return the settings of a replayed week: another store and folder; nobody receives it."""
     var = settings.var / "replay"
     uri = settings.resolve_path(plan.store) if plan.store else str(var / "store")
-    return settings.model_copy(
-        update={"var": var, "store": StoreSettings(uri=uri), "notify": NotifySettings()}
-    )
+    nobody = {"notify": NotifySettings(), "deliver": {}}
+    return settings.model_copy(update={"var": var, "store": StoreSettings(uri=uri), **nobody})
 
 
 def _check_store(
@@ -226,7 +225,7 @@ def _run_tick(job: dg.JobDefinition, tick: datetime, run_id: str) -> None:
             result = job.execute_in_process(
                 instance=instance,
                 run_id=run_id,
-                tags={runs.AS_OF_TAG: tick.isoformat()},
+                tags={AS_OF_TAG: tick.isoformat()},
                 raise_on_error=False,
                 run_config={"loggers": {"progress": {}}},
             )
@@ -273,8 +272,8 @@ def build_replay_job(settings: Settings, store: Store, build_job: BuildJob) -> d
         runs.tag_start(context.run, context.instance)
         given = context.op_config
         plan = ReplayPlan(
-            runs.parse_as_of(given["from"]),
-            runs.parse_as_of(given["to"]),
+            parse_as_of(given["from"]),
+            parse_as_of(given["to"]),
             parse_weeks(given["every"]),
             given.get("store"),
             given["vintages"],

@@ -18,10 +18,11 @@ from forecast_assets.backtesting.cache import FoldCache
 from forecast_assets.backtesting.dask_pool import DaskPool, n_workers_here
 from forecast_assets.backtesting.executor import BacktestExecutor, prewarm
 from forecast_assets.backtesting.vintage_folds import History
-from forecast_assets.config.settings import ComputeSettings, Settings
+from forecast_assets.config.compute_settings import ComputeSettings
+from forecast_assets.config.settings import Settings
 from forecast_assets.defs.benchmarks import read_forecasts
-from forecast_assets.defs.runs import run_context_of
-from forecast_assets.errors import ComputeError, SettingsError
+from forecast_assets.defs.runs import context_of, run_context_of
+from forecast_assets.errors import ComputeError, RunRefusedError
 from forecast_assets.storage.regressor_table import REGRESSORS
 from forecast_assets.storage.versions import resolve_inputs
 
@@ -61,8 +62,8 @@ def backtest_executor(context: dg.InitResourceContext) -> Iterator[BacktestExecu
         )
         try:
             if run and context.instance:
-                with suppress(SettingsError):  # the steps refuse an invalid `as_of`
-                    as_of = run_context_of(run, context.instance).as_of
+                with suppress(RunRefusedError):  # the steps refuse an invalid `as_of`
+                    as_of = context_of(run, context.instance).as_of
                     prewarm(settings, context.resources.store, as_of=as_of)
             yield executor
         finally:

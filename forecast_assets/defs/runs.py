@@ -6,17 +6,29 @@ Nothing else in the package asks for the time.
 import os
 import socket
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import dagster as dg
+import pandas as pd
 import psutil
 
-from forecast_assets.errors import SettingsError
+from forecast_assets.config.settings import Settings
+from forecast_assets.data.weekly import newest_week
+from forecast_assets.defs.run_config import (
+    AS_OF_TAG,
+    RANGE_END_TAG,
+    RANGE_START_TAG,
+    given_as_of,
+    refuse_future,
+    report_refusal,
+)
+from forecast_assets.errors import RunRefusedError
 from forecast_assets.storage.tables import ASSETS
 
-AS_OF_TAG = "forecast_assets/as_of"  # the time up to which a run knows data
+TARGET_TAG = "week"  # the week that a run forecasts, for people
 # The data version to publish although it was held back, or the value below for the newest one.
 ACCEPT_TAG = "forecast_assets/accept"
 ACCEPTED = "yes"
@@ -28,10 +40,10 @@ AUTOMATION_TAGS = {LATE_TAG, "dagster/schedule_name", "dagster/sensor_name"}
 PROCESS_TAG = "forecast_assets/process"  # the run's id, then its process
 WEEK_TAG = "forecast_assets/week"  # the queue runs one run with this tag at a time
 REPLAY_JOB = "replay"
+DELIVERY_GROUP = "delivery"  # the group and the first part of the keys of what delivers
+DELIVERY_STEP = f"{DELIVERY_GROUP}__"  # how Dagster begins the names of their steps
 WHOLE_WEEK, STALE_PART = "whole", "the rest"
 PARTITION_TAG = "dagster/partition"
-RANGE_START_TAG = "dagster/asset_partition_range_start"
-RANGE_END_TAG = "dagster/asset_partition_range_end"
 
 STARTED_STATUSES = [
     dg.DagsterRunStatus.STARTING,
@@ -58,14 +70,20 @@ class RunContext:
 
 
 def run_context_of(run: dg.DagsterRun, instance: dg.DagsterInstance) -> RunContext:
-    """Return a run's context; without a tag `as_of` is when it, or its first parent, was created.
+    """Return the context of a run in progress, as `context_of`; report its refusal."""
+    with report_refusal(run, instance):
+        return context_of(run, instance)
 
-    Raises SettingsError where the tag is not a past time, and where the run carries both a single
-    partition and the range of all: Dagster would run the one and plan all.
+
+def context_of(run: dg.DagsterRun, instance: dg.DagsterInstance) -> RunContext:
+    """Return a run's context; `as_of` is given, or when the run or its first parent was created.
+
+    Raises RunRefusedError where the given one is not a past time, and where the run carries both a
+    single partition and the range of all: Dagster would run the one and plan all.
     """
     if PARTITION_TAG in run.tags and RANGE_START_TAG in run.tags:
         model = run.tags[PARTITION_TAG]
-        raise SettingsError(
+        raise RunRefusedError(
             f"The partition {model} was selected for a run of the models"
             f" {run.tags[RANGE_START_TAG]} to {run.tags[RANGE_END_TAG]}. Nothing ran, because the"
             f" run would publish less than it plans. For the whole week leave the partition empty,"
@@ -76,43 +94,20 @@ def run_context_of(run: dg.DagsterRun, instance: dg.DagsterInstance) -> RunConte
     first = run.root_run_id or run.run_id
     record = instance.get_run_record_by_id(first) or instance.get_run_record_by_id(run.run_id)
     if record is None:
-        raise SettingsError(f"The Dagster instance has no record of the run {run.run_id}.")
+        raise RunRefusedError(f"The Dagster instance has no record of the run {run.run_id}.")
     made_at = record.create_timestamp.astimezone(UTC)
-    tag = run.tags.get(AS_OF_TAG)
-    as_of = made_at if tag is None else parse_as_of(tag)
+    as_of = given_as_of(run) or made_at
     refuse_future(as_of, at=made_at)
     chain = dict.fromkeys([run.run_id, run.parent_run_id, run.root_run_id])
     return RunContext(as_of, made_at, [run_id for run_id in chain if run_id])
 
 
 def run_as_of(record: dg.RunRecord, instance: dg.DagsterInstance) -> datetime:
-    """Return a run's `as_of` in UTC; where the run refuses its tag, when it was created."""
+    """Return a run's `as_of` in UTC; where the run is refused, when it was created."""
     try:
-        return run_context_of(record.dagster_run, instance).as_of
-    except SettingsError:
+        return context_of(record.dagster_run, instance).as_of
+    except RunRefusedError:
         return record.create_timestamp.astimezone(UTC)
-
-
-def parse_as_of(text: str) -> datetime:
-    """Read an ISO 8601 time, in UTC where it names no time zone. Raises SettingsError."""
-    try:
-        as_of = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise SettingsError(
-            f"`as_of` is {text!r}, which is not an ISO 8601 time. Nothing ran. Write it as"
-            f" 2026-11-23 or 2026-11-23T06:00:00+01:00."
-        ) from error
-    return (as_of if as_of.tzinfo else as_of.replace(tzinfo=UTC)).astimezone(UTC)
-
-
-def refuse_future(as_of: datetime, *, at: datetime) -> None:
-    """Raise SettingsError where `as_of` is later than `at`."""
-    if as_of > at:
-        raise SettingsError(
-            f"`as_of` is {as_of.isoformat()}, which is in the future. Nothing ran, because a"
-            f" forecast from the future does not count as published. Give a past time, or none for"
-            f" now."
-        )
 
 
 def held_version(run: dg.DagsterRun) -> str | None:
@@ -168,16 +163,31 @@ def selected_assets(run: dg.DagsterRun) -> set[str]:
     return {key.to_user_string() for key in run.asset_selection or ()}
 
 
-def tag_start(run: dg.DagsterRun, instance: dg.DagsterInstance) -> None:
+def tag_start(
+    run: dg.DagsterRun, instance: dg.DagsterInstance, *, settings: Settings | None = None
+) -> None:
     """Record on a run the process that it runs in, and remove the hold that it inherits.
 
-    A re-execution inherits its parent's tags, so the process's tag has the run's id.
+    A re-execution inherits its parent's tags, so the process's tag has the run's id. With the
+    settings of a week, also record its `as_of`, if it was given, and the week that it forecasts.
     """
     tags = {PROCESS_TAG: f"{run.run_id} {process_identity(os.getpid())}"}
     is_inherited = not run.tags.get(PROCESS_TAG, "").startswith(run.run_id)
     if is_inherited and held_version(run):
         tags[HELD_TAG] = NOT_HELD
+    if settings:
+        with suppress(RunRefusedError):  # its first step says so
+            as_of = context_of(run, instance).as_of
+            week = newest_week(as_of, settings) + timedelta(weeks=1)
+            tags |= {AS_OF_TAG: as_of.isoformat()} if given_as_of(run) else {}
+            tags[TARGET_TAG] = week.isoformat()
     instance.add_run_tags(run.run_id, tags)
+
+
+def tag_week(run: dg.DagsterRun, instance: dg.DagsterInstance, *, series: pd.DataFrame) -> None:
+    """Record on a run the week after the newest one of its data, which it forecasts."""
+    week = series["ds"].max().date() + timedelta(weeks=1)
+    instance.add_run_tags(run.run_id, {TARGET_TAG: week.isoformat()})
 
 
 def orphans(instance: dg.DagsterInstance) -> list[dg.DagsterRun]:

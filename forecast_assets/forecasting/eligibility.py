@@ -11,8 +11,15 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from forecast_assets.backtesting.folds import TOO_SHORT, SeriesFolds, is_declined, possible_ends
+from forecast_assets.backtesting.folds import (
+    NOT_FOR,
+    TOO_SHORT,
+    SeriesFolds,
+    is_declined,
+    possible_ends,
+)
 from forecast_assets.config.settings import BacktestSettings
+from forecast_assets.errors import format_list
 from forecast_assets.models.base import Values
 from forecast_assets.storage.table_rules import STATUSES
 
@@ -28,6 +35,22 @@ MAX_COMPETING_FOLDS = 26
 HAS = re.compile(r" and has (them at )?\d.*$")
 # How the column `reason` of a model that failed on a series begins.
 N_FAILED = re.compile(r"^\d+ of \d+ forecasts: ")
+
+
+def competing_text(outcomes: Sequence[tuple[str, str | None]]) -> str:
+    """Say on how many series a model competes, and why not on the others: the status and reason.
+
+    For example: "0 of 21 series: needs 104 weeks".
+    """
+    text = f"{sum(status != INELIGIBLE for status, _ in outcomes)} of {len(outcomes)} series"
+    reasons = [needs_text(str(reason)) for status, reason in outcomes if status == INELIGIBLE]
+    return f"{text}: {format_list(dict.fromkeys(reasons), limit=2)}" if reasons else text
+
+
+def needs_text(reason: str) -> str:
+    """Return what a model needs: the reason why it does not suit a series, without its length."""
+    text = HAS.sub("", reason.removeprefix(TOO_SHORT).removeprefix(NOT_FOR))
+    return re.sub(r"\b(?:it )?needs (\d+) values\b", r"needs \1 weeks", text)
 
 
 def too_few_weeks(folds: SeriesFolds, backtest: BacktestSettings) -> str | None:
@@ -60,9 +83,14 @@ def status_of(errors: NDArray[np.object_]) -> tuple[str, str | None]:
         return FAILED, f"{len(failures)} of {n_left} forecasts: {failures[0]}"
     if messages:
         return INELIGIBLE, str(messages[0])
-    if n_left < min(MAX_COMPETING_FOLDS, -(-len(errors) // 2)):
+    if n_left < folds_needed(len(errors)):
         return INELIGIBLE, _too_short_for_most(str(errors[0]), n_left, len(errors))
     return SCORED, None
+
+
+def folds_needed(n_planned: int) -> int:
+    """Return on how many of the planned folds a model must be able to forecast to compete."""
+    return min(MAX_COMPETING_FOLDS, -(-n_planned // 2))
 
 
 def _too_short_for_most(error: str, n_left: int, n: int) -> str:

@@ -3,9 +3,9 @@
 A model's weight at a cutoff depends only on folds whose target weeks were over by then. The members
 of an ensemble forecast every fold of the series since it was long enough for them; except for the
 best subset they are the few with the lowest mean absolute error so far, on the series and on the
-whole panel, over naive's on the same folds. In weeks with a holiday they know of it: see `twins`.
-Which ensemble is best by evidence is decided in `evidence`; choosing among candidates belongs to
-`selection`.
+whole panel, over naive's on the same folds. In weeks with a large holiday they know of it: see
+`twins`. Which ensemble is best by evidence is decided in `evidence`; choosing among candidates
+belongs to `selection`.
 
 The mean and the median of a few diverse models are hard to beat (Petropoulos & Svetunkov (2020), A
 simple combination of univariate models, International Journal of Forecasting 36:110-115); those of

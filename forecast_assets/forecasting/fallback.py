@@ -41,6 +41,12 @@ class Attempt(NamedTuple):
     members: Sequence[str]  # of an ensemble: the models that forecast; else empty
     problem: str | None  # in words that follow the model's name
     left_out: Sequence[str] = ()  # members whose forecast is not plausible, with their problem
+    weights: Sequence[float] = ()  # of the members
+
+    @property
+    def unequal_weights(self) -> Sequence[float]:
+        """Return the weights of the members unless they are equal."""
+        return self.weights if len({*self.weights}) > 1 else ()
 
     @property
     def is_number(self) -> bool:
@@ -162,9 +168,10 @@ class LatestForecasts:
             return Attempt(name, rung, nothing, (), "has no member that forecasts")
         members = [*compress(weights, is_able)]
         y_hat = np.stack([self._y_hat[model][unique_id] for model in members])
-        columns = np.array([weights[model] for model in members])[:, None]
-        pooled = COMBINATIONS[name].pool(y_hat[:, None], columns)[0]
-        return Attempt(name, rung, pooled, members, self._implausible(unique_id, pooled), left_out)
+        shares = [weights[model] for model in members]
+        pooled = COMBINATIONS[name].pool(y_hat[:, None], np.array(shares)[:, None])[0]
+        problem = self._implausible(unique_id, pooled)
+        return Attempt(name, rung, pooled, members, problem, left_out, shares)
 
     def _problem(self, unique_id: str, model: str) -> str | None:
         """Return the problem of a model that ran on a series: it failed, or is implausible."""

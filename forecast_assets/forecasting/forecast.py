@@ -28,6 +28,7 @@ from forecast_assets.forecasting.fallback import (
 )
 from forecast_assets.forecasting.fold_blocks import as_weeks
 from forecast_assets.forecasting.intervals import half_widths
+from forecast_assets.forecasting.moves import NewestFolds
 from forecast_assets.forecasting.scale_choice import as_published
 from forecast_assets.forecasting.volatility import is_non_negative, volatility_at_cutoffs
 from forecast_assets.models.base import Values
@@ -47,6 +48,7 @@ class WeekForecast(NamedTuple):
     missing: Sequence[str] = ()
     is_held: bool = False
     reconciliation: pd.DataFrame | None = None  # its errors by level; None without `[hierarchy]`
+    newest_folds: NewestFolds | None = None  # of the backtest; None where it was not read
 
     @property
     def published(self) -> pd.DataFrame:
@@ -101,7 +103,8 @@ def forecast(
     n_left_out = len(implausible) + len(missing)
     is_held = policy != "publish" and is_many(n_left_out, len(chosen))
     frame = rows.assign(made_at=made_at, as_of=as_of)
-    return WeekForecast(frame, implausible, missing, is_held, evidence)
+    folds = NewestFolds.of(results)
+    return WeekForecast(frame, implausible, missing, is_held, evidence, folds)
 
 
 def select_attempts(
@@ -135,6 +138,7 @@ def _to_rows(
     """
     models = [made.model for made in used]
     members = [", ".join(made.members) or None for made in used]
+    weights = [", ".join(map(repr, made.unequal_weights)) or None for made in used]
     candidates = {*models, settings.selection.combination}
     published = as_published(add_ensembles(results, candidates), settings)
     levels = settings.forecast.all_levels
@@ -160,6 +164,7 @@ def _to_rows(
             "backtest_mae": mae.ravel(),
             "model": np.repeat(models, horizon),
             "members": np.repeat(np.array(members, dtype=object), horizon),
+            "weights": np.repeat(np.array(weights, dtype=object), horizon),
             "rung": np.repeat([made.rung for made in used], horizon),
             "reason": np.repeat(np.array(why, dtype=object), horizon),
             "last_published": np.repeat([value.published for value in last], horizon),

@@ -49,6 +49,18 @@ def newest_held(store: Store, *, as_of: datetime) -> Commit | None:
     return held
 
 
+def last_held(store: Store, *, now: datetime) -> Commit | None:
+    """Return the forecast that is held back, the newest or that of the last run; None if none is.
+
+    The last run may have been of a past week. Raises StoreError.
+    """
+    held = [commit for commit in store.history(HELD_FORECAST) if commit.as_of <= now]
+    published = [commit.written_at for commit in store.history(FORECAST) if commit.written_at]
+    last = held[-1] if held else None
+    is_last = last and last.written_at and all(last.written_at > at for at in published)
+    return newest_held(store, as_of=now) or (last if is_last else None)
+
+
 def is_held_forecast_current(store: Store, *, now: datetime) -> bool:
     """Tell whether the newest choice of models made the forecast that is held back."""
     held = newest_held(store, as_of=now)

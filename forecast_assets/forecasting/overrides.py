@@ -42,6 +42,7 @@ class Published(NamedTuple):
     row: Override
     override: Commit
     forecast: Commit | None
+    deliveries: tuple[str, ...] = ()
 
     @property
     def text(self) -> str:
@@ -50,6 +51,7 @@ class Published(NamedTuple):
             shown = "No forecast has this week yet; the first one that does will show it."
         else:
             command = rebuild_command([("forecast_accuracy", None), ("weekly_report", None)])
+            command += "".join(f" && forecast-assets deliver {name}" for name in self.deliveries)
             shown = (
                 f"{FORECAST} {self.forecast.version} shows it, and so will the report: the sensor"
                 f" stale_assets makes it again, or\n{command}"
@@ -81,9 +83,16 @@ def override(store: Store, settings: Settings, row: Override) -> Published:
         return Published(row, appended, None)
     # The rows were made by that run, from the same versions.
     again = Commit(
-        FORECAST, None, commit.run_id, commit.as_of, commit.code_version, inputs=commit.inputs
+        FORECAST,
+        None,
+        commit.run_id,
+        commit.as_of,
+        commit.code_version,
+        inputs=commit.inputs,
+        made_with=commit.made_with,
     )
-    return Published(row, appended, store.write(with_overrides(before, store), again))
+    written = store.write(with_overrides(before, store), again)
+    return Published(row, appended, written, tuple(settings.deliver))
 
 
 def with_overrides(forecast: pd.DataFrame, store: Store) -> pd.DataFrame:

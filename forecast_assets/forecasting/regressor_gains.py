@@ -1,5 +1,7 @@
 """Measure by how much models are better with regressors, and whether that is plausible."""
 
+from collections.abc import Iterable
+
 import numpy as np
 import pandas as pd
 
@@ -14,8 +16,12 @@ IMPLAUSIBLE_GAIN = 0.9
 MIN_FOLDS = 4
 
 
-def regressor_gains(metrics: pd.DataFrame, *, metric: str) -> pd.DataFrame:
+def regressor_gains(
+    metrics: pd.DataFrame, twins: Iterable[tuple[str, str]], *, metric: str
+) -> pd.DataFrame:
     """Compare each model with regressors with its twin without: one row each, most helpful first.
+
+    `twins` are those of `twins_of`; pairs without a score are left out.
 
     `without` and `with_regressors` are means of the metric over the series on which both are
     scored, `gain` is by how much the second is lower, as a share, and `n_better` counts the series
@@ -24,7 +30,9 @@ def regressor_gains(metrics: pd.DataFrame, *, metric: str) -> pd.DataFrame:
     scored = metrics[metrics["status"] == SCORED]
     scores = scored.pivot(index="unique_id", columns="model", values=metric)
     rows = []
-    for plain, name in twins_of(scores.columns):
+    for plain, name in twins:
+        if not {plain, name} <= {*scores.columns}:
+            continue
         pair = scores[[plain, name]].dropna()
         before, after = pair.mean()
         is_better = pair[name] < pair[plain]
@@ -44,7 +52,7 @@ def probable_leak(metrics: pd.DataFrame, settings: Settings) -> str:
     scored = metrics[(metrics["status"] == SCORED) & (metrics["n_real"] >= MIN_FOLDS)]
     errors = scored.pivot(index="unique_id", columns="model", values="mae")
     texts = []
-    for plain, name in twins_of(errors.columns) if undated else ():
+    for plain, name in twins_of(errors.columns, settings) if undated else ():
         pair = errors[[plain, name]].dropna()
         found = pair.index[pair[name] < (1 - IMPLAUSIBLE_GAIN) * pair[plain]]
         if len(found):

@@ -14,10 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from forecast_assets.backtesting.folds import SeriesFolds
+from forecast_assets.config.settings import Settings
 from forecast_assets.data.calendar import NEIGHBOURS
 from forecast_assets.forecasting.weekly_losses import WeeklyLosses
 from forecast_assets.models.base import Positions, Values
-from forecast_assets.models.registry import WITH_REGRESSORS
+from forecast_assets.models.registry import WITH_REGRESSORS, with_regressors
 
 # Standard errors by which models are clearly worse. With fewer weeks a standard error says little.
 CLEARLY_WORSE = 2
@@ -33,11 +34,11 @@ LARGE = 1.5
 MAX_SERIES = 1000
 
 
-def twins_of(models: Iterable[str]) -> list[tuple[str, str]]:
+def twins_of(models: Iterable[str], settings: Settings) -> list[tuple[str, str]]:
     """Return the pairs of a model without and with regressors, sorted by the second."""
     names = set(models)
-    pairs = [(name.removesuffix(WITH_REGRESSORS), name) for name in sorted(names)]
-    return [(plain, name) for plain, name in pairs if plain != name and plain in names]
+    pairs = [(n.removesuffix(WITH_REGRESSORS), n) for n in sorted(with_regressors(names, settings))]
+    return [(plain, name) for plain, name in pairs if plain in names]
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,7 +154,7 @@ def _leading_losses(
 ) -> Values:
     """Return the losses [2, W] of the best model that knows, and of the best of all.
 
-    Best is who had the lowest loss in the weeks with a holiday that were over by then. Both losses
+    Best is who had the lowest loss in such weeks that were over by then. Both losses
     are on the folds that both models have; NaN in other weeks, and where none was known.
     """
     every = zip(y_hat, is_own, strict=True)

@@ -1,44 +1,37 @@
 """Turn a week into the values that the templates print: texts, charts and rows of tables.
 
-`summarize` prepares the rows, formats and sentences that all files share; `build_context` and
-`build_brief_context` add what one file needs. Markup does not belong here: see `templates`.
+What all files share is in `overview`. Markup does not belong here: see `templates`.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from forecast_assets.config.forecast_settings import column_suffix
 from forecast_assets.data.excluded import periods_of
 from forecast_assets.data.quality.evaluate import with_policy
 from forecast_assets.data.quality.finding import Finding
 from forecast_assets.errors import format_list
-from forecast_assets.forecasting.benchmark_scores import Comparison
 from forecast_assets.forecasting.eligibility import TOO_FEW
 from forecast_assets.forecasting.leaderboard import leaderboard
-from forecast_assets.reporting import comparisons, narrative, plots
+from forecast_assets.reporting import comparisons, narrative, plain_words, plots
+from forecast_assets.reporting.explanation import moves_context
 from forecast_assets.reporting.number_format import MISSING, format_score
+from forecast_assets.reporting.overview import MAX_FULL, MAX_ROWS, Summary
+from forecast_assets.reporting.series_pages import series_url
 from forecast_assets.reporting.summary import (
     WeeklyReport,
-    displayed_levels,
     format_miss,
     given_number,
     interval_outcome,
     is_overridden,
     model_label,
     override_texts,
-    summarize_series,
     total_label,
 )
-from forecast_assets.storage.tables import CHAMPION, PINNED, interval_columns, target_week
+from forecast_assets.storage.tables import CHAMPION, interval_columns, target_week
 
-# Up to this number of series, all are written out with a chart each.
-MAX_FULL = 30
-# Of more series, only the most surprising are written out. Rows of every other list, too.
-MAX_ROWS = 20
 # Weeks ahead in the table; the charts show all.
 MAX_WEEKS_AHEAD = 8
 MAX_FINDINGS = 8
@@ -48,43 +41,8 @@ MAX_REASONS = 5
 Context = dict[str, Any]
 
 
-@dataclass(frozen=True)
-class Summary:
-    """What all files of a report share: its series, those written out, and the first sentences."""
-
-    rows: pd.DataFrame
-    shown: pd.DataFrame
-    levels: Sequence[float]
-    lead: Sequence[str]
-    attention: Sequence[str]
-    benchmarks: Sequence[Comparison] = ()
-
-
-def summarize(report: WeeklyReport, *, max_full: int = MAX_FULL) -> Summary:
-    """Summarize each series, choose the ones to write out, and write the first sentences."""
-    rows = summarize_series(report)
-    levels = displayed_levels(report.levels)
-    shown = rows
-    if len(rows) > max_full:
-        is_top = rows["unique_id"].isin(report.n_children) & rows.get("parent", rows["h"]).isna()
-        by_surprise = rows.assign(is_top=is_top).sort_values(
-            ["is_top", "surprise"], ascending=False, kind="stable"
-        )
-        shown = by_surprise.head(MAX_ROWS)
-    pairs = zip(rows["unique_id"], rows["format"], rows["y_hat"] - rows["last_y"], strict=True)
-    changes = {name: number_format.signed(change) for name, number_format, change in pairs}
-    newest = rows[rows["is_newest"]]
-    lead = [
-        narrative.next_week_sentence(newest, changes),
-        narrative.last_week_sentence(newest, levels[0], withdrawn=report.withdrawn),
-        *map(comparisons.benchmark_sentence, compared := comparisons.of_benchmarks(report)),
-        narrative.accuracy_sentence(report),
-    ]
-    return Summary(rows, shown, levels, lead, narrative.attention(report, rows), compared)
-
-
 def build_context(report: WeeklyReport, summary: Summary) -> Context:
-    """Return every value that `report.html` and `report.md` use."""
+    """Return every value that `report.html`, `details.html` and `report.md` use."""
     is_long = len(summary.rows) > MAX_FULL
     rows = _row_texts(report, summary)
     return {
@@ -94,16 +52,21 @@ def build_context(report: WeeklyReport, summary: Summary) -> Context:
         "made_from": report.made_from,
         "n_series": len(summary.rows),
         "is_long": is_long,
-        "lead": summary.lead,
+        "expected": summary.expected,
+        "sure": [*summary.sure, plain_words.model_sentence(report)],
+        "changed": plain_words.changes(report, summary.last_week),
         "attention": summary.attention,
+        "data_whole": plain_words.data_sentence(report, summary.rows),
+        "ranges": plain_words.range_labels(summary.levels),
+        "has_published": bool(summary.shown["miss"].notna().any()),
         "overrides": override_texts(report.forecast, report.units)[:MAX_ROWS],
         **comparisons.build_context(report, summary.benchmarks),
-        "has_pinned": bool((report.forecast["rung"] == PINNED).any()),
         "levels": [column_suffix(level) for level in summary.levels],
         "drawn_levels": narrative.join_words([column_suffix(level) for level in report.levels]),
         "rows": rows,
         "charts": _charts(report, summary, rows),
         "weeks_ahead": _weeks_ahead(report, summary),
+        **moves_context(report.forecast, dict(summary.rows[["unique_id", "format"]].to_numpy())),
         "horizon": int(report.forecast["h"].max()),
         "track_record": narrative.track_record(report, summary.levels),
         "n_published": len(report.accuracy),
@@ -117,7 +80,7 @@ def build_context(report: WeeklyReport, summary: Summary) -> Context:
 def build_brief_context(report: WeeklyReport, summary: Summary) -> Context:
     """Return every value that `report.brief.md` uses."""
     return {
-        "lead": summary.lead,
+        "lead": [summary.expected, *filter(None, [summary.last_week]), *summary.sure],
         "attention": summary.attention,
         "overrides": override_texts(report.forecast, report.units)[:MAX_ROWS],
         "rows": _row_texts(report, summary),
@@ -129,7 +92,7 @@ def build_brief_context(report: WeeklyReport, summary: Summary) -> Context:
 def _row_texts(report: WeeklyReport, summary: Summary) -> list[Context]:
     """Return the texts of the shown rows; `week` is set where it is not the newest."""
     texts, newest = [], target_week(report.forecast)
-    for row in summary.shown.to_dict("records"):
+    for i, row in zip(summary.shown.index, summary.shown.to_dict("records"), strict=True):
         number_format = row["format"]
         week, outcome = row["ds"].date(), interval_outcome(row, summary.levels)
         ends = [[row[name] for name in interval_columns([level])] for level in summary.levels]
@@ -149,6 +112,9 @@ def _row_texts(report: WeeklyReport, summary: Summary) -> list[Context]:
                 "published": number_format.text(row["was_y_hat"]),
                 "miss": format_miss(row["miss"], number_format),
                 "outcome": outcome,
+                "plain_outcome": plain_words.outcome_words(row, summary.levels),
+                "look": summary.reasons[i],
+                "url": series_url(row["unique_id"]),
                 "is_outside": outcome.startswith("outside"),
                 "surprise": MISSING if np.isnan(row["surprise"]) else f"{row['surprise']:.1f}",
             }
@@ -241,7 +207,7 @@ def _models(report: WeeklyReport, *, is_long: bool) -> Context:
             {**group, "models": format_list(group["models"])} for group in left_out[:MAX_REASONS]
         ],
         "n_left_out": len(left_out),
-        "regressors": narrative.regressors_sentence(report.metrics, report.metric),
+        "regressors": narrative.regressors_sentence(report),
         "few_folds": narrative.few_folds(report.series, report.metrics, report.n_windows),
         "n_too_few": len(too_few),
         "too_few": format_list(map(narrative.bidi_isolate, too_few), limit=narrative.MAX_NAMES),

@@ -26,6 +26,7 @@ MAX_NAMES = 3
 NUMBER = re.compile(r"\d+(\.\d+)?")
 RIGHT_TO_LEFT = {"R", "AL", "RLE", "RLO", "RLI", "LRE", "LRO", "LRI"}
 FIRST_STRONG_ISOLATE, POP_ISOLATE = "\u2068", "\u2069"
+NO_TRACK_RECORD = "There is no track record yet: the ranges rest on tests with past weeks."
 
 
 def join_words(words: Sequence[str]) -> str:
@@ -74,38 +75,35 @@ def next_week_sentence(rows: pd.DataFrame, changes: Mapping[str, str]) -> str:
 
 
 def last_week_sentence(rows: pd.DataFrame, level: float, *, withdrawn: str = "") -> str:
-    """Count the values of last week inside their interval of the level, of `summarize_series`.
+    """Count the values of last week inside their likely range, of `summarize_series`; may be empty.
 
     `withdrawn` describes the forecast for last week that was withdrawn, if it was.
     """
     suffix = column_suffix(level)
     judged = rows[rows["miss"].notna()]
     if judged.empty:
-        if withdrawn:
-            return f"Last week's forecast was withdrawn: that {withdrawn}."
-        return "There was no forecast for last week."
+        return f"Last week's forecast was withdrawn: that {withdrawn}." if withdrawn else ""
     low, high = judged[f"was_lo_{suffix}"], judged[f"was_hi_{suffix}"]
     has_interval = low.notna()
     if not has_interval.any():
-        return "Last week's forecasts had no interval."
+        return "Last week's forecasts had no range."
     is_inside = ((low <= judged["last_y"]) & (judged["last_y"] <= high))[has_interval]
     n, n_inside = len(is_inside), int(is_inside.sum())
     if n == 1:
         side = "inside" if n_inside else "outside"
-        return f"Last week's value was {side} the {suffix} % interval of its forecast."
+        return f"Last week's value was {side} the likely range of its forecast."
     return (
         f"Last week, {n_inside:,} of {n:,} values {'was' if n_inside == 1 else 'were'} inside their"
-        f" {suffix} % interval; about {round(n * level / 100):,} were expected."
+        f" likely range; about {round(n * level / 100):,} were expected."
     )
 
 
 def accuracy_sentence(report: WeeklyReport) -> str:
     """Compare published forecasts with repeating the last value, and name significant problems."""
     if report.accuracy.empty:
-        return "No published forecast can be checked yet, so there is no track record."
+        return NO_TRACK_RECORD
     check = report.accuracy_check
-    summary = live_accuracy.summary(report.accuracy, report.series, levels=report.levels)
-    relative_error = float(summary["over_naive"].iloc[0])
+    relative_error = float(report.live_summary["over_naive"])
     n_weeks = report.accuracy["ds"].nunique()
     sentence = f"Over {n_weeks} week{'s' * (n_weeks > 1)} of published forecasts"
     if np.isfinite(relative_error):
@@ -117,7 +115,7 @@ def accuracy_sentence(report: WeeklyReport) -> str:
         return f"{sentence}. More than chance explains: {'; '.join(check.problems)}."
     if check.n_weeks < check.n_needed:
         return f"{sentence}; {check.n_needed} weeks are needed for a verdict."
-    return f"{sentence}; no deviation is larger than chance explains."
+    return f"{sentence}; chance explains every difference from what was promised."
 
 
 def attention(report: WeeklyReport, rows: pd.DataFrame) -> list[str]:
@@ -223,9 +221,10 @@ def revisions_sentence(metrics: pd.DataFrame) -> str:
     )
 
 
-def regressors_sentence(metrics: pd.DataFrame, metric: str) -> str:
+def regressors_sentence(report: WeeklyReport) -> str:
     """Say which models the calendar and the regressors helped, and by how much; may be empty."""
-    gains = regressor_gains(metrics, metric=metric).dropna(subset=["gain"])
+    gains = regressor_gains(report.metrics, report.twins, metric=report.metric)
+    gains = gains.dropna(subset=["gain"])
     if gains.empty:
         return ""
     texts = [
@@ -237,7 +236,7 @@ def regressors_sentence(metrics: pd.DataFrame, metric: str) -> str:
     ]
     return (
         f"The calendar and the regressors are used where they help. With them, the mean"
-        f" {metric.upper()} is, against the same model without: {'; '.join(texts)}."
+        f" {report.metric.upper()} is, against the same model without: {'; '.join(texts)}."
     )
 
 
@@ -266,10 +265,8 @@ def track_record(report: WeeklyReport, levels: Sequence[float]) -> list[dict[str
     """
     if report.accuracy.empty:
         return []
-    tables = (live_accuracy.summary, live_accuracy.rolling_summary)
-    so_far, quarter = (
-        table(report.accuracy, report.series, levels=levels).iloc[0] for table in tables
-    )
+    so_far = report.live_summary
+    quarter = live_accuracy.rolling_summary(report.accuracy, report.series, levels=levels).iloc[0]
     chosen = report.best_model[["unique_id", "model"]].merge(
         report.metrics, on=["unique_id", "model"]
     )

@@ -29,7 +29,7 @@ MAX_CHARTS = 12
 MAX_OPACITY = 0.5
 # Pixels.
 PAGE_WIDTH, SCORE_HEIGHT, MODEL_HEIGHT, BAR_HEIGHT = 990, 26, 22, 16
-LEGEND_COLUMNS, MAX_WORKER_NAME = 4, 14
+MAX_WORKER_NAME = 14
 # A shorter gap in the timeline is invisible.
 MIN_GAP_SECONDS = 0.05
 
@@ -55,9 +55,14 @@ def draw_scores(metrics: Frame, *, metric: str) -> str:
     by_id = _first_series(scored)
     kinds = _model_kinds(scored, metrics["model"], metric=metric)
     logs = np.log10(scored[metric].to_numpy()) if len(scored) else np.array([0.0, 1.0])
-    top = 30 + 16 * math.ceil(len(kinds) / LEGEND_COLUMNS)
+    columns = svg.legend_columns(kinds, PAGE_WIDTH - 210 - 190)
+    top = 30 + svg.LEGEND_HEIGHT * math.ceil(len(kinds) / columns)
     chart = _row_chart(logs, len(by_id), SCORE_HEIGHT, left=210, right=190, top=top, bottom=36)
-    chart.legend(kinds, top=14, columns=LEGEND_COLUMNS)
+    chart.legend(kinds, top=14)
+    marks = svg.log_ticks(*svg.bounds(logs))
+    for value in marks:
+        x = math.log10(value)
+        chart.segment("grid", (x, x), (-float(max(len(by_id), 1)), 0.0))
     for i, (unique_id, rows) in enumerate(by_id.items()):
         y = -i - 0.5
         chart.rule(y)
@@ -68,7 +73,7 @@ def draw_scores(metrics: Frame, *, metric: str) -> str:
         best = min(scores, key=scores.__getitem__)
         chart.dot("ring", math.log10(scores[best]), y, radius=8)
         chart.text(chart.right + 16, chart.y_px(y) + 4, best, kind="title")
-    for value in svg.log_ticks(*svg.bounds(logs)):
+    for value in marks:
         x = chart.x_px(math.log10(value))
         chart.text(x, chart.bottom + 14, si_format(value), anchor="middle")
     note = f"{metric} (lower is better; the best is ringed)"
@@ -86,7 +91,7 @@ def draw_timeline(spans: Sequence[WorkerSpan]) -> str:
     chart = _row_chart(x, len(models), MODEL_HEIGHT, left=190, right=20, top=44, bottom=30)
     chart.text(10, 20, f"{seconds:.1f} seconds on {len(workers)} workers", kind="title")
     names = {f"worker {name}"[-MAX_WORKER_NAME:]: _hue(i) for i, name in enumerate(workers[:8])}
-    chart.legend(names, top=36, columns=svg.N_HUES)
+    chart.legend(names, top=36)
     for i, model in enumerate(models):
         chart.text(chart.left - 8, chart.y_px(-i) + 12, model, anchor="end")
     lane = BAR_HEIGHT / MODEL_HEIGHT / len(workers)

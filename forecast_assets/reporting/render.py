@@ -6,7 +6,6 @@ Sending and storing them does not belong here.
 import base64
 import functools
 import hashlib
-import json
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -15,9 +14,10 @@ import numpy as np
 import pandas as pd
 
 from forecast_assets.config.forecast_settings import column_suffix
-from forecast_assets.reporting import context
+from forecast_assets.reporting import context, overview
 from forecast_assets.reporting.narrative import bidi_isolate
 from forecast_assets.reporting.number_format import format_percent
+from forecast_assets.reporting.series_pages import to_script_json
 from forecast_assets.reporting.summary import WeeklyReport, model_label
 from forecast_assets.reporting.svg import STYLE
 from forecast_assets.storage.tables import interval_columns
@@ -26,27 +26,46 @@ from forecast_assets.storage.tables import interval_columns
 ENTITIES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", "|": "&#124;", "~": "&#126;"})
 
 
-def render(report: WeeklyReport) -> dict[str, str]:
-    """Return the files of the report by name: report.html and report.md."""
-    summary = context.summarize(report)
-    values = context.build_context(report, summary)
-    environment = _environment()
-    style, script = (_source(environment, f"report.{suffix}") for suffix in ("css", "js"))
-    style = STYLE + style
-    policy = f"default-src 'none'; style-src {_csp_hash(style)}"
-    if values["is_long"]:
-        policy += f"; script-src {_csp_hash(script)}"
-        values["all_rows"] = all_rows_json(summary)
-    page = {"style": style, "script": script, "policy": policy}
+def render(report: WeeklyReport, *, site: str = "") -> dict[str, str]:
+    """Return the files of the report by name: report.html, details.html and report.md.
+
+    `site` leads from their folder to that of the index, with a slash at the end. Without it, the
+    pages have no links to the index and the series.
+    """
+    summary = overview.summarize(report)
+    values = {**context.build_context(report, summary), "site": site}
+    rows = all_rows_json(summary) if values["is_long"] else ""
+    scripts = ["numbers.js", "table.js", "all_rows.js"] if values["is_long"] else []
     return {
-        "report.html": environment.get_template("report.html").render(values, **page),
-        "report.md": environment.get_template("report.md").render(values),
+        "report.html": render_page("report.html", scripts, **values, all_rows=rows),
+        "details.html": render_page("details.html", [], **values),
+        "report.md": _environment().get_template("report.md").render(values),
     }
+
+
+def render_page(name: str, scripts: Sequence[str], *, is_site: bool = False, **values: Any) -> str:
+    """Render a page with its style and scripts, and a policy that allows nothing else.
+
+    A page of the site may also load scripts from its own folder.
+    """
+    style = STYLE + template_source("report.css")
+    script = "".join(map(template_source, scripts))
+    policy = f"default-src 'none'; style-src {_csp_hash(style)}"
+    own = " 'self' file:" if is_site else ""
+    policy += f"; script-src {_csp_hash(script)}{own}" if script else ""
+    page = {"style": style, "script": script, "policy": policy}
+    return str(_environment().get_template(name).render(values, **page))
+
+
+def template_source(name: str) -> str:
+    """Return a template file without rendering it."""
+    environment = _environment()
+    return str(environment.loader.get_source(environment, name)[0])
 
 
 def render_brief(report: WeeklyReport) -> str:
     """Return the week as a short Markdown message for mail or chat, with at most 20 series."""
-    summary = context.summarize(report, max_full=context.MAX_ROWS)
+    summary = overview.summarize(report, max_full=overview.MAX_ROWS)
     values = context.build_brief_context(report, summary)
     return str(_environment().get_template("report.brief.md").render(values))
 
@@ -58,7 +77,7 @@ def forecast_rows(forecast: pd.DataFrame, series: pd.DataFrame) -> list[dict[str
     return [{str(name): value for name, value in row.items()} for row in rows]
 
 
-def all_rows_json(summary: context.Summary) -> str:
+def all_rows_json(summary: overview.Summary) -> str:
     """Return all rows, column by column, as JSON that is safe inside a `script` element."""
     rows = summary.rows
     low, high = interval_columns(summary.levels[:1])
@@ -70,7 +89,9 @@ def all_rows_json(summary: context.Summary) -> str:
 
     models = [model_label(*pair) for pair in zip(rows["model"], rows["rung"], strict=True)]
     units = [number_format.unit for number_format in rows["format"]]
-    model_names, unit_names = sorted(set(models)), sorted(set(units))
+    model_names, unit_names, looks = (
+        sorted(set(some)) for some in (models, units, summary.reasons)
+    )
     columns = {
         "models": model_names,
         "units": unit_names,
@@ -85,11 +106,10 @@ def all_rows_json(summary: context.Summary) -> str:
         "miss": numbers("miss"),
         "surprise": numbers("surprise", [1] * len(rows)),
         "model": [model_names.index(model) for model in models],
+        "looks": looks,
+        "look": list(map({text: i for i, text in enumerate(looks)}.__getitem__, summary.reasons)),
     }
-    text = json.dumps(columns, separators=(",", ":"), allow_nan=False)
-    for character in "<>&":
-        text = text.replace(character, f"\\u{ord(character):04x}")
-    return text
+    return to_script_json(columns)
 
 
 def escape_markdown(text: str) -> str:
@@ -120,13 +140,9 @@ def _environment() -> Any:
         "cell": escape_markdown,
         "percent": format_percent,
         "integer": "{:,}".format,
+        "capitalize_first": lambda text: text[:1].upper() + text[1:],
     }
     return environment
-
-
-def _source(environment: Any, name: str) -> str:
-    """Return a template file without rendering it."""
-    return str(environment.loader.get_source(environment, name)[0])
 
 
 def _csp_hash(text: str) -> str:

@@ -6,6 +6,7 @@ Sentences about all series do not belong here: see `narrative`.
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, Self
 
 import numpy as np
@@ -14,6 +15,7 @@ import pandas as pd
 from forecast_assets.config.forecast_settings import column_suffix
 from forecast_assets.config.series_settings import ExcludedSettings, matches_any
 from forecast_assets.data.quality.finding import Finding
+from forecast_assets.forecasting import live_accuracy
 from forecast_assets.forecasting.live_accuracy import LiveAccuracyCheck, check_accuracy
 from forecast_assets.reporting.number_format import MISSING, NumberFormat, choose_format, unit_of
 from forecast_assets.storage.tables import CHAMPION, interval_columns, target_week
@@ -33,7 +35,8 @@ class WeeklyReport:
     asset checks, `findings` those about the data; `made_from` names the versions behind the
     forecast. `withdrawn` tells when, by whom and why the forecast for last week was withdrawn.
     `excluded` are the periods of `[[series.excluded]]`, `benchmarks` the names of `[benchmark.*]`;
-    `n_children` counts the children of each parent of `[hierarchy]`.
+    `n_children` counts the children of each parent of `[hierarchy]`, and `twins` are the pairs of a
+    model without and with regressors.
     """
 
     forecast: pd.DataFrame
@@ -55,6 +58,7 @@ class WeeklyReport:
     benchmarks: Sequence[str] = ()
     benchmark_problems: Sequence[str] = ()
     n_children: Mapping[str, int] = field(default_factory=dict)
+    twins: Sequence[tuple[str, str]] = ()
 
     def only(self, patterns: Sequence[str]) -> Self:
         """Return the report of the series whose names match a pattern, maybe of none.
@@ -78,6 +82,16 @@ class WeeklyReport:
             benchmark_problems=(),
             findings=findings,
         )
+
+    @cached_property
+    def series_rows(self) -> pd.DataFrame:
+        """Return the rows of `summarize_series`, which several pages show."""
+        return summarize_series(self)
+
+    @cached_property
+    def live_summary(self) -> "pd.Series[Any]":
+        """Return the accuracy of all published forecasts, as `live_accuracy.summary` has it."""
+        return live_accuracy.summary(self.accuracy, self.series, levels=self.levels).iloc[0]
 
     @property
     def title(self) -> str:

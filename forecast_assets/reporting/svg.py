@@ -27,6 +27,11 @@ LINE_HEIGHT = 13.0
 MAX_TICK_CHARACTERS = 7
 MAX_CHARACTERS = 52
 SHORT_AXIS = pd.Timedelta(weeks=12)
+# Months between two labels of an axis.
+MONTH_STEPS = (1, 2, 3, 6, 12, 24, 60, 120, 240)
+DAYS_OF_MONTH = 30.4
+# Pixels between two labels of an axis, between the lines of a legend, and around its dots.
+LABEL_GAP, LEGEND_HEIGHT, LEGEND_MARGIN = 4.0, 16, 24.0
 # Fewer round values do not explain a log axis.
 MIN_LOG_TICKS = 3
 INVALID_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -119,21 +124,32 @@ class Chart:
         attributes += "" if anchor == "start" else f' text-anchor="{anchor}"'
         self.marks.append(f'<text{attributes} x="{x:.1f}" y="{y:.1f}">{_escape(cut)}</text>')
 
-    def legend(self, kinds: Mapping[str, str], *, top: float, columns: int) -> None:
-        """Write names beside dots of their kinds, row by row."""
+    def legend(self, kinds: Mapping[str, str], *, top: float) -> None:
+        """Write names next to dots of their kinds, row by row, in as many columns as have room."""
+        columns = legend_columns(kinds, self.right - self.left)
         step = (self.right - self.left) / columns
         for i, (name, kind) in enumerate(kinds.items()):
-            x, y = self.left + (i % columns) * step, top + 16 * (i // columns)
+            x, y = self.left + (i % columns) * step, top + LEGEND_HEIGHT * (i // columns)
             self.marks.append(_circle(kind, x, y - 4, 4))
             self.text(x + 9, y, name)
 
     def dates(self, days: pd.DatetimeIndex) -> None:
-        """Write the first, the middle and the last month below the chart, or day if it is short."""
+        """Write months or years below the chart at equal distances, or days if it is short.
+
+        A year is written at its January; without one, at the first month.
+        """
         first, last = days.min(), days.max()
-        text = "%b %Y" if last - first > SHORT_AXIS else "%d %b"
-        for share, anchor in ((0.0, "start"), (0.5, "middle"), (1.0, "end")):
-            x, day = self.left + share * (self.right - self.left), first + share * (last - first)
-            self.text(x, self.height - 7, f"{day:{text}}", anchor=anchor)
+        if last - first <= SHORT_AXIS:
+            for share, anchor in ((0.0, "start"), (0.5, "middle"), (1.0, "end")):
+                x, day = (
+                    self.left + share * (self.right - self.left),
+                    first + share * (last - first),
+                )
+                self.text(x, self.height - 7, f"{day:%d %b}", anchor=anchor)
+            return
+        for month, text in month_labels(first, last, width=self.right - self.left):
+            x = self.x_px(in_days(pd.DatetimeIndex([month]))[0])
+            self.text(x, self.height - 7, text, anchor="middle")
 
     def end_labels(self, labels: Sequence[tuple[str, float]], x: float) -> None:
         """Write texts beside values, highest first, without overlaps; the middle is strong."""
@@ -217,10 +233,33 @@ def in_days(ds: "pd.Series[pd.Timestamp] | pd.DatetimeIndex") -> Values:
 
 def ticks(low: float, high: float) -> list[float]:
     """Return three to six round values between two ends."""
-    step = 10 ** math.floor(math.log10((high - low) / 3))
-    step *= max(factor for factor in (1, 2, 5) if factor * step <= (high - low) / 3)
+    longest = (high - low) / 3
+    step = 10 ** math.floor(math.log10(longest))
+    # 1 always does, but for rounding.
+    step *= max((factor for factor in (2, 5) if factor * step <= longest), default=1)
     first = math.ceil(low / step)
     return [step * i for i in range(first, math.floor(high / step) + 1)]
+
+
+def legend_columns(names: Iterable[str], width: float) -> int:
+    """Return how many columns of a legend have room for the longest of the names."""
+    return max(1, int(width // (LEGEND_MARGIN + DIGIT_WIDTH * max(map(len, names), default=1))))
+
+
+def month_labels(
+    first: pd.Timestamp, last: pd.Timestamp, *, width: float
+) -> list[tuple[pd.Timestamp, str]]:
+    """Return the starts of months that have room on an axis, all at one distance, with a label."""
+    months = pd.date_range(first.normalize(), last, freq="MS")
+    for step in MONTH_STEPS:
+        shown = [month for month in months if (12 * month.year + month.month - 1) % step == 0]
+        labels = [f"{month:%Y}" if month.month == 1 else f"{month:%b}" for month in shown]
+        if shown and all(month.month > 1 for month in shown):
+            labels[0] = f"{shown[0]:%b %Y}"
+        room = width * step * DAYS_OF_MONTH / max((last - first).days, 1)
+        if max(map(len, labels), default=0) * DIGIT_WIDTH + LABEL_GAP <= room:
+            break
+    return list(zip(shown, labels, strict=True))
 
 
 def log_ticks(low: float, high: float) -> list[float]:

@@ -13,9 +13,11 @@ def nullable(
     return Column(name, kind, description, nullable=True, volatile=volatile)
 
 
-def optional(name: str, description: str, kind: Kind = "float") -> Column:
+def optional(
+    name: str, description: str, kind: Kind = "float", *, volatile: bool = False
+) -> Column:
     """Define a column that frames without it may leave out."""
-    return Column(name, kind, description, nullable=True, optional=True)
+    return Column(name, kind, description, nullable=True, volatile=volatile, optional=True)
 
 
 UNIQUE_ID = Column("unique_id", "string", "Name of the series.")
@@ -39,10 +41,23 @@ RECONCILED = (
     optional("y_hat_base", "Forecast of the model, before it was changed to add up."),
     optional("reconciliation", "How it was changed: bottom_up or min_trace.", "string"),
 )
-MADE_BY = (MODEL, MEMBERS, RUNG, REASON, *RECONCILED)
+WEIGHTS = optional(
+    "weights", "Weights of the members in their order; null: equal.", "string", volatile=True
+)
+MADE_BY = (MODEL, MEMBERS, WEIGHTS, RUNG, REASON, *RECONCILED)
 LAST = (
     optional("last_published", "Newest value as published, where the models saw a corrected one."),
     optional("last_corrected", "The same value as corrected for its usual revision."),
+)
+# Why next week's forecast differs from the one that the previous run made for its next week; the
+# parts sum to the difference. They depend on the previous run, so they are volatile.
+MOVED = (
+    optional("moved_from", "What the previous run forecast for its next week.", volatile=True),
+    optional("moved_by_code", "Change by other code, libraries or settings.", volatile=True),
+    optional("moved_by_model", "Change by another model or other weights.", volatile=True),
+    optional("moved_by_data", "Change by the new week and by revisions.", volatile=True),
+    optional("moved_by_totals", "Change by making totals add up.", volatile=True),
+    optional("moved_not_split", "Change that is not split into the others.", volatile=True),
 )
 OVERRIDE = (
     optional("override", "Value that a person expects, in the series' unit."),

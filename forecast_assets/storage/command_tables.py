@@ -1,9 +1,9 @@
-"""Define the tables that a command writes: what people decided, in the order of their decisions."""
+"""Define the tables that commands write: decisions of people, and what was delivered, in order."""
 
 from forecast_assets.storage.columns import DS, UNIQUE_ID, nullable
 from forecast_assets.storage.contract import Column, TableContract
 
-WITHDRAWALS, OVERRIDES = "withdrawals", "overrides"
+WITHDRAWALS, OVERRIDES, DELIVERIES = "withdrawals", "overrides", "deliveries"
 
 WITHDRAWALS_TABLE = TableContract(
     WITHDRAWALS,
@@ -30,3 +30,20 @@ OVERRIDES_TABLE = TableContract(
         Column("at", "timestamp", "When it was given; the last one of a week counts."),
     ),
 )
+
+DELIVERIES_TABLE = TableContract(
+    DELIVERIES,
+    key=("delivery", "at"),
+    columns=(
+        Column("delivery", "string", "Name of the delivery: a table `[deliver.NAME]`."),
+        Column("asset", "string", "Asset that was delivered."),
+        Column("version", "int", "Its version."),
+        Column("as_of", "timestamp", "Time as of which that was made."),
+        Column("n_rows", "int", "Rows of the version at the destination."),
+        Column("n_changed", "int", "How many of them were new there, or had other values."),
+        nullable("run_id", "Run that delivered it; empty for the command.", "string"),
+        Column("at", "timestamp", "When it was delivered."),
+    ),
+)
+
+COMMAND_TABLES = (WITHDRAWALS_TABLE, OVERRIDES_TABLE, DELIVERIES_TABLE)

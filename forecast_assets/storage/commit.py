@@ -58,6 +58,7 @@ class Commit:
     content: str = ""
     n_rows: int = 0
     values_digest: str = ""  # of `series`: see `data.vintages.digest_values`
+    made_with: str = ""  # of `next_week_forecast`: see `forecasting.made_with`
     version: int = -1
     written_at: datetime | None = field(default=None, compare=False)
     seal: str = field(default="", compare=False)
@@ -92,6 +93,7 @@ class Commit:
             "inputs": json.dumps([asdict(source) for source in self.inputs]),
             **({} if self.partition is None else {"partition": self.partition}),
             **({"values_digest": self.values_digest} if self.values_digest else {}),
+            **({"made_with": self.made_with} if self.made_with else {}),
         }
         text = json.dumps(metadata, sort_keys=True)
         return {**metadata, "seal": hashlib.blake2b(text.encode(), digest_size=16).hexdigest()}
@@ -112,6 +114,7 @@ class Commit:
             content=entry.get("content", ""),
             n_rows=int(entry.get("n_rows", 0)),
             values_digest=entry.get("values_digest", ""),
+            made_with=entry.get("made_with", ""),
             version=version,
             written_at=written_at,
             seal=entry.get("seal", ""),

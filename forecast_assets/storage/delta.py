@@ -65,15 +65,15 @@ def kinds_of(arrow: pa.Table) -> dict[str, Kind]:
 
 
 @contextmanager
-def writing(subject: str, uri: str) -> Iterator[None]:
-    """Turn a failed write in the block into a StoreError."""
+def writing(subject: str, uri: str, *, place: str = "store") -> Iterator[None]:
+    """Turn a failed write in the block into a StoreError; `place` is the kind of place."""
     try:
         yield
     except BACKEND_ERRORS as error:
         raise StoreError(
-            f"Could not write {subject} in the store {uri}: {error_text(error)}. Earlier versions"
-            f" are unchanged. Check that the store exists, that this user may read and write it and"
-            f" that it is not full, then run again."
+            f"Could not write {subject} in the {place} {uri}: {error_text(error)}. Earlier versions"
+            f" are unchanged. Check that the {place} exists, that this user may read and write it"
+            f" and that it is not full, then run again."
         ) from error
 
 

@@ -1,7 +1,8 @@
 """Find and delete what can be computed again and has not been needed for long.
 
-That is: rows of superseded backtests and scores, fold caches that no run added to, and values that
-the steps of old runs passed to each other. Every forecast and every version's record stays.
+That is: rows of superseded backtests and scores, fold caches that no run added to, values that the
+steps of old runs passed to each other, and pages that are derived from the store. Every forecast
+and every version's record stays.
 
 Deltalake's own vacuum adds entries to a table's log, and versions are numbered by these entries;
 therefore data files are listed and deleted here.
@@ -26,12 +27,13 @@ from forecast_assets.errors import StoreError
 from forecast_assets.storage.commit import Commit, DataFile, InputVersion, mark_pruned, read_pruned
 from forecast_assets.storage.delta import reading, writing
 from forecast_assets.storage.lineage import ancestors
+from forecast_assets.storage.report_files import REPORTS, derived_files
 from forecast_assets.storage.store import Store
 from forecast_assets.storage.versions import group_by_partition, newest_of_each
 
 REPRODUCIBLE = ("backtest_predictions", "metrics")
 # A kind, a name and the files that are deleted together.
-Group = tuple[Literal["folds", "records"], str, Sequence[Path]]
+Group = tuple[Literal["folds", "records", "pages"], str, Sequence[Path]]
 # The folders that Dagster names after the steps that pass values to each other.
 STEP_PREFIX = "backtest_predictions."
 
@@ -44,7 +46,7 @@ class PruneCandidate:
     `files` are local files.
     """
 
-    kind: Literal["rows", "folds", "records"]
+    kind: Literal["rows", "folds", "records", "pages"]
     name: str
     since: datetime
     n_bytes: int
@@ -73,6 +75,7 @@ def find_prunable(
         *(item for asset in REPRODUCIBLE for item in _versions(store, asset, needed, before)),
         *_old_files(_folds(fold_cache), before),
         *_old_files(_records(dagster_home / "storage"), before),
+        *_old_files([("pages", REPORTS, derived_files(store.var))], before),
     ]
     return sorted(candidates, key=lambda candidate: (candidate.since, candidate.name))
 

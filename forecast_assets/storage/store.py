@@ -110,10 +110,10 @@ class Store:
         Each file is written completely or not at all.
         """
         rows = []
-        with writing(f"the files of {folder}", self.uri):
-            (self.var / folder).mkdir(parents=True, exist_ok=True)
+        with writing(f"the files of {folder}", str(self.var), place="folder"):
             for name, text in files.items():
                 path, data = self.var / folder / name, text.encode()
+                path.parent.mkdir(parents=True, exist_ok=True)
                 unfinished = path.with_suffix(f".{os.getpid()}.unfinished")
                 unfinished.write_bytes(data)
                 unfinished.replace(path)

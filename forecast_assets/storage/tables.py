@@ -27,6 +27,7 @@ from forecast_assets.storage.columns import (
     MADE_AT,
     MADE_BY,
     MODEL,
+    MOVED,
     OVERRIDE,
     OVERRIDE_SCORES,
     P_VALUE,
@@ -40,12 +41,7 @@ from forecast_assets.storage.columns import (
     optional,
     quantile_ends,
 )
-from forecast_assets.storage.command_tables import (
-    OVERRIDES,
-    OVERRIDES_TABLE,
-    WITHDRAWALS,
-    WITHDRAWALS_TABLE,
-)
+from forecast_assets.storage.command_tables import COMMAND_TABLES
 from forecast_assets.storage.contract import Column, TableContract
 from forecast_assets.storage.regressor_table import REGRESSORS, REGRESSORS_TABLE
 from forecast_assets.storage.table_rules import (
@@ -81,7 +77,10 @@ WRITTEN_BY = {
     DATA_FINDINGS: "series",
     HELD_FORECAST: FORECAST,
 }
-TABLES = (*ASSETS, *WRITTEN_BY, BENCHMARK_FORECASTS, WITHDRAWALS, OVERRIDES, REGRESSORS)
+TABLES = (
+    *(*ASSETS, *WRITTEN_BY, BENCHMARK_FORECASTS, REGRESSORS),
+    *(table.name for table in COMMAND_TABLES),
+)
 
 
 def interval_columns(levels: Sequence[float]) -> list[str]:
@@ -107,9 +106,8 @@ def table_contracts(
         _DATA_FINDINGS,
         replace(forecast, name=HELD_FORECAST),
         benchmark_forecasts(benchmarks),
-        WITHDRAWALS_TABLE,
-        OVERRIDES_TABLE,
         REGRESSORS_TABLE,
+        *COMMAND_TABLES,
     )
     return {table.name: table for table in contracts}
 
@@ -264,7 +262,7 @@ def _next_week_forecast(levels: Sequence[float], quantiles: Sequence[float]) -> 
     return TableContract(
         "next_week_forecast",
         key=("unique_id", "h"),
-        columns=(*forecast, *MADE_BY, *OVERRIDE, *LAST, CUTOFF, MADE_AT, AS_OF),
+        columns=(*forecast, *MADE_BY, *OVERRIDE, *LAST, *MOVED, CUTOFF, MADE_AT, AS_OF),
         rules=(WEEK_RULE, ("y_hat lies within its intervals", forecast_within_intervals)),
     )
 

@@ -11,7 +11,7 @@ from datetime import datetime
 import pandas as pd
 
 from forecast_assets.errors import VersionNotFoundError, VersionWithdrawnError, format_list
-from forecast_assets.storage.command_tables import OVERRIDES, WITHDRAWALS
+from forecast_assets.storage.command_tables import DELIVERIES, OVERRIDES, WITHDRAWALS
 from forecast_assets.storage.commit import Commit, InputVersion
 from forecast_assets.storage.store import Store
 from forecast_assets.storage.tables import (
@@ -265,14 +265,16 @@ def _no_match_text(
 ) -> str:
     if not commits and asset == WITHDRAWALS:
         return "No week was withdrawn, so there is nothing to show."
+    if not commits and asset == DELIVERIES:
+        return "Nothing was delivered, so there is nothing to show."
     if not commits and asset == OVERRIDES:
         return "No forecast was overridden, so there is nothing to show."
     if not commits and asset == HELD_FORECAST:
         return f"No forecast was ever held back, so {asset} has no version and nothing to show."
     if not commits:
         return (
-            f"{asset} has no version yet, so there is nothing to show. Make one:"
-            f" {rebuild_command([(asset, None)])}."
+            f"{asset} has no version yet, so there is nothing to show. Run a week to make one:"
+            f" forecast-assets run."
         )
     given = [f"{name} {value}" for name, value in conditions.items() if value is not None]
     query = f" matches {', '.join(given)}" if given else " counts"

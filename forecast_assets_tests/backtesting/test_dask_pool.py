@@ -136,7 +136,7 @@ def test_forecasts_are_the_same_here_and_on_a_cluster_to_the_last_bit(
 # Cancelled chunks
 @pytest.mark.usefixtures("user_models")
 def test_closing_kills_fits_that_hang():
-    with local_pool() as pool:
+    with local_pool(has_dashboard=True) as pool:
         assert pool.dashboard is None
         before = set(child_processes())
         send_each(pool, misbehaving("hangs"), PANEL, UNITS)

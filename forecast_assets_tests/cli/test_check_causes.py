@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from forecast_assets_tests.builders import FIRST_WEEK, make_series, walk
-from forecast_assets_tests.cli_runner import invoke
+from forecast_assets_tests.cli_runner import invoke, output_of
 
 WEEKS = pd.date_range(FIRST_WEEK, periods=41, freq="W-FRI")
 PRICE = pd.DataFrame({"unique_id": "a", "ds": WEEKS, "price": [1.0, 2.0, 4.0, 3.0] * 10 + [2.0]})
@@ -78,3 +78,38 @@ def test_an_unknown_country_is_reported_once(folder: Path):
     found = lines(folder, PRICE, SETTINGS.replace("US", "XX"))
     assert len(found["bad"]) == 1
     assert "`calendar.country` is 'XX'" in found["bad"][0]
+
+
+def test_a_benchmark_is_compared_with_the_series_before_the_first_run(folder: Path):
+    planner = pd.DataFrame({"unique_id": "a", "ds": WEEKS[:20], "y_hat": 1e6, "made_on": WEEKS[0]})
+    other = planner.head(1).assign(unique_id="z")
+    pd.concat([planner, other]).to_csv(folder / "planner.csv", index=False)
+    make_series(a=walk(40, seed=1)).to_csv(folder / "y.csv", index=False)
+    table = '[benchmark.planner]\nkind = "file"\npath = "planner.csv"\n'
+    (folder / "forecast.toml").write_text(SETTINGS.partition("[calendar]")[0] + table)
+    text = output_of("check")
+    assert "21 forecasts of 2 series; 1 of 2 series of planner are not among ours" in text
+    assert "far from the values of 1 of 1 series, as if they were in another unit: a" in text
+    planner.drop(columns="made_on").to_csv(folder / "planner.csv", index=False)
+    text = output_of("check", exit_code=1)
+    assert "has no column made_on; it has unique_id, ds, y_hat. Correct `unique_id`, `ds`" in text
+    assert "`made_on` or `quantiles` in [benchmark.planner]" in text
+    (folder / "planner.csv").unlink()
+    text = output_of("check", exit_code=1)
+    assert "`benchmark.planner.path` matches no file" in text
+    assert "Nothing was published" not in text
+
+
+def test_events_and_periods_of_no_series_are_named(folder: Path):
+    (folder / "events.csv").write_text(
+        "name,first,last,unique_id\nfair,2030-05-01,,z*\nsale,2030-06-01,,a\n"
+    )
+    make_series(a=walk(40, seed=1)).to_csv(folder / "y.csv", index=False)
+    period = "from = 2024-03-04\nto = 2024-03-05\nreason = 'strike'"
+    (folder / "forecast.toml").write_text(
+        f'{SETTINGS.partition("[calendar]")[0]}[calendar]\nevents = "events.csv"\n'
+        f"[[series.excluded]]\nseries = 'b'\n{period}\n"
+    )
+    text = output_of("check")
+    assert "Events of no series, which have no effect: z*" in text
+    assert "Periods of `[[series.excluded]]` of no series, which have no effect: b" in text

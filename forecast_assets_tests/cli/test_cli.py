@@ -31,7 +31,7 @@ pytestmark = pytest.mark.usefixtures("folder")
 def test_every_help_page_ends_with_the_exit_codes_that_it_has(command: click.Command):
     page = " ".join(output_of(command.name or "", "--help").split())
     assert re.search(r" Exit codes: 0 success; (1 .*; )?2 usage or configuration error\.$", page)
-    can_fail = {"run", "check", "verify", "healthcheck", "notify", "withdraw"}
+    can_fail = {"run", "check", "verify", "healthcheck", "notify", "withdraw", "deliver", "site"}
     assert ("; 1 " in page) == (command.name in can_fail)
 
 
@@ -66,7 +66,7 @@ def imported_by(*args: str) -> set[str]:
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        (["s"], ["status", "show"]),
+        (["s"], ["status", "show", "site"]),
         (["show", "--a"], ["--as-of"]),
         (["history", ""], list(TABLES)),
         (["verify", "series", "me"], ["metrics"]),
@@ -175,6 +175,7 @@ def test_an_interrupt_ends_a_run_with_130_and_no_traceback(folder: Path):
         (["show", "series", "--run", "zz"], "matches run zz"),
         (["show", "series", "--as-of", "2020-01-01"], "matches as of 2020-01-01T00:00:00+00:00"),
         (["show", "series", "--as-of", "Monday"], "'Monday' is not an ISO 8601 time like 2026"),
+        (["show", "series", "--as-of", "0001-01-01T00:00+10:00"], "is not an ISO 8601 time like"),
         (["show", "series", "--limit", "0"], "0 is not in the range x>=1"),
         (["show", "series", "--csv", "--json"], "exclude each other: give one of them"),
         (["show", "metrics"], "metrics has no version yet"),

@@ -13,6 +13,7 @@ from forecast_assets_tests.store_builders import (
     BACKTEST,
     data_files,
     make_commit,
+    make_forecast,
     make_scores,
     make_store,
     write_predictions,
@@ -70,9 +71,9 @@ def test_show_prints_the_newest_version_or_the_selected_one(folder: Path):
     assert records("show", "series", "--run", "one") == first
     assert records("show", "series", "--as-of", "2026-01-31") == first
     assert output_of("show", "series", "--version", "0").splitlines() == [
-        "unique_id  ds          y  coverage  is_filled  parent  is_sum",
-        "-------------------------------------------------------------",
-        "a          2024-01-05  1         1  False      –       –",
+        "unique_id  ds          y  coverage  is_filled",
+        "---------------------------------------------",
+        "a          2024-01-05  1         1  False",
     ]
 
 
@@ -88,11 +89,23 @@ def test_a_time_without_a_zone_is_in_utc(folder: Path, monkeypatch: pytest.Monke
 
 def test_missing_numbers_are_null_in_json_and_a_dash_in_a_table(folder: Path):
     scores = make_scores().assign(mae=np.nan, mape=np.inf, rmse=-np.inf)
-    make_store(folder).write(scores, make_commit("metrics"))
-    (row,) = records("show", "metrics")
+    both = pd.concat([scores, make_scores().assign(unique_id="b")])
+    make_store(folder).write(both, make_commit("metrics"))
+    row, _ = records("show", "metrics")
     assert (row["mae"], row["mape"], row["rmse"], row["reason"]) == (None, None, None, None)
     assert (row["n_folds"], row["mase"]) == (3, 1.0)
     assert "–" in output_of("show", "metrics")
+
+
+def test_a_table_leaves_out_columns_that_are_empty_in_every_row(folder: Path):
+    rows = make_forecast(week="2026-11-27").assign(override=None, override_by=None)
+    make_store(folder).write(rows, make_commit("next_week_forecast"))
+    header = output_of("show", "next_week_forecast").splitlines()[0].split()
+    assert {"y_hat", "model"} <= {*header}
+    assert "override" not in header
+    (row,) = records("show", "next_week_forecast")
+    assert row["override"] is None
+    assert "override" in output_of("show", "next_week_forecast", "--csv").splitlines()[0].split(",")
 
 
 def test_a_table_is_limited_to_50_rows_or_to_the_limit(folder: Path):

@@ -114,7 +114,7 @@ def test_held_data_fail_the_run_until_they_are_accepted(
     assert "The run failed; see the errors above. Earlier versions are unch" in held.stderr
     assert len(records("history", "series")) == 2
     shutil.rmtree(tmp_path / "store/next_week_forecast")  # as if this were the first fetch
-    assert output_of("status").startswith("NO  data  held back: vanished series (1)\nThere is no")
+    assert output_of("status").startswith("NO  data  held back: vanished series (1), as of 20")
     published = output_of("run", "--accept")
     assert "made again: the data (vanished series (1)) held back as of 20" in published
     assert "The report:" in published
@@ -166,6 +166,12 @@ OVERRIDES = [
     "override store_01 --week 2026-12-25 --withdraw --reason 'It opens in January'",
     "show overrides",
 ]
+DELIVERIES = ["deliver erp", "deliver erp --version 12"]  # test_deliver runs others
+EXPLANATIONS = [  # test_explain runs others
+    "explain us_gasoline_supplied",
+    "explain store_01 --ahead 4 --as-of 2026-11-23",
+    "explain store_01 --version 12 --json",
+]
 REPLAYS = [
     "replay --from 2025-01-01 --to 2025-12-31",
     "replay --from 2024-01-01 --to 2025-12-31 --every 4w --store var/replay-4w",
@@ -183,7 +189,7 @@ def test_the_examples_of_a_help_page_work(command: click.Command):
     assert 2 <= len(examples) <= 4
     assert command.name != "run" or examples == RUNS
     for example in examples:
-        if example not in RUNS + WITHDRAWALS + OVERRIDES + REPLAYS:
+        if example not in RUNS + WITHDRAWALS + OVERRIDES + REPLAYS + DELIVERIES + EXPLANATIONS:
             # No daemon runs here, as the health check reports.
             is_failing = example.startswith("healthcheck") and "--no-daemon" not in example
             output_of(*shlex.split(example), exit_code=int(is_failing))

@@ -79,8 +79,7 @@ def test_the_newest_week_is_withdrawn_and_its_readers_are_told(weeks: Weeks):
     assert told["attachments"] == []
 
 
-@pytest.mark.usefixtures("weeks")
-def test_everything_shows_the_week_before_and_marks_the_withdrawn_ones():
+def test_everything_shows_the_week_before_and_marks_the_withdrawn_ones(weeks: Weeks):
     lines = status()
     assert lines["as_of"]["value"] == MONDAY
     assert lines["withdrawn"]["is_well"] is False
@@ -97,6 +96,11 @@ def test_everything_shows_the_week_before_and_marks_the_withdrawn_ones():
     line = output_of("healthcheck", "--no-daemon")
     assert line.startswith("Healthy: the newest forecast is as of 2026-01-05 00:00 UTC; the one as")
     assert output_of("verify").endswith("match their records.\n")
+    index = weeks.folder / "reports/index.html"
+    marked = index.read_text()
+    assert marked.count("Withdrawn by ") == 2
+    assert output_of("site") == f"{index} lists 3 reports.\n"
+    assert index.read_text() == marked
 
 
 def test_a_week_that_is_run_again_is_published_and_sent_anew(weeks: Weeks):

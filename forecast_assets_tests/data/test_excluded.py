@@ -14,12 +14,14 @@ from forecast_assets.data.quality.evaluate import PreviousVersion, evaluate
 from forecast_assets.data.vintages import (
     Vintage,
     published_vintages,
+    stored_vintages,
     with_present_exclusions,
 )
 from forecast_assets.data.weekly import to_weeks
 from forecast_assets.errors import DataError, SettingsError
 from forecast_assets.forecasting.live_accuracy import score_published
 from forecast_assets_tests.builders import AS_OF, make_raw, make_series, make_settings, walk
+from forecast_assets_tests.store_builders import make_commit, make_store
 
 PANEL = make_series(shop_1=walk(80, seed=1), shop_2=walk(80, seed=2), web=walk(80, seed=3))
 DS = list(PANEL["ds"][:80])
@@ -120,6 +122,25 @@ def test_a_vintage_does_not_know_an_excluded_week_either(tmp_path: Path):
     for frame in (seen.read(), published.read()):
         assert frame is not None
         pd.testing.assert_series_equal(frame["y"], weeks_with(tmp_path, period(30, 31))["y"])
+
+
+@pytest.mark.parametrize("missing", ["interpolate", "ffill"])
+def test_a_stored_vintage_has_no_value_that_was_made_up_from_one_that_is_excluded(
+    tmp_path: Path, missing: str
+):
+    """The gaps around the week were filled before it was excluded."""
+    raw = make_raw(PANEL[~PANEL["ds"].isin([DS[i] for i in (10, 29, 32, 33)])])
+    outlier = raw.assign(y=raw["y"].mask(raw["ds"] == DS[30], 1e9))
+    before = make_settings(tmp_path, series={"missing": missing})
+    store = make_store(tmp_path)
+    store.write(to_weeks(outlier, before, as_of=AS_OF).frame, make_commit("series"))
+    (vintage,) = stored_vintages([store], [AS_OF], as_of=AS_OF + timedelta(days=1), now=AS_OF)
+    settings = settings_with(tmp_path, period(30, 31), missing=missing)
+    (seen,) = with_present_exclusions([vintage], settings)
+    frame, today = seen.read(), to_weeks(raw, settings, as_of=AS_OF).frame
+    assert frame is not None
+    shops, expected = (rows[rows["unique_id"] != "web"] for rows in (frame, today))
+    pd.testing.assert_frame_equal(shops, expected[["unique_id", "ds", "y"]])
 
 
 @pytest.mark.parametrize(

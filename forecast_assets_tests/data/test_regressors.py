@@ -14,7 +14,7 @@ from forecast_assets.data.regressors import (
     changed_values,
     read_regressors,
 )
-from forecast_assets.errors import DataError, SettingsError
+from forecast_assets.errors import DataError, SettingsError, SourceError
 from forecast_assets_tests.builders import make_settings
 
 AS_OF = datetime(2024, 3, 4, tzinfo=UTC)
@@ -136,6 +136,12 @@ def test_a_source_that_cannot_be_used_is_refused(tmp_path: Path, text: str, erro
     with pytest.raises(Exception, match=error) as caught:
         read_regressors(promo(tmp_path, text), as_of=AS_OF, before=None)
     assert caught.type.__module__ == DataError.__module__
+
+
+def test_a_column_of_publication_times_that_is_absent_is_named(tmp_path: Path):
+    settings = promo(tmp_path, "ds,price\n2024-03-01,1\n", available="published")
+    with pytest.raises(SourceError, match="no column published; it has ds, price"):
+        read_regressors(settings, as_of=AS_OF, before=None)
 
 
 def test_a_delay_of_what_is_known_ahead_is_refused(tmp_path: Path):

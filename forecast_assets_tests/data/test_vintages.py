@@ -113,7 +113,7 @@ def test_a_tick_knows_the_newest_version_since_the_tick_before(store: Store):
     ]  # fmt: skip
     frame = found[0].read()
     assert frame is not None
-    assert list(frame.columns) == ["unique_id", "ds", "y"]
+    assert list(frame.columns) == ["unique_id", "ds", "y", "is_filled"]
     assert frame["y"].tolist() == [1, 3]
     before = stored_vintages([store], TICKS, as_of=monday(3), now=NOW)
     assert [vintage.as_of for vintage in before] == [vintage.as_of for vintage in found[:2]]

@@ -52,10 +52,10 @@ def send(
 
 
 def page_of(mail: EmailMessage) -> str:
-    """Return the HTML of the attached report, as a browser reads it."""
-    (page,) = [part for part in mail.iter_attachments() if part.get_filename()]
-    assert page.get_filename() == "report.html"
-    return bytes(page.get_payload(decode=True)).decode()
+    """Return the HTML of the attached pages, as a browser reads it."""
+    page, details = [part for part in mail.iter_attachments() if part.get_filename()]
+    assert (page.get_filename(), details.get_filename()) == ("report.html", "details.html")
+    return "\n".join(bytes(part.get_payload(decode=True)).decode() for part in (page, details))
 
 
 def text_of(mail: EmailMessage, kind: str = "plain") -> str:
@@ -95,8 +95,9 @@ def test_a_channel_or_queue_that_fails_does_not_fail_the_run_and_a_corrected_url
         settings = small_week(published.root, notify={"urls": urls, "rules": [rule]})
         result = materialize(settings, instance, "weekly_report")
         assert result.success
-        (check,) = result.get_asset_check_evaluations()
-        assert not check.passed
+        checks = {c.check_name: c for c in result.get_asset_check_evaluations()}
+        check = checks["notifications_delivered"]
+        assert (check.passed, checks["pages_written"].passed) == (False, True)
         assert "'Forecast for the week ending" in str(check.description)
         assert "to json://*** (waiting): " in str(check.description)
         assert "secret" not in str(check.description)
@@ -115,7 +116,19 @@ def test_a_channel_or_queue_that_fails_does_not_fail_the_run_and_a_corrected_url
     (settings.var / "outbox/queue.sqlite").write_bytes(b"no database" * 1000)
     result = materialize(settings, instance, "weekly_report")
     assert result.success
-    assert "Restore queue.sqlite" in str(result.get_asset_check_evaluations()[0].description)
+    assert "Restore queue.sqlite" in str(result.get_asset_check_evaluations()[-1].description)
+
+
+def test_a_report_whose_pages_could_not_be_written_is_sent_without_them(tmp_path: Path):
+    rule = {"urls": ["json://127.0.0.1:2"], "events": ["report"], "series": ["har*"]}
+    settings = make_settings(tmp_path, notify={"urls": ["json://127.0.0.1:1"], "rules": [rule]})
+    week, store = make_report(make_series(**PANEL)), make_store(tmp_path)
+    addressed, files = notifications.report_notifications(
+        week, store, settings, folder="reports/1", version="1", has_files=False
+    )
+    assert files == []
+    assert [notification.files for notification, _ in addressed] == [(), ()]
+    assert not (tmp_path / "reports").exists()
 
 
 def test_a_reader_receives_a_report_on_the_series_of_the_rule(tmp_path: Path):
@@ -132,7 +145,7 @@ def test_a_reader_receives_a_report_on_the_series_of_the_rule(tmp_path: Path):
         for to, message in by_reader(mail).items()
     }
     assert shown == {"all@x.org": {"harbour", "quarry"}, "ann@x.org": {"harbour"}}
-    assert [len(rows) for rows in files] == [2]  # as HTML and as Markdown
+    assert [len(rows) for rows in files] == [3]  # two pages, and the Markdown
     assert all((tmp_path / file).is_file() for file in files[0]["file"])
 
 

@@ -15,7 +15,8 @@ import pandas as pd
 import pytest
 
 from forecast_assets.backtesting.executor import BacktestExecutor
-from forecast_assets.config.settings import ComputeSettings, Settings
+from forecast_assets.config.compute_settings import ComputeSettings
+from forecast_assets.config.settings import Settings
 from forecast_assets.defs import resources
 from forecast_assets.defs.build import build_store
 from forecast_assets.defs.inputs import RunInputs

@@ -25,6 +25,7 @@ from pydantic import BaseModel
 from forecast_assets.cli import main
 from forecast_assets.config.benchmark_settings import FileBenchmark
 from forecast_assets.config.calendar_settings import RegressorColumns
+from forecast_assets.config.delivery_settings import DELIVERIES
 from forecast_assets.config.series_settings import ExcludedSettings
 from forecast_assets.config.settings import ROOT, Event, ModelSettings, NotifyRule, Settings
 from forecast_assets.config.source_settings import KINDS, FileSource
@@ -69,6 +70,7 @@ NOT_RUN = {
     "forecast-assets override store_01 --week 2026-12-25 --value 1200"
     ' --reason "New branch next door"': "cli/test_override runs it for another week",
     "forecast-assets replay --from 2025-01-01 --to 2025-12-31": "defs/test_replay runs other weeks",
+    "forecast-assets explain SERIES": "cli/test_explain runs it on two weeks",
 }
 RUN = [command for command in commands() if command not in NOT_RUN]
 IN_PROCESS = re.compile(r"(\w+=\S+ )?(forecast-assets|dagster) (.*)")
@@ -94,6 +96,13 @@ factory = "our_team.models:LastYear"
 workers = 1
 [notify]
 urls = ["env:READERS"]
+[deliver.erp]
+kind = "sql"
+url = "sqlite:///var/erp.db"
+table = "forecasts"
+[deliver.planning]
+kind = "file"
+path = "var/planning.xlsx"
 """
 BIN = Path(sys.executable).parent
 OPERATE, SETTINGS = (read(ROOT / "docs" / name) for name in ("operate.md", "settings.md"))
@@ -174,6 +183,11 @@ def test_dagster_runs_every_model_a_range_of_models_and_one(folder: Path) -> Non
         made.setdefault(commit.run_id, set()).add(commit.partition)
     every = {"naive", "theta", "last_year", "tsb"}
     assert [*made.values()] == [every, every, {"theta"}]
+    weeks = [run_id for run_id, models in made.items() if models == every]
+    store = make_store(folder / "var")
+    rows = store.read(store.history("deliveries")[-1:])
+    delivered = set(zip(rows["run_id"], rows["delivery"], strict=True))
+    assert delivered >= {(run_id, name) for run_id in weeks for name in ("erp", "planning")}
 
 
 def test_commands_of_make_are_in_the_makefile() -> None:
@@ -226,7 +240,8 @@ def test_the_entry_point_has_the_right_group() -> None:
 def test_services_run_programs_that_are_installed() -> None:
     units = [line for block in blocks("ini") for line in block.text.splitlines()]
     started = [line.partition("=")[2] for line in units if line.startswith("ExecStart=")]
-    (compose,) = [yaml.safe_load(block.text) for block in blocks("yaml")]
+    parsed = [yaml.safe_load(block.text) for block in blocks("yaml")]
+    (compose,) = [block for block in parsed if "services" in block]
     started += [service["command"] for service in compose["services"].values()]
     started += [compose["services"]["daemon"]["healthcheck"]["test"]]
     assert len(started) == 5
@@ -271,12 +286,13 @@ TABLES: Mapping[str, tuple[type[BaseModel], ...]] = {
     "[source]": KINDS,
     "[models.NAME]": (ModelSettings,),
     "[regressors.NAME]": (RegressorColumns,),
+    "[deliver.NAME]": DELIVERIES,
     "[[notify.rules]]": (NotifyRule,),
     "[[series.excluded]]": (ExcludedSettings,),
     **{
         f"[{name}]": (type(field.default),)
         for name, field in Settings.model_fields.items()
-        if name not in ("source", "regressors", "benchmark", "root", "var")
+        if name not in ("source", "regressors", "benchmark", "deliver", "root", "var")
     },
 }
 

@@ -70,7 +70,7 @@ def test_http_pages_with_a_secret_header(tmp_path: Path, monkeypatch: pytest.Mon
 def test_a_database_read_whole_and_incrementally(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, postgresql_server: Server
 ) -> None:
-    (incremental,) = blocks("sql")
+    (incremental,) = [block for block in blocks("sql") if block.guide == "connect-your-data.md"]
     server = postgresql_server
     values = ", ".join(f"('{shop}', '{day}', {sold})" for shop, day, sold in SOLD)
     others = "('test', '2026-11-13', 1), ('Graz', '2030-01-04', 1)"

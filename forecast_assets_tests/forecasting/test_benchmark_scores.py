@@ -212,8 +212,8 @@ def test_a_source_that_takes_the_time_is_read_at_each_time(tmp_path: Path):
 @pytest.mark.parametrize(
     ("source", "error", "message"),
     [
-        ({"path": "absent.csv"}, SourceError, "[benchmark.theirs]: `source.path` matches no file"),
-        ({"made_on": "made"}, SourceError, "[benchmark.theirs]: "),
+        ({"path": "absent.csv"}, SourceError, "`benchmark.theirs.path` matches no file"),
+        ({"made_on": "made"}, SourceError, "`quantiles` in [benchmark.theirs] of forecast.toml"),
         ({"quantiles": {"0.1": "q0.1"}}, SettingsError, "0.1 comes with 0.9"),
         ({"y": "x"}, SettingsError, "`benchmark.theirs.y` is unknown"),
         ({"kind": "demo"}, SettingsError, "none of: file, http, sql, python"),

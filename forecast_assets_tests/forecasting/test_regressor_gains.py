@@ -25,7 +25,8 @@ def settings_of(tmp_path: Path, **promo: object) -> Settings:
 def test_each_model_is_compared_with_its_twin_on_the_series_that_both_are_scored_on():
     metrics = scores(naive=(1, 1), ridge=(10, 20), ridge_x=(5, 25), theta=(8, 8), theta_x=(4, 4))
     metrics.loc[metrics["model"].eq("theta") & metrics["unique_id"].eq("b"), "status"] = "failed"
-    gains = regressor_gains(metrics, metric="mase").set_index("model")
+    twins = [("arima", "arima_x"), ("theta", "theta_x"), ("ridge", "ridge_x")]
+    gains = regressor_gains(metrics, twins, metric="mase").set_index("model")
     assert list(gains.index) == ["theta_x", "ridge_x"]
     assert gains.loc["theta_x", ["gain", "n_series", "n_better"]].tolist() == [0.5, 1, 1]
     assert gains.loc["ridge_x", ["gain", "n_series", "n_better"]].tolist() == [0.0, 2, 1]

@@ -14,6 +14,7 @@ from forecast_assets.data.calendar import calendar_events, holiday_days
 from forecast_assets.data.regressor_frame import midnight_after
 from forecast_assets.forecasting.backtest_results import BacktestResults
 from forecast_assets.forecasting.ensembles import add_ensembles
+from forecast_assets.forecasting.twins import twins_of
 from forecast_assets_tests.builders import make_series, make_settings
 
 N_WEEKS, N_FOLDS = 104, 52
@@ -110,3 +111,14 @@ def test_models_that_are_a_little_worse_in_such_weeks_are_alone_until_that_is_cl
     in_weeks = errors[known].tolist()
     assert in_weeks[:9] == pytest.approx([-1.2] * 9)
     assert all(error > -1 for error in in_weeks[9:])
+
+
+def test_a_model_of_your_own_whose_name_ends_like_that_of_a_twin_is_none(tmp_path: Path):
+    names = ["ridge", "ridge_x", "theta", "theta_x", "sarimax_x", "combination_mean"]
+    calendar = {"country": "US"}
+    assert twins_of(names, make_settings(tmp_path)) == []
+    settings = make_settings(tmp_path, calendar=calendar)
+    assert twins_of(names, settings) == [("ridge", "ridge_x"), ("theta", "theta_x")]
+    own = {name: {"factory": "our_team.models:Theta"} for name in ("mine", "mine_x")}
+    settings = make_settings(tmp_path, calendar=calendar, models=own)
+    assert twins_of(["mine", "mine_x", *names], settings)[0] == ("ridge", "ridge_x")

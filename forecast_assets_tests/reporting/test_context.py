@@ -7,7 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from forecast_assets.reporting.context import MAX_FULL, MAX_ROWS, Context, build_context, summarize
+from forecast_assets.reporting.context import Context, build_context
+from forecast_assets.reporting.overview import MAX_FULL, MAX_ROWS, summarize
 from forecast_assets.reporting.render import all_rows_json, render
 from forecast_assets.reporting.summary import WeeklyReport, summarize_series
 from forecast_assets_tests.builders import make_ragged, make_series, walk
@@ -38,10 +39,12 @@ def test_a_few_series_are_all_written_out_by_name():
     assert not context["is_long"]
 
 
-def test_of_many_series_the_most_surprising_are_written_out(long_report: WeeklyReport):
+def test_of_many_series_those_that_need_attention_are_written_out(long_report: WeeklyReport):
     context = context_of(long_report)
     rows = summarize_series(long_report)
-    first = rows.sort_values("surprise", ascending=False, kind="stable").head(MAX_ROWS)
+    rows = rows.assign(needs=[reason != "" for reason in summarize(long_report).reasons])
+    first = rows.sort_values(["needs", "surprise"], ascending=False, kind="stable").head(MAX_ROWS)
+    assert 0 < rows["needs"].sum() < len(rows)
     shown = [(row["name"], row["surprise"]) for row in context["rows"]]
     assert shown == [(row.unique_id, f"{row.surprise:.1f}") for row in first.itertuples()]
     assert len(context["charts"]) == MAX_ROWS
@@ -85,6 +88,9 @@ def test_a_row_has_the_unit_and_the_digits_of_its_series():
         "published": "13.0",
         "miss": "1.0 too high",
         "outcome": "inside 80 %",
+        "plain_outcome": "in the likely range",
+        "look": "",
+        "url": "series.html#sales",
         "is_outside": False,
         "surprise": "0.5",
     }
@@ -158,7 +164,7 @@ def test_corrected_values_are_listed_where_they_differ():
     (row,) = context["corrected"]
     assert (row["name"], row["published"][:3], row["corrected"][:3]) == ("s0000", "100", "125")
     assert context["revisions"].startswith("In 50 % of its folds the backtest saw the past as it")
-    for name in ("report.html", "report.md"):
+    for name in ("details.html", "report.md"):
         text = render(replace(report, forecast=forecast, metrics=metrics))[name]
         assert "published 100" in text
     earlier = report.forecast.drop(columns=["last_published", "last_corrected"])

@@ -49,18 +49,17 @@ def test_values_of_last_week_inside_their_interval_are_counted():
     n_inside = int(report.accuracy.loc[is_last, "in_80"].sum())
     assert 1 < n_inside < 10
     assert narrative.last_week_sentence(summarize_series(report), 80) == (
-        f"Last week, {n_inside} of 10 values were inside their 80 % interval;"
-        " about 8 were expected."
+        f"Last week, {n_inside} of 10 values were inside their likely range; about 8 were expected."
     )
 
 
 @pytest.mark.parametrize(
     ("half", "expected"),
     [
-        (99.0, "Last week's value was inside the 80 % interval of its forecast."),
-        (1e-6, "Last week's value was outside the 80 % interval of its forecast."),
-        (np.nan, "Last week's forecasts had no interval."),
-        (None, "There was no forecast for last week."),
+        (99.0, "Last week's value was inside the likely range of its forecast."),
+        (1e-6, "Last week's value was outside the likely range of its forecast."),
+        (np.nan, "Last week's forecasts had no range."),
+        (None, ""),
     ],
 )
 def test_last_week_of_one_series_is_a_plain_sentence(half: float | None, expected: str):
@@ -81,7 +80,7 @@ def test_the_accuracy_sentence_compares_with_naive_and_with_chance():
     report = make_report(n_weeks=20, half=1.5)
     assert narrative.accuracy_sentence(report) == (
         "Over 20 weeks of published forecasts, errors were as large as those of repeating the last"
-        " value; no deviation is larger than chance explains."
+        " value; chance explains every difference from what was promised."
     )
     more = np.random.default_rng(1).uniform(0.9, 1.1, len(report.accuracy))
     worse = report.accuracy.assign(abs_error=report.accuracy["naive_abs_error"] + more)
@@ -95,9 +94,7 @@ def test_the_accuracy_sentence_compares_with_naive_and_with_chance():
 def test_without_published_forecasts_there_is_no_track_record():
     report = make_report(n_weeks=0)
     assert narrative.track_record(report, [80]) == []
-    assert narrative.accuracy_sentence(report) == (
-        "No published forecast can be checked yet, so there is no track record."
-    )
+    assert narrative.accuracy_sentence(report) == narrative.NO_TRACK_RECORD
 
 
 def test_the_track_record_holds_the_live_and_the_backtest_accuracy():

@@ -60,14 +60,30 @@ def test_a_log_axis_has_round_values_however_short_it_is():
 
 @pytest.mark.parametrize(
     ("n_weeks", "expected"),
-    [(200, ["Jan 2024", "Dec 2025", "Oct 2027"]), (3, ["05 Jan", "12 Jan", "19 Jan"])],
+    [
+        (600, ["2025", "2030", "2035"]),
+        (200, ["2025", "2026", "2027"]),
+        (80, ["Jul", "2025", "Jul"]),
+        (27, ["Mar 2024", "May", "Jul"]),
+        (3, ["05 Jan", "12 Jan", "19 Jan"]),
+    ],
 )
-def test_an_axis_has_its_first_middle_and_last_date(n_weeks: int, expected: list[str]):
+def test_an_axis_has_dates_at_equal_distances_that_do_not_overlap(
+    n_weeks: int, expected: list[str]
+):
     days = pd.date_range("2024-01-05", periods=n_weeks, freq="W-FRI")
     marks = svg.time_chart(days, np.array([1e9, 1e9 + 3]), right=90).marks
     dates = sorted((x, text) for text, x, y in texts(marks) if y == svg.HEIGHT - 7)
     assert [text for _, text in dates] == expected
-    assert dates[2][0] - dates[0][0] > 3 * svg.DIGIT_WIDTH * len("Jan 2024")  # so they fit
+    widths = [svg.DIGIT_WIDTH * len(text) for _, text in dates]
+    gaps = np.diff([x for x, _ in dates])
+    assert all(gap > width for gap, width in zip(gaps, widths, strict=False))
+
+
+def test_names_of_a_legend_do_not_overlap():
+    assert svg.legend_columns(["naive", "theta"], 590) > 4
+    assert svg.legend_columns(["combination_inverse_error"] * 9, 590) == 3
+    assert svg.legend_columns(["x" * 200], 590) == 1
 
 
 @pytest.mark.parametrize("values", [[3.0, 2.0, 1.0], [1.0, 1.0, 1.0], [0.0, 0.0, 0.0]])

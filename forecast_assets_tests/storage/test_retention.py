@@ -12,6 +12,7 @@ import pytest
 from forecast_assets.errors import StoreError, VersionPrunedError
 from forecast_assets.storage.audit import verify
 from forecast_assets.storage.commit import mark_pruned
+from forecast_assets.storage.report_files import write_derived
 from forecast_assets.storage.retention import PruneCandidate, find_prunable, remove
 from forecast_assets.storage.store import Store
 from forecast_assets.storage.tables import table_contracts
@@ -47,6 +48,22 @@ def names(store: Store) -> list[str]:
 
 def prune(store: Store) -> int:
     return remove(store, find(store), now=NOW)
+
+
+def test_pages_built_from_the_store_are_deleted_and_those_of_a_week_are_not(
+    tmp_path: Path,
+):
+    store = make_store(tmp_path)
+    store.write_report_files("reports/2026-01-09_1", {"report.html": "<p>"})
+    write_derived(store, {"series/0.js": "0", "index.html": "<p>"})
+    assert names(store) == []
+    for file in (tmp_path / "reports").rglob("*.*"):
+        age_file(file, 27)
+    assert [(found.kind, found.name, found.n_files) for found in find(store)] == [
+        ("pages", "reports", 2)
+    ]
+    assert prune(store) == 2
+    assert (tmp_path / "reports/2026-01-09_1/report.html").exists()
 
 
 def superseded(folder: Path, *models: str, n: int = 3, weeks: float = 27) -> Store:

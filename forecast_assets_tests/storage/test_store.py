@@ -360,8 +360,9 @@ def test_a_full_disk_and_missing_permissions_are_named_and_change_nothing():
 def check_refusals(lines: list[str], store: Store, cause: str) -> None:
     n_versions, *messages = lines
     assert n_versions == "1"
-    for message, name in zip(messages, ("series", "the files of reports/x"), strict=True):
-        assert message.startswith(f"Could not write {name} in the store {store.uri}: ")
+    places = f"series in the store {store.uri}", f"the files of reports/x in the folder {store.var}"
+    for message, place in zip(messages, places, strict=True):
+        assert message.startswith(f"Could not write {place}: ")
         assert cause in message
         assert "Earlier versions are unchanged. Check that" in message
 

@@ -22,8 +22,8 @@ ROWS = {
 
 
 def test_there_is_a_table_for_each_asset_and_for_what_runs_and_commands_record():
-    others = ("data_findings", "held_forecast", "benchmark_forecasts", "withdrawals", "overrides")
-    others = (*others, "regressors")
+    others = ("data_findings", "held_forecast", "benchmark_forecasts", "regressors")
+    others = (*others, "withdrawals", "overrides", "deliveries")
     assert tuple(CONTRACTS) == TABLES == (*ASSETS, *others)
     assert [table.name for table in CONTRACTS.values()] == list(TABLES)
 
@@ -36,6 +36,7 @@ def test_the_columns_that_others_rely_on_are_there():
         "data_findings": "kind unique_id ds n message policy",
         "withdrawals": "as_of reason by at",
         "overrides": "unique_id ds value lower upper reason by at",
+        "deliveries": "delivery asset version as_of n_rows n_changed run_id at",
         "benchmark_forecasts": "benchmark unique_id ds made_on y_hat",
         "backtest_predictions": "model unique_id cutoff h ds y_hat fit_seconds error",
         "metrics": "unique_id model n_folds n_real mae rmse mape smape mase rmsse bias coverage_80"
@@ -44,13 +45,15 @@ def test_the_columns_that_others_rely_on_are_there():
         "best_model": "unique_id model rung policy score runner_up margin skill_vs_naive p_vs_naive"
         " n_may_be_best previous_model switched reason",
         "next_week_forecast": "unique_id h ds y_hat lo_80 hi_80 lo_95 hi_95 backtest_mae model"
-        " members rung reason parent y_hat_base reconciliation override override_low override_high"
-        " override_by override_reason override_at last_published last_corrected cutoff made_at"
-        " as_of",
+        " members weights rung reason parent y_hat_base reconciliation override override_low"
+        " override_high override_by override_reason override_at last_published last_corrected"
+        " moved_from moved_by_code moved_by_model moved_by_data moved_by_totals moved_not_split"
+        " cutoff made_at as_of",
         "held_forecast": "unique_id h ds y_hat lo_80 hi_80 lo_95 hi_95 backtest_mae model"
-        " members rung reason parent y_hat_base reconciliation override override_low override_high"
-        " override_by override_reason override_at last_published last_corrected cutoff made_at"
-        " as_of",
+        " members weights rung reason parent y_hat_base reconciliation override override_low"
+        " override_high override_by override_reason override_at last_published last_corrected"
+        " moved_from moved_by_code moved_by_model moved_by_data moved_by_totals moved_not_split"
+        " cutoff made_at as_of",
         "forecast_accuracy": "unique_id ds h cutoff model y_hat lo_80 hi_80 lo_95 hi_95"
         " backtest_mae y y_first error error_first abs_error naive_abs_error"
         " y_at_cutoff override override_low override_high override_by override_reason override_at"
@@ -67,6 +70,7 @@ def test_the_keys_and_partitions_that_others_rely_on_are_there():
         "data_findings": "",
         "withdrawals": "as_of at",
         "overrides": "unique_id ds at",
+        "deliveries": "delivery at",
         "benchmark_forecasts": "benchmark unique_id ds made_on",
         "backtest_predictions": "model unique_id cutoff h",
         "metrics": "unique_id model",
@@ -84,7 +88,9 @@ def test_the_keys_and_partitions_that_others_rely_on_are_there():
 def test_only_what_differs_between_equal_runs_is_volatile():
     volatile = {c.name for t in CONTRACTS.values() for c in t.columns if c.volatile}
     expected = {"fit_seconds", "made_at", "as_of", "file", "note"}
-    assert volatile == expected | {"reason"}  # it may quote an error
+    # They depend on the forecast before, as do an error that is quoted and weights that learn.
+    moved = {f"moved_{part}" for part in ("from", "by_code", "by_model", "by_data", "by_totals")}
+    assert volatile == expected | moved | {"moved_not_split", "weights", "reason"}
 
 
 def test_columns_that_came_later_count_only_where_they_hold_a_value():
@@ -93,7 +99,8 @@ def test_columns_that_came_later_count_only_where_they_hold_a_value():
         "published", "vintage_share", "last_published", "last_corrected", "y_at_cutoff",
         "override", "override_low", "override_high", "override_by", "override_reason",
         "override_at", "override_error", "override_error_first", "parent", "is_sum", "y_hat_base",
-        "reconciliation",
+        "reconciliation", "weights", "moved_from", "moved_by_code", "moved_by_model",
+        "moved_by_data", "moved_by_totals", "moved_not_split",
     }  # fmt: skip
     table, row = CONTRACTS["next_week_forecast"], ROWS["next_week_forecast"]
     empty = table.arrange(row.assign(last_published=None, last_corrected=None))

@@ -167,8 +167,8 @@ def test_a_query_without_a_match_is_refused(weeks: Store, query: dict[str, objec
 def test_an_asset_that_was_never_made_is_refused_with_the_command_that_makes_it(weeks: Store):
     with pytest.raises(
         VersionNotFoundError,
-        match=r"series has no version yet, so there is nothing to show\. Make one:"
-        r" dagster asset materialize -m forecast_assets.definitions --select series\.",
+        match=r"series has no version yet, so there is nothing to show\. Run a week to make one:"
+        r" forecast-assets run\.",
     ):
         select(weeks, "series")
 

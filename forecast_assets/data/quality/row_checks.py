@@ -14,7 +14,8 @@ import pandas as pd
 
 from forecast_assets.config.series_settings import SeriesSettings
 from forecast_assets.data.completeness import FILLING, NewestWeek, precede_long_gap
-from forecast_assets.data.overlap import MOST, find_overlaps
+from forecast_assets.data.file_groups import MOST
+from forecast_assets.data.overlap import find_overlaps
 from forecast_assets.data.quality.comparison import DAYS, Ints, Mask, VersionComparison, WeekGrid
 from forecast_assets.data.quality.finding import Count, Finding, SeriesRow, make_finding
 from forecast_assets.errors import format_list

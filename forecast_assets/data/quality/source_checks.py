@@ -13,7 +13,8 @@ import pandas as pd
 from forecast_assets.config.series_settings import SeriesSettings
 from forecast_assets.config.settings import Settings
 from forecast_assets.data.completeness import Floats, Ints, Mask
-from forecast_assets.data.overlap import RELATIVE_ROUNDING, find_overlaps
+from forecast_assets.data.file_groups import RELATIVE_ROUNDING
+from forecast_assets.data.overlap import find_overlaps
 from forecast_assets.data.quality.comparison import VersionComparison, format_change
 from forecast_assets.data.quality.finding import Finding, SeriesRow, about_weeks, make_finding
 from forecast_assets.data.quality.row_checks import RawRows

@@ -111,12 +111,6 @@ def findings_of(store: Store, series: Commit, settings: Settings) -> list[Findin
     return evaluate(rows, weeks, before, settings, as_of=series.as_of)
 
 
-def held_findings(store: Store, *, now: datetime) -> list[Finding]:
-    """Return the findings that hold the newest fetch back; an empty list if it was published."""
-    held = held_fetch(store, as_of=now)
-    return held.findings if held else []
-
-
 class HeldFetch(NamedTuple):
     """A fetch that is held back: its time, the data version of its rows, and the reasons."""
 
@@ -128,8 +122,22 @@ class HeldFetch(NamedTuple):
 def held_fetch(store: Store, *, as_of: datetime) -> HeldFetch | None:
     """Return the newest fetch until `as_of` if it is held back, else None."""
     commit = newest(store.history(DATA_FINDINGS), as_of=as_of)
-    fetch = commit.input_of("raw_data") if commit else None
-    if commit is None or fetch is None:
+    return _held_fetch(store, commit) if commit else None
+
+
+def last_held_fetch(store: Store, *, now: datetime) -> HeldFetch | None:
+    """Return the newest fetch if it is held back, else that of the last run if it is, else None.
+
+    The last run may have been of a past week.
+    """
+    written = [commit for commit in store.history(DATA_FINDINGS) if commit.as_of <= now]
+    return held_fetch(store, as_of=now) or (_held_fetch(store, written[-1]) if written else None)
+
+
+def _held_fetch(store: Store, commit: Commit) -> HeldFetch | None:
+    """Return the fetch of a version of the findings if these hold it back."""
+    fetch = commit.input_of("raw_data")
+    if fetch is None:
         return None
     is_published = any(
         series.as_of == commit.as_of and series.input_of("raw_data") == fetch

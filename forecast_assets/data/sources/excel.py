@@ -6,7 +6,8 @@ from typing import IO, Any
 
 import pandas as pd
 
-from forecast_assets.data.sources.csv_text import MAX_LINES, lines_left_out
+from forecast_assets.data.sources.csv_layout import MAX_LINES
+from forecast_assets.data.sources.csv_text import lines_left_out
 from forecast_assets.data.sources.footer import DATE, MAX_FOOTER_LINES, has_known_place
 from forecast_assets.data.sources.request import ByteBudget, ParseOptions, has_each_once
 from forecast_assets.errors import SourceError, format_list

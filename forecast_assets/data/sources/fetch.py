@@ -4,7 +4,8 @@ Each kind of source has a reader, which returns a frame with the source's own co
 rows to weeks belongs to `weekly`.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from importlib import resources
 from typing import Any
@@ -22,6 +23,7 @@ from forecast_assets.data.sources.mapping import as_raw_data
 from forecast_assets.data.sources.python import read_python
 from forecast_assets.data.sources.request import FetchRequest
 from forecast_assets.data.weekly import newest_week
+from forecast_assets.errors import DataError, SourceError
 
 
 def demo_series() -> pd.DataFrame:
@@ -81,14 +83,27 @@ def _previous(request: FetchRequest) -> pd.DataFrame | None:
     return request.previous.assign(**new)
 
 
-def _map(rows: pd.DataFrame, request: FetchRequest) -> pd.DataFrame:
+def map_rows(
+    rows: pd.DataFrame,
+    request: FetchRequest,
+    *,
+    columns: Mapping[str, str | Sequence[str]],
+    published: str | None,
+    origin: str,
+    are_forecasts: bool = False,
+) -> pd.DataFrame:
+    """Map columns of the rows that a reader returned, as the settings of the source say.
+
+    The parameters and errors are those of `as_raw_data`.
+    """
     source = request.settings.source
     has_files = isinstance(source, FileSource) and isinstance(rows.index, pd.CategoricalIndex)
     return as_raw_data(
         rows,
-        columns={"unique_id": source.ids, "ds": source.ds, "y": source.y},
-        published=source.published,
-        origin=display_name(request.settings),
+        columns=columns,
+        published=published,
+        are_forecasts=are_forecasts,
+        origin=origin,
         zone=source.zone,
         local_zone=request.local_zone,
         quarantine=source.on_bad_rows == "quarantine",
@@ -97,6 +112,17 @@ def _map(rows: pd.DataFrame, request: FetchRequest) -> pd.DataFrame:
         thousands=source.thousands,
         files=rows.index if has_files else None,
         note=request.note,
+    )
+
+
+def _map(rows: pd.DataFrame, request: FetchRequest) -> pd.DataFrame:
+    source = request.settings.source
+    return map_rows(
+        rows,
+        request,
+        columns={"unique_id": source.ids, "ds": source.ds, "y": source.y},
+        published=source.published,
+        origin=display_name(request.settings),
     )
 
 
@@ -117,6 +143,18 @@ def _check_repeats(raw: pd.DataFrame, request: FetchRequest) -> None:
     error = telling_columns_error(again, rows.iloc[again.index], settings, until=until)
     if error is not None:
         raise error
+
+
+@contextmanager
+def named_table(table: str, *, columns: str) -> Iterator[None]:
+    """Name another table of the settings in errors of a source, with its keys for columns."""
+    try:
+        yield
+    except (SourceError, DataError) as error:
+        keys = "Name the columns that hold unique_id, ds and y in"
+        text = str(error).replace(keys, f"Correct {columns} in")
+        text = text.replace("[source]", f"[{table}]").replace("`source.", f"`{table}.")
+        raise type(error)(text if table in text else f"[{table}]: {text}") from error
 
 
 def upsert(previous: pd.DataFrame, new: pd.DataFrame) -> pd.DataFrame:

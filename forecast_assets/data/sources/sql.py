@@ -5,8 +5,8 @@ Rows come in chunks, which become columns that need little memory.
 
 import gc
 import sqlite3
-from collections.abc import Callable, Collection, Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
 from forecast_assets.config.redaction import redact_url, resolve_env
+from forecast_assets.config.settings import Settings
 from forecast_assets.config.source_settings import SqlSource
 from forecast_assets.data.sources.request import (
     ByteBudget,
@@ -50,46 +51,72 @@ def read_sql(source: SqlSource, request: FetchRequest) -> pd.DataFrame:
 
 def _database_url(source: SqlSource, request: FetchRequest) -> sa.URL:
     """Return the URL with its secrets and an absolute path to a SQLite file."""
-    try:
-        url = sa.make_url(resolve_env(source.url))
-    except (SQLAlchemyError, ValueError):
-        url = None  # raised below, so that the cause, which may hold a password, is not chained
-    if url is None or "@" in (url.host or ""):  # the rest of a password
+    url = parse_url(source.url, request.settings)
+    if url is None:
         raise SourceError(
             f"`source.url` = {redact_url(source.url)} is not a database URL. Nothing was read. Use"
             f" SQLAlchemy's form: postgresql+psycopg://user:password@host/database, or"
             f" sqlite:///data/sales.db. Write @ in a password as %40."
         )
-    file = url.database or ""
-    if url.get_backend_name() != "sqlite" or file in ("", ":memory:") or file.startswith("file:"):
-        return url
-    path = Path(request.settings.resolve_path(file))
-    if not path.is_file():
+    if (file := sqlite_file(url)) and not file.is_file():
         raise SourceError(
-            f"The database file {path} does not exist. Nothing was read, and no file was created."
+            f"The database file {file} does not exist. Nothing was read, and no file was created."
             f" Copy it there, or correct `source.url` (a relative path starts at"
             f" {request.settings.root})."
         )
-    return url.set(database=str(path))
+    return url
+
+
+def parse_url(given: str, settings: Settings) -> sa.URL | None:
+    """Return a database URL with its secrets and an absolute path to a SQLite file.
+
+    None where it is no URL: its parser's error, which may hold a password, is not passed on.
+    """
+    try:
+        url = sa.make_url(resolve_env(given))
+    except (SQLAlchemyError, ValueError):
+        return None
+    if "@" in (url.host or ""):  # the rest of a password
+        return None
+    file = sqlite_file(url)
+    return url.set(database=settings.resolve_path(str(file))) if file else url
+
+
+def sqlite_file(url: sa.URL) -> Path | None:
+    """Return the file of a SQLite database; None for any other database."""
+    file = url.database or ""
+    is_file = file not in ("", ":memory:") and not file.startswith("file:")
+    return Path(file) if url.get_backend_name() == "sqlite" and is_file else None
+
+
+@contextmanager
+def connected(
+    url: sa.URL, deadline: Deadline, *, connect_seconds: float, **options: Any
+) -> Iterator[sa.Connection]:
+    """Connect to a database for at most the time of the deadline; `options` are of execution."""
+    seconds = {"connect_timeout": max(1, round(min(connect_seconds, deadline.seconds)))}
+    has_timeout = url.get_driver_name() in HAVE_CONNECT_TIMEOUT
+    engine = sa.create_engine(
+        url,
+        poolclass=sa.NullPool,
+        hide_parameters=True,
+        connect_args=seconds if has_timeout and not url.query.keys() & seconds else {},
+        execution_options=options,
+    )
+    # First, because SQLAlchemy's own first statements may hang too.
+    drivers: list[Any] = []
+    sa.event.listen(engine, "connect", lambda new, _: drivers.append(new), insert=True)
+    interrupt = partial(_interrupt, drivers, engine.dialect.loaded_dbapi.Error)
+    with deadline.limit(interrupt), engine.connect() as connection:
+        yield connection
 
 
 def _read(url: sa.URL, source: SqlSource, request: FetchRequest) -> pd.DataFrame:
     deadline = Deadline(source.total_seconds)
-    seconds = {"connect_timeout": max(1, round(min(source.connect_seconds, source.total_seconds)))}
     try:
-        has_timeout = url.get_driver_name() in HAVE_CONNECT_TIMEOUT
-        engine = sa.create_engine(
-            url,
-            poolclass=sa.NullPool,
-            hide_parameters=True,
-            connect_args=seconds if has_timeout and not url.query.keys() & seconds else {},
-            execution_options={"postgresql_readonly": True},
-        )
-        # First, because SQLAlchemy's own first statements may hang too.
-        drivers: list[Any] = []
-        sa.event.listen(engine, "connect", lambda new, _: drivers.append(new), insert=True)
-        interrupt = partial(_interrupt, drivers, engine.dialect.loaded_dbapi.Error)
-        with deadline.limit(interrupt), engine.connect() as connection:
+        with connected(
+            url, deadline, connect_seconds=source.connect_seconds, postgresql_readonly=True
+        ) as connection:
             _prepare(connection, source, request)
             return _read_rows(connection, source, request, deadline)
     except (SQLAlchemyError, ImportError, TypeError, ValueError) as error:

@@ -34,17 +34,15 @@ def too_slow_error(source: SqlSource) -> SourceUnavailable:
 
 def to_source_error(error: Exception, url: sa.URL, *, origin: str) -> SourceError:
     """Translate an error of SQLAlchemy or a driver, without the secrets that it may hold."""
-    cause = getattr(error, "orig", None) or error
-    short_text = getattr(getattr(cause, "diag", None), "message_primary", None)  # has no query
-    text = " ".join(redact(short_text or str(cause), _secrets(url)).split()).rstrip(".?")
-    if getattr(cause, "sqlite_errorcode", None) == sqlite3.SQLITE_AUTH:
+    text = error_text(error, url)
+    if getattr(getattr(error, "orig", None), "sqlite_errorcode", None) == sqlite3.SQLITE_AUTH:
         text += " (a query may not write or create a file, as ATTACH, VACUUM and journal_mode do)"
     if isinstance(error, ImportError | ArgumentError):
         return SourceError(
             f"{origin} cannot be reached: {text}. Nothing was read. Install the driver that"
             f" `source.url` names before its ://, or name one that is installed."
         )
-    if isinstance(error, DBAPIError) and _is_transient(error):
+    if is_transient_error(error):
         return SourceUnavailable(
             f"{origin} did not answer: {text}. Nothing was read; a retry may succeed."
         )
@@ -55,7 +53,17 @@ def to_source_error(error: Exception, url: sa.URL, *, origin: str) -> SourceErro
     )
 
 
-def _is_transient(error: DBAPIError) -> bool:
+def error_text(error: Exception, url: sa.URL) -> str:
+    """Return the message of the database or driver on one line, without the URL's secrets."""
+    cause = getattr(error, "orig", None) or error
+    short_text = getattr(getattr(cause, "diag", None), "message_primary", None)  # has no query
+    return " ".join(redact(short_text or str(cause), _secrets(url)).split()).rstrip(".?")
+
+
+def is_transient_error(error: Exception) -> bool:
+    """Return whether the same request may succeed later."""
+    if not isinstance(error, DBAPIError):
+        return False
     if (has_transient_code := is_transient_code(error.orig)) is not None:
         return has_transient_code
     text = str(error.orig)

@@ -12,6 +12,7 @@ import dagster as dg
 from forecast_assets.config.settings import Settings
 from forecast_assets.defs import runs
 from forecast_assets.defs.notifications import enqueue
+from forecast_assets.defs.run_config import AS_OF_TAG
 from forecast_assets.defs.schedules import (
     JOB,
     deadline,
@@ -127,7 +128,7 @@ def _decide(
         return Decision(message, action=None if is_held else "alarm")
     if settings.schedule.catch_up == "skip":
         return Decision('No late run was started, because `catch_up` is "skip".', action="alarm")
-    is_held = any(runs.held_runs(instance, **{runs.AS_OF_TAG: tick.isoformat()}))
+    is_held = any(runs.held_runs(instance, **{AS_OF_TAG: tick.isoformat()}))
     return Decision("A late run was started.", action="run", is_held=is_held)
 
 

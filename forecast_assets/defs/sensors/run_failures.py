@@ -3,7 +3,7 @@
 Dagster's own failure sensors do not know checks, and lose an alarm that cannot be delivered.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
@@ -94,6 +94,7 @@ def run_notifications(record: dg.RunRecord, instance: dg.DagsterInstance) -> Ite
     failed = [check for check in checks if not check.passed]
     errors = [check for check in failed if check.severity == dg.AssetCheckSeverity.ERROR]
     is_failure = run.status == dg.DagsterRunStatus.FAILURE
+    undelivered = failed_deliveries(event.step_key for event in events if event.is_step_failure)
     if is_failure and runs.held_version(run):
         warnings = [check for check in failed if check not in errors]
         also = f"\n\nWarnings:\n\n{_list_checks(warnings)}" if warnings else ""
@@ -112,10 +113,10 @@ def run_notifications(record: dg.RunRecord, instance: dg.DagsterInstance) -> Ite
             id=f"run_failed {f'{NEW_DATA} {as_of:%Y-%m-%d}' if is_poll else run.run_id}",
             event="run_failed",
             severity="error",
-            title=f"{title} failed",
-            text=f"{_causes(events)}\n\nThe data published before are unchanged. Correct the"
-            " cause, then re-execute the run from failure in the UI, or run the week again:"
-            f" `forecast-assets run --as-of {as_of.isoformat()}`\n\n{page}",
+            title=f"{title}: published, but not delivered to {format_list(undelivered)}"
+            if undelivered
+            else f"{title} failed",
+            text=f"{_causes(events)}\n\n{_remedy(undelivered, as_of)}\n\n{page}",
         )
     if failed:
         yield Notification(
@@ -126,6 +127,27 @@ def run_notifications(record: dg.RunRecord, instance: dg.DagsterInstance) -> Ite
             text=f"{_list_checks(failed)}\n\n{page}",
             series=_series_of(failed),
         )
+
+
+def failed_deliveries(failed_steps: Iterable[str | None]) -> list[str]:
+    """Return the deliveries that failed; none if another step failed too."""
+    parts = [str(step).partition(runs.DELIVERY_STEP) for step in failed_steps]
+    return [] if any(before or not mark for before, mark, _ in parts) else [p[2] for p in parts]
+
+
+def _remedy(undelivered: Sequence[str], as_of: datetime) -> str:
+    """Say what a failed run left, and how to go on."""
+    if undelivered:
+        commands = " or ".join(f"`forecast-assets deliver {name}`" for name in undelivered)
+        return (
+            "The forecast is published, and its report is sent. Correct the cause, then re-execute"
+            f" the run from failure in the UI, which repeats the delivery alone, or: {commands}"
+        )
+    return (
+        "The data published before are unchanged. Correct the cause, then re-execute the run from"
+        " failure in the UI, or run the week again: `forecast-assets run --as-of"
+        f" {as_of.isoformat()}`"
+    )
 
 
 def _held_subject(errors: Sequence[dg.AssetCheckEvaluation]) -> str:

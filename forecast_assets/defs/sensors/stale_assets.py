@@ -12,6 +12,7 @@ import dagster as dg
 from forecast_assets.config.settings import Settings, parse_duration
 from forecast_assets.data.sources.request import FetchRequest
 from forecast_assets.defs import runs
+from forecast_assets.defs.delivery_assets import delivery_keys
 from forecast_assets.defs.schedules import all_models_tags, is_withdrawn, last_tick
 from forecast_assets.forecasting.held_forecast import is_held_forecast_current
 from forecast_assets.storage.benchmark_tables import BENCHMARK_FORECASTS
@@ -68,7 +69,8 @@ def build_stale_assets(
         models = all_models_tags(settings) if BACKTEST in stale.assets else {}
         request = dg.RunRequest(
             run_key=stale.state,
-            asset_selection=_keys(stale.assets),
+            # Each later version of the newest week is delivered, too.
+            asset_selection=[*_keys(stale.assets), *delivery_keys(settings)],
             tags={runs.WEEK_TAG: runs.STALE_PART, **models},
         )
         return dg.SensorResult(run_requests=[request])

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from forecast_assets.config.settings import FindingPolicy
 from forecast_assets.data.quality.finding import Finding
 from forecast_assets.data.quality.stored_versions import (
     findings_of,
-    held_findings,
+    last_held_fetch,
     previous_rows,
     previous_series,
     source_code_version,
@@ -138,6 +139,11 @@ def test_the_same_findings_on_one_fetch_are_written_once(tmp_path: Path):
 
 def test_a_fetch_is_held_until_series_are_made_from_it(tmp_path: Path):
     store = make_store(tmp_path)
+
+    def held_findings(store: Store, *, now: datetime) -> list[Finding]:
+        held = last_held_fetch(store, now=now)
+        return held.findings if held else []
+
     assert held_findings(store, now=AS_OF + 2 * WEEK) == []
     first, second = write_fetch(store, 1, 2), write_fetch(store, 1, 2, 3, weeks=1)
     keep(store, invented("flat", "hold"), first)
@@ -147,6 +153,9 @@ def test_a_fetch_is_held_until_series_are_made_from_it(tmp_path: Path):
     assert held_findings(store, now=AS_OF + 2 * WEEK) == invented("shrunk", "hold")
     publish(store, second)
     assert held_findings(store, now=AS_OF + 2 * WEEK) == []
+    past = write_fetch(store, 1, weeks=-1)
+    keep(store, invented("shrunk", "hold"), past)  # the last run was of a past week
+    assert held_findings(store, now=AS_OF + 2 * WEEK) == invented("shrunk", "hold")
 
 
 def test_a_version_without_its_fetch_is_refused(tmp_path: Path):

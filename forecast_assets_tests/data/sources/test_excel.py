@@ -6,7 +6,6 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
-import openpyxl
 import pytest
 
 from forecast_assets.data.sources.fetch import fetch
@@ -28,6 +27,8 @@ SOLD = [("7", "2026-01-02", 1.5), ("Köln", "2026-01-02", 2.5), ("7", "2026-01-0
 
 def workbook(**sheets: list[list[Any]]) -> bytes:
     """Return a workbook: keyword = the rows of a sheet."""
+    import openpyxl
+
     book = openpyxl.Workbook()
     book.remove(book.active)
     for title, rows in sheets.items():
@@ -120,9 +121,10 @@ def test_a_workbook_that_is_too_large_is_refused(tmp_path: Path):
 def test_without_openpyxl_the_error_says_how_to_install_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
+    content = workbook(a=ROWS)
     monkeypatch.setitem(sys.modules, "openpyxl", None)
     with pytest.raises(
         SourceError,
         match=r"is not installed\. Nothing was read\. Install it with `pip install open",
     ):
-        read(tmp_path, workbook(a=ROWS))
+        read(tmp_path, content)

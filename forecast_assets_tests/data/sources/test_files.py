@@ -12,7 +12,6 @@ from typing import Any
 import fsspec
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
-from s3fs import S3FileSystem
 
 from forecast_assets.data.sources.fetch import display_name, fetch
 from forecast_assets.data.sources.request import FetchRequest
@@ -184,6 +183,8 @@ def test_files_of_a_bucket_are_read(tmp_path: Path):
 
 
 def test_a_retry_does_not_use_the_cached_listing_of_a_bucket(tmp_path: Path):
+    from s3fs import S3FileSystem
+
     def deliver(_: str) -> None:
         S3FileSystem(skip_instance_cache=True).pipe("bucket/sales_2026-01-05_a.csv", CSV)
 

@@ -10,7 +10,6 @@ from itertools import repeat
 from pathlib import Path
 
 import pytest
-import trustme
 
 from forecast_assets.errors import SourceError
 from forecast_assets_tests.http_servers import (
@@ -91,6 +90,8 @@ def test_a_silent_server_is_left_in_time(tmp_path: Path) -> None:
 def test_only_authorities_of_the_environment_are_accepted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    import trustme
+
     authority = trustme.CA()
     secure = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert(HOST).configure_cert(secure)

@@ -1,6 +1,6 @@
-"use strict";
-(() => {
-  const data = JSON.parse(document.getElementById("rows").textContent);
+/* Shows all series in a table that can be searched, sorted and paged. `site` leads to the folder of
+   the series' pages; without it (null) names are no links. */
+const showTable = (data, site) => {
   const section = document.getElementById("all-rows");
   const [head, body] = [section.querySelector("thead"), section.querySelector("tbody")];
   const [search, count] = ["search", "count"].map((id) => document.getElementById(id));
@@ -8,31 +8,28 @@
   const PAGE = 50;
   const lower = data.name.map((name) => name.toLowerCase());
 
-  const number = (value, i) => {
-    if (value === null) return "–";
-    const digits = { minimumFractionDigits: data.decimals[i], maximumFractionDigits: data.decimals[i] };
-    const text = value.toLocaleString("en-US", digits);
-    return /[1-9]/.test(text) ? text.replace("-", "−") : text.replace("-", "");
-  };
+  const number = (value, i) => written(value, data.decimals[i]);
   const miss = (value, i) => {
     const size = value === null ? "–" : number(Math.abs(value), i);
     return value === null ? size : /[1-9]/.test(size) ? `${size} too ${value > 0 ? "high" : "low"}` : "none";
   };
+  /* The rank among those that need attention: by surprise; the others follow. */
+  const attention = (i) => (data.looks[data.look[i]] ? 1e6 : 0) + (data.surprise[i] ?? 0);
   const columns = [
     { title: "Series", key: (i) => lower[i] },
+    { title: "Last week", key: (i) => data.last[i], text: (i) => number(data.last[i], i) },
     { title: "Next week", key: (i) => data.next[i], text: (i) => number(data.next[i], i) },
     {
-      title: `${data.level} % interval`,
+      title: "Likely range",
       key: (i) => (data.low[i] === null ? null : data.high[i] - data.low[i]),
       text: (i) => (data.low[i] === null ? "–" : `${number(data.low[i], i)} to ${number(data.high[i], i)}`),
     },
-    { title: "Last week", key: (i) => data.last[i], text: (i) => number(data.last[i], i) },
-    { title: "Error of its forecast", key: (i) => data.miss[i], text: (i) => miss(data.miss[i], i) },
-    { title: "Surprise", key: (i) => data.surprise[i], text: (i) => (data.surprise[i] === null ? "–" : data.surprise[i].toFixed(1)) },
-    { title: "Model", kind: "text", key: (i) => data.models[data.model[i]], text: (i) => data.models[data.model[i]] },
+    { title: "Last week’s forecast", key: (i) => data.miss[i], text: (i) => miss(data.miss[i], i) },
+    { title: "Look at", kind: "text long", key: (i) => attention(i), text: (i) => data.looks[data.look[i]] },
+    { title: "Model", kind: "text long", key: (i) => data.models[data.model[i]], text: (i) => data.models[data.model[i]] },
   ];
 
-  let [sorted, isDown, page] = [0, false, 0];
+  let [sorted, isDown, page] = [columns.findIndex(({ title }) => title === "Look at"), true, 0];
   let matches = [];
 
   const element = (name, text, attributes = {}) => {
@@ -44,7 +41,12 @@
   const row = (i) => {
     const node = document.createElement("tr");
     const first = element("th", "", { scope: "row" });
-    first.append(element("bdi", data.name[i]));
+    const name = element("bdi", data.name[i]);
+    if (site !== null) {
+      const link = element("a", "", { href: `${site}series.html#${encodeURIComponent(data.name[i])}` });
+      link.append(name);
+      first.append(link);
+    } else first.append(name);
     const unit = data.units[data.unit[i]];
     if (unit) first.append(element("small", unit));
     node.append(first);
@@ -59,6 +61,7 @@
     body.replaceChildren(...rows.map(row));
     const span = rows.length ? `${(start + 1).toLocaleString("en-US")} to ${(start + rows.length).toLocaleString("en-US")} of ` : "";
     count.textContent = `${span}${matches.length.toLocaleString("en-US")} series`;
+    previous.parentNode.hidden = matches.length <= PAGE;
     previous.disabled = page === 0;
     next.disabled = start + PAGE >= matches.length;
   };
@@ -88,7 +91,7 @@
     header.append(button);
     return header;
   });
-  headers[0].setAttribute("aria-sort", "ascending");
+  headers[sorted].setAttribute("aria-sort", "descending");
   const line = document.createElement("tr");
   line.append(...headers);
   head.append(line);
@@ -98,4 +101,4 @@
   document.getElementById("no-script").hidden = true;
   section.hidden = false;
   find();
-})();
+};

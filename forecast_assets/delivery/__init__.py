@@ -1,0 +1,1 @@
+"""Deliver published numbers to databases, files and forecast hubs."""

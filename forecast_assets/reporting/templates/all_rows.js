@@ -1,0 +1,4 @@
+(() => {
+  const rows = document.getElementById("rows");
+  showTable(JSON.parse(rows.textContent), rows.dataset.site || null);
+})();

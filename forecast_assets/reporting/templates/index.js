@@ -1,0 +1,1 @@
+if (globalThis.forecastAssets && forecastAssets.rows) showTable(forecastAssets.rows, "");

@@ -1,0 +1,1 @@
+globalThis.forecastAssets = { files: {}, add(number, records) { this.files[number] = records; } };
